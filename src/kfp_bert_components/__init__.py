@@ -1,0 +1,33 @@
+"""Kubeflow Pipelines components that fine-tune BERT and deploy it only if it is better.
+
+Each component is an attribute of this package, imported when it is first asked for:
+
+    from kfp_bert_components import finetune_bert
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+COMPONENTS = (
+    "fetch_gcs_data",
+    "prepare_text_data",
+    "finetune_bert",
+    "evaluate_model",
+    "evaluate_champion",
+    "compare_models",
+    "promote_model",
+    "deploy_to_serving_directory",
+)
+
+__all__ = ["COMPONENTS", "__version__", *COMPONENTS]
+
+
+def __getattr__(name: str) -> object:
+    if name in COMPONENTS:
+        return getattr(import_module(f"{__name__}.components.{name}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
