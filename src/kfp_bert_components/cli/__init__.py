@@ -1,0 +1,62 @@
+"""The command `kfp-bert`: one module a command, imported when it is called."""
+
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from kfp_bert_components import __version__
+from kfp_bert_components.errors import UserError
+
+COMMANDS = {
+    "quickstart": "Run the main pipeline on a bundled sample, from data to a served model.",
+    "run": "Run a pipeline on this machine.",
+    "serve": "Serve a model over HTTP.",
+    "registry": "Look at the versions of a registry, go back to one, check and clean it.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for, so that `--help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return import_module(f"{__name__}.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup)
+@click.version_option(__version__, prog_name="kfp-bert")
+def group() -> None:
+    """Fine-tune BERT in Kubeflow pipelines and deploy it only if it is better."""
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake ends with one sentence and exit code 1."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        group(standalone_mode=False)
+    except UserError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

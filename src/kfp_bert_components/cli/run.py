@@ -1,0 +1,31 @@
+"""`kfp-bert run`: any pipeline on this machine."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("pipeline")
+@click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline.")
+@click.option("--root", type=click.Path(path_type=Path), default=Path("kfp-bert-runs"), show_default=True,
+              help="Folder for the artifacts of the run.")  # fmt: skip
+def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
+    """Run PIPELINE on this machine, each step as a process.
+
+    PIPELINE is a compiled pipeline (pipeline.yaml), or a function as module:function or file.py:function.
+    """
+    from rich.console import Console
+
+    from kfp_bert_components.local.arguments import parse_arguments
+    from kfp_bert_components.local.pipelines import compile_pipeline
+    from kfp_bert_components.local.show import show_run
+
+    with tempfile.TemporaryDirectory() as scratch:
+        spec_path = Path(scratch) / "pipeline.yaml"
+        spec = compile_pipeline(pipeline, spec_path)
+        arguments = parse_arguments(spec, params)
+        console = Console(highlight=False)
+        folder = show_run(spec_path, arguments, root, console)
+        console.print(f"outputs: {folder}")

@@ -1,0 +1,1 @@
+"""Running pipelines on this machine: kfp.local with a display that a person can follow."""

@@ -1,0 +1,64 @@
+"""The arguments of a compiled pipeline, read from words of the form name=value."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from kfp_bert_components.errors import UserError
+
+_WORDS_FOR_BOOL = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def parse_arguments(spec: dict[str, Any], words: Iterable[str]) -> dict[str, Any]:
+    """The pipeline's arguments, each in the type that the pipeline asks for.
+
+    Args:
+        spec: A compiled pipeline, as read from its YAML.
+        words: One `name=value` an argument. Lists and dictionaries are JSON; a list of one text may be
+            written as the text.
+
+    Returns:
+        Values by parameter name. Parameters that were not given are left to their defaults.
+
+    Raises:
+        UserError: For an unknown parameter, a value of another type, or a missing parameter.
+    """
+    parameters = spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+    arguments = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"--param {word!r} is not of the form name=value.")
+        if name not in parameters:
+            raise UserError(f"The pipeline has no parameter {name!r}; it has {', '.join(sorted(parameters)) or 'none'}.")
+        arguments[name] = _value(name, parameters[name]["parameterType"], text)
+    missing = [name for name, p in parameters.items() if not p.get("isOptional") and name not in arguments]
+    if missing:
+        raise UserError(f"The pipeline needs --param for {', '.join(missing)}.")
+    return arguments
+
+
+def _value(name: str, kind: str, text: str) -> Any:
+    if kind == "STRING":
+        return text
+    try:
+        if kind == "NUMBER_INTEGER":
+            return int(text)
+        if kind == "NUMBER_DOUBLE":
+            return float(text)
+        if kind == "BOOLEAN":
+            return _WORDS_FOR_BOOL[text.lower()]
+        return _json(kind, text)
+    except (ValueError, KeyError):
+        expected = {"NUMBER_INTEGER": "an integer", "NUMBER_DOUBLE": "a number", "BOOLEAN": "true or false",
+                    "LIST": "a JSON list", "STRUCT": "a JSON object"}.get(kind, kind)
+        raise UserError(f"Parameter {name!r} must be {expected}, not {text!r}.") from None
+
+
+def _json(kind: str, text: str) -> Any:
+    if kind == "LIST" and not text.lstrip().startswith("["):
+        return [text]
+    value = json.loads(text)
+    if not isinstance(value, list if kind == "LIST" else dict):
+        raise ValueError(text)
+    return value

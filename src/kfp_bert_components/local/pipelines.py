@@ -1,0 +1,79 @@
+"""Finding the pipeline that a user names: a compiled file, or a function."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from kfp_bert_components.errors import UserError
+
+
+def compile_pipeline(name: str, target: Path) -> dict[str, Any]:
+    """Write the pipeline called `name` to the YAML file `target` and return it.
+
+    Args:
+        name: A compiled pipeline (`pipeline.yaml`), or a function as `module:function` or
+            `folder/file.py:function`.
+        target: The YAML file to write.
+
+    Raises:
+        UserError: There is no such file, module or function, or it is no pipeline.
+    """
+    if name.endswith((".yaml", ".yml", ".json")):
+        target.write_text(_read(Path(name)))
+    else:
+        _compile_function(name, target)
+    return _parse(name, target.read_text())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a compiled pipeline: {error}.") from None
+
+
+def _parse(name: str, text: str) -> dict[str, Any]:
+    try:
+        spec = next(iter(yaml.safe_load_all(text)), None)
+    except yaml.YAMLError:
+        spec = None
+    if not isinstance(spec, dict) or "pipelineInfo" not in spec:
+        raise UserError(f"{name} is no compiled KFP pipeline: expected YAML with a pipelineInfo.")
+    return spec
+
+
+def _compile_function(name: str, target: Path) -> None:
+    from kfp import compiler
+    from kfp.dsl import base_component
+
+    module_name, colon, function_name = name.rpartition(":")
+    if not colon:
+        raise UserError(f"{name!r} is no pipeline: give a .yaml file, module:function or file.py:function.")
+    pipeline = getattr(_module(module_name), function_name, None)
+    if not isinstance(pipeline, base_component.BaseComponent):
+        raise UserError(f"{module_name} has no pipeline or component called {function_name!r}.")
+    compiler.Compiler().compile(pipeline, str(target))
+
+
+def _module(name: str) -> ModuleType:
+    if not name.endswith(".py"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise UserError(f"There is no module {error.name!r} (asked for by {name!r}).") from None
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,40 @@
+"""A local run from start to end, shown on a console."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.local.display import Display
+from kfp_bert_components.local.execute import execute
+
+
+def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console) -> Path:
+    """Run a compiled pipeline and show it.
+
+    Args:
+        spec: YAML file of the compiled pipeline.
+        arguments: Values by parameter name.
+        root: Folder under which kfp.local makes one folder a run.
+        console: Where to show it.
+
+    Returns:
+        The folder of this run: one folder a step, in it the step's artifacts.
+
+    Raises:
+        UserError: A step failed; the message explains it.
+    """
+    root = root.resolve()
+    before = _runs(root)
+    display = Display(console)
+    with execute(spec, arguments, root) as run:
+        display.follow(run)
+        if not run.ok:
+            failure = display.failure or run.log.read_text()[-2000:]
+            raise UserError(f"{failure}\nThe whole log: {run.log}")
+    return max(_runs(root) - before, default=root)
+
+
+def _runs(root: Path) -> set[Path]:
+    return {path for path in root.iterdir() if path.is_dir()} if root.is_dir() else set()
