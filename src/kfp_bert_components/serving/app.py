@@ -1,0 +1,136 @@
+"""The routes of the REST server, in the form that TensorFlow Serving and AI Platform give them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.serving.holder import Holder
+from kfp_bert_components.serving.instances import Limits, parse
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+MODEL_NAME = "bert"
+LOADING = "The model is still loading: try again in a few seconds."
+
+
+class _ModelName(StringConvertor):
+    regex = "[^/:]+"  # the part before ":predict"
+
+
+register_url_convertor("model", _ModelName())
+
+
+def create_app(path: str | Path, *, limits: Limits | None = None, poll_seconds: float = 2.0) -> Starlette:
+    """The server as an ASGI application; it loads the model once it is started.
+
+    Args:
+        path: A model bundle, a SavedModel folder, or a folder with one SavedModel per version number, whose
+            newest version is served, and replaced as soon as a newer one is there.
+        limits: What one request may ask for.
+        poll_seconds: Seconds between two looks for a newer version.
+
+    Raises:
+        NotFoundError: There is nothing at `path`.
+        UserError: What lies at `path` is no model.
+    """
+    holder = Holder(Path(path), poll_seconds)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        holder.start()
+        yield
+        holder.stop()
+
+    handlers = _Handlers(holder, limits or Limits())
+    routes = [
+        Route("/healthz", handlers.health, methods=["GET"]),
+        Route("/v1/models/{name:model}:predict", handlers.predict, methods=["POST"]),
+        Route("/v1/models/{name:model}/versions/{version:int}:predict", handlers.predict, methods=["POST"]),
+        Route("/v1/models/{name:model}/versions/{version:int}", handlers.status, methods=["GET"]),
+        Route("/v1/models/{name:model}", handlers.status, methods=["GET"]),
+    ]
+    handlers_of_errors = {HTTPException: _http_error, Exception: _our_error}
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers_of_errors)
+    app.state.holder = holder
+    return app
+
+
+class _Handlers:
+    def __init__(self, holder: Holder, limits: Limits) -> None:
+        self._holder, self._limits = holder, limits
+
+    async def health(self, request: Request) -> Response:
+        if not self._holder.model:
+            return _error(503, self._holder.problem or LOADING)
+        return JSONResponse({"status": "ok", "version": self._holder.model.found.version})
+
+    async def status(self, request: Request) -> Response:
+        self._check_name(request)
+        model = self._holder.model
+        state, version = ("AVAILABLE", model.found.version) if model else ("LOADING", 0)
+        status = {"error_code": "OK", "error_message": self._holder.problem}
+        return JSONResponse(
+            {"model_version_status": [{"version": str(version), "state": state, "status": status}]}
+        )
+
+    async def predict(self, request: Request) -> Response:
+        self._check_name(request)
+        body = await _read(request, self._limits.body_bytes)
+        model = self._holder.model  # held by this request to its end, even when a newer version arrives
+        if not model:
+            return _error(503, self._holder.problem or LOADING)
+        version = request.path_params.get("version", model.found.version)
+        if version != model.found.version:
+            raise HTTPException(404, f"Version {version} is not loaded: version {model.found.version} is.")
+        try:
+            instances = parse(body, model.inputs, self._limits)
+        except UserError as error:
+            return _error(400, str(error))
+        # TensorFlow works outside of the event loop, so that health is answered meanwhile.
+        predictions = await anyio.to_thread.run_sync(model.predict, instances)
+        return JSONResponse({"predictions": predictions})
+
+    def _check_name(self, request: Request) -> None:
+        if (name := request.path_params["name"]) != MODEL_NAME:
+            raise HTTPException(404, f"There is no model {name!r}: the only one is {MODEL_NAME!r}.")
+
+
+async def _read(request: Request, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise HTTPException(413, f"The body is too large: send at most {most} bytes.")
+    return bytes(body)
+
+
+def _error(status: int, message: str) -> Response:
+    return JSONResponse({"error": message}, status_code=status)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = error.detail
+    if error.status_code == 405:
+        allowed = "POST" if request.url.path.endswith(":predict") else "GET"
+        message = f"{request.method} is not allowed at {request.url.path}: use {allowed}."
+    elif error.status_code == 404 and message == "Not Found":
+        message = f"There is nothing at {request.url.path}: POST to /v1/models/{MODEL_NAME}:predict."
+    return JSONResponse({"error": message}, status_code=error.status_code, headers=error.headers)
+
+
+async def _our_error(request: Request, error: Exception) -> Response:
+    return _error(500, "The model failed on this request: see the log of the server.")

@@ -1,0 +1,61 @@
+"""Runs the REST server in this process until it is told to end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.serving.app import MODEL_NAME, create_app
+from kfp_bert_components.serving.holder import Holder
+
+
+def serve(path: str | Path, host: str = "127.0.0.1", port: int = 8501, *, poll_seconds: float = 2.0) -> None:
+    """Serve the model at `path` until SIGTERM or Ctrl-C, then finish the requests under way and return.
+
+    Prints one line when the server answers, and one at each new version.
+
+    Args:
+        path: A model bundle, a SavedModel folder, or a folder of versions.
+        host: Address to listen on; 0.0.0.0 for all.
+        port: TCP port; 0 for any free one, which is in the line that says that the server is ready.
+        poll_seconds: Seconds between two looks for a newer version.
+
+    Raises:
+        UserError: There is no model at `path`, or the port is taken.
+    """
+    app = create_app(path, poll_seconds=poll_seconds)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}): choose another port.") from error
+    url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=20)
+    )
+    threading.Thread(target=_announce, args=(app.state.holder, server, url), daemon=True).start()
+    # uvicorn raises the signal again after it has shut down; here that is the regular end, not a failure.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _ignore)
+        signal.signal(signal.SIGINT, _ignore)
+    with listener:
+        server.run(sockets=[listener])
+
+
+def _announce(holder: Holder, server: uvicorn.Server, url: str) -> None:
+    while not (holder.model and server.started):
+        time.sleep(0.05)
+    print(f"ready at {url}/v1/models/{MODEL_NAME}:predict", flush=True)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    return None

@@ -1,0 +1,33 @@
+"""The server as a process: it says when it is ready, and ends cleanly."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from tests.support.tiny_model import write_tiny_saved_model
+
+START = "from kfp_bert_components.serving import serve; import sys; serve(sys.argv[1], port=int(sys.argv[2]))"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_prints_its_address_and_ends_cleanly(tmp_path, number):
+    folder = write_tiny_saved_model(tmp_path / "model")
+    command = [sys.executable, "-c", START, str(folder), "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        lines = iter(process.stdout.readline, "")
+        address = next(line for line in lines if line.startswith("ready at ")).split()[-1]
+        request = urllib.request.Request(address, json.dumps({"instances": ["HI"]}).encode())
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            assert json.load(reply)["predictions"][0]["label"] == "shout"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
