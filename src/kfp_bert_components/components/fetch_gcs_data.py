@@ -1,0 +1,48 @@
+"""The component that copies data from Cloud Storage into an artifact."""
+
+from typing import List, NamedTuple
+
+from kfp.dsl import Dataset, Output
+
+from kfp_bert_components.components._images import slim_component
+
+
+@slim_component
+def fetch_gcs_data(
+    sources: List[str],
+    data: Output[Dataset],
+    manifest: str = "",
+    user_project: str = "",
+    impersonate_service_account: str = "",
+    anonymous: bool = False,
+) -> NamedTuple("Outputs", fingerprint=str):
+    """Copy objects, folders or globs from Cloud Storage or a local folder: checked, pinned and resumable.
+
+    Args:
+        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs:// or local paths.
+        manifest: Path or gs:// URI of the manifest.json of an earlier run: fetch the same bytes or fail.
+            `sources` may then be an empty list. Default: what the sources hold now.
+        user_project: Project to bill for buckets whose readers pay. Default: none.
+        impersonate_service_account: E-mail address of a service account to act as. Default: none.
+        anonymous: Send no credentials, for public buckets. Default: False.
+
+    Returns:
+        data: A folder with the files under files/ and a manifest.json of name, generation, size and crc32c.
+        fingerprint: Hash of the files' names and content; the same bytes give the same fingerprint.
+    """
+    from collections import namedtuple
+    from pathlib import Path
+
+    from kfp_bert_components.data import fetch
+
+    fetched = fetch(
+        sources,
+        Path(data.path),
+        manifest=manifest,
+        user_project=user_project,
+        impersonate=impersonate_service_account,
+        anonymous=anonymous,
+    )
+    print(f"Fetched {fetched.files} files, {fetched.bytes} bytes, fingerprint {fetched.fingerprint[:16]}.")
+    data.metadata["fingerprint"] = fetched.fingerprint
+    return namedtuple("Outputs", ["fingerprint"])(fetched.fingerprint)

@@ -1,0 +1,88 @@
+"""Copy data from Cloud Storage or a local folder into an artifact: verified, pinned, resumable."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kfp_bert_components.data.fetch_manifest import Manifest, Pinned, read_manifest
+from kfp_bert_components.data.fetch_sources import resolve
+from kfp_bert_components.data.fetch_transfer import transfer
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import Access
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was fetched: a fingerprint of the content, and how many files and bytes it has."""
+
+    fingerprint: str
+    files: int
+    bytes: int
+
+
+def fetch(
+    sources: Sequence[str],
+    target: Path,
+    *,
+    manifest: str = "",
+    user_project: str = "",
+    impersonate: str = "",
+    anonymous: bool = False,
+) -> Fetched:
+    """Copy objects into `target`/files/ and write `target`/manifest.json when all are there.
+
+    Every file is checked against the crc32c of the listing, written under another name and then renamed. In a
+    target that an interrupted call left behind, files that are already whole are not fetched again.
+
+    Args:
+        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs:// or local. Files are named
+            by their path below the folder, or below the part of the glob before its first wildcard.
+        target: The folder to fill; empty, missing, or one that an earlier call wrote.
+        manifest: Path or gs:// URI of the manifest.json of an earlier call: fetch exactly its objects, with
+            the same bytes. `sources` may then be empty; given, they must be the manifest's.
+        user_project: Project to bill for buckets whose readers pay.
+        impersonate: Service account to act as.
+        anonymous: Send no credentials, for public buckets.
+
+    Returns:
+        The fingerprint depends on the names and the content of the files, not on when or where they lie.
+
+    Raises:
+        UserError: An object is missing, forbidden, has an unusable name, or its bytes don't match; or
+            the disk has too little room.
+    """
+    access = Access(user_project, impersonate, anonymous)
+    wanted = _pinned(sources, manifest, access) if manifest else resolve(sources, access)
+    _own(target)
+    (target / "manifest.json").unlink(missing_ok=True)
+    transfer(wanted.objects, target, access)
+    wanted.write(target / "manifest.json")
+    return Fetched(wanted.fingerprint, len(wanted.objects), sum(one.size for one in wanted.objects))
+
+
+def _pinned(sources: Sequence[str], manifest: str, access: Access) -> Manifest:
+    pinned = read_manifest(manifest, access)
+    if sources and sorted(sources) != sorted(pinned.sources):
+        raise UserError(
+            f"The sources {', '.join(sources)} are not those of the manifest {manifest} "
+            f"({', '.join(pinned.sources)}): give the same ones or none."
+        )
+    return pinned
+
+
+def _own(target: Path) -> None:
+    """Make sure that the target is ours to change: missing, empty, or written by an earlier call."""
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target} is a file: give a folder to fetch into.")
+    ours = {"files", "manifest.json", ".fetch"}
+    if target.is_dir():
+        for path in target.iterdir():
+            if path.name not in ours:
+                raise UserError(f"{target} holds {path.name}, which no fetch wrote: give an empty folder.")
+    shutil.rmtree(target / ".fetch", ignore_errors=True)
+
+
+__all__ = ["Fetched", "Manifest", "Pinned", "fetch"]

@@ -1,0 +1,82 @@
+"""The list of what was fetched: name, generation, size and checksum of each object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import Access, open_store
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """One object: where it is, the path of its file, and what its bytes must be."""
+
+    source: str
+    path: str
+    generation: int
+    size: int
+    crc32c: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All objects of one fetch, sorted by path."""
+
+    sources: Sequence[str]
+    objects: Sequence[Pinned]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the files' names, sizes and checksums: the same wherever and whenever they lie."""
+        digest = hashlib.sha256()
+        for one in sorted(self.objects, key=lambda one: one.path):
+            digest.update(json.dumps([one.path, one.size, one.crc32c]).encode() + b"\n")
+        return digest.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the manifest whole and once."""
+        value = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "sources": list(self.sources),
+            "objects": [asdict(one) for one in self.objects],
+        }
+        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def read_manifest(uri: str, access: Access | None = None) -> Manifest:
+    """Read a manifest.json.
+
+    Args:
+        uri: A local path or gs:// URI of the file, or of the folder that holds it.
+        access: Credentials for gs://.
+
+    Raises:
+        UserError: It is missing, of an unknown format, or was changed by hand.
+    """
+    uri = uri.rstrip("/")
+    if not uri.endswith(".json"):
+        uri = f"{uri}/manifest.json"
+    folder, _, name = uri.rpartition("/")
+    data = open_store(folder or ("/" if uri.startswith("/") else "."), access).read(name).data
+    try:
+        value = json.loads(data)
+        if value["format"] != FORMAT:
+            raise UserError(
+                f"{uri} has the format {value['format']}, this version reads {FORMAT}: update the package."
+            )
+        found = Manifest(value["sources"], [Pinned(**one) for one in value["objects"]])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{uri} is no manifest of a fetch: give the manifest.json that a fetch wrote."
+        ) from None
+    if found.fingerprint != value.get("fingerprint"):
+        raise UserError(f"{uri} was changed since it was written: its objects don't match its fingerprint.")
+    return found

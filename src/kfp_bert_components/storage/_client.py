@@ -1,0 +1,130 @@
+"""Clients of Cloud Storage, and its errors in words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+import google.auth
+import requests
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import storage
+from google.cloud.storage.exceptions import InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.storage._types import Access
+
+_CONNECTIONS = 64
+_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+
+# Whole objects are written and read: repeating a request does no harm, with or without a precondition.
+RETRY = DEFAULT_RETRY.with_delay(initial=0.2, multiplier=2.0, maximum=20.0).with_timeout(120.0)
+
+
+def client_for(access: Access) -> storage.Client:
+    """The client for these credentials, one a process (its connections don't outlive a fork)."""
+    return _client(access, os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST", ""))
+
+
+@lru_cache(maxsize=16)
+def _client(access: Access, process: int, emulator: str) -> storage.Client:
+    del process, emulator  # only part of the cache's key
+    if access.anonymous:
+        client = storage.Client.create_anonymous_client()
+    elif access.impersonate:
+        client = storage.Client(
+            project=access.user_project or "<none>", credentials=_impersonated(access.impersonate)
+        )
+    else:
+        # The project is needed only to create buckets, which we never do: without it ADC need not know one.
+        client = storage.Client(
+            project=access.user_project or os.environ.get("GOOGLE_CLOUD_PROJECT") or "<none>"
+        )
+    adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS)
+    client._http.mount("https://", adapter)
+    client._http.mount("http://", adapter)
+    return client
+
+
+def _impersonated(account: str) -> google.auth.credentials.Credentials:
+    from google.auth import impersonated_credentials
+
+    source, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    return impersonated_credentials.Credentials(
+        source_credentials=source, target_principal=account, target_scopes=[_SCOPE]
+    )
+
+
+@contextlib.contextmanager
+def explained(where: str, access: Access) -> Iterator[None]:
+    """Turn the client's errors about `where` into one sentence each."""
+    try:
+        yield
+    except (api.GoogleAPICallError, InvalidResponse, auth.GoogleAuthError, api.RetryError) as error:
+        raise translate(error, where, access) from None
+    except (requests.RequestException, ConnectionError, TimeoutError) as error:
+        raise UserError(
+            f"{where} can't be reached: {_short(error)}. Check the network and try again."
+        ) from None
+
+
+def translate(error: Exception, where: str, access: Access) -> UserError:
+    """The sentence for one error of the client."""
+    if isinstance(error, auth.DefaultCredentialsError):
+        return UserError(
+            f"{where} needs credentials and none were found: run `gcloud auth application-default login`, "
+            "set GOOGLE_APPLICATION_CREDENTIALS, or ask for anonymous access if the bucket is public."
+        )
+    if isinstance(error, auth.GoogleAuthError):
+        who = f" as {access.impersonate}" if access.impersonate else ""
+        return UserError(f"{where} can't be reached: signing in{who} failed: {_short(error)}.")
+    if isinstance(error, api.RetryError):
+        return UserError(
+            f"{where} can't be reached after many tries: {_short(error.cause or error)}. Try again later."
+        )
+    status = error.response.status_code if isinstance(error, InvalidResponse) else getattr(error, "code", 0)
+    return explain_status(int(status or 0), _text(error), where, access)
+
+
+def explain_status(status: int, text: str, where: str, access: Access) -> UserError:
+    """The sentence for an HTTP status and the server's message."""
+    lowered = text.lower()
+    if status == 404:
+        if "bucket does not exist" in lowered:
+            bucket = "/".join(where.split("/")[:3])
+            return NotFoundError(f"{where} does not exist: there is no bucket {bucket}.")
+        return NotFoundError(f"{where} does not exist.")
+    if status in (409, 412):
+        return ConflictError(f"{where} was changed by somebody else since it was read.")
+    if "requester pays" in lowered or "userproject" in lowered.replace(" ", ""):
+        return UserError(
+            f"{where} is in a bucket whose readers pay: give user_project, a project of yours to bill, on "
+            "which you have the permission serviceusage.services.use."
+        )
+    if status in (401, 403):
+        permission = re.search(r"(?:storage|serviceusage)\.\w+\.\w+", text)
+        missing = f"the permission {permission[0]}" if permission else "a permission"
+        who = "anonymous access" if access.anonymous or "anonymous caller" in lowered else "the account used"
+        return UserError(
+            f"{where} is forbidden: {who} lacks {missing} on it. Grant it, or use another account."
+        )
+    if status == 429 or status >= 500:
+        return UserError(
+            f"{where} can't be reached: Cloud Storage answered {status} again and again. Try again later."
+        )
+    return UserError(f"{where}: Cloud Storage refused the request with {status}: {text.strip()[:300]}")
+
+
+def _text(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    body = getattr(response, "text", "") or ""
+    return f"{getattr(error, 'message', '') or error} {body}"
+
+
+def _short(error: object) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip().rstrip(".")[:300]

@@ -1,0 +1,90 @@
+"""Whole folders into a store, out of it, and from scratch space to an artifact's place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.storage._types import Store
+
+_THREADS = 8
+
+
+def upload_folder(
+    folder: Path, store: Store, name: str, *, if_generation: int | None = None
+) -> dict[str, int]:
+    """Copy every file of a folder into a store as `name`/<relative path>.
+
+    Args:
+        folder: An existing folder.
+        store: Where to.
+        name: The folder's name in the store, without a slash at the end.
+        if_generation: As in `Store.write`, for each file.
+
+    Returns:
+        The generation of each object, by its relative path.
+    """
+    files = relative_files(folder)
+
+    def one(relative: str) -> int:
+        return store.upload(folder / relative, f"{name}/{relative}", if_generation=if_generation)
+
+    return dict(zip(files, _in_parallel(one, files), strict=True))
+
+
+def download_folder(store: Store, name: str, folder: Path) -> None:
+    """Copy every object below `name`/ in a store to a folder; each file appears whole or not at all.
+
+    Raises:
+        NotFoundError: There is no object below that name.
+    """
+    prefix = f"{name}/"
+    names = [entry.name for entry in store.list(prefix, checksums=False)]
+    if not names:
+        raise NotFoundError(f"{store.describe(name)} holds no files.")
+    _in_parallel(lambda full: store.download(full, folder / full[len(prefix) :]), names)
+
+
+def publish_folder(scratch: Path, target: Path, last: Sequence[str] = ()) -> None:
+    """Copy a finished folder to where others look, each file written once and from start to end.
+
+    The target may be a mounted bucket, where files can't be renamed, appended to or written at random.
+
+    Args:
+        scratch: The finished folder, on a local disk.
+        target: Created if it is missing.
+        last: Relative paths of files to copy after all others, in this order: those that say "complete".
+    """
+    files = [file for file in relative_files(scratch) if file not in last] + list(last)
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        place = target / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(scratch / file, place)
+
+
+def relative_files(folder: Path) -> list[str]:
+    """The files below a folder as relative paths with "/", sorted."""
+    if not folder.is_dir():
+        raise NotFoundError(f"{folder} is not a folder: give the folder that the step before wrote.")
+    files = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            files.append(path.relative_to(folder).as_posix())
+        elif path.is_symlink():
+            raise UserError(f"{path} is a link to nothing: remove it or put the file in its place.")
+    return sorted(files)
+
+
+def _in_parallel(function: Callable[[str], object], items: Iterable[str]) -> list:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise

@@ -1,0 +1,233 @@
+"""A store in a local folder: atomic files, generations that only grow, a lock between processes.
+
+A file's generation is its modification time in microseconds, set by us while we hold the store's lock, and
+never twice the same: `.store/lock` holds the last one given out. Files are written under `.store/new`,
+flushed to disk and renamed, so a reader sees a whole file or none. What a killed writer leaves lies in
+`.store/new`, where nobody looks, and is swept away a day later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import google_crc32c
+
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.storage._checksums import encode, file_crc32c
+from kfp_bert_components.storage._mounts import refuse_unsafe_mount
+from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name
+
+_OWN = ".store"
+_STALE_SECONDS = 86_400
+
+
+class LocalStore(Store):
+    """Objects as files below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.uri = str(self.root)
+
+    def read(self, name: str) -> Blob:
+        try:
+            with self._path(name).open("rb") as file:
+                return Blob(file.read(), _generation(os.fstat(file.fileno())))
+        except OSError as error:
+            raise self._explained(error, name) from None
+
+    def stat(self, name: str) -> Entry:
+        path = self._path(name)
+        try:
+            if path.is_dir():
+                raise FileNotFoundError
+            # The checksum first: if the file is replaced in between, the generation is at least as new.
+            checksum = file_crc32c(path)
+            status = path.stat()
+        except OSError as error:
+            raise self._explained(error, name) from None
+        return Entry(name, status.st_size, checksum, _generation(status))
+
+    def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> int:
+        return self._put(name, lambda file: file.write(data), if_generation)
+
+    def upload(self, path: Path, name: str, *, if_generation: int | None = None) -> int:
+        def copy(file: BinaryIO) -> None:
+            with path.open("rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
+
+        return self._put(name, copy, if_generation)
+
+    def download_entry(self, entry: Entry, path: Path, progress: Callable[[int], object] = bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            value, size = 0, 0
+            with self._path(entry.name).open("rb") as source, part.open("wb") as target:
+                while block := source.read(1 << 20):
+                    target.write(block)
+                    value, size = google_crc32c.extend(value, block), size + len(block)
+                    progress(len(block))
+            if (size, encode(value)) != (entry.size, entry.crc32c):
+                raise ConflictError(
+                    f"{self.describe(entry.name)} was changed while it was copied: start again."
+                )
+            os.replace(part, path)
+        except OSError as error:
+            raise self._explained(error, entry.name) from None
+        finally:
+            part.unlink(missing_ok=True)
+
+    def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
+        start = self.root / prefix.rpartition("/")[0]
+        found = []
+        for folder, folders, files in os.walk(start):
+            if Path(folder) == self.root:
+                folders[:] = [one for one in folders if one != _OWN]
+            for file in files:
+                path = Path(folder, file)
+                name = path.relative_to(self.root).as_posix()
+                if name.startswith(prefix):
+                    with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                        status = path.stat()
+                        checksum = file_crc32c(path) if checksums else ""
+                        found.append(Entry(name, status.st_size, checksum, _generation(status)))
+        return sorted(found, key=lambda entry: entry.name)
+
+    def folders(self, prefix: str = "") -> Names:
+        try:
+            with os.scandir(self.root / prefix) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir() and entry.name != _OWN)
+        except FileNotFoundError:
+            return []
+
+    def delete(self, name: str, *, if_generation: int | None = None) -> None:
+        path = self._path(name)
+        if not path.is_file():
+            raise self._explained(FileNotFoundError(), name)
+        with self._locked():
+            self._check_generation(path, name, if_generation)
+            try:
+                path.unlink()
+            except OSError as error:
+                raise self._explained(error, name) from None
+            with contextlib.suppress(OSError):  # folders that are not empty stay
+                for parent in path.parents:
+                    if parent == self.root:
+                        break
+                    parent.rmdir()
+
+    def _put(self, name: str, fill: Callable[[BinaryIO], object], if_generation: int | None) -> int:
+        path = self._path(name)
+        try:
+            new = self._new_folder()
+            with tempfile.NamedTemporaryFile(dir=new, delete=False) as file:
+                temporary = Path(file.name)
+                try:
+                    fill(file)  # type: ignore[arg-type]
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.fchmod(file.fileno(), 0o644)
+                    return self._publish(temporary, path, name, if_generation)
+                finally:
+                    temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._explained(error, name) from None
+
+    def _publish(self, temporary: Path, path: Path, name: str, if_generation: int | None) -> int:
+        with self._locked() as lock:
+            current = self._check_generation(path, name, if_generation)
+            last = int(lock.read() or 0)
+            generation = max(time.time_ns() // 1000, last + 1, current + 1)
+            os.utime(temporary, ns=(generation * 1000, generation * 1000))
+            if _generation(temporary.stat()) != generation:
+                raise UserError(
+                    f"The file system of {self.root} keeps no modification times to the microsecond, "
+                    "which a registry needs: use a local disk, NFS or gs://."
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.seek(0)
+            lock.write(b"%d" % generation)
+            lock.flush()
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        return generation
+
+    def _check_generation(self, path: Path, name: str, expected: int | None) -> int:
+        """The generation of a file now, 0 if there is none; ConflictError if it is not the expected one."""
+        try:
+            current = _generation(path.stat())
+        except FileNotFoundError:
+            current = 0
+        if expected is not None and current != expected:
+            raise ConflictError(
+                f"{self.describe(name)} was changed by somebody else: expected generation {expected}, found "
+                f"{current}."
+            )
+        return current
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        import fcntl
+
+        path = self.root / _OWN / "lock"
+        self._new_folder()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        with os.fdopen(descriptor, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
+    def _new_folder(self) -> Path:
+        folder = self.root / _OWN / "new"
+        if not folder.is_dir():
+            refuse_unsafe_mount(self.root)
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            _sweep(folder)
+        return folder
+
+    def _path(self, name: str) -> Path:
+        check_name(name)
+        if name.split("/")[0] == _OWN:
+            raise UserError(f"{name!r} is reserved for the store itself: choose another name.")
+        return self.root / name
+
+    def _explained(self, error: OSError, name: str) -> UserError:
+        where = self.describe(name)
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            return NotFoundError(f"{where} does not exist.")
+        if isinstance(error, PermissionError):
+            return UserError(f"{where} can't be reached: permission denied to this user.")
+        if isinstance(error, IsADirectoryError):
+            return UserError(f"{where} is a folder, not a file.")
+        return UserError(f"{where} can't be read or written: {error.strerror or error}.")
+
+
+def _generation(status: os.stat_result) -> int:
+    return status.st_mtime_ns // 1000
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename outlive a power cut; not every file system can, and then there is nothing to do."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers left more than a day ago."""
+    oldest = time.time() - _STALE_SECONDS
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.stat().st_mtime < oldest:
+                    os.unlink(entry.path)

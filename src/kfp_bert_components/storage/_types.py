@@ -1,0 +1,143 @@
+"""What a store is, and the plain values that it hands out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from kfp_bert_components.errors import NotFoundError, UserError
+
+
+@dataclass(frozen=True)
+class Access:
+    """How Cloud Storage is reached.
+
+    Args:
+        user_project: The project that pays for requests to a bucket in another project ("requester pays").
+        impersonate: E-mail address of a service account to act as; the caller needs the role
+            "Service Account Token Creator" on it.
+        anonymous: Send no credentials; for public buckets.
+    """
+
+    user_project: str = ""
+    impersonate: str = ""
+    anonymous: bool = False
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The bytes of one object and the generation that they belong to."""
+
+    data: bytes
+    generation: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a listing; `crc32c` is base64 of the big-endian checksum, as Cloud Storage writes it."""
+
+    name: str
+    size: int
+    crc32c: str
+    generation: int
+
+
+# Inside the class `list` is a method.
+Entries = list[Entry]
+Names = list[str]
+
+
+class Store(ABC):
+    """A flat set of named objects under one URI. Names are relative, with "/" between their parts.
+
+    A generation is an integer that changes with every write of an object, and grows.
+    """
+
+    uri: str
+
+    @abstractmethod
+    def read(self, name: str) -> Blob:
+        """Read one object whole, checked by its crc32c.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+
+    @abstractmethod
+    def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> int:
+        """Write one object whole and return its new generation.
+
+        Args:
+            name: The object to write.
+            data: All of its bytes.
+            if_generation: Write only while the object has this generation; 0: only if there is none.
+
+        Raises:
+            ConflictError: The object has another generation. After a lost reply that may be one's own write.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
+        """All objects whose name starts with `prefix`, sorted by name.
+
+        Args:
+            prefix: Start of the names.
+            checksums: False leaves `crc32c` empty on a local folder, where it costs a read of each file.
+        """
+
+    @abstractmethod
+    def folders(self, prefix: str = "") -> Names:
+        """The names of the folders right below the folder `prefix`, sorted."""
+
+    @abstractmethod
+    def stat(self, name: str) -> Entry:
+        """Size, checksum and generation of one object; NotFoundError if there is none."""
+
+    @abstractmethod
+    def delete(self, name: str, *, if_generation: int | None = None) -> None:
+        """Delete one object; NotFoundError if there is none, ConflictError if its generation is another."""
+
+    @abstractmethod
+    def upload(self, path: Path, name: str, *, if_generation: int | None = None) -> int:
+        """Copy a local file into the store and return the generation; conditions as in `write`."""
+
+    @abstractmethod
+    def download_entry(self, entry: Entry, path: Path, progress: Callable[[int], object] = bool) -> None:
+        """Copy exactly the object that was listed to a local file; `path` appears whole or not at all.
+
+        Args:
+            entry: From `list` or `stat`; its size and checksum are what the bytes must have.
+            path: The file to make; its folder is made too.
+            progress: Called with a number of bytes each time so many more have come (negative when they have
+                to be fetched again).
+
+        Raises:
+            NotFoundError: This generation is gone.
+            UserError: The bytes don't match the entry, also after several tries.
+        """
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy one object, as it is now, to a local file; `path` appears whole or not at all."""
+        self.download_entry(self.stat(name), path)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        try:
+            self.stat(name)
+        except NotFoundError:
+            return False
+        return True
+
+    def describe(self, name: str) -> str:
+        """The full address of an object, for messages."""
+        return f"{self.uri.rstrip('/')}/{name}"
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it is safe as a relative path, else raise UserError."""
+    parts = PurePosixPath(name).parts
+    if not name or name.startswith("/") or "\\" in name or "\0" in name or ".." in parts or "//" in name:
+        raise UserError(f"{name!r} is no usable object name: give a relative one without '..', '\\' or '//'.")
+    return name

@@ -1,0 +1,104 @@
+"""Fetching: the right files, checked, under the right names, with a manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.data import fetch
+from kfp_bert_components.errors import NotFoundError, UserError
+from tests.support.gcs_server import GcsServer
+from tests.support.stores import gcs
+
+__all__ = ["gcs"]
+
+
+def files_of(target: Path) -> dict[str, bytes]:
+    files = target / "files"
+    return {
+        path.relative_to(files).as_posix(): path.read_bytes() for path in files.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("gs://bucket/films/a.csv", {"a.csv"}),
+        ("gs://bucket/films", {"a.csv", "old/b.csv", "old/c.txt"}),
+        ("gs://bucket/films/", {"a.csv", "old/b.csv", "old/c.txt"}),
+        ("gs://bucket/films/*.csv", {"a.csv"}),
+        ("gs://bucket/films/**.csv", {"a.csv", "old/b.csv"}),
+        ("gs://bucket/films/o?d/{b,c}.*", {"old/b.csv", "old/c.txt"}),
+        ("gs://bucket/**/b.csv", {"films/old/b.csv"}),
+        ("gs://bucket", {"films/a.csv", "films/old/b.csv", "films/old/c.txt", "filmstrip.csv"}),
+    ],
+)
+def test_a_source_brings_what_it_names(
+    gcs: GcsServer, tmp_path: Path, source: str, expected: set[str]
+) -> None:
+    for name in ("films/a.csv", "films/old/b.csv", "films/old/c.txt", "filmstrip.csv"):
+        gcs.put("bucket", name, name.encode())
+    gcs.put("bucket", "films/", b"")
+    fetched = fetch([source], tmp_path / "data")
+    assert set(files_of(tmp_path / "data")) == expected
+    assert fetched.files == len(expected)
+
+
+def test_the_same_bytes_give_the_same_fingerprint_wherever_they_lie(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "a/x.csv", b"text,label\n")
+    first = fetch(["gs://bucket/a"], tmp_path / "1")
+    gcs.put("bucket", "a/x.csv", b"text,label\n")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "x.csv").write_bytes(b"text,label\n")
+    assert fetch(["gs://bucket/a"], tmp_path / "2").fingerprint == first.fingerprint
+    assert fetch([str(tmp_path / "local")], tmp_path / "3").fingerprint == first.fingerprint
+    gcs.put("bucket", "a/x.csv", b"text,label\r")
+    assert fetch(["gs://bucket/a"], tmp_path / "4").fingerprint != first.fingerprint
+
+
+def test_the_manifest_says_what_was_fetched(gcs: GcsServer, tmp_path: Path) -> None:
+    generation = gcs.put("bucket", "a/x.csv", b"abc")
+    fetch(["gs://bucket/a/x.csv"], tmp_path / "data")
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert manifest["format"] == 1
+    assert manifest["objects"] == [
+        {
+            "source": "gs://bucket/a/x.csv",
+            "path": "x.csv",
+            "generation": generation,
+            "size": 3,
+            "crc32c": "Nks/tw==",
+        }
+    ]
+
+
+def test_local_files_and_folders_are_sources_too(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "a.csv").write_text("a")
+    (tmp_path / "in" / "b.csv").write_text("b")
+    fetch([str(tmp_path / "in")], tmp_path / "1")
+    assert set(files_of(tmp_path / "1")) == {"deep/a.csv", "b.csv"}
+    fetch([str(tmp_path / "in" / "*.csv")], tmp_path / "2")
+    assert set(files_of(tmp_path / "2")) == {"b.csv"}
+    fetch([str(tmp_path / "in" / "b.csv"), str(tmp_path / "in" / "deep" / "a.csv")], tmp_path / "3")
+    assert set(files_of(tmp_path / "3")) == {"a.csv", "b.csv"}
+
+
+@pytest.mark.parametrize(
+    "source", ["gs://bucket/none.csv", "gs://nobucket/a.csv", "gs://bucket/*.none", "/no/such/file"]
+)
+def test_a_missing_source_is_named(gcs: GcsServer, tmp_path: Path, source: str) -> None:
+    with pytest.raises(NotFoundError, match=r"does not exist|matches no object") as caught:
+        fetch([source], tmp_path / "data")
+    assert source.split("*")[0] in str(caught.value)
+
+
+def test_a_target_with_foreign_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text("precious")
+    with pytest.raises(UserError, match=r"mine\.txt"):
+        fetch([str(tmp_path / "a.csv")], tmp_path / "data")
+    assert (tmp_path / "data" / "mine.txt").exists()

@@ -1,0 +1,68 @@
+"""Faults that the server makes on request."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Fault:
+    """One kind of fault for the requests that match it.
+
+    Kinds: an HTTP status such as "503"; "reset" (the connection is cut before an answer); "lost_reply" (cut
+    after a write took effect); "truncate" (cut in the body), "short" (fewer bytes, the length header agrees),
+    "corrupt" (one bit differs), "swap" (`body` instead), "no_hash" (without x-goog-hash), "corrupt_no_hash",
+    "swap_no_hash", "slow" (waits `seconds` first).
+    """
+
+    kind: str
+    match: str = ""
+    method: str = ""
+    times: int | None = 1
+    share: float = 1.0
+    body: bytes = b""
+    seconds: float = 1.0
+    hits: int = 0
+
+
+@dataclass
+class Faults:
+    """The faults in force, the first that matches is made."""
+
+    seed: int = 0
+    active: list[Fault] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, match: str = "", **settings: object) -> Fault:
+        """Add a fault; `match` is searched as a regular expression in the unquoted path with query."""
+        fault = Fault(kind, match, **settings)  # type: ignore[arg-type]
+        with self._lock:
+            self.active.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        with self._lock:
+            self.active.clear()
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """The fault to make for this request, counted."""
+        with self._lock:
+            for fault in self.active:
+                used_up = fault.times is not None and fault.hits >= fault.times
+                other = fault.method and fault.method != method
+                if (
+                    used_up
+                    or other
+                    or not re.search(fault.match, path)
+                    or self._random.random() >= fault.share
+                ):
+                    continue
+                fault.hits += 1
+                return fault
+        return None
