@@ -1,0 +1,136 @@
+"""A text classifier: network, labels and tokenizer together, from a checkpoint or from nothing."""
+
+import dataclasses
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.bert import checkpoint, source
+from kfp_bert_components.bert.config import BertConfig
+from kfp_bert_components.bert.encoder import BertClassifier
+from kfp_bert_components.bert.tokenizer import Tokens, learn_tokenizer, load_tokenizer, tokenize
+from kfp_bert_components.errors import UserError
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A BERT that sorts texts into classes.
+
+    Attributes:
+        model: Keras network: dict of int32 `input_ids`, `token_type_ids`, `attention_mask` [batch, length] to
+            float32 logits [batch, classes].
+        tokenizer: The transformers tokenizer that belongs to it.
+    """
+
+    model: BertClassifier
+    tokenizer: Any
+
+    @property
+    def config(self) -> BertConfig:
+        """The shape of the network."""
+        return self.model.config
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes in the order of the logits."""
+        return list(self.config.labels)
+
+    def tokenize(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int, truncation: str = "head"
+    ) -> Tokens:
+        """Token ids of texts or pairs; see `bert.tokenizer.tokenize`."""
+        return tokenize(self.tokenizer, texts, pairs, max_length=max_length, truncation=truncation)
+
+
+def load_checkpoint(
+    base_model: str,
+    labels: Sequence[str],
+    *,
+    hidden_dropout: float | None = None,
+    attention_dropout: float | None = None,
+    classifier_dropout: float | None = None,
+    seed: int = 0,
+    dtype: str = "float32",
+) -> Classifier:
+    """A classifier from a Hugging Face BERT checkpoint.
+
+    Its classification head is kept when its labels are the same set as `labels`; else the head is fresh.
+
+    Args:
+        base_model: Hub id, `gs://bucket/folder`, or local folder with config.json, safetensors and tokenizer
+            files; a model bundle of this library works too.
+        labels: The classes, in the order of the logits.
+        hidden_dropout: Replaces the checkpoint's dropout of sublayer outputs.
+        attention_dropout: Replaces the checkpoint's dropout of attention weights.
+        classifier_dropout: Replaces the checkpoint's dropout before the head.
+        seed: Of fresh weights and dropout.
+        dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
+
+    Raises:
+        UserError: The checkpoint can't be had, is no BERT, is incomplete, or holds only pickled weights.
+    """
+    changes = {
+        "hidden_dropout_prob": hidden_dropout,
+        "attention_probs_dropout_prob": attention_dropout,
+        "classifier_dropout": classifier_dropout,
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = source.checkpoint_folder(base_model, Path(scratch))
+        saved = checkpoint.read_config(folder)
+        given = {name: value for name, value in changes.items() if value is not None}
+        config = dataclasses.replace(saved, labels=_checked(labels), **given)  # type: ignore[arg-type]
+        tokenizer = load_tokenizer(folder)
+        if len(tokenizer) > config.vocab_size:
+            raise UserError(
+                f"{base_model}: the tokenizer has {len(tokenizer)} entries and the network only {config.vocab_size}: "
+                "the two do not belong together, download the checkpoint again"
+            )
+        model = BertClassifier(config, seed=seed, dtype=dtype)
+        if checkpoint.load_weights(model, folder, saved):
+            print(f"the classification head of {base_model} is kept: its labels are the same")
+        return Classifier(model, tokenizer)
+
+
+def new_classifier(
+    texts: Iterable[str],
+    labels: Sequence[str],
+    *,
+    vocabulary_size: int = 8_000,
+    layers: int = 4,
+    width: int = 128,
+    heads: int = 2,
+    max_length: int = 128,
+    lowercase: bool = False,
+    seed: int = 0,
+    dtype: str = "float32",
+) -> Classifier:
+    """A small untrained classifier with a vocabulary learned from text.
+
+    Args:
+        texts: What the vocabulary is learned from: the training texts.
+        labels: The classes, in the order of the logits.
+        vocabulary_size: Most entries of the vocabulary.
+        layers: Number of transformer layers.
+        width: Hidden width; the feed-forward part is four times as wide.
+        heads: Attention heads; divides `width`.
+        max_length: Longest sequence in tokens.
+        lowercase: Whether case and accents are thrown away.
+        seed: Of weights and dropout.
+        dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
+    """
+    tokenizer = learn_tokenizer(texts, vocabulary_size=vocabulary_size, max_length=max_length, lowercase=lowercase)
+    if width % heads:
+        raise UserError(f"width is {width}, which heads={heads} does not divide: choose another number of heads")
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=4 * width, max_position_embeddings=max_length, labels=_checked(labels),
+    )
+    return Classifier(BertClassifier(config, seed=seed, dtype=dtype), tokenizer)
+
+
+def _checked(labels: Sequence[str]) -> tuple[str, ...]:
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        raise UserError(f"labels are {list(labels)}: a classifier needs at least two, all different")
+    return tuple(labels)

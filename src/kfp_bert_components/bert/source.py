@@ -1,0 +1,71 @@
+"""Where a checkpoint comes from: a local folder, Cloud Storage, or the Hugging Face hub."""
+
+import re
+from pathlib import Path
+
+from kfp_bert_components.errors import UserError
+
+# What a checkpoint needs; pickled weights are listed so that their presence can be told, and are not downloaded.
+_WANTED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+           "vocab.txt", "model.safetensors.index.json")
+
+
+def checkpoint_folder(base_model: str, scratch: Path) -> Path:
+    """A local folder with the files of a checkpoint.
+
+    Args:
+        base_model: Hub id ("google-bert/bert-base-uncased"), `gs://` folder, or local folder; of a model bundle
+            its huggingface/ folder is taken.
+        scratch: Empty folder to download into.
+
+    Raises:
+        UserError: There is no such folder or hub id, or it can't be reached.
+    """
+    if base_model.startswith("gs://"):
+        return _inside(_from_store(base_model, scratch))
+    folder = Path(base_model.removeprefix("file://"))
+    if folder.is_dir():
+        return _inside(folder)
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base_model) or base_model.startswith("."):
+        raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// path or a hub id")
+    return _from_hub(base_model)
+
+
+def _inside(folder: Path) -> Path:
+    return folder / "huggingface" if (folder / "bundle.json").exists() else folder
+
+
+def _wanted(name: str) -> bool:
+    return name in _WANTED or name.endswith(".safetensors")
+
+
+def _from_store(uri: str, scratch: Path) -> Path:
+    from kfp_bert_components.storage import open_store
+
+    store = open_store(uri)
+    entries = store.list()
+    bundle = any(entry.name == "bundle.json" for entry in entries)
+    prefix = "huggingface/" if bundle else ""
+    names = [entry.name for entry in entries if entry.name.startswith(prefix)]
+    if f"{prefix}config.json" not in names:
+        raise UserError(f"{uri} holds no config.json: give the folder of a Hugging Face checkpoint")
+    for name in names:
+        plain = name.removeprefix(prefix)
+        if _wanted(plain):
+            store.download(name, scratch / plain)
+        elif "/" not in plain and plain.endswith((".bin", ".h5", ".msgpack", ".pt")):
+            (scratch / plain).touch()
+    return scratch
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[*_WANTED, "*.safetensors"]))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"base_model {name!r} is no local folder and could not be had from the Hugging Face hub ({reason}): "
+            "check the name and the network, or give a folder or gs:// path with its files"
+        ) from error

@@ -1,0 +1,135 @@
+"""Hugging Face's BERT tokenizer: loaded, learned from text, and applied with truncation."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.errors import UserError
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TRUNCATIONS = ("head", "head_tail")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of texts, each as long as it is.
+
+    Attributes:
+        input_ids: One list of ids a text, special tokens included.
+        token_type_ids: The same shape; 1 for the second text of a pair and the separator after it.
+        lengths: Number of tokens of each text before truncation, special tokens included.
+    """
+
+    input_ids: list[list[int]]
+    token_type_ids: list[list[int]]
+    lengths: list[int]
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a checkpoint folder, as transformers loads it.
+
+    Raises:
+        UserError: There are no tokenizer files, or they are not those of a WordPiece tokenizer.
+    """
+    from transformers import BertTokenizerFast
+
+    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
+        raise UserError(f"{folder} holds neither tokenizer.json nor vocab.txt: give a complete BERT checkpoint")
+    tokenizer = BertTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    kind = type(tokenizer.backend_tokenizer.model).__name__
+    if kind != "WordPiece":
+        raise UserError(f"the tokenizer in {folder} is {kind} and only WordPiece is supported: give a BERT checkpoint")
+    return tokenizer
+
+
+def learn_tokenizer(
+    texts: Iterable[str], *, vocabulary_size: int = 8_000, max_length: int = 128, lowercase: bool = False
+) -> Any:
+    """A tokenizer with a WordPiece vocabulary learned from text.
+
+    Args:
+        texts: What to learn from; the same texts give the same vocabulary.
+        vocabulary_size: Most entries, special tokens included.
+        max_length: Longest sequence of the model in tokens.
+        lowercase: Whether texts are lowercased and their accents stripped, as by the "uncased" models.
+
+    Returns:
+        A transformers tokenizer.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import BertTokenizerFast
+
+    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    learner.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary_size, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    return BertTokenizerFast(vocab=learner.get_vocab(), do_lower_case=lowercase, model_max_length=max_length)
+
+
+def tokenize(
+    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int,
+    truncation: str = "head",
+) -> Tokens:
+    """Token ids of texts or pairs of texts; text that spells a special token is text.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        texts: The (first) texts.
+        pairs: The second texts, or None.
+        max_length: Most tokens a sequence, special tokens included; of a pair the longer text gives way first.
+        truncation: Which part of a long text stays: "head", the first tokens, or "head_tail", a quarter from its
+            head and the rest from its tail (Sun et al. 2019, arXiv:1905.05583).
+
+    Returns:
+        The ids; those of "head" are what transformers gives with `truncation=True, split_special_tokens=True`.
+    """
+    from tokenizers import Tokenizer
+
+    if truncation not in TRUNCATIONS:
+        raise UserError(f"truncation is {truncation!r}: choose one of {', '.join(TRUNCATIONS)}")
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+
+    def plain(batch: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in backend.encode_batch(list(batch), add_special_tokens=False)]
+
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if pairs is None:
+        ids = [(first, keep(first, max_length - 2, truncation)) for first in plain(texts)]
+        return Tokens(
+            [[cls, *kept, sep] for _, kept in ids], [[0] * (len(kept) + 2) for _, kept in ids],
+            [len(whole) + 2 for whole, _ in ids],
+        )
+    tokens = Tokens([], [], [])
+    for first, second in zip(plain(texts), plain(pairs), strict=True):
+        room = share(len(first), len(second), max_length - 3)
+        a, b = keep(first, room[0], truncation), keep(second, room[1], truncation)
+        tokens.input_ids.append([cls, *a, sep, *b, sep])
+        tokens.token_type_ids.append([0] * (len(a) + 2) + [1] * (len(b) + 1))
+        tokens.lengths.append(len(first) + len(second) + 3)
+    return tokens
+
+
+def keep(ids: list[int], room: int, truncation: str) -> list[int]:
+    """The ids that stay when there is room for so many."""
+    if len(ids) <= room:
+        return ids
+    head = room // 4 if truncation == "head_tail" else room
+    return ids[:head] + ids[len(ids) - (room - head):]
+
+
+def share(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many tokens each text of a pair may have, the longer giving way first (as `longest_first` does)."""
+    if first + second <= room:
+        return first, second
+    short = min(first, second)
+    if short * 2 > room:
+        half, rest = room // 2, room - room // 2
+        return (half, rest) if first <= second else (rest, half)
+    return (short, room - short) if first <= second else (room - short, short)
