@@ -43,11 +43,17 @@ def group() -> None:
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends with one sentence and exit code 1."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, _interrupt)
     try:
         group(standalone_mode=False)
     except UserError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("kfp_bert_components"):
+            raise
+        click.echo(f"error: This needs {error.name}: pip install 'kfp-bert-components[local]'", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

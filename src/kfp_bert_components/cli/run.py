@@ -26,6 +26,6 @@ def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
         spec_path = Path(scratch) / "pipeline.yaml"
         spec = compile_pipeline(pipeline, spec_path)
         arguments = parse_arguments(spec, params)
-        console = Console(highlight=False)
+        console = Console(highlight=False, soft_wrap=True)
         folder = show_run(spec_path, arguments, root, console)
         console.print(f"outputs: {folder}")

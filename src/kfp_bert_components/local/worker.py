@@ -12,6 +12,8 @@ def main(spec_path: str, arguments_path: str, root: str) -> None:
     """Run the pipeline in `spec_path` on the JSON arguments; exit with 1 when a step fails."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore", category=FutureWarning)
+    # `python -m` puts the working folder first: a folder called "docker" there would pass for the package.
+    sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]
     from kfp import components, local
 
     with open(arguments_path) as file:

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Builds the wheel, installs it in a clean environment outside the repository, and uses it there.
+set -euo pipefail
+repository=$(cd "$(dirname "$0")/.." && pwd)
+python=${1:?usage: test_wheel.sh PYTHON}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+"$python" -m build --outdir "$scratch/dist" "$repository" >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log"; exit 1; }
+"$python" -m venv "$scratch/venv"
+"$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+  --constraint "$repository/constraints.txt" "$(echo "$scratch"/dist/*.whl)"
+cd "$scratch"
+"$scratch/venv/bin/python" - <<'PYTHON'
+import sys
+
+import kfp_bert_components as package
+
+assert "kfp" not in sys.modules, "importing the package alone must not import kfp"
+for name in package.COMPONENTS:
+    component = getattr(package, name)
+    assert component.component_spec.description, name
+heavy = {"tensorflow", "google.cloud.storage", "google.cloud.aiplatform", "pyarrow", "transformers"} & set(sys.modules)
+assert not heavy, heavy
+
+from kfp import compiler
+
+from kfp_bert_components.pipelines import train_and_deploy
+
+compiler.Compiler().compile(train_and_deploy, "pipeline.yaml")
+print("the wheel works with its core dependencies:", package.__version__)
+PYTHON
+"$scratch/venv/bin/kfp-bert" --version
+"$scratch/venv/bin/kfp-bert" run pipeline.yaml 2>&1 | grep "pip install 'kfp-bert-components\[local\]'"

@@ -1,0 +1,3 @@
+from kfp_bert_components.cli import main
+
+main()

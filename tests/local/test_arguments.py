@@ -1,0 +1,50 @@
+import pytest
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.local.arguments import parse_arguments
+
+
+def spec(**parameters):
+    return {"root": {"inputDefinitions": {"parameters": parameters}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("STRING", "a=b", "a=b"),
+        ("STRING", "", ""),
+        ("NUMBER_INTEGER", "3", 3),
+        ("NUMBER_DOUBLE", "1e-5", 1e-5),
+        ("BOOLEAN", "True", True),
+        ("BOOLEAN", "no", False),
+        ("LIST", '["a", "b"]', ["a", "b"]),
+        ("LIST", "gs://bucket/lines.csv", ["gs://bucket/lines.csv"]),
+        ("STRUCT", '{"0": "other"}', {"0": "other"}),
+    ],
+)
+def test_a_value_is_read_in_the_type_of_its_parameter(kind, text, value):
+    assert parse_arguments(spec(x={"parameterType": kind}), [f"x={text}"]) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("NUMBER_INTEGER", "3.5"), ("BOOLEAN", "maybe"), ("STRUCT", "[1]"), ("LIST", "[1")]
+)
+def test_a_value_of_another_type_is_refused_by_the_name_of_its_parameter(kind, text):
+    with pytest.raises(UserError, match=r"Parameter 'x' must be"):
+        parse_arguments(spec(x={"parameterType": kind}), [f"x={text}"])
+
+
+def test_an_unknown_parameter_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match=r"no parameter 'y'; it has x"):
+        parse_arguments(spec(x={"parameterType": "STRING"}), ["y=1"])
+
+
+def test_a_missing_parameter_is_named_and_an_optional_one_may_be_left_out():
+    parameters = spec(x={"parameterType": "STRING"}, y={"parameterType": "STRING", "isOptional": True})
+    with pytest.raises(UserError, match=r"needs --param for x\.$"):
+        parse_arguments(parameters, [])
+
+
+def test_a_word_without_an_equals_sign_is_refused():
+    with pytest.raises(UserError, match="name=value"):
+        parse_arguments(spec(), ["x"])

@@ -1,0 +1,101 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PIPELINES = Path(__file__).with_name("small_pipelines.py")
+
+
+def command(function, *params, root):
+    words = [word for param in params for word in ("--param", param)]
+    return [
+        sys.executable, "-m", "kfp_bert_components.cli", "run", f"{PIPELINES}:{function}", *words, "--root", str(root),
+    ]  # fmt: skip
+
+
+def run(function, *params, root):
+    return subprocess.run(command(function, *params, root=root), capture_output=True, text=True, timeout=120)
+
+
+def test_a_run_shows_each_step_its_progress_and_where_its_outputs_lie(tmp_path):
+    done = run("counting", "to=3", root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^> count$", done.stdout, re.MULTILINE)
+    assert "counting 3/3 numbers (100 %)" in done.stdout
+    assert re.search(r"^count  ok  \d", done.stdout, re.MULTILINE)
+    assert "executor_input" not in done.stdout
+    folder = Path(re.search(r"^outputs: (.*)", done.stdout, re.MULTILINE)[1])
+    assert (folder / "count" / "executor_output.json").exists()
+
+
+def test_a_users_mistake_in_a_step_ends_as_one_sentence(tmp_path):
+    done = run("failing", "how=user", root=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == (
+        "error: fail: File lines.csv, row 3: the label is missing; add it or drop the row."
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_another_failure_shows_its_traceback_once(tmp_path):
+    done = run("failing", "how=other", root=tmp_path)
+    assert done.returncode == 1
+    assert (done.stdout + done.stderr).count("Traceback") == 1
+    assert "RuntimeError: something broke" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("missing.yaml", "There is no file missing.yaml."),
+        ("os:path", "os has no pipeline or component called 'path'."),
+        ("no_such_module:p", "There is no module 'no_such_module'"),
+        ("nonsense", "'nonsense' is no pipeline"),
+        (f"{PIPELINES.parent}/test_run.py", "is no pipeline"),
+    ],
+)
+def test_what_is_no_pipeline_is_refused_in_a_sentence(name, sentence):
+    done = subprocess.run(
+        [sys.executable, "-m", "kfp_bert_components.cli", "run", name], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_leaves_nothing_running(tmp_path, sign):
+    with subprocess.Popen(
+        command("sleeping", f"folder={tmp_path}", root=tmp_path / "root"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        step = _wait_for_pid(tmp_path / "pid")
+        process.send_signal(sign)
+        _, errors = process.communicate(timeout=30)
+    if sign != signal.SIGKILL:
+        assert process.returncode == 130
+        assert errors.strip() == "stopped"
+    assert _ended(step)
+
+
+def _wait_for_pid(path):
+    for _ in range(600):
+        if path.exists() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.1)
+    raise AssertionError("the step did not start")
+
+
+def _ended(pid):
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
