@@ -1,6 +1,11 @@
 """Files on gs:// and in local folders behind one small interface, with conditional writes."""
 
-from kfp_bert_components.storage._folders import download_folder, publish_folder, upload_folder
+from kfp_bert_components.storage._folders import (
+    download_folder,
+    publish_folder,
+    relative_files,
+    upload_folder,
+)
 from kfp_bert_components.storage._lazy import file_crc32c
 from kfp_bert_components.storage._open import open_store
 from kfp_bert_components.storage._types import Access, Blob, Entry, Store
@@ -14,5 +19,6 @@ __all__ = [
     "file_crc32c",
     "open_store",
     "publish_folder",
+    "relative_files",
     "upload_folder",
 ]

@@ -1,0 +1,41 @@
+"""The component that makes a model champion."""
+
+from typing import NamedTuple
+
+from kfp.dsl import Artifact, Input, Model
+
+from kfp_bert_components.components._images import slim_component
+
+
+@slim_component
+def promote_model(
+    model: Input[Model],
+    evaluation: Input[Artifact],
+    decision: Input[Artifact],
+    registry: str,
+    deployment_target: str = "production",
+) -> NamedTuple("Outputs", champion_version=str, deployment_pending=bool):
+    """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
+
+    Args:
+        model: The candidate's bundle.
+        evaluation: The candidate's evaluation.
+        decision: The decision of compare_models.
+        registry: gs:// URI or path of the registry; made if it is missing.
+        deployment_target: The deployment whose record says whether the champion is live. Default: production.
+
+    Returns:
+        champion_version: Version of the champion after this step, "" if there is none.
+        deployment_pending: Whether the champion still has to be deployed to the target.
+    """
+    from collections import namedtuple
+    from pathlib import Path
+
+    from kfp_bert_components.registry import promote_if_decided
+
+    promoted = promote_if_decided(
+        registry, Path(model.path), Path(evaluation.path), Path(decision.path), deployment_target
+    )
+    return namedtuple("Outputs", ["champion_version", "deployment_pending"])(
+        promoted.champion_version, promoted.deployment_pending
+    )

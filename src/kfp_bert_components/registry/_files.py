@@ -1,0 +1,108 @@
+"""The files of a version: named, hashed, put into the store once, taken out checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.registry._records import Version
+from kfp_bert_components.storage import Store, file_crc32c, relative_files
+
+_THREADS = 8
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def describe_files(parts: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, dict[str, Any]]]:
+    """The local path, and size, crc32c and sha256, of every file of a version by its name in it."""
+    paths = {
+        f"{part}/{name}": folder / name for part, folder in parts.items() for name in relative_files(folder)
+    }
+    hashes = {
+        name: {"size": path.stat().st_size, "crc32c": file_crc32c(path), "sha256": sha256(path)}
+        for name, path in paths.items()
+    }
+    return paths, hashes
+
+
+def put_files(
+    store: Store, version: int, paths: Mapping[str, Path], hashes: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Upload the files that are not there yet; none is ever overwritten."""
+    start = f"versions/{version}/"
+    there = {entry.name[len(start) :]: entry.crc32c for entry in store.list(start)}
+
+    def one(name: str) -> None:
+        if there.get(name) == hashes[name]["crc32c"]:
+            return
+        try:
+            store.upload(paths[name], start + name, if_generation=0)
+        except ConflictError:
+            # Our own upload whose reply was lost, or a twin of this run: then the bytes are the same.
+            if store.stat(start + name).crc32c != hashes[name]["crc32c"]:
+                raise ConflictError(
+                    f"{store.describe(start + name)} exists with other bytes: two runs use the same decision "
+                    "for different models. Run the comparison again."
+                ) from None
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(one, paths):
+            pass
+
+
+def remove_version(store: Store, version: int) -> None:
+    """Delete a version: first the record that makes it visible, last the claim on its number."""
+    start = f"versions/{version}/"
+    names = [entry.name for entry in store.list(start, checksums=False)]
+    first, last = f"{start}version.json", f"{start}claim.json"
+    for name in [*(n for n in names if n == first), *(n for n in names if n not in (first, last))]:
+        _delete(store, name)
+    _delete(store, last)
+
+
+def _delete(store: Store, name: str) -> None:
+    try:
+        store.delete(name)
+    except NotFoundError:
+        return
+
+
+def fetch_part(store: Store, version: Version, part: str, folder: Path) -> None:
+    """Copy one part of a version ("bundle", "evaluation", "decision") to a folder, every file checked."""
+    start = f"versions/{version.version}/"
+    names = [name for name in version.files if name.startswith(f"{part}/")]
+
+    def one(name: str) -> None:
+        place = folder / name[len(part) + 1 :]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # The folder may be a mounted bucket: checked in scratch space, then written once from start to end.
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(scratch, "file")
+            store.download(start + name, copy)
+            if sha256(copy) != version.files[name]["sha256"]:
+                raise UserError(
+                    f"{store.describe(start + name)} was changed since it was stored: its SHA-256 differs. "
+                    "Roll back to another version, and see `kfp-bert registry verify`."
+                )
+            with copy.open("rb") as source, place.open("wb") as target:
+                while block := source.read(1 << 20):
+                    target.write(block)
+                target.flush()
+                os.fsync(target.fileno())
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(one, names):
+            pass

@@ -1,0 +1,39 @@
+"""The registry's story in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kfp_bert_components.registry._records import Event
+
+if TYPE_CHECKING:
+    from kfp_bert_components.registry._registry import Registry
+
+_STATES = {
+    "pending": "Version {version} is waiting to be deployed to {target}",
+    "rolling": "The rollout of version {version} to {target} is under way",
+    "live": "Version {version} went live on {target}",
+    "failed": "The rollout of version {version} to {target} failed",
+}
+
+
+def history(registry: Registry) -> list[Event]:
+    """See `Registry.history`."""
+    champion = registry.champion()
+    events = []
+    for one in champion.log if champion else ():
+        if one["event"] == "promoted":
+            before = f", in place of version {one['previous']}" if one["previous"] else ", the first one"
+            text = f"Version {one['version']} became champion{before}"
+        else:
+            text = f"The champion was rolled back from version {one['previous']} to version {one['version']}"
+        events.append(Event(one["at"], one["by"], _with_reason(text, one["reason"])))
+    for target in registry.targets():
+        for one in registry.deployment(target).log:
+            text = _STATES[one["state"]].format(version=one["version"], target=target)
+            events.append(Event(one["at"], one["by"], _with_reason(text, one["reason"])))
+    return sorted(events, key=lambda event: event.at)
+
+
+def _with_reason(text: str, reason: str) -> str:
+    return f"{text}: {reason.strip().rstrip('.')}." if reason.strip() else f"{text}."

@@ -1,0 +1,140 @@
+"""The registry's records: plain values, and the one reader and writer of their JSON."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import Store
+
+FORMAT = 1
+STATES = ("pending", "rolling", "live", "failed")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, for the history: `at` in UTC, `text` one sentence."""
+
+    at: str
+    by: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The pointer to the version to serve, as it was when its file had this generation.
+
+    `log` holds every move of the pointer so far, oldest first, each a mapping with event ("promoted" or
+    "rolled back"), version, previous, decision_id, at, by and reason.
+    """
+
+    version: int
+    generation: int
+    decision_id: str
+    at: str = ""
+    by: str = ""
+    log: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Version:
+    """A complete version: what it was made from, and the hash of every file."""
+
+    version: int
+    at: str
+    by: str
+    decision_id: str
+    parent: int | None
+    data_fingerprint: str
+    bundle_fingerprint: str
+    parameters: Mapping[str, Any]
+    package_version: str
+    metrics: Mapping[str, Any]
+    files: Mapping[str, Mapping[str, Any]]
+    base_model: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is known of one place that serves the champion.
+
+    `state` is "pending", "rolling", "live" or "failed", and "none" where nothing was ever recorded. `version` is
+    the version that this state is about, `live_version` the last one that was reported live, and `details` what
+    the deployment wants to find again. A record that does not exist has generation 0.
+    """
+
+    target: str
+    state: str
+    version: int | None
+    generation: int
+    reason: str = ""
+    live_version: int | None = None
+    at: str = ""
+    by: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    log: tuple[Mapping[str, Any], ...] = ()
+
+
+def now() -> str:
+    """The time in UTC, to the millisecond, in a form that sorts."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def author() -> str:
+    """Who acts: the user and the machine, which in a pipeline is the pod."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        user = f"uid {os.getuid()}"
+    return f"{user} on {socket.gethostname()}"
+
+
+def dump(value: Mapping[str, Any]) -> bytes:
+    """The JSON of a record, with its format."""
+    return (json.dumps({"format": FORMAT, **value}, indent=1) + "\n").encode()
+
+
+def load(store: Store, name: str) -> tuple[dict[str, Any], int]:
+    """Read a record and its generation.
+
+    Raises:
+        NotFoundError: There is no such record.
+        UserError: It is damaged, or of a format that this version of the package does not know.
+    """
+    blob = store.read(name)
+    return parse(blob.data, store.describe(name)), blob.generation
+
+
+def parse(data: bytes, where: str) -> dict[str, Any]:
+    """The JSON of a record as a dictionary; UserError if it is damaged or of an unknown format."""
+    try:
+        value = json.loads(data)
+        if not isinstance(value, dict):
+            raise ValueError
+    except ValueError:
+        raise UserError(f"{where} is damaged: it is no JSON object. Restore it from a backup.") from None
+    if value.get("format") != FORMAT:
+        raise UserError(
+            f"{where} has the format {value.get('format')!r}, this version of kfp-bert-components reads {FORMAT}: "
+            "update the package."
+        )
+    return value
+
+
+def check_target(target: str) -> str:
+    """Return a deployment's name if it can be a file's name, else raise UserError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", target):
+        raise UserError(
+            f"{target!r} is no usable deployment target: give up to 63 letters, digits, '.', '_' or '-', "
+            "such as production."
+        )
+    return target

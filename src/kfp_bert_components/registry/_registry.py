@@ -1,0 +1,151 @@
+"""The registry's face: what can be asked of it and done with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.registry._deployments import read_deployment, write_deployment
+from kfp_bert_components.registry._records import Champion, Deployment, Event, Version, load
+from kfp_bert_components.storage import Access, open_store
+
+
+class Registry:
+    """A folder, gs:// or local, that keeps promoted models; made by the first promotion.
+
+    Args:
+        uri: gs://bucket/folder or a local path.
+        access: Credentials for gs://; by default the application default credentials.
+    """
+
+    def __init__(self, uri: str, access: Access | None = None) -> None:
+        self.store = open_store(uri, access)
+        self.uri = self.store.uri
+
+    def champion(self) -> Champion | None:
+        """The version to serve, or None while nothing was promoted."""
+        try:
+            value, generation = load(self.store, "champion.json")
+        except NotFoundError:
+            return None
+        last = value["log"][-1]
+        return Champion(
+            value["version"], generation, value["decision_id"], last["at"], last["by"], tuple(value["log"])
+        )
+
+    def version(self, number: int) -> Version:
+        """The record of one version; NotFoundError if there is none, or it never became complete."""
+        try:
+            value, _ = load(self.store, f"versions/{number}/version.json")
+        except NotFoundError:
+            raise NotFoundError(f"The registry {self.uri} has no version {number}.") from None
+        value.pop("format")
+        return Version(**value)
+
+    def versions(self) -> list[Version]:
+        """All complete versions, oldest first."""
+        found = []
+        for number in self.numbers():
+            try:
+                found.append(self.version(number))
+            except NotFoundError:  # not complete, or just removed
+                continue
+        return found
+
+    def numbers(self) -> list[int]:
+        """The numbers under versions/, also of those that are not complete, in ascending order."""
+        return sorted(int(name) for name in self.store.folders("versions") if name.isdigit())
+
+    def fetch_bundle(self, version: int, folder: Path) -> None:
+        """Copy the bundle of a version to a folder, each file checked against the hash it was stored with."""
+        from kfp_bert_components.registry._files import fetch_part
+
+        fetch_part(self.store, self.version(version), "bundle", folder)
+
+    def promote(self, bundle: Path, evaluation: Path, decision: Path) -> int:
+        """Store a model and make it champion, if the champion is still the one that it was compared with.
+
+        Killed at any moment it can be called again with the same arguments; called again after it succeeded it
+        changes nothing.
+
+        Args:
+            bundle: Folder of the model.
+            evaluation: Folder of its evaluation.
+            decision: Folder of the decision, whose outcome must be PROMOTE.
+
+        Returns:
+            The model's version.
+
+        Raises:
+            ConflictError: Another model became champion since the comparison; names it. Nothing is left behind.
+            UserError: The decision is not PROMOTE, or is about another model.
+        """
+        from kfp_bert_components.registry._promotion import promote
+
+        return promote(self, bundle, evaluation, decision)
+
+    def rollback(self, version: int | None = None, reason: str = "") -> Champion:
+        """Make an older version champion, which also makes its deployment pending.
+
+        Args:
+            version: The version to go back to; by default the champion before this one.
+            reason: Why, for the history.
+        """
+        from kfp_bert_components.registry._rollback import rollback
+
+        return rollback(self, version, reason)
+
+    def deployment(self, target: str) -> Deployment:
+        """The record of one place that serves the champion; state "none" where there is no record."""
+        return read_deployment(self.store, target)
+
+    def record_deployment(
+        self,
+        target: str,
+        state: str,
+        version: int,
+        reason: str = "",
+        if_generation: int | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> Deployment:
+        """Write down how far a deployment is.
+
+        Args:
+            target: Its name, such as "production".
+            state: "pending", "rolling", "live" or "failed".
+            version: The version that it is about.
+            reason: Why it failed, or what is going on.
+            if_generation: Write only while the record has this generation (0: none). None: whatever it is.
+            details: What to find again next time; None keeps what is there.
+
+        Raises:
+            ConflictError: The record has another generation.
+        """
+        return write_deployment(self.store, target, state, version, reason, if_generation, details)
+
+    def deployment_pending(self, target: str) -> bool:
+        """Whether there is a champion and the target's record does not say that it is live."""
+        champion = self.champion()
+        if champion is None:
+            return False
+        record = self.deployment(target)
+        return (record.state, record.version) != ("live", champion.version)
+
+    def targets(self) -> list[str]:
+        """The names of all places with a deployment record."""
+        entries = self.store.list("deployments/", checksums=False)
+        return [entry.name[len("deployments/") : -len(".json")] for entry in entries]
+
+    def history(self) -> list[Event]:
+        """Everything that happened, oldest first, in plain words."""
+        from kfp_bert_components.registry._history import history
+
+        return history(self)
+
+    def require_champion(self) -> Champion:
+        """The champion; UserError if there is none."""
+        champion = self.champion()
+        if champion is None:
+            raise UserError(f"The registry {self.uri} has no champion yet: promote a model first.")
+        return champion
