@@ -14,7 +14,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --editable '.[all]'
 	@touch $(READY)
 
-.PHONY: help quickstart test lint types generate check-generated
+DOCKER ?= $(or $(DOCKER_CLI),docker)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
+
+.PHONY: help quickstart test lint generate check-generated constraints test-wheel images test-docker
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,3 +37,18 @@ generate: $(READY) ## Write the component specs, their READMEs and the CLI refer
 
 check-generated: $(READY) ## Fail if a generated file is out of date
 	@$(BIN)/python scripts/generate.py --check
+
+constraints: $(READY) ## Pin anew what is known to install together, for every Python from 3.10 on
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --all-extras --group dev --upgrade \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.txt
+
+test-wheel: $(READY) ## Build the wheel, install it in a clean environment, use it there
+	@scripts/test_wheel.sh $(BIN)/python
+
+images: ## Build the two images that the specs name
+	$(DOCKER) build --network=host --file docker/Dockerfile --target slim --tag kfp-bert-components/python:$(VERSION) .
+	$(DOCKER) build --network=host --file docker/Dockerfile --target tensorflow --tag kfp-bert-components/python-tensorflow:$(VERSION) .
+
+test-docker: $(READY) images ## Build the images and run the main pipeline in them
+	@$(BIN)/python -m pytest -m docker

@@ -1,0 +1,58 @@
+"""The main pipeline, made of nothing but component specs loaded by URL. Copy it and edit it.
+
+    COMPONENT_SPECS=https://.../component_specs python train_and_deploy.py pipeline.yaml
+
+writes the compiled pipeline, which then runs
+
+  on a laptop:            kfp-bert run pipeline.yaml --param sources=lines.csv --param registry=./registry ...
+  on Kubeflow:            kfp.Client().create_run_from_pipeline_package("pipeline.yaml", arguments={...})
+  on Vertex AI Pipelines: aiplatform.PipelineJob(display_name="bert", template_path="pipeline.yaml", ...).submit()
+"""
+
+import os
+import sys
+
+from kfp import compiler, dsl
+from kfp.components import load_component_from_url
+
+# The folder component_specs/ of a release of kfp-bert-components: name a tag, so that your pipeline stays as it is.
+SPECS = os.environ["COMPONENT_SPECS"]
+
+fetch_gcs_data = load_component_from_url(f"{SPECS}/fetch_gcs_data/component.yaml")
+prepare_text_data = load_component_from_url(f"{SPECS}/prepare_text_data/component.yaml")
+finetune_bert = load_component_from_url(f"{SPECS}/finetune_bert/component.yaml")
+evaluate_model = load_component_from_url(f"{SPECS}/evaluate_model/component.yaml")
+evaluate_champion = load_component_from_url(f"{SPECS}/evaluate_champion/component.yaml")
+compare_models = load_component_from_url(f"{SPECS}/compare_models/component.yaml")
+promote_model = load_component_from_url(f"{SPECS}/promote_model/component.yaml")
+deploy_to_serving_directory = load_component_from_url(f"{SPECS}/deploy_to_serving_directory/component.yaml")
+
+
+@dsl.pipeline(name="my-text-classifier")
+def my_text_classifier(sources: list, registry: str, serving_directory: str, base_model: str = "", epochs: int = 0):
+    """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
+    # Whatever looks at the world outside is not cached.
+    fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
+    splits = prepare_text_data(data=fetched.outputs["data"], text_column="text", label_column="label")
+    training = finetune_bert(
+        train=splits.outputs["train"], validation=splits.outputs["validation"], base_model=base_model, epochs=epochs
+    )
+    # Ask for what your cluster has:
+    # training.set_cpu_limit("8").set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+    candidate = evaluate_model(model=training.outputs["model"], test=splits.outputs["test"])
+    champion = evaluate_champion(registry=registry, test=splits.outputs["test"]).set_caching_options(False)
+    comparison = compare_models(
+        candidate=candidate.outputs["evaluation"], champion=champion.outputs["evaluation"], primary_metric="macro_f1"
+    )
+    promotion = promote_model(
+        model=training.outputs["model"],
+        evaluation=candidate.outputs["evaluation"],
+        decision=comparison.outputs["decision"],
+        registry=registry,
+    ).set_caching_options(False)
+    with dsl.If(promotion.outputs["deployment_pending"] == True):  # noqa: E712  (KFP compares, Python's `is` cannot)
+        deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).set_caching_options(False)
+
+
+if __name__ == "__main__":
+    compiler.Compiler().compile(my_text_classifier, sys.argv[1])

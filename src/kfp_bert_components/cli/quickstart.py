@@ -1,0 +1,22 @@
+"""`kfp-bert quickstart`: the main pipeline on a bundled sample."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("quickstart"), show_default=True,
+              help="Where registry, served model and reports go.")  # fmt: skip
+@click.option("--keep-serving", is_flag=True, help="Leave the REST server up until Ctrl-C.")
+@click.option("--port", default=8501, show_default=True, help="Port of the REST server; another if it is in use.")
+def command(folder: Path, keep_serving: bool, port: int) -> None:
+    """Run the main pipeline on a bundled sample: data to a served, gated model.
+
+    Run it again to see the gate at work: the second candidate is no better than the champion.
+    """
+    from rich.console import Console
+
+    from kfp_bert_components.local.quickstart import quickstart
+
+    quickstart(folder, Console(highlight=False, soft_wrap=True), keep_serving=keep_serving, port=port)

@@ -1,0 +1,84 @@
+"""The main pipeline on the bundled sample, from data to an answer of the served model."""
+
+import shlex
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kfp_bert_components.local.pipelines import compile_pipeline
+from kfp_bert_components.local.results import read_outputs
+from kfp_bert_components.local.server import predict, running_server
+from kfp_bert_components.local.show import show_run
+
+PIPELINE = "kfp_bert_components.pipelines:train_and_deploy"
+SAMPLE = Path(__file__).with_name("sample") / "screenplay.csv"
+# Not in the sample; its label is scene_heading.
+LINE = "INT. LIGHTHOUSE KITCHEN - NIGHT"
+
+
+def quickstart(folder: Path, console: Console, *, keep_serving: bool = False, port: int = 8501) -> None:
+    """Run the main pipeline and show what came of it.
+
+    Args:
+        folder: Where registry, served model, and the runs' artifacts go. A second quickstart in the same folder
+            trains a second candidate, with another seed, against the champion of the first.
+        console: Where to show it.
+        keep_serving: Leave the REST server up until Ctrl-C.
+        port: Port of the REST server.
+
+    Raises:
+        UserError: A step failed, or the server did not start.
+    """
+    folder = folder.resolve()
+    arguments = {
+        "sources": [str(SAMPLE)],
+        "registry": str(folder / "registry"),
+        "serving_directory": str(folder / "serving"),
+        "seed": _number_of_runs(folder / "runs"),
+    }
+    console.print("Screenplay lines in six classes: train, compare with the champion, deploy if better.\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        spec = Path(scratch) / "pipeline.yaml"
+        compile_pipeline(PIPELINE, spec)
+        outputs = read_outputs(show_run(spec, arguments, folder / "runs", console))
+    _show_decision(outputs, folder, console)
+    with running_server(folder / "serving", folder / "server.log", port) as url:
+        _show_answer(url, console)
+        if keep_serving:
+            console.print(f"\nServing at {url} until Ctrl-C.")
+            _wait_for_interrupt()
+
+
+def _number_of_runs(runs: Path) -> int:
+    return len(list(runs.glob("train-and-deploy-*")))
+
+
+def _show_decision(outputs: dict[str, dict[str, Any]], folder: Path, console: Console) -> None:
+    comparison = outputs["compare-models"]
+    console.print(f"\n[bold]{comparison['outcome']}[/]: {comparison['reason']}\n")
+    places = {
+        "model": outputs["finetune-bert"]["model"],
+        "registry": folder / "registry",
+        "served model": folder / "serving",
+        "decision, as a page": comparison["report"],
+        "evaluation, as a page": outputs["evaluate-model"]["report"],
+        "data, as a page": outputs["prepare-text-data"]["report"],
+    }
+    for name, path in places.items():
+        console.print(f"{name:22} {path}")
+
+
+def _show_answer(url: str, console: Console) -> None:
+    body = json.dumps({"instances": [LINE]})
+    console.print(f"\n$ curl -d {shlex.quote(body)} {url}/v1/models/bert:predict", markup=False)
+    answer = predict(url, [LINE])[0]
+    console.print(f"{LINE!r} is [bold]{answer['label']}[/] (score {answer['score']:.3f})")
+
+
+def _wait_for_interrupt() -> None:
+    import signal
+
+    signal.pause()

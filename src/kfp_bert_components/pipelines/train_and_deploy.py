@@ -1,0 +1,81 @@
+"""The main pipeline: labelled text in, and a better model in production, or the reason why not."""
+
+from typing import Dict, List
+
+from kfp import dsl
+
+from kfp_bert_components import (
+    compare_models,
+    deploy_to_serving_directory,
+    evaluate_champion,
+    evaluate_model,
+    fetch_gcs_data,
+    finetune_bert,
+    prepare_text_data,
+    promote_model,
+)
+
+
+@dsl.pipeline(name="train-and-deploy")
+def train_and_deploy(
+    sources: List[str],
+    registry: str,
+    serving_directory: str,
+    text_column: str = "text",
+    label_column: str = "label",
+    label_names: Dict[str, str] = {},
+    base_model: str = "",
+    epochs: int = 0,
+    learning_rate: float = 0.0,
+    batch_size: int = 32,
+    max_length: int = 128,
+    seed: int = 0,
+    primary_metric: str = "macro_f1",
+    min_improvement: float = 0.0,
+    alpha: float = 0.05,
+    deployment_target: str = "production",
+):
+    """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion.
+
+    Args:
+        sources: Files, folders or globs with the labelled text, gs:// or local.
+        registry: gs:// URI or folder of the model registry.
+        serving_directory: gs:// URI or folder that the model server watches.
+        text_column: Column with the text.
+        label_column: Column with the label.
+        label_names: Names of the labels, by the value in the label column.
+        base_model: Hugging Face checkpoint to start from (hub id, gs:// or folder); "" trains a small model.
+        epochs: Passes over the training split; 0 for the default of the kind of start.
+        learning_rate: Peak learning rate; 0 for the default of the kind of start.
+        batch_size: Examples a step.
+        max_length: Most word pieces of a text, [CLS] and [SEP] included.
+        seed: Seed of all random numbers.
+        primary_metric: Metric that must improve.
+        min_improvement: Improvement of the primary metric that must be shown.
+        alpha: Probability of promoting a model that is no better.
+        deployment_target: Name of the deployment record in the registry.
+    """
+    fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
+    splits = prepare_text_data(
+        data=fetched.outputs["data"], text_column=text_column, label_column=label_column, label_names=label_names
+    ).outputs
+    model = finetune_bert(
+        train=splits["train"], validation=splits["validation"], base_model=base_model, epochs=epochs,
+        learning_rate=learning_rate, batch_size=batch_size, max_length=max_length, seed=seed,
+    ).outputs["model"]  # fmt: skip
+    candidate = evaluate_model(model=model, test=splits["test"]).outputs["evaluation"]
+    champion = evaluate_champion(registry=registry, test=splits["test"]).set_caching_options(False)
+    comparison = compare_models(
+        candidate=candidate, champion=champion.outputs["evaluation"], primary_metric=primary_metric,
+        min_improvement=min_improvement, alpha=alpha,
+    )  # fmt: skip
+    promotion = promote_model(
+        model=model, evaluation=candidate, decision=comparison.outputs["decision"], registry=registry,
+        deployment_target=deployment_target,
+    ).set_caching_options(False)  # fmt: skip
+    # The registry, not this run's decision, says whether there is something to deploy: a run that died between
+    # promotion and deployment is repaired by the next one.
+    with dsl.If(promotion.outputs["deployment_pending"] == True, name="deployment-pending"):  # noqa: E712
+        deploy_to_serving_directory(
+            registry=registry, serving_directory=serving_directory, deployment_target=deployment_target
+        ).set_caching_options(False)

@@ -1,0 +1,60 @@
+"""The main pipeline from the package, and the example that has only component specs by URL."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp import compiler
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from kfp_bert_components.pipelines import train_and_deploy
+from kfp_bert_components.registry import Registry
+from tests.conftest import ROOT
+from tests.support.http_folder import serving_folder
+from tests.support.pipeline_runs import run_pipeline, small_data
+
+SETTINGS = {"epochs": 2, "max_length": 32}
+
+
+def strict_parse(path):
+    return json_format.ParseDict(
+        yaml.safe_load(path.read_text()), pipeline_spec_pb2.PipelineSpec(), ignore_unknown_fields=False
+    )
+
+
+def test_its_ir_passes_a_strict_parse_and_every_parameter_is_described(tmp_path):
+    compiler.Compiler().compile(train_and_deploy, str(tmp_path / "pipeline.yaml"))
+    spec = strict_parse(tmp_path / "pipeline.yaml")
+    for name, parameter in spec.root.input_definitions.parameters.items():
+        assert parameter.description, name
+
+
+def test_steps_that_look_at_the_world_outside_are_not_cached(tmp_path):
+    compiler.Compiler().compile(train_and_deploy, str(tmp_path / "pipeline.yaml"))
+    spec = strict_parse(tmp_path / "pipeline.yaml")
+    tasks = dict(spec.root.dag.tasks)
+    for component in spec.components.values():
+        tasks.update(component.dag.tasks)
+    cached = {name for name, task in tasks.items() if task.caching_options.enable_cache}
+    assert not cached & {"fetch-gcs-data", "evaluate-champion", "promote-model", "deploy-to-serving-directory"}
+    assert {"prepare-text-data", "finetune-bert", "evaluate-model"} <= cached
+
+
+@pytest.mark.slow
+def test_the_example_composed_from_urls_runs_to_a_served_model(tmp_path):
+    data = small_data(tmp_path)
+    with serving_folder(ROOT / "component_specs") as url:
+        subprocess.run(
+            [sys.executable, ROOT / "examples" / "train_and_deploy.py", tmp_path / "pipeline.yaml"],
+            check=True, env={"COMPONENT_SPECS": url, "PATH": "/usr/bin:/bin"},
+        )  # fmt: skip
+    strict_parse(tmp_path / "pipeline.yaml")
+    registry, serving = tmp_path / "registry", tmp_path / "serving"
+    outputs = run_pipeline(
+        str(tmp_path / "pipeline.yaml"), tmp_path, sources=data, registry=registry, serving_directory=serving
+    )
+    assert outputs["compare-models"]["outcome"] == "PROMOTE", outputs["compare-models"]["reason"]
+    assert Registry(str(registry)).champion().version == 1
+    assert (serving / "1" / "saved_model.pb").exists()
