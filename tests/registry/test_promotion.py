@@ -8,22 +8,10 @@ import pytest
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.registry import Registry
-from tests.support.models import write_candidate
+from tests.support.models import promote_next, write_candidate
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]
-
-
-def promote_next(registry: Registry, folder: Path, name: str) -> int:
-    champion = registry.champion()
-    return registry.promote(
-        *write_candidate(
-            folder / name,
-            name,
-            champion_version=champion.version if champion else None,
-            champion_generation=champion.generation if champion else 0,
-        )
-    )
 
 
 def test_an_empty_registry_has_no_champion(place: str) -> None:

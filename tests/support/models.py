@@ -6,6 +6,8 @@ import json
 import uuid
 from pathlib import Path
 
+from kfp_bert_components.registry import Registry
+
 
 def write_candidate(
     folder: Path,
@@ -56,3 +58,15 @@ def write_candidate(
     (evaluation / "evaluation.json").write_text(json.dumps(scores))
     (decision / "decision.json").write_text(json.dumps(verdict))
     return bundle, evaluation, decision
+
+
+def promote_next(registry: Registry, folder: Path, name: str) -> int:
+    """Promote a new model that was compared with the champion of this moment."""
+    champion = registry.champion()
+    candidate = write_candidate(
+        folder / name,
+        name,
+        champion_version=champion.version if champion else None,
+        champion_generation=champion.generation if champion else 0,
+    )
+    return registry.promote(*candidate)

@@ -135,8 +135,8 @@ def check_paths(found: dict[str, Pinned]) -> None:
         other = found[folded.setdefault(key, path)]
         if other is not one:
             raise UserError(
-                f"{other.source} and {one.source} differ only by case or by the form of an accent, and would be "
-                "one file on many file systems: rename one of them."
+                f"{other.source} and {one.source} differ only by case or by the form of an accent, and would "
+                "be one file on many file systems: rename one of them."
             )
     for key in folded:
         parent = key.rpartition("/")[0]

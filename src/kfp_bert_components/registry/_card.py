@@ -1,10 +1,143 @@
-"""The model card of a version, in the format of the Hugging Face hub."""
+"""The model card of a version: Markdown with a YAML header, as the Hugging Face hub has it."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
+# Names that the hub knows for what our metrics are.
+_METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+    "f1": "f1",
+    "precision": "precision",
+    "recall": "recall",
+}
 
-def model_card(record: dict[str, Any], model: dict[str, Any], scores: dict[str, Any]) -> str:
-    """The card as Markdown with a YAML header."""
-    return f"# Version {record['version']}\n"
+
+def model_card(record: Mapping[str, Any], model: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    """The card of one version.
+
+    Args:
+        record: The version's record (version.json).
+        model: bundle.json.
+        scores: evaluation.json.
+    """
+    metrics = {name: one for name, one in scores.get("metrics", {}).items() if _numbers(one)}
+    return "\n".join([*_header(record, model, scores, metrics), *_body(record, model, scores, metrics), ""])
+
+
+def _header(
+    record: Mapping[str, Any], model: Mapping[str, Any], scores: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> list[str]:
+    # JSON values are YAML too, and need no YAML library.
+    lines = [
+        "---",
+        "library_name: keras",
+        "pipeline_tag: text-classification",
+        "tags:",
+        "- bert",
+        "- kubeflow",
+    ]
+    if _HUB_ID.fullmatch(record["base_model"]):
+        lines.append(f"base_model: {json.dumps(record['base_model'])}")
+    if metrics:
+        fingerprint = str(scores.get("test_fingerprint", ""))
+        results = [
+            {"type": _METRICS.get(name, name), "name": name, "value": one["value"]}
+            for name, one in metrics.items()
+        ]
+        result = {
+            "task": {"type": "text-classification"},
+            "dataset": {"type": "private", "name": f"test split {fingerprint[:16]}"},
+            "metrics": results,
+        }
+        index = [{"name": _name(record), "results": [result]}]
+        lines.append(f"model-index: {json.dumps(index)}")
+    return [*lines, "---"]
+
+
+def _body(
+    record: Mapping[str, Any], model: Mapping[str, Any], scores: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> list[str]:
+    labels = ", ".join(f"`{label}`" for label in model.get("labels", []))
+    what = "pairs of texts" if model.get("pair") else "texts"
+    parent = f"version {record['parent']}" if record["parent"] else "nothing: it is the first champion"
+    return [
+        f"# {_name(record)}",
+        "",
+        f"A BERT classifier of {what} into {len(model.get('labels', []))} classes: {labels}.",
+        "",
+        f"- Base model: {_code(record['base_model']) or 'none, trained from scratch'}",
+        f"- Longest input: {model.get('max_length')} tokens; what is longer is cut",
+        f"- Data fingerprint: {_code(record['data_fingerprint'])}",
+        f"- Model fingerprint: {_code(record['bundle_fingerprint'])}",
+        f"- Registered: {record['at']} by {record['by']}",
+        f"- Made with: kfp-bert-components {record['package_version']}",
+        f"- Replaces: {parent}",
+        f"- Why it was promoted: {record['reason'] or 'no reason is recorded'}",
+        "",
+        "## Evaluation",
+        "",
+        f"On the test split with fingerprint {_code(str(scores.get('test_fingerprint', '')))}; the interval "
+        "is the one that the evaluation gives.",
+        "",
+        "| metric | value | interval |",
+        "|---|---|---|",
+        *(f"| {name} | {one['value']:.4f} | {_interval(one)} |" for name, one in metrics.items()),
+        "",
+        "## Training",
+        "",
+        "| parameter | value |",
+        "|---|---|",
+        *(f"| {name} | {_code(str(value))} |" for name, value in sorted(record["parameters"].items())),
+        "",
+        "Libraries: "
+        + ", ".join(f"{name} {version}" for name, version in sorted(_versions(model).items()))
+        + ".",
+        "",
+        "## Use",
+        "",
+        "`bundle/saved_model/` takes raw strings; `bundle/huggingface/` loads in transformers:",
+        "",
+        "```python",
+        "from transformers import pipeline",
+        'classify = pipeline("text-classification", model="bundle/huggingface")',
+        "```",
+        "",
+        "## Limits",
+        "",
+        "The figures hold for texts like those of the test split. Texts of another kind, language or time "
+        "were not looked at, and neither were differences between groups of people.",
+    ]
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    return f"Text classifier, version {record['version']}"
+
+
+def _versions(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    return model.get("versions") or {"not recorded": ""}
+
+
+def _numbers(one: object) -> bool:
+    return (
+        isinstance(one, Mapping)
+        and isinstance(one.get("value"), (int, float))
+        and one["value"] == one["value"]
+    )
+
+
+def _interval(one: Mapping[str, Any]) -> str:
+    if isinstance(one.get("low"), (int, float)) and isinstance(one.get("high"), (int, float)):
+        return f"{one['low']:.4f} to {one['high']:.4f}"
+    return ""
+
+
+def _code(text: str) -> str:
+    """Text as Markdown code that can't break out of its line or table cell."""
+    cleaned = re.sub(r"[\s`|]+", " ", text).strip()
+    return f"`{cleaned}`" if cleaned else ""

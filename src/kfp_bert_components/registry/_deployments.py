@@ -18,18 +18,7 @@ def read_deployment(store: Store, target: str) -> Deployment:
     value, generation = _read(store, target)
     if not value:
         return Deployment(target, "none", None, 0)
-    return Deployment(
-        target,
-        value["state"],
-        value["version"],
-        generation,
-        value["reason"],
-        value["live_version"],
-        value["at"],
-        value["by"],
-        value["details"],
-        tuple(value["log"]),
-    )
+    return _deployment(value, generation)
 
 
 def write_deployment(
@@ -50,24 +39,24 @@ def write_deployment(
             raise _taken(target, value)
         record = _next(value, target, state, version, reason, details)
         try:
-            store.write(_name(target), dump(record), if_generation=generation)
-            break
+            return _deployment(record, store.write(_name(target), dump(record), if_generation=generation))
         except ConflictError:
-            value, _ = _read(store, target)
+            value, generation = _read(store, target)
             if value.get("id") == record["id"]:  # our own write, whose reply was lost
-                break
+                return _deployment(record, generation)
             if if_generation is not None:
                 raise _taken(target, value) from None
-    else:
-        raise ConflictError(f"The deployment record of {target} changes all the time: try again later.")
-    return read_deployment(store, target)
+    raise ConflictError(f"The deployment record of {target} changes all the time: try again later.")
 
 
 def _next(
     value: dict[str, Any], target: str, state: str, version: int, reason: str, details: dict[str, Any] | None
 ) -> dict[str, Any]:
     at, by = now(), author()
-    log = [*value.get("log", []), {"state": state, "version": version, "reason": reason, "at": at, "by": by}]
+    log = list(value.get("log", []))
+    # A deployment repeats its state as a sign of life: the log keeps only what changed.
+    if not log or (log[-1]["state"], log[-1]["version"], log[-1]["reason"]) != (state, version, reason):
+        log.append({"state": state, "version": version, "reason": reason, "at": at, "by": by})
     return {
         "id": uuid.uuid4().hex,
         "target": target,
@@ -80,6 +69,21 @@ def _next(
         "details": value.get("details", {}) if details is None else details,
         "log": log[-_LOG:],
     }
+
+
+def _deployment(value: dict[str, Any], generation: int) -> Deployment:
+    return Deployment(
+        target=value["target"],
+        state=value["state"],
+        version=value["version"],
+        generation=generation,
+        reason=value["reason"],
+        live_version=value["live_version"],
+        at=value["at"],
+        by=value["by"],
+        details=value["details"],
+        log=tuple(value["log"]),
+    )
 
 
 def _read(store: Store, target: str) -> tuple[dict[str, Any], int]:
@@ -97,6 +101,6 @@ def _taken(target: str, value: dict[str, Any]) -> ConflictError:
     if not value:
         return ConflictError(f"The deployment record of {target} was removed since it was read: run again.")
     return ConflictError(
-        f"The deployment record of {target} was changed by {value['by']} at {value['at']}: it says that version "
-        f"{value['version']} is {value['state']}. Run again to continue from there."
+        f"The deployment record of {target} was changed by {value['by']} at {value['at']}: it says that "
+        f"version {value['version']} is {value['state']}. Run again to continue from there."
     )

@@ -73,6 +73,11 @@ def remove_version(store: Store, version: int) -> None:
     _delete(store, last)
 
 
+def memory_name(identity: str) -> str:
+    """The file that remembers which number a decision has claimed."""
+    return f"promotions/{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
+
+
 def _delete(store: Store, name: str) -> None:
     try:
         store.delete(name)

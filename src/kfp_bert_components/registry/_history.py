@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kfp_bert_components.registry._records import Event
+from kfp_bert_components.registry._records import Event, load
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry._registry import Registry
@@ -32,6 +32,11 @@ def history(registry: Registry) -> list[Event]:
         for one in registry.deployment(target).log:
             text = _STATES[one["state"]].format(version=one["version"], target=target)
             events.append(Event(one["at"], one["by"], _with_reason(text, one["reason"])))
+    for entry in registry.store.list("removed/", checksums=False):
+        one, _ = load(registry.store, entry.name)
+        events.append(
+            Event(one["at"], one["by"], f"Version {one['version']} was removed by gc: {one['reason']}.")
+        )
     return sorted(events, key=lambda event: event.at)
 
 

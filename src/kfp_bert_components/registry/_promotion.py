@@ -12,7 +12,6 @@ The order of writes makes every moment a safe one to be killed in:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kfp_bert_components import __version__
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.registry._card import model_card
-from kfp_bert_components.registry._files import describe_files, put_files, remove_version
+from kfp_bert_components.registry._files import describe_files, memory_name, put_files, remove_version
 from kfp_bert_components.registry._records import Champion, author, dump, load, now, parse
 from kfp_bert_components.storage import Store
 
@@ -86,7 +85,7 @@ def _already(champion: Champion | None, identity: str) -> int | None:
 
 def _claim(registry: Registry, identity: str) -> int:
     """A version number that no other run uses; the same one again for the same decision."""
-    store, memory = registry.store, _memory(identity)
+    store, memory = registry.store, memory_name(identity)
     with contextlib.suppress(NotFoundError):
         return int(load(store, memory)[0]["version"])
     claim = dump({"decision_id": identity, "at": now(), "by": author()})
@@ -125,11 +124,7 @@ def _clean_up(store: Store, number: int, identity: str) -> None:
     """Take a version away that lost the race; what fails here is left to gc."""
     with contextlib.suppress(UserError):
         remove_version(store, number)
-        store.delete(_memory(identity))
-
-
-def _memory(identity: str) -> str:
-    return f"promotions/{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
+        store.delete(memory_name(identity))
 
 
 def _lost(registry: Registry, champion: Champion | None, verdict: dict[str, Any]) -> ConflictError:
@@ -190,12 +185,12 @@ def _read_inputs(bundle: Path, evaluation: Path, decision: Path) -> tuple[dict[s
         )
     if verdict["candidate_fingerprint"] != model["fingerprint"]:
         raise UserError(
-            f"The decision in {decision} is about another model than the one in {bundle}: give the model that "
-            "was compared."
+            f"The decision in {decision} is about another model than the one in {bundle}: give the model "
+            "that was compared."
         )
     if verdict.get("test_fingerprint", "") != scores.get("test_fingerprint", ""):
         raise UserError(
-            f"The decision in {decision} was made on another test set than the evaluation in {evaluation}: give "
-            "the evaluation that was compared."
+            f"The decision in {decision} was made on another test set than the evaluation in {evaluation}: "
+            "give the evaluation that was compared."
         )
     return model, scores, verdict

@@ -67,9 +67,9 @@ class Version:
 class Deployment:
     """What is known of one place that serves the champion.
 
-    `state` is "pending", "rolling", "live" or "failed", and "none" where nothing was ever recorded. `version` is
-    the version that this state is about, `live_version` the last one that was reported live, and `details` what
-    the deployment wants to find again. A record that does not exist has generation 0.
+    `state` is "pending", "rolling", "live" or "failed", and "none" where nothing was ever recorded. `version`
+    is the version that this state is about, `live_version` the last one that was reported live, and `details`
+    what the deployment wants to find again. A record that does not exist has generation 0.
     """
 
     target: str
@@ -124,8 +124,8 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
         raise UserError(f"{where} is damaged: it is no JSON object. Restore it from a backup.") from None
     if value.get("format") != FORMAT:
         raise UserError(
-            f"{where} has the format {value.get('format')!r}, this version of kfp-bert-components reads {FORMAT}: "
-            "update the package."
+            f"{where} has the format {value.get('format')!r}, this version of kfp-bert-components reads "
+            f"{FORMAT}: update the package."
         )
     return value
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.registry._deployments import read_deployment, write_deployment
 from kfp_bert_components.registry._records import Champion, Deployment, Event, Version, load
 from kfp_bert_components.storage import Access, open_store
+
+if TYPE_CHECKING:
+    from kfp_bert_components.registry._gc import Sweep
 
 
 class Registry:
@@ -43,6 +46,11 @@ class Registry:
         value.pop("format")
         return Version(**value)
 
+    def card(self, number: int) -> str:
+        """The model card of a version, as Markdown with a YAML header."""
+        self.version(number)
+        return self.store.read(f"versions/{number}/README.md").data.decode()
+
     def versions(self) -> list[Version]:
         """All complete versions, oldest first."""
         found = []
@@ -66,8 +74,8 @@ class Registry:
     def promote(self, bundle: Path, evaluation: Path, decision: Path) -> int:
         """Store a model and make it champion, if the champion is still the one that it was compared with.
 
-        Killed at any moment it can be called again with the same arguments; called again after it succeeded it
-        changes nothing.
+        Killed at any moment it can be called again with the same arguments; called again after it succeeded
+        it changes nothing.
 
         Args:
             bundle: Folder of the model.
@@ -78,7 +86,7 @@ class Registry:
             The model's version.
 
         Raises:
-            ConflictError: Another model became champion since the comparison; names it. Nothing is left behind.
+            ConflictError: Another model became champion since the comparison; names it.
             UserError: The decision is not PROMOTE, or is about another model.
         """
         from kfp_bert_components.registry._promotion import promote
@@ -142,6 +150,35 @@ class Registry:
         from kfp_bert_components.registry._history import history
 
         return history(self)
+
+    def verify(self, version: int | None = None) -> list[str]:
+        """What is wrong, one sentence each: all files are read and compared with their hashes.
+
+        Args:
+            version: Check only this version; by default all, and what points to them.
+        """
+        from kfp_bert_components.registry._verify import verify
+
+        return verify(self, version)
+
+    def gc(self, keep: int = 5, unfinished_hours: float = 24.0, *, dry_run: bool = False) -> Sweep:
+        """Remove versions that nothing needs; never the champion nor what is deployed.
+
+        Args:
+            keep: How many former champions to keep, the newest ones; at least 1.
+            unfinished_hours: Age at which a version that never became champion is given up.
+            dry_run: Only say what would be removed.
+
+        Returns:
+            What is kept and what is removed, with the reasons.
+        """
+        from kfp_bert_components.registry._gc import collect, plan
+
+        found = plan(self, keep, unfinished_hours)
+        if not dry_run:
+            removed = collect(self, found)
+            found.remove = {number: why for number, why in found.remove.items() if number in removed}
+        return found
 
     def require_champion(self) -> Champion:
         """The champion; UserError if there is none."""

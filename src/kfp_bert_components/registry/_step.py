@@ -21,7 +21,7 @@ class Promoted:
 def promote_if_decided(
     registry: str, bundle: Path, evaluation: Path, decision: Path, target: str = "production"
 ) -> Promoted:
-    """Promote a model if its decision is PROMOTE, else leave the registry as it is; see `Registry.promote`."""
+    """Promote a model if its decision is PROMOTE, else leave the registry alone; see `Registry.promote`."""
     check_target(target)
     path = decision / "decision.json"
     if not path.is_file():

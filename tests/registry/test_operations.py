@@ -1,0 +1,161 @@
+"""Rollback, verification, garbage collection, history and the model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.registry import Registry
+from tests.support.models import promote_next, write_candidate
+from tests.support.stores import gcs, place
+
+__all__ = ["gcs", "place"]
+
+
+@pytest.fixture
+def registry(place: str, tmp_path: Path) -> Registry:
+    """A registry with the versions 1, 2 and 3, the last of them live."""
+    registry = Registry(place)
+    for name in ("a", "b", "c"):
+        promote_next(registry, tmp_path, name)
+    registry.record_deployment("production", "live", 3)
+    return registry
+
+
+def test_rollback_makes_the_older_version_champion_and_pending(registry: Registry) -> None:
+    assert not registry.deployment_pending("production")
+    assert registry.rollback(reason="too many complaints").version == 2
+    assert registry.deployment_pending("production")
+    assert registry.rollback().version == 1
+    with pytest.raises(UserError, match="no champion before version 1"):
+        registry.rollback()
+    assert registry.rollback(3).version == 3
+
+
+def test_rollback_to_what_is_not_there_is_refused(registry: Registry) -> None:
+    with pytest.raises(NotFoundError, match="no version 9"):
+        registry.rollback(9)
+    with pytest.raises(UserError, match="champion already"):
+        registry.rollback(3)
+
+
+def test_a_comparison_made_before_a_rollback_does_not_promote(registry: Registry, tmp_path: Path) -> None:
+    champion = registry.champion()
+    assert champion
+    candidate = write_candidate(tmp_path / "d", champion_version=3, champion_generation=champion.generation)
+    registry.rollback()
+    with pytest.raises(ConflictError, match="Version 2 became champion first"):
+        registry.promote(*candidate)
+
+
+def test_the_history_tells_the_story_in_plain_words(registry: Registry) -> None:
+    registry.rollback(reason="too many complaints.")
+    registry.record_deployment("production", "failed", 2, "the smoke test failed")
+    assert [event.text for event in registry.history()] == [
+        "Version 1 became champion, the first one: macro F1 is 0.05 higher.",
+        "Version 2 became champion, in place of version 1: macro F1 is 0.05 higher.",
+        "Version 3 became champion, in place of version 2: macro F1 is 0.05 higher.",
+        "Version 3 went live on production.",
+        "The champion was rolled back from version 3 to version 2: too many complaints.",
+        "The rollout of version 2 to production failed: the smoke test failed.",
+    ]
+
+
+def test_repeated_signs_of_life_are_one_line_of_history(registry: Registry) -> None:
+    for beat in range(5):
+        registry.record_deployment("staging", "rolling", 3, details={"beat": beat})
+    assert [event.text for event in registry.history() if "staging" in event.text] == [
+        "The rollout of version 3 to staging is under way."
+    ]
+
+
+def test_an_untouched_registry_verifies(registry: Registry) -> None:
+    assert registry.verify() == []
+
+
+@pytest.mark.parametrize("file", ["bundle/saved_model/part0", "evaluation/evaluation.json", "README.md"])
+def test_one_changed_byte_is_found(registry: Registry, tmp_path: Path, file: str) -> None:
+    name = f"versions/2/{file}"
+    data = bytearray(registry.store.read(name).data)
+    data[-1] ^= 1
+    registry.store.write(name, bytes(data))
+    (problem,) = registry.verify()
+    assert name in problem and "SHA-256 differs" in problem
+
+
+def test_missing_and_foreign_files_and_lost_versions_are_found(registry: Registry) -> None:
+    registry.store.delete("versions/1/bundle/saved_model/part0")
+    registry.store.write("versions/2/bundle/note.txt", b"hello")
+    registry.store.delete("versions/3/version.json")
+    problems = "\n".join(registry.verify())
+    for expected in (
+        "part0 is missing",
+        "note.txt does not belong",
+        "champion is version 3, which is not there",
+        "live on production",
+    ):
+        assert expected in problems
+
+
+def test_a_changed_bundle_is_not_handed_out(registry: Registry, tmp_path: Path) -> None:
+    registry.store.write("versions/3/bundle/saved_model/part1", b"something else")
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        registry.fetch_bundle(3, tmp_path / "out")
+
+
+def test_gc_keeps_champion_deployed_and_newest_and_removes_the_rest(
+    registry: Registry, tmp_path: Path
+) -> None:
+    for name in ("d", "e", "f"):
+        promote_next(registry, tmp_path, name)
+    registry.record_deployment("staging", "live", 1)
+    assert registry.gc(keep=1, dry_run=True).remove.keys() == {2, 4}
+    assert [one.version for one in registry.versions()] == [1, 2, 3, 4, 5, 6]
+    swept = registry.gc(keep=1)
+    assert swept.remove.keys() == {2, 4}
+    assert swept.keep[6] == "the champion" and "live on staging" in swept.keep[1]
+    assert [one.version for one in registry.versions()] == [1, 3, 5, 6]
+    assert registry.verify() == []
+    assert "Version 2 was removed by gc" in registry.history()[-2].text
+    assert promote_next(registry, tmp_path, "g") == 7
+
+
+def test_gc_leaves_young_unfinished_versions_and_removes_old_ones(registry: Registry) -> None:
+    claim = {"format": 1, "decision_id": "x", "by": "me"}
+    registry.store.write(
+        "versions/8/claim.json", json.dumps({**claim, "at": "2020-01-01T00:00:00.000Z"}).encode()
+    )
+    registry.store.write("versions/8/bundle/part", b"half")
+    registry.store.write(
+        "versions/9/claim.json", json.dumps({**claim, "at": "2999-01-01T00:00:00.000Z"}).encode()
+    )
+    assert [one.version for one in registry.versions()] == [1, 2, 3]
+    swept = registry.gc()
+    assert swept.remove.keys() == {8} and 9 in swept.keep
+    assert registry.numbers() == [1, 2, 3, 9]
+
+
+def test_gc_puts_a_version_back_that_a_rollback_chose_meanwhile(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kfp_bert_components.registry import _gc
+
+    found = _gc.plan(registry, keep=1)
+    assert found.remove.keys() == {1}
+    registry.rollback(1)
+    assert _gc.collect(registry, found) == []
+    assert registry.verify() == []
+
+
+def test_the_model_card_is_one_that_the_hub_reads(registry: Registry) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    card = huggingface_hub.ModelCard(registry.card(2))
+    assert card.data.pipeline_tag == "text-classification"
+    assert card.data.base_model == "tiny"
+    (result,) = [one for one in card.data.eval_results if one.metric_type == "f1"]
+    assert result.metric_value == 0.91
+    for expected in ("data of b", "learning_rate", "macro F1 is 0.05 higher.", "version 1"):
+        assert expected in card.text
