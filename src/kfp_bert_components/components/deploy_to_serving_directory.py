@@ -1,0 +1,31 @@
+"""The component that puts the champion where a model server picks it up."""
+
+from typing import NamedTuple
+
+from kfp_bert_components.components._images import slim_component
+
+
+@slim_component
+def deploy_to_serving_directory(
+    registry: str, serving_directory: str, deployment_target: str = "production"
+) -> NamedTuple("Outputs", serving_uri=str, version=int):
+    """Make the registry's champion the newest version in a folder that a model server watches.
+
+    The folder has TensorFlow Serving's layout. A version is complete before a server can see it, the one
+    before stays to fall back on, and a champion that is there already is left alone.
+
+    Args:
+        registry: gs:// URI or folder of the registry.
+        serving_directory: gs:// URI or folder that the model server watches.
+        deployment_target: Name of the deployment record in the registry, one for each place that serves.
+
+    Returns:
+        serving_uri: The folder of the SavedModel that serves now.
+        version: The registry's version that lies there.
+    """
+    from collections import namedtuple
+
+    from kfp_bert_components.deployment import deploy_to_serving_directory
+
+    deployed = deploy_to_serving_directory(registry, serving_directory, deployment_target)
+    return namedtuple("Outputs", ["serving_uri", "version"])(deployed.serving_uri, deployed.version)

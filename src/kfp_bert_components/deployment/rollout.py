@@ -1,0 +1,210 @@
+"""One rollout, as a controller: read the state, take one safe step, write it down, look again."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kfp_bert_components.deployment.journal import Journal, LeaseLostError
+from kfp_bert_components.deployment.states import (
+    CANARY,
+    FAILED,
+    FINISHING,
+    LIVE,
+    NEXT,
+    PREPARING,
+    RESTING,
+    REVERTING,
+    SHIFTING,
+    TESTING,
+    TRANSITIONS,
+)
+from kfp_bert_components.errors import UserError
+
+if TYPE_CHECKING:
+    from kfp_bert_components.registry import Registry
+
+
+class RolloutError(UserError):
+    """The new version does not serve; the old one does, as before."""
+
+
+class TransientError(Exception):
+    """A call failed in a way that may pass: the step is done again, from looking at what is there."""
+
+
+class Cancelled(BaseException):
+    """The process was told to end."""
+
+
+class Target(Protocol):
+    """A place that can serve a model.
+
+    Every method looks at what is there first and does only what is missing, so that it can be called again
+    after a crash at any point. Facts that a later call needs are noted in the journal before they are true.
+    """
+
+    def is_live(self, version: int, facts: dict[str, Any]) -> bool:
+        """Whether `version` really serves, as the facts of its rollout say. Changes nothing."""
+
+    def prepare(self, journal: Journal) -> None:
+        """Put the version where it can be loaded; nobody is answered by it yet."""
+
+    def introduce(self, journal: Journal) -> None:
+        """Let it answer its first share of requests."""
+
+    def test(self, journal: Journal) -> None:
+        """Ask it, and raise RolloutError unless it answers as it should."""
+
+    def shift(self, journal: Journal) -> None:
+        """Give it all requests."""
+
+    def finish(self, journal: Journal) -> None:
+        """Clear away what is not needed any more."""
+
+    def revert(self, journal: Journal) -> None:
+        """Give all requests back to what answered before, and take the version away."""
+
+
+def roll_out(
+    registry: Registry, name: str, target: Target, *, lease_seconds: float = 60.0, tries: int = 4,
+    pause_seconds: float = 1.0, report: Callable[[str], None] = partial(print, flush=True),
+) -> dict[str, Any]:
+    """Make `target` serve the champion.
+
+    Args:
+        registry: The registry whose champion is wanted.
+        name: Name of the deployment record in the registry.
+        target: The place that shall serve.
+        lease_seconds: Time without a sign of life after which another run's rollout is taken over.
+        tries: How often a step is tried whose calls fail in a way that may pass.
+        pause_seconds: First pause between two tries; it doubles.
+        report: Called with each line about what is going on.
+
+    Returns:
+        `{"version": n, "facts": {...}}` of the live version.
+
+    Raises:
+        RolloutError: The version did not pass; what answered before answers again, and the record says why.
+        LeaseLostError: Another run took over.
+        UserError: There is no champion.
+    """
+    report = _unfailing(report)
+    with _cancellable():
+        while True:
+            champion = registry.champion()
+            if champion is None:
+                raise UserError(f"The registry {registry.uri} has no champion: promote a model first.")
+            journal = Journal(registry, name, lease_seconds)
+            if journal.state == LIVE and journal.version == champion.version:
+                if target.is_live(journal.version, journal.facts):
+                    return journal.live
+                report(f"version {journal.version} is recorded as live, but it is not: doing it again")
+            if not journal.acquire(report):
+                continue
+            with journal:
+                resumed = journal.state not in RESTING
+                clearing = _start(journal, champion.version, report)
+                _drive(journal, target, tries, pause_seconds, report)
+            if journal.state == FAILED and not (resumed and clearing):
+                raise RolloutError(f"Version {journal.version} was not rolled out: {journal.reason}")
+
+
+def _start(journal: Journal, version: int, report: Callable[[str], None]) -> bool:
+    """Bring the journal into a working state; whether that is only to clear up after a dead run."""
+    if journal.state in RESTING:
+        report(f"rolling out version {version}")
+        journal.begin(PREPARING, version)
+        return False
+    report(f"going on with version {journal.version}, which another run left {journal.state}")
+    if journal.version != version and REVERTING in TRANSITIONS[journal.state]:
+        journal.enter(REVERTING, f"version {version} became champion meanwhile")
+    return journal.state == REVERTING
+
+
+def _drive(
+    journal: Journal, target: Target, tries: int, pause: float, report: Callable[[str], None]
+) -> None:
+    work = {
+        PREPARING: target.prepare, CANARY: target.introduce, TESTING: target.test, SHIFTING: target.shift,
+        FINISHING: target.finish, REVERTING: target.revert,
+    }
+    while journal.state not in RESTING:
+        try:
+            report(f"version {journal.version}: {journal.state}")
+            _with_retries(work[journal.state], journal, tries, pause, report)
+            journal.enter(NEXT[journal.state])
+        except LeaseLostError:
+            raise
+        except BaseException as error:
+            if REVERTING not in TRANSITIONS[journal.state]:
+                raise  # the record stays as it is, and the next run goes on from there
+            reason = str(error) if isinstance(error, Exception) else "the run was cancelled"
+            report(f"version {journal.version}: going back, because {reason}")
+            _go_back(journal, target, reason)
+            if not isinstance(error, Exception):
+                _with_retries(target.revert, journal, tries, pause, report)
+                journal.enter(FAILED)
+                raise
+    report(f"version {journal.version}: {journal.state}")
+
+
+def _go_back(journal: Journal, target: Target, reason: str) -> None:
+    try:
+        journal.enter(REVERTING, reason)
+    except LeaseLostError:
+        raise
+    except Exception:  # without its record the way back is still the safe way
+        target.revert(journal)
+        raise
+
+
+def _with_retries(
+    step: Callable[[Journal], None], journal: Journal, tries: int, pause: float, report: Callable[[str], None]
+) -> None:
+    for attempt in range(1, tries + 1):
+        journal.check()
+        try:
+            return step(journal)
+        except TransientError as error:
+            if attempt == tries:
+                raise
+            report(f"{error}: trying again")
+            time.sleep(pause * 2 ** (attempt - 1))
+    return None
+
+
+def _unfailing(report: Callable[[str], None]) -> Callable[[str], None]:
+    """A closed log must not stop the way back."""
+
+    def tell(line: str) -> None:
+        with suppress(OSError, ValueError):
+            report(line)
+
+    return tell
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """SIGTERM, which is how a pod is cancelled, becomes an exception, so that traffic is given back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def cancel(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the way back is not interrupted
+        raise Cancelled
+
+    before = signal.signal(signal.SIGTERM, cancel)
+    try:
+        yield
+    except Cancelled:
+        raise SystemExit(143) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,170 @@
+"""Deployment to a folder that a model server watches, local and on gs://."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory
+from kfp_bert_components.deployment.shelf import open_shelf
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import Registry
+from tests.support.models import write_candidate
+from tests.support.stores import gcs, place
+
+__all__ = ["gcs", "place"]
+
+
+def promote(registry: Registry, scratch: Path, name: str) -> int:
+    champion = registry.champion()
+    candidate = write_candidate(
+        scratch / name, name, champion_generation=champion.generation if champion else 0,
+        champion_version=champion.version if champion else None,
+    )  # fmt: skip
+    (candidate[0] / "saved_model" / "saved_model.pb").write_text(f"graph of {name}")
+    return registry.promote(*candidate)
+
+
+def test_the_champion_becomes_the_newest_version_and_the_record_says_so(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote(registry, tmp_path, "first")
+    assert registry.deployment_pending("production")
+    deployed = deploy_to_serving_directory(registry.uri, folder)
+    assert (deployed.serving_uri, deployed.version) == (f"{folder}/1", 1)
+    assert not registry.deployment_pending("production")
+    assert open_shelf(folder).label(1)["registry_version"] == 1
+    promote(registry, tmp_path, "second")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+    assert open_shelf(folder).complete() == [1, 2]
+
+
+def test_a_champion_that_is_live_is_left_alone(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote(registry, tmp_path, "first")
+    first = deploy_to_serving_directory(registry.uri, folder)
+    before = registry.deployment("production").generation
+    assert deploy_to_serving_directory(registry.uri, folder) == first
+    assert registry.deployment("production").generation == before
+
+
+def test_a_rollback_gets_a_new_number_because_servers_load_the_highest(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    for name in ("first", "second"):
+        promote(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, folder)
+    registry.rollback()
+    deployed = deploy_to_serving_directory(registry.uri, folder)
+    assert (deployed.serving_uri, deployed.version) == (f"{folder}/3", 1)
+    assert open_shelf(folder).complete() == [2, 3]
+
+
+def test_a_version_that_vanished_is_put_there_again(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), str(tmp_path / "serving")
+    promote(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    open_shelf(folder).remove(1)
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+
+
+def test_a_failure_leaves_the_old_version_and_says_why(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), str(tmp_path / "serving")
+    promote(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    version = promote(registry, tmp_path, "second")
+    bundle = Path(registry.uri, "versions", str(version), "bundle", "saved_model", "part0")
+    os.chmod(bundle, 0o644)
+    bundle.write_text("damaged")
+    with pytest.raises(RolloutError, match="SHA-256"):
+        deploy_to_serving_directory(registry.uri, folder)
+    assert open_shelf(folder).complete() == [1]
+    record = registry.deployment("production")
+    assert (record.state, record.version, record.live_version) == ("failed", 2, 1)
+    assert "SHA-256" in record.reason
+
+
+def test_bad_input_is_refused_with_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="has no champion"):
+        deploy_to_serving_directory(str(tmp_path / "registry"), str(tmp_path / "serving"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file"):
+        deploy_to_serving_directory(str(tmp_path), str(tmp_path / "file"))
+    with pytest.raises(UserError, match="empty"):
+        deploy_to_serving_directory(str(tmp_path), "")
+    with pytest.raises(UserError, match="at least 2"):
+        deploy_to_serving_directory(str(tmp_path), str(tmp_path), keep=1)
+
+
+DEPLOY = """
+import os, sys
+from pathlib import Path
+from kfp_bert_components.deployment import deploy_to_serving_directory
+count = 0
+for module in ("os.replace", "shutil.copyfile"):
+    place, name = module.split(".")
+    place = __import__(place)
+    def wrap(real):
+        def call(*args, **options):
+            global count
+            count += 1
+            if count == int(sys.argv[3]):
+                os.kill(os.getpid(), 9)
+            return real(*args, **options)
+        return call
+    setattr(place, name, wrap(getattr(place, name)))
+deploy_to_serving_directory(sys.argv[1], sys.argv[2], lease_seconds=0.5)
+"""
+
+
+STUCK = """
+import shutil, sys, time
+from kfp_bert_components.deployment import deploy_to_serving_directory
+shutil.copytree = lambda *paths, **options: (print("here", flush=True), time.sleep(60))
+deploy_to_serving_directory(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("position", range(1, 40, 2))
+def test_killed_at_any_file_the_next_run_ends_the_same(tmp_path, position):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, str(folder))
+    promote(registry, tmp_path, "second")
+    command = [sys.executable, "-c", DEPLOY, registry.uri, str(folder), str(position)]
+    code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    for number in open_shelf(str(folder)).complete():
+        files = {path.name for path in (folder / str(number)).rglob("*") if path.is_file()}
+        assert files == {"saved_model.pb", "part0", "part1", "bundle.json"}
+    deployed = deploy_to_serving_directory(registry.uri, str(folder), lease_seconds=0.5)
+    assert code in (0, -signal.SIGKILL)
+    assert deployed == type(deployed)(f"{folder}/2", 2)
+    assert sorted(os.listdir(folder)) == ["1", "2"]
+    assert json.loads((folder / "2" / "assets.extra" / "bundle.json").read_text())["registry_version"] == 2
+
+
+def test_two_deployments_at_once_do_it_once(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote(registry, tmp_path, "first")
+    command = [sys.executable, "-c", DEPLOY, registry.uri, str(folder), "0"]
+    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [run.wait(timeout=60) for run in runs] == [0, 0]
+    assert os.listdir(folder) == ["1"]
+
+
+def test_a_cancelled_run_takes_its_version_back(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote(registry, tmp_path, "first")
+    command = [sys.executable, "-c", STUCK, registry.uri, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        while "here" not in run.stdout.readline():
+            time.sleep(0.01)
+        run.terminate()
+        assert run.wait(timeout=30) == 143
+    record = registry.deployment("production")
+    assert (record.state, record.reason) == ("failed", "the run was cancelled")
+    assert open_shelf(str(folder)).numbers() == []
