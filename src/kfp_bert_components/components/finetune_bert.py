@@ -1,0 +1,102 @@
+"""The component that trains."""
+
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
+
+from kfp_bert_components.components._images import tensorflow_component
+
+
+@tensorflow_component
+def finetune_bert(
+    train: Input[Dataset],
+    validation: Input[Dataset],
+    model: Output[Model],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+    base_model: str = "",
+    epochs: int = 0,
+    learning_rate: float = 0.0,
+    batch_size: int = 32,
+    max_length: int = 128,
+    truncation: str = "head",
+    seed: int = 0,
+    weight_decay: float = 0.01,
+    warmup: float = 0.1,
+    max_gradient_norm: float = 1.0,
+    layer_decay: float = 1.0,
+    dropout: float = -1.0,
+    class_weights: str = "none",
+    label_smoothing: float = 0.0,
+    accumulation_steps: int = 1,
+    precision: str = "float32",
+    metric: str = "macro_f1",
+    evaluations_per_epoch: int = 1,
+    patience: int = 0,
+    seeds: int = 1,
+    vocabulary_size: int = 4000,
+    layers: int = 3,
+    width: int = 128,
+    heads: int = 4,
+    checkpoint_dir: str = "",
+    checkpoint_minutes: float = 5.0,
+    tensorboard_dir: str = "",
+):
+    """Fine-tune BERT on labelled text, keep the weights that did best on the validation split, and export
+    them.
+
+    Args:
+        train: Split to train on, from prepare_text_data.
+        validation: Split that says which weights are best, from the same run of prepare_text_data.
+        base_model: Hugging Face BERT checkpoint to start from: a hub id, a gs:// folder or a local folder.
+            Empty: train a small BERT from scratch, with a vocabulary learned from the training text.
+        epochs: Passes over the training rows. 0: 3 from a checkpoint, 10 from scratch.
+        learning_rate: Highest learning rate of the schedule. 0: 5e-5 from a checkpoint, 1e-3 from scratch.
+        batch_size: Rows in a batch, over all workers and devices together.
+        max_length: Longest text in tokens, [CLS] and [SEP] included, up to 512.
+        truncation: What stays of a longer text: head (its first tokens) or head_tail (a quarter from its
+            head, the rest from its tail).
+        seed: Seed of new weights, of the order of the rows, and of dropout.
+        weight_decay: Decoupled decay of weight matrices (AdamW); biases and layer norms have none.
+        warmup: Share of the steps over which the rate rises from 0, before it falls to 0 in a straight line.
+        max_gradient_norm: Longer gradients are scaled down to this norm. 0: never.
+        layer_decay: Rate of each layer as a multiple of the one above, such as 0.95. 1: all the same.
+        dropout: Dropout of hidden states and attention. -1: the checkpoint's own.
+        class_weights: none, or balanced: every class weighs the same, however rare.
+        label_smoothing: Share of the target that is spread over all classes.
+        accumulation_steps: Batches whose gradients are added up before each step of the optimizer.
+        precision: Type of the arithmetic: float32, bfloat16 or float16. Weights stay float32.
+        metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or
+            f1:LABEL.
+        evaluations_per_epoch: How often in an epoch the validation split is scored.
+        patience: Evaluations without a better metric after which training stops. 0: never.
+        seeds: How many runs, with seed, seed + 1, ...; the best one is kept and hopeless ones are stopped
+            early.
+        vocabulary_size: Largest vocabulary to learn when training from scratch.
+        layers: Transformer layers when training from scratch.
+        width: Hidden width when training from scratch, a multiple of heads.
+        heads: Attention heads when training from scratch.
+        checkpoint_dir: Local or gs:// folder for checkpoints. A step that is started again with the same
+            data and settings goes on from the newest one. Empty: none are written.
+        checkpoint_minutes: Minutes between checkpoints.
+        tensorboard_dir: Local or gs:// folder for TensorBoard event files. Empty: none are written.
+
+    Returns:
+        model: Model bundle: a SavedModel that takes text, the Hugging Face checkpoint, and bundle.json.
+        metrics: Metrics of the kept weights on the validation split, training loss, steps and speed.
+        report: Loss, metric and learning rate curves, label counts, and the hardest examples.
+    """
+    from pathlib import Path
+
+    from kfp_bert_components.training import TrainingSettings, finetune
+
+    settings = TrainingSettings(
+        base_model=base_model, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size,
+        max_length=max_length, truncation=truncation, seed=seed, weight_decay=weight_decay, warmup=warmup,
+        max_gradient_norm=max_gradient_norm, layer_decay=layer_decay, dropout=dropout, class_weights=class_weights,
+        label_smoothing=label_smoothing, accumulation_steps=accumulation_steps, precision=precision, metric=metric,
+        evaluations_per_epoch=evaluations_per_epoch, patience=patience, seeds=seeds,
+        vocabulary_size=vocabulary_size, layers=layers, width=width, heads=heads, checkpoint_dir=checkpoint_dir,
+        checkpoint_minutes=checkpoint_minutes, tensorboard_dir=tensorboard_dir,
+    )  # fmt: skip
+    found = finetune(Path(train.path), Path(validation.path), Path(model.path), Path(report.path), settings)
+    for name, value in found.items():
+        metrics.log_metric(name, value)

@@ -1,0 +1,36 @@
+"""Fine-tuning: length-bucketed batches, AdamW, checkpoints at every step, one machine or several."""
+
+from pathlib import Path
+
+from kfp_bert_components.training.settings import TrainingSettings
+
+__all__ = ["TrainingSettings", "finetune"]
+
+
+def finetune(
+    train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings
+) -> dict[str, float]:
+    """Fine-tune BERT on a split, keep the weights that did best on another, and write them as a bundle.
+
+    Where TF_CONFIG names several workers each of them calls this; only the first one writes. Call it before
+    anything else in the process uses TensorFlow.
+
+    Args:
+        train: Folder of the split to train on.
+        validation: Folder of the split that says which weights are best; may be the split to train on.
+        model: Folder for the model bundle.
+        report: Path of the HTML report.
+        settings: How to train.
+
+    Returns:
+        Finite numbers: validation_loss, validation_accuracy, validation_macro_f1 and the like of the weights
+        that were kept, train_loss (mean of the last epoch), best_step, best_seed, steps, epochs_trained,
+        seconds and examples_per_second.
+
+    Raises:
+        UserError: A setting, a split or the base model is at fault, or the loss became infinite.
+        Preempted: SIGTERM arrived; a checkpoint was written where there is a `checkpoint_dir`.
+    """
+    from kfp_bert_components.training.run import run
+
+    return run(Path(train), Path(validation), Path(model), Path(report), settings)

@@ -1,0 +1,207 @@
+"""A whole run: read the splits, train with each seed, write the best model and the report."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.bert import load_checkpoint, new_classifier
+from kfp_bert_components.data import read_split
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.training.batches import bucket_limits
+from kfp_bert_components.training.checkpoints import Checkpoints
+from kfp_bert_components.training.distribution import Distribution, open_distribution
+from kfp_bert_components.training.events import EventLog
+from kfp_bert_components.training.examples import class_weights, read_texts, tokenize_split
+from kfp_bert_components.training.loop import Run, Trial
+from kfp_bert_components.training.metrics import check_metric
+from kfp_bert_components.training.optimizer import AdamW, decays, layer_rates
+from kfp_bert_components.training.preemption import Sigterm
+from kfp_bert_components.training.settings import TrainingSettings
+from kfp_bert_components.training.state import RunState
+from kfp_bert_components.training.step import Step
+
+
+def run(
+    train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings
+) -> dict[str, float]:
+    """What `kfp_bert_components.training.finetune` does."""
+    distribution = open_distribution()
+    settings = settings.resolved()
+    splits = read_split(train), read_split(validation)
+    _check_splits(*splits)
+    check_metric(settings.metric, splits[0].labels)
+    with Sigterm() as sigterm:
+        job, classifier = _prepare(splits, settings, distribution, sigterm)
+        _train_all(job, splits[0], classifier)
+        job.events.close()
+        metrics = _metrics(job)
+        if distribution.chief:
+            _write(job, splits, classifier, model, report, metrics)
+            job.checkpoints.remove()
+    return metrics
+
+
+def _check_splits(train: Any, validation: Any) -> None:
+    if train.labels != validation.labels or train.pair != validation.pair:
+        raise UserError(
+            f"The train split ({', '.join(train.labels)}) and the validation split ({', '.join(validation.labels)}) "
+            "don't have the same labels and columns; make both in one run of prepare_text_data."
+        )
+    if len(train.labels) < 2:
+        raise UserError(
+            f"The train split has one label only ({', '.join(train.labels)}); at least two are needed."
+        )
+
+
+def _prepare(splits: Any, settings: TrainingSettings, distribution: Distribution, sigterm: Sigterm) -> Any:
+    """The run as it stands, from its newest checkpoint where there is one, and the classifier to train first."""
+    with distribution.strategy.scope():
+        classifier = make_classifier(settings, splits[0], seed=settings.seed)
+    examples = [
+        tokenize_split(classifier, split, settings.max_length, settings.truncation) for split in splits
+    ]
+    identity = {
+        "parameters": settings.parameters(),
+        "train": splits[0].fingerprint,
+        "validation": splits[1].fingerprint,
+    }
+    checkpoints = Checkpoints(
+        settings.checkpoint_dir,
+        identity,
+        minutes=settings.checkpoint_minutes,
+        steps=settings.checkpoint_steps,
+    )
+    job = Run(
+        settings=settings, train=examples[0], validation=examples[1], labels=splits[0].labels,
+        class_weights=class_weights(settings.class_weights, examples[0].targets, len(splits[0].labels)),
+        limits=bucket_limits(examples[0].lengths), distribution=distribution, checkpoints=checkpoints,
+        events=EventLog(settings.tensorboard_dir if distribution.chief else ""), sigterm=sigterm, state=RunState(),
+    )  # fmt: skip
+    return job, classifier
+
+
+def _train_all(job: Run, split: Any, classifier: Any) -> None:
+    """All trials that are left; the best weights are in the state then."""
+    settings, state = job.settings, job.state
+    _announce(job, classifier)
+    restored = job.checkpoints.restore()
+    if restored is not None:
+        state.__dict__.update(restored.state.__dict__)
+        print(
+            f"Going on from the checkpoint of seed {settings.seed + state.trial} at step {state.step}.",
+            flush=True,
+        )
+    _agree_on_step(job)
+    while True:
+        step = _make_step(classifier, job)
+        if restored is not None:
+            _assign(classifier.model.variables, restored.weights)
+            _assign(step.variables, restored.others)
+            restored = None
+        Trial(job, classifier.model, step).train()
+        if len(state.outcomes) == settings.seeds:
+            return
+        state.trial, state.step = state.trial + 1, 0
+        with job.distribution.strategy.scope():
+            classifier = make_classifier(settings, split, seed=settings.seed + state.trial)
+
+
+def make_classifier(settings: TrainingSettings, split: Any, seed: int) -> Any:
+    """The network before training: the checkpoint's with a new head, or a new one."""
+    dtype = "float32" if settings.precision == "float32" else f"mixed_{settings.precision}"
+    if settings.base_model:
+        dropout = None if settings.dropout < 0 else settings.dropout
+        return load_checkpoint(
+            settings.base_model,
+            split.labels,
+            hidden_dropout=dropout,
+            attention_dropout=dropout,
+            seed=seed,
+            dtype=dtype,
+        )
+    texts, pairs = read_texts(split.table, split.pair)
+    return new_classifier(
+        texts + (pairs or []), split.labels, vocabulary_size=settings.vocabulary_size, layers=settings.layers,
+        width=settings.width, heads=settings.heads, max_length=settings.max_length, seed=seed, dtype=dtype,
+    )  # fmt: skip
+
+
+def _make_step(classifier: Any, job: Run) -> Step:
+    settings, variables = job.settings, classifier.model.trainable_variables
+    paths = [variable.path for variable in variables]
+    with job.distribution.strategy.scope():
+        optimizer = AdamW(
+            [variable.value for variable in variables],
+            layer_rates(paths, classifier.config.num_hidden_layers, settings.layer_decay),
+            [decays(path) for path in paths],
+            weight_decay=settings.weight_decay, epsilon=settings.epsilon,
+        )  # fmt: skip
+        return Step(
+            classifier.model, optimizer, job.distribution, label_smoothing=settings.label_smoothing,
+            max_gradient_norm=settings.max_gradient_norm, loss_scaling=settings.precision == "float16",
+        )  # fmt: skip
+
+
+def _assign(variables: Any, values: Any) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _agree_on_step(job: Run) -> None:
+    """All workers must have read the same checkpoint, or none of them any."""
+    mine = [float(job.state.trial), float(job.state.step)]
+    if job.distribution.from_chief(mine) != mine:
+        raise UserError(
+            f"This worker doesn't see the chief's checkpoint in {job.settings.checkpoint_dir!r}; checkpoint_dir must "
+            "be a folder that all workers share, such as gs://."
+        )
+
+
+def _announce(job: Run, classifier: Any) -> None:
+    settings, devices = job.settings, job.distribution
+    where = (
+        "1 device" if devices.replicas == 1 else f"{devices.replicas} devices of {devices.workers} worker(s)"
+    )
+    start = repr(settings.base_model) if settings.base_model else "scratch"
+    print(
+        f"Training from {start} ({classifier.model.count_params():,} weights) on {len(job.train):,} rows, "
+        f"{len(job.labels)} labels, {job.steps:,} steps of {settings.batch_size * settings.accumulation_steps} rows, "
+        f"at most {job.limits[-1]} tokens, {settings.precision}, {where}.",
+        flush=True,
+    )
+
+
+def _metrics(job: Run) -> dict[str, float]:
+    """What the step hands out, without anything that is not a finite number."""
+    state, best = job.state, job.state.best
+    assert best is not None  # every trial ends with an evaluation
+    kept = next(e for e in state.evaluations if (e["trial"], e["step"]) == (best.trial, best.step))
+    last = [row[2] for row in state.curve if row[0] == state.curve[-1][0]][-job.steps_per_epoch :]
+    metrics = {f"validation_{name}": value for name, value in kept["metrics"].items() if ":" not in name}
+    metrics |= {
+        "train_loss": sum(last) / len(last), "best_step": best.step, "best_seed": job.settings.seed + best.trial,
+        "steps": len(state.curve), "epochs_trained": len(state.curve) / job.steps_per_epoch,
+        "seconds": state.seconds, "examples_per_second": state.examples / max(state.seconds, 1e-9),
+    }  # fmt: skip
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+
+
+def _write(
+    job: Run, splits: Any, classifier: Any, model: Path, report: Path, metrics: dict[str, float]
+) -> None:
+    """The bundle of the best weights, and the report."""
+    from kfp_bert_components.bert import write_bundle
+    from kfp_bert_components.training.report import write_report
+
+    settings = job.settings
+    assert job.state.best is not None
+    if settings.precision != "float32" or job.distribution.replicas > 1:
+        classifier = make_classifier(replace(settings, precision="float32"), splits[0], seed=settings.seed)
+    _assign(classifier.model.variables, job.state.best.weights)
+    write_bundle(
+        model, classifier, max_length=settings.max_length, base_model=settings.base_model,
+        parameters=settings.parameters(), data_fingerprint=splits[0].fingerprint, pair=splits[0].pair,
+        check_texts=splits[0].table.column("text").to_pylist() + splits[1].table.column("text").to_pylist(),
+    )  # fmt: skip
+    write_report(job, classifier, splits, metrics, report)

@@ -1,0 +1,154 @@
+"""One step of training: forward, backward, sum over all devices, clip, move the weights."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kfp_bert_components.training.distribution import Distribution
+from kfp_bert_components.training.optimizer import AdamW, clip
+
+
+class Step:
+    """Trains a model on one batch at a time.
+
+    Args:
+        model: Keras model: dict of int32 [batch, length] -> logits [batch, classes].
+        optimizer: Moves the variables that it was made with.
+        distribution: Who trains.
+        label_smoothing: Share of the target that is spread over all classes.
+        max_gradient_norm: Limit of the global gradient norm; 0 never clips.
+        loss_scaling: Whether the loss is scaled, so that small float16 gradients don't vanish.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: AdamW,
+        distribution: Distribution,
+        *,
+        label_smoothing: float,
+        max_gradient_norm: float,
+        loss_scaling: bool,
+    ) -> None:
+        self.model, self.optimizer, self.distribution = model, optimizer, distribution
+        self.label_smoothing, self.max_gradient_norm = label_smoothing, max_gradient_norm
+        self.loss_scaling = loss_scaling
+        self.scale = tf.Variable(2.0**15 if loss_scaling else 1.0, trainable=False)
+        self.good_steps = tf.Variable(0, trainable=False)
+        self.sums: list[tf.Variable] = []  # gradients of earlier batches of the same step
+        self._compiled = tf.function(self._step, reduce_retracing=True)
+        self._gather = tf.function(self._add, reduce_retracing=True)
+        self._predict = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """What a checkpoint must hold besides the weights."""
+        return [*self.optimizer.first, *self.optimizer.second, self.scale, self.good_steps]
+
+    def train(
+        self, batches: list[dict[str, np.ndarray]], learning_rate: float, step: int, stop: bool
+    ) -> tuple[float, float, bool]:
+        """Move the weights by one step.
+
+        Args:
+            batches: Dicts with input_ids, token_type_ids, attention_mask (int32 [batch, length]), targets
+                (int32 [batch]) and weights (float32 [batch], with a sum of 1 over all batches of this step).
+            learning_rate: Of this step.
+            step: Number of this step, from 1.
+            stop: Whether this process was told to stop.
+
+        Returns:
+            The loss, the norm of the gradient before clipping, and whether any process was told to stop.
+        """
+        if len(batches) > 1 and not self.sums:
+            with self.distribution.strategy.scope():
+                self.sums = [
+                    tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.optimizer.variables
+                ]
+        early = 0.0
+        for batch in batches[:-1]:
+            early += float(self._gather(self.distribution.scatter(batch)))
+        flag = tf.constant(float(stop))
+        rate, number = tf.constant(learning_rate, tf.float32), tf.constant(step, tf.float32)
+        last = self.distribution.scatter(batches[-1])
+        loss, norm, stops = self._compiled(last, rate, number, flag, added=len(batches) > 1)
+        return early + float(loss), float(norm), float(stops) > 0
+
+    def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Logits without dropout, float32 [batch, classes]."""
+        return self._predict({name: tf.constant(array) for name, array in inputs.items()}).numpy()
+
+    def _step(
+        self, batch: Any, rate: tf.Tensor, number: tf.Tensor, stop: tf.Tensor, added: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        strategy = self.distribution.strategy
+        loss, stops, gradients = strategy.run(self._gradients, args=(batch, stop))
+        if added:
+            self._accumulate(gradients)
+            gradients = [total.read_value() for total in self.sums]
+        gradients, norm = self._clipped(gradients)
+        if self.loss_scaling:
+            tf.cond(tf.math.is_finite(norm), lambda: self._move(gradients, rate, number), lambda: None)
+            self._rescale(tf.math.is_finite(norm))
+        else:
+            self._move(gradients, rate, number)
+        if added:
+            for total in self.sums:
+                total.assign(tf.zeros_like(total))
+        return self._first(loss), norm, self._first(stops)
+
+    def _add(self, batch: Any) -> tf.Tensor:
+        loss, _, gradients = self.distribution.strategy.run(self._gradients, args=(batch, tf.constant(0.0)))
+        self._accumulate(gradients)
+        return self._first(loss)
+
+    def _gradients(self, batch: dict[str, tf.Tensor], stop: tf.Tensor) -> tuple[Any, Any, list[Any]]:
+        """Runs on each replica; what it returns is summed over all of them."""
+        inputs = {name: batch[name] for name in ("input_ids", "token_type_ids", "attention_mask")}
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self.model(inputs, training=True), tf.float32)
+            loss = weighted_loss(logits, batch["targets"], batch["weights"], self.label_smoothing)
+            scaled = loss * self.scale
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(scaled, self.optimizer.variables)]
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync > 1:
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            # an argument has no device until it is copied to this replica's
+            both = [tf.identity(loss), tf.identity(stop)]
+            loss, stop = context.all_reduce(tf.distribute.ReduceOp.SUM, both)
+        return loss, stop, gradients
+
+    def _accumulate(self, gradients: list[Any]) -> None:
+        update = self.distribution.strategy.extended.update
+        for total, gradient in zip(self.sums, gradients, strict=True):
+            update(total, lambda variable, value: variable.assign_add(value), args=(gradient,))
+
+    def _clipped(self, gradients: list[Any]) -> tuple[list[Any], tf.Tensor]:
+        gradients = [self._first(gradient) for gradient in gradients]
+        if self.loss_scaling:
+            gradients = [gradient / self.scale for gradient in gradients]
+        return clip(gradients, self.max_gradient_norm)
+
+    def _move(self, gradients: list[Any], rate: tf.Tensor, number: tf.Tensor) -> None:
+        self.optimizer.apply(gradients, rate, number)
+
+    def _rescale(self, finite: tf.Tensor) -> None:
+        """Half the scale after an overflow, twice the scale after 2,000 steps without one."""
+        good = tf.where(finite, self.good_steps + 1, 0)
+        grow = good >= 2000
+        factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
+        self.scale.assign(tf.clip_by_value(self.scale * factor, 1.0, 2.0**24))
+        self.good_steps.assign(tf.where(grow, 0, good))
+
+    def _first(self, value: Any) -> tf.Tensor:
+        """The value of the first local replica, where all replicas hold the same."""
+        return self.distribution.strategy.experimental_local_results(value)[0]
+
+
+def weighted_loss(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Cross entropy with smoothed targets (Szegedy et al. 2016, arXiv 1512.00567), summed with these weights."""
+    classes = logits.shape[-1]
+    wanted = tf.one_hot(targets, classes) * (1 - smoothing) + smoothing / classes
+    losses = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
+    return tf.reduce_sum(losses * weights)
