@@ -1,0 +1,133 @@
+"""Which split each row goes to."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from kfp_bert_components.data.chunks import FileFacts
+from kfp_bert_components.data.gather import Rows
+from kfp_bert_components.data.keys import exact_keys, spread
+from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.errors import UserError
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+SPLITS = ("train", "validation", "test")
+WORDS = {
+    "train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION,
+    "dev": VALIDATION, "eval": VALIDATION, "test": TEST, "testing": TEST,
+}
+# One hash for the test set and another for validation: changing one fraction leaves the other set as it is.
+_TEST_SALT, _VALIDATION_SALT = 1, 2
+
+
+def assign(rows: Rows, inside: np.ndarray, code: np.ndarray, facts: list[FileFacts], settings: PrepareSettings) -> np.ndarray:
+    """The split of each row, uint8 [rows]: TRAIN, VALIDATION or TEST.
+
+    Args:
+        rows: All rows.
+        inside: Whether each is still in.
+        code: The class of each.
+        facts: The files, for their names.
+        settings: How to split.
+
+    Raises:
+        UserError: A pattern or value matches nothing, or a split is left empty.
+    """
+    if settings.split_by == "text":
+        split = _stratified(rows, inside, code, settings) if settings.stratify else _hashed(rows.normal, settings)
+    elif settings.split_by == "file":
+        split = _by_value([fact.name for fact in facts], rows.file, rows.normal, "file", settings)
+    elif settings.split_by == "group":
+        split = _by_group(rows, settings)
+    else:
+        split = _by_column(rows, settings)
+    _refuse_empty(split[inside], settings)
+    return split
+
+
+def _hashed(keys: np.ndarray, settings: PrepareSettings) -> np.ndarray:
+    """By a hash of the text alone, so that a row keeps its split when the data grows."""
+    test = spread(keys, _TEST_SALT) < settings.test_fraction
+    left = settings.validation_fraction / (1 - settings.test_fraction)
+    validation = ~test & (spread(keys, _VALIDATION_SALT) < left)
+    return (TEST * test + VALIDATION * validation).astype(np.uint8)
+
+
+def _stratified(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: PrepareSettings) -> np.ndarray:
+    """Within each class, in the order of the hash, the first go to test and the next to validation."""
+    split = np.zeros(len(rows), np.uint8)
+    place = spread(rows.normal, _TEST_SALT)
+    for one in np.unique(code[inside]):
+        index = np.flatnonzero(inside & (code == one))
+        index = index[np.argsort(place[index], kind="stable")]
+        tests = max(1, round(settings.test_fraction * len(index))) if settings.test_fraction else 0
+        validations = max(1, round(settings.validation_fraction * len(index))) if settings.validation_fraction else 0
+        split[index[:tests]] = TEST
+        split[index[tests : tests + validations]] = VALIDATION
+    return split
+
+
+def _by_group(rows: Rows, settings: PrepareSettings) -> np.ndarray:
+    keys = exact_keys([place.encode() for place in rows.places])[rows.place] if len(rows) else rows.exact
+    if settings.test_values or settings.validation_values:
+        return _by_value(rows.places, rows.place, keys, "group", settings)
+    return _hashed(keys, settings)
+
+
+def _by_column(rows: Rows, settings: PrepareSettings) -> np.ndarray:
+    if settings.test_values:
+        return _by_value(rows.places, rows.place, rows.normal, "value", settings)
+    unknown = [place for place in rows.places if place.lower() not in WORDS]
+    if unknown:
+        raise UserError(
+            f"split_column {settings.split_column!r} has the value {unknown[0][:60]!r}: it must hold train, validation "
+            "or test, or name the values of the test set in test_values."
+        )
+    split = np.array([WORDS[place.lower()] for place in rows.places], np.uint8)[rows.place]
+    if not (split == VALIDATION).any():
+        split = _take_validation(split, rows.normal, settings)
+    return split
+
+
+def _by_value(values: list[str], index: np.ndarray, keys: np.ndarray, what: str, settings: PrepareSettings) -> np.ndarray:
+    """Test and validation by patterns of file names, groups or values; validation else by the hash of `keys`."""
+    test = _matching(values, settings.test_values, "test_values", what)
+    validation = _matching(values, settings.validation_values, "validation_values", what)
+    both = [value for value, a, b in zip(values, test, validation, strict=True) if a and b]
+    if both:
+        raise UserError(f"The {what} {both[0]!r} matches both test_values and validation_values: it can be in one only.")
+    split = (TEST * test + VALIDATION * validation).astype(np.uint8)[index]
+    return split if len(settings.validation_values) else _take_validation(split, keys, settings)
+
+
+def _matching(values: list[str], patterns: object, parameter: str, what: str) -> np.ndarray:
+    found = np.zeros(len(values), bool)
+    for pattern in patterns:  # type: ignore[attr-defined]
+        matches = np.array([fnmatchcase(value, pattern) or value == pattern for value in values], bool)
+        if not matches.any():
+            shown = ", ".join(repr(value[:60]) for value in sorted(values)[:5])
+            raise UserError(f"{parameter} has {pattern!r}, but no {what} matches it: there is {shown}.")
+        found |= matches
+    return found
+
+
+def _take_validation(split: np.ndarray, keys: np.ndarray, settings: PrepareSettings) -> np.ndarray:
+    """Some of train becomes validation, by hash."""
+    taken = (split == TRAIN) & (spread(keys, _VALIDATION_SALT) < settings.validation_fraction)
+    return np.where(taken, np.uint8(VALIDATION), split)
+
+
+def _refuse_empty(split: np.ndarray, settings: PrepareSettings) -> None:
+    counts = np.bincount(split, minlength=3)
+    wanted = {
+        TRAIN: True, VALIDATION: settings.validation_fraction > 0 or bool(settings.validation_values),
+        TEST: settings.test_fraction > 0 or bool(settings.test_values) or settings.split_by == "column",
+    }
+    for number, name in enumerate(SPLITS):
+        if wanted[number] and not counts[number]:
+            raise UserError(
+                f"The {name} split got none of the {len(split):,} rows: give more data, or change test_fraction, "
+                "validation_fraction, test_values or validation_values, or set stratify."
+            )

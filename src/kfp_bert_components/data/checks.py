@@ -1,0 +1,259 @@
+"""What is looked for in the rows, and what becomes of those that are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kfp_bert_components.data.chunks import EXAMPLES, Example, Faults, FileFacts
+from kfp_bert_components.data.gather import BLANK, EMPTY, MOJIBAKE, NO_LABEL, Rows
+from kfp_bert_components.data.labels import UNKNOWN, LabelMap
+from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.errors import UserError
+
+# Parameter: what is wrong with "12 rows ..." of it.
+WHAT = {
+    "unreadable": "can't be read",
+    "empty_text": "have no text",
+    "missing_label": "have no label",
+    "unknown_label": "have a label that label_names does not know",
+    "mojibake": "were decoded with the wrong encoding",
+    "outlier_length": "are far longer than the rest",
+    "constant_text": "have all the same text",
+    "conflicting_labels": "have a text that occurs with different labels",
+    "duplicates": "repeat a row before them",
+    "small_classes": "have a label that is too rare",
+    "leakage": "are in test or validation too",
+}
+
+
+@dataclass
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        check: The name of its parameter.
+        policy: error, drop or keep.
+        count: Rows that were found.
+        dropped: Rows that were taken out for it (a row counts for the first check that drops it).
+        examples: A few of them.
+        note: What else there is to say.
+    """
+
+    check: str
+    policy: str
+    count: int = 0
+    dropped: int = 0
+    examples: list[Example] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def what(self) -> str:
+        return WHAT[self.check]
+
+
+@dataclass
+class Sieve:
+    """The rows that are still in, and the findings so far.
+
+    Attributes:
+        rows: All rows.
+        facts: The files, for their names.
+        settings: The policies.
+        inside: Whether each row is still in, bool [rows].
+        code: Class of each row, int32 [rows].
+        names: Names of the classes.
+        findings: By check, in the order in which they ran.
+    """
+
+    rows: Rows
+    facts: list[FileFacts]
+    settings: PrepareSettings
+    inside: np.ndarray
+    code: np.ndarray
+    names: list[str]
+    findings: dict[str, Finding] = field(default_factory=dict)
+
+    def apply(self, check: str, found: np.ndarray, note: str = "", reasons: str = "", hint: str = "") -> None:
+        """Count the rows that a check found among those still in, and do what its policy says.
+
+        Args:
+            check: Name of the parameter.
+            found: Whether it found each row, bool [rows].
+            note: For the report.
+            reasons: What is wrong with the examples.
+            hint: What the user can do, for the sentence of the error.
+
+        Raises:
+            UserError: The policy is error, and there are such rows.
+        """
+        found = found & self.inside
+        where = np.flatnonzero(found)
+        policy = getattr(self.settings, check)
+        finding = self.findings[check] = Finding(check, policy, len(where), note=note)
+        finding.examples = [self.example(int(index), reasons) for index in where[:EXAMPLES]]
+        if policy == "error" and len(where):
+            raise UserError(_sentence(finding, hint))
+        if policy == "drop":
+            finding.dropped = len(where)
+            self.inside &= ~found
+
+    def example(self, index: int, reason: str = "") -> Example:
+        """A row as an example; its text is filled in later, when the texts are read again."""
+        return Example(self.facts[self.rows.file[index]].name, int(self.rows.row[index]), f"\0{index}", reason)
+
+
+def sieve(rows: Rows, facts: list[FileFacts], faults: Faults, labels: LabelMap, settings: PrepareSettings) -> Sieve:
+    """Run the checks that look at all rows at once.
+
+    Raises:
+        UserError: A check whose policy is error found something, or too many rows would be dropped.
+    """
+    code = labels.code[rows.label] if len(rows) else np.empty(0, np.int32)
+    state = Sieve(rows, facts, settings, (rows.flags & BLANK) == 0, code, labels.names)
+    _unreadable(state, faults)
+    state.apply("empty_text", (rows.flags & EMPTY) > 0)
+    state.apply("missing_label", (rows.flags & NO_LABEL) > 0)
+    unknown = sorted({rows.labels[i] for i in np.unique(rows.label[state.inside & (code == UNKNOWN)])})[:5]
+    state.apply("unknown_label", code == UNKNOWN, note=_listed(unknown), hint=f"they are {_listed(unknown)}; add them there")
+    # A row without a class can't go on, whatever the policy about its text was.
+    state.inside &= code != UNKNOWN
+    _too_many_dropped(state, faults)
+    state.apply("mojibake", (rows.flags & MOJIBAKE) > 0, hint="give the right encoding")
+    _outliers(state)
+    _constant(state)
+    return state
+
+
+def sieve_repeats(state: Sieve, part: np.ndarray) -> None:
+    """Run the checks that compare rows with each other.
+
+    Args:
+        state: What `sieve` left.
+        part: Rows are compared within the same part only, uint8 [rows]: what a test file holds must not depend on
+            what stands in a training file.
+    """
+    _conflicts(state, part)
+    _duplicates(state, part)
+    _small_classes(state)
+
+
+def _unreadable(state: Sieve, faults: Faults) -> None:
+    finding = Finding("unreadable", state.settings.unreadable, faults.count, faults.count, list(faults.examples))
+    state.findings["unreadable"] = finding
+    if finding.policy == "error" and finding.count:
+        raise UserError(_sentence(finding))
+
+
+def _too_many_dropped(state: Sieve, faults: Faults) -> None:
+    total = len(state.rows) + faults.count - int(((state.rows.flags & BLANK) > 0).sum())
+    dropped = sum(finding.dropped for finding in state.findings.values())
+    if total == 0 or dropped == total:
+        raise UserError("Not one usable row is left: check that text_column and label_column are the right columns.")
+    if dropped > state.settings.max_dropped * total:
+        worst = max(state.findings.values(), key=lambda finding: finding.dropped)
+        raise UserError(
+            f"{dropped:,} of {total:,} rows would be dropped, more than max_dropped ({state.settings.max_dropped:.0%}) allows; "
+            f"most of them {worst.what}{_first(worst)}: mend the data or raise max_dropped."
+        )
+
+
+def _outliers(state: Sieve) -> None:
+    lengths = state.rows.length[state.inside]
+    limit = outlier_limit(lengths)
+    state.apply("outlier_length", state.rows.length > limit, note=f"more than {limit:,.0f} characters")
+
+
+def outlier_limit(lengths: np.ndarray) -> float:
+    """The length above which a text is an outlier.
+
+    Lengths are spread like a log-normal, so the limit is set on their logarithm: the median and eight times the
+    spread (median absolute deviation), and no less than ten times the median.
+    """
+    if len(lengths) < 20:
+        return float("inf")
+    logs = np.log1p(lengths)
+    middle = np.median(logs)
+    spread = 1.4826 * np.median(np.abs(logs - middle))
+    return float(max(np.expm1(middle + 8 * spread), 10 * np.expm1(middle)))
+
+
+def _constant(state: Sieve) -> None:
+    keys = state.rows.exact[state.inside]
+    found = np.zeros(len(state.rows), bool)
+    if len(keys) >= 10:
+        # The text of half of all rows is the median of the sorted keys.
+        middle = np.partition(keys, len(keys) // 2)[len(keys) // 2]
+        if 2 * (keys == middle).sum() >= len(keys):
+            found = state.rows.exact == middle
+    state.apply("constant_text", found, hint="check that text_column is the right column")
+
+
+def _conflicts(state: Sieve, part: np.ndarray) -> None:
+    """Rows whose text occurs with more than one class."""
+    keys = _keys_within(state, part)
+    index = np.flatnonzero(state.inside)
+    order = index[np.lexsort((state.code[index], keys[index]))]
+    sorted_, codes = keys[order], state.code[order]
+    texts = np.unique(sorted_[1:][(sorted_[1:] == sorted_[:-1]) & (codes[1:] != codes[:-1])])
+    found = np.isin(keys, texts) if len(texts) else np.zeros(len(keys), bool)
+    state.apply("conflicting_labels", found, note=f"{len(texts):,} different texts" if len(texts) else "")
+
+
+def _duplicates(state: Sieve, part: np.ndarray) -> None:
+    """Rows after the first with the same text and class."""
+    keys = _keys_within(state, part)
+    index = np.flatnonzero(state.inside)
+    order = index[np.lexsort((state.code[index], keys[index]))]  # stable: the first row stays first
+    sorted_, codes = keys[order], state.code[order]
+    found = np.zeros(len(keys), bool)
+    found[order[1:][(sorted_[1:] == sorted_[:-1]) & (codes[1:] == codes[:-1])]] = True
+    state.apply("duplicates", found)
+
+
+def _keys_within(state: Sieve, part: np.ndarray) -> np.ndarray:
+    """The exact keys, different in each part."""
+    with np.errstate(over="ignore"):
+        return state.rows.exact ^ (part.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _small_classes(state: Sieve) -> None:
+    counts = np.bincount(state.code[state.inside], minlength=len(state.names))
+    small = (counts > 0) & (counts < state.settings.min_class_rows)
+    names = [f"{state.names[i]!r} ({counts[i]})" for i in np.flatnonzero(small)]
+    found = np.zeros(len(state.rows), bool)
+    if len(names):
+        found = np.append(small, False)[state.code]
+    state.apply(
+        "small_classes", found, note=", ".join(names[:10]),
+        hint=f"a label needs {state.settings.min_class_rows} rows, {', '.join(names[:5])} has fewer; add rows or lower min_class_rows",
+    )
+    left = np.unique(state.code[state.inside])
+    if len(left) < 2:
+        only = f"only the label {state.names[left[0]]!r}" if len(left) else "no label"
+        raise UserError(f"After the checks {only} is left: a classifier needs two or more; check label_column and label_names.")
+
+
+def _sentence(finding: Finding, hint: str = "") -> str:
+    rows = f"{finding.count:,} row{'s' * (finding.count != 1)}"
+    what = finding.what if finding.count != 1 else _singular(finding.what)
+    how = f"{hint}, or " if hint else "mend them, or "
+    choices = "'drop'" if finding.check == "missing_label" else "'drop' or 'keep'"
+    return f"{rows} {what}{_first(finding)}: {how}set {finding.check} to {choices}."
+
+
+def _first(finding: Finding) -> str:
+    if not finding.examples:
+        return ""
+    first = finding.examples[0]
+    reason = f": {first.reason}" if first.reason else ""
+    return f" (the first is {first.file} row {first.row}{reason})"
+
+
+def _singular(what: str) -> str:
+    return what.replace("have ", "has ", 1).replace("were ", "was ", 1).replace("are ", "is ", 1).replace("repeat ", "repeats ", 1)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names)

@@ -1,0 +1,191 @@
+"""The first pass: texts into the spool, and a few numbers for each row into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kfp_bert_components.data.chunks import Chunk, Faults, FileFacts
+from kfp_bert_components.data.keys import PAIR_MARK, exact_keys, normalised_keys
+from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.data.spool import Spool
+from kfp_bert_components.errors import UserError
+
+# Flags of a row.
+EMPTY, BLANK, NO_LABEL, MOJIBAKE = 1, 2, 4, 8
+# More different labels than this is no list of classes.
+MOST_LABELS = 10_000
+# UTF-8 that was read as Windows-1252 or Latin-1, and the mark that stands for what could not be read at all.
+_MOJIBAKE = "[\u00c2\u00c3][\u0080-\u00bf\u0192\u201a-\u203a\u20ac]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\ufffd"
+_COLUMNS = {
+    "exact": np.uint64, "normal": np.uint64, "label": np.int32, "length": np.int32, "file": np.int32,
+    "row": np.int64, "flags": np.uint8, "place": np.int32,
+}
+
+
+@dataclass
+class Rows:
+    """Numbers of all rows, in the order of the spool, each an array [rows].
+
+    Attributes:
+        exact: Hash of the text (and its pair).
+        normal: Hash of its letters and digits.
+        label: Index into `labels`.
+        length: Characters.
+        file: Number of the file.
+        row: Row in its file.
+        flags: EMPTY, BLANK, NO_LABEL, MOJIBAKE.
+        place: Index into `places` with split_by column or group, else 0.
+        labels: The different labels as they stand in the data.
+        places: The different values of the split column.
+        texts: The texts themselves: columns text and text_pair.
+        pair: Whether there are second texts.
+    """
+
+    texts: Spool
+    pair: bool
+    labels: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    exact: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    normal: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    label: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    length: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    file: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    row: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    flags: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
+    place: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+
+    def __len__(self) -> int:
+        return len(self.exact)
+
+
+def gather(
+    chunks: Iterator[Chunk], spool: Spool, settings: PrepareSettings, facts: list[FileFacts], faults: Faults
+) -> Rows:
+    """Take in all chunks.
+
+    Args:
+        chunks: What the readers yield.
+        spool: Gets the texts.
+        settings: Columns and policies.
+        facts: The files, for their names.
+        faults: Gets the rows whose bytes can't be decoded.
+
+    Raises:
+        UserError: The label column has too many different values to be one.
+    """
+    rows = Rows(spool, bool(settings.pair_column))
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
+    labels, places = _Numbers(), _Numbers()
+    for chunk in chunks:
+        chunk = _decoded(chunk, facts[chunk.file].name, faults, settings.unreadable == "keep")
+        if not len(chunk.rows):
+            continue
+        numbers = _numbers(chunk, labels, places)
+        for name, values in numbers.items():
+            parts[name].append(values.astype(_COLUMNS[name], copy=False))
+        names = ["text", "text_pair"] if rows.pair else ["text"]
+        spool.append(pa.record_batch([chunk.cells[_ROLE[name]] for name in names], names=names))
+        if len(labels.values) > MOST_LABELS:
+            raise UserError(
+                f"label_column {settings.label_column!r} has more than {MOST_LABELS:,} different values: "
+                "it does not look like a label; set label_column to the right column."
+            )
+    spool.close()
+    for name in list(parts):
+        arrays = parts.pop(name)  # freed one by one, for the sake of memory
+        setattr(rows, name, np.concatenate(arrays) if arrays else np.empty(0, _COLUMNS[name]))
+    rows.labels, rows.places = labels.values, places.values
+    return rows
+
+
+_ROLE = {"text": "text", "text_pair": "pair"}
+
+
+class _Numbers:
+    """Gives each different value a number, over all chunks."""
+
+    def __init__(self) -> None:
+        self.values: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def of(self, column: pa.Array) -> np.ndarray:
+        coded = pc.dictionary_encode(pc.utf8_trim_whitespace(column))
+        known = []
+        for value in coded.dictionary.to_pylist():
+            if value not in self._numbers:
+                self._numbers[value] = len(self.values)
+                self.values.append(value)
+            known.append(self._numbers[value])
+        return np.array(known, np.int32)[np.asarray(coded.indices)] if known else np.empty(0, np.int32)
+
+
+def _numbers(chunk: Chunk, labels: _Numbers, places: _Numbers) -> dict[str, np.ndarray]:
+    text = chunk.cells["text"]
+    joined = text
+    length = np.asarray(pc.utf8_length(text))
+    if "pair" in chunk.cells:
+        joined = pc.binary_join_element_wise(text, chunk.cells["pair"], PAIR_MARK.decode())
+        length = length + np.asarray(pc.utf8_length(chunk.cells["pair"]))
+    values = joined.cast(pa.binary()).to_pylist()
+    exact = exact_keys(values)
+    n = len(chunk.rows)
+    return {
+        "exact": exact, "normal": normalised_keys(values, joined, exact),
+        "label": labels.of(chunk.cells["label"]), "length": length,
+        "file": np.full(n, chunk.file), "row": chunk.rows, "flags": _flags(chunk, joined),
+        "place": places.of(chunk.cells["split"]) if "split" in chunk.cells else np.zeros(n, np.int32),
+    }
+
+
+def _flags(chunk: Chunk, joined: pa.Array) -> np.ndarray:
+    empty = _is_empty(chunk.cells["text"])
+    if "pair" in chunk.cells:
+        empty |= _is_empty(chunk.cells["pair"])
+    no_label = _is_empty(chunk.cells["label"])
+    flags = np.where(empty, EMPTY, 0) | np.where(no_label, NO_LABEL, 0)
+    blank = np.ones(len(empty), bool)
+    for cells in chunk.cells.values():
+        blank &= np.asarray(pc.equal(pc.binary_length(cells), 0))
+    flags |= np.where(blank, BLANK, 0)
+    wide = np.flatnonzero(~np.asarray(pc.string_is_ascii(joined)))
+    if len(wide):
+        broken = np.asarray(pc.match_substring_regex(joined.take(pa.array(wide)), _MOJIBAKE))
+        flags[wide[broken]] |= MOJIBAKE
+    return flags.astype(np.uint8)
+
+
+def _is_empty(cells: pa.Array) -> np.ndarray:
+    return np.asarray(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(cells)), 0))
+
+
+def _decoded(chunk: Chunk, name: str, faults: Faults, keep: bool) -> Chunk:
+    """The chunk with strings for bytes; rows whose bytes are not UTF-8 are faults, or are mended where `keep`."""
+    cells = {role: pc.fill_null(values, b"") for role, values in chunk.cells.items()}
+    try:
+        return Chunk(chunk.file, chunk.rows, {role: values.cast(pa.string()) for role, values in cells.items()})
+    except pa.ArrowInvalid:
+        pass
+    good = np.ones(len(chunk.rows), bool)
+    mended = {}
+    for role, values in cells.items():
+        texts = [value.decode("utf-8", "replace") for value in values.to_pylist()]
+        for index, (text, value) in enumerate(zip(texts, values.to_pylist(), strict=True)):
+            if "\ufffd" in text and good[index] and not keep and not _is_utf8(value):
+                good[index] = False
+                faults.add(name, int(chunk.rows[index]), "the row has bytes that are not UTF-8", value)
+        mended[role] = pa.array(texts, pa.string())
+    mask = pa.array(good)
+    return Chunk(chunk.file, chunk.rows[good], {role: values.filter(mask) for role, values in mended.items()})
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""From the labels as they stand in the data to the classes of the model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """What becomes of each label in the data.
+
+    Attributes:
+        names: The names of the classes, in the order of the model's outputs.
+        code: Index into `names` of each label in the data, UNKNOWN where `label_names` does not have it.
+        merged: Labels in the data that were taken for the same, such as ("1", "1.0").
+    """
+
+    names: list[str]
+    code: np.ndarray
+    merged: list[tuple[str, ...]]
+
+
+def map_labels(found: Sequence[str], label_names: Mapping[str, str], keep_unknown: bool) -> LabelMap:
+    """Map the labels in the data.
+
+    Args:
+        found: The different labels as they stand in the data; "" for a missing one.
+        label_names: The user's names for them; empty to take them as they are.
+        keep_unknown: Whether labels that `label_names` lacks become classes of their own.
+
+    Returns:
+        The map. The names are in the order of the user's keys, or of the labels: as numbers where all are numbers.
+    """
+    given = {_plain(str(key)): str(name).strip() for key, name in label_names.items()}
+    canonical = [_plain(label) for label in found]
+    by_name = set(given.values())
+    names_of = {}
+    for label in canonical:
+        if not label:
+            continue
+        if not given:
+            names_of[label] = label
+        elif label in given or label in by_name or keep_unknown:
+            names_of[label] = given.get(label, label)
+    used = set(names_of.values())
+    ordered = [given[key] for key in sorted(given, key=_sort_key)]
+    ordered += sorted(used - set(ordered), key=_sort_key)
+    names = [name for name in dict.fromkeys(ordered) if name in used]
+    index = {name: i for i, name in enumerate(names)}
+    code = np.array([index[names_of[label]] if label in names_of else UNKNOWN for label in canonical], np.int32)
+    groups: dict[str, list[str]] = {}
+    for label, plain in zip(found, canonical, strict=True):
+        groups.setdefault(plain, []).append(label)
+    return LabelMap(names, code, [tuple(group) for group in groups.values() if len(group) > 1])
+
+
+def _plain(label: str) -> str:
+    """A label without spaces around it; 1.0 and +1 are 1."""
+    label = label.strip()
+    number = re.fullmatch(r"\+?(-?\d+)(?:\.0*)?", label, re.ASCII)
+    return number.group(1) if number else label
+
+
+def _sort_key(label: str) -> tuple[int, float, str]:
+    """Numbers in their order, then names in theirs."""
+    number = re.fullmatch(r"-?\d{1,15}", label, re.ASCII)
+    return (0, float(label), "") if number else (1, 0.0, label)

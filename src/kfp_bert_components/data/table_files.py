@@ -1,0 +1,90 @@
+"""The files of a source, and their bytes with compression taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from kfp_bert_components.errors import NotFoundError, UserError
+
+BLOCK = 1 << 20
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+# What a file is that can't be a table, by its first bytes: the name in the sentence that the user gets.
+FOREIGN = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF", b"SQLite format 3": "an SQLite database", b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture", b"\x7fELF": "a program", b"ARROW1": "an Arrow file", b"ORC": "an ORC file",
+    b"Obj\x01": "an Avro file", b"\x93NUMPY": "a NumPy array", b"{\\rtf": "a rich text document", b"7z\xbc\xaf": "a 7z archive",
+}
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file to read: its place, and its name as reports and errors say it."""
+
+    path: Path
+    name: str
+
+
+def list_files(source: Path) -> list[TableFile]:
+    """The files of a source: a folder made by fetch, any other folder, or a single file.
+
+    Raises:
+        NotFoundError: The source does not exist or holds no file.
+    """
+    source = Path(source)
+    if source.is_file():
+        return [TableFile(source, source.name)]
+    if not source.is_dir():
+        raise NotFoundError(f"{source} does not exist: give a folder made by fetch_gcs_data, another folder, or a file.")
+    root = source / "files" if (source / "manifest.json").is_file() and (source / "files").is_dir() else source
+    found = sorted(path for path in root.rglob("*") if path.is_file() and not _skipped(path.relative_to(root)))
+    if not found:
+        raise NotFoundError(f"{source} holds no files: check the sources that were fetched.")
+    return [TableFile(path, path.relative_to(root).as_posix()) for path in found]
+
+
+def compression_of(path: Path) -> str:
+    """gzip, zstd, bz2 or "" by the first bytes, whatever the name says."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return next((kind for magic, kind in COMPRESSIONS.items() if start.startswith(magic)), "")
+
+
+def open_bytes(path: Path, compression: str) -> IO[bytes] | Any:
+    """The file as a stream of plain bytes."""
+    import pyarrow as pa
+
+    file = pa.OSFile(str(path))
+    return pa.CompressedInputStream(file, compression) if compression else file
+
+
+def blocks(file: TableFile, compression: str) -> Iterator[bytes]:
+    """The plain bytes piece by piece.
+
+    Raises:
+        UserError: The compressed stream is damaged.
+    """
+    stream = open_bytes(file.path, compression)
+    try:
+        while block := stream.read(BLOCK):
+            yield block
+    except (OSError, EOFError) as error:
+        raise UserError(f"{file.name} is a damaged {compression} file: fetch or write it again.") from error
+    finally:
+        stream.close()
+
+
+def refuse_foreign(file: TableFile, start: bytes) -> None:
+    """Raise a UserError when the first bytes are those of a file that is no table."""
+    for magic, kind in FOREIGN.items():
+        if start.startswith(magic):
+            raise UserError(f"{file.name} is {kind}, not a table: save it as CSV, JSONL or Parquet.")
+
+
+def _skipped(relative: Path) -> bool:
+    # Spark and Hive leave _SUCCESS and .crc files beside their tables; people leave a README.
+    hidden = any(part.startswith((".", "_")) for part in relative.parts)
+    return hidden or relative.suffix.lower() in (".md", ".rst") or relative.name in ("LICENSE", "README")

@@ -1,0 +1,84 @@
+"""From files to splits: what is read, dropped, and kept apart."""
+
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.data import PrepareSettings, prepare, read_split
+from kfp_bert_components.errors import UserError
+
+WORDS = "apple river stone cloud paper window garden music silver table".split()
+
+
+def lines(count: int, start: int = 0) -> list[tuple[str, str]]:
+    """Different texts with two labels in turn."""
+    made = []
+    for number in range(start, start + count):
+        words = [WORDS[(number // 10**place) % 10] for place in range(4)]
+        made.append((f"{' '.join(words)} {number}", "good" if number % 2 else "bad"))
+    return made
+
+
+def write_csv(path: Path, rows: list[tuple[str, str]], header: str = "text,label\n") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(header + "".join(f'"{text}",{label}\n' for text, label in rows), encoding="utf-8")
+    return path
+
+
+def run(source: Path, folder: Path, **settings: object):
+    places = [folder / name for name in ("train", "validation", "test")]
+    prepared = prepare(source, *places, folder / "report.html", PrepareSettings(**settings))
+    return prepared, *[read_split(place) for place in places]
+
+
+def test_every_row_is_in_a_split_or_counted_as_dropped(tmp_path: Path):
+    rows = [*lines(200), *lines(10), ("", "good"), ("no label", "")]
+    prepared, *splits = run(write_csv(tmp_path / "a.csv", rows), tmp_path / "out")
+    assert prepared.read == 212 == sum(prepared.rows.values()) + sum(prepared.dropped.values())
+    assert [split.table.num_rows for split in splits] == list(prepared.rows.values())
+    assert prepared.dropped["duplicates"] == 10
+    assert prepared.dropped["empty_text"] == prepared.dropped["missing_label"] == 1
+    assert all(split.labels == ["bad", "good"] for split in splits)
+
+
+def test_a_row_keeps_its_split_when_the_data_grows(tmp_path: Path):
+    _, *small = run(write_csv(tmp_path / "a.csv", lines(300)), tmp_path / "1")
+    _, *large = run(write_csv(tmp_path / "b.csv", lines(300, start=200) + lines(300)), tmp_path / "2")
+    for before, after in zip(small, large, strict=True):
+        assert set(before.table["id"].to_pylist()) <= set(after.table["id"].to_pylist())
+
+
+def test_files_with_three_kinds_of_first_row_and_one_of_them_as_the_test_set(tmp_path: Path):
+    write_csv(tmp_path / "in/named.csv", [(text, "0") for text, _ in lines(60)], header="sentence,label\n")
+    write_csv(tmp_path / "in/bare.csv", [(text, "1") for text, _ in lines(60, 100)], header="")
+    odd = [(text, str(i % 2)) for i, (text, _) in enumerate(lines(60, 200))]
+    write_csv(tmp_path / "in/odd.csv", [*odd, lines(1)[0][:1] + ("0",)], header=",0\n")
+    prepared, train, validation, test = run(
+        tmp_path / "in", tmp_path / "out", text_column="#1", label_column="#2", split_by="file", test_values=["odd*"],
+        label_names={"0": "other", "1": "scene"},
+    )
+    assert prepared.read == 182  # of the three first rows only `sentence,label` is a header
+    assert prepared.dropped["empty_text"] == 1 and prepared.dropped["leakage"] == 1
+    assert train.labels == ["other", "scene"]
+    assert set(test.table["source"].to_pylist()) == {"odd.csv"} and test.table.num_rows == 61
+    assert lines(1)[0][0] not in train.table["text"].to_pylist() + validation.table["text"].to_pylist()
+
+
+def test_jsonl_with_numbers_as_labels(tmp_path: Path):
+    body = "".join(f'{{"text": "{text}", "label": {int(label == "good")}}}\n' for text, label in lines(100))
+    (tmp_path / "a.jsonl").write_text(body)
+    prepared, train, *_ = run(tmp_path / "a.jsonl", tmp_path / "out")
+    assert prepared.labels == ["0", "1"] and prepared.read == 100
+
+
+@pytest.mark.parametrize(("settings", "sentence"), [
+    ({"text_column": "sentence"}, "a.csv has no column 'sentence': it has 'text', 'label'"),
+    ({"label_names": {"good": "1"}}, "have a label that label_names does not know (the first is a.csv row 2)"),
+    ({"duplicates": "error"}, "5 rows repeat a row before them (the first is a.csv row 102)"),
+    ({"split_by": "file", "test_values": ["b*"]}, "test_values has 'b*', but no file matches it: there is 'a.csv'."),
+])
+def test_wrong_settings_are_named_in_one_sentence(tmp_path: Path, settings: dict, sentence: str):
+    source = write_csv(tmp_path / "a.csv", lines(100) + lines(5))
+    with pytest.raises(UserError) as error:
+        run(source, tmp_path / "out", **settings)
+    assert sentence in str(error.value)
