@@ -15,7 +15,7 @@ class Fault:
     Kinds: an HTTP status such as "503"; "reset" (the connection is cut before an answer); "lost_reply" (cut
     after a write took effect); "truncate" (cut in the body), "short" (fewer bytes, the length header agrees),
     "corrupt" (one bit differs), "swap" (`body` instead), "no_hash" (without x-goog-hash), "corrupt_no_hash",
-    "swap_no_hash", "slow" (waits `seconds` first).
+    "swap_no_hash", "slow" (waits `seconds` first). `in_body` must occur in the request's body.
     """
 
     kind: str
@@ -25,6 +25,7 @@ class Fault:
     share: float = 1.0
     body: bytes = b""
     seconds: float = 1.0
+    in_body: bytes = b""
     hits: int = 0
 
 
@@ -50,7 +51,7 @@ class Faults:
         with self._lock:
             self.active.clear()
 
-    def take(self, method: str, path: str) -> Fault | None:
+    def take(self, method: str, path: str, body: bytes = b"") -> Fault | None:
         """The fault to make for this request, counted."""
         with self._lock:
             for fault in self.active:

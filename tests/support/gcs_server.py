@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         owner.requests.append((self.command, self.path))
         if owner.latency:
             time.sleep(owner.latency)
-        self.fault = owner.faults.take(self.command, unquote(self.path))
+        self.fault = owner.faults.take(self.command, unquote(self.path), body)
         try:
             if self.fault and self.fault.kind == "reset":
                 self._cut()

@@ -60,13 +60,18 @@ def write_candidate(
     return bundle, evaluation, decision
 
 
-def promote_next(registry: Registry, folder: Path, name: str) -> int:
-    """Promote a new model that was compared with the champion of this moment."""
+def candidate_for(registry: Registry, folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """A model that was compared with the champion of this moment; its decision's id is its name."""
     champion = registry.champion()
-    candidate = write_candidate(
+    return write_candidate(
         folder / name,
         name,
         champion_version=champion.version if champion else None,
         champion_generation=champion.generation if champion else 0,
+        decision_id=name,
     )
-    return registry.promote(*candidate)
+
+
+def promote_next(registry: Registry, folder: Path, name: str) -> int:
+    """Promote such a model."""
+    return registry.promote(*candidate_for(registry, folder, name))

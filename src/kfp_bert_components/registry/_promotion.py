@@ -2,8 +2,8 @@
 
 The order of writes makes every moment a safe one to be killed in:
 
-1. versions/<n>/claim.json      the number is ours (created only if it does not exist)
-2. promotions/<decision>.json   so that the same run, started again, finds its number
+1. promotions/<decision>.json   the number that we want, so that the same run, started again, finds it
+2. versions/<n>/claim.json      the number is ours (created only if it does not exist)
 3. versions/<n>/...             the files, each created only if it does not exist
 4. versions/<n>/version.json    the version is complete, and visible from now on
 5. champion.json                if its generation is the one that the comparison saw
@@ -35,10 +35,11 @@ def promote(registry: Registry, bundle: Path, evaluation: Path, decision: Path) 
     if done := _already(champion, identity):
         return done
     if (champion.generation if champion else 0) != expected:
+        _clean_up(registry.store, identity)
         raise _lost(registry, champion, verdict)
     number = _claim(registry, identity)
     with tempfile.TemporaryDirectory() as scratch:
-        record = _record(number, model, scores, verdict, champion)
+        record = _record(registry.store, number, model, scores, verdict, champion)
         card = Path(scratch, "README.md")
         card.write_text(model_card(record, model, scores), encoding="utf-8")
         paths, hashes = describe_files({"bundle": bundle, "evaluation": evaluation, "decision": decision})
@@ -51,7 +52,7 @@ def promote(registry: Registry, bundle: Path, evaluation: Path, decision: Path) 
         except ConflictError:
             if done := _already(registry.champion(), identity):
                 return done  # our own write, whose reply was lost, or a twin of this run
-            _clean_up(registry.store, number, identity)
+            _clean_up(registry.store, identity)
             raise
 
 
@@ -84,31 +85,56 @@ def _already(champion: Champion | None, identity: str) -> int | None:
 
 
 def _claim(registry: Registry, identity: str) -> int:
-    """A version number that no other run uses; the same one again for the same decision."""
+    """A version number that no other run uses; the same one again for the same decision.
+
+    The number is written down before it is claimed, so that a run killed in between finds it again.
+    """
     store, memory = registry.store, memory_name(identity)
-    with contextlib.suppress(NotFoundError):
-        return int(load(store, memory)[0]["version"])
-    claim = dump({"decision_id": identity, "at": now(), "by": author()})
-    champion = registry.champion()
-    used = [*registry.numbers(), *(int(event["version"]) for event in (champion.log if champion else ()))]
-    number = max(used, default=0) + 1
     while True:
+        number, generation = _remembered(store, identity)
+        if number == 0:
+            number = _unused(registry)
+            try:
+                store.write(memory, _intention(identity, number), if_generation=0)
+            except ConflictError:  # a lost reply, or a twin of this run
+                continue
         try:
+            claim = dump({"decision_id": identity, "at": now(), "by": author()})
             store.write(f"versions/{number}/claim.json", claim, if_generation=0)
-            break
+            return number
         except ConflictError:
-            with contextlib.suppress(NotFoundError):
-                if store.read(f"versions/{number}/claim.json").data == claim:  # the reply was lost
-                    break
-            number += 1
+            if _owner(store, number) == identity:
+                return number
+        with contextlib.suppress(ConflictError):
+            number = max(number + 1, _unused(registry))
+            store.write(memory, _intention(identity, number), if_generation=generation or None)
+
+
+def _remembered(store: Store, identity: str) -> tuple[int, int]:
+    """The number that this decision wants, 0 if none yet, and the generation of that memory."""
     try:
-        store.write(memory, dump({"decision_id": identity, "version": number}), if_generation=0)
-        return number
-    except ConflictError:
-        kept = int(load(store, memory)[0]["version"])
-        if kept != number:  # a twin of this run was faster: go on with its number
-            store.delete(f"versions/{number}/claim.json")
-        return kept
+        value, generation = load(store, memory_name(identity))
+    except NotFoundError:
+        return 0, 0
+    return int(value["version"]), generation
+
+
+def _intention(identity: str, number: int) -> bytes:
+    return dump({"decision_id": identity, "version": number, "at": now()})
+
+
+def _unused(registry: Registry) -> int:
+    champion = registry.champion()
+    once = [int(event["version"]) for event in (champion.log if champion else ())]
+    return max([*registry.numbers(), *once], default=0) + 1
+
+
+def _owner(store: Store, number: int) -> str:
+    """The decision that has claimed a number, "" if none has."""
+    try:
+        return str(load(store, f"versions/{number}/claim.json")[0]["decision_id"])
+    except NotFoundError:
+        return ""
 
 
 def _complete(store: Store, number: int, record: dict[str, Any], identity: str) -> None:
@@ -120,11 +146,14 @@ def _complete(store: Store, number: int, record: dict[str, Any], identity: str) 
             raise
 
 
-def _clean_up(store: Store, number: int, identity: str) -> None:
-    """Take a version away that lost the race; what fails here is left to gc."""
+def _clean_up(store: Store, identity: str) -> None:
+    """Take away what a run that lost the race has stored; what fails here is left to gc."""
     with contextlib.suppress(UserError):
-        remove_version(store, number)
-        store.delete(memory_name(identity))
+        number, _ = _remembered(store, identity)
+        if number and _owner(store, number) == identity:
+            remove_version(store, number)
+        if number:
+            store.delete(memory_name(identity))
 
 
 def _lost(registry: Registry, champion: Champion | None, verdict: dict[str, Any]) -> ConflictError:
@@ -144,16 +173,19 @@ def _lost(registry: Registry, champion: Champion | None, verdict: dict[str, Any]
 
 
 def _record(
+    store: Store,
     number: int,
     model: dict[str, Any],
     scores: dict[str, Any],
     verdict: dict[str, Any],
     champion: Champion | None,
 ) -> dict[str, Any]:
+    # When and by whom comes from the claim, so that a run started again, or a twin, writes the same bytes.
+    claim, _ = load(store, f"versions/{number}/claim.json")
     return {
         "version": number,
-        "at": now(),
-        "by": author(),
+        "at": claim["at"],
+        "by": claim["by"],
         "decision_id": str(verdict["decision_id"]),
         "parent": champion.version if champion else None,
         "data_fingerprint": model.get("data_fingerprint", ""),

@@ -1,0 +1,128 @@
+"""Promotion under faults: killed after any request, replies lost, requests refused."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.registry import Registry
+from tests.support.gcs_server import GcsServer
+from tests.support.models import candidate_for, promote_next, write_candidate
+from tests.support.promoters import beat_by, promote_and_die, start
+from tests.support.stores import gcs, place
+
+__all__ = ["gcs", "place"]
+
+
+def contents(uri: str) -> set[str]:
+    return {entry.name for entry in Registry(uri).store.list(checksums=False)}
+
+
+@pytest.mark.slow
+def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(
+    place: str, tmp_path: Path
+) -> None:
+    promote_next(Registry(f"{place}/undisturbed"), tmp_path, "first")
+    promote_next(Registry(f"{place}/undisturbed"), tmp_path, "second")
+    for position in count(1):
+        uri = f"{place}/{position}"
+        registry = Registry(uri)
+        promote_next(registry, tmp_path, "first")
+        candidate = candidate_for(registry, tmp_path, "second")
+        process = start(promote_and_die, uri, candidate, position)
+        process.join()
+        assert registry.verify() == []  # readable and whole in between
+        assert registry.promote(*candidate) == 2
+        assert registry.verify() == []
+        assert contents(uri) == contents(f"{place}/undisturbed")
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+    assert position > 10
+
+
+@pytest.mark.slow
+def test_a_loser_killed_after_any_call_and_run_again_leaves_nothing(place: str, tmp_path: Path) -> None:
+    for position in count(1):
+        uri = f"{place}/{position}"
+        registry = Registry(uri)
+        promote_next(registry, tmp_path, "first")
+        candidate = candidate_for(registry, tmp_path, "second")
+        rival = candidate_for(registry, tmp_path, "rival")
+        process = start(promote_and_die, uri, candidate, position, rival)
+        process.join()
+        with contextlib.suppress(ConflictError):  # killed before the rival came: then it wins now
+            registry.promote(*candidate)
+        champion = registry.champion()
+        assert champion and len(champion.log) == 2
+        assert registry.verify() == []
+        assert len(registry.numbers()) == len(registry.versions()) == 2
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+    assert position > 15
+
+
+@pytest.mark.parametrize("match", ["champion.json", "claim.json", "promotions/", "version.json", "part0"])
+@pytest.mark.parametrize("kind", ["lost_reply", "503", "reset"])
+def test_a_lost_reply_or_a_refused_request_is_survived(
+    gcs: GcsServer, tmp_path: Path, match: str, kind: str
+) -> None:
+    registry = Registry("gs://bucket/registry")
+    promote_next(registry, tmp_path, "first")
+    fault = gcs.faults.add(
+        kind, method="POST", in_body=match.encode()
+    )  # the name is in the body of an upload
+    assert promote_next(registry, tmp_path, "second") == 2
+    assert fault.hits == 1
+    champion = registry.champion()
+    assert champion and [event["version"] for event in champion.log] == [1, 2]
+    assert registry.verify() == []
+    assert registry.numbers() == [1, 2]
+
+
+def test_a_lost_reply_to_a_rollback_or_a_record_is_recognised(gcs: GcsServer, tmp_path: Path) -> None:
+    registry = Registry("gs://bucket/registry")
+    promote_next(registry, tmp_path, "first")
+    promote_next(registry, tmp_path, "second")
+    gcs.faults.add("lost_reply", method="POST")
+    assert registry.rollback().version == 1
+    gcs.faults.add("lost_reply", method="POST")
+    record = registry.record_deployment("production", "live", 1, if_generation=0)
+    assert record.generation == registry.deployment("production").generation
+
+
+def test_a_storage_that_stays_away_is_said_in_a_sentence(
+    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kfp_bert_components.storage import _client, _gcs
+
+    monkeypatch.setattr(_gcs, "RETRY", _client.RETRY.with_timeout(1.0))
+    gcs.faults.add("503", times=None)
+    with pytest.raises(UserError, match=r"champion\.json can't be reached"):
+        Registry("gs://bucket/registry").champion()
+
+
+def test_a_twin_of_the_same_run_is_no_rival(place: str, tmp_path: Path) -> None:
+    candidate = write_candidate(tmp_path / "c")
+    twins = [start(promote_and_die, place, candidate, -1) for _ in range(4)]
+    for twin in twins:
+        twin.join()
+    assert [twin.exitcode for twin in twins] == [0, 0, 0, 0]
+    registry = Registry(place)
+    assert [one.version for one in registry.versions()] == [1]
+    assert registry.verify() == []
+
+
+def test_a_loser_whose_rival_won_late_is_told(place: str, tmp_path: Path) -> None:
+    registry = Registry(place)
+    beat_by(place, write_candidate(tmp_path / "r", "r", decision_id="rival"))
+    with pytest.raises(ConflictError, match=r"Version 2 became champion first .*decision rival"):
+        registry.promote(*write_candidate(tmp_path / "l", "l"))
+    assert registry.numbers() == [2]
+    assert registry.verify() == []
