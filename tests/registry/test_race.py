@@ -1,6 +1,8 @@
 """Many promoters at once: exactly one wins each round, and the others learn who.
 
-The whole race: KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 python -m pytest tests/registry/test_race.py
+The whole race:
+
+    KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 python -m pytest tests/registry/test_race.py
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from kfp_bert_components.registry._records import author, dump, load, now
 if TYPE_CHECKING:
     from kfp_bert_components.registry._registry import Registry
 
+_FORGET_HOURS = 24.0
+
 
 @dataclass
 class Sweep:
@@ -67,7 +69,9 @@ def collect(registry: Registry, found: Sweep) -> list[int]:
     the record is put back if the version is needed after all. `rollback` does it the other way round (pointer
     first, then it looks at the record), so that at least one of the two notices.
     """
-    return [number for number, why in found.remove.items() if _remove(registry, number, why)]
+    removed = [number for number, why in found.remove.items() if _remove(registry, number, why)]
+    _forget(registry)
+    return removed
 
 
 def _remove(registry: Registry, number: int, why: str) -> bool:
@@ -96,6 +100,16 @@ def _remove(registry: Registry, number: int, why: str) -> bool:
     return True
 
 
+def _forget(registry: Registry) -> None:
+    """Remove the memories of runs that are not under way any more: a day old and without a version."""
+    numbers = set(registry.numbers())
+    for entry in registry.store.list("promotions/", checksums=False):
+        memory, generation = load(registry.store, entry.name)
+        if memory["version"] not in numbers and _hours_since(memory["at"]) > _FORGET_HOURS:
+            with contextlib.suppress(NotFoundError, ConflictError):
+                registry.store.delete(entry.name, if_generation=generation)
+
+
 def _protected(registry: Registry) -> dict[int, str]:
     """Versions that must stay, with the reason."""
     found: dict[int, str] = {}
@@ -120,5 +134,9 @@ def _age_hours(registry: Registry, number: int) -> float | None:
     at = _claim(registry, number).get("at")
     if not at:
         return None
+    return _hours_since(at)
+
+
+def _hours_since(at: str) -> float:
     made = datetime.fromisoformat(at.replace("Z", "+00:00"))
     return (datetime.now(timezone.utc) - made).total_seconds() / 3600

@@ -1,0 +1,67 @@
+"""The command `kfp-bert registry`, as a person uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kfp_bert_components.cli.registry import command
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import Registry
+from tests.support.models import promote_next
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    uri = str(tmp_path / "registry")
+    for name in ("a", "b", "c"):
+        promote_next(Registry(uri), tmp_path, name)
+    Registry(uri).record_deployment("production", "live", 3)
+    return uri
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_list_shows_champion_and_deployments(uri: str) -> None:
+    lines = run("list", uri).splitlines()
+    assert len(lines) == 3
+    assert "champion, live on production" in lines[2] and "macro_f1 0.9100" in lines[2]
+    value = json.loads(run("list", uri, "--json"))
+    assert value["champion"] == 3 and [one["version"] for one in value["versions"]] == [1, 2, 3]
+
+
+def test_show_prints_the_card_of_the_champion_or_a_version(uri: str) -> None:
+    assert "# Text classifier, version 3" in run("show", uri)
+    assert json.loads(run("show", uri, "1", "--json"))["data_fingerprint"] == "data of a"
+
+
+def test_rollback_says_what_is_left_to_do_and_history_why(uri: str) -> None:
+    output = run("rollback", uri, "--reason", "wrong labels")
+    assert output == "The champion is version 2.\nIt has to be deployed to production.\n"
+    assert "rolled back from version 3 to version 2: wrong labels." in run("history", uri)
+
+
+def test_verify_succeeds_or_names_each_problem(uri: str) -> None:
+    assert "Everything is as it was stored." in run("verify", uri)
+    Path(uri, "versions/2/README.md").write_text("another card")
+    result = CliRunner().invoke(command, ["verify", uri])
+    assert isinstance(result.exception, UserError)
+    assert "README.md was changed" in result.output
+
+
+def test_gc_says_what_it_keeps_and_removes(uri: str) -> None:
+    assert "would remove  1: older than" in run("gc", uri, "--keep", "1", "--dry-run")
+    assert "removed  1: older than" in run("gc", uri, "--keep", "1")
+    assert len(run("list", uri).splitlines()) == 2
+
+
+def test_an_empty_registry_is_said(tmp_path: Path) -> None:
+    assert "holds no version yet" in run("list", str(tmp_path))
+    assert "Nothing has happened yet" in run("history", str(tmp_path))
