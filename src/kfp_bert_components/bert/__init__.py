@@ -8,7 +8,13 @@ if TYPE_CHECKING:
     from kfp_bert_components.bert.config import BertConfig
 
 __all__ = [
-    "BertConfig", "Bundle", "Classifier", "load_checkpoint", "new_classifier", "read_bundle", "write_bundle",
+    "BertConfig",
+    "Bundle",
+    "Classifier",
+    "load_checkpoint",
+    "new_classifier",
+    "read_bundle",
+    "write_bundle",
 ]
 
 _MODULES = {"BertConfig": "config", "Bundle": "bundle", "read_bundle": "bundle", "write_bundle": "bundle"}

@@ -38,7 +38,12 @@ class Classifier:
         return list(self.config.labels)
 
     def tokenize(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int, truncation: str = "head"
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int,
+        truncation: str = "head",
     ) -> Tokens:
         """Token ids of texts or pairs; see `bert.tokenizer.tokenize`."""
         return tokenize(self.tokenizer, texts, pairs, max_length=max_length, truncation=truncation)
@@ -120,12 +125,21 @@ def new_classifier(
         seed: Of weights and dropout.
         dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
     """
-    tokenizer = learn_tokenizer(texts, vocabulary_size=vocabulary_size, max_length=max_length, lowercase=lowercase)
+    tokenizer = learn_tokenizer(
+        texts, vocabulary_size=vocabulary_size, max_length=max_length, lowercase=lowercase
+    )
     if width % heads:
-        raise UserError(f"width is {width}, which heads={heads} does not divide: choose another number of heads")
+        raise UserError(
+            f"width is {width}, which heads={heads} does not divide: choose another number of heads"
+        )
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=4 * width, max_position_embeddings=max_length, labels=_checked(labels),
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=max_length,
+        labels=_checked(labels),
     )
     return Classifier(BertClassifier(config, seed=seed, dtype=dtype), tokenizer)
 

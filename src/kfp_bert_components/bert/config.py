@@ -59,7 +59,9 @@ class BertConfig:
         """
         kind = values.get("model_type", "bert")
         if kind != "bert":
-            raise UserError(f"the checkpoint is a {kind!r} model and only 'bert' is supported: choose a BERT checkpoint")
+            raise UserError(
+                f"the checkpoint is a {kind!r} model and only 'bert' is supported: choose a BERT checkpoint"
+            )
         for name, ours in _ONLY.items():
             if values.get(name, ours) != ours:
                 raise UserError(
@@ -96,5 +98,15 @@ class BertConfig:
         return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
 
 
-_HEAD = ("id2label", "label2id", "num_labels", "problem_type", "architectures", "model_type", "dtype", "torch_dtype",
-         "_name_or_path", "transformers_version")
+_HEAD = (
+    "id2label",
+    "label2id",
+    "num_labels",
+    "problem_type",
+    "architectures",
+    "model_type",
+    "dtype",
+    "torch_dtype",
+    "_name_or_path",
+    "transformers_version",
+)

@@ -49,7 +49,9 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 def _activation(name: str) -> Callable[[Any], Any]:
     if name not in ACTIVATIONS:
         known = ", ".join(sorted(ACTIVATIONS))
-        raise UserError(f"the checkpoint's hidden_act {name!r} is not known: choose a checkpoint with one of {known}")
+        raise UserError(
+            f"the checkpoint's hidden_act {name!r} is not known: choose a checkpoint with one of {known}"
+        )
     return ACTIVATIONS[name]
 
 
@@ -59,8 +61,12 @@ class Embeddings(layers.Layer):
     def __init__(self, config: BertConfig, seeds: Iterator[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config, self.seeds = config, seeds
-        self.norm = layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm")
-        self.dropout = layers.Dropout(config.hidden_dropout_prob, seed=next(seeds), dtype=self.dtype_policy, name="dropout")
+        self.norm = layers.LayerNormalization(
+            epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm"
+        )
+        self.dropout = layers.Dropout(
+            config.hidden_dropout_prob, seed=next(seeds), dtype=self.dtype_policy, name="dropout"
+        )
 
     def build(self, input_shape: Any) -> None:
         config = self.config
@@ -119,11 +125,21 @@ class TransformerLayer(layers.Layer):
         self.intermediate = _dense(config.intermediate_size, config, seeds, policy, "intermediate")
         self.activation = _activation(config.hidden_act)
         self.output_dense = _dense(config.hidden_size, config, seeds, policy, "output")
-        self.output_norm = layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=policy, name="output_norm")
-        self.dropout = layers.Dropout(config.hidden_dropout_prob, seed=next(seeds), dtype=policy, name="dropout")
+        self.output_norm = layers.LayerNormalization(
+            epsilon=config.layer_norm_eps, dtype=policy, name="output_norm"
+        )
+        self.dropout = layers.Dropout(
+            config.hidden_dropout_prob, seed=next(seeds), dtype=policy, name="dropout"
+        )
 
     def build(self, input_shape: Any) -> None:
-        for layer in (self.attention, self.attention_output, self.attention_norm, self.intermediate, self.output_norm):
+        for layer in (
+            self.attention,
+            self.attention_output,
+            self.attention_norm,
+            self.intermediate,
+            self.output_norm,
+        ):
             layer.build(input_shape)
         self.output_dense.build((None, None, self.intermediate.units))
 
@@ -156,7 +172,8 @@ class BertEncoder(layers.Layer):
         self.config = config
         self.embeddings = Embeddings(config, seeds, dtype=policy, name="embeddings")
         self.layers = [
-            TransformerLayer(config, seeds, dtype=policy, name=f"layer_{i}") for i in range(config.num_hidden_layers)
+            TransformerLayer(config, seeds, dtype=policy, name=f"layer_{i}")
+            for i in range(config.num_hidden_layers)
         ]
         self.pooler = _dense(config.hidden_size, config, seeds, policy, "pooler") if pooler else None
 

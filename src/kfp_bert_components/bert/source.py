@@ -6,8 +6,15 @@ from pathlib import Path
 from kfp_bert_components.errors import UserError
 
 # What a checkpoint needs; pickled weights are listed so that their presence can be told, and are not downloaded.
-_WANTED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-           "vocab.txt", "model.safetensors.index.json")
+_WANTED = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "model.safetensors.index.json",
+)
 
 
 def checkpoint_folder(base_model: str, scratch: Path) -> Path:

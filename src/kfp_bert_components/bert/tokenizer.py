@@ -35,11 +35,15 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import BertTokenizerFast
 
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
-        raise UserError(f"{folder} holds neither tokenizer.json nor vocab.txt: give a complete BERT checkpoint")
+        raise UserError(
+            f"{folder} holds neither tokenizer.json nor vocab.txt: give a complete BERT checkpoint"
+        )
     tokenizer = BertTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     kind = type(tokenizer.backend_tokenizer.model).__name__
     if kind != "WordPiece":
-        raise UserError(f"the tokenizer in {folder} is {kind} and only WordPiece is supported: give a BERT checkpoint")
+        raise UserError(
+            f"the tokenizer in {folder} is {kind} and only WordPiece is supported: give a BERT checkpoint"
+        )
     return tokenizer
 
 
@@ -71,7 +75,11 @@ def learn_tokenizer(
 
 
 def tokenize(
-    tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int,
+    tokenizer: Any,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    *,
+    max_length: int,
     truncation: str = "head",
 ) -> Tokens:
     """Token ids of texts or pairs of texts; text that spells a special token is text.
@@ -103,7 +111,8 @@ def tokenize(
     if pairs is None:
         ids = [(first, keep(first, max_length - 2, truncation)) for first in plain(texts)]
         return Tokens(
-            [[cls, *kept, sep] for _, kept in ids], [[0] * (len(kept) + 2) for _, kept in ids],
+            [[cls, *kept, sep] for _, kept in ids],
+            [[0] * (len(kept) + 2) for _, kept in ids],
             [len(whole) + 2 for whole, _ in ids],
         )
     tokens = Tokens([], [], [])
@@ -121,7 +130,7 @@ def keep(ids: list[int], room: int, truncation: str) -> list[int]:
     if len(ids) <= room:
         return ids
     head = room // 4 if truncation == "head_tail" else room
-    return ids[:head] + ids[len(ids) - (room - head):]
+    return ids[:head] + ids[len(ids) - (room - head) :]
 
 
 def share(first: int, second: int, room: int) -> tuple[int, int]:

@@ -1,0 +1,256 @@
+"""A trained model on disk: bundle.json, saved_model/ to serve, huggingface/ for transformers."""
+
+import hashlib
+import importlib.metadata
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kfp_bert_components.errors import NotFoundError, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kfp_bert_components.bert.classifier import Classifier
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model bundle that was read.
+
+    Attributes:
+        folder: Where it lies.
+        metadata: The content of bundle.json.
+    """
+
+    folder: Path
+    metadata: dict[str, Any]
+    _loaded: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes in the order of the probabilities."""
+        return list(self.metadata["labels"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of weights, tokenizer and settings: equal for equal models."""
+        return str(self.metadata["fingerprint"])
+
+    def predict(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, batch_size: int = 32
+    ) -> "np.ndarray":
+        """Probabilities of the classes, as the SavedModel's serving signature answers.
+
+        Args:
+            texts: The (first) texts.
+            pairs: The second texts, for a model of pairs.
+            batch_size: Texts a call; texts of like length share one.
+
+        Returns:
+            float32 [texts, classes], in the order of `labels`.
+
+        Raises:
+            UserError: The model takes pairs and got none, or the other way round.
+        """
+        import numpy as np
+
+        if self.metadata["pair"] != (pairs is not None):
+            wanted = "pairs of texts" if self.metadata["pair"] else "single texts"
+            raise UserError(
+                f"the model in {self.folder} was trained on {wanted}: give it the same kind of data"
+            )
+        signature = self._signature()
+        size = (
+            [len(text) for text in texts]
+            if pairs is None
+            else [len(first) + len(second) for first, second in zip(texts, pairs, strict=True)]
+        )
+        order = sorted(range(len(texts)), key=size.__getitem__)
+        result = np.zeros((len(texts), len(self.labels)), np.float32)
+        for start in range(0, len(order), batch_size):
+            part = order[start : start + batch_size]
+            inputs = {"text": [texts[i] for i in part]}
+            if pairs is not None:
+                inputs["text_pair"] = [pairs[i] for i in part]
+            result[part] = signature(inputs)
+        return result
+
+    def _signature(self) -> Any:
+        import tensorflow as tf
+
+        if not self._loaded:
+            loaded = tf.saved_model.load(str(self.folder / "saved_model"))
+            self._loaded.append(loaded)
+        serve = self._loaded[0].signatures["serving_default"]
+        return lambda inputs: serve(**{name: tf.constant(v) for name, v in inputs.items()})[
+            "probabilities"
+        ].numpy()
+
+
+def write_bundle(
+    folder: Path,
+    classifier: "Classifier",
+    *,
+    max_length: int,
+    base_model: str,
+    parameters: dict[str, Any],
+    data_fingerprint: str,
+    pair: bool,
+    check_texts: Sequence[Any] = (),
+    truncation: str = "head",
+) -> None:
+    """Write a model bundle, after a check that its tokenizer gives the ids the model was trained on.
+
+    Args:
+        folder: Where to write; may be a mount of Cloud Storage.
+        classifier: The trained classifier.
+        max_length: Most tokens a text (or pair), special tokens included.
+        base_model: What it was fine-tuned from; "" for a model from nothing.
+        parameters: What it was trained with, for the record: plain JSON values.
+        data_fingerprint: Of the training data.
+        pair: Whether the model takes two texts.
+        check_texts: Texts that the tokenizer in the graph is checked on, beside a few hard ones: the training and
+            validation texts; of a model of pairs, tuples of two.
+        truncation: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
+
+    Raises:
+        UserError: The tokenizer in the graph gives other ids than transformers' for one of the texts, or
+            `max_length` is more than the network's positions.
+    """
+    from kfp_bert_components.bert import checkpoint, export
+    from kfp_bert_components.bert.wordpiece import WordPiece
+    from kfp_bert_components.storage import publish_folder
+
+    _check_lengths(classifier, max_length, pair)
+    wordpiece = WordPiece(classifier.tokenizer, max_length, truncation)
+    _check_tokenizer(classifier, wordpiece, check_texts, pair)
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        huggingface = scratch / "huggingface"
+        huggingface.mkdir()
+        checkpoint.save_weights(classifier.model, huggingface)
+        classifier.tokenizer.save_pretrained(str(huggingface))
+        export.save(scratch / "saved_model", classifier.model, wordpiece, pair=pair)
+        settings = {
+            "labels": classifier.labels,
+            "max_length": max_length,
+            "pair": pair,
+            "truncation": truncation,
+        }
+        metadata = {
+            "format": FORMAT,
+            **settings,
+            "base_model": base_model,
+            "parameters": parameters,
+            "versions": _versions(),
+            "data_fingerprint": data_fingerprint,
+            "fingerprint": _fingerprint(huggingface, settings),
+        }
+        text = json.dumps(metadata, indent=2, ensure_ascii=False)
+        (scratch / "bundle.json").write_text(text + "\n", encoding="utf-8")
+        publish_folder(scratch, Path(folder), last=["bundle.json"])
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a model bundle; the SavedModel is loaded at the first prediction.
+
+    Raises:
+        NotFoundError: There is no bundle.json.
+        UserError: Its format is unknown, or it is no JSON.
+    """
+    path = Path(folder) / "bundle.json"
+    if not path.exists():
+        raise NotFoundError(f"{folder} holds no bundle.json: give the folder of a model bundle")
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        known = metadata.get("format")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no JSON object ({error}): give the folder of a model bundle") from error
+    if known != FORMAT:
+        raise UserError(
+            f"{path} has format {known!r} and this version reads {FORMAT}: update kfp-bert-components"
+        )
+    return Bundle(Path(folder), metadata)
+
+
+# Checked at every export, whatever the data: what tokenizers most often get wrong.
+_HARD_TEXTS = (
+    "",
+    " ",
+    "[CLS] [SEP] [MASK] ##ing",
+    "Café naïve ÅNGSTRÖM İstanbul ß ẞ",
+    "한국어 텍스트",
+    "日本語と中文。",
+    "مرحبا بالعالم",
+    "नमस्ते दुनिया",
+    "👩‍👩‍👧‍👦 🇩🇪 👍🏽",
+    "a\u200bb\u00adc\x00d\x07e\tf\r\ng\u2028h\u3000i",
+    "don't--stop...$5.00",
+    "x" * 100,
+    "x" * 101,
+    "e\u0301\u0323 q\u0307\u0323",
+    "\ufffd \ufeff \U0001d165 \U000e0001",
+    "word " * 600,
+)
+
+
+def _check_tokenizer(classifier: "Classifier", wordpiece: Any, texts: Sequence[Any], pair: bool) -> None:
+    from kfp_bert_components.bert.wordpiece import differences
+
+    hard = list(zip(_HARD_TEXTS, reversed(_HARD_TEXTS), strict=True)) if pair else list(_HARD_TEXTS)
+    checked = hard + list(texts)
+    first = [text[0] for text in checked] if pair else checked
+    second = [text[1] for text in checked] if pair else None
+    different = differences(classifier.tokenizer, wordpiece, first, second)
+    if different:
+        raise UserError(
+            f"the tokenizer in the graph differs from transformers' on {len(different)} of {len(checked)} texts, "
+            f"the first being {checked[different[0]]!r}: use a base model with a plain BERT tokenizer"
+        )
+
+
+def _check_lengths(classifier: "Classifier", max_length: int, pair: bool) -> None:
+    most, least = classifier.config.max_position_embeddings, 5 if pair else 3
+    if not least <= max_length <= most:
+        raise UserError(
+            f"max_length is {max_length} and the model takes {least} to {most} tokens: choose one of those"
+        )
+    if pair and classifier.config.type_vocab_size < 2:
+        raise UserError(
+            "the base model knows one token type and pairs of texts need two: choose another base model"
+        )
+
+
+def _versions() -> dict[str, str]:
+    names = (
+        "kfp-bert-components",
+        "tensorflow",
+        "tensorflow-cpu",
+        "keras",
+        "transformers",
+        "tokenizers",
+        "numpy",
+    )
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _fingerprint(huggingface: Path, settings: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode())
+    for path in sorted(huggingface.iterdir()):
+        digest.update(f"\n{path.name}\n".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

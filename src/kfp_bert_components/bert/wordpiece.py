@@ -1,0 +1,214 @@
+"""The WordPiece tokenizer as a TensorFlow graph, of core operations only.
+
+The graph of a served model takes plain strings and loads in any TensorFlow. Steps: every character is replaced by
+what `character_table` says, the text is split at spaces, whole words are looked up, and only unknown words go
+through the greedy search for their longest known pieces.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from kfp_bert_components.bert.character_table import NOTHING, SELF, character_table
+
+_NONE = -1  # no id
+
+
+class WordPiece(tf.Module):
+    """Texts to token ids, exactly as transformers gives them with `split_special_tokens=True`.
+
+    Args:
+        tokenizer: The transformers tokenizer to reproduce.
+        max_length: Most tokens a sequence, special tokens included.
+        truncation: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, truncation: str = "head") -> None:
+        super().__init__(name="wordpiece")
+        table = character_table(tokenizer)
+        self._index, self._blocks = tf.constant(table.index), tf.constant(table.blocks)
+        self._rows = tf.constant(table.rows)
+        vocabulary = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+        self._vocabulary = _hash_table(vocabulary)
+        model = tokenizer.backend_tokenizer.model
+        self._prefix, self._most_characters = model.continuing_subword_prefix, model.max_input_chars_per_word
+        self._longest = max(len(piece.removeprefix(self._prefix)) for piece in vocabulary)
+        self._unknown = vocabulary[model.unk_token]
+        self._special = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
+        self._max_length, self._truncation = max_length, truncation
+
+    def __call__(self, texts: tf.Tensor, pairs: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Token ids of texts, padded to the longest.
+
+        Args:
+            texts: Strings [batch].
+            pairs: Second texts, strings [batch], or None.
+
+        Returns:
+            int32 `input_ids`, `token_type_ids` and `attention_mask`, each [batch, longest].
+        """
+        if pairs is None:
+            room = self._max_length - 2
+            pieces, starts = self._pieces(texts, most_words=room)
+            count = starts[1:] - starts[:-1]
+            return self._layout([(pieces, starts, tf.minimum(count, room))])
+        first, first_starts = self._pieces(texts)
+        second, second_starts = self._pieces(pairs)
+        rooms = _share(
+            first_starts[1:] - first_starts[:-1], second_starts[1:] - second_starts[:-1], self._max_length - 3
+        )
+        return self._layout([(first, first_starts, rooms[0]), (second, second_starts, rooms[1])])
+
+    def _pieces(self, texts: tf.Tensor, most_words: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Ids of all pieces of all texts in a row, and where each text starts in it [batch + 1]."""
+        words, starts = self._words(texts)
+        if most_words is not None:
+            words, starts = _drop_middle(words, starts, *_ends(most_words, self._truncation))
+        ids = self._vocabulary.lookup(words)
+        too_long = tf.strings.length(words, unit="UTF8_CHAR") > self._most_characters
+        ids = tf.where(too_long, self._unknown, ids)
+        unknown = tf.reshape(tf.where(ids == _NONE), [-1])
+        unique, which = tf.unique(tf.gather(words, unknown))
+        split = tf.gather(self._split(unique), which)  # [unknown, most pieces]
+        pieces = tf.pad(ids[:, None], [[0, 0], [0, tf.shape(split)[1] - 1]], constant_values=_NONE)
+        pieces = tf.tensor_scatter_nd_update(pieces, unknown[:, None], split)
+        used = pieces != _NONE
+        ends = tf.cumsum(tf.reduce_sum(tf.cast(used, tf.int32), axis=1))
+        return tf.boolean_mask(pieces, used), tf.gather(tf.concat([[0], ends], 0), starts)
+
+    def _words(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The words of all texts in a row, and where each text starts in it [batch + 1]."""
+        splits, codes = tf.raw_ops.UnicodeDecode(
+            input=texts, input_encoding="UTF-8", errors="replace", Tsplits=tf.int32
+        )
+        row = tf.gather_nd(
+            self._blocks, tf.stack([tf.gather(self._index, codes // 128), codes % 128], axis=1)
+        )
+        new = tf.gather(self._rows, row)  # [characters, most]
+        new = tf.where(new == SELF, codes[:, None], new)
+        used = new != NOTHING
+        ends = tf.cumsum(tf.reduce_sum(tf.cast(used, tf.int32), axis=1))
+        normalized = tf.raw_ops.UnicodeEncode(
+            input_values=tf.boolean_mask(new, used),
+            input_splits=tf.gather(tf.concat([[0], ends], 0), splits),
+            output_encoding="UTF-8",
+        )
+        where, words, _ = tf.raw_ops.StringSplit(input=normalized, delimiter=" ", skip_empty=True)
+        rows = tf.range(tf.size(texts, out_type=tf.int64) + 1)
+        return words, tf.searchsorted(where[:, 0], rows)
+
+    def _split(self, words: tf.Tensor) -> tf.Tensor:
+        """Greedy longest pieces of unknown words: ids [words, most pieces], filled with no id."""
+        lengths = tf.strings.length(words, unit="UTF8_CHAR")
+        sizes = tf.range(tf.minimum(self._longest, tf.reduce_max(tf.concat([[1], lengths], 0))), 0, -1)
+
+        def step(at: tf.Tensor, pieces: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # Past the end of a word `substr` complains, so finished words look at their first character.
+            active = at < lengths
+            begin = tf.where(active, at, 0)[:, None]
+            candidates = tf.strings.substr(
+                words[:, None], begin + tf.zeros_like(sizes), tf.zeros_like(begin) + sizes, unit="UTF8_CHAR"
+            )
+            prefix = tf.broadcast_to(tf.where(begin == 0, "", self._prefix), tf.shape(candidates))
+            candidates = tf.strings.join([prefix, candidates])
+            found = self._vocabulary.lookup(candidates)
+            # A prefix that is longer than what is left was cut short, and is the same as the right one.
+            best = tf.argmax(found != _NONE, axis=1, output_type=tf.int32)
+            piece = tf.gather(found, best, batch_dims=1)
+            piece = tf.where(active, piece, _NONE)
+            failed = active & (piece == _NONE)
+            pieces = tf.where(failed[:, None], _NONE, pieces)
+            piece = tf.where(failed, self._unknown, piece)
+            # A word that failed is over; one unknown token in its last place stands for it.
+            at = tf.where(failed, lengths, at + tf.gather(sizes, best))
+            return at, tf.concat([pieces, piece[:, None]], axis=1)
+
+        _, pieces = tf.while_loop(
+            lambda at, pieces: tf.reduce_any(at < lengths),
+            step,
+            (tf.zeros_like(lengths), tf.fill([tf.size(words), 1], _NONE)),
+            shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None, None])),
+        )
+        return pieces
+
+    def _layout(self, segments: Sequence[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """Puts segments (pieces, starts, how many to keep) between [CLS] and [SEP] tokens, padded."""
+        cls, sep, pad = self._special
+        total = tf.add_n([kept for *_, kept in segments]) + len(segments) + 1
+        column = tf.range(tf.reduce_max(tf.concat([[1], total], 0)))[None, :]
+        ids = tf.fill([tf.size(total), tf.size(column)], pad)
+        types = tf.zeros_like(ids)
+        ids = tf.where(column == 0, cls, ids)
+        begin = tf.ones_like(total)
+        for number, (pieces, starts, kept) in enumerate(segments):
+            here = column - begin[:, None]
+            count = starts[1:] - starts[:-1]
+            head, _ = _ends(kept, self._truncation)
+            cut = tf.where(here < head[:, None], 0, (count - kept)[:, None])
+            inside = (here >= 0) & (here < kept[:, None])
+            source = tf.where(inside, starts[:-1, None] + here + cut, 0)
+            ids = tf.where(inside, tf.gather(tf.concat([pieces, [pad]], 0), source), ids)
+            ids = tf.where(here == kept[:, None], sep, ids)
+            types = tf.where((here >= 0) & (here <= kept[:, None]), number, types)
+            begin += kept + 1
+        mask = tf.cast(column < total[:, None], tf.int32)
+        return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
+
+
+def _hash_table(vocabulary: dict[str, int]) -> tf.lookup.StaticHashTable:
+    keys = tf.constant(list(vocabulary), tf.string)
+    values = tf.constant(list(vocabulary.values()), tf.int32)
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), _NONE)
+
+
+def _ends(room: Any, truncation: str) -> tuple[Any, Any]:
+    """How many tokens stay at the head and at the tail of a long text."""
+    if truncation == "head":
+        return room, room - room
+    return room // 4, room - room // 4
+
+
+def _drop_middle(words: tf.Tensor, starts: tf.Tensor, head: int, tail: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Drops words that can't reach the result: each gives at least one piece.
+
+    One word too many stays, so that a text which lost words is still seen to be too long.
+    """
+    count = starts[1:] - starts[:-1]
+    row = tf.repeat(tf.range(tf.size(count)), count)
+    place = tf.range(tf.size(words)) - tf.gather(starts, row)
+    stay = (place <= head) | (place >= tf.gather(count, row) - tail)
+    ends = tf.concat([[0], tf.cumsum(tf.cast(stay, tf.int32))], 0)
+    return tf.boolean_mask(words, stay), tf.gather(ends, starts)
+
+
+def _share(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """How many tokens each text of a pair may have; see `bert.tokenizer.share`."""
+    short = tf.minimum(tf.minimum(first, second), room // 2)
+    fits = first + second <= room
+    first_is_short = first <= second
+    return (
+        tf.where(fits, first, tf.where(first_is_short, short, room - short)),
+        tf.where(fits, second, tf.where(first_is_short, room - short, short)),
+    )
+
+
+def differences(
+    tokenizer: Any, graph: WordPiece, texts: Sequence[str], pairs: Sequence[str] | None, batch_size: int = 256
+) -> list[int]:
+    """Numbers of the texts whose ids in the graph differ from those of the tokenizer it was made from."""
+    from kfp_bert_components.bert.tokenizer import tokenize
+
+    expected = tokenize(tokenizer, texts, pairs, max_length=graph._max_length, truncation=graph._truncation)
+    run, different = tf.function(graph.__call__), []
+    for start in range(0, len(texts), batch_size):
+        part = slice(start, start + batch_size)
+        got = run(tf.constant(list(texts[part])), None if pairs is None else tf.constant(list(pairs[part])))
+        ids, types, mask = (got[key].numpy() for key in ("input_ids", "token_type_ids", "attention_mask"))
+        for i, n in enumerate(mask.sum(axis=1)):
+            if (
+                ids[i, :n].tolist() != expected.input_ids[start + i]
+                or types[i, :n].tolist() != expected.token_type_ids[start + i]
+            ):
+                different.append(start + i)
+    return different

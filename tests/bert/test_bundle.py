@@ -1,0 +1,104 @@
+"""A bundle answers as the classifier it was written from, and refuses what it can't do."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kfp_bert_components.bert import load_checkpoint, new_classifier, read_bundle, write_bundle
+from kfp_bert_components.errors import NotFoundError, UserError
+from tests.support.bert import probabilities
+
+TEXTS = ["the cat sat on the mat", "a dog barks at the cat", "Fin.", "", "cat " * 60, "café [SEP] 한국어"]
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return new_classifier(TEXTS * 3, ["no", "yes"], vocabulary_size=80, layers=2, width=32, max_length=40)
+
+
+@pytest.fixture(scope="module")
+def bundle_folder(classifier, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    write_bundle(
+        folder,
+        classifier,
+        max_length=24,
+        base_model="",
+        parameters={"epochs": 1},
+        data_fingerprint="abc",
+        pair=False,
+        check_texts=TEXTS,
+    )
+    return folder
+
+
+def test_the_served_graph_answers_as_the_network(classifier, bundle_folder):
+    bundle = read_bundle(bundle_folder)
+    assert bundle.labels == ["no", "yes"]
+    assert bundle.metadata["parameters"] == {"epochs": 1}
+    expected = probabilities(classifier, TEXTS, max_length=24)
+    np.testing.assert_allclose(bundle.predict(TEXTS, batch_size=2), expected, atol=1e-6)
+
+
+def test_the_signature_gives_label_and_score(bundle_folder):
+    import tensorflow as tf
+
+    serve = tf.saved_model.load(str(bundle_folder / "saved_model")).signatures["serving_default"]
+    answer = {name: value.numpy() for name, value in serve(text=tf.constant(TEXTS)).items()}
+    assert sorted(answer) == ["label", "probabilities", "score"]
+    best = answer["probabilities"].argmax(axis=1)
+    assert [label.decode() for label in answer["label"]] == [["no", "yes"][i] for i in best]
+    np.testing.assert_array_equal(answer["score"], answer["probabilities"].max(axis=1))
+
+
+def test_a_pair_model_takes_pairs_and_nothing_else(classifier, tmp_path):
+    write_bundle(
+        tmp_path,
+        classifier,
+        max_length=24,
+        base_model="",
+        parameters={},
+        data_fingerprint="",
+        pair=True,
+        check_texts=list(zip(TEXTS, reversed(TEXTS), strict=True)),
+    )
+    bundle, pairs = read_bundle(tmp_path), list(reversed(TEXTS))
+    expected = probabilities(classifier, TEXTS, pairs, max_length=24)
+    np.testing.assert_allclose(bundle.predict(TEXTS, pairs), expected, atol=1e-6)
+    with pytest.raises(UserError, match="pairs of texts"):
+        bundle.predict(TEXTS)
+
+
+def test_the_bundle_is_a_checkpoint_with_its_head(classifier, bundle_folder):
+    again = load_checkpoint(str(bundle_folder), ["yes", "no"])
+    expected = probabilities(classifier, TEXTS, max_length=24)
+    np.testing.assert_allclose(probabilities(again, TEXTS, max_length=24)[:, ::-1], expected, atol=1e-6)
+
+
+def test_the_same_model_has_the_same_fingerprint(classifier, bundle_folder, tmp_path):
+    write_bundle(
+        tmp_path,
+        classifier,
+        max_length=24,
+        base_model="other",
+        parameters={},
+        data_fingerprint="",
+        pair=False,
+    )
+    assert read_bundle(tmp_path).fingerprint == read_bundle(bundle_folder).fingerprint
+
+
+def test_a_folder_without_bundle_and_an_unknown_format_are_refused(tmp_path):
+    with pytest.raises(NotFoundError, match=r"bundle\.json"):
+        read_bundle(tmp_path)
+    (tmp_path / "bundle.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(UserError, match="format 99"):
+        read_bundle(tmp_path)
+
+
+def test_a_longer_limit_than_the_network_has_positions_is_refused(classifier, tmp_path):
+    with pytest.raises(UserError, match="takes 3 to 40"):
+        write_bundle(
+            tmp_path, classifier, max_length=41, base_model="", parameters={}, data_fingerprint="", pair=False
+        )
