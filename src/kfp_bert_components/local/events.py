@@ -9,6 +9,8 @@ _RECORD = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} - (?:INFO|WARNING|ERROR) - (.*)")
 _START = re.compile(r"Executing task '(.+)'")
 _END = re.compile(r"Task '(.+)' finished with status (SUCCESS|FAILURE)")
 _EXECUTOR = re.compile(r"^ *\[KFP Executor ")
+# TensorFlow logs these to stderr before its log level is read.
+_TENSORFLOW = re.compile(r"^ *(WARNING: All log messages before absl|[IW]0000 00:00:)")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ Event = StepStarted | StepPrinted | StepEnded
 def read_events(lines: Iterable[str]) -> Iterator[Event]:
     """Turn the lines of kfp.local's output into events, one step after the other."""
     step = ""
-    for line in _without_executor(_COLOR.sub("", raw).rstrip() for raw in lines):
+    for line in _without_noise(_COLOR.sub("", raw).rstrip() for raw in lines):
         record = _RECORD.match(line)
         if record:
             if start := _START.match(record[1]):
@@ -54,7 +56,7 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
             yield StepPrinted(step, line.removeprefix("    "))
 
 
-def _without_executor(lines: Iterable[str]) -> Iterator[str]:
+def _without_noise(lines: Iterable[str]) -> Iterator[str]:
     """Leave out what KFP's executor logs about itself, among it the whole of its input as JSON."""
     in_json = False
     for line in lines:
@@ -62,5 +64,5 @@ def _without_executor(lines: Iterable[str]) -> Iterator[str]:
             in_json = line.endswith("executor_input:")
         elif in_json:
             in_json = line.strip() != "}" or line.startswith("     ")
-        else:
+        elif not _TENSORFLOW.match(line):
             yield line

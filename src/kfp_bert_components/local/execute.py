@@ -14,6 +14,7 @@ from typing import Any
 from kfp_bert_components.local.events import Event, read_events
 
 _SECONDS_TO_STOP = 15
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 
 
 class Run:
@@ -33,6 +34,11 @@ class Run:
                     yield line
 
             yield from read_events(tee())
+
+    @property
+    def process_group(self) -> int:
+        """The process group of the run: kfp.local and its steps."""
+        return self._process.pid
 
     @property
     def ok(self) -> bool:
@@ -56,8 +62,8 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[Run]:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "kfp_bert_components.local.worker", str(spec), str(arguments_path), str(root)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
-        )
+            env={**_QUIET, **os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
+        )  # fmt: skip
         try:
             yield Run(process, root / "log.txt")
         finally:

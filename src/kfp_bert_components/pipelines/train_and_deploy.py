@@ -24,6 +24,11 @@ def train_and_deploy(
     text_column: str = "text",
     label_column: str = "label",
     label_names: Dict[str, str] = {},
+    header: str = "auto",
+    split_by: str = "text",
+    split_column: str = "",
+    test_values: List[str] = [],
+    test_fraction: float = 0.1,
     base_model: str = "",
     epochs: int = 0,
     learning_rate: float = 0.0,
@@ -44,6 +49,11 @@ def train_and_deploy(
         text_column: Column with the text.
         label_column: Column with the label.
         label_names: Names of the labels, by the value in the label column.
+        header: auto, yes or no: whether the first row of a CSV file names the columns.
+        split_by: text (a hash of it), file, column or group: what says which split a row belongs to.
+        split_column: With split_by column or group, that column.
+        test_values: With split_by file, patterns of the names of the test files; with column or group, values.
+        test_fraction: Share of the texts or groups that go to test, where test_values does not say.
         base_model: Hugging Face checkpoint to start from (hub id, gs:// or folder); "" trains a small model.
         epochs: Passes over the training split; 0 for the default of the kind of start.
         learning_rate: Peak learning rate; 0 for the default of the kind of start.
@@ -57,8 +67,10 @@ def train_and_deploy(
     """
     fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
     splits = prepare_text_data(
-        data=fetched.outputs["data"], text_column=text_column, label_column=label_column, label_names=label_names
-    ).outputs
+        data=fetched.outputs["data"], text_column=text_column, label_column=label_column, label_names=label_names,
+        header=header, split_by=split_by, split_column=split_column, test_values=test_values,
+        test_fraction=test_fraction, max_length=max_length, reference=registry,
+    ).outputs  # fmt: skip
     model = finetune_bert(
         train=splits["train"], validation=splits["validation"], base_model=base_model, epochs=epochs,
         learning_rate=learning_rate, batch_size=batch_size, max_length=max_length, seed=seed,
