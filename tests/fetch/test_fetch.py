@@ -9,17 +9,11 @@ import pytest
 
 from kfp_bert_components.data import fetch
 from kfp_bert_components.errors import NotFoundError, UserError
+from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import gcs
 
 __all__ = ["gcs"]
-
-
-def files_of(target: Path) -> dict[str, bytes]:
-    files = target / "files"
-    return {
-        path.relative_to(files).as_posix(): path.read_bytes() for path in files.rglob("*") if path.is_file()
-    }
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.registry import Registry
 from tests.support.gcs_server import GcsServer
 from tests.support.models import candidate_for, promote_next, write_candidate
-from tests.support.promoters import beat_by, promote_and_die, start
+from tests.support.processes import start
+from tests.support.promoters import beat_by, promote_and_die
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from kfp_bert_components.registry import Registry
-from tests.support.promoters import compete, start
+from tests.support.processes import start
+from tests.support.promoters import compete
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +36,6 @@ class CountedStore:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         return call
-
-
-def start(function: Any, *arguments: object) -> BaseProcess:
-    """Start a function of this module in a process that inherits no threads and no connections."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-    process = context.Process(target=_with_emulator, args=(emulator, function, arguments))
-    process.start()
-    return process
-
-
-def _with_emulator(emulator: str, function: Any, arguments: tuple[Any, ...]) -> None:
-    if emulator:
-        os.environ["STORAGE_EMULATOR_HOST"] = emulator
-    function(*arguments)
 
 
 def promote_and_die(

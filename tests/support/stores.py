@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kfp_bert_components.storage._client import forget_clients
 from tests.support.gcs_server import GcsServer
 
 
@@ -17,6 +18,7 @@ def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
         server.create_bucket("bucket")
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         yield server
+        forget_clients()
 
 
 @pytest.fixture(params=["local", "gs"])

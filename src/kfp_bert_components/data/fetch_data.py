@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfp_bert_components.data.fetch_manifest import Manifest, Pinned, read_manifest
-from kfp_bert_components.data.fetch_sources import resolve
+from kfp_bert_components.data.fetch_sources import check_paths, resolve
 from kfp_bert_components.data.fetch_transfer import transfer
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import Access
@@ -58,13 +58,14 @@ def fetch(
     wanted = _pinned(sources, manifest, access) if manifest else resolve(sources, access)
     _own(target)
     (target / "manifest.json").unlink(missing_ok=True)
-    transfer(wanted.objects, target, access)
+    wanted = Manifest(wanted.sources, transfer(wanted.objects, target, access))
     wanted.write(target / "manifest.json")
     return Fetched(wanted.fingerprint, len(wanted.objects), sum(one.size for one in wanted.objects))
 
 
 def _pinned(sources: Sequence[str], manifest: str, access: Access) -> Manifest:
     pinned = read_manifest(manifest, access)
+    check_paths({one.path: one for one in pinned.objects})
     if sources and sorted(sources) != sorted(pinned.sources):
         raise UserError(
             f"The sources {', '.join(sources)} are not those of the manifest {manifest} "

@@ -8,12 +8,13 @@ from kfp_bert_components.storage._folders import (
 )
 from kfp_bert_components.storage._lazy import file_crc32c
 from kfp_bert_components.storage._open import open_store
-from kfp_bert_components.storage._types import Access, Blob, Entry, Store
+from kfp_bert_components.storage._types import Access, Blob, Entry, GoneError, Store
 
 __all__ = [
     "Access",
     "Blob",
     "Entry",
+    "GoneError",
     "Store",
     "download_folder",
     "file_crc32c",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator
-from functools import lru_cache
 
 import google.auth
 import requests
@@ -22,18 +22,23 @@ from kfp_bert_components.storage._types import Access
 _CONNECTIONS = 64
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
+_open: dict[tuple[Access, int, str], storage.Client] = {}
+_lock = threading.Lock()
+
 # Whole objects are written and read: repeating a request does no harm, with or without a precondition.
 RETRY = DEFAULT_RETRY.with_delay(initial=0.2, multiplier=2.0, maximum=20.0).with_timeout(120.0)
 
 
 def client_for(access: Access) -> storage.Client:
     """The client for these credentials, one a process (its connections don't outlive a fork)."""
-    return _client(access, os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST", ""))
+    key = (access, os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST", ""))
+    with _lock:
+        if key not in _open:
+            _open[key] = _client(access)
+        return _open[key]
 
 
-@lru_cache(maxsize=16)
-def _client(access: Access, process: int, emulator: str) -> storage.Client:
-    del process, emulator  # only part of the cache's key
+def _client(access: Access) -> storage.Client:
     if access.anonymous:
         client = storage.Client.create_anonymous_client()
     elif access.impersonate:
@@ -58,6 +63,13 @@ def _impersonated(account: str) -> google.auth.credentials.Credentials:
     return impersonated_credentials.Credentials(
         source_credentials=source, target_principal=account, target_scopes=[_SCOPE]
     )
+
+
+def forget_clients() -> None:
+    """Close all connections; the next use opens new ones."""
+    for client in _open.values():
+        client.close()
+    _open.clear()
 
 
 @contextlib.contextmanager

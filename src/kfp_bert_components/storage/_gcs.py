@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage._checksums import crc32c, file_crc32c
+from kfp_bert_components.storage._checksums import crc32c
 from kfp_bert_components.storage._client import RETRY, client_for, explained
+from kfp_bert_components.storage._download import download_all
 from kfp_bert_components.storage._types import Access, Blob, Entries, Entry, Names, Store, check_name
 
 _TIMEOUT = (10, 60)  # seconds to connect, and between two packets
@@ -70,23 +71,12 @@ class GcsStore(Store):
             )
         return int(blob.generation)
 
-    def download_entry(self, entry: Entry, path: Path, progress: Callable[[int], object] = bool) -> None:
-        where = self.describe(entry.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with explained(where, self.access), part.open("wb") as file:
-                self._blob(entry.name, entry.generation).download_to_file(
-                    file, raw_download=True, retry=RETRY, timeout=_TIMEOUT
-                )
-            if part.stat().st_size != entry.size or file_crc32c(part) != entry.crc32c:
-                raise UserError(
-                    f"{where} arrived with wrong bytes: its crc32c differs from the listing's. Try again."
-                )
-            os.replace(part, path)
-            progress(entry.size)
-        finally:
-            part.unlink(missing_ok=True)
+    def download_all(
+        self, wanted: Sequence[tuple[Entry, Path]], scratch: Path, progress: Callable[[int], object] = bool
+    ) -> None:
+        for entry, _ in wanted:
+            check_name(entry.name)
+        download_all(self.bucket, self._start, self.access, wanted, scratch, progress)
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
         with explained(self.describe(prefix), self.access):

@@ -12,8 +12,10 @@ import contextlib
 import os
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +28,7 @@ from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Stor
 
 _OWN = ".store"
 _STALE_SECONDS = 86_400
+_COPIERS = 4
 
 
 class LocalStore(Store):
@@ -64,25 +67,37 @@ class LocalStore(Store):
 
         return self._put(name, copy, if_generation)
 
-    def download_entry(self, entry: Entry, path: Path, progress: Callable[[int], object] = bool) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            value, size = 0, 0
-            with self._path(entry.name).open("rb") as source, part.open("wb") as target:
-                while block := source.read(1 << 20):
-                    target.write(block)
-                    value, size = google_crc32c.extend(value, block), size + len(block)
-                    progress(len(block))
-            if (size, encode(value)) != (entry.size, entry.crc32c):
-                raise ConflictError(
-                    f"{self.describe(entry.name)} was changed while it was copied: start again."
-                )
-            os.replace(part, path)
-        except OSError as error:
-            raise self._explained(error, entry.name) from None
-        finally:
-            part.unlink(missing_ok=True)
+    def download_all(
+        self, wanted: Sequence[tuple[Entry, Path]], scratch: Path, progress: Callable[[int], object] = bool
+    ) -> None:
+        lock = threading.Lock()
+
+        def one(number: int) -> None:
+            entry, path = wanted[number]
+            part = scratch / f"{os.getpid()}-{number}"
+            try:
+                size = self._copy_checked(entry, part)
+                os.replace(part, path)
+            except OSError as error:
+                raise self._explained(error, entry.name) from None
+            with lock:
+                progress(size)
+
+        with ThreadPoolExecutor(_COPIERS) as pool:
+            for _ in pool.map(one, range(len(wanted))):
+                pass
+
+    def _copy_checked(self, entry: Entry, part: Path) -> int:
+        value, size = 0, 0
+        with self._path(entry.name).open("rb") as source, part.open("wb") as target:
+            while block := source.read(1 << 20):
+                target.write(block)
+                value, size = google_crc32c.extend(value, block), size + len(block)
+        if (size, encode(value)) != (entry.size, entry.crc32c):
+            raise ConflictError(
+                f"{self.describe(entry.name)} does not hold the bytes it had when it was listed."
+            )
+        return size
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
         start = self.root / prefix.rpartition("/")[0]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kfp_bert_components.errors import NotFoundError, UserError
+
+
+class GoneError(NotFoundError):
+    """The generation that was asked for does not exist any more; `address` is the object's."""
+
+    def __init__(self, message: str, address: str) -> None:
+        super().__init__(message)
+        self.address = address
 
 
 @dataclass(frozen=True)
@@ -103,13 +112,24 @@ class Store(ABC):
     def upload(self, path: Path, name: str, *, if_generation: int | None = None) -> int:
         """Copy a local file into the store and return the generation; conditions as in `write`."""
 
-    @abstractmethod
     def download_entry(self, entry: Entry, path: Path, progress: Callable[[int], object] = bool) -> None:
-        """Copy exactly the object that was listed to a local file; `path` appears whole or not at all.
+        """As `download_all`, for one object."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as scratch:
+            self.download_all([(entry, path)], Path(scratch), progress)
+
+    @abstractmethod
+    def download_all(
+        self, wanted: Sequence[tuple[Entry, Path]], scratch: Path, progress: Callable[[int], object] = bool
+    ) -> None:
+        """Copy exactly the objects that were listed to local files, several at once.
+
+        Each file appears whole or not at all. Ends at the first object that can't be had.
 
         Args:
-            entry: From `list` or `stat`; its size and checksum are what the bytes must have.
-            path: The file to make; its folder is made too.
+            wanted: From `list` or `stat`; size and checksum are what the bytes must have. With each the
+                file to make, whose folder exists.
+            scratch: A folder on the file system of those files, for files that are not whole yet.
             progress: Called with a number of bytes each time so many more have come (negative when they have
                 to be fetched again).
 

@@ -1,0 +1,66 @@
+"""Fetches killed at random moments: nothing half-written is seen, and nothing whole is fetched twice.
+
+The whole count: KFP_BERT_KILLS=100 python -m pytest tests/fetch/test_kill.py -s
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from kfp_bert_components.data import fetch
+from tests.support.files import files_of
+from tests.support.gcs_server import GcsServer
+from tests.support.processes import start
+from tests.support.stores import gcs
+
+__all__ = ["gcs"]
+
+KILLS = int(os.environ.get("KFP_BERT_KILLS", "10"))
+
+
+def fetch_in_small_ranges(target: Path) -> None:
+    from kfp_bert_components.storage import _download
+
+    _download.PART, _download.WINDOW_BYTES, _download.THREADS, _download.WINDOW = 200_000, 100_000, 2, 4
+    fetch(["gs://bucket/in/"], target)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_resumes_to_the_same_bytes(gcs: GcsServer, tmp_path: Path) -> None:
+    source = random.Random(1)
+    wanted = {f"{number:02}": source.randbytes(source.choice([500, 20_000, 700_000])) for number in range(40)}
+    for name, data in wanted.items():
+        gcs.put("bucket", f"in/{name}", data)
+    gcs.latency = 0.02
+    fingerprint = fetch(["gs://bucket/in/"], tmp_path / "undisturbed").fingerprint
+    kept_counts, killed = [], 0
+    for turn in range(KILLS):
+        target = tmp_path / f"killed-{turn}"
+        gcs.requests.clear()
+        process = start(fetch_in_small_ranges, target)
+        while not gcs.requests and process.is_alive():
+            time.sleep(0.001)
+        time.sleep(source.uniform(0.0, 1.0))
+        process.kill()
+        process.join()
+        finished = files_of(target)
+        assert all(wanted[name] == data for name, data in finished.items())  # whole, each of them
+        assert (target / "manifest.json").exists() == (process.exitcode == 0)
+        killed += process.exitcode == -signal.SIGKILL
+        kept_counts.append(len(finished))
+        gcs.requests.clear()
+        again = fetch(["gs://bucket/in/"], target)
+        assert files_of(target) == wanted and again.fingerprint == fingerprint
+        fetched_again = {unquote(path).split("/o/in/")[1].split("?")[0] for path in gcs.downloads()}
+        assert not fetched_again & set(finished)
+        assert sorted(path.name for path in target.iterdir()) == ["files", "manifest.json"]
+    print(
+        f"{killed} of {KILLS} killed with {min(kept_counts)} to {max(kept_counts)} of {len(wanted)} files done"
+    )

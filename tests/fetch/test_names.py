@@ -1,0 +1,92 @@
+"""Names of objects that could leave the target folder, or fall together."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.data import fetch
+from kfp_bert_components.errors import UserError
+from tests.support.files import files_of
+from tests.support.gcs_server import GcsServer
+from tests.support.stores import gcs
+
+__all__ = ["gcs"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../escape", "a/../../escape",
+        "/absolute", "a//b", "a\\b", "..\\escape", "a/./b", "..", "a/..", "nul\0byte",
+        "line\nbreak", "x" * 256, "a/../b",
+    ],
+)  # fmt: skip
+def test_a_name_that_could_escape_is_refused_and_nothing_is_written(
+    gcs: GcsServer, tmp_path: Path, name: str
+) -> None:
+    gcs.put("bucket", f"in/{name}", b"evil")
+    gcs.put("bucket", "in/good", b"good")
+    with pytest.raises(UserError, match="can't be fetched: its name"):
+        fetch(["gs://bucket/in/"], tmp_path / "deep" / "data")
+    assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Data.csv", "data.csv"),
+        ("A/x", "a/x"),
+        ("stra\u00dfe", "STRASSE"),
+        (unicodedata.normalize("NFC", "caf\u00e9"), unicodedata.normalize("NFD", "caf\u00e9")),
+    ],
+)
+def test_names_that_are_one_file_on_some_disks_are_refused(
+    gcs: GcsServer, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    for name in names:
+        gcs.put("bucket", f"in/{name}", b"x")
+    with pytest.raises(UserError, match="differ only by case"):
+        fetch(["gs://bucket/in/"], tmp_path / "data")
+
+
+def test_a_name_that_is_a_file_and_a_folder_is_refused(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "in/a", b"x")
+    gcs.put("bucket", "in/a/b", b"x")
+    with pytest.raises(UserError, match="a file and a folder at once"):
+        fetch(["gs://bucket/in/"], tmp_path / "data")
+
+
+def test_two_sources_with_one_name_are_refused(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "a/x.csv", b"1")
+    gcs.put("bucket", "b/x.csv", b"2")
+    with pytest.raises(
+        UserError, match=r"a/x\.csv and gs://bucket/b/x\.csv would both become the file x\.csv"
+    ):
+        fetch(["gs://bucket/a/x.csv", "gs://bucket/b/x.csv"], tmp_path / "data")
+
+
+def test_unusual_but_harmless_names_come_whole(gcs: GcsServer, tmp_path: Path) -> None:
+    names = [
+        "sp ace.csv",
+        "per%cent",
+        "question?",
+        "hash#1",
+        "caf\u00e9/\u6587.txt",
+        "...",
+        "a+b&c=d",
+        "-rf",
+        "x" * 255,
+    ]
+    for name in names:
+        gcs.put("bucket", f"in/{name}", name.encode())
+    fetch(["gs://bucket/in/"], tmp_path / "data")
+    assert files_of(tmp_path / "data") == {name: name.encode() for name in names}
+
+
+@pytest.mark.parametrize("sources", [[], [""], ["  "], ["http://bucket/x"], ["gs://"]])
+def test_sources_that_name_nothing_are_refused(tmp_path: Path, sources: list[str]) -> None:
+    with pytest.raises(UserError):
+        fetch(sources, tmp_path / "data")

@@ -1,0 +1,25 @@
+"""Functions of tests in processes of their own, to be killed or to compete."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+
+def start(function: Any, *arguments: object) -> BaseProcess:
+    """Start a function of a module in a process that inherits no threads and no connections."""
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, in the process that the others are forked from.
+    context.set_forkserver_preload(["tests.support.promoters", "kfp_bert_components.data.fetch_data"])
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    process = context.Process(target=_with_emulator, args=(emulator, function, arguments))
+    process.start()
+    return process
+
+
+def _with_emulator(emulator: str, function: Any, arguments: tuple[Any, ...]) -> None:
+    if emulator:
+        os.environ["STORAGE_EMULATOR_HOST"] = emulator
+    function(*arguments)
