@@ -123,7 +123,7 @@ class Journal:
         with self._lock:
             self.check()
             beat = uuid.uuid4().hex
-            details = {"step": self.state, "holder": self._holder, "beat": beat}
+            details: dict[str, Any] = {"step": self.state, "holder": self._holder, "beat": beat}
             details |= {"facts": self.facts, "live": self.live}
             try:
                 record = self._registry.record_deployment(

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,9 +71,20 @@ class Target(Protocol):
         """Give all requests back to what answered before, and take the version away."""
 
 
+def say(line: str) -> None:
+    """Print a line at once, for those who watch a log."""
+    print(line, flush=True)
+
+
 def roll_out(
-    registry: Registry, name: str, target: Target, *, lease_seconds: float = 60.0, tries: int = 4,
-    pause_seconds: float = 1.0, report: Callable[[str], None] = partial(print, flush=True),
+    registry: Registry,
+    name: str,
+    target: Target,
+    *,
+    lease_seconds: float = 60.0,
+    tries: int = 4,
+    pause_seconds: float = 1.0,
+    report: Callable[[str], None] = say,
 ) -> dict[str, Any]:
     """Make `target` serve the champion.
 
@@ -128,12 +138,14 @@ def _start(journal: Journal, version: int, report: Callable[[str], None]) -> boo
     return journal.state == REVERTING
 
 
-def _drive(
-    journal: Journal, target: Target, tries: int, pause: float, report: Callable[[str], None]
-) -> None:
+def _drive(journal: Journal, target: Target, tries: int, pause: float, report: Callable[[str], None]) -> None:
     work = {
-        PREPARING: target.prepare, CANARY: target.introduce, TESTING: target.test, SHIFTING: target.shift,
-        FINISHING: target.finish, REVERTING: target.revert,
+        PREPARING: target.prepare,
+        CANARY: target.introduce,
+        TESTING: target.test,
+        SHIFTING: target.shift,
+        FINISHING: target.finish,
+        REVERTING: target.revert,
     }
     while journal.state not in RESTING:
         try:

@@ -31,7 +31,11 @@ class Deployed:
 
 
 def deploy_to_serving_directory(
-    registry: str, serving_directory: str, target: str = "production", *, keep: int = 2,
+    registry: str,
+    serving_directory: str,
+    target: str = "production",
+    *,
+    keep: int = 2,
     lease_seconds: float = 60.0,
 ) -> Deployed:
     """Make the registry's champion the newest version in a folder that a model server watches.

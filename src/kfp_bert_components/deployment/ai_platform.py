@@ -1,0 +1,109 @@
+"""Makes an endpoint of AI Platform serve the registry's champion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from kfp_bert_components.deployment.ai_platform_client import AiPlatform
+from kfp_bert_components.deployment.ai_platform_endpoint import Endpoint, deployed
+from kfp_bert_components.deployment.ai_platform_models import Models
+from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings
+from kfp_bert_components.deployment.ai_platform_target import AiPlatformTarget
+from kfp_bert_components.deployment.examples import Examples, load_examples
+from kfp_bert_components.deployment.rollout import roll_out, say
+from kfp_bert_components.deployment.smoke import SmokeSettings
+from kfp_bert_components.deployment.traffic import shared
+from kfp_bert_components.registry import Registry
+
+
+@dataclass(frozen=True)
+class DeployedModel:
+    """What serves now.
+
+    Attributes:
+        endpoint: Full name of the endpoint, or "" where a dry run found none.
+        deployed_model_id: Id of the deployed model in it, or "" in a dry run that would deploy.
+        version: The registry's version.
+    """
+
+    endpoint: str
+    deployed_model_id: str
+    version: int
+
+
+def deploy_to_ai_platform(
+    registry: str, test: Path, settings: AiPlatformSettings, target: str = "production",
+    smoke: SmokeSettings | None = None, *, api_endpoint: str = "", dry_run: bool = False,
+    lease_seconds: float = 60.0, pause_seconds: float = 1.0, poll_seconds: float = 0.5,
+    report: Callable[[str], None] = say,
+) -> DeployedModel:  # fmt: skip
+    """Make an endpoint serve the registry's champion: canary, smoke test, shift, and back if anything fails.
+
+    Args:
+        registry: gs:// URI or folder of the registry; on gs://, AI Platform reads the model from there.
+        test: Folder of a test split, whose texts the new version is asked for.
+        settings: Where to deploy, on what, and how carefully.
+        target: Name of the deployment record in the registry.
+        smoke: The bounds of the smoke test.
+        api_endpoint: Another address of the API; http:// only on this machine, for tests.
+        dry_run: Only say what would be done, from calls that change nothing.
+        lease_seconds: Time without a sign of life after which another run's rollout is taken over.
+        pause_seconds: First pause before a call that failed is tried again; it doubles.
+        poll_seconds: First pause between two looks at a long-running operation.
+        report: Called with each line about what is going on.
+
+    Returns:
+        The endpoint and the deployed model that has all of its traffic.
+
+    Raises:
+        RolloutError: The version failed; traffic is where it was before, and the record says why.
+        UserError: There is no champion, or AI Platform refuses a call.
+    """
+    opened, smoke = Registry(registry), smoke or SmokeSettings()
+    cloud = AiPlatform(settings.project, settings.location, api_endpoint, poll_seconds=poll_seconds)
+    examples: Callable[[int], Examples] = lambda version: load_examples(opened, version, test)  # noqa: E731
+    place = AiPlatformTarget(cloud, opened, target, settings, smoke, examples, report)
+    if dry_run:
+        endpoint, models = Endpoint(cloud, settings, target), Models(cloud, opened, settings)
+        return _plan(opened, target, place, endpoint, models, settings, report)
+    live = roll_out(
+        opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report
+    )
+    return DeployedModel(live["facts"]["endpoint"], live["facts"]["deployed"], live["version"])
+
+
+def _plan(
+    registry: Registry, target: str, place: AiPlatformTarget, endpoint: Endpoint, models: Models,
+    settings: AiPlatformSettings, report: Callable[[str], None],
+) -> DeployedModel:  # fmt: skip
+    """Say what a rollout would do. At most four calls, none of which changes anything."""
+    champion, record = registry.require_champion(), registry.deployment(target)
+    facts = record.details.get("facts", {})
+    say_plan = partial(_line, report)
+    recorded = (record.state, record.version) == ("live", champion.version)
+    if recorded and place.is_live(champion.version, facts):
+        report(f"version {champion.version} is live already: nothing to do")
+        return DeployedModel(facts["endpoint"], facts["deployed"], champion.version)
+    if record.state == "rolling":
+        say_plan(f"go on with the rollout of version {record.version}, which is {record.details.get('step')}")
+    found = endpoint.find()
+    say_plan(f"use endpoint {found.name}" if found else f"make an endpoint in {settings.location}")
+    uploaded = models.find(champion.version)
+    say_plan(f"use model version {uploaded[0]}" if uploaded else f"upload version {champion.version}")
+    before = dict(found.traffic_split) if found else {}
+    say_plan(f"deploy it on {settings.min_replicas} to {settings.max_replicas} x {settings.machine_type}")
+    for percent in (settings.canary_percent, *settings.traffic_steps):
+        say_plan(f"set the traffic to {shared(before, 'new', percent)}")
+        if percent == settings.canary_percent:
+            say_plan("test it with texts of the test split")
+    old = sorted(set(before) & deployed(found)) if found else []
+    if old:
+        say_plan(f"{'keep' if settings.keep_warm else 'undeploy'} {', '.join(old)}")
+    return DeployedModel(found.name if found else "", "", champion.version)
+
+
+def _line(report: Callable[[str], None], text: str) -> None:
+    report(f"would {text}")

@@ -1,0 +1,173 @@
+"""A server on loopback that speaks AI Platform's API to the real client, with faults on demand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+from google.cloud import aiplatform_v1 as v1
+from google.protobuf import empty_pb2, json_format
+
+from tests.support.ai_platform_cloud import Cloud, RefusalError
+from tests.support.ai_platform_routes import READ_ONLY, routes
+
+ROUTES = routes()
+
+
+@dataclass
+class Fault:
+    """One fault of the API.
+
+    Attributes:
+        method: The method that it strikes; "" for any.
+        effect: "before": nothing happens; "after": it happens, but the caller does not hear of it; "drop": it
+            happens, and the connection breaks.
+        times: How often; -1 for ever.
+        position: Strikes only from this call on, counted over all methods from 1.
+        status: HTTP status of the answer.
+        sticky: With a position and no method: strikes the method that is called there, and that one only.
+    """
+
+    method: str = ""
+    effect: str = "before"
+    times: int = 1
+    position: int = 0
+    status: int = 503
+    sticky: bool = True
+
+
+class AiPlatformServer:
+    """Use it as a context manager; `url` is the `api_endpoint` for the client.
+
+    Attributes:
+        cloud: The state behind it.
+        faults: Faults to come.
+        calls: The methods that were called, in order.
+        on_call: Called after the effect of each call and before its answer, with its number and method.
+        latency: Seconds added to predictions, by deployed model.
+        broken: Deployed models that answer predictions with 500.
+    """
+
+    def __init__(self, cloud: Cloud | None = None) -> None:
+        self.cloud = cloud or Cloud()
+        self.faults: list[Fault] = []
+        self.calls: list[str] = []
+        self.on_call: Callable[[int, str], None] = lambda number, method: None
+        self.latency: dict[str, float] = {}
+        self.broken: set[str] = set()
+        self._lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"owner": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> AiPlatformServer:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def changing_calls(self) -> list[str]:
+        """The calls that were no reads."""
+        return [one for one in self.calls if not one.startswith((*READ_ONLY, "Predict"))]
+
+    def answer(self, verb: str, path: str, query: str, body: bytes) -> tuple[int, str] | None:
+        """Status and body of the answer; None to break the connection."""
+        for route in ROUTES:
+            match = route.pattern.fullmatch(path)
+            if match and route.verb == verb:
+                break
+        else:
+            return 404, _error(404, "NOT_FOUND", f"the API has no {verb} {path}")
+        with self._lock:
+            self.calls.append(route.method)
+            number = len(self.calls)
+            fault = self._strike(number, route.method)
+        if fault and fault.effect == "before":
+            return fault.status, _error(fault.status, "UNAVAILABLE", "a fault before it happened")
+        try:
+            request = route.parse(match, query, body)
+            call = self._predict if route.method == "Predict" else partial(self.cloud.call, route.method)
+            status, text = 200, _json(call(request))
+        except RefusalError as error:
+            status, text = error.status, _error(error.status, error.code, str(error))
+        except ValueError as error:
+            status, text = 400, _error(400, "INVALID_ARGUMENT", str(error))
+        self.on_call(number, route.method)
+        if fault and fault.effect == "drop":
+            return None
+        if fault:
+            return fault.status, _error(fault.status, "UNAVAILABLE", "a fault after it happened")
+        return status, text
+
+    def _strike(self, number: int, method: str) -> Fault | None:
+        for fault in self.faults:
+            if not fault.times or number < fault.position or (fault.method and fault.method != method):
+                continue
+            if fault.sticky:
+                fault.method = method
+            fault.times -= 1
+            return fault
+        return None
+
+    def _predict(self, request: Any) -> Any:
+        deployed, model = self.cloud.choose(request.endpoint)
+        time.sleep(self.latency.get(deployed.id, 0.0))
+        if deployed.id in self.broken:
+            raise RefusalError(500, "INTERNAL", f"deployed model {deployed.id} is broken")
+        instances = [json_format.MessageToDict(one) for one in request.instances]
+        response = {
+            "predictions": self.cloud.predictor(model.artifact_uri, instances),
+            "deployedModelId": deployed.id,
+            "model": model.name,
+            "modelVersionId": model.version_id,
+            "modelDisplayName": model.display_name,
+        }
+        return json_format.ParseDict(response, v1.PredictResponse.pb()())
+
+
+def _json(result: Any) -> str:
+    message = empty_pb2.Empty() if result is None else result
+    message = type(message).pb(message) if hasattr(type(message), "pb") else message
+    return json_format.MessageToJson(message, use_integers_for_enums=True)
+
+
+def _error(status: int, code: str, message: str) -> str:
+    return json_format.json.dumps({"error": {"code": status, "status": code, "message": message}})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: AiPlatformServer
+    protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # headers and body in one packet: else each answer waits 40 ms for an acknowledgement
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path, _, query = self.path.partition("?")
+        answer = self.owner.answer(self.command, unquote(path), query, body)
+        if answer is None:
+            self.close_connection = True
+            return
+        status, text = answer
+        data = text.encode()
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        except OSError:  # the client was killed
+            self.close_connection = True
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+    def log_message(self, *arguments: object) -> None:
+        pass

@@ -1,0 +1,103 @@
+"""A registry, a fake AI Platform, and rollouts between them that take milliseconds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.deployment.ai_platform_client import AiPlatform
+from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings
+from kfp_bert_components.deployment.ai_platform_target import AiPlatformTarget
+from kfp_bert_components.deployment.examples import Examples
+from kfp_bert_components.deployment.rollout import roll_out
+from kfp_bert_components.deployment.smoke import Example, SmokeSettings
+from kfp_bert_components.registry import Registry
+from tests.support.ai_platform_cloud import shout
+from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.models import write_candidate
+
+ENDPOINT = "projects/p/locations/region-1/endpoints/kfp-bert-production"
+EXAMPLES = Examples(
+    [Example({"text": "HELLO"}, (0.1, 0.9)), Example({"text": "hello"}, (0.9, 0.1))], ["calm", "shout"]
+)
+QUICK = AiPlatformSettings("p", "region-1", drain_seconds=0, operation_seconds=2, canary_percent=20)
+FEW = SmokeSettings(answers=3, timeout_seconds=5)
+
+
+class World:
+    """One registry and one fake AI Platform.
+
+    Attributes:
+        wrong: Registry versions whose models answer wrongly.
+    """
+
+    def __init__(self, registry_uri: str, server: AiPlatformServer) -> None:
+        self.registry, self.server = Registry(registry_uri), server
+        self.wrong: set[int] = set()
+        server.cloud.predictor = self._predict
+
+    def _predict(self, artifact_uri: str, instances: list[Any]) -> list[Any]:
+        version = int(artifact_uri.split("/versions/")[1].split("/")[0])
+        answers = shout(artifact_uri, instances)
+        if version in self.wrong:
+            for one in answers:
+                one["probabilities"].reverse()
+        return answers
+
+    def promote(self, name: str = "m") -> int:
+        """Make another model champion."""
+        champion = self.registry.champion()
+        with tempfile.TemporaryDirectory() as scratch:
+            folders = write_candidate(
+                Path(scratch),
+                name,
+                champion_generation=champion.generation if champion else 0,
+                champion_version=champion.version if champion else None,
+            )
+            return self.registry.promote(*folders)
+
+    def deploy(
+        self,
+        lease_seconds: float = 5.0,
+        report: Callable[[str], None] = lambda line: None,
+        smoke: SmokeSettings = FEW,
+        **changes: Any,
+    ) -> dict[str, Any]:
+        """Roll the champion out."""
+        settings = replace(QUICK, **changes)
+        cloud = AiPlatform("p", "region-1", self.server.url, poll_seconds=0.005, call_seconds=5)
+        registry = Registry(self.registry.uri)
+        target = AiPlatformTarget(
+            cloud, registry, "production", settings, smoke, lambda version: EXAMPLES, report
+        )
+        return roll_out(
+            registry, "production", target, lease_seconds=lease_seconds, pause_seconds=0.005, report=report
+        )
+
+    @property
+    def endpoint(self) -> Any:
+        """The endpoint as it is now."""
+        return self.server.cloud.endpoints.get(ENDPOINT)
+
+    def versions_serving(self) -> dict[int, int]:
+        """Share of traffic by registry version."""
+        found = {}
+        for one in self.endpoint.deployed_models if self.endpoint else []:
+            if share := self.endpoint.traffic_split.get(one.id, 0):
+                found[int(one.display_name.split(" v")[1].split()[0])] = share
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """What must be the same however a rollout went: what serves, what exists, what is recorded."""
+        record = self.registry.deployment("production")
+        models = [model for versions in self.server.cloud.models.values() for model in versions]
+        return {
+            "serving": self.versions_serving(),
+            "deployed": len(self.endpoint.deployed_models) if self.endpoint else 0,
+            "models": sorted(model.display_name for model in models),
+            "champion": [model.display_name for model in models if "champion" in model.version_aliases],
+            "record": (record.state, record.version),
+        }
