@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,12 +22,34 @@ from tests.support.ai_platform_cloud import shout
 from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.models import write_candidate
 
+RUNS = multiprocessing.get_context("forkserver")
+RUNS.set_forkserver_preload(["tests.support.rollouts"])
 ENDPOINT = "projects/p/locations/region-1/endpoints/kfp-bert-production"
 EXAMPLES = Examples(
     [Example({"text": "HELLO"}, (0.1, 0.9)), Example({"text": "hello"}, (0.9, 0.1))], ["calm", "shout"]
 )
 QUICK = AiPlatformSettings("p", "region-1", drain_seconds=0, operation_seconds=2, canary_percent=20)
 FEW = SmokeSettings(answers=3, timeout_seconds=5)
+
+
+def deploy_to(
+    registry_uri: str,
+    url: str,
+    lease_seconds: float = 5.0,
+    report: Callable[[str], None] = print,
+    smoke: SmokeSettings = FEW,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Roll the champion of a registry out to the fake at `url`."""
+    settings = replace(QUICK, **changes)
+    cloud = AiPlatform("p", "region-1", url, poll_seconds=0.005, call_seconds=5)
+    registry = Registry(registry_uri)
+    target = AiPlatformTarget(
+        cloud, registry, "production", settings, smoke, lambda version: EXAMPLES, report
+    )
+    return roll_out(
+        registry, "production", target, lease_seconds=lease_seconds, pause_seconds=0.005, report=report
+    )
 
 
 class World:
@@ -67,15 +92,7 @@ class World:
         **changes: Any,
     ) -> dict[str, Any]:
         """Roll the champion out."""
-        settings = replace(QUICK, **changes)
-        cloud = AiPlatform("p", "region-1", self.server.url, poll_seconds=0.005, call_seconds=5)
-        registry = Registry(self.registry.uri)
-        target = AiPlatformTarget(
-            cloud, registry, "production", settings, smoke, lambda version: EXAMPLES, report
-        )
-        return roll_out(
-            registry, "production", target, lease_seconds=lease_seconds, pause_seconds=0.005, report=report
-        )
+        return deploy_to(self.registry.uri, self.server.url, lease_seconds, report, smoke, **changes)
 
     @property
     def endpoint(self) -> Any:
@@ -101,3 +118,19 @@ class World:
             "champion": [model.display_name for model in models if "champion" in model.version_aliases],
             "record": (record.state, record.version),
         }
+
+    def deploy_elsewhere(self, lease_seconds: float = 0.3) -> Any:
+        """Roll the champion out in a process of its own, which is returned started."""
+        run = RUNS.Process(
+            target=_deploy,
+            args=(self.registry.uri, self.server.url, os.environ.get("STORAGE_EMULATOR_HOST"), lease_seconds),
+        )
+        run.start()
+        return run
+
+
+def _deploy(registry_uri: str, url: str, storage: str | None, lease_seconds: float) -> None:
+    if storage:
+        os.environ["STORAGE_EMULATOR_HOST"] = storage
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    deploy_to(registry_uri, url, lease_seconds=lease_seconds)

@@ -63,9 +63,9 @@ def _show_decision(outputs: dict[str, dict[str, Any]], folder: Path, console: Co
         "model": outputs["finetune-bert"]["model"],
         "registry": folder / "registry",
         "served model": folder / "serving",
-        "decision, as a page": comparison["report"],
-        "evaluation, as a page": outputs["evaluate-model"]["report"],
-        "data, as a page": outputs["prepare-text-data"]["report"],
+        "decision, as a page": comparison["report"].with_suffix(".html"),
+        "evaluation, as a page": outputs["evaluate-model"]["report"].with_suffix(".html"),
+        "data, as a page": outputs["prepare-text-data"]["report"].with_suffix(".html"),
     }
     for name, path in places.items():
         console.print(f"{name:22} {path}")

@@ -8,6 +8,7 @@ from rich.console import Console
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.display import Display
 from kfp_bert_components.local.execute import execute
+from kfp_bert_components.local.results import name_pages
 
 
 def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console) -> Path:
@@ -33,7 +34,9 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
         if not run.ok:
             failure = display.failure or run.log.read_text()[-2000:]
             raise UserError(f"{failure}\nThe whole log: {run.log}")
-    return max(_runs(root) - before, default=root)
+    folder = max(_runs(root) - before, default=root)
+    name_pages(folder)
+    return folder
 
 
 def _runs(root: Path) -> set[Path]:

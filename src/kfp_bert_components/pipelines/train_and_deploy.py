@@ -16,6 +16,25 @@ from kfp_bert_components import (
 )
 
 
+@dsl.pipeline(name="deploy-if-pending")
+def deploy_if_pending(pending: bool, registry: str, serving_directory: str, deployment_target: str):
+    """Deploy the champion where it is not live yet.
+
+    A pipeline of its own because kfp.local decides conditions on a pipeline's inputs, but not on the named outputs
+    of a step beside them.
+
+    Args:
+        pending: Whether there is something to deploy.
+        registry: gs:// URI or folder of the model registry.
+        serving_directory: gs:// URI or folder that the model server watches.
+        deployment_target: Name of the deployment record in the registry.
+    """
+    with dsl.If(pending == True, name="deployment-pending"):  # noqa: E712
+        deploy_to_serving_directory(
+            registry=registry, serving_directory=serving_directory, deployment_target=deployment_target
+        ).set_caching_options(False)
+
+
 @dsl.pipeline(name="train-and-deploy")
 def train_and_deploy(
     sources: List[str],
@@ -87,7 +106,7 @@ def train_and_deploy(
     ).set_caching_options(False)  # fmt: skip
     # The registry, not this run's decision, says whether there is something to deploy: a run that died between
     # promotion and deployment is repaired by the next one.
-    with dsl.If(promotion.outputs["deployment_pending"] == True, name="deployment-pending"):  # noqa: E712
-        deploy_to_serving_directory(
-            registry=registry, serving_directory=serving_directory, deployment_target=deployment_target
-        ).set_caching_options(False)
+    deploy_if_pending(
+        pending=promotion.outputs["deployment_pending"], registry=registry, serving_directory=serving_directory,
+        deployment_target=deployment_target,
+    )  # fmt: skip

@@ -1,0 +1,32 @@
+"""The component that scores the champion on the candidate's exam."""
+
+from typing import NamedTuple
+
+from kfp.dsl import Artifact, Dataset, Input, Output
+
+from kfp_bert_components.components._images import tensorflow_component
+
+
+@tensorflow_component
+def evaluate_champion(
+    registry: str, test: Input[Dataset], evaluation: Output[Artifact]
+) -> NamedTuple("Outputs", champion_version=str):
+    """Score the registry's champion on the test split, now; an empty evaluation when there is none.
+
+    Args:
+        registry: gs:// URI or folder of the registry.
+        test: Test split, from prepare_text_data.
+
+    Returns:
+        evaluation: Metrics and predictions of the champion, or an empty evaluation.
+        champion_version: Version of the champion, "" if there is none.
+    """
+    from collections import namedtuple
+    from pathlib import Path
+
+    from kfp_bert_components.evaluation import evaluate_champion
+
+    found = evaluate_champion(registry, Path(test.path), Path(evaluation.path))
+    version = "" if found is None else str(found.model_version)
+    print(f"The champion is version {version}." if version else "There is no champion yet.")
+    return namedtuple("Outputs", ["champion_version"])(version)
