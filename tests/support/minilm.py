@@ -1,4 +1,4 @@
-"""MiniLM-L6, a small pretrained BERT, for tests and benchmarks: taken from a package that carries its weights.
+"""MiniLM-L6, a small pretrained BERT for tests and benchmarks, out of a package that carries its weights.
 
 Run as a script it prints the folder: `python tests/support/minilm.py`.
 """

@@ -21,7 +21,7 @@ _MODULES = {"BertConfig": "config", "Bundle": "bundle", "read_bundle": "bundle",
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first asked for: the modules import TensorFlow, and the bundle's metadata is read without it.
+    # Loaded when first asked for: the modules import TensorFlow, and a bundle's metadata is read without.
     if name not in __all__:
         raise AttributeError(name)
     from importlib import import_module

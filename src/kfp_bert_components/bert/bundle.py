@@ -115,8 +115,8 @@ def write_bundle(
         parameters: What it was trained with, for the record: plain JSON values.
         data_fingerprint: Of the training data.
         pair: Whether the model takes two texts.
-        check_texts: Texts that the tokenizer in the graph is checked on, beside a few hard ones: the training and
-            validation texts; of a model of pairs, tuples of two.
+        check_texts: Texts that the tokenizer in the graph is checked on, beside a few hard ones: the training
+            and validation texts; of a model of pairs, tuples of two.
         truncation: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
 
     Raises:
@@ -210,8 +210,8 @@ def _check_tokenizer(classifier: "Classifier", wordpiece: Any, texts: Sequence[A
     different = differences(classifier.tokenizer, wordpiece, first, second)
     if different:
         raise UserError(
-            f"the tokenizer in the graph differs from transformers' on {len(different)} of {len(checked)} texts, "
-            f"the first being {checked[different[0]]!r}: use a base model with a plain BERT tokenizer"
+            f"the tokenizer in the graph differs from transformers' on {len(different)} of {len(checked)} "
+            f"texts, the first being {checked[different[0]]!r}: use a base model with a plain BERT tokenizer"
         )
 
 

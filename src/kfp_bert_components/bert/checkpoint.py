@@ -123,8 +123,8 @@ def _assign(weight: Any, parts: list[np.ndarray], folder: Path) -> None:
     value = np.concatenate(parts, axis=-1)
     if value.shape != tuple(weight.shape):
         raise UserError(
-            f"{folder}: the weight {weight.path} has shape {value.shape} in the file and {tuple(weight.shape)} by "
-            "config.json: the two do not belong together, download the checkpoint again"
+            f"{folder}: the weight {weight.path} has shape {value.shape} in the file and {tuple(weight.shape)} "
+            "by config.json: the two do not belong together, download the checkpoint again"
         )
     weight.assign(value)
 
@@ -197,8 +197,8 @@ def _weight_files(folder: Path) -> list[Path]:
     pickled = [name for name in _PICKLED if (folder / name).exists()]
     if pickled:
         raise UserError(
-            f"{folder} holds its weights only as {pickled[0]}, which is not read because such a file can run code: "
-            "convert it once where you trust it, with transformers and torch: "
+            f"{folder} holds its weights only as {pickled[0]}, which is not read because such a file can run "
+            "code: convert it once where you trust it, with transformers and torch: "
             "AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)"
         )
     raise UserError(f"{folder} holds no model.safetensors: give the folder of a Hugging Face checkpoint")

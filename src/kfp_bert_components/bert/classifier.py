@@ -89,8 +89,8 @@ def load_checkpoint(
         tokenizer = load_tokenizer(folder)
         if len(tokenizer) > config.vocab_size:
             raise UserError(
-                f"{base_model}: the tokenizer has {len(tokenizer)} entries and the network only {config.vocab_size}: "
-                "the two do not belong together, download the checkpoint again"
+                f"{base_model}: the tokenizer has {len(tokenizer)} entries and the network only "
+                f"{config.vocab_size}: the two do not belong together, download the checkpoint again"
             )
         model = BertClassifier(config, seed=seed, dtype=dtype)
         if checkpoint.load_weights(model, folder, saved):

@@ -55,7 +55,7 @@ class BertConfig:
         """Read the content of a `config.json`.
 
         Raises:
-            UserError: The architecture is not BERT, or a setting of it is one that this library does not know.
+            UserError: The architecture is not BERT, or a setting of it is one that is not supported.
         """
         kind = values.get("model_type", "bert")
         if kind != "bert":
@@ -65,8 +65,8 @@ class BertConfig:
         for name, ours in _ONLY.items():
             if values.get(name, ours) != ours:
                 raise UserError(
-                    f"the checkpoint's config.json has {name}={values[name]!r} and only {ours!r} is supported: "
-                    "choose another checkpoint"
+                    f"the checkpoint's config.json has {name}={values[name]!r} and only {ours!r} is "
+                    "supported: choose another checkpoint"
                 )
         known = {f.name for f in dataclasses.fields(cls)} - {"labels", "other"}
         given = {name: value for name, value in values.items() if name in known and value is not None}

@@ -112,7 +112,7 @@ class SelfAttention(layers.Layer):
 
 
 class TransformerLayer(layers.Layer):
-    """Self-attention and a feed-forward part, each added to its input and normalised: [B, S, H] -> [B, S, H]."""
+    """Self-attention and a feed-forward part, each added to its input and normalised: [B, S, H] to the same."""
 
     def __init__(self, config: BertConfig, seeds: Iterator[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -153,9 +153,9 @@ class TransformerLayer(layers.Layer):
 class BertEncoder(layers.Layer):
     """Token ids to hidden states.
 
-    Call it with `input_ids`, `token_type_ids` and `attention_mask` (1 for tokens, 0 for padding), all int [B, S]:
-    it returns the last hidden states [B, S, H]. `hidden_states` returns those of every depth, and `pool` makes
-    one vector a text of the last ones.
+    Call it with `input_ids`, `token_type_ids` and `attention_mask` (1 for tokens, 0 for padding), int [B, S]:
+    it returns the last hidden states [B, S, H]. `hidden_states` returns those of every depth, and `pool`
+    makes one vector a text of the last ones.
 
     Args:
         config: The shape of the network.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kfp_bert_components.errors import UserError
 
-# What a checkpoint needs; pickled weights are listed so that their presence can be told, and are not downloaded.
+# What a checkpoint needs, beside its safetensors files.
 _WANTED = (
     "config.json",
     "tokenizer.json",
@@ -21,8 +21,8 @@ def checkpoint_folder(base_model: str, scratch: Path) -> Path:
     """A local folder with the files of a checkpoint.
 
     Args:
-        base_model: Hub id ("google-bert/bert-base-uncased"), `gs://` folder, or local folder; of a model bundle
-            its huggingface/ folder is taken.
+        base_model: Hub id ("google-bert/bert-base-uncased"), `gs://` folder, or local folder; of a model
+            bundle its huggingface/ folder is taken.
         scratch: Empty folder to download into.
 
     Raises:
@@ -73,6 +73,6 @@ def _from_hub(name: str) -> Path:
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"base_model {name!r} is no local folder and could not be had from the Hugging Face hub ({reason}): "
-            "check the name and the network, or give a folder or gs:// path with its files"
+            f"base_model {name!r} is no local folder and could not be had from the Hugging Face hub "
+            f"({reason}): check the name and the network, or give a folder or gs:// path with its files"
         ) from error

@@ -32,13 +32,13 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         UserError: There are no tokenizer files, or they are not those of a WordPiece tokenizer.
     """
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizer
 
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
         raise UserError(
             f"{folder} holds neither tokenizer.json nor vocab.txt: give a complete BERT checkpoint"
         )
-    tokenizer = BertTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True)
     kind = type(tokenizer.backend_tokenizer.model).__name__
     if kind != "WordPiece":
         raise UserError(
@@ -61,17 +61,37 @@ def learn_tokenizer(
     Returns:
         A transformers tokenizer.
     """
+    from collections import Counter
+
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizer
 
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        normalized = learner.normalizer.normalize_str(text)
+        words.update(word for word, _ in learner.pre_tokenizer.pre_tokenize_str(normalized))
+    alphabet = _alphabet(words)
+    inner = {f"##{c}" for word in words for c in word[1:]} & {f"##{c}" for c in alphabet}
+    # The trainer numbers characters inside words in the order of a hash table, and breaks ties by the
+    # numbers: given beforehand, in order, the vocabulary depends on the texts alone.
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False
-    )
-    learner.train_from_iterator(texts, trainer)
-    return BertTokenizerFast(vocab=learner.get_vocab(), do_lower_case=lowercase, model_max_length=max_length)
+        vocab_size=vocabulary_size, min_frequency=2, show_progress=False,
+        special_tokens=[*SPECIAL_TOKENS, *sorted(inner)], initial_alphabet=alphabet, limit_alphabet=len(alphabet),
+    )  # fmt: skip
+    learner.train_from_iterator((word for word, count in sorted(words.items()) for _ in range(count)), trainer)
+    return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=lowercase, model_max_length=max_length)
+
+
+def _alphabet(words: dict[str, int], most: int = 1000) -> list[str]:
+    """The most frequent characters, in order; rarer ones are left to the unknown token."""
+    counts: dict[str, int] = {}
+    for word, count in words.items():
+        for character in word:
+            counts[character] = counts.get(character, 0) + count
+    return sorted(sorted(counts, key=lambda c: (-counts[c], c))[:most])
 
 
 def tokenize(
@@ -88,12 +108,13 @@ def tokenize(
         tokenizer: A transformers tokenizer.
         texts: The (first) texts.
         pairs: The second texts, or None.
-        max_length: Most tokens a sequence, special tokens included; of a pair the longer text gives way first.
-        truncation: Which part of a long text stays: "head", the first tokens, or "head_tail", a quarter from its
-            head and the rest from its tail (Sun et al. 2019, arXiv:1905.05583).
+        max_length: Most tokens a sequence, special tokens included; of a pair the longer text gives way
+            first.
+        truncation: Which part of a long text stays: "head", the first tokens, or "head_tail", a quarter from
+            its head and the rest from its tail (Sun et al. 2019, arXiv:1905.05583).
 
     Returns:
-        The ids; those of "head" are what transformers gives with `truncation=True, split_special_tokens=True`.
+        The ids; of "head" those that transformers gives with `truncation=True, split_special_tokens=True`.
     """
     from tokenizers import Tokenizer
 

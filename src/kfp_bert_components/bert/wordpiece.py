@@ -1,8 +1,8 @@
 """The WordPiece tokenizer as a TensorFlow graph, of core operations only.
 
-The graph of a served model takes plain strings and loads in any TensorFlow. Steps: every character is replaced by
-what `character_table` says, the text is split at spaces, whole words are looked up, and only unknown words go
-through the greedy search for their longest known pieces.
+The graph of a served model takes plain strings and loads in any TensorFlow. Steps: every character is replaced
+by what `character_table` says, the text is split at spaces, whole words are looked up, and only unknown words
+go through the greedy search for their longest known pieces.
 """
 
 from collections.abc import Sequence
