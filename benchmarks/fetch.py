@@ -1,0 +1,199 @@
+"""Fetching against gcloud storage cp, the client library's transfer_manager, and obstore.
+
+    python benchmarks/fetch.py [--runs 7] [--quick]
+
+Prints what it does on stderr and one line of JSON last. A value is the median, over interleaved pairs, of the
+peer's time over ours. Ours checks every byte against the listing; obstore checks nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import fetch_peers as peers
+from fetch_servers import Nginx, SlowServer, free_port, make_bucket
+
+Run = Callable[[str, Path], None]
+
+
+def seconds(run: Run, folder: str, place: Path) -> float:
+    """The time of one download into an empty folder, checked to be whole afterwards."""
+    target = place / "target"
+    shutil.rmtree(target, ignore_errors=True)
+    os.sync()
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        run(folder, target)
+    spent = time.perf_counter() - start
+    files = {path.name: path.stat().st_size for path in target.rglob("*.bin")}
+    wanted = {path.name: path.stat().st_size for path in (place / "bucket" / "data" / folder).iterdir()}
+    assert files == wanted, f"{len(files)} of {len(wanted)} files came"
+    return spent
+
+
+def best(settings: dict[str, Run], folder: str, place: Path) -> tuple[str, Run]:
+    """The fastest of several settings of a peer, each tried twice."""
+    times = {}
+    for name, run in settings.items():
+        times[name] = min(seconds(run, folder, place) for _ in range(2))
+        say(f"  {name}: {times[name]:.3f} s")
+    name = min(times, key=lambda one: times[one])
+    return name, settings[name]
+
+
+def compare(name: str, mine: Run, peer: Run, folder: str, place: Path, runs: int, version: str) -> dict:
+    """The median ratio of interleaved runs, after one of each that does not count."""
+    pairs = []
+    for turn in range(runs + 1):
+        own, other = seconds(mine, folder, place), seconds(peer, folder, place)
+        if turn:
+            pairs.append((own, other))
+    value = statistics.median(other / own for own, other in pairs)
+    medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
+    say(f"{name}: {value:.2f} (ours {medians[0]:.3f} s, {version} {medians[1]:.3f} s)")
+    return {
+        "name": name, "value": round(value, 3), "peer": version.split(" ")[0], "peer_version": version, "runs": runs,
+        "seconds": round(medians[0], 4), "peer_seconds": round(medians[1], 4),
+    }  # fmt: skip
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def gcloud_version() -> str:
+    if not shutil.which("gcloud"):
+        return ""
+    text = subprocess.run(["gcloud", "--version"], capture_output=True, text=True).stdout
+    return text.splitlines()[0].removeprefix("Google Cloud SDK ")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the data, to try the script")
+    parser.add_argument("--only", default="", help="run only the comparisons whose name holds this")
+    given = parser.parse_args()
+    scale = 10 if given.quick else 1
+    results: list[dict] = []
+    missing: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-fetch-") as scratch:
+        place = Path(scratch)
+        place.chmod(0o755)  # the workers of nginx may run as another user
+        folders = {
+            "large": (1, 512_000_000 // scale),
+            "small": (2000 // scale, 20_000),
+            "medium": (400, 20_000),
+        }
+        (place / "bucket").mkdir()
+        port = free_port()
+        make_bucket(place / "bucket", folders, port)
+        if shutil.which("nginx") or Path("/usr/sbin/nginx").exists():
+            with Nginx(place / "bucket", port) as url:
+                os.environ["STORAGE_EMULATOR_HOST"] = url
+                against_gcloud(url, place, given, results, missing)
+                against_transfer_manager(place, given, results)
+        else:
+            for name in (
+                "large_vs_gcloud",
+                "small_vs_gcloud",
+                "large_vs_transfer_manager",
+                "small_vs_transfer_manager",
+            ):
+                missing[name] = "nginx is not installed (Debian: apt-get install nginx-light)"
+        against_obstore(place, given, results, missing)
+    environment = {
+        "python": platform.python_version(), "cpus": os.cpu_count(), "machine": platform.machine(),
+        "google-cloud-storage": importlib.metadata.version("google-cloud-storage"),
+    }  # fmt: skip
+    print(
+        json.dumps({"benchmark": "fetch", "environment": environment, "results": results, "missing": missing})
+    )
+
+
+def against_gcloud(
+    url: str, place: Path, given: argparse.Namespace, results: list[dict], missing: dict[str, str]
+) -> None:
+    names = [name for name in ("large_vs_gcloud", "small_vs_gcloud") if given.only in name]
+    version = gcloud_version()
+    for name in names:
+        if not version:
+            missing[name] = "gcloud is not installed"
+            continue
+        run = peers.gcloud(url, place / "gcloud")
+        folder = name.split("_")[0]
+        try:
+            results.append(
+                compare(
+                    name, peers.ours_as_command, run, folder, place, min(given.runs, 5), f"gcloud {version}"
+                )
+            )
+        except RuntimeError as error:
+            missing[name] = f"gcloud failed: {str(error).strip().splitlines()[-1]}"
+
+
+def against_transfer_manager(place: Path, given: argparse.Namespace, results: list[dict]) -> None:
+    version = f"transfer_manager {importlib.metadata.version('google-cloud-storage')}"
+    large: dict[str, Run] = {
+        f"{kind} x {workers}, {chunk >> 20} MiB": peers.transfer_manager_large(workers, kind, chunk)
+        for kind, workers in (("thread", 2), ("thread", 4), ("thread", 8), ("process", 2), ("process", 4))
+        for chunk in (16 << 20, 64 << 20)
+    }
+    small: dict[str, Run] = {
+        f"{kind} x {workers}": peers.transfer_manager_small(workers, kind)
+        for kind, workers in (
+            ("thread", 4),
+            ("thread", 8),
+            ("thread", 16),
+            ("process", 2),
+            ("process", 4),
+            ("process", 8),
+        )
+    }
+    for folder, settings in (("large", large), ("small", small)):
+        name = f"{folder}_vs_transfer_manager"
+        if given.only in name:
+            setting, run = best(settings, folder, place)
+            results.append(
+                compare(name, peers.ours, run, folder, place, given.runs, f"{version} ({setting})")
+            )
+
+
+def against_obstore(
+    place: Path, given: argparse.Namespace, results: list[dict], missing: dict[str, str]
+) -> None:
+    name = "latency_vs_obstore"
+    if given.only not in name:
+        return
+    try:
+        version = f"obstore {importlib.metadata.version('obstore')}"
+    except importlib.metadata.PackageNotFoundError:
+        missing[name] = "obstore is not installed (pip install obstore)"
+        return
+    with SlowServer(place / "bucket", 0.025) as url:
+        os.environ["STORAGE_EMULATOR_HOST"] = url
+        settings = {f"{count} at once": peers.obstore(url, count) for count in (32, 64, 128, 256, 400)}
+        setting, run = best(settings, "medium", place)
+        results.append(
+            compare(name, peers.ours, run, "medium", place, given.runs * 2 + 1, f"{version} ({setting})")
+        )
+
+
+if __name__ == "__main__":
+    main()
