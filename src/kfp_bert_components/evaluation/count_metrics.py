@@ -1,0 +1,130 @@
+"""Metrics that are functions of the confusion matrix, each with its slope.
+
+A slope says how the metric moves when one row more falls into a cell of the matrix: the infinitesimal jackknife
+(Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6) makes standard errors of it.
+Averages over classes are over the classes that the test set has (`present`): a class without a row has no recall.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+Table = np.ndarray
+
+
+def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Table:
+    """Counts of (true, predicted), int [classes, classes]."""
+    return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+@dataclass(frozen=True)
+class CountMetric:
+    """A metric of the confusion matrix.
+
+    Attributes:
+        both: Maps counts [..., classes, classes] and present [classes] to the value [...] and n times its
+            derivative by each count [..., classes, classes]. The latter sums to 0 over the rows of the test set.
+    """
+
+    both: Callable[[Table, np.ndarray], tuple[np.ndarray, Table]]
+
+    def value(self, counts: Table, present: np.ndarray) -> np.ndarray:
+        """The metric, [...]."""
+        return self.both(counts, present)[0]
+
+
+def divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """above / below, 0 where below is 0."""
+    above, below = np.broadcast_arrays(above, below)
+    return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+
+
+def _accuracy(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+    total = counts.sum((-2, -1))
+    value = divide(np.trace(counts, axis1=-2, axis2=-1), total)
+    return value, np.eye(counts.shape[-1]) - value[..., None, None]
+
+
+def by_class(counts: Table, kind: str) -> np.ndarray:
+    """Precision, recall or F1 of every class, 0 where it is not defined; [..., classes]."""
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    true, said = counts.sum(-1), counts.sum(-2)
+    if kind == "f1":
+        return divide(2.0 * right, true + said)
+    return divide(1.0 * right, said if kind == "precision" else true)
+
+
+def _class_slopes(counts: Table, kind: str, weights: np.ndarray) -> tuple[np.ndarray, Table]:
+    """`by_class`, and n times the slope of its average with fixed `weights` [..., classes]."""
+    values = by_class(counts, kind)
+    total = counts.sum((-2, -1))[..., None]
+    true, said = counts.sum(-1), counts.sum(-2)
+    below = true + said if kind == "f1" else said if kind == "precision" else true
+    step = divide(weights * total, below)
+    slope = (2 if kind == "f1" else 1) * step[..., None] * np.eye(counts.shape[-1])
+    loss = step * values
+    if kind in ("f1", "recall"):
+        slope = slope - loss[..., :, None]
+    if kind in ("f1", "precision"):
+        slope = slope - loss[..., None, :]
+    return values, slope
+
+
+def _macro(kind: str) -> CountMetric:
+    def both(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+        weights = present / max(present.sum(), 1)
+        values, slope = _class_slopes(counts, kind, weights)
+        return (values * weights).sum(-1), slope
+
+    return CountMetric(both)
+
+
+def _weighted(kind: str) -> CountMetric:
+    def both(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+        weights = divide(counts.sum(-1), counts.sum((-2, -1))[..., None])
+        values, slope = _class_slopes(counts, kind, weights)
+        value = (values * weights).sum(-1)
+        # The weights are estimated too: a row more of class k pulls the average towards the value of class k.
+        return value, slope + (values - value[..., None])[..., :, None]
+
+    return CountMetric(both)
+
+
+def of_class(kind: str, number: int) -> CountMetric:
+    """Precision, recall or F1 of one class."""
+
+    def both(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+        weights = np.arange(counts.shape[-1]) == number
+        values, slope = _class_slopes(counts, kind, weights)
+        return values[..., number], slope
+
+    return CountMetric(both)
+
+
+def _mcc(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+    """Gorodkin 2004, Computational Biology and Chemistry 28: Matthews' coefficient for any number of classes."""
+    counts = counts.astype(np.float64)
+    total = counts.sum((-2, -1))[..., None, None]
+    true, said = counts.sum(-1)[..., :, None], counts.sum(-2)[..., None, :]
+    right = np.trace(counts, axis1=-2, axis2=-1)[..., None, None]
+    above = total * right - (true.swapaxes(-1, -2) * said).sum((-2, -1), keepdims=True)
+    spread_true = total**2 - (true**2).sum((-2, -1), keepdims=True)
+    spread_said = total**2 - (said**2).sum((-2, -1), keepdims=True)
+    below = np.sqrt(spread_true * spread_said)
+    value = divide(above, below)
+    rise = right + total * np.eye(counts.shape[-1]) - said.swapaxes(-1, -2) - true.swapaxes(-1, -2)
+    fall = divide(total - true, spread_true) + divide(total - said, spread_said)
+    return value[..., 0, 0], np.where(below > 0, total * (divide(rise, below) - value * fall), 0.0)
+
+
+COUNT_METRICS: dict[str, CountMetric] = {
+    "accuracy": CountMetric(_accuracy),
+    "macro_f1": _macro("f1"),
+    "macro_precision": _macro("precision"),
+    "macro_recall": _macro("recall"),
+    "weighted_f1": _weighted("f1"),
+    "weighted_precision": _weighted("precision"),
+    "weighted_recall": _weighted("recall"),
+    "mcc": CountMetric(_mcc),
+}

@@ -1,0 +1,144 @@
+"""Metrics of probabilities: each as a value and the influence of every row on it.
+
+The influence of row i is n times the derivative of the metric by the weight of that row; it sums to 0, and the
+mean of its square over n is the squared standard error (infinitesimal jackknife, Efron 1982). For ROC-AUC that is
+DeLong's variance (DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44) but for terms of order 1/n.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+BINS = 15
+# A probability of exactly 0 for the true class would make the log loss of the whole test set infinite.
+FLOOR = 1e-7
+
+Measured = tuple[float, np.ndarray]
+
+
+def row_log_loss(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Negative log-likelihood of each row's true class in nats, [rows]; probabilities below 1e-7 count as 1e-7."""
+    chosen = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    return -np.log(np.clip(chosen, FLOOR, 1.0))
+
+
+def row_brier(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Squared distance of each row's probabilities from the truth, 0 to 2 (Brier 1950), [rows]."""
+    chosen = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    squares = np.einsum("ij,ij->i", probabilities, probabilities, dtype=np.float64)
+    return squares - 2 * chosen + 1
+
+
+def log_loss(truth: np.ndarray, probabilities: np.ndarray) -> Measured:
+    """Mean negative log-likelihood of the true class, in nats."""
+    return _mean(row_log_loss(truth, probabilities))
+
+
+def brier(truth: np.ndarray, probabilities: np.ndarray) -> Measured:
+    """Mean squared distance of the probabilities from the truth, summed over the classes."""
+    return _mean(row_brier(truth, probabilities))
+
+
+def ece(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> Measured:
+    """Expected calibration error of the most likely class, equal-width bins (Guo et al. 2017, ICML)."""
+    confidence, gap, bin_ = _calibration(truth, probabilities, bins)
+    signs = np.sign(np.bincount(bin_, gap, bins))[bin_]
+    del confidence
+    return _mean(signs * gap)
+
+
+def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> list[dict[str, float]]:
+    """Mean confidence, share right and rows of every bin that has rows, for the reliability diagram."""
+    confidence, gap, bin_ = _calibration(truth, probabilities, bins)
+    rows = np.bincount(bin_, minlength=bins)
+    sure = np.bincount(bin_, confidence, bins)
+    off = np.bincount(bin_, gap, bins)
+    return [
+        {"confidence": sure[b] / rows[b], "accuracy": (sure[b] - off[b]) / rows[b], "rows": int(rows[b])}
+        for b in range(bins)
+        if rows[b]
+    ]
+
+
+def roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> Measured | None:
+    """Mean over the classes of the area under the ROC curve, each against the rest; None if none is defined."""
+    return _one_against_rest(truth, probabilities, _auc)
+
+
+def pr_auc(truth: np.ndarray, probabilities: np.ndarray) -> Measured | None:
+    """Mean over the classes of average precision, each against the rest; None if none is defined."""
+    return _one_against_rest(truth, probabilities, _average_precision)
+
+
+ROW_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], Measured | None]] = {
+    "log_loss": log_loss, "brier": brier, "ece": ece, "roc_auc": roc_auc, "pr_auc": pr_auc,
+}
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
+
+
+def _mean(rows: np.ndarray) -> Measured:
+    value = float(rows.mean())
+    return value, rows - value
+
+
+def _calibration(truth: np.ndarray, probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, ...]:
+    said = probabilities.argmax(1)
+    confidence = probabilities[np.arange(len(said)), said].astype(np.float64)
+    # Bins are open below and closed above, as in the paper.
+    bin_ = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return confidence, confidence - (said == truth), bin_
+
+
+def _one_against_rest(
+    truth: np.ndarray, probabilities: np.ndarray, area: Callable[[np.ndarray, np.ndarray], Measured]
+) -> Measured | None:
+    total, influence, defined = 0.0, np.zeros(len(truth)), 0
+    for number in range(probabilities.shape[1]):
+        positive = truth == number
+        if 0 < positive.sum() < len(truth):
+            value, part = area(positive, probabilities[:, number])
+            total, defined = total + value, defined + 1
+            influence += part
+    return (total / defined, influence / defined) if defined else None
+
+
+def _auc(positive: np.ndarray, scores: np.ndarray) -> Measured:
+    """Share of pairs (positive, negative) that are in order, ties counting half, and each row's influence."""
+    order = np.argsort(scores, kind="stable")
+    ordered, hit = scores[order], positive[order]
+    start, stop = _ties(ordered)
+    wins = np.concatenate([[0], np.cumsum(hit)])
+    lower_pos, equal_pos = wins[start], wins[stop] - wins[start]
+    lower_neg, equal_neg = start - lower_pos, (stop - start) - equal_pos
+    positives, negatives, rows = int(wins[-1]), len(hit) - int(wins[-1]), len(hit)
+    beaten = (lower_neg + 0.5 * equal_neg) / negatives
+    beating = (positives - lower_pos - 0.5 * equal_pos) / positives
+    value = float(beaten[hit].mean())
+    influence = np.empty(rows)
+    influence[order] = np.where(hit, (beaten - value) * (rows / positives), (beating - value) * (rows / negatives))
+    return value, influence
+
+
+def _average_precision(positive: np.ndarray, scores: np.ndarray) -> Measured:
+    """Precision at the rank of each positive, averaged, and each row's influence."""
+    order = np.argsort(-scores, kind="stable")
+    ordered, hit = -scores[order], positive[order].astype(np.float64)
+    start, stop = _ties(ordered)
+    found = np.cumsum(hit)[stop - 1]
+    precision = found / stop
+    positives, rows = hit.sum(), len(hit)
+    value = float((precision * hit).sum() / positives)
+    # A row of more weight at rank r adds to the precision of every positive at r or below it.
+    gain = np.concatenate([np.cumsum((hit / stop)[::-1])[::-1], [0.0]])[start]
+    cost = np.concatenate([np.cumsum((hit * found / stop**2)[::-1])[::-1], [0.0]])[start]
+    influence = np.empty(rows)
+    influence[order] = (hit * (precision - value + gain) - cost) * (rows / positives)
+    return value, influence
+
+
+def _ties(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each place of a sorted array: where the run of equal values around it starts and stops."""
+    new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    starts = np.flatnonzero(new)
+    run = np.cumsum(new) - 1
+    return starts[run], np.append(starts[1:], len(ordered))[run]
