@@ -63,8 +63,7 @@ class AiPlatformServer:
         self.broken: set[str] = set()
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> AiPlatformServer:
@@ -142,6 +141,13 @@ def _json(result: Any) -> str:
 
 def _error(status: int, code: str, message: str) -> str:
     return json_format.json.dumps({"error": {"code": status, "status": code, "message": message}})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *arguments: object) -> None:
+        """A client that was killed leaves a broken connection, which is nothing to report."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -7,7 +7,7 @@ from kfp_bert_components.components._images import slim_component
 
 @slim_component
 def deploy_to_serving_directory(
-    registry: str, serving_directory: str, deployment_target: str = "production"
+    registry: str, serving_directory: str, deployment_target: str = "production", server_url: str = ""
 ) -> NamedTuple("Outputs", serving_uri=str, version=int):
     """Make the registry's champion the newest version in a folder that a model server watches.
 
@@ -18,6 +18,8 @@ def deploy_to_serving_directory(
         registry: gs:// URI or folder of the registry.
         serving_directory: gs:// URI or folder that the model server watches.
         deployment_target: Name of the deployment record in the registry, one for each place that serves.
+        server_url: Address of a server that watches the folder, such as http://serving:8501. Where it is
+            given, the new version is asked for texts of the test split first, and taken away if it fails.
 
     Returns:
         serving_uri: The folder of the SavedModel that serves now.
@@ -27,5 +29,7 @@ def deploy_to_serving_directory(
 
     from kfp_bert_components.deployment import deploy_to_serving_directory
 
-    deployed = deploy_to_serving_directory(registry, serving_directory, deployment_target)
+    deployed = deploy_to_serving_directory(
+        registry, serving_directory, deployment_target, server_url=server_url
+    )
     return namedtuple("Outputs", ["serving_uri", "version"])(deployed.serving_uri, deployed.version)

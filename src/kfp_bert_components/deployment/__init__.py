@@ -1,6 +1,30 @@
-"""Makes a model server serve the registry's champion, and takes a bad one back."""
+"""Makes a place that serves models serve the registry's champion, and takes a bad one back."""
+
+from importlib import import_module
 
 from kfp_bert_components.deployment.rollout import RolloutError
 from kfp_bert_components.deployment.serving_directory import Deployed, deploy_to_serving_directory
+from kfp_bert_components.deployment.smoke import SmokeSettings
 
-__all__ = ["Deployed", "RolloutError", "deploy_to_serving_directory"]
+__all__ = [
+    "AiPlatformSettings",
+    "Deployed",
+    "DeployedModel",
+    "RolloutError",
+    "SmokeSettings",
+    "deploy_to_ai_platform",
+    "deploy_to_serving_directory",
+]
+
+# Google's client is imported only by those who deploy to AI Platform.
+_LAZY = {
+    "AiPlatformSettings": "ai_platform_settings",
+    "DeployedModel": "ai_platform",
+    "deploy_to_ai_platform": "ai_platform",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

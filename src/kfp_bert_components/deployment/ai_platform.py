@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from kfp_bert_components.deployment.ai_platform_client import AiPlatform
 from kfp_bert_components.deployment.ai_platform_endpoint import Endpoint, deployed
 from kfp_bert_components.deployment.ai_platform_models import Models
 from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings
 from kfp_bert_components.deployment.ai_platform_target import AiPlatformTarget
-from kfp_bert_components.deployment.examples import Examples, load_examples
+from kfp_bert_components.deployment.examples import load_examples
 from kfp_bert_components.deployment.rollout import roll_out, say
 from kfp_bert_components.deployment.smoke import SmokeSettings
 from kfp_bert_components.deployment.traffic import shared
@@ -35,7 +34,7 @@ class DeployedModel:
 
 
 def deploy_to_ai_platform(
-    registry: str, test: Path, settings: AiPlatformSettings, target: str = "production",
+    registry: str, settings: AiPlatformSettings, target: str = "production",
     smoke: SmokeSettings | None = None, *, api_endpoint: str = "", dry_run: bool = False,
     lease_seconds: float = 60.0, pause_seconds: float = 1.0, poll_seconds: float = 0.5,
     report: Callable[[str], None] = say,
@@ -44,7 +43,6 @@ def deploy_to_ai_platform(
 
     Args:
         registry: gs:// URI or folder of the registry; on gs://, AI Platform reads the model from there.
-        test: Folder of a test split, whose texts the new version is asked for.
         settings: Where to deploy, on what, and how carefully.
         target: Name of the deployment record in the registry.
         smoke: The bounds of the smoke test.
@@ -64,7 +62,7 @@ def deploy_to_ai_platform(
     """
     opened, smoke = Registry(registry), smoke or SmokeSettings()
     cloud = AiPlatform(settings.project, settings.location, api_endpoint, poll_seconds=poll_seconds)
-    examples: Callable[[int], Examples] = lambda version: load_examples(opened, version, test)  # noqa: E731
+    examples = partial(load_examples, opened)
     place = AiPlatformTarget(cloud, opened, target, settings, smoke, examples, report)
     if dry_run:
         endpoint, models = Endpoint(cloud, settings, target), Models(cloud, opened, settings)

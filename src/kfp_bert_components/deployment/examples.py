@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kfp_bert_components.deployment.rollout import say
 from kfp_bert_components.deployment.smoke import Example
-from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
@@ -26,66 +26,44 @@ class Examples:
     labels: list[str]
 
 
-def load_examples(registry: Registry, version: int, test: Path) -> Examples:
-    """Texts of the test split with the probabilities that the version's evaluation holds for them.
+def load_examples(registry: Registry, version: int) -> Examples:
+    """Texts of the test split that the version was examined on, with the answers that it gave.
 
-    The evaluation was made through the SavedModel's serving signature, so these are the answers that the
-    bundle gives. Where it was made on another test split, the answers are computed from the bundle, which
-    needs TensorFlow; without that only their form can be checked, and a line says so.
+    Both lie in the evaluation that was stored with the version. It was made through the SavedModel's serving
+    signature, so these are the answers that the bundle gives, and no TensorFlow is needed to know them.
 
     Args:
         registry: Holds the version.
         version: The version that is rolled out.
-        test: Folder of a test split.
 
     Returns:
         At most 200 examples, the same ones each time.
+
+    Raises:
+        UserError: The version was stored without its evaluation.
     """
-    from kfp_bert_components.data import read_split
-
-    split = read_split(test)
-    columns = [name for name in ("text", "text_pair") if name in split.table.column_names]
-    rows = split.table.select(["id", *columns]).to_pylist()
-    known = _examined(registry, version)
-    answered = [row for row in rows if row["id"] in known]
-    chosen = random.Random(0).sample(answered or rows, min(MOST, len(answered or rows)))
-    instances = [{name: row[name] for name in columns} for row in chosen]
-    if answered:
-        expected: list[Any] = [known[row["id"]] for row in chosen]
-    else:
-        expected = _computed(registry, version, instances)
-    return Examples(
-        [Example(one, answer) for one, answer in zip(instances, expected, strict=True)], split.labels
-    )
-
-
-def _examined(registry: Registry, version: int) -> dict[str, tuple[float, ...]]:
-    """Probabilities by id, from the evaluation that was stored with the version."""
     from kfp_bert_components.evaluation import read_evaluation
     from kfp_bert_components.storage import download_folder
 
     with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         try:
-            download_folder(registry.store, f"versions/{version}/evaluation", Path(scratch))
-            table = read_evaluation(Path(scratch)).predictions
-        except NotFoundError:
-            return {}
-    names = [name for name in table.column_names if name.startswith("p_")]
-    values = [table.column(name).to_pylist() for name in sorted(names, key=lambda name: int(name[2:]))]
-    lists = list(zip(*values, strict=True)) if names else table.column("probabilities").to_pylist()
-    return {key: tuple(row) for key, row in zip(table.column("id").to_pylist(), lists, strict=True)}
+            download_folder(registry.store, f"versions/{version}/evaluation", folder)
+            evaluation = read_evaluation(folder)
+        except NotFoundError as error:
+            raise UserError(f"Version {version} cannot be tested without its evaluation: {error}") from error
+    table = evaluation.predictions
+    if table is None or "text" not in table.column_names:
+        raise UserError(f"The evaluation of version {version} holds no texts to test it with.")
+    names = [name for name in ("text", "text_pair") if name in table.column_names]
+    if _pair(registry, version) and "text_pair" not in names:
+        raise UserError(f"The evaluation of version {version} lacks the second texts to test it with.")
+    rows = table.select([*names, "probabilities"]).to_pylist()
+    chosen = random.Random(0).sample(rows, min(MOST, len(rows)))
+    examples = [Example({name: row[name] for name in names}, tuple(row["probabilities"])) for row in chosen]
+    return Examples(examples, evaluation.labels)
 
 
-def _computed(registry: Registry, version: int, instances: list[dict[str, str]]) -> list[Any]:
-    try:
-        import tensorflow  # noqa: F401
-    except ImportError:
-        say("no text of the test split was examined: only the form of the answers is checked")
-        return [None] * len(instances)
-    from kfp_bert_components.bert import read_bundle
-
-    with tempfile.TemporaryDirectory() as scratch:
-        registry.fetch_bundle(version, Path(scratch) / "bundle")
-        bundle = read_bundle(Path(scratch) / "bundle")
-        pairs = [one["text_pair"] for one in instances] if "text_pair" in instances[0] else None
-        return [tuple(map(float, row)) for row in bundle.predict([one["text"] for one in instances], pairs)]
+def _pair(registry: Registry, version: int) -> bool:
+    bundle = json.loads(registry.store.read(f"versions/{version}/bundle/bundle.json").data)
+    return bool(bundle.get("pair"))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment.rollout import roll_out
+from kfp_bert_components.deployment.model_server import ModelServer
+from kfp_bert_components.deployment.rollout import roll_out, say
 from kfp_bert_components.deployment.shelf import LABEL, Shelf, open_shelf
+from kfp_bert_components.deployment.smoke import SmokeSettings, smoke_test
 from kfp_bert_components.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ def deploy_to_serving_directory(
     serving_directory: str,
     target: str = "production",
     *,
+    server_url: str = "",
+    smoke: SmokeSettings | None = None,
     keep: int = 2,
     lease_seconds: float = 60.0,
 ) -> Deployed:
@@ -47,6 +52,9 @@ def deploy_to_serving_directory(
         registry: gs:// URI or folder of the registry.
         serving_directory: gs:// URI or folder, in TensorFlow Serving's layout.
         target: Name of the deployment record in the registry.
+        server_url: Address of a server that watches the folder, such as http://serving:8501. Where it is
+            given, the version is asked for texts of the test split, and taken away if it fails.
+        smoke: The bounds of that test.
         keep: Versions that stay in the folder, the new one included; at least 2, to fall back on.
         lease_seconds: Time without a sign of life after which another run's deployment is taken over.
 
@@ -55,22 +63,27 @@ def deploy_to_serving_directory(
 
     Raises:
         UserError: There is no champion, or the directory cannot be used.
-        RolloutError: The version could not be written; what was there before still is.
+        RolloutError: The version failed; what was there before still is.
     """
     from kfp_bert_components.registry import Registry
 
     if keep < 2:
         raise UserError(f"keep is {keep}: keep at least 2 versions, so that there is one to fall back on.")
     opened, shelf = Registry(registry), open_shelf(serving_directory)
-    live = roll_out(opened, target, DirectoryTarget(opened, shelf, keep), lease_seconds=lease_seconds)
+    server = ModelServer(server_url) if server_url else None
+    place = DirectoryTarget(opened, shelf, keep, server, smoke or SmokeSettings())
+    live = roll_out(opened, target, place, lease_seconds=lease_seconds)
     return Deployed(f"{shelf.uri}/{live['facts']['number']}", live["version"])
 
 
 class DirectoryTarget:
     """The serving directory as a rollout target: a version that is visible gets every request."""
 
-    def __init__(self, registry: Registry, shelf: Shelf, keep: int) -> None:
+    def __init__(
+        self, registry: Registry, shelf: Shelf, keep: int, server: ModelServer | None, smoke: SmokeSettings
+    ) -> None:
         self._registry, self._shelf, self._keep = registry, shelf, keep
+        self._server, self._smoke = server, smoke
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the version is the newest one of the folder."""
@@ -100,9 +113,16 @@ class DirectoryTarget:
             self._shelf.put(model, number)
 
     def test(self, journal: Journal) -> None:
-        """See that what lies there is what was meant to."""
+        """See that what lies there is what was meant to, and that the server answers with it as it should."""
         if not self._is(journal.facts["number"], journal.version):
             raise UserError(f"{self._shelf.uri}/{journal.facts['number']} is not version {journal.version}.")
+        if self._server:
+            from kfp_bert_components.deployment.examples import load_examples
+
+            number, examples = journal.facts["number"], load_examples(self._registry, journal.version)
+            self._server.wait_for(number, self._smoke.timeout_seconds, journal.check)
+            ask = partial(self._server.ask, number)
+            say(smoke_test(ask, str(number), examples.rows, examples.labels, self._smoke, journal.check))
 
     def shift(self, journal: Journal) -> None:
         """Nothing to do: a visible version gets every request."""

@@ -80,6 +80,9 @@ class _Handlers:
     async def status(self, request: Request) -> Response:
         self._check_name(request)
         model = self._holder.model
+        asked = request.path_params.get("version")
+        if asked and model and asked != model.found.version:
+            raise HTTPException(404, f"Version {asked} is not loaded: version {model.found.version} is.")
         state, version = ("AVAILABLE", model.found.version) if model else ("LOADING", 0)
         status = {"error_code": "OK", "error_message": self._holder.problem}
         return JSONResponse(

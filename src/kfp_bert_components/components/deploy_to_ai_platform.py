@@ -1,0 +1,112 @@
+"""The component that makes an endpoint of AI Platform serve the champion."""
+
+from typing import Dict, List, NamedTuple
+
+from kfp_bert_components.components._images import slim_component
+
+
+@slim_component
+def deploy_to_ai_platform(
+    registry: str,
+    project: str,
+    location: str,
+    deployment_target: str = "production",
+    endpoint: str = "",
+    dedicated_endpoint: bool = False,
+    model_id: str = "kfp-bert",
+    serving_image: str = "",
+    staging: str = "",
+    machine_type: str = "n1-standard-4",
+    accelerator_type: str = "",
+    accelerator_count: int = 0,
+    min_replicas: int = 1,
+    max_replicas: int = 1,
+    service_account: str = "",
+    labels: Dict[str, str] = {},
+    encryption_key: str = "",
+    request_log_table: str = "",
+    request_log_rate: float = 0.0,
+    canary_percent: int = 10,
+    traffic_steps: List[int] = [50, 100],
+    step_seconds: float = 0.0,
+    drain_seconds: float = 30.0,
+    keep_warm: bool = False,
+    operation_seconds: float = 3600.0,
+    smoke_answers: int = 20,
+    smoke_tolerance: float = 0.01,
+    max_error_rate: float = 0.05,
+    max_latency_seconds: float = 2.0,
+    bake_seconds: float = 0.0,
+    dry_run: bool = False,
+    api_endpoint: str = "",
+) -> NamedTuple("Outputs", endpoint=str, deployed_model_id=str):
+    """Make an endpoint of AI Platform serve the registry's champion: canary, smoke test, shift, or way back.
+
+    The new version is deployed beside the old one and asked for texts of the test split. If its answers are
+    those that were examined it gets all traffic, and the old one is undeployed; if anything fails, the
+    traffic is where it was before and the step fails. A champion that is live already is left alone.
+
+    Args:
+        registry: gs:// URI or folder of the registry; on gs://, AI Platform reads the model from there.
+        project: Id of the Google Cloud project.
+        location: Region, such as europe-west4.
+        deployment_target: Name of the deployment record in the registry, one for each endpoint.
+        endpoint: Id or full name of the endpoint, or label:key=value. Empty: the one that is labelled with
+            the deployment target, which is made if there is none.
+        dedicated_endpoint: Whether an endpoint that is made gets an address of its own.
+        model_id: Id of the parent model in the Model Registry, made if there is none.
+        serving_image: Container that serves. Empty: the prebuilt TensorFlow 2.15 one.
+        staging: gs:// folder for the model; needed only where the registry is not on gs://.
+        machine_type: Machine of a replica.
+        accelerator_type: Accelerator of a replica, such as NVIDIA_TESLA_T4. Empty: none.
+        accelerator_count: Accelerators in each replica.
+        min_replicas: Fewest replicas.
+        max_replicas: Most replicas.
+        service_account: E-mail of the account that the container runs as. Empty: the default one.
+        labels: Labels of the endpoint and of the model.
+        encryption_key: Full name of a customer-managed encryption key. Empty: Google's own.
+        request_log_table: bq://project.dataset.table for requests and answers. Empty: they are not logged.
+        request_log_rate: Share of the requests that is logged, 0 to 1; 0 with a table means all.
+        canary_percent: Share of the traffic in percent that the new version gets while it is tested.
+        traffic_steps: Shares in percent that follow the test; the last one must be 100.
+        step_seconds: Pause after each of them, in seconds.
+        drain_seconds: Pause in seconds between the last request to the old version and its end.
+        keep_warm: Whether the old version stays deployed, without traffic, for a quick way back.
+        operation_seconds: Longest time in seconds for one long-running operation, such as a deployment.
+        smoke_answers: Answers of the new version that the test needs.
+        smoke_tolerance: Largest difference of a probability from the one that was examined.
+        max_error_rate: Largest share of the test's requests that may fail.
+        max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
+        bake_seconds: Time in seconds that the new version stays at its first share and is asked on.
+        dry_run: Only print what would be done, from calls that change nothing.
+        api_endpoint: Another address of the API; http:// only on this machine, for tests.
+
+    Returns:
+        endpoint: Full name of the endpoint.
+        deployed_model_id: Id of the deployed model that has all of its traffic; empty in a dry run that would
+            deploy.
+    """
+    from collections import namedtuple
+
+    from kfp_bert_components.deployment import AiPlatformSettings, SmokeSettings, deploy_to_ai_platform
+
+    settings = AiPlatformSettings(
+        project=project, location=location, endpoint=endpoint, dedicated=dedicated_endpoint,
+        model_id=model_id, image=serving_image, staging=staging, machine_type=machine_type,
+        accelerator_type=accelerator_type, accelerator_count=accelerator_count, min_replicas=min_replicas,
+        max_replicas=max_replicas, service_account=service_account, labels=labels,
+        encryption_key=encryption_key,
+        request_log_table=request_log_table, request_log_rate=request_log_rate, canary_percent=canary_percent,
+        traffic_steps=tuple(traffic_steps), step_seconds=step_seconds, drain_seconds=drain_seconds,
+        keep_warm=keep_warm, operation_seconds=operation_seconds,
+    )  # fmt: skip
+    smoke = SmokeSettings(
+        answers=smoke_answers, tolerance=smoke_tolerance, max_error_rate=max_error_rate,
+        max_latency_seconds=max_latency_seconds, bake_seconds=bake_seconds,
+    )  # fmt: skip
+    deployed = deploy_to_ai_platform(
+        registry, settings, deployment_target, smoke, api_endpoint=api_endpoint, dry_run=dry_run
+    )
+    return namedtuple("Outputs", ["endpoint", "deployed_model_id"])(
+        deployed.endpoint, deployed.deployed_model_id
+    )

@@ -1,0 +1,66 @@
+"""A model server with TensorFlow Serving's REST API, as something to wait for and to ask."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from kfp_bert_components.deployment.rollout import RolloutError, TransientError
+from kfp_bert_components.deployment.smoke import Answer
+
+
+class ModelServer:
+    """One model of a server, asked for one of its versions by number.
+
+    Args:
+        url: Address of the server, such as http://serving:8501, or of the model in it
+            (http://serving:8501/v1/models/NAME); the model is "bert" where none is given.
+    """
+
+    def __init__(self, url: str) -> None:
+        url = url.rstrip("/")
+        self._url = url if "/v1/models/" in url else f"{url}/v1/models/bert"
+
+    def wait_for(self, number: int, seconds: float, alive: Callable[[], None]) -> None:
+        """Wait until the server says that it serves version `number`.
+
+        Raises:
+            RolloutError: It does not in time.
+        """
+        end, seen = time.monotonic() + seconds, ""
+        while time.monotonic() < end:
+            alive()
+            try:
+                states = self._call(f"/versions/{number}")["model_version_status"]
+                if any((one["version"], one["state"]) == (str(number), "AVAILABLE") for one in states):
+                    return
+                seen = str(states)[:300]
+            except (TransientError, KeyError, TypeError) as error:
+                seen = str(error)
+            time.sleep(0.2)
+        raise RolloutError(f"the server at {self._url} does not serve it after {seconds:g} s: {seen}")
+
+    def ask(self, number: int, instance: dict[str, str]) -> Answer:
+        """The answer of version `number`; TransientError where there is none."""
+        started = time.monotonic()
+        answer = self._call(f"/versions/{number}:predict", {"instances": [instance]})
+        return Answer(str(number), answer["predictions"][0], time.monotonic() - started)
+
+    def _call(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(
+            self._url + path, data=data, headers={"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            text = error.read(300).decode("utf-8", "replace")
+            error.close()
+            raise TransientError(f"{request.full_url} answered {error.code}: {text}") from error
+        except (OSError, ValueError) as error:
+            raise TransientError(f"{request.full_url} does not answer: {error}") from error

@@ -1,0 +1,110 @@
+"""The whole step: registry and staging on gs://, texts from the stored evaluation, a plan without changes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.components.deploy_to_ai_platform import deploy_to_ai_platform as component
+from kfp_bert_components.deployment import AiPlatformSettings, RolloutError, deploy_to_ai_platform
+from kfp_bert_components.deployment.examples import load_examples
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import Registry
+from tests.support.ai_platform_cloud import shout
+from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.examined import TEXTS, write_examined
+from tests.support.stores import gcs
+
+__all__ = ["gcs"]
+SETTINGS = AiPlatformSettings("p", "region-1", drain_seconds=0, canary_percent=30)
+
+
+@pytest.fixture
+def server(gcs):
+    with AiPlatformServer() as server:
+        yield server
+
+
+def promote(registry: Registry, folder: Path, name: str) -> int:
+    champion = registry.champion()
+    known = (champion.version, champion.generation) if champion else None
+    paths = write_examined(folder / name, name, champion=known, saved_model=False)
+    return registry.promote(*paths)
+
+
+def test_the_texts_and_answers_come_from_the_stored_evaluation(tmp_path):
+    registry = Registry(str(tmp_path / "registry"))
+    promote(registry, tmp_path, "first")
+    examples = load_examples(registry, 1)
+    assert sorted(one.instance["text"] for one in examples.rows) == sorted(TEXTS)
+    assert examples.labels == ["calm", "shout"]
+    assert examples.rows[0].expected == pytest.approx(
+        tuple(shout("", [examples.rows[0].instance])[0]["probabilities"])
+    )
+
+
+def test_a_registry_on_a_disk_is_staged(server, tmp_path):
+    registry = Registry(str(tmp_path / "registry"))
+    promote(registry, tmp_path, "first")
+    with pytest.raises(UserError, match="give a gs:// folder for staging"):
+        deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url)
+    staged = replace(SETTINGS, staging="gs://bucket/staging")
+    deployed = deploy_to_ai_platform(registry.uri, staged, api_endpoint=server.url, poll_seconds=0.01)
+    assert deployed.version == 1
+    model = next(iter(server.cloud.models.values()))[0]
+    assert model.artifact_uri.startswith("gs://bucket/staging/")
+
+
+def test_a_dry_run_tells_the_plan_and_changes_nothing(server, tmp_path):
+    registry = Registry("gs://bucket/registry")
+    promote(registry, tmp_path, "first")
+    first = deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)
+    promote(registry, tmp_path, "second")
+    before = registry.deployment("production").generation
+    server.calls.clear()
+    lines: list[str] = []
+    plan = deploy_to_ai_platform(
+        registry.uri, SETTINGS, api_endpoint=server.url, dry_run=True, report=lines.append
+    )
+    assert (plan.version, plan.deployed_model_id) == (2, "")
+    assert server.changing_calls() == []
+    assert len(server.calls) <= 5
+    assert registry.deployment("production").generation == before
+    text = "\n".join(lines)
+    assert "would upload version 2" in text
+    assert f"would set the traffic to {{'{first.deployed_model_id}': 70, 'new': 30}}" in text
+    assert f"would undeploy {first.deployed_model_id}" in text
+
+
+def test_the_component_deploys_and_gives_its_outputs(server, tmp_path):
+    registry = Registry("gs://bucket/registry")
+    promote(registry, tmp_path, "first")
+    found = component.python_func(
+        registry=registry.uri,
+        project="p",
+        location="region-1",
+        drain_seconds=0.0,
+        smoke_answers=3,
+        api_endpoint=server.url,
+    )
+    assert found.endpoint == "projects/p/locations/region-1/endpoints/kfp-bert-production"
+    assert found.deployed_model_id.isdigit()
+
+
+def test_the_history_tells_the_story(server, tmp_path):
+    registry = Registry("gs://bucket/registry")
+    promote(registry, tmp_path, "first")
+    deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)
+    promote(registry, tmp_path, "second")
+    server.cloud.predictor = lambda uri, instances: [{"label": "calm"}] * len(instances)
+    with pytest.raises(RolloutError):
+        deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)
+    story = [event.text for event in registry.history()]
+    assert any("Version 1 went live on production" in line for line in story)
+    assert any("rollout of version 2 to production failed" in line for line in story)
+
+
+@pytest.mark.parametrize("address", ["http://example.com", "http://10.0.0.1:80"])
+def test_plain_http_to_another_machine_is_refused(tmp_path, address):
+    with pytest.raises(UserError, match="use https"):
+        deploy_to_ai_platform(str(tmp_path), SETTINGS, api_endpoint=address)
