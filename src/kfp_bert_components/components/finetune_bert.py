@@ -28,6 +28,7 @@ def finetune_bert(
     label_smoothing: float = 0.0,
     accumulation_steps: int = 1,
     precision: str = "float32",
+    deterministic: bool = False,
     metric: str = "macro_f1",
     evaluations_per_epoch: int = 1,
     patience: int = 0,
@@ -64,6 +65,7 @@ def finetune_bert(
         label_smoothing: Share of the target that is spread over all classes.
         accumulation_steps: Batches whose gradients are added up before each step of the optimizer.
         precision: Type of the arithmetic: float32, bfloat16 or float16. Weights stay float32.
+        deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
         metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or
             f1:LABEL.
         evaluations_per_epoch: How often in an epoch the validation split is scored.
@@ -91,11 +93,12 @@ def finetune_bert(
     settings = TrainingSettings(
         base_model=base_model, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size,
         max_length=max_length, truncation=truncation, seed=seed, weight_decay=weight_decay, warmup=warmup,
-        max_gradient_norm=max_gradient_norm, layer_decay=layer_decay, dropout=dropout, class_weights=class_weights,
-        label_smoothing=label_smoothing, accumulation_steps=accumulation_steps, precision=precision, metric=metric,
+        max_gradient_norm=max_gradient_norm, layer_decay=layer_decay, dropout=dropout,
+        class_weights=class_weights, label_smoothing=label_smoothing, accumulation_steps=accumulation_steps,
+        precision=precision, deterministic=deterministic, metric=metric,
         evaluations_per_epoch=evaluations_per_epoch, patience=patience, seeds=seeds,
-        vocabulary_size=vocabulary_size, layers=layers, width=width, heads=heads, checkpoint_dir=checkpoint_dir,
-        checkpoint_minutes=checkpoint_minutes, tensorboard_dir=tensorboard_dir,
+        vocabulary_size=vocabulary_size, layers=layers, width=width, heads=heads,
+        checkpoint_dir=checkpoint_dir, checkpoint_minutes=checkpoint_minutes, tensorboard_dir=tensorboard_dir,
     )  # fmt: skip
     found = finetune(Path(train.path), Path(validation.path), Path(model.path), Path(report.path), settings)
     for name, value in found.items():

@@ -56,11 +56,14 @@ def render_training(
     )
 
 
-def _loss_chart(curve: "np.ndarray", evaluations: list[dict[str, Any]], per_epoch: int, first_seed: int) -> "Markup":
+def _loss_chart(
+    curve: "np.ndarray", evaluations: list[dict[str, Any]], per_epoch: int, first_seed: int
+) -> "Markup":
     figure, axes = charts.new_figure()
     trials = sorted({int(trial) for trial in curve[:, 0]})
     for trial in trials:
-        colour, seed = COLOURS[trial % len(COLOURS)], f" seed {first_seed + trial}" if len(trials) > 1 else ""
+        colour = COLOURS[trial % len(COLOURS)]
+        seed = f" seed {first_seed + trial}" if len(trials) > 1 else ""
         steps = curve[curve[:, 0] == trial]
         axes.plot(steps[:, 1] / per_epoch, _smooth(steps[:, 2]), color=colour, linewidth=1, label=f"training{seed}")
         points = [e for e in evaluations if e["trial"] == trial]
@@ -170,4 +173,5 @@ def _evaluation_row(
 
 def _plain(metric: str) -> str:
     """A metric as people write it."""
-    return {"macro_f1": "macro F1", "weighted_f1": "weighted F1", "mcc": "MCC"}.get(metric, metric.replace("f1:", "F1 of "))
+    known = {"macro_f1": "macro F1", "weighted_f1": "weighted F1", "mcc": "MCC"}
+    return known.get(metric, metric.replace("f1:", "F1 of "))

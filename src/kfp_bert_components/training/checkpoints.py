@@ -101,8 +101,9 @@ class Checkpoints:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != str(FORMAT):
                     raise UserError(
-                        f"The checkpoint {self._store.uri}/{name} has format {metadata.get('format')}, but this "
-                        f"version reads format {FORMAT}; remove it, or go on with the version that wrote it."
+                        f"The checkpoint {self._store.uri}/{name} has format "
+                        f"{metadata.get('format')}, but "
+                        f"this version reads format {FORMAT}; remove it, or go on with the version that wrote it."
                     )
                 arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
                 return Restored(json.loads(metadata["state"]), arrays)

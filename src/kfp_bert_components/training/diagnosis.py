@@ -40,7 +40,8 @@ def _likely_cause(curve: list[tuple[float, ...]], settings: TrainingSettings) ->
     rate = f"learning_rate {settings.learning_rate:g}"
     if not len(before):
         if settings.base_model:
-            return f"base_model {settings.base_model!r}, whose weights are not finite or overflow in {settings.precision}"
+            overflow = f"whose weights are not finite or overflow in {settings.precision}"
+            return f"base_model {settings.base_model!r}, {overflow}"
         return f"{rate}, which is too high for these settings, or precision {settings.precision}"
     losses, norms = before[:, 2], before[:, 4]
     if settings.precision == "float16" and losses[-1] < 2 * losses.min() + 1:
@@ -52,8 +53,9 @@ def _likely_cause(curve: list[tuple[float, ...]], settings: TrainingSettings) ->
     ):
         clip = "" if settings.max_gradient_norm else " and max_gradient_norm 1"
         return (
-            f"{rate}, which is too high: the loss rose from {losses.min():.3g} to {losses[-1]:.3g} and the norm of "
-            f"the gradient from {np.median(norms):.3g} to {norms[-1]:.3g}; try {settings.learning_rate / 5:g}{clip}"
+            f"{rate}, which is too high: the loss rose from {losses.min():.3g} to {losses[-1]:.3g} and "
+            f"the norm of the gradient from {np.median(norms):.3g} to {norms[-1]:.3g}; "
+            f"try {settings.learning_rate / 5:g}{clip}"
         )
     return (
         f"a step that was too long: try {rate.split()[0]} {settings.learning_rate / 5:g} and a longer warmup"

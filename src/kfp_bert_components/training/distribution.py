@@ -1,7 +1,9 @@
-"""Which workers and devices train: this process alone, all its GPUs, or several machines named by TF_CONFIG."""
+"""Who trains: this process alone, all GPUs of the machine, or several machines named by TF_CONFIG."""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from kfp_bert_components.errors import UserError
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker is gone, or can't be reached: the run is over until all workers start again."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,24 @@ class Distribution:
             return {name: tf.constant(array[first :: self.replicas]) for name, array in padded.items()}
 
         return self.strategy.experimental_distribute_values_from_function(share)
+
+    @contextmanager
+    def watching(self, step: int, resumable: bool) -> Iterator[None]:
+        """Say that another worker was lost, where TensorFlow says that a collective was aborted."""
+        try:
+            yield
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+            if self.workers == 1:
+                raise
+            again = (
+                "they go on from the newest checkpoint"
+                if resumable
+                else "they begin anew without a checkpoint_dir"
+            )
+            raise WorkerLostError(
+                f"Another of the {self.workers} workers was lost after step {step}, and training can't go on "
+                f"without it; start all workers again: {again}."
+            ) from error
 
     def from_chief(self, values: list[float]) -> list[float]:
         """The chief's values in every process, so that all of them decide alike."""
@@ -88,7 +112,7 @@ def _cluster(text: str) -> tuple[int, int]:
         index = int(task.get("index", 0))
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f"TF_CONFIG is {text!r}, but must be JSON with cluster and task as TensorFlow describes them: {error}."
+            f"TF_CONFIG is {text!r}, but must be JSON with cluster and task: {error}."
         ) from error
     if task.get("type", "worker") not in ("chief", "worker", "master"):
         raise UserError(

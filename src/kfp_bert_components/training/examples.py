@@ -54,6 +54,12 @@ def read_texts(table: Any, pair: bool) -> tuple[list[str], list[str] | None]:
     return texts, table.column("text_pair").to_pylist() if pair else None
 
 
+def check_texts(split: Any) -> list[Any]:
+    """What the export checks its tokenizer on: texts, or tuples of two."""
+    texts, pairs = read_texts(split.table, split.pair)
+    return texts if pairs is None else list(zip(texts, pairs, strict=True))
+
+
 def tokenize_split(classifier: Any, split: Any, max_length: int, truncation: str) -> Examples:
     """Tokenize a split.
 
@@ -86,7 +92,10 @@ def _flat(rows: list[list[int]]) -> np.ndarray:
 
 
 def class_weights(kind: str, targets: np.ndarray, classes: int) -> np.ndarray:
-    """Weight of each class, float32 [classes]; "balanced": rows / (classes that occur * rows of this class)."""
+    """Weight of each class, float32 [classes].
+
+    "balanced" is rows / (classes that occur * rows of this class).
+    """
     counts = np.bincount(targets, minlength=classes)
     if kind == "none":
         return np.ones(classes, np.float32)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kfp_bert_components.progress import track
-from kfp_bert_components.training.batches import Batch, plan_epoch, plan_in_order
+from kfp_bert_components.training.batches import Batch, plan_epoch
 from kfp_bert_components.training.checkpoints import Checkpoints
 from kfp_bert_components.training.diagnosis import check_finite
 from kfp_bert_components.training.distribution import Distribution
@@ -17,6 +17,7 @@ from kfp_bert_components.training.examples import Examples, with_weights
 from kfp_bert_components.training.metrics import classification_metrics, is_better
 from kfp_bert_components.training.preemption import Preempted, Sigterm
 from kfp_bert_components.training.schedule import learning_rate
+from kfp_bert_components.training.scoring import score
 from kfp_bert_components.training.settings import TrainingSettings
 from kfp_bert_components.training.state import Best, RunState
 from kfp_bert_components.training.step import Step
@@ -72,7 +73,7 @@ class Trial:
         self._plan: list[list[Batch]] = []
 
     def train(self) -> None:
-        """Train to the end, or until there is no more to gain; the best weights are then in the run's state."""
+        """Train to the end, or until there is no more to gain; the best weights go to the run's state."""
         run, state = self.run, self.run.state
         name = "training"
         if run.settings.seeds > 1:
@@ -100,7 +101,8 @@ class Trial:
         batches = self._batches(state.step)
         rate = learning_rate(state.step, run.steps, settings.learning_rate, settings.warmup)
         rows = with_weights(run.train, batches, run.class_weights)
-        loss, norm, stop = self.step.train(rows, rate, state.step + 1, run.sigterm.received)
+        with run.distribution.watching(state.step, bool(settings.checkpoint_dir)):
+            loss, norm, stop = self.step.train(rows, rate, state.step + 1, run.sigterm.received)
         state.step += 1
         state.curve.append((state.trial, state.step, loss, rate, norm))
         check_finite(state.curve, self.step, settings)
@@ -118,7 +120,8 @@ class Trial:
     def _evaluate(self) -> None:
         run, state = self.run, self.run.state
         measured = classification_metrics(self.predict(run.validation), run.validation.targets, run.labels)
-        shared = run.distribution.from_chief(list(measured.values()))
+        with run.distribution.watching(state.step, bool(run.settings.checkpoint_dir)):
+            shared = run.distribution.from_chief(list(measured.values()))
         metrics = dict(zip(measured, shared, strict=True))
         state.evaluations.append({"trial": state.trial, "step": state.step, "metrics": metrics})
         value = metrics.get(run.settings.metric, math.nan)
@@ -131,19 +134,22 @@ class Trial:
         epoch = state.step / run.steps_per_epoch
         print(
             f"epoch {epoch:.3g} of {run.settings.epochs}: validation loss {metrics['loss']:.3f}, "
-            f"accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}{' (best)' if better else ''}",
+            f"accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}"
+            f"{' (best)' if better else ''}",
             flush=True,
         )
 
     def predict(self, examples: Examples) -> np.ndarray:
         """Logits of all rows without dropout, float32 [rows, classes]."""
-        limits = tuple(sorted({*self.run.limits, int(examples.lengths.max())}))
-        logits = np.zeros((len(examples), len(self.run.labels)), np.float32)
-        for batch in plan_in_order(examples.lengths, 2 * self.run.settings.batch_size, limits):
-            logits[batch.rows] = self.step.predict(examples.inputs(batch))
+
+        def leave_if_told() -> None:
+            # several workers stop together, at the end of a step
             if self.run.sigterm.received and self.run.distribution.workers == 1:
                 self._leave()
-        return logits
+
+        return score(
+            self.step.predict, examples, 2 * self.run.settings.batch_size, len(self.run.labels), leave_if_told
+        )
 
     def _leave(self) -> None:
         self.save()

@@ -100,7 +100,7 @@ def layer_rates(paths: Sequence[str], layers: int, decay: float) -> list[float]:
 
 
 def clip(gradients: Sequence[tf.Tensor], limit: float) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Gradients scaled down to a global norm of at most `limit` (0: as they are), and their norm before that."""
+    """Gradients scaled down to a norm of at most `limit` (0: as they are), and their norm before."""
     norm = tf.linalg.global_norm(gradients)
     if not limit:
         return list(gradients), norm

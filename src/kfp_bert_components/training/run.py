@@ -5,19 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.bert import load_checkpoint, new_classifier
+import tensorflow as tf
+
 from kfp_bert_components.data import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training.batches import bucket_limits
 from kfp_bert_components.training.checkpoints import Checkpoints
 from kfp_bert_components.training.distribution import Distribution, open_distribution
 from kfp_bert_components.training.events import EventLog
-from kfp_bert_components.training.examples import class_weights, read_texts, tokenize_split
+from kfp_bert_components.training.examples import check_texts, class_weights, tokenize_split
 from kfp_bert_components.training.loop import Run, Trial
 from kfp_bert_components.training.metrics import check_metric
 from kfp_bert_components.training.optimizer import AdamW, decays, layer_rates
 from kfp_bert_components.training.preemption import Sigterm
 from kfp_bert_components.training.settings import TrainingSettings
+from kfp_bert_components.training.start import make_classifier, vocabulary_digest
 from kfp_bert_components.training.state import RunState
 from kfp_bert_components.training.step import Step
 
@@ -27,6 +29,8 @@ def run(
 ) -> dict[str, float]:
     """What `kfp_bert_components.training.finetune` does."""
     distribution = open_distribution()
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
     settings = settings.resolved()
     splits = read_split(train), read_split(validation)
     _check_splits(*splits)
@@ -45,8 +49,9 @@ def run(
 def _check_splits(train: Any, validation: Any) -> None:
     if train.labels != validation.labels or train.pair != validation.pair:
         raise UserError(
-            f"The train split ({', '.join(train.labels)}) and the validation split ({', '.join(validation.labels)}) "
-            "don't have the same labels and columns; make both in one run of prepare_text_data."
+            f"The train split ({', '.join(train.labels)}) and the validation split "
+            f"({', '.join(validation.labels)}) don't have the same labels and columns; make both in one "
+            "run of prepare_text_data."
         )
     if len(train.labels) < 2:
         raise UserError(
@@ -55,7 +60,7 @@ def _check_splits(train: Any, validation: Any) -> None:
 
 
 def _prepare(splits: Any, settings: TrainingSettings, distribution: Distribution, sigterm: Sigterm) -> Any:
-    """The run as it stands, from its newest checkpoint where there is one, and the classifier to train first."""
+    """The run before its first step, and the classifier that it trains first."""
     with distribution.strategy.scope():
         classifier = make_classifier(settings, splits[0], seed=settings.seed)
     examples = [
@@ -65,6 +70,7 @@ def _prepare(splits: Any, settings: TrainingSettings, distribution: Distribution
         "parameters": settings.parameters(),
         "train": splits[0].fingerprint,
         "validation": splits[1].fingerprint,
+        "vocabulary": vocabulary_digest(classifier),
     }
     checkpoints = Checkpoints(
         settings.checkpoint_dir,
@@ -76,7 +82,8 @@ def _prepare(splits: Any, settings: TrainingSettings, distribution: Distribution
         settings=settings, train=examples[0], validation=examples[1], labels=splits[0].labels,
         class_weights=class_weights(settings.class_weights, examples[0].targets, len(splits[0].labels)),
         limits=bucket_limits(examples[0].lengths), distribution=distribution, checkpoints=checkpoints,
-        events=EventLog(settings.tensorboard_dir if distribution.chief else ""), sigterm=sigterm, state=RunState(),
+        events=EventLog(settings.tensorboard_dir if distribution.chief else ""),
+        sigterm=sigterm, state=RunState(),
     )  # fmt: skip
     return job, classifier
 
@@ -92,7 +99,7 @@ def _train_all(job: Run, split: Any, classifier: Any) -> None:
             f"Going on from the checkpoint of seed {settings.seed + state.trial} at step {state.step}.",
             flush=True,
         )
-    _agree_on_step(job)
+    _agree_on_start(job, classifier)
     while True:
         step = _make_step(classifier, job)
         if restored is not None:
@@ -105,26 +112,6 @@ def _train_all(job: Run, split: Any, classifier: Any) -> None:
         state.trial, state.step = state.trial + 1, 0
         with job.distribution.strategy.scope():
             classifier = make_classifier(settings, split, seed=settings.seed + state.trial)
-
-
-def make_classifier(settings: TrainingSettings, split: Any, seed: int) -> Any:
-    """The network before training: the checkpoint's with a new head, or a new one."""
-    dtype = "float32" if settings.precision == "float32" else f"mixed_{settings.precision}"
-    if settings.base_model:
-        dropout = None if settings.dropout < 0 else settings.dropout
-        return load_checkpoint(
-            settings.base_model,
-            split.labels,
-            hidden_dropout=dropout,
-            attention_dropout=dropout,
-            seed=seed,
-            dtype=dtype,
-        )
-    texts, pairs = read_texts(split.table, split.pair)
-    return new_classifier(
-        texts + (pairs or []), split.labels, vocabulary_size=settings.vocabulary_size, layers=settings.layers,
-        width=settings.width, heads=settings.heads, max_length=settings.max_length, seed=seed, dtype=dtype,
-    )  # fmt: skip
 
 
 def _make_step(classifier: Any, job: Run) -> Step:
@@ -148,13 +135,20 @@ def _assign(variables: Any, values: Any) -> None:
         variable.assign(value)
 
 
-def _agree_on_step(job: Run) -> None:
-    """All workers must have read the same checkpoint, or none of them any."""
-    mine = [float(job.state.trial), float(job.state.step)]
-    if job.distribution.from_chief(mine) != mine:
+def _agree_on_start(job: Run, classifier: Any) -> None:
+    """All workers must have read the same checkpoint, and must mean the same by a token."""
+    if job.distribution.workers == 1:
+        return
+    mine = [float(job.state.trial), float(job.state.step), float(int(vocabulary_digest(classifier)[:8], 16))]
+    chief = job.distribution.from_chief(mine)
+    if chief[:2] != mine[:2]:
         raise UserError(
-            f"This worker doesn't see the chief's checkpoint in {job.settings.checkpoint_dir!r}; checkpoint_dir must "
-            "be a folder that all workers share, such as gs://."
+            f"This worker doesn't see the chief's checkpoint in {job.settings.checkpoint_dir!r}; give a "
+            "folder that all workers share, such as gs://."
+        )
+    if chief[2] != mine[2]:
+        raise UserError(
+            "This worker has another vocabulary than the chief; give all workers the same base_model."
         )
 
 
@@ -166,7 +160,8 @@ def _announce(job: Run, classifier: Any) -> None:
     start = repr(settings.base_model) if settings.base_model else "scratch"
     print(
         f"Training from {start} ({classifier.model.count_params():,} weights) on {len(job.train):,} rows, "
-        f"{len(job.labels)} labels, {job.steps:,} steps of {settings.batch_size * settings.accumulation_steps} rows, "
+        f"{len(job.labels)} labels, {job.steps:,} steps of "
+        f"{settings.batch_size * settings.accumulation_steps} rows, "
         f"at most {job.limits[-1]} tokens, {settings.precision}, {where}.",
         flush=True,
     )
@@ -180,7 +175,8 @@ def _metrics(job: Run) -> dict[str, float]:
     last = [row[2] for row in state.curve if row[0] == state.curve[-1][0]][-job.steps_per_epoch :]
     metrics = {f"validation_{name}": value for name, value in kept["metrics"].items() if ":" not in name}
     metrics |= {
-        "train_loss": sum(last) / len(last), "best_step": best.step, "best_seed": job.settings.seed + best.trial,
+        "train_loss": sum(last) / len(last),
+        "best_step": best.step, "best_seed": job.settings.seed + best.trial,
         "steps": len(state.curve), "epochs_trained": len(state.curve) / job.steps_per_epoch,
         "seconds": state.seconds, "examples_per_second": state.examples / max(state.seconds, 1e-9),
     }  # fmt: skip
@@ -202,6 +198,6 @@ def _write(
     write_bundle(
         model, classifier, max_length=settings.max_length, base_model=settings.base_model,
         parameters=settings.parameters(), data_fingerprint=splits[0].fingerprint, pair=splits[0].pair,
-        check_texts=splits[0].table.column("text").to_pylist() + splits[1].table.column("text").to_pylist(),
+        check_texts=[text for split in splits for text in check_texts(split)], truncation=settings.truncation,
     )  # fmt: skip
-    write_report(job, classifier, splits, metrics, report)
+    write_report(job, classifier, metrics, report)

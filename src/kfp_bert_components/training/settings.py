@@ -45,6 +45,8 @@ class TrainingSettings:
         accumulation_steps: Batches whose gradients are added up before one step of the optimizer.
         precision: "float32", "bfloat16" or "float16": the type of the arithmetic; weights stay float32.
 
+        deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
+
         metric: What says which weights are best, on the validation rows: loss, accuracy, macro_f1,
             weighted_f1, mcc, or f1:LABEL.
         evaluations_per_epoch: How often the validation rows are scored (Dodge 2020: more often finds better).
@@ -81,6 +83,7 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     accumulation_steps: int = 1
     precision: str = "float32"
+    deterministic: bool = False
 
     metric: str = "macro_f1"
     evaluations_per_epoch: int = 1
@@ -118,7 +121,7 @@ class TrainingSettings:
         return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or rate)
 
     def parameters(self) -> dict[str, Any]:
-        """The settings that shape the trained model: what the bundle records, and what a checkpoint must match."""
+        """What shapes the trained model: the bundle records it, and a checkpoint must match it."""
         places = ("checkpoint_dir", "checkpoint_minutes", "checkpoint_steps", "tensorboard_dir")
         return {name: value for name, value in asdict(self.resolved()).items() if name not in places}
 

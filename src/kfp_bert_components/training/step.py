@@ -147,7 +147,7 @@ class Step:
 
 
 def weighted_loss(logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Cross entropy with smoothed targets (Szegedy et al. 2016, arXiv 1512.00567), summed with these weights."""
+    """Cross entropy with smoothed targets (Szegedy 2016, arXiv 1512.00567), summed with weights."""
     classes = logits.shape[-1]
     wanted = tf.one_hot(targets, classes) * (1 - smoothing) + smoothing / classes
     losses = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
