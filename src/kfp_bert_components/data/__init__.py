@@ -6,7 +6,7 @@ _HOME = {
     "fetch": "kfp_bert_components.data.fetch_data",
     "Fetched": "kfp_bert_components.data.fetch_data",
     "prepare": "kfp_bert_components.data.prepare_data",
-    "Prepared": "kfp_bert_components.data.prepare_data",
+    "Prepared": "kfp_bert_components.data.summary",
     "PrepareSettings": "kfp_bert_components.data.settings",
     "Split": "kfp_bert_components.data.splits",
     "read_split": "kfp_bert_components.data.splits",

@@ -101,7 +101,7 @@ class Sieve:
 
     def example(self, index: int, reason: str = "") -> Example:
         """A row as an example; its text is filled in later, when the texts are read again."""
-        return Example(self.facts[self.rows.file[index]].name, int(self.rows.row[index]), f"\0{index}", reason)
+        return Example(self.facts[self.rows.file[index]].name, int(self.rows.row[index]), "", reason, index)
 
 
 def sieve(rows: Rows, facts: list[FileFacts], faults: Faults, labels: LabelMap, settings: PrepareSettings) -> Sieve:
@@ -193,7 +193,7 @@ def _constant(state: Sieve) -> None:
 def _conflicts(state: Sieve, part: np.ndarray) -> None:
     """Rows whose text occurs with more than one class."""
     keys = _keys_within(state, part)
-    index = np.flatnonzero(state.inside)
+    index = _repeated(state, keys)
     order = index[np.lexsort((state.code[index], keys[index]))]
     sorted_, codes = keys[order], state.code[order]
     texts = np.unique(sorted_[1:][(sorted_[1:] == sorted_[:-1]) & (codes[1:] != codes[:-1])])
@@ -204,12 +204,20 @@ def _conflicts(state: Sieve, part: np.ndarray) -> None:
 def _duplicates(state: Sieve, part: np.ndarray) -> None:
     """Rows after the first with the same text and class."""
     keys = _keys_within(state, part)
-    index = np.flatnonzero(state.inside)
+    index = _repeated(state, keys)
     order = index[np.lexsort((state.code[index], keys[index]))]  # stable: the first row stays first
     sorted_, codes = keys[order], state.code[order]
     found = np.zeros(len(keys), bool)
     found[order[1:][(sorted_[1:] == sorted_[:-1]) & (codes[1:] == codes[:-1])]] = True
     state.apply("duplicates", found)
+
+
+def _repeated(state: Sieve, keys: np.ndarray) -> np.ndarray:
+    """The rows still in whose key occurs more than once, in their order."""
+    index = np.flatnonzero(state.inside)
+    order = np.argsort(keys[index], kind="stable")
+    same = keys[index[order[1:]]] == keys[index[order[:-1]]]
+    return np.sort(index[order[np.append(same, False) | np.append(False, same)]])
 
 
 def _keys_within(state: Sieve, part: np.ndarray) -> np.ndarray:

@@ -30,14 +30,23 @@ class Chunk:
     cells: dict[str, pa.Array]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Example:
-    """One row to show: the file's name, the row's number, what it holds, and what is wrong with it."""
+    """One row to show.
+
+    Attributes:
+        file: The file's name.
+        row: The row's number in it.
+        excerpt: What it holds.
+        reason: What is wrong with it.
+        number: Its number among all rows, while the excerpt is still to be read; else -1.
+    """
 
     file: str
     row: int
     excerpt: str
     reason: str = ""
+    number: int = -1
 
 
 @dataclass

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kfp_bert_components.data.chunks import Chunk, Faults, FileFacts
-from kfp_bert_components.data.keys import PAIR_MARK, exact_keys, normalised_keys
+from kfp_bert_components.data.keys import PAIR_MARK, exact_keys
+from kfp_bert_components.data.near import Piles
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.data.spool import Spool
+from kfp_bert_components.data.words import hash_words
 from kfp_bert_components.errors import UserError
 
 # Flags of a row.
 EMPTY, BLANK, NO_LABEL, MOJIBAKE = 1, 2, 4, 8
+_THREADS = 2
+_SLICE = 1 << 18
 # More different labels than this is no list of classes.
 MOST_LABELS = 10_000
 # UTF-8 that was read as Windows-1252 or Latin-1, and the mark that stands for what could not be read at all.
 _MOJIBAKE = "[\u00c2\u00c3][\u0080-\u00bf\u0192\u201a-\u203a\u20ac]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\ufffd"
 _COLUMNS = {
-    "exact": np.uint64, "normal": np.uint64, "label": np.int32, "length": np.int32, "file": np.int32,
-    "row": np.int64, "flags": np.uint8, "place": np.int32,
+    "exact": np.uint64, "normal": np.uint64, "label": np.int32, "length": np.int32, "words": np.int32,
+    "bitmaps": np.uint64, "file": np.int32, "row": np.int64, "flags": np.uint8, "place": np.int32,
 }
 
 
@@ -33,16 +40,18 @@ class Rows:
 
     Attributes:
         exact: Hash of the text (and its pair).
-        normal: Hash of its letters and digits.
+        normal: Hash of its words in their order, without case and punctuation.
         label: Index into `labels`.
         length: Characters.
+        words: Words.
+        bitmaps: Bits of the words, for the search for near duplicates, [rows, 2]; empty without it.
         file: Number of the file.
         row: Row in its file.
         flags: EMPTY, BLANK, NO_LABEL, MOJIBAKE.
         place: Index into `places` with split_by column or group, else 0.
         labels: The different labels as they stand in the data.
         places: The different values of the split column.
-        texts: The texts themselves: columns text and text_pair.
+        texts: The texts themselves: columns text and text_pair, and near, the keys of the search for near duplicates.
         pair: Whether there are second texts.
     """
 
@@ -54,6 +63,8 @@ class Rows:
     normal: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
     label: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
     length: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    words: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    bitmaps: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.uint64))
     file: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
     row: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     flags: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))
@@ -81,15 +92,14 @@ def gather(
     rows = Rows(spool, bool(settings.pair_column))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
     labels, places = _Numbers(), _Numbers()
-    for chunk in chunks:
-        chunk = _decoded(chunk, facts[chunk.file].name, faults, settings.unreadable == "keep")
-        if not len(chunk.rows):
-            continue
-        numbers = _numbers(chunk, labels, places)
+    piles = Piles(settings.near_duplicates) if settings.near_duplicates else None
+    decoded = (_decoded(chunk, facts[chunk.file].name, faults, settings.unreadable == "keep") for chunk in chunks)
+    for chunk, (numbers, batch) in _ahead(lambda chunk: _numbers(chunk, piles), decoded):
+        numbers["label"] = labels.of(chunk.cells["label"])
+        numbers["place"] = places.of(chunk.cells["split"]) if "split" in chunk.cells else np.zeros(len(chunk.rows))
         for name, values in numbers.items():
             parts[name].append(values.astype(_COLUMNS[name], copy=False))
-        names = ["text", "text_pair"] if rows.pair else ["text"]
-        spool.append(pa.record_batch([chunk.cells[_ROLE[name]] for name in names], names=names))
+        spool.append(batch)
         if len(labels.values) > MOST_LABELS:
             raise UserError(
                 f"label_column {settings.label_column!r} has more than {MOST_LABELS:,} different values: "
@@ -98,12 +108,25 @@ def gather(
     spool.close()
     for name in list(parts):
         arrays = parts.pop(name)  # freed one by one, for the sake of memory
-        setattr(rows, name, np.concatenate(arrays) if arrays else np.empty(0, _COLUMNS[name]))
+        if arrays:
+            setattr(rows, name, np.concatenate(arrays))
     rows.labels, rows.places = labels.values, places.values
     return rows
 
 
-_ROLE = {"text": "text", "text_pair": "pair"}
+def _ahead(work: Callable[[Chunk], Any], chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, Any]]:
+    """The result of some work on each chunk, in their order, a few of them done ahead in other threads."""
+    waiting: deque[tuple[Chunk, Future]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for chunk in chunks:
+            if len(chunk.rows):
+                waiting.append((chunk, pool.submit(work, chunk)))
+            if len(waiting) > _THREADS:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, future.result()
 
 
 class _Numbers:
@@ -124,22 +147,39 @@ class _Numbers:
         return np.array(known, np.int32)[np.asarray(coded.indices)] if known else np.empty(0, np.int32)
 
 
-def _numbers(chunk: Chunk, labels: _Numbers, places: _Numbers) -> dict[str, np.ndarray]:
-    text = chunk.cells["text"]
-    joined = text
-    length = np.asarray(pc.utf8_length(text))
+def _numbers(chunk: Chunk, piles: Piles | None) -> tuple[dict[str, np.ndarray], pa.RecordBatch]:
+    """The numbers of the rows that need nothing but their texts, and the batch for the spool."""
+    texts = {"text": chunk.cells["text"]}
+    joined = chunk.cells["text"]
+    length = np.asarray(pc.utf8_length(joined))
     if "pair" in chunk.cells:
-        joined = pc.binary_join_element_wise(text, chunk.cells["pair"], PAIR_MARK.decode())
+        texts["text_pair"] = chunk.cells["pair"]
+        joined = pc.binary_join_element_wise(joined, chunk.cells["pair"], PAIR_MARK.decode())
         length = length + np.asarray(pc.utf8_length(chunk.cells["pair"]))
-    values = joined.cast(pa.binary()).to_pylist()
-    exact = exact_keys(values)
-    n = len(chunk.rows)
-    return {
-        "exact": exact, "normal": normalised_keys(values, joined, exact),
-        "label": labels.of(chunk.cells["label"]), "length": length,
-        "file": np.full(n, chunk.file), "row": chunk.rows, "flags": _flags(chunk, joined),
-        "place": places.of(chunk.cells["split"]) if "split" in chunk.cells else np.zeros(n, np.int32),
+    # In slices that, with all that is made of them, fit into a processor's cache.
+    step = max(1, int(len(joined) * _SLICE / max(joined.nbytes, 1)))
+    slices = [_word_numbers(joined.slice(start, step), piles) for start in range(0, len(joined), step)]
+    numbers = {name: np.concatenate([one[name] for one in slices]) for name in slices[0]}
+    if piles:
+        offsets = np.concatenate([[0], np.cumsum(numbers.pop("key_counts"))]).astype(np.int32)
+        texts["near"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers.pop("keys")))
+    numbers |= {
+        "length": length, "file": np.full(len(joined), chunk.file), "row": chunk.rows, "flags": _flags(chunk, joined),
     }
+    return numbers, pa.record_batch(list(texts.values()), names=list(texts))
+
+
+def _word_numbers(texts: pa.StringArray, piles: Piles | None) -> dict[str, np.ndarray]:
+    """The numbers that are made of the words of some texts."""
+    exact = exact_keys(texts.cast(pa.binary()).to_pylist())
+    words = hash_words(texts)
+    # "!" and "--" have no words to compare: they are only equal to themselves.
+    normal = np.where(words.counts > 0, words.sequence_keys(), exact)
+    numbers = {"exact": exact, "normal": normal, "words": words.counts}
+    if piles:
+        keys, row = piles.keys(words)
+        numbers |= {"bitmaps": words.bitmaps(), "keys": keys, "key_counts": np.bincount(row, minlength=len(exact))}
+    return numbers
 
 
 def _flags(chunk: Chunk, joined: pa.Array) -> np.ndarray:

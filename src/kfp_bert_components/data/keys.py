@@ -1,43 +1,19 @@
-"""Hashes of texts: an exact one, which makes the id, and one that case, punctuation and spaces do not change."""
+"""The hash of a text that makes its id, and what follows from it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from xxhash import xxh3_64_intdigest
 
-# Stands between the two texts of a pair; not removed by normalising, so that "a|bc" is not "ab|c".
+# Stands between the two texts of a pair where both are hashed as one.
 PAIR_MARK = b"\x1e"
-_LOWER = bytes(c + 32 if 65 <= c <= 90 else c for c in range(256))
-_NOT_ALPHANUMERIC = bytes(c for c in range(128) if not chr(c).isalnum() and c != PAIR_MARK[0])
 _HEX = np.frombuffer(b"".join(b"%02x" % c for c in range(256)), np.uint16)
 
 
 def exact_keys(texts: list[bytes]) -> np.ndarray:
     """XXH3 of each text, uint64 [n]: the same on every machine and in every version."""
     return np.fromiter(map(xxh3_64_intdigest, texts), np.uint64, len(texts))
-
-
-def normalised_keys(texts: list[bytes], array: pa.Array, exact: np.ndarray) -> np.ndarray:
-    """A hash of the letters and digits alone, in lower case and Unicode's compatibility form, uint64 [n].
-
-    Args:
-        texts: UTF-8, as bytes.
-        array: The same as a string array.
-        exact: The exact keys, which stand in for texts without a letter or digit.
-    """
-    plain = [text.translate(_LOWER, _NOT_ALPHANUMERIC) for text in texts]
-    wide = np.flatnonzero(~np.asarray(pc.string_is_ascii(array)))
-    if len(wide):
-        folded = pc.utf8_lower(pc.utf8_normalize(array.take(pa.array(wide)), "NFKC"))
-        kept = pc.replace_substring_regex(folded, r"[^\p{L}\p{N}\p{M}\x1e]+", "")
-        for index, text in zip(wide.tolist(), kept.cast(pa.binary()).to_pylist(), strict=True):
-            plain[index] = text
-    keys = exact_keys(plain)
-    bare = np.fromiter((len(text) < 2 for text in plain), bool, len(plain))
-    # "!", "?" and "--" have nothing left to compare; of a single letter the punctuation is half of it.
-    return np.where(bare, exact, keys)
 
 
 def ids(keys: np.ndarray) -> pa.Array:

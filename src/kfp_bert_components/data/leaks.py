@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
 from kfp_bert_components.data.assign import TEST, TRAIN, VALIDATION
+from kfp_bert_components.data.gather import Rows
+from kfp_bert_components.data.lookup import Lookup
+from kfp_bert_components.data.near import MOST_PAIRS, NearIndex, Piles, may_be_near, similarity
+from kfp_bert_components.data.texts import joined_text, read_texts
+from kfp_bert_components.data.words import hash_words
 
 EXACT, NORMALISED, NEAR = "exact", "normalised", "near"
 # (split that loses the row, split that keeps it): the test set is never touched.
@@ -50,12 +56,72 @@ def find_equal(exact: np.ndarray, normal: np.ndarray, inside: np.ndarray, split:
         for kind, keys in ((EXACT, exact), (NORMALISED, normal)):
             rows = np.flatnonzero(free & (split == loser))
             kept = np.flatnonzero(inside & (split == keeper))
-            order = kept[np.argsort(keys[kept], kind="stable")]
-            if not len(order):
-                continue
-            place = np.searchsorted(keys[order], keys[rows]).clip(max=len(order) - 1)
-            same = keys[order][place] == keys[rows]
-            if same.any():
-                leaks.append(Leak(kind, loser, keeper, rows[same], order[place[same]]))
-                free[rows[same]] = False
+            lookup = Lookup(keys[kept], kept)
+            index, low, _ = lookup.find(keys[rows])
+            if len(index):
+                leaks.append(Leak(kind, loser, keeper, rows[index], lookup.owners[low]))
+                free[rows[index]] = False
     return leaks
+
+
+def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -> tuple[list[Leak], bool]:
+    """Find rows that share most of their words with a row of another split.
+
+    Args:
+        rows: All rows.
+        inside: Whether each row is still in; those of `find_equal` should not be.
+        split: The split of each row.
+        least: Least share of common words.
+
+    Returns:
+        The leaks, and whether all pairs could be compared.
+    """
+    index = NearIndex(Piles(least))
+    start = 0
+    for batch in rows.texts:
+        here = slice(start, start + batch.num_rows)
+        start += batch.num_rows
+        mask = inside[here] & (split[here] != TRAIN)
+        index.add(hash_words(joined_text(batch.filter(pa.array(mask)))), here.start + np.flatnonzero(mask))
+    pairs = _candidates(rows, index, inside, split)
+    near = _verified(rows, pairs[:MOST_PAIRS], least)
+    leaks = []
+    for loser, keeper in PAIRS:
+        these = near[(split[near[:, 0]] == loser) & (split[near[:, 1]] == keeper)]
+        if len(these):
+            leaks.append(Leak(NEAR, loser, keeper, these[:, 0], these[:, 1]))
+    return leaks, len(pairs) <= MOST_PAIRS
+
+
+def _candidates(rows: Rows, index: NearIndex, inside: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """Pairs of a row and one of a split that has precedence, which share a key, int64 [pairs, 2]."""
+    parts = [np.empty((0, 2), np.int64)]
+    start = 0
+    for batch in rows.texts:
+        here = slice(start, start + batch.num_rows)
+        probing = inside[here] & (split[here] != TEST)
+        near = batch.column("near")
+        row = np.repeat(np.arange(batch.num_rows), np.diff(np.asarray(near.offsets)))
+        mask = probing[row]
+        row, twin = index.candidates(np.asarray(near.flatten())[mask], row[mask] + start)
+        # TRAIN < VALIDATION < TEST: a row gives way to the splits above its own.
+        good = (split[row] < split[twin]) & may_be_near(row, twin, rows.bitmaps, rows.words, index.piles.similarity)
+        pairs = np.unique(row[good] << 32 | twin[good])
+        parts.append(np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1))
+        start += batch.num_rows
+    return np.concatenate(parts)
+
+
+def _verified(rows: Rows, pairs: np.ndarray, least: float) -> np.ndarray:
+    """For each row the first pair that really shares so many words, int64 [rows, 2]."""
+    texts = read_texts(rows.texts, np.unique(pairs))
+    numbers = {number: place for place, number in enumerate(texts)}
+    words = hash_words(pa.array(list(texts.values()), pa.string()))
+    hashes, starts = words.hashes.tolist(), words.starts.tolist()
+    found: dict[int, int] = {}
+    for row, twin in pairs.tolist():
+        if row not in found:
+            a, b = numbers[row], numbers[twin]
+            if similarity(hashes[starts[a] : starts[a + 1]], hashes[starts[b] : starts[b + 1]]) >= least:
+                found[row] = twin
+    return np.array(list(found.items()), np.int64).reshape(-1, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,38 +12,22 @@ import pyarrow as pa
 
 from kfp_bert_components.data.assign import SPLITS, TRAIN, assign
 from kfp_bert_components.data.checks import Sieve, sieve, sieve_repeats
-from kfp_bert_components.data.chunks import Example, Faults, FileFacts, shorten
+from kfp_bert_components.data.chunks import Faults, FileFacts, shorten
 from kfp_bert_components.data.gather import BLANK, Rows, gather
-from kfp_bert_components.data.keys import ids
+from kfp_bert_components.data.keys import ids, spread
 from kfp_bert_components.data.labels import map_labels
-from kfp_bert_components.data.leaks import Leak, find_equal
+from kfp_bert_components.data.leaks import Leak, find_equal, find_near
+from kfp_bert_components.data.profile import (
+    SAMPLE, Drift, Profile, compare_profiles, make_profile, read_reference,
+)
 from kfp_bert_components.data.read_tables import read_tables
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.data.splits import HEADER, write_batches
 from kfp_bert_components.data.spool import Spool
+from kfp_bert_components.data.summary import Prepared, write_report
 from kfp_bert_components.data.table_files import list_files
+from kfp_bert_components.data.texts import read_texts
 from kfp_bert_components.storage import publish_folder
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What came of it.
-
-    Attributes:
-        rows: Rows in each split, by its name.
-        read: Rows that were read, blank lines not counted.
-        blank: Blank lines.
-        dropped: Rows taken out, by the check that did it.
-        labels: The classes, in the order of the model's outputs.
-        fingerprints: Of each split.
-    """
-
-    rows: dict[str, int]
-    read: int
-    blank: int
-    dropped: dict[str, int]
-    labels: list[str]
-    fingerprints: dict[str, str]
 
 
 def prepare(
@@ -68,24 +52,24 @@ def prepare(
     settings = settings or PrepareSettings()
     with tempfile.TemporaryDirectory(prefix="prepare-") as name:
         scratch = Path(name)
-        faults, facts = Faults(), []
+        faults = Faults()
+        facts: list[FileFacts] = []
         chunks = read_tables(list_files(Path(source)), settings, faults, facts)
         rows = gather(chunks, Spool(scratch), settings, facts, faults)
         labels = map_labels(rows.labels, settings.label_names, settings.unknown_label == "keep")
         state = sieve(rows, facts, faults, labels, settings)
         split = _split(state, facts, settings)
-        leaks = find_equal(rows.exact, rows.normal, state.inside, split)
-        _apply_leaks(state, leaks)
+        leaks, compared = _leaks(state, split)
         names = [name for i, name in enumerate(state.names) if (state.code[state.inside & (split == TRAIN)] == i).any()]
-        fingerprints = {}
-        for number, (split_name, target) in enumerate(zip(SPLITS, (train, validation, test), strict=True)):
-            folder = scratch / split_name
-            keep = state.inside & (split == number)
-            fingerprints[split_name] = write_batches(folder, split_name, names, _schema(rows), _batches(state, keep))
-            publish_folder(folder, Path(target), last=[HEADER])
+        fingerprints = _write_splits(state, split, names, scratch)
+        profile = _profile(state, split, names, fingerprints["train"])
+        profile.write(scratch / "train")
+        drift = _drift(profile, settings.reference)
+        for split_name, target in zip(SPLITS, (train, validation, test), strict=True):
+            publish_folder(scratch / split_name, Path(target), last=[HEADER])
         prepared = _count(state, split, faults, names, fingerprints)
-        _fill_examples(state, rows)
-        _write_report(Path(report), prepared, state, facts, leaks, split)
+        _fill_examples(state)
+        write_report(Path(report), prepared, state, split, facts, leaks, drift, settings, compared)
     _tell(prepared, state)
     return prepared
 
@@ -100,11 +84,51 @@ def _split(state: Sieve, facts: list[FileFacts], settings: PrepareSettings) -> n
     return split
 
 
-def _apply_leaks(state: Sieve, leaks: list[Leak]) -> None:
-    found = np.zeros(len(state.rows), bool)
+def _leaks(state: Sieve, split: np.ndarray) -> tuple[list[Leak], bool]:
+    """Find what two splits share, and do what the policy says; also whether the search for near ones was complete."""
+    rows, least = state.rows, state.settings.near_duplicates
+    leaks = find_equal(rows.exact, rows.normal, state.inside, split)
+    free = state.inside.copy()
+    for leak in leaks:
+        free[leak.rows] = False
+    near, compared = find_near(rows, free, split, least) if least else ([], True)
+    leaks += near
+    found = np.zeros(len(rows), bool)
     for leak in leaks:
         found[leak.rows] = True
     state.apply("leakage", found, hint="choose another split")
+    return leaks, compared
+
+
+def _write_splits(state: Sieve, split: np.ndarray, names: list[str], scratch: Path) -> dict[str, str]:
+    """Write all three splits into scratch space; their fingerprints by name."""
+
+    def write(number: int) -> str:
+        name = SPLITS[number]
+        keep = state.inside & (split == number)
+        return write_batches(scratch / name, name, names, _schema(state.rows), _batches(state, keep))
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(SPLITS, pool.map(write, range(3)), strict=True))
+
+
+def _profile(state: Sieve, split: np.ndarray, names: list[str], fingerprint: str) -> Profile:
+    rows = state.rows
+    train = np.flatnonzero(state.inside & (split == TRAIN))
+    counts = np.bincount(state.code[train], minlength=len(state.names))
+    sample = train
+    if len(train) > SAMPLE:  # by hash, so that the same rows are taken whatever their order
+        place = spread(rows.exact[train], 3)
+        sample = np.sort(train[np.argpartition(place, SAMPLE)[:SAMPLE]])
+    texts = read_texts(rows.texts, sample).values()
+    return make_profile(rows.length[train], {name: int(counts[state.names.index(name)]) for name in names}, texts, fingerprint)
+
+
+def _drift(profile: Profile, reference: str) -> Drift | None:
+    if not reference:
+        return None
+    before, place = read_reference(reference)
+    return compare_profiles(profile, before, place) if before else Drift(reference, note=place)
 
 
 def _schema(rows: Rows) -> pa.Schema:
@@ -125,10 +149,10 @@ def _batches(state: Sieve, keep: np.ndarray) -> Iterator[pa.RecordBatch]:
         mask = keep[here]
         if not mask.any():
             continue
-        texts = batch.filter(pa.array(mask))
+        texts = batch.filter(pa.array(mask)).columns[: 1 + rows.pair]
         yield pa.record_batch(
             [
-                ids(rows.exact[here][mask]), *texts.columns, labels.take(pa.array(state.code[here][mask])),
+                ids(rows.exact[here][mask]), *texts, labels.take(pa.array(state.code[here][mask])),
                 sources.take(pa.array(rows.file[here][mask])),
             ],
             schema=schema,
@@ -145,47 +169,12 @@ def _count(
     return Prepared(dict(zip(SPLITS, sizes, strict=True)), read, blank, dropped, names, fingerprints)
 
 
-def _fill_examples(state: Sieve, rows: Rows) -> None:
+def _fill_examples(state: Sieve) -> None:
     """Put the texts into the examples, which know only the numbers of their rows so far."""
-    examples = [one for finding in state.findings.values() for one in finding.examples if one.excerpt.startswith("\0")]
-    texts = read_texts(rows, [int(one.excerpt[1:]) for one in examples])
-    for finding in state.findings.values():
-        finding.examples = [
-            Example(one.file, one.row, shorten(texts[int(one.excerpt[1:])]), one.reason)
-            if one.excerpt.startswith("\0") else one
-            for one in finding.examples
-        ]
-
-
-def read_texts(rows: Rows, wanted: list[int]) -> dict[int, str]:
-    """The texts of some rows, by number."""
-    numbers = np.unique(np.array(wanted, np.int64))
-    found: dict[int, str] = {}
-    start = 0
-    for batch in rows.texts:
-        here = numbers[(numbers >= start) & (numbers < start + batch.num_rows)]
-        for number in here.tolist():
-            found[number] = " ‖ ".join(str(column[number - start]) for column in batch.columns)
-        start += batch.num_rows
-        if len(found) == len(numbers):
-            break
-    return found
-
-
-def _write_report(
-    path: Path, prepared: Prepared, state: Sieve, facts: list[FileFacts], leaks: list[Leak], split: np.ndarray
-) -> None:
-    from kfp_bert_components.reports.data import data_report
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shares = {
-        name: np.bincount(state.code[state.inside & (split == number)], minlength=len(state.names)).tolist()
-        for number, name in enumerate(SPLITS)
-    }
-    path.write_text(
-        data_report(prepared=prepared, findings=list(state.findings.values()), files=facts, labels=state.names, counts=shares),
-        encoding="utf-8",
-    )
+    examples = [one for finding in state.findings.values() for one in finding.examples if one.number >= 0]
+    texts = read_texts(state.rows.texts, np.unique(np.array([one.number for one in examples], np.int64)))
+    for one in examples:
+        one.excerpt = shorten(texts[one.number])
 
 
 def _tell(prepared: Prepared, state: Sieve) -> None:

@@ -1,0 +1,201 @@
+"""A small description of a training set, and how far another one has moved away from it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfp_bert_components.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMAT = 1
+NAME = "data_profile.json"
+# Texts that the vocabulary is counted on, and the words of it that are kept.
+SAMPLE = 20_000
+TOP_WORDS = 2_000
+# Upper ends of the length bins, in characters: each 1.5 times the one before.
+LENGTH_ENDS = tuple(round(4 * 1.5**i) for i in range(24))
+# From the credit industry's rule of thumb for the population stability index: 0.1 a little, 0.25 much.
+LITTLE, MUCH = 0.1, 0.25
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a training set is like.
+
+    Attributes:
+        rows: Number of rows.
+        labels: Rows of each label.
+        lengths: Rows in each length bin: up to LENGTH_ENDS[i] characters, and one bin for longer ones.
+        words: The most frequent words of a sample, in lower case, with their counts.
+        word_total: All words of the sample.
+        fingerprint: Of the split.
+    """
+
+    rows: int
+    labels: dict[str, int]
+    lengths: list[int]
+    words: dict[str, int]
+    word_total: int
+    fingerprint: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Write `data_profile.json` into a folder."""
+        body = json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False)
+        (folder / NAME).write_text(body + "\n", encoding="utf-8")
+
+
+def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable[str], fingerprint: str) -> Profile:
+    """Describe a training set.
+
+    Args:
+        lengths: Characters of each text, [rows].
+        labels: Rows of each label.
+        texts: A sample of the texts.
+        fingerprint: Of the split.
+    """
+    import numpy as np
+
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(re.findall(r"\w+", text.lower()))
+    bins = np.bincount(np.searchsorted(LENGTH_ENDS, lengths), minlength=len(LENGTH_ENDS) + 1)
+    top = dict(words.most_common(TOP_WORDS))
+    return Profile(len(lengths), dict(labels), bins.tolist(), top, words.total(), fingerprint)
+
+
+def parse_profile(data: bytes, place: str) -> Profile:
+    """Read a profile.
+
+    Args:
+        data: The bytes of a data_profile.json.
+        place: Where they come from, for errors.
+
+    Raises:
+        UserError: It is damaged or of another format.
+    """
+    try:
+        value = json.loads(data)
+        version = value.pop("format", None)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{place} is not a data profile: give one that prepare_text_data wrote.") from error
+    if version != FORMAT:
+        raise UserError(f"{place} has format {version!r}, but this version reads {FORMAT}: use the version that wrote it.")
+    try:
+        return Profile(**value)
+    except TypeError as error:
+        raise UserError(f"{place} is not a data profile: give one that prepare_text_data wrote.") from error
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far new training data has moved from those of the champion.
+
+    Attributes:
+        source: Where the reference comes from.
+        labels: Population stability index of the label shares, 0 for none.
+        lengths: The same of the text lengths.
+        vocabulary: The same of the reference's most frequent words, all others taken as one.
+        new_words: The words that have gained most: (word, share before, share now).
+        label_shares: (label, share before, share now).
+        note: Why there is nothing to compare with, or "".
+    """
+
+    source: str
+    labels: float = 0.0
+    lengths: float = 0.0
+    vocabulary: float = 0.0
+    new_words: list[tuple[str, float, float]] = field(default_factory=list)
+    label_shares: list[tuple[str, float, float]] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def largest(self) -> float:
+        """The largest of the three indices."""
+        return max(self.labels, self.lengths, self.vocabulary)
+
+
+def compare_profiles(now: Profile, before: Profile, source: str) -> Drift:
+    """Compare two training sets.
+
+    Args:
+        now: The new one.
+        before: The champion's.
+        source: Where the champion's comes from.
+    """
+    names = [*before.labels, *(name for name in now.labels if name not in before.labels)]
+    shares = [
+        (name, before.labels.get(name, 0) / max(before.rows, 1), now.labels.get(name, 0) / max(now.rows, 1))
+        for name in names
+    ]
+    common = list(before.words)[:500]
+    gains = sorted(
+        ((word, before.words.get(word, 0) / max(before.word_total, 1), count / max(now.word_total, 1))
+         for word, count in now.words.items()),
+        key=lambda item: item[1] - item[2],
+    )
+    return Drift(
+        source,
+        _stability([before.labels.get(name, 0) for name in names], [now.labels.get(name, 0) for name in names]),
+        _stability(before.lengths, now.lengths),
+        _stability(
+            [*(before.words[word] for word in common), before.word_total - sum(before.words[word] for word in common)],
+            [*(now.words.get(word, 0) for word in common), now.word_total - sum(now.words.get(word, 0) for word in common)],
+        ),
+        [gain for gain in gains[:10] if gain[2] > gain[1]], shares,
+    )
+
+
+def _stability(before: list[int], now: list[int]) -> float:
+    """Population stability index: sum of (q - p) ln(q / p) over the shares; half a row is added to each bin."""
+    bins = len(before)
+    before_total, now_total = sum(before) + bins / 2, sum(now) + bins / 2
+    total = 0.0
+    for a, b in zip(before, now, strict=True):
+        if a or b:
+            p, q = (a + 0.5) / before_total, (b + 0.5) / now_total
+            total += (q - p) * math.log(q / p)
+    return total
+
+
+def read_reference(reference: str) -> tuple[Profile | None, str]:
+    """The profile that a `reference` points at, and where it was found or why there is none.
+
+    Args:
+        reference: A data_profile.json, a folder with one, or a registry, local or gs://.
+
+    Raises:
+        UserError: There is neither a profile nor a registry.
+    """
+    from kfp_bert_components.storage import open_store
+
+    if reference.endswith(".json"):
+        folder, _, name = reference.rpartition("/")
+        store = open_store(folder or ".")
+        return parse_profile(store.read(name).data, reference), reference
+    store = open_store(reference)
+    if store.exists(NAME):
+        return parse_profile(store.read(NAME).data, reference), reference
+    if store.exists("champion.json"):
+        from kfp_bert_components.registry import Registry
+
+        champion = Registry(reference).champion()
+        if champion:
+            name = f"versions/{champion.version}/bundle/{NAME}"
+            place = f"champion {champion.version} of {reference}"
+            if store.exists(name):
+                return parse_profile(store.read(name).data, place), place
+            return None, f"The bundle of {place} holds no {NAME}."
+    if store.exists("champion.json") or not store.list():
+        return None, f"{reference} has no champion yet."
+    raise UserError(
+        f"{reference} holds neither {NAME} nor a registry: set reference to a train split, a profile or a registry."
+    )
