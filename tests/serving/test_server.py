@@ -5,10 +5,18 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
+from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.serving.server import _fetched
+from kfp_bert_components.serving.source import newest
+from kfp_bert_components.storage import open_store, upload_folder
+from tests.support.stores import gcs
 from tests.support.tiny_model import write_tiny_saved_model
+
+__all__ = ["gcs"]
 
 START = "from kfp_bert_components.serving import serve; import sys; serve(sys.argv[1], port=int(sys.argv[2]))"
 
@@ -31,3 +39,11 @@ def test_it_prints_its_address_and_ends_cleanly(tmp_path, number):
         process.communicate()
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+def test_a_model_on_gs_is_copied_and_served(gcs, tmp_path):
+    upload_folder(write_tiny_saved_model(tmp_path / "model"), open_store("gs://bucket/a"), "model")
+    folder = Path(_fetched("gs://bucket/a/model/"))
+    assert newest(folder).version == 1
+    with pytest.raises(NotFoundError, match="holds no files"):
+        _fetched("gs://bucket/a/none")

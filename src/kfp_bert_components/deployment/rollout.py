@@ -106,7 +106,7 @@ def roll_out(
         UserError: There is no champion.
     """
     report = _unfailing(report)
-    with _cancellable():
+    with cancellable():
         while True:
             champion = registry.champion()
             if champion is None:
@@ -203,7 +203,7 @@ def _unfailing(report: Callable[[str], None]) -> Callable[[str], None]:
 
 
 @contextmanager
-def _cancellable() -> Iterator[None]:
+def cancellable() -> Iterator[None]:
     """SIGTERM, which is how a pod is cancelled, becomes an exception, so that traffic is given back."""
     if threading.current_thread() is not threading.main_thread():
         yield

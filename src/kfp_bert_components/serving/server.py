@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,13 +19,27 @@ from kfp_bert_components.serving.app import MODEL_NAME, create_app
 from kfp_bert_components.serving.holder import Holder
 
 
+def _fetched(path: str | Path) -> str | Path:
+    """A local copy of a model on gs://, which lives as long as this process; other paths as they are."""
+    if not str(path).startswith("gs://"):
+        return path
+    from kfp_bert_components.storage import download_folder, open_store
+
+    scratch = tempfile.mkdtemp(prefix="kfp-bert-serve-")
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    parent, _, name = str(path).rstrip("/").rpartition("/")
+    download_folder(open_store(parent), name, Path(scratch))
+    return scratch
+
+
 def serve(path: str | Path, host: str = "127.0.0.1", port: int = 8501, *, poll_seconds: float = 2.0) -> None:
     """Serve the model at `path` until SIGTERM or Ctrl-C, then finish the requests under way and return.
 
     Prints one line when the server answers, and one at each new version.
 
     Args:
-        path: A model bundle, a SavedModel folder, or a folder of versions.
+        path: A model bundle, a SavedModel folder, or a folder of versions. On gs:// it is copied here once, so
+            that a version that comes later is not seen.
         host: Address to listen on; 0.0.0.0 for all.
         port: TCP port; 0 for any free one, which is in the line that says that the server is ready.
         poll_seconds: Seconds between two looks for a newer version.
@@ -30,7 +47,7 @@ def serve(path: str | Path, host: str = "127.0.0.1", port: int = 8501, *, poll_s
     Raises:
         UserError: There is no model at `path`, or the port is taken.
     """
-    app = create_app(path, poll_seconds=poll_seconds)
+    app = create_app(_fetched(path), poll_seconds=poll_seconds)
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

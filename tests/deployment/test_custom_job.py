@@ -1,0 +1,194 @@
+"""Fine-tuning as a custom job: submitted once, watched, gone on with, cancelled, and collected."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pyarrow as pa
+import pytest
+from google.cloud import aiplatform_v1 as v1
+
+from kfp_bert_components.data import write_split
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import open_store
+from kfp_bert_components.training import TrainingSettings
+from kfp_bert_components.training.ai_platform_job import JobSettings, run_as_custom_job
+from kfp_bert_components.training.ai_platform_worker import is_chief
+from tests.support.ai_platform_server import AiPlatformServer, Fault
+from tests.support.stores import gcs
+
+__all__ = ["gcs"]
+RUN = TrainingSettings(epochs=1, layers=1, width=8, heads=1, vocabulary_size=120, batch_size=8, max_length=16)
+
+
+@pytest.fixture
+def server(gcs):
+    with AiPlatformServer() as server:
+        yield server
+
+
+@pytest.fixture
+def splits(tmp_path):
+    for name in ("train", "validation"):
+        texts = [f"{name} {word} {number}" for number in range(12) for word in ("good", "bad")]
+        labels = [text.split()[1] for text in texts]
+        table = pa.table({"id": texts, "text": texts, "label": labels})
+        write_split(tmp_path / name, name, ["bad", "good"], table)
+    return tmp_path / "train", tmp_path / "validation"
+
+
+def job_settings(server, **changes):
+    known = {"project": "p", "location": "region-1", "staging": "gs://bucket/staging", "image": "image:1"}
+    return JobSettings(**{**known, "api_endpoint": server.url, "poll_seconds": 0.02, **changes})
+
+
+def place_of(job):
+    return job.job_spec.worker_pool_specs[0].container_spec.command[-1]
+
+
+def finish(job, metrics):
+    """What the worker leaves."""
+    store = open_store(place_of(job))
+    store.write("output/model/bundle.json", b"{}")
+    store.write("output/report.html", b"<p>report</p>")
+    store.write("output/result.json", json.dumps({"format": 1, "metrics": metrics}).encode())
+    job.state = v1.JobState.JOB_STATE_SUCCEEDED
+
+
+def run(server, splits, tmp_path, **changes):
+    settings = job_settings(server, **changes)
+    return run_as_custom_job(*splits, tmp_path / "model", tmp_path / "report.html", RUN, settings)
+
+
+def test_a_job_is_submitted_with_its_settings_and_its_outputs_are_collected(server, splits, tmp_path, capsys):
+    def work(job):
+        server.logs[job.name.rsplit("/", 1)[1]] = ["epoch 1 of 1"]
+        threading.Timer(0.2, finish, (job, {"validation_loss": 0.5})).start()
+
+    server.cloud.on_job = work
+    found = run(
+        server,
+        splits,
+        tmp_path,
+        replicas=3,
+        spot=True,
+        accelerator_type="NVIDIA_TESLA_T4",
+        accelerator_count=2,
+    )
+    assert found == {"validation_loss": 0.5}
+    assert (tmp_path / "model" / "bundle.json").read_text() == "{}"
+    assert (tmp_path / "report.html").read_text() == "<p>report</p>"
+    job = next(iter(server.cloud.jobs.values()))
+    pools = job.job_spec.worker_pool_specs
+    assert [pool.replica_count for pool in pools] == [1, 2]
+    assert {pool.container_spec.image_uri for pool in pools} == {"image:1"}
+    assert pools[0].machine_spec.accelerator_type == v1.AcceleratorType.NVIDIA_TESLA_T4
+    assert job.job_spec.scheduling.strategy == v1.Scheduling.Strategy.SPOT
+    staged = json.loads(open_store(place_of(job)).read("job.json").data)["settings"]
+    assert staged["epochs"] == 1
+    assert staged["checkpoint_dir"].startswith("gs://bucket/staging/")
+    assert "epoch 1 of 1" in capsys.readouterr().out
+
+
+def test_the_next_run_goes_on_with_the_same_job(server, splits, tmp_path):
+    server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
+    run(server, splits, tmp_path)
+    assert run(server, splits, tmp_path) == {"validation_loss": 0.5}
+    assert server.calls.count("CreateCustomJob") == 1
+
+
+@pytest.mark.parametrize("effect", ["before", "after", "drop"])
+def test_a_lost_answer_does_not_start_a_second_job(server, splits, tmp_path, effect):
+    server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
+    server.faults = [Fault("CreateCustomJob", effect)]
+    run(server, splits, tmp_path)
+    assert len(server.cloud.jobs) == 1
+
+
+def test_a_job_that_fails_is_told_with_its_reason_and_tried_anew_next_time(server, splits, tmp_path):
+    def fail(job):
+        job.error = {"code": 3, "message": "out of memory"}
+        job.state = v1.JobState.JOB_STATE_FAILED
+
+    server.cloud.on_job = fail
+    with pytest.raises(UserError, match="FAILED: out of memory"):
+        run(server, splits, tmp_path)
+    server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
+    run(server, splits, tmp_path)
+    assert len(server.cloud.jobs) == 2
+
+
+CANCELLED = """
+import sys
+from pathlib import Path
+from kfp_bert_components.training.ai_platform_job import JobSettings, run_as_custom_job
+from kfp_bert_components.training import TrainingSettings
+folder, url = Path(sys.argv[1]), sys.argv[2]
+paths = [folder / name for name in ("train", "validation", "model", "report.html")]
+job = JobSettings("p", "region-1", "gs://bucket/staging", "image:1", api_endpoint=url, poll_seconds=0.05)
+run_as_custom_job(*paths, TrainingSettings(), job)
+"""
+
+
+def test_a_run_that_is_cancelled_cancels_its_job(server, splits, tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", CANCELLED, str(tmp_path), server.url])
+    try:
+        while "GetCustomJob" not in server.calls:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 143
+    finally:
+        process.kill()
+        process.wait()
+    assert next(iter(server.cloud.jobs.values())).state == v1.JobState.JOB_STATE_CANCELLED
+
+
+@pytest.mark.slow
+def test_the_worker_trains_what_the_local_run_trains(server, splits, tmp_path):
+    def work(job):
+        command = [sys.executable, *job.job_spec.worker_pool_specs[0].container_spec.command[1:]]
+
+        def follow():
+            code = subprocess.run(command, env=os.environ).returncode
+            job.state = v1.JobState.JOB_STATE_FAILED if code else v1.JobState.JOB_STATE_SUCCEEDED
+
+        threading.Thread(target=follow).start()
+
+    server.cloud.on_job = work
+    found = run(server, splits, tmp_path)
+    assert found["validation_loss"] > 0
+    assert (tmp_path / "model" / "saved_model" / "saved_model.pb").is_file()
+    assert (tmp_path / "model" / "huggingface" / "config.json").is_file()
+    assert "<html" in (tmp_path / "report.html").read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("config", "chief"),
+    [
+        ("", True),
+        ('{"cluster": {"chief": ["a"], "worker": ["b"]}, "task": {"type": "chief", "index": 0}}', True),
+        ('{"cluster": {"chief": ["a"], "worker": ["b"]}, "task": {"type": "worker", "index": 0}}', False),
+        ('{"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 0}}', True),
+        ('{"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 1}}', False),
+    ],
+)
+def test_only_the_chief_writes(config, chief):
+    assert is_chief(config) is chief
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"staging": "/tmp"}, "gs://"),
+        ({"replicas": 0}, "replicas"),
+        ({"accelerator_type": "X"}, "belong together"),
+        ({"accelerator_type": "X", "accelerator_count": 1}, "knows no accelerator"),
+    ],
+)
+def test_bad_settings_are_refused_with_a_sentence(server, change, says):
+    with pytest.raises(UserError, match=says):
+        job_settings(server, **change)
