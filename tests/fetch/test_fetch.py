@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,49 @@ def test_a_target_with_foreign_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.txt"):
         fetch([str(tmp_path / "a.csv")], tmp_path / "data")
     assert (tmp_path / "data" / "mine.txt").exists()
+
+
+def test_a_mounted_bucket_gets_each_file_once_and_whole(
+    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kfp_bert_components.data import fetch_data
+
+    gcs.put("bucket", "in/a/x", b"x")
+    gcs.put("bucket", "in/y", b"y" * 100)
+    renamed = []
+    monkeypatch.setattr(fetch_data, "is_fuse", lambda path: True)
+    monkeypatch.setattr(
+        os, "replace", lambda old, new, replace=os.replace: (renamed.append(new), replace(old, new))
+    )
+    fetch(["gs://bucket/in"], tmp_path / "mount")
+    assert files_of(tmp_path / "mount") == {"a/x": b"x", "y": b"y" * 100}
+    assert (tmp_path / "mount" / "manifest.json").exists()
+    assert renamed and not [path for path in renamed if str(path).startswith(str(tmp_path))]
+
+
+def test_impersonation_asks_for_the_accounts_token_and_sends_it(
+    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import google.auth.credentials
+    from google.auth import impersonated_credentials
+
+    class Source(google.auth.credentials.Credentials):
+        token = "source"
+
+        def refresh(self, request: object) -> None:
+            self.token = "source"
+
+    asked = []
+
+    def token(self: impersonated_credentials.Credentials, request: object) -> None:
+        asked.append((self._target_principal, self._target_scopes))
+        self.token, self.expiry = "impersonated", None
+
+    monkeypatch.setattr(google.auth, "default", lambda scopes=None: (Source(), None))
+    monkeypatch.setattr(impersonated_credentials.Credentials, "refresh", token)
+    gcs.put("bucket", "in/x", b"x")
+    fetch(["gs://bucket/in/"], tmp_path / "data", impersonate="robot@project.iam.gserviceaccount.com")
+    assert asked == [
+        ("robot@project.iam.gserviceaccount.com", ["https://www.googleapis.com/auth/devstorage.read_write"])
+    ]
+    assert gcs.authorizations == {"Bearer impersonated"}

@@ -35,7 +35,7 @@ class GcsServer:
         self.buckets = Buckets()
         self.faults = Faults()
         self.requests: list[tuple[str, str]] = []
-        self.headers: list[dict[str, str]] = []
+        self.authorizations: set[str] = set()
         self.latency = 0.0
         self.page_size = 1000
         self.uploads: dict[str, Upload] = {}
@@ -113,7 +113,6 @@ class _GoneError(Exception):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_: GcsServer
-    wbufsize = 1 << 16
     disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
@@ -127,6 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         }
         body = self._body()
         owner.requests.append((self.command, self.path))
+        if credentials := self.headers.get("Authorization"):
+            owner.authorizations.add(credentials)
         if owner.latency:
             time.sleep(owner.latency)
         self.fault = owner.faults.take(self.command, unquote(self.path), body)

@@ -41,7 +41,9 @@ def write_candidate(
         "metrics": {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}},
         "test_fingerprint": "test",
         "labels": ["ham", "spam"],
-        "model_version": "",
+        "model_version": None,
+        "model_fingerprint": model["fingerprint"],
+        "empty": True,
     }
     verdict = {
         "format": 1,

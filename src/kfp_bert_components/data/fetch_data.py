@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from kfp_bert_components.data.fetch_manifest import Manifest, Pinned, read_manif
 from kfp_bert_components.data.fetch_sources import check_paths, resolve
 from kfp_bert_components.data.fetch_transfer import transfer
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage import Access
+from kfp_bert_components.storage import Access, is_fuse, publish_folder
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,20 @@ def fetch(
     access = Access(user_project, impersonate, anonymous)
     wanted = _pinned(sources, manifest, access) if manifest else resolve(sources, access)
     _own(target)
+    if not is_fuse(target):
+        return _fill(wanted, target, access)
+    # A mounted bucket takes no renames and no writing at random: all is made whole on a local disk first.
+    with tempfile.TemporaryDirectory() as scratch:
+        fetched = _fill(wanted, Path(scratch), access)
+        publish_folder(Path(scratch), target, last=["manifest.json"])
+    return fetched
+
+
+def _fill(wanted: Manifest, target: Path, access: Access) -> Fetched:
     (target / "manifest.json").unlink(missing_ok=True)
-    wanted = Manifest(wanted.sources, transfer(wanted.objects, target, access))
-    wanted.write(target / "manifest.json")
-    return Fetched(wanted.fingerprint, len(wanted.objects), sum(one.size for one in wanted.objects))
+    got = Manifest(wanted.sources, transfer(wanted.objects, target, access))
+    got.write(target / "manifest.json")
+    return Fetched(got.fingerprint, len(got.objects), sum(one.size for one in got.objects))
 
 
 def _pinned(sources: Sequence[str], manifest: str, access: Access) -> Manifest:

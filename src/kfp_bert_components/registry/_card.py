@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from kfp_bert_components.evaluation import Evaluation
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 # Names that the hub knows for what our metrics are.
 _METRICS = {
@@ -18,20 +20,20 @@ _METRICS = {
 }
 
 
-def model_card(record: Mapping[str, Any], model: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+def model_card(record: Mapping[str, Any], model: Mapping[str, Any], scores: Evaluation) -> str:
     """The card of one version.
 
     Args:
         record: The version's record (version.json).
         model: bundle.json.
-        scores: evaluation.json.
+        scores: The model's evaluation.
     """
-    metrics = {name: one for name, one in scores.get("metrics", {}).items() if _numbers(one)}
+    metrics = {name: one for name, one in scores.metrics.items() if _numbers(one)}
     return "\n".join([*_header(record, model, scores, metrics), *_body(record, model, scores, metrics), ""])
 
 
 def _header(
-    record: Mapping[str, Any], model: Mapping[str, Any], scores: Mapping[str, Any], metrics: Mapping[str, Any]
+    record: Mapping[str, Any], model: Mapping[str, Any], scores: Evaluation, metrics: Mapping[str, Any]
 ) -> list[str]:
     # JSON values are YAML too, and need no YAML library.
     lines = [
@@ -45,7 +47,7 @@ def _header(
     if _HUB_ID.fullmatch(record["base_model"]):
         lines.append(f"base_model: {json.dumps(record['base_model'])}")
     if metrics:
-        fingerprint = str(scores.get("test_fingerprint", ""))
+        fingerprint = scores.test_fingerprint
         results = [
             {"type": _METRICS.get(name, name), "name": name, "value": one["value"]}
             for name, one in metrics.items()
@@ -61,7 +63,7 @@ def _header(
 
 
 def _body(
-    record: Mapping[str, Any], model: Mapping[str, Any], scores: Mapping[str, Any], metrics: Mapping[str, Any]
+    record: Mapping[str, Any], model: Mapping[str, Any], scores: Evaluation, metrics: Mapping[str, Any]
 ) -> list[str]:
     labels = ", ".join(f"`{label}`" for label in model.get("labels", []))
     what = "pairs of texts" if model.get("pair") else "texts"
@@ -82,7 +84,7 @@ def _body(
         "",
         "## Evaluation",
         "",
-        f"On the test split with fingerprint {_code(str(scores.get('test_fingerprint', '')))}; the interval "
+        f"On the test split with fingerprint {_code(scores.test_fingerprint)}; the interval "
         "is the one that the evaluation gives.",
         "",
         "| metric | value | interval |",

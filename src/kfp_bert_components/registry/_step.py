@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfp_bert_components.errors import NotFoundError
-from kfp_bert_components.registry._records import check_target, parse
+from kfp_bert_components.gate import read_decision
+from kfp_bert_components.registry._records import check_target
 from kfp_bert_components.registry._registry import Registry
 
 
@@ -23,16 +23,13 @@ def promote_if_decided(
 ) -> Promoted:
     """Promote a model if its decision is PROMOTE, else leave the registry alone; see `Registry.promote`."""
     check_target(target)
-    path = decision / "decision.json"
-    if not path.is_file():
-        raise NotFoundError(f"{decision} holds no decision.json: give the folder that compare_models wrote.")
-    verdict = parse(path.read_bytes(), str(path))
+    verdict = read_decision(decision)
     models = Registry(registry)
-    if verdict["outcome"] == "PROMOTE":
+    if verdict.promote:
         number = models.promote(bundle, evaluation, decision)
         print(f"Version {number} is in the registry {models.uri}.")
     else:
-        print(f"Not promoted ({verdict['outcome']}): {verdict['reason']}")
+        print(f"Not promoted ({verdict.outcome}): {verdict.reason}")
     champion = models.champion()
     pending = models.deployment_pending(target)
     if champion:

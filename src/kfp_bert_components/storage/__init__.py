@@ -7,6 +7,7 @@ from kfp_bert_components.storage._folders import (
     upload_folder,
 )
 from kfp_bert_components.storage._lazy import file_crc32c
+from kfp_bert_components.storage._mounts import is_fuse
 from kfp_bert_components.storage._open import open_store
 from kfp_bert_components.storage._types import Access, Blob, Entry, GoneError, Store
 
@@ -18,6 +19,7 @@ __all__ = [
     "Store",
     "download_folder",
     "file_crc32c",
+    "is_fuse",
     "open_store",
     "publish_folder",
     "relative_files",

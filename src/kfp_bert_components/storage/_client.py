@@ -53,6 +53,9 @@ def _client(access: Access) -> storage.Client:
     adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS)
     client._http.mount("https://", adapter)
     client._http.mount("http://", adapter)
+    # For its traces the library asks for each bucket's metadata in the background, on a thread and a
+    # connection that nobody closes, and with a permission that readers need not have.
+    client._bucket_metadata_cache = None
     return client
 
 
