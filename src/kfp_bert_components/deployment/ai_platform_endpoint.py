@@ -152,9 +152,8 @@ class Endpoint:
 
     def give_back(self, before: Split, new: str) -> None:
         """Set the split that was there before, by whatever call still works."""
-        wanted, etag = before, ""
-        with suppress(TransientError):
-            seen = self.look()
+        wanted, etag, seen = before, "", self._look_if_possible()
+        if seen is not None:
             if dict(seen.traffic_split) == before:
                 return
             wanted, etag = restored(before, deployed(seen)), seen.etag
@@ -162,10 +161,16 @@ class Endpoint:
                 raise UserError("What answered before is not deployed any more: the traffic stays as it is.")
         try:
             self._update(wanted, etag)
-        except TransientError:
+        except (TransientError, UserError):
             if new in before:
                 raise
             self._undeploy(new, wanted)
+
+    def _look_if_possible(self) -> Any | None:
+        try:
+            return self.look()
+        except (TransientError, UserError):
+            return None
 
     def _update(self, split: Split, etag: str) -> None:
         endpoint = v1.Endpoint(name=self.name, traffic_split=split, etag=etag)
@@ -176,9 +181,9 @@ class Endpoint:
         """Undeploy a model that has no traffic, and wait until it is gone."""
         what = f"undeploying {number}"
         self.settle(journal, what)
-        with suppress(TransientError):
-            if number not in deployed(self.look()):
-                return
+        seen = self._look_if_possible()
+        if seen is not None and number not in deployed(seen):
+            return
         journal.check()
         with suppress(NotFoundError):
             operation = self._undeploy(number, {})

@@ -38,8 +38,8 @@ def serve(path: str | Path, host: str = "127.0.0.1", port: int = 8501, *, poll_s
     Prints one line when the server answers, and one at each new version.
 
     Args:
-        path: A model bundle, a SavedModel folder, or a folder of versions. On gs:// it is copied here once, so
-            that a version that comes later is not seen.
+        path: A model bundle, a SavedModel folder, or a folder of versions. On gs:// it is copied here once,
+            so that a version that comes later is not seen.
         host: Address to listen on; 0.0.0.0 for all.
         port: TCP port; 0 for any free one, which is in the line that says that the server is ready.
         poll_seconds: Seconds between two looks for a newer version.
