@@ -58,18 +58,21 @@ class Journal:
         self.facts: dict[str, Any] = details.get("facts", {})
         self.live: dict[str, Any] = details.get("live", {})
 
-    def acquire(self, report: Callable[[str], None] = print) -> bool:
-        """Get the lease.
+    def acquire(self, version: int, report: Callable[[str], None] = print) -> bool:
+        """Get the lease: begin a rollout of `version`, or take over one whose run is dead.
 
         Returns:
             Whether it is held now. False: another run held it and did something meanwhile, so look again.
         """
-        if self.state not in RESTING:
+        try:
+            if self.state in RESTING:
+                self._begin(version)
+                report(f"rolling out version {version}")
+                return True
             report(f"another run is rolling out version {self.version} ({self.state}): waiting for it")
             if self._changes_within_lease():
                 return False
-            report(f"that run has not been heard of for {self._lease_seconds:g} s: taking over")
-        try:
+            report(f"it has not been heard of for {self._lease_seconds:g} s: going on in its place")
             self._write()
         except LeaseLostError:
             return False
@@ -87,12 +90,11 @@ class Journal:
                 generation, state, heard = self.generation, self.state, time.monotonic()
         return False
 
-    def begin(self, state: str, version: int) -> None:
-        """Start a new rollout of `version`; what the last one noted is forgotten, unless it is live."""
-        with self._lock:
-            self.version, self.reason = version, ""
-            self.facts = {"attempt": self.facts.get("attempt", 0) + 1}
-            self.enter(state)
+    def _begin(self, version: int) -> None:
+        """Start a new rollout; what the last one noted is forgotten, unless it is live. One write decides."""
+        self.version, self.reason = version, ""
+        self.facts = {"attempt": self.facts.get("attempt", 0) + 1}
+        self.enter(PREPARING)
 
     def enter(self, state: str, reason: str = "") -> None:
         """Write that the rollout is in `state` now.

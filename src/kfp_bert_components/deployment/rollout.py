@@ -116,23 +116,18 @@ def roll_out(
                 if target.is_live(journal.version, journal.facts):
                     return journal.live
                 report(f"version {journal.version} is recorded as live, but it is not: doing it again")
-            if not journal.acquire(report):
+            resumed = journal.state not in RESTING
+            if not journal.acquire(champion.version, report):
                 continue
             with journal:
-                resumed = journal.state not in RESTING
-                clearing = _start(journal, champion.version, report)
+                clearing = resumed and _clears(journal, champion.version)
                 _drive(journal, target, tries, pause_seconds, report)
-            if journal.state == FAILED and not (resumed and clearing):
+            if journal.state == FAILED and not clearing:
                 raise RolloutError(f"Version {journal.version} was not rolled out: {journal.reason}")
 
 
-def _start(journal: Journal, version: int, report: Callable[[str], None]) -> bool:
-    """Bring the journal into a working state; whether that is only to clear up after a dead run."""
-    if journal.state in RESTING:
-        report(f"rolling out version {version}")
-        journal.begin(PREPARING, version)
-        return False
-    report(f"going on with version {journal.version}, which another run left {journal.state}")
+def _clears(journal: Journal, version: int) -> bool:
+    """Whether what a dead run left has to be cleared up before `version` can be rolled out."""
     if journal.version != version and REVERTING in TRANSITIONS[journal.state]:
         journal.enter(REVERTING, f"version {version} became champion meanwhile")
     return journal.state == REVERTING
