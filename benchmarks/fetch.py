@@ -68,9 +68,14 @@ def compare(name: str, mine: Run, peer: Run, folder: str, place: Path, runs: int
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
     say(f"{name}: {value:.2f} (ours {medians[0]:.3f} s, {version} {medians[1]:.3f} s)")
     return {
-        "name": name, "value": round(value, 3), "peer": version.split(" ")[0], "peer_version": version, "runs": runs,
-        "seconds": round(medians[0], 4), "peer_seconds": round(medians[1], 4),
-    }  # fmt: skip
+        "name": name,
+        "value": round(value, 3),
+        "peer": version.split(" ")[0],
+        "peer_version": version,
+        "runs": runs,
+        "seconds": round(medians[0], 4),
+        "peer_seconds": round(medians[1], 4),
+    }
 
 
 def say(text: str) -> None:

@@ -89,13 +89,15 @@ def make_bucket(root: Path, folders: dict[str, tuple[int, int]], port: int) -> N
 
 
 def _resource(name: str, data: bytes, port: int) -> dict:
+    quoted = quote(name, safe="")
     crc = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
     return {
-        "kind": "storage#object", "id": f"{BUCKET}/{name}/1", "name": name, "bucket": BUCKET, "generation": "1",
-        "metageneration": "1", "contentType": "application/octet-stream", "storageClass": "STANDARD",
+        "kind": "storage#object", "id": f"{BUCKET}/{name}/1", "name": name, "bucket": BUCKET,
+        "generation": "1", "metageneration": "1", "contentType": "application/octet-stream",
+        "storageClass": "STANDARD",
         "size": str(len(data)), "crc32c": crc, "etag": "1", "timeCreated": "2026-01-01T00:00:00.000Z",
         "updated": "2026-01-01T00:00:00.000Z",
-        "mediaLink": f"http://127.0.0.1:{port}/download/storage/v1/b/{BUCKET}/o/{quote(name, safe='')}?alt=media",
+        "mediaLink": f"http://127.0.0.1:{port}/download/storage/v1/b/{BUCKET}/o/{quoted}?alt=media",
     }  # fmt: skip
 
 

@@ -112,19 +112,22 @@ class _Engine:
         self._left = len(self._ready)
 
     def run(self) -> None:
-        workers = [threading.Thread(target=self._guarded) for _ in range(min(THREADS, self._left))]
+        workers = [
+            threading.Thread(target=self._guarded, daemon=True) for _ in range(min(THREADS, self._left))
+        ]
         for worker in workers:
             worker.start()
         try:
             for worker in workers:
                 worker.join()
-        except BaseException as error:  # Ctrl-C: the threads stop at their next request
+        except BaseException as error:  # Ctrl-C: the threads stop at their next block
             self._fail(error)
             raise
         finally:
-            for job in self._jobs:
-                if job.file >= 0:
-                    os.close(job.file)
+            if not any(worker.is_alive() for worker in workers):  # else they may still write
+                for job in self._jobs:
+                    if job.file >= 0:
+                        os.close(job.file)
         if self._failure:
             raise self._failure
 
@@ -200,6 +203,8 @@ class _Engine:
         job, value, at = part.job, 0, part.start
         try:
             for block in connection.body(head):
+                if self._failure:
+                    raise TransientError("another object failed")
                 os.pwrite(job.file, block, at)
                 value = google_crc32c.extend(value, block)
                 at += len(block)

@@ -7,6 +7,8 @@ known bytes does not need; here it is a fraction of that. Listing and signing in
 from __future__ import annotations
 
 import http.client
+import os
+import socket
 import ssl
 import urllib.request
 from collections.abc import Iterator
@@ -115,31 +117,33 @@ class Connection:
         self._socket.close()
 
 
-def _connect(url: str) -> ssl.SSLSocket:
+def _connect(url: str) -> socket.socket:
     """Open a connection, through the proxy that the environment names for this host if there is one."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     proxy = "" if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme, "")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    settings = {"context": _trust()} if parts.scheme == "https" else {}
     try:
         if proxy:
             through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-            opened = kind(through.hostname or "", through.port or 8080, timeout=TIMEOUT, **settings)  # type: ignore[arg-type]
-            opened.set_tunnel(host, port or (443 if settings else 80))
+            opened = _open(parts.scheme, through.hostname or "", through.port or 8080)
+            opened.set_tunnel(host, port or (443 if parts.scheme == "https" else 80))
         else:
-            opened = kind(host, port, timeout=TIMEOUT, **settings)  # type: ignore[arg-type]
+            opened = _open(parts.scheme, host, port)
         opened.connect()
     except (OSError, http.client.HTTPException) as error:
         raise TransientError(f"no connection to {host}: {error}") from error
     return opened.sock
 
 
+def _open(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=_trust())
+    return http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+
+
 @lru_cache(maxsize=1)
 def _trust() -> ssl.SSLContext:
     """The certificates that the client library trusts too."""
-    import os
-
     import requests.certs
 
     return ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE") or requests.certs.where())
