@@ -90,13 +90,35 @@ def test_a_missing_source_is_named(gcs: GcsServer, tmp_path: Path, source: str) 
     assert source.split("*")[0] in str(caught.value)
 
 
-def test_a_target_with_foreign_files_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mine.txt", "files/mine.txt"])
+def test_a_target_with_foreign_files_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.csv").write_text("a")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "mine.txt").write_text("precious")
-    with pytest.raises(UserError, match=r"mine\.txt"):
+    mine = tmp_path / "data" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    with pytest.raises(UserError, match="which no fetch wrote"):
         fetch([str(tmp_path / "a.csv")], tmp_path / "data")
-    assert (tmp_path / "data" / "mine.txt").exists()
+    assert mine.exists()
+
+
+def test_a_folder_is_not_fetched_into_itself(tmp_path: Path) -> None:
+    (tmp_path / "in" / "data").mkdir(parents=True)
+    (tmp_path / "in" / "a.csv").write_text("a")
+    fetch([str(tmp_path / "in")], tmp_path / "in" / "data")
+    with pytest.raises(UserError, match="lies in the folder to fetch into"):
+        fetch([str(tmp_path / "in")], tmp_path / "in" / "data")
+
+
+def test_fetched_again_it_holds_what_the_sources_hold_now(gcs: GcsServer, tmp_path: Path) -> None:
+    for name in ("a", "b", "deep/c"):
+        gcs.put("bucket", f"in/{name}", name.encode())
+    fetch(["gs://bucket/in"], tmp_path / "data")
+    gcs.put("bucket", "in/a", b"new")
+    gcs.buckets.delete("bucket", "in/deep/c", {})
+    gcs.requests.clear()
+    fetch(["gs://bucket/in"], tmp_path / "data")
+    assert files_of(tmp_path / "data") == {"a": b"new", "b": b"b"}
+    assert len(gcs.downloads()) == 1
 
 
 def test_a_mounted_bucket_gets_each_file_once_and_whole(

@@ -53,7 +53,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(gcs: GcsServer, tmp_p
         process.join()
         finished = files_of(target)
         assert all(wanted[name] == data for name, data in finished.items())  # whole, each of them
-        assert (target / "manifest.json").exists() == (process.exitcode == 0)
+        assert finished == wanted or not (target / "manifest.json").exists()
         killed += process.exitcode == -signal.SIGKILL
         kept_counts.append(len(finished))
         gcs.requests.clear()

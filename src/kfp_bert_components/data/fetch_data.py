@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def fetch(
     """
     access = Access(user_project, impersonate, anonymous)
     wanted = _pinned(sources, manifest, access) if manifest else resolve(sources, access)
-    _own(target)
+    _own(target, wanted)
     if not is_fuse(target):
         return _fill(wanted, target, access)
     # A mounted bucket takes no renames and no writing at random: all is made whole on a local disk first.
@@ -68,9 +69,16 @@ def fetch(
 
 
 def _fill(wanted: Manifest, target: Path, access: Access) -> Fetched:
-    (target / "manifest.json").unlink(missing_ok=True)
-    got = Manifest(wanted.sources, transfer(wanted.objects, target, access))
-    got.write(target / "manifest.json")
+    """Fetch into a local folder. While `.fetch` is there the folder is ours to change, and not complete."""
+    scratch, place = target / ".fetch", target / "manifest.json"
+    scratch.mkdir(parents=True, exist_ok=True)
+    for left in scratch.iterdir():  # of a fetch that was killed
+        left.unlink()
+    place.unlink(missing_ok=True)
+    got = Manifest(wanted.sources, transfer(wanted.objects, target, scratch, access))
+    got.write(scratch / "manifest.json")
+    os.replace(scratch / "manifest.json", place)
+    shutil.rmtree(scratch)
     return Fetched(got.fingerprint, len(got.objects), sum(one.size for one in got.objects))
 
 
@@ -85,16 +93,19 @@ def _pinned(sources: Sequence[str], manifest: str, access: Access) -> Manifest:
     return pinned
 
 
-def _own(target: Path) -> None:
+def _own(target: Path, wanted: Manifest) -> None:
     """Make sure that the target is ours to change: missing, empty, or written by an earlier call."""
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: give a folder to fetch into.")
-    ours = {"files", "manifest.json", ".fetch"}
-    if target.is_dir():
-        for path in target.iterdir():
-            if path.name not in ours:
-                raise UserError(f"{target} holds {path.name}, which no fetch wrote: give an empty folder.")
-    shutil.rmtree(target / ".fetch", ignore_errors=True)
+    there = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    foreign = there - {"files", "manifest.json", ".fetch"}
+    if not foreign and there == {"files"}:
+        foreign = there
+    if foreign:
+        raise UserError(f"{target} holds {min(foreign)}, which no fetch wrote: give an empty folder.")
+    for one in wanted.objects:
+        if not one.source.startswith("gs://") and Path(one.source).is_relative_to(target.absolute()):
+            raise UserError(f"{one.source} lies in the folder to fetch into, {target}: give another folder.")
 
 
 __all__ = ["Fetched", "Manifest", "Pinned", "fetch"]

@@ -18,8 +18,8 @@ _THREADS = 4
 _SPARE = 64 << 20  # bytes that a disk should have left
 
 
-def transfer(objects: Sequence[Pinned], target: Path, access: Access) -> list[Pinned]:
-    """Fill `target`/files with exactly these objects.
+def transfer(objects: Sequence[Pinned], target: Path, scratch: Path, access: Access) -> list[Pinned]:
+    """Fill `target`/files with exactly these objects, by way of an empty folder on the same file system.
 
     Returns:
         The same objects; one that was re-uploaded with the same bytes has its new generation.
@@ -27,9 +27,8 @@ def transfer(objects: Sequence[Pinned], target: Path, access: Access) -> list[Pi
     Raises:
         UserError: An object can't be had, has other bytes now, or the disk has too little room.
     """
-    files, scratch = target / "files", target / ".fetch"
+    files = target / "files"
     files.mkdir(parents=True, exist_ok=True)
-    scratch.mkdir(exist_ok=True)
     found = {one.path: one for one in objects}
     _remove_others(found, files)
     with track(sum(one.size for one in objects), "fetching", "", bytes_=True) as bar:
@@ -47,7 +46,6 @@ def transfer(objects: Sequence[Pinned], target: Path, access: Access) -> list[Pi
                 for one in (one for one in missing if one.source == error.address):
                     found[one.path] = _again(one, access)
                 missing = [found[one.path] for one in missing]
-    shutil.rmtree(scratch)
     return list(found.values())
 
 
