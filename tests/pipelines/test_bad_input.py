@@ -1,0 +1,77 @@
+"""A user's mistake ends the run with one sentence that names the cause, and exit code 1."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.pipeline_runs import small_data
+
+PIPELINE = "kfp_bert_components.pipelines:train_and_deploy"
+
+
+def run(folder, **params):
+    params = {"registry": folder / "registry", "serving_directory": folder / "serving", **params}
+    words = [word for name, value in params.items() for word in ("--param", f"{name}={value}")]
+    return subprocess.run(
+        [sys.executable, "-m", "kfp_bert_components.cli", "run", PIPELINE, *words, "--root", str(folder / "runs")],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def missing_file(folder):
+    return {"sources": folder / "missing.csv"}, "missing.csv"
+
+
+def missing_column(folder):
+    return {"sources": small_data(folder), "text_column": "sentence"}, "'sentence'"
+
+
+def one_label(folder):
+    path = folder / "one.csv"
+    path.write_text("text,label\n" + "".join(f"line {i},dialogue\n" for i in range(50)))
+    return {"sources": path}, "dialogue"
+
+
+def empty_file(folder):
+    path = folder / "empty.csv"
+    path.write_bytes(b"")
+    return {"sources": path}, "empty.csv"
+
+
+def binary_file(folder):
+    path = folder / "picture.csv"
+    path.write_bytes(bytes(range(256)) * 40)
+    return {"sources": path}, "picture.csv"
+
+
+def missing_checkpoint(folder):
+    return {"sources": small_data(folder), "base_model": folder / "no-such-bert"}, "no-such-bert"
+
+
+def unknown_metric(folder):
+    return {"sources": small_data(folder), "epochs": 1, "primary_metric": "niceness"}, "niceness"
+
+
+CASES = [
+    missing_file,
+    missing_column,
+    one_label,
+    empty_file,
+    binary_file,
+    pytest.param(missing_checkpoint, marks=pytest.mark.slow),
+    pytest.param(unknown_metric, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_users_mistake_ends_in_one_sentence_that_names_it(tmp_path, case):
+    params, named = case(tmp_path)
+    done = run(tmp_path, **params)
+    assert done.returncode == 1
+    sentence, *rest = done.stderr.strip().splitlines()
+    assert sentence.startswith("error: ")
+    assert named in sentence
+    assert [line for line in rest if not line.startswith("The whole log:")] == []
+    assert "Traceback" not in done.stdout + done.stderr
+    print(sentence)
