@@ -17,10 +17,10 @@ $(READY): pyproject.toml constraints.txt
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test lint generate check-generated constraints test-wheel images test-docker
+.PHONY: help quickstart test test-wheel test-peers test-docker lint generate check-generated constraints peers images
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: $(READY) ## Set up, then run the main job: data to a served, gated model
 	@$(BIN)/kfp-bert quickstart
@@ -52,3 +52,24 @@ images: ## Build the two images that the specs name
 
 test-docker: $(READY) images ## Build the images and run the main pipeline in them
 	@$(BIN)/python -m pytest -m docker
+
+peers: .peers/.ready .peers-tf215/.ready ## Set up the environments that tests and benchmarks compare with
+
+.peers/.ready: benchmarks/peers.txt
+	@$(PYTHON) -m venv .peers
+	@.peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers.txt
+	@touch $@
+
+# TensorFlow 2.15 needs Python 3.11 or older.
+PYTHON_TF215 ?= $(PYTHON)
+
+.peers-tf215/.ready: benchmarks/peers-tf215.txt
+	@$(PYTHON_TF215) -m venv .peers-tf215
+	@.peers-tf215/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-tf215.txt
+	@touch $@
+
+test-peers: $(READY) peers ## Compare with transformers on torch, and with TensorFlow 2.15
+	@$(BIN)/python -m pytest -m peers
+
+bench-%: $(READY) peers ## Run benchmarks/NAME.py; its last line is JSON
+	@$(BIN)/python benchmarks/$*.py
