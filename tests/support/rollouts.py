@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -119,18 +121,39 @@ class World:
             "record": (record.state, record.version),
         }
 
-    def deploy_elsewhere(self, lease_seconds: float = 0.3) -> Any:
-        """Roll the champion out in a process of its own, which is returned started."""
-        run = RUNS.Process(
-            target=_deploy,
-            args=(self.registry.uri, self.server.url, os.environ.get("STORAGE_EMULATOR_HOST"), lease_seconds),
-        )
+    def deploy_elsewhere(self, lease_seconds: float = 0.3, kill_at: tuple[str, int] | None = None) -> Any:
+        """Roll the champion out in a process of its own, which is returned started.
+
+        With `kill_at` it kills itself "before" or "after" it writes its record for the given time.
+        """
+        storage = os.environ.get("STORAGE_EMULATOR_HOST")
+        arguments = (self.registry.uri, self.server.url, storage, lease_seconds, kill_at)
+        run = RUNS.Process(target=_deploy, args=arguments)
         run.start()
         return run
 
 
-def _deploy(registry_uri: str, url: str, storage: str | None, lease_seconds: float) -> None:
+def _deploy(
+    registry_uri: str, url: str, storage: str | None, lease_seconds: float, kill_at: tuple[str, int] | None
+) -> None:
     if storage:
         os.environ["STORAGE_EMULATOR_HOST"] = storage
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if kill_at:
+        _kill_at_write(*kill_at)
     deploy_to(registry_uri, url, lease_seconds=lease_seconds)
+
+
+def _kill_at_write(moment: str, position: int) -> None:
+    real, calls = Registry.record_deployment, itertools.count(1)
+
+    def record(self: Registry, *arguments: Any, **options: Any) -> Any:
+        strikes = next(calls) == position
+        if strikes and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(self, *arguments, **options)
+        if strikes:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    Registry.record_deployment = record  # type: ignore[method-assign]

@@ -97,7 +97,8 @@ def deploy_to_ai_platform(
         max_replicas=max_replicas, service_account=service_account, labels=labels,
         encryption_key=encryption_key,
         request_log_table=request_log_table, request_log_rate=request_log_rate, canary_percent=canary_percent,
-        traffic_steps=tuple(traffic_steps), step_seconds=step_seconds, drain_seconds=drain_seconds,
+        traffic_steps=tuple(int(step) for step in traffic_steps),
+        step_seconds=step_seconds, drain_seconds=drain_seconds,
         keep_warm=keep_warm, operation_seconds=operation_seconds,
     )  # fmt: skip
     smoke = SmokeSettings(

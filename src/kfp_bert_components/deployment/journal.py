@@ -14,6 +14,8 @@ from kfp_bert_components.errors import ConflictError, UserError
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
 
+_PAUSES = (0.2, 0.5, 1.0)  # seconds before a write is tried again
+
 
 class LeaseLostError(UserError):
     """Another run took the rollout over; this one must not touch anything any more."""
@@ -122,23 +124,38 @@ class Journal:
             raise LeaseLostError(f"Another run took over the rollout to {self._target!r}: this one stopped.")
 
     def _write(self) -> None:
+        """Write the record, unless another run holds the lease now. A write that fails is tried again."""
         with self._lock:
-            self.check()
-            beat = uuid.uuid4().hex
-            details: dict[str, Any] = {"step": self.state, "holder": self._holder, "beat": beat}
-            details |= {"facts": self.facts, "live": self.live}
-            try:
-                record = self._registry.record_deployment(
-                    self._target, recorded_as(self.state), self.version, self.reason,
-                    if_generation=self.generation, details=details,
-                )  # fmt: skip
-            except ConflictError:
-                # The write may have arrived and only its reply got lost.
-                record = self._registry.deployment(self._target)
-            if record.details.get("beat") != beat:
-                self._lost = True
+            for pause in (*_PAUSES, None):
                 self.check()
-            self.generation = record.generation
+                try:
+                    if self._write_once():
+                        return
+                except LeaseLostError:
+                    raise
+                except Exception:
+                    if pause is None:
+                        raise
+                    time.sleep(pause)
+            raise ConflictError(f"The deployment record of {self._target} cannot be written: try later.")
+
+    def _write_once(self) -> bool:
+        """Whether the record is written; not, if an earlier write of ours turned out to have arrived."""
+        beat = uuid.uuid4().hex
+        details: dict[str, Any] = {"step": self.state, "holder": self._holder, "beat": beat}
+        details |= {"facts": self.facts, "live": self.live}
+        try:
+            record = self._registry.record_deployment(
+                self._target, recorded_as(self.state), self.version, self.reason,
+                if_generation=self.generation, details=details,
+            )  # fmt: skip
+        except ConflictError:
+            record = self._registry.deployment(self._target)
+        if record.details.get("holder") != self._holder:
+            self._lost = True
+            self.check()
+        self.generation = record.generation
+        return record.details.get("beat") == beat
 
     def __enter__(self) -> Journal:
         self._thread = threading.Thread(target=self._renew, name="rollout-lease", daemon=True)

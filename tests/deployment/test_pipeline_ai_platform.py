@@ -1,0 +1,73 @@
+"""The main pipeline from gs:// to an endpoint, against the fakes of storage and AI Platform.
+
+Trains three models, so it runs only with `KFP_BERT_ROUNDS=all`.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import Registry
+from kfp_bert_components.serving.model import Model
+from kfp_bert_components.serving.source import Found
+from kfp_bert_components.storage import download_folder, open_store
+from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.pipeline_runs import run_pipeline, small_data
+from tests.support.stores import gcs
+
+__all__ = ["gcs"]
+PIPELINE = f"{Path(__file__).with_name('ai_platform_pipeline.py')}:train_and_deploy"
+
+
+class Served:
+    """Answers with the SavedModel that was uploaded; the versions in `wrong` answer backwards."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch, self.models, self.wrong = scratch, {}, set()
+
+    def __call__(self, artifact_uri, instances):
+        parent, _, name = artifact_uri.rpartition("/")
+        version = int(parent.split("/versions/")[1].split("/")[0])
+        if version not in self.models:
+            download_folder(open_store(parent), name, self.scratch / str(version))
+            self.models[version] = Model(Found(self.scratch / str(version), 1))
+        answers = self.models[version].predict(instances)
+        for answer in answers if version in self.wrong else []:
+            answer["probabilities"].reverse()
+        return answers
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("KFP_BERT_ROUNDS") != "all", reason="trains three models in minutes")
+def test_three_runs_of_the_pipeline_deploy_replace_and_take_back(gcs, tmp_path):
+    open_store("gs://bucket/data").upload(small_data(tmp_path, rows=1500), "lines.csv")
+    registry = Registry("gs://bucket/registry")
+    with AiPlatformServer() as server:
+        served = server.cloud.predictor = Served(tmp_path)
+
+        def run(epochs):
+            return run_pipeline(
+                PIPELINE,
+                tmp_path / f"epochs-{epochs}",
+                sources='["gs://bucket/data/lines.csv"]',
+                registry=registry.uri,
+                api_endpoint=server.url,
+                epochs=epochs,
+            )
+
+        assert run(1)["compare-models"]["outcome"] == "PROMOTE"
+        assert registry.deployment("production").live_version == 1
+        assert run(4)["compare-models"]["outcome"] == "PROMOTE"
+        assert registry.deployment("production").live_version == 2
+        served.wrong = {3}
+        with pytest.raises(UserError):
+            run(20)
+        record = registry.deployment("production")
+        assert (record.state, record.version, record.live_version) == ("failed", 3, 2)
+        endpoint = next(iter(server.cloud.endpoints.values()))
+        assert list(endpoint.traffic_split.values()) == [100]
+        assert endpoint.deployed_models[0].display_name.startswith("kfp-bert production v2")
+    for event in registry.history():
+        print(event.at, event.text)
