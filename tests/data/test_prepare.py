@@ -72,9 +72,9 @@ def test_jsonl_with_numbers_as_labels(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("settings", "sentence"), [
-    ({"text_column": "sentence"}, "a.csv has no column 'sentence': it has 'text', 'label'"),
+    ({"text_column": "sentence"}, "a.csv has no column 'sentence': its first row is 'text', 'label'"),
     ({"label_names": {"good": "1"}}, "have a label that label_names does not know (the first is a.csv row 2)"),
-    ({"duplicates": "error"}, "5 rows repeat a row before them (the first is a.csv row 102)"),
+    ({"duplicates": "error"}, "5 rows repeat an earlier row (the first is a.csv row 102)"),
     ({"split_by": "file", "test_values": ["b*"]}, "test_values has 'b*', but no file matches it: there is 'a.csv'."),
 ])
 def test_wrong_settings_are_named_in_one_sentence(tmp_path: Path, settings: dict, sentence: str):

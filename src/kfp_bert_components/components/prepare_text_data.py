@@ -72,7 +72,8 @@ def prepare_text_data(
         missing_label: error or drop rows without a label.
         unknown_label: error, drop or keep labels that label_names does not know.
         duplicates: error, drop or keep rows whose text and label came before.
-        conflicting_labels: error, drop or keep texts that occur with different labels.
+        conflicting_labels: error, drop or keep texts that occur with different labels; where one label
+            has three quarters of the rows of a text, only the others.
         small_classes: error, drop or keep labels with fewer than min_class_rows rows.
         min_class_rows: Least number of rows a label. Default: 3.
         outlier_length: error, drop or keep texts far longer than the rest.

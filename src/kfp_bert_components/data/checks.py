@@ -12,6 +12,8 @@ from kfp_bert_components.data.labels import UNKNOWN, LabelMap
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.errors import UserError
 
+# Share of a text's rows from which on their label is taken for the right one.
+CLEAR_MAJORITY = 0.75
 # Parameter: what is wrong with "12 rows ..." of it.
 WHAT = {
     "unreadable": "can't be read",
@@ -22,7 +24,7 @@ WHAT = {
     "outlier_length": "are far longer than the rest",
     "constant_text": "have all the same text",
     "conflicting_labels": "have a text that occurs with different labels",
-    "duplicates": "repeat a row before them",
+    "duplicates": "repeat an earlier row",
     "small_classes": "have a label that is too rare",
     "leakage": "are in test or validation too",
 }
@@ -116,7 +118,7 @@ def sieve(rows: Rows, facts: list[FileFacts], faults: Faults, labels: LabelMap, 
     state.apply("empty_text", (rows.flags & EMPTY) > 0)
     state.apply("missing_label", (rows.flags & NO_LABEL) > 0)
     unknown = sorted({rows.labels[i] for i in np.unique(rows.label[state.inside & (code == UNKNOWN)])})[:5]
-    state.apply("unknown_label", code == UNKNOWN, note=_listed(unknown), hint=f"they are {_listed(unknown)}; add them there")
+    state.apply("unknown_label", code == UNKNOWN, note=_listed(unknown), hint=f"add {_listed(unknown)} there")
     # A row without a class can't go on, whatever the policy about its text was.
     state.inside &= code != UNKNOWN
     _too_many_dropped(state, faults)
@@ -149,7 +151,10 @@ def _unreadable(state: Sieve, faults: Faults) -> None:
 def _too_many_dropped(state: Sieve, faults: Faults) -> None:
     total = len(state.rows) + faults.count - int(((state.rows.flags & BLANK) > 0).sum())
     dropped = sum(finding.dropped for finding in state.findings.values())
-    if total == 0 or dropped == total:
+    if total == 0:
+        names = ", ".join(fact.name for fact in state.facts[:3])
+        raise UserError(f"There is not one row of data in {names}: check the source and its first row.")
+    if dropped == total:
         raise UserError("Not one usable row is left: check that text_column and label_column are the right columns.")
     if dropped > state.settings.max_dropped * total:
         worst = max(state.findings.values(), key=lambda finding: finding.dropped)
@@ -191,14 +196,32 @@ def _constant(state: Sieve) -> None:
 
 
 def _conflicts(state: Sieve, part: np.ndarray) -> None:
-    """Rows whose text occurs with more than one class."""
+    """Rows whose text occurs with more than one class.
+
+    Where one class has most of a text's rows, the others are slips: only they are found. Else all are.
+    """
     keys = _keys_within(state, part)
     index = _repeated(state, keys)
     order = index[np.lexsort((state.code[index], keys[index]))]
-    sorted_, codes = keys[order], state.code[order]
-    texts = np.unique(sorted_[1:][(sorted_[1:] == sorted_[:-1]) & (codes[1:] != codes[:-1])])
-    found = np.isin(keys, texts) if len(texts) else np.zeros(len(keys), bool)
-    state.apply("conflicting_labels", found, note=f"{len(texts):,} different texts" if len(texts) else "")
+    text = _number_runs(keys[order])
+    text_and_class = _number_runs(keys[order], state.code[order])
+    in_text = np.bincount(text)[text]
+    in_class = np.bincount(text_and_class)[text_and_class]
+    several = in_class < in_text
+    found = np.zeros(len(keys), bool)
+    found[order[several & (in_class < CLEAR_MAJORITY * in_text)]] = True
+    texts = len(np.unique(text[several]))
+    state.apply("conflicting_labels", found, note=f"{texts:,} different texts" if texts else "")
+
+
+def _number_runs(*columns: np.ndarray) -> np.ndarray:
+    """Numbers from 0 for runs of equal values in sorted columns, int64 [n]."""
+    if not len(columns[0]):
+        return np.empty(0, np.int64)
+    changes = np.zeros(len(columns[0]) - 1, bool)
+    for column in columns:
+        changes |= column[1:] != column[:-1]
+    return np.concatenate([[0], np.cumsum(changes)])
 
 
 def _duplicates(state: Sieve, part: np.ndarray) -> None:
@@ -235,7 +258,7 @@ def _small_classes(state: Sieve) -> None:
         found = np.append(small, False)[state.code]
     state.apply(
         "small_classes", found, note=", ".join(names[:10]),
-        hint=f"a label needs {state.settings.min_class_rows} rows, {', '.join(names[:5])} has fewer; add rows or lower min_class_rows",
+        hint=f"a label needs {state.settings.min_class_rows} rows, less than that have {', '.join(names[:5])}; add rows or lower min_class_rows",
     )
     left = np.unique(state.code[state.inside])
     if len(left) < 2:
@@ -246,7 +269,7 @@ def _small_classes(state: Sieve) -> None:
 def _sentence(finding: Finding, hint: str = "") -> str:
     rows = f"{finding.count:,} row{'s' * (finding.count != 1)}"
     what = finding.what if finding.count != 1 else _singular(finding.what)
-    how = f"{hint}, or " if hint else "mend them, or "
+    how = f"{hint}, or " if hint else f"mend {'them' if finding.count != 1 else 'it'}, or "
     choices = "'drop'" if finding.check == "missing_label" else "'drop' or 'keep'"
     return f"{rows} {what}{_first(finding)}: {how}set {finding.check} to {choices}."
 

@@ -24,12 +24,14 @@ class Dialect:
         quoting: double, backslash or none.
         header: Whether the first row names the columns.
         columns: The names of the columns; "#1", "#2" ... where there is no header.
+        first: The first row.
     """
 
     delimiter: str
     quoting: str
     header: bool
     columns: tuple[str, ...]
+    first: tuple[str, ...] = ()
 
     def options(self) -> dict:
         """The arguments for Python's csv reader."""
@@ -70,7 +72,7 @@ def find_dialect(name: str, sample: str, whole: bool, settings: PrepareSettings)
     header = _has_header(rows, settings)
     width = len(rows[0]) if header else Counter(map(len, rows)).most_common(1)[0][0]
     names = [cell.strip() for cell in rows[0]] if header else [f"#{i + 1}" for i in range(width)]
-    return Dialect(dialect.delimiter, dialect.quoting, header, tuple(names))
+    return Dialect(dialect.delimiter, dialect.quoting, header, tuple(names), tuple(rows[0]))
 
 
 def sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
@@ -142,7 +144,9 @@ def _has_header(rows: Sequence[Sequence[str]], settings: PrepareSettings) -> boo
     return bool(labels) and index < len(first) and first[index] not in labels and repeated
 
 
-def find_column(asked: str, columns: Sequence[str], file: str, parameter: str) -> int:
+def find_column(
+    asked: str, columns: Sequence[str], file: str, parameter: str, first: Sequence[str] = ()
+) -> int:
     """The index of a column that was asked for by name or as "#2".
 
     Raises:
@@ -150,18 +154,20 @@ def find_column(asked: str, columns: Sequence[str], file: str, parameter: str) -
     """
     if asked in columns:
         if columns.count(asked) > 1:
-            raise UserError(f"{file} has {columns.count(asked)} columns named {asked!r}: give {parameter} a position such as '#2'.")
+            raise UserError(
+                f"{file} has {columns.count(asked)} columns named {asked!r}: give {parameter} a position such as '#2'."
+            )
         return list(columns).index(asked)
     if asked.startswith("#") and asked[1:].isdigit():
         index = int(asked[1:]) - 1
         if 0 <= index < len(columns):
             return index
-        raise UserError(f"{file} has {len(columns)} column{'s' * (len(columns) != 1)}, so there is no {asked}: correct {parameter}.")
-    shown = ", ".join(repr(name[:40]) for name in columns[:10])
-    unnamed = all(name == f"#{i + 1}" for i, name in enumerate(columns))
-    if unnamed:
-        raise UserError(
-            f"{file} has no header and {len(columns)} column{'s' * (len(columns) != 1)}, so there is no {asked!r}: "
-            f"set {parameter} to a position such as '#{min(2, len(columns))}'."
-        )
-    raise UserError(f"{file} has no column {asked!r}: it has {shown}; set {parameter} to one of them or to a position such as '#2'.")
+        count = f"{len(columns)} column{'s' * (len(columns) != 1)}"
+        raise UserError(f"{file} has {count}, so there is no {asked}: correct {parameter}.")
+    shown = ", ".join(repr(name.strip()[:40]) for name in (first or columns)[:10])
+    there = f"its first row is {shown}" if first else f"it has {shown}"
+    position = "#1" if parameter == "text_column" else "#2"
+    raise UserError(
+        f"{file} has no column {asked!r}: {there}; set {parameter} to the name of a column, or to its position such "
+        f"as {position!r}."
+    )

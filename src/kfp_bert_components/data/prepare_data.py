@@ -15,7 +15,7 @@ from kfp_bert_components.data.checks import Sieve, sieve, sieve_repeats
 from kfp_bert_components.data.chunks import Faults, FileFacts, shorten
 from kfp_bert_components.data.gather import BLANK, Rows, gather
 from kfp_bert_components.data.keys import ids, spread
-from kfp_bert_components.data.labels import map_labels
+from kfp_bert_components.data.labels import LabelMap, map_labels
 from kfp_bert_components.data.leaks import Leak, find_equal, find_near
 from kfp_bert_components.data.profile import (
     SAMPLE, Drift, Profile, compare_profiles, make_profile, read_reference,
@@ -27,11 +27,12 @@ from kfp_bert_components.data.spool import Spool
 from kfp_bert_components.data.summary import Prepared, write_report
 from kfp_bert_components.data.table_files import list_files
 from kfp_bert_components.data.texts import read_texts
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import publish_folder
 
 
 def prepare(
-    source: Path, train: Path, validation: Path, test: Path, report: Path, settings: PrepareSettings | None = None
+    source: Path, train: Path, validation: Path, test: Path, report: Path | None, settings: PrepareSettings | None = None
 ) -> Prepared:
     """Read labelled text, check it, and write it as three splits that share no text.
 
@@ -40,7 +41,7 @@ def prepare(
         train: Folder for the split to train on.
         validation: Folder for the split that training watches.
         test: Folder for the split that models are compared on.
-        report: The HTML page to write.
+        report: The HTML page to write, or None for none.
         settings: Columns, checks and splits; default: `PrepareSettings()`.
 
     Returns:
@@ -60,7 +61,7 @@ def prepare(
         state = sieve(rows, facts, faults, labels, settings)
         split = _split(state, facts, settings)
         leaks, compared = _leaks(state, split)
-        names = [name for i, name in enumerate(state.names) if (state.code[state.inside & (split == TRAIN)] == i).any()]
+        names = _classes(state, split)
         fingerprints = _write_splits(state, split, names, scratch)
         profile = _profile(state, split, names, fingerprints["train"])
         profile.write(scratch / "train")
@@ -69,8 +70,9 @@ def prepare(
             publish_folder(scratch / split_name, Path(target), last=[HEADER])
         prepared = _count(state, split, faults, names, fingerprints)
         _fill_examples(state)
-        write_report(Path(report), prepared, state, split, facts, leaks, drift, settings, compared)
-    _tell(prepared, state)
+        if report:
+            write_report(Path(report), prepared, state, split, facts, leaks, drift, settings, compared)
+    _tell(prepared, state, labels)
     return prepared
 
 
@@ -98,6 +100,25 @@ def _leaks(state: Sieve, split: np.ndarray) -> tuple[list[Leak], bool]:
         found[leak.rows] = True
     state.apply("leakage", found, hint="choose another split")
     return leaks, compared
+
+
+def _classes(state: Sieve, split: np.ndarray) -> list[str]:
+    """The classes that have rows left.
+
+    Raises:
+        UserError: Fewer than two have rows to train on.
+    """
+    classes = len(state.names)
+    train = np.bincount(state.code[state.inside & (split == TRAIN)], minlength=classes)
+    if (train > 0).sum() < 2:
+        raise UserError(
+            f"Train is left with {(train > 0).sum()} of {classes} labels, and a classifier needs two or more: change the "
+            "way of splitting, or see in the checks what took the rows."
+        )
+    everywhere = np.bincount(state.code[state.inside], minlength=classes)
+    for index in np.flatnonzero((train == 0) & (everywhere > 0)):
+        print(f"  no row to train on has the label {state.names[index]!r}")
+    return [state.names[index] for index in np.flatnonzero(everywhere)]
 
 
 def _write_splits(state: Sieve, split: np.ndarray, names: list[str], scratch: Path) -> dict[str, str]:
@@ -177,9 +198,11 @@ def _fill_examples(state: Sieve) -> None:
         one.excerpt = shorten(texts[one.number])
 
 
-def _tell(prepared: Prepared, state: Sieve) -> None:
+def _tell(prepared: Prepared, state: Sieve, labels: LabelMap) -> None:
     counts = ", ".join(f"{rows:,} to {name}" for name, rows in prepared.rows.items())
     print(f"Read {prepared.read:,} rows: {counts}, {sum(prepared.dropped.values()):,} dropped.")
+    for group in labels.merged:
+        print(f"  taken for the same label: {', '.join(map(repr, group))}")
     for finding in state.findings.values():
         if finding.dropped:
             print(f"  dropped {finding.dropped:,}: {finding.what}")

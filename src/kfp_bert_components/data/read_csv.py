@@ -158,7 +158,7 @@ def _records(lines: Iterator[str], dialect: Dialect) -> Iterator[tuple[list[str]
         raw = source.taken[0] if source.taken else ""
         if source.overlong:
             fault, source.overlong = f"the row is longer than {LONGEST_CELL:,} characters", False
-        elif source.gave_up:
+        elif dialect.quoting != "none" and source.gave_up:
             fault = "a quote is opened and never closed"
             source.back(source.taken[1:])
             reader = csv.reader(source, **dialect.options())
@@ -196,8 +196,9 @@ class _Lines:
 
     @property
     def gave_up(self) -> bool:
-        """Whether the lines ended inside a quote."""
-        return self.ended and len(self.taken) > 0 and "".join(self.taken).count('"') % 2 == 1
+        """Whether the record at hand runs over lines only because one of its quotes is not closed."""
+        several = self.ended or len(self.taken) > 1
+        return several and "".join(self.taken).replace('\\"', "").count('"') % 2 == 1
 
     def back(self, lines: list[str]) -> None:
         """Put lines back, to be read again as records of their own."""

@@ -58,12 +58,14 @@ def _read_one(
         fact.kind = "jsonl"
         yield from read_jsonl(file, number, fact.compression, fact.encoding, _asked(settings), faults)
         return
+    if settings.file_format == "auto" and sample.lstrip("\ufeff \t\r\n").startswith(("[{", "[\n")):
+        raise UserError(f"{file.name} is one JSON array: write it as JSON Lines, one object a line.")
     from kfp_bert_components.data.read_csv import read_csv
 
     dialect = find_dialect(file.name, sample, len(found.sample) == found.size, settings)
     fact.kind, fact.columns, fact.header = "csv", dialect.columns, dialect.header
     fact.delimiter, fact.quoting = dialect.delimiter, dialect.quoting
-    roles = _roles(file, dialect.columns, settings)
+    roles = _roles(file, dialect.columns, settings, dialect.first)
     keep = settings.unreadable == "keep"
     yield from read_csv(file, number, fact.compression, fact.encoding, dialect, roles, found, faults, keep)
 
@@ -109,7 +111,10 @@ def _asked(settings: PrepareSettings) -> dict[str, str]:
     return asked
 
 
-def _roles(file: TableFile, columns: tuple[str, ...], settings: PrepareSettings) -> dict[str, int]:
+def _roles(
+    file: TableFile, columns: tuple[str, ...], settings: PrepareSettings, first: tuple[str, ...] = ()
+) -> dict[str, int]:
     return {
-        role: find_column(asked, columns, file.name, f"{role}_column") for role, asked in _asked(settings).items()
+        role: find_column(asked, columns, file.name, f"{role}_column", first)
+        for role, asked in _asked(settings).items()
     }

@@ -49,7 +49,8 @@ class PrepareSettings:
         missing_label: error or drop, for rows without a label.
         unknown_label: Policy for labels that `label_names` does not know; keep makes each a class of its own.
         duplicates: Policy for rows whose text and label have been seen before.
-        conflicting_labels: Policy for texts that occur with different labels; drop takes all of them out.
+        conflicting_labels: Policy for texts that occur with different labels; drop takes their rows out, or where
+            one label has three quarters of them, only the others.
         small_classes: Policy for labels with fewer than `min_class_rows` rows.
         min_class_rows: Least number of rows a label.
         outlier_length: Policy for texts far longer than the rest.

@@ -9,6 +9,8 @@ from kfp_bert_components.data.table_files import TableFile, blocks, refuse_forei
 from kfp_bert_components.errors import UserError
 
 SAMPLE = 1 << 18
+# Bytes that no text has many of.
+_CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
@@ -84,24 +86,26 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
     for bom, name in BOMS.items():
         if found.sample.startswith(bom):
             return name
-    if found.nuls:
-        return _wide_or_binary(file, found)
+    wide = _wide(found)
+    if wide:
+        return wide
+    controls = len(found.sample) - len(found.sample.translate(None, _CONTROLS))
+    if controls > 0.03 * len(found.sample):
+        raise UserError(f"{file.name} is a binary file, not a table: give CSV, JSONL or Parquet.")
     if found.valid_utf8:
         return "utf-8"
     return _guess(found.odd)
 
 
-def _wide_or_binary(file: TableFile, found: Survey) -> str:
-    """UTF-16 without a mark has a NUL at every other place; a stray NUL belongs to single rows; many are binary."""
+def _wide(found: Survey) -> str:
+    """UTF-16 without a mark, which has a NUL at nearly every other place."""
     even, odd = found.sample[::2].count(0), found.sample[1::2].count(0)
     half = max(1, len(found.sample) // 2)
     if odd > 0.6 * half and even < 0.1 * half:
         return "utf-16-le"
     if even > 0.6 * half and odd < 0.1 * half:
         return "utf-16-be"
-    if found.nuls > max(20, 0.01 * found.size):
-        raise UserError(f"{file.name} is a binary file, not a table: give CSV, JSONL or Parquet.")
-    return "utf-8" if found.valid_utf8 else _guess(found.odd)
+    return ""
 
 
 def _guess(odd: bytes) -> str:

@@ -1,12 +1,98 @@
-"""The page that says what was read, dropped and split."""
+"""The page that says what was read, what was dropped and why, and what the splits look like."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.reports import render
+from kfp_bert_components.reports.charts import BLUE, GREEN, GREY, ORANGE, line_at, new_figure, shorten, svg
+
+if TYPE_CHECKING:
+    import numpy as np
+    from markupsafe import Markup
+
+COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
+# More classes than this are shown in the table only.
+MOST_BARS = 20
 
 
 def data_report(**context: Any) -> str:
-    """The report of prepare_text_data as an HTML page."""
-    return render("data.html", **context)
+    """The report of prepare_text_data as an HTML page.
+
+    Args:
+        **context: prepared, findings, files, labels, counts (rows a label, by split), words (words a text, by
+            split), leaks, drift, settings and compared, as `data.summary` makes them.
+    """
+    words, settings = context.pop("words"), context["settings"]
+    limit = settings.max_length - 2  # [CLS] and [SEP] take two places
+    longer = {name: float((values > limit).mean()) if len(values) else 0.0 for name, values in words.items()}
+    dropped = sum(context["prepared"].dropped.values())
+    return render(
+        "data.html", **context, dropped=dropped, longer=longer, limit=limit,
+        shares_chart=_shares_chart(context["labels"], context["counts"]),
+        lengths_chart=_lengths_chart(words, limit),
+        split_text=_split_text(settings), given=settings.given(), kind=_kind(context),
+    )
+
+
+def _kind(context: Mapping[str, Any]) -> str:
+    """Orange when there is something to look at, else green."""
+    prepared, drift = context["prepared"], context["drift"]
+    faults = sum(prepared.dropped[check] for check in ("unreadable", "empty_text", "missing_label", "unknown_label"))
+    kept = any(f.count and f.policy == "keep" and f.check != "outlier_length" for f in context["findings"])
+    moved = drift is not None and drift.largest >= 0.25
+    return "wait" if kept or moved or faults > 0.01 * prepared.read else "good"
+
+
+def _split_text(settings: Any) -> str:
+    """How the rows were split, in a sentence."""
+    if settings.split_by == "file":
+        return f"The files {', '.join(settings.test_values)} are the test set."
+    if settings.split_by == "group":
+        return f"All rows with the same {settings.split_column} are in the same split."
+    if settings.split_by == "column":
+        return f"The column {settings.split_column} says which split a row is in."
+    if settings.stratify:
+        return "Each label has the same share in every split."
+    return "A hash of its text decides which split a row is in: it stays there when the data grows."
+
+
+def _shares_chart(labels: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Markup | str:
+    """Bars of the share of each label in each split."""
+    if len(labels) > MOST_BARS:
+        return ""
+    figure, axes = new_figure(5, 0.9 + 0.36 * len(labels))
+    height = 0.8 / len(counts)
+    for offset, (name, values) in enumerate(counts.items()):
+        total = max(sum(values), 1)
+        places = [index + (offset - 1) * height for index in range(len(labels))]
+        axes.barh(places, [100 * value / total for value in values], height, color=COLOURS[name], label=name)
+    axes.set_yticks(range(len(labels)), [shorten(label) for label in labels])
+    axes.invert_yaxis()
+    axes.set_xlabel("% of the split")
+    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.4, 1), fontsize=8)
+    return svg(figure, "Share of each label in train, validation and test")
+
+
+def _lengths_chart(words: Mapping[str, np.ndarray], limit: int) -> Markup:
+    """How long the texts of each split are."""
+    import numpy as np
+
+    figure, axes = new_figure(5, 2.6)
+    longest = max((int(values.max()) for values in words.values() if len(values)), default=1)
+    edges = np.unique(np.round(np.geomspace(1, max(longest, limit, 2) + 1, 30)).astype(int))
+    for name, values in words.items():
+        if len(values):
+            shares = 100 * np.histogram(np.maximum(values, 1), edges)[0] / len(values)
+            axes.stairs(shares, edges, color=COLOURS[name], label=name, linewidth=1.6)
+    axes.set_xscale("log")
+    ticks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000) if tick <= edges[-1]]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("words")
+    axes.set_ylabel("% of texts")
+    axes.axvspan(limit, edges[-1], color=GREY, alpha=0.25, linewidth=0)
+    line_at(axes, limit, "cut beyond here")
+    axes.legend(fontsize=8, loc="upper right")
+    return svg(figure, "Lengths of the texts in words, and from where on the model cuts them")
