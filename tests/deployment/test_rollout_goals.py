@@ -24,7 +24,7 @@ from tests.support.stores import gcs
 __all__ = ["gcs"]
 ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
 ROUNDS = 100 if ALL else 5
-STEP = 1 if ALL else 5
+STEP = 1 if ALL else 8
 BEFORE_TRAFFIC = ("preparing", "canary")
 
 

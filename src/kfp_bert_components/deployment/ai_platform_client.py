@@ -15,13 +15,15 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1 as v1
 from google.longrunning import operations_pb2
 
-from kfp_bert_components.deployment.rollout import TransientError
+from kfp_bert_components.deployment.rollout import TransientError, say
 from kfp_bert_components.errors import NotFoundError, UserError
 
 _PASSING = (
     api.Aborted, api.AlreadyExists, api.Conflict, api.TooManyRequests, api.ServerError, api.RetryError,
     requests.exceptions.ConnectionError, requests.exceptions.Timeout, google.auth.exceptions.TransportError,
 )  # fmt: skip
+
+_TELL_SECONDS = 15.0  # between two lines about a wait
 
 
 class AiPlatform:
@@ -111,7 +113,8 @@ class AiPlatform:
             UserError: The operation failed, or did not end in time.
             TransientError: Its state cannot be read for long.
         """
-        end, pause, unread = time.monotonic() + seconds, self._poll_seconds, 0
+        started, pause, unread = time.monotonic(), self._poll_seconds, 0
+        tell_at = _TELL_SECONDS
         while True:
             alive()
             try:
@@ -128,7 +131,11 @@ class AiPlatform:
                 if operation.HasField("error"):
                     raise UserError(f"{what} failed: {operation.error.message}")
                 return
-            if time.monotonic() > end:
+            passed = time.monotonic() - started
+            if passed > tell_at:
+                say(f"{what}: {passed:.0f} s")
+                tell_at = passed + _TELL_SECONDS
+            if passed > seconds:
                 raise UserError(f"{what} did not end within {seconds:g} s")
             time.sleep(pause)
             pause = min(pause * 1.5, 10.0)

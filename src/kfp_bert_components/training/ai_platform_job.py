@@ -125,7 +125,7 @@ def run_as_custom_job(
 
 def _key(train: Path, validation: Path, settings: TrainingSettings, job: JobSettings) -> str:
     """What makes two jobs the same: data, parameters, image and machines."""
-    from kfp_bert_components.data import read_split
+    from kfp_bert_components.data.splits import read_split
 
     data = [read_split(folder).fingerprint for folder in (train, validation)]
     machines = [job.machine_type, job.accelerator_type, job.accelerator_count, job.replicas]

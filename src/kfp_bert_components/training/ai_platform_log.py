@@ -29,7 +29,8 @@ class JobLog:
         self._project, self._job_id = project, job_id
         local = api_endpoint.startswith("http://")
         self._url = f"{api_endpoint if local else 'https://logging.googleapis.com'}/v2/entries:list"
-        self._local, self._session = local, None
+        self._local = local
+        self._session: Any = None
         self._seen: set[str] = set()
         self._newest = "1970-01-01T00:00:00Z"
         self._silent = False
