@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import urllib.request
 from contextlib import contextmanager
 
@@ -29,6 +30,30 @@ def server(folder):
             process.terminate()
 
 
+@contextmanager
+def asking(url):
+    """Ask all the time, and collect what fails."""
+    stop, failed = threading.Event(), []
+
+    def ask():
+        body = json.dumps({"instances": ["HELLO"]}).encode()
+        while not stop.is_set():
+            try:
+                with urllib.request.urlopen(f"{url}/v1/models/bert:predict", body, timeout=20) as reply:
+                    json.load(reply)
+            except OSError as error:
+                failed.append(repr(error))
+            stop.wait(0.02)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield failed
+    finally:
+        stop.set()
+        thread.join()
+
+
 def promote(registry, folder, name, **settings):
     champion = registry.champion()
     known = (champion.version, champion.generation) if champion else None
@@ -41,7 +66,7 @@ def test_a_version_that_answers_differently_is_taken_away_and_the_server_goes_ba
     smoke = SmokeSettings(answers=4, timeout_seconds=20, max_latency_seconds=5)
     promote(registry, tmp_path, "first")
     deploy_to_serving_directory(registry.uri, str(folder), smoke=smoke)
-    with server(folder) as url:
+    with server(folder) as url, asking(url) as failed:
         promote(registry, tmp_path, "second", shout_score=0.8)
         deployed = deploy_to_serving_directory(registry.uri, str(folder), server_url=url, smoke=smoke)
         assert deployed.version == 2
@@ -50,6 +75,7 @@ def test_a_version_that_answers_differently_is_taken_away_and_the_server_goes_ba
         with pytest.raises(RolloutError, match=r"differs by 0\.3000"):
             deploy_to_serving_directory(registry.uri, str(folder), server_url=url, smoke=smoke)
         assert wait_for(url, 2)
+    assert failed == []
     record = registry.deployment("production")
     assert (record.state, record.live_version) == ("failed", 2)
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
