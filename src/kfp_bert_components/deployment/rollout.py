@@ -121,9 +121,9 @@ def roll_out(
                 continue
             with journal:
                 clearing = resumed and _clears(journal, champion.version)
-                _drive(journal, target, tries, pause_seconds, report)
+                cause = _drive(journal, target, tries, pause_seconds, report)
             if journal.state == FAILED and not clearing:
-                raise RolloutError(f"Version {journal.version} was not rolled out: {journal.reason}")
+                raise RolloutError(f"Version {journal.version} was not rolled out: {journal.reason}") from cause
 
 
 def _clears(journal: Journal, version: int) -> bool:
@@ -133,7 +133,11 @@ def _clears(journal: Journal, version: int) -> bool:
     return journal.state == REVERTING
 
 
-def _drive(journal: Journal, target: Target, tries: int, pause: float, report: Callable[[str], None]) -> None:
+def _drive(
+    journal: Journal, target: Target, tries: int, pause: float, report: Callable[[str], None]
+) -> BaseException | None:
+    """Take step after step until the rollout rests; returns what made it go back, if something did."""
+    cause: BaseException | None = None
     work = {
         PREPARING: target.prepare,
         CANARY: target.introduce,
@@ -151,7 +155,12 @@ def _drive(journal: Journal, target: Target, tries: int, pause: float, report: C
             raise
         except BaseException as error:
             if REVERTING not in TRANSITIONS[journal.state]:
+                if isinstance(error, TransientError):
+                    raise RolloutError(
+                        f"Version {journal.version} is left {journal.state} ({error}): run again to go on."
+                    ) from error
                 raise  # the record stays as it is, and the next run goes on from there
+            cause = error
             reason = str(error) if isinstance(error, Exception) else "the run was cancelled"
             report(f"version {journal.version}: going back, because {reason}")
             _go_back(journal, target, reason)
@@ -160,6 +169,7 @@ def _drive(journal: Journal, target: Target, tries: int, pause: float, report: C
                 journal.enter(FAILED)
                 raise
     report(f"version {journal.version}: {journal.state}")
+    return cause
 
 
 def _go_back(journal: Journal, target: Target, reason: str) -> None:
