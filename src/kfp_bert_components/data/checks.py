@@ -238,7 +238,9 @@ def _duplicates(state: Sieve, part: np.ndarray) -> None:
 def _repeated(state: Sieve, keys: np.ndarray) -> np.ndarray:
     """The rows still in whose key occurs more than once, in their order."""
     index = np.flatnonzero(state.inside)
-    order = np.argsort(keys[index], kind="stable")
+    if not len(index):
+        return index
+    order = np.argsort(keys[index])
     same = keys[index[order[1:]]] == keys[index[order[:-1]]]
     return np.sort(index[order[np.append(same, False) | np.append(False, same)]])
 

@@ -205,7 +205,9 @@ def _is_empty(cells: pa.Array) -> np.ndarray:
 
 def _decoded(chunk: Chunk, name: str, faults: Faults, keep: bool) -> Chunk:
     """The chunk with strings for bytes; rows whose bytes are not UTF-8 are faults, or are mended where `keep`."""
-    cells = {role: pc.fill_null(values, b"") for role, values in chunk.cells.items()}
+    cells = {
+        role: pc.fill_null(values, b"") if values.null_count else values for role, values in chunk.cells.items()
+    }
     try:
         return Chunk(chunk.file, chunk.rows, {role: values.cast(pa.string()) for role, values in cells.items()})
     except pa.ArrowInvalid:

@@ -21,6 +21,8 @@ from kfp_bert_components.data.words import Words
 LEAST_WORDS = 5
 # More piles than this are not needed: texts of hundreds of words that share 80 % of them share whole piles anyway.
 _MOST_PILES = 24
+_KEY = 2**34 - 1
+_ONE = 2**44
 # Texts of the test set that one key may bring up, and pairs that are compared in all.
 _PER_KEY = 16
 MOST_PAIRS = 1_000_000
@@ -67,17 +69,22 @@ class Piles:
         first = np.concatenate([[0], np.cumsum(piles)])
         word_piles = np.repeat(piles, counts)
         dealt = word_piles > 0
-        hashes = words.hashes[dealt]
-        pile = ((hashes >> np.uint64(40)) * word_piles[dealt].astype(np.uint64) >> np.uint64(24)).astype(np.int64)
-        pile += np.repeat(first[:-1], counts)[dealt]
-        # Two halves, each exact as a float64: 40 bits of key in all.
-        sums = np.bincount(pile, weights=(hashes & np.uint64(0xFFFFFFFFFF)).astype(np.float64), minlength=first[-1])
-        sizes = np.bincount(pile, minlength=first[-1])
+        pile = ((words.hashes >> np.uint64(40)) * word_piles.astype(np.uint64) >> np.uint64(24)).astype(np.int64)
+        pile += np.repeat(first[:-1], counts)
+        hashes = words.hashes
+        if not dealt.all():
+            hashes, pile = hashes[dealt], pile[dealt]
+        # One sum for both: 34 bits of key, and above them the number of words. It is exact as a float64 for piles
+        # of up to 511 words.
+        weights = (hashes & np.uint64(_KEY)).astype(np.float64)
+        weights += _ONE
+        sums = np.bincount(pile, weights=weights, minlength=first[-1]).astype(np.uint64)
+        sizes = (sums // np.uint64(_ONE)).astype(np.int64)
         row = np.repeat(np.arange(len(counts)), piles)
         heavy = sizes >= np.where(counts[row] < 16, 2, 3)
         number = np.arange(first[-1]) - first[row]
         with np.errstate(over="ignore"):
-            keys = sums.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+            keys = sums * np.uint64(0x9E3779B97F4A7C15)
             keys ^= (number * 64 + classes[row] + shift).astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
         return keys[heavy], row[heavy]
 

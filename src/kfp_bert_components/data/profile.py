@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 NAME = "data_profile.json"
 # Texts that the vocabulary is counted on, and the words of it that are kept.
-SAMPLE = 20_000
+SAMPLE = 10_000
 TOP_WORDS = 2_000
 # Upper ends of the length bins, in characters: each 1.5 times the one before.
 LENGTH_ENDS = tuple(round(4 * 1.5**i) for i in range(24))

@@ -48,6 +48,7 @@ def survey(file: TableFile, compression: str) -> Survey:
     """
     found = Survey()
     decoder = codecs.getincrementaldecoder("utf-8")()
+    pending = False
     for block in blocks(file, compression):
         if not found.size:
             refuse_foreign(file, block)
@@ -60,8 +61,10 @@ def survey(file: TableFile, compression: str) -> Survey:
             found.ascii = False
             if len(found.odd) < SAMPLE:
                 found.odd += _odd_lines(block)[: SAMPLE - len(found.odd)]
-        if found.valid_utf8:
+        # ASCII after whole characters is UTF-8: nothing to decode.
+        if found.valid_utf8 and (pending or not block.isascii()):
             found.valid_utf8 = _decodes(decoder, block)
+            pending = bool(decoder.getstate()[0])
     found.valid_utf8 = found.valid_utf8 and _decodes(decoder, b"", final=True)
     return found
 

@@ -18,6 +18,7 @@ from xxhash import xxh3_64_intdigest
 _TABLE = bytes(
     c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum() else 0 for c in range(256)
 )
+_PADDING = bytes(8)
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 _ODD1, _ODD2, _ODD3 = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xBF58476D1CE4E5B9))
 # Longer words than this are hashed one by one.
@@ -82,19 +83,18 @@ def hash_words(texts: pa.StringArray) -> Words:
         return Words(np.empty(0, np.uint64), np.zeros(1, np.int64))
     folded, offsets = _buffer(_fold(texts))
     # Zeros on both sides: words end there, and eight bytes can be loaded from any place.
-    low = np.zeros(len(folded) + 16, np.uint8)
-    low[8:-8] = np.frombuffer(folded.translate(_TABLE), np.uint8)
-    inside = low[7:-7] != 0  # of the bytes from one before the text to one after it
-    first = inside[1:-1] & ~inside[:-2]
-    last = inside[1:-1] & ~inside[2:]
-    edges = offsets[1:-1]
-    edges = edges[(edges > 0) & (edges < len(folded))]
-    first[edges] = inside[1:-1][edges]
-    last[edges - 1] = inside[1:-1][edges - 1]
-    begin = np.flatnonzero(first)
-    length = np.flatnonzero(last) - begin + 1
-    starts = np.searchsorted(begin, offsets)
-    return Words(_hashes(low, begin + 8, length), starts)
+    low = np.frombuffer(b"".join((_PADDING, folded, _PADDING)).translate(_TABLE), np.uint8)
+    inside = low != 0
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1  # begin, end, begin, end ...
+    # Where a row ends in a word and the next begins with one, a word ends and one begins without a change.
+    rows = offsets[1:-1] + len(_PADDING)
+    touching = np.unique(rows[inside[rows] & inside[rows - 1]])
+    if len(touching):
+        place = np.repeat(np.searchsorted(edges, touching), 2)
+        edges = np.insert(edges, place, np.repeat(touching, 2))
+    begin, end = edges[::2], edges[1::2]
+    starts = np.searchsorted(begin, offsets + len(_PADDING))
+    return Words(_hashes(low, begin, end - begin), starts)
 
 
 def _fold(texts: pa.StringArray) -> pa.Array:

@@ -1,0 +1,55 @@
+"""Words, their hashes, and the near duplicates found by them."""
+
+import numpy as np
+import pyarrow as pa
+
+from kfp_bert_components.data.near import NearIndex, Piles, may_be_near, similarity
+from kfp_bert_components.data.words import hash_words
+
+
+def key(text: str) -> int:
+    return int(hash_words(pa.array(["before", text, "after"])).sequence_keys()[1])
+
+
+def test_case_punctuation_spaces_and_unicode_forms_do_not_matter():
+    assert key("Hello, World!") == key(" hello   world") == key("HELLO-WORLD")
+    assert key("ＣＡＦÉ ﬁn") == key("café fin")
+    assert key("日本語、テスト") == key("日本語 テスト")
+
+
+def test_words_their_order_and_their_borders_matter():
+    assert len({key(text) for text in ("ab", "a b", "b a", "abc", "x" * 99, "x" * 99 + "y", "é", "e")}) == 8
+
+
+def test_rows_that_touch_without_a_space_are_split():
+    words = hash_words(pa.array(["one two", "two", "", "...", "two"]))
+    assert words.counts.tolist() == [2, 1, 0, 0, 1]
+    assert words.hashes[1] == words.hashes[2] == words.hashes[3]
+
+
+def test_a_slice_of_an_array_gives_the_same_as_a_copy_of_it():
+    texts = pa.array([f"row {i} of some é" if i % 3 else f"row {i}" for i in range(50)])
+    whole = hash_words(texts).sequence_keys()
+    assert (hash_words(texts.slice(7, 20)).sequence_keys() == whole[7:27]).all()
+
+
+def test_nearly_all_pairs_that_share_four_fifths_of_their_words_are_found():
+    rng = np.random.default_rng(0)
+    vocabulary = [f"w{i}" for i in range(20_000)]
+    chances = 1 / np.arange(1, 20_001)
+    base = [rng.choice(vocabulary, n, p=chances / chances.sum()).tolist() for n in rng.integers(6, 60, 1_000)]
+    changed = [list(words) for words in base]
+    for words in changed:
+        for place in rng.choice(len(words), rng.integers(0, len(words) // 9 + 1), replace=False):
+            words[place] = f"new{rng.integers(10**6)}"
+    kept, others = (hash_words(pa.array([" ".join(words) for words in texts])) for texts in (base, changed))
+    index = NearIndex(Piles(0.8))
+    index.add(kept, np.arange(1_000))
+    rows, twins = index.candidates(*index.piles.keys(others))
+    bitmaps, counts = np.concatenate([others.bitmaps(), kept.bitmaps()]), np.concatenate([others.counts, kept.counts])
+    good = may_be_near(rows, twins + 1_000, bitmaps, counts, 0.8)
+    found = set(zip(rows[good].tolist(), twins[good].tolist(), strict=True))
+    near = [i for i in range(1_000) if similarity(base[i], changed[i]) >= 0.8]
+    assert len(near) > 900
+    assert sum((i, i) in found for i in near) >= 0.97 * len(near)
+    assert len(found) < 2_000
