@@ -14,7 +14,8 @@ class Fault:
 
     Kinds: an HTTP status such as "503"; "reset" (the connection is cut before an answer); "lost_reply" (cut
     after a write took effect); "truncate" (cut in the body), "short" (fewer bytes, the length header agrees),
-    "corrupt" (one bit differs), "swap" (`body` instead), "no_hash" (without x-goog-hash), "corrupt_no_hash",
+    "corrupt" (one bit differs), "swap" (`body` repeated to the same length),
+    "no_hash" (without x-goog-hash), "corrupt_no_hash",
     "swap_no_hash", "slow" (waits `seconds` first). `in_body` must occur in the request's body.
     """
 
@@ -57,12 +58,7 @@ class Faults:
             for fault in self.active:
                 used_up = fault.times is not None and fault.hits >= fault.times
                 other = fault.method and fault.method != method
-                if (
-                    used_up
-                    or other
-                    or not re.search(fault.match, path)
-                    or self._random.random() >= fault.share
-                ):
+                if used_up or other or not re.search(fault.match, path) or self._random.random() >= fault.share:
                     continue
                 fault.hits += 1
                 return fault

@@ -91,9 +91,7 @@ class GcsServer:
     def downloads(self, name: str = "") -> list[str]:
         """The paths of the downloads so far whose address holds `name`."""
         return [
-            path
-            for method, path in self.requests
-            if method == "GET" and "alt=media" in path and name in unquote(path)
+            path for method, path in self.requests if method == "GET" and "alt=media" in path and name in unquote(path)
         ]
 
 
@@ -121,9 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         owner = self.server_
         parts = urlsplit(self.path)
-        self.query = {
-            key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()
-        }
+        self.query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         body = self._body()
         owner.requests.append((self.command, self.path))
         if credentials := self.headers.get("Authorization"):
@@ -170,9 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "/upload":
             return self._upload(bucket, name, body)
         if not path.removeprefix(f"{kind}/storage/v1/b/").partition("/")[2]:
-            return self._json(
-                200, {"kind": "storage#bucket", "name": bucket, "location": "EU", "projectNumber": "1"}
-            )
+            return self._json(200, {"kind": "storage#bucket", "name": bucket, "location": "EU", "projectNumber": "1"})
         if not name:
             return self._json(200, self._listing(bucket))
         if "/rewriteTo/b/" in name:
@@ -234,7 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fault and self.fault.kind in ("corrupt", "corrupt_no_hash") and data:
             data = bytes([data[0] ^ 1]) + data[1:]
         if self.fault and self.fault.kind in ("swap", "swap_no_hash"):
-            data = self.fault.body
+            filling = self.fault.body or b"swapped"
+            data = (filling * (len(data) // len(filling) + 1))[: len(data)]
         if self.fault and self.fault.kind == "truncate":
             self._start(status, len(data), headers)
             self.wfile.write(data[: max(0, len(data) // 2)])
@@ -261,13 +256,9 @@ class _Handler(BaseHTTPRequestHandler):
                 metadata,
             )
         metadata = json.loads(body or b"{}")
-        self.server_.buckets.check_precondition(
-            bucket, metadata.get("name") or self.query["name"], self.query
-        )
+        self.server_.buckets.check_precondition(bucket, metadata.get("name") or self.query["name"], self.query)
         key = uuid.uuid4().hex
-        self.server_.uploads[key] = Upload(
-            bucket, metadata.get("name") or self.query["name"], self.query, metadata
-        )
+        self.server_.uploads[key] = Upload(bucket, metadata.get("name") or self.query["name"], self.query, metadata)
         location = f"{self.server_.url}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={key}"
         return self._send(200, b"", {"Location": location, "X-GUploader-UploadID": key})
 
@@ -303,9 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
         found = self.server_.buckets.find(bucket, source, {})
         copy = self.server_.buckets.put(to_bucket, to_name, found.data, self.query)
         size = str(len(found.data))
-        self._json(
-            200, {"done": True, "totalBytesRewritten": size, "objectSize": size, "resource": resource(copy)}
-        )
+        self._json(200, {"done": True, "totalBytesRewritten": size, "objectSize": size, "resource": resource(copy)})
 
     def _json(self, status: int, value: dict) -> None:
         self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
@@ -314,9 +303,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.query.get("alt") == "media":  # errors of downloads are plain text
             return self._send(error.status, error.message.encode(), {"Content-Type": "text/plain"})
         details = [{"message": error.message, "domain": "global", "reason": error.reason}]
-        return self._json(
-            error.status, {"error": {"code": error.status, "message": error.message, "errors": details}}
-        )
+        return self._json(error.status, {"error": {"code": error.status, "message": error.message, "errors": details}})
 
     def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self._start(status, len(data), headers)

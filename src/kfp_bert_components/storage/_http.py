@@ -17,8 +17,9 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 TIMEOUT = 60.0  # seconds without a byte
-_BLOCK = 1 << 18
-_HEAD_LIMIT = 1 << 16
+_BLOCK = 1 << 20
+_HEAD = 1 << 16
+_HEAD_LIMIT = 1 << 18
 
 
 class TransientError(Exception):
@@ -80,7 +81,7 @@ class Connection:
         if left is None:
             raise TransientError("the server did not say how long the object is")
         while left:
-            block = self._rest or self._receive()
+            block = self._rest or self._receive(min(left, _BLOCK))
             self._rest = b""
             if len(block) > left:
                 self._rest, block = block[left:], block[:left]
@@ -104,9 +105,9 @@ class Connection:
         line, _, self._rest = self._rest.partition(b"\r\n")
         return line
 
-    def _receive(self) -> bytes:
+    def _receive(self, most: int = _HEAD) -> bytes:
         try:
-            block = self._socket.recv(_BLOCK)
+            block = self._socket.recv(most)
         except OSError as error:
             raise TransientError(f"the connection broke: {error}") from error
         if not block:
