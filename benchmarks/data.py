@@ -92,7 +92,8 @@ def main() -> None:
         pairs = []
         for number in range(asked.runs + 1):
             ours, theirs = run(OURS, source, folder), run(PANDAS, source, folder)
-            print(f"ours {ours[0]:.2f} s, {ours[1]:.2f} GiB; pandas {theirs[0]:.2f} s, {theirs[1]:.2f} GiB", flush=True)
+            for name, (seconds, memory) in (("ours", ours), ("pandas", theirs)):
+                print(f"{name}: {seconds:.2f} s, {memory:.2f} GiB", flush=True)
             if number:  # the first pair warms the file cache
                 pairs.append((ours[0], theirs[0]))
         results = [{
@@ -106,7 +107,8 @@ def main() -> None:
             seconds, memory = run(OURS, source, folder)
             results.append({
                 "name": "peak_gib_10m_rows", "value": round(memory, 2), "peer": None, "peer_version": None, "runs": 1,
-                "rows": asked.big_rows, "gib_of_csv": round(source.stat().st_size / 2**30, 2), "seconds": round(seconds),
+                "rows": asked.big_rows, "gib_of_csv": round(source.stat().st_size / 2**30, 2),
+                "seconds": round(seconds),
             })
         else:
             missing["peak_gib_10m_rows"] = "--big-rows 0 was given"

@@ -7,7 +7,7 @@ import pytest
 from kfp_bert_components.data import PrepareSettings, prepare, read_split
 from kfp_bert_components.errors import UserError
 
-WORDS = "apple river stone cloud paper window garden music silver table".split()
+WORDS = ["apple", "river", "stone", "cloud", "paper", "window", "garden", "music", "silver", "table"]
 
 
 def lines(count: int, start: int = 0) -> list[tuple[str, str]]:
@@ -52,7 +52,7 @@ def test_files_with_three_kinds_of_first_row_and_one_of_them_as_the_test_set(tmp
     write_csv(tmp_path / "in/named.csv", [(text, "0") for text, _ in lines(60)], header="sentence,label\n")
     write_csv(tmp_path / "in/bare.csv", [(text, "1") for text, _ in lines(60, 100)], header="")
     odd = [(text, str(i % 2)) for i, (text, _) in enumerate(lines(60, 200))]
-    write_csv(tmp_path / "in/odd.csv", [*odd, lines(1)[0][:1] + ("0",)], header=",0\n")
+    write_csv(tmp_path / "in/odd.csv", [*odd, (lines(1)[0][0], "0")], header=",0\n")
     prepared, train, validation, test = run(
         tmp_path / "in", tmp_path / "out", text_column="#1", label_column="#2", split_by="file", test_values=["odd*"],
         label_names={"0": "other", "1": "scene"},
@@ -67,7 +67,7 @@ def test_files_with_three_kinds_of_first_row_and_one_of_them_as_the_test_set(tmp
 def test_jsonl_with_numbers_as_labels(tmp_path: Path):
     body = "".join(f'{{"text": "{text}", "label": {int(label == "good")}}}\n' for text, label in lines(100))
     (tmp_path / "a.jsonl").write_text(body)
-    prepared, train, *_ = run(tmp_path / "a.jsonl", tmp_path / "out")
+    prepared, *_ = run(tmp_path / "a.jsonl", tmp_path / "out")
     assert prepared.labels == ["0", "1"] and prepared.read == 100
 
 

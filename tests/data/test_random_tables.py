@@ -63,7 +63,8 @@ lenient = st.fixed_dictionaries({check: st.sampled_from(["drop", "keep"]) for ch
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     file=files(), policy=st.one_of(lenient, lenient, policies), stratify=st.booleans(),
-    columns=st.sampled_from([("text", "label"), ("#1", "#2")]), names=st.sampled_from([{}, {"x": "ex", "y": "why"}]), page=st.integers(0, 9),
+    columns=st.sampled_from([("text", "label"), ("#1", "#2")]),
+    names=st.sampled_from([{}, {"x": "ex", "y": "why"}]), page=st.integers(0, 9),
 )
 def test_no_traceback_and_no_row_lost(
     file: tuple, policy: dict, stratify: bool, columns: tuple, names: dict, page: int

@@ -13,7 +13,8 @@ import zipfile
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "data" / "broken"
-WORDS = "apple river stone cloud paper window garden music silver table".split()
+WORDS = ["apple", "river", "stone", "cloud", "paper", "window", "garden", "music", "silver", "table"]
+NUMBERS = ["0", "1.0", "0", "1"]
 
 
 def rows(count: int = 60) -> list[tuple[str, str]]:
@@ -92,7 +93,7 @@ CASES: dict[str, tuple[bytes | dict[str, bytes], dict]] = {
     "header_only.csv": (b"text,label\n", {}),
     "header_with_other_names.csv": (GOOD.replace(b"text,label", b"sentence,class", 1), {}),
     "json_lists.jsonl": (jsonl(rows()).replace('"label": "good"', '"label": ["good"]', 1).encode(), {}),
-    "label_in_numbers.csv": (table([(t, "1.0" if i % 4 == 1 else str(i % 2)) for i, (t, _) in enumerate(rows())]).encode(), {}),
+    "label_in_numbers.csv": (table([(t, NUMBERS[i % 4]) for i, (t, _) in enumerate(rows())]).encode(), {}),
     "label_missing.csv": (with_line("a row without a label,\n"), {"missing_label": "error"}),
     "label_of_one_row.csv": (with_line("a row of its own kind,odd\n"), {}),
     "label_unknown.csv": (with_line("a row of its own kind,odd\n"), {"label_names": {"good": "1", "bad": "0"}}),
@@ -116,7 +117,7 @@ def big_cases() -> dict[str, tuple[bytes, dict]]:
     return {
         "line_of_50_mb.csv": (with_line("x" * 50_000_000 + ",good\n"), {}),
         "line_of_50_mb.jsonl": (jsonl([*rows(), ("x" * 50_000_000, "good")]).encode(), {}),
-        "more_labels_than_classes.csv": (table([(text, str(i)) for i, (text, _) in enumerate(rows(10) * 2_000)]).encode(), {}),
+        "more_labels_than_classes.csv": (table([(f"row {i}", str(i)) for i in range(20_000)]).encode(), {}),
     }
 
 

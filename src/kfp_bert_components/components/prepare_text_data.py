@@ -60,9 +60,11 @@ def prepare_text_data(
         delimiter: auto, or one character; "\\t" is a tab. Default: found out file by file.
         header: auto, yes or no: whether the first row of a CSV file names the columns.
         quoting: auto, double, backslash or none. Default: found out file by file.
-        split_by: text (a hash of it, so that a row keeps its split when the data grows), file, column or group.
+        split_by: text (a hash of it, so that a row keeps its split when the data grows), file, column or
+            group.
         split_column: With split_by column or group, the column that says where a row goes.
-        test_values: With split_by file, patterns of the names of the test files; with column or group, values.
+        test_values: With split_by file, patterns of the names of the test files; with column or group,
+            values.
         validation_values: The same for validation. Default: a share of the rows that are left.
         test_fraction: Share of the texts or groups that go to test, 0 to 1. Default: 0.1.
         validation_fraction: Share that goes to validation, 0 to 1. Default: 0.1.
@@ -80,12 +82,12 @@ def prepare_text_data(
         mojibake: error, drop or keep texts that were decoded with the wrong encoding.
         constant_text: error, drop or keep one text that makes up half of all rows.
         leakage: error, drop or keep rows of train that are in test or validation too.
-        near_duplicates: Share of common words, 0.5 to 1, from which two texts count as the same in the leakage
-            check; 0 turns the search for them off. Default: 0.8.
+        near_duplicates: Share of common words, 0.5 to 1, from which two texts count as the same in the
+            leakage check; 0 turns the search for them off. Default: 0.8.
         max_dropped: Largest share of rows that may be dropped as faulty, 0 to 1. Default: 0.1.
         max_length: Tokens that the model will read, for the report. Default: 128.
-        reference: Split folder, data_profile.json or registry (its champion), local or gs://, whose training data
-            the new data is compared with. Default: none.
+        reference: Split folder, data_profile.json or registry (its champion), local or gs://, whose training
+            data the new data is compared with. Default: none.
 
     Returns:
         train: The split to train on: split.json and examples.parquet.
@@ -98,15 +100,16 @@ def prepare_text_data(
     from kfp_bert_components.data import PrepareSettings, prepare
 
     settings = PrepareSettings(
-        text_column=text_column, label_column=label_column, pair_column=pair_column, label_names=label_names,
-        file_format=file_format, encoding=encoding, delimiter=delimiter, header=header, quoting=quoting,
-        split_by=split_by, split_column=split_column, test_values=test_values, validation_values=validation_values,
-        test_fraction=test_fraction, validation_fraction=validation_fraction, stratify=stratify,
-        unreadable=unreadable, empty_text=empty_text, missing_label=missing_label, unknown_label=unknown_label,
+        text_column=text_column, label_column=label_column, pair_column=pair_column,
+        label_names=label_names, file_format=file_format, encoding=encoding, delimiter=delimiter,
+        header=header, quoting=quoting, split_by=split_by, split_column=split_column,
+        test_values=test_values, validation_values=validation_values, test_fraction=test_fraction,
+        validation_fraction=validation_fraction, stratify=stratify, unreadable=unreadable,
+        empty_text=empty_text, missing_label=missing_label, unknown_label=unknown_label,
         duplicates=duplicates, conflicting_labels=conflicting_labels, small_classes=small_classes,
         min_class_rows=min_class_rows, outlier_length=outlier_length, mojibake=mojibake,
-        constant_text=constant_text, leakage=leakage, near_duplicates=near_duplicates, max_dropped=max_dropped,
-        max_length=max_length, reference=reference,
+        constant_text=constant_text, leakage=leakage, near_duplicates=near_duplicates,
+        max_dropped=max_dropped, max_length=max_length, reference=reference,
     )
     prepared = prepare(
         Path(data.path), Path(train.path), Path(validation.path), Path(test.path), Path(report.path), settings

@@ -22,7 +22,9 @@ WORDS = {
 _TEST_SALT, _VALIDATION_SALT = 1, 2
 
 
-def assign(rows: Rows, inside: np.ndarray, code: np.ndarray, facts: list[FileFacts], settings: PrepareSettings) -> np.ndarray:
+def assign(
+    rows: Rows, inside: np.ndarray, code: np.ndarray, facts: list[FileFacts], settings: PrepareSettings
+) -> np.ndarray:
     """The split of each row, uint8 [rows]: TRAIN, VALIDATION or TEST.
 
     Args:
@@ -82,8 +84,8 @@ def _by_column(rows: Rows, settings: PrepareSettings) -> np.ndarray:
     unknown = [place for place in rows.places if place.lower() not in WORDS]
     if unknown:
         raise UserError(
-            f"split_column {settings.split_column!r} has the value {unknown[0][:60]!r}: it must hold train, validation "
-            "or test, or name the values of the test set in test_values."
+            f"split_column {settings.split_column!r} has the value {unknown[0][:60]!r}: it must hold train, "
+            "validation or test, or name the values of the test set in test_values."
         )
     split = np.array([WORDS[place.lower()] for place in rows.places], np.uint8)[rows.place]
     if not (split == VALIDATION).any():
@@ -91,13 +93,17 @@ def _by_column(rows: Rows, settings: PrepareSettings) -> np.ndarray:
     return split
 
 
-def _by_value(values: list[str], index: np.ndarray, keys: np.ndarray, what: str, settings: PrepareSettings) -> np.ndarray:
+def _by_value(
+    values: list[str], index: np.ndarray, keys: np.ndarray, what: str, settings: PrepareSettings
+) -> np.ndarray:
     """Test and validation by patterns of file names, groups or values; validation else by the hash of `keys`."""
     test = _matching(values, settings.test_values, "test_values", what)
     validation = _matching(values, settings.validation_values, "validation_values", what)
     both = [value for value, a, b in zip(values, test, validation, strict=True) if a and b]
     if both:
-        raise UserError(f"The {what} {both[0]!r} matches both test_values and validation_values: it can be in one only.")
+        raise UserError(
+            f"The {what} {both[0]!r} matches both test_values and validation_values: it can be in one only."
+        )
     split = (TEST * test + VALIDATION * validation).astype(np.uint8)[index]
     return split if len(settings.validation_values) else _take_validation(split, keys, settings)
 

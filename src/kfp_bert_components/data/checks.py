@@ -159,7 +159,8 @@ def _too_many_dropped(state: Sieve, faults: Faults) -> None:
     if dropped > state.settings.max_dropped * total:
         worst = max(state.findings.values(), key=lambda finding: finding.dropped)
         raise UserError(
-            f"{dropped:,} of {total:,} rows would be dropped, more than max_dropped ({state.settings.max_dropped:.0%}) allows; "
+            f"{dropped:,} of {total:,} rows would be dropped, more than max_dropped "
+            f"({state.settings.max_dropped:.0%}) allows; "
             f"most of them {worst.what}{_first(worst)}: mend the data or raise max_dropped."
         )
 
@@ -260,12 +261,15 @@ def _small_classes(state: Sieve) -> None:
         found = np.append(small, False)[state.code]
     state.apply(
         "small_classes", found, note=", ".join(names[:10]),
-        hint=f"a label needs {state.settings.min_class_rows} rows, less than that have {', '.join(names[:5])}; add rows or lower min_class_rows",
+        hint=f"a label needs {state.settings.min_class_rows} rows, less than that have {', '.join(names[:5])}; "
+             "add rows or lower min_class_rows",
     )
     left = np.unique(state.code[state.inside])
     if len(left) < 2:
         only = f"only the label {state.names[left[0]]!r}" if len(left) else "no label"
-        raise UserError(f"After the checks {only} is left: a classifier needs two or more; check label_column and label_names.")
+        raise UserError(
+            f"After the checks {only} is left: a classifier needs two or more; check label_column and label_names."
+        )
 
 
 def _sentence(finding: Finding, hint: str = "") -> str:
@@ -285,7 +289,8 @@ def _first(finding: Finding) -> str:
 
 
 def _singular(what: str) -> str:
-    return what.replace("have ", "has ", 1).replace("were ", "was ", 1).replace("are ", "is ", 1).replace("repeat ", "repeats ", 1)
+    verb, _, rest = what.partition(" ")
+    return f"{ {'have': 'has', 'were': 'was', 'are': 'is', 'repeat': 'repeats'}.get(verb, verb)} {rest}"
 
 
 def _listed(names: list[str]) -> str:

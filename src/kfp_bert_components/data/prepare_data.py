@@ -18,7 +18,12 @@ from kfp_bert_components.data.keys import ids, spread
 from kfp_bert_components.data.labels import LabelMap, map_labels
 from kfp_bert_components.data.leaks import Leak, find_equal, find_near
 from kfp_bert_components.data.profile import (
-    SAMPLE, Drift, Profile, compare_profiles, make_profile, read_reference,
+    SAMPLE,
+    Drift,
+    Profile,
+    compare_profiles,
+    make_profile,
+    read_reference,
 )
 from kfp_bert_components.data.read_tables import read_tables
 from kfp_bert_components.data.settings import PrepareSettings
@@ -32,7 +37,8 @@ from kfp_bert_components.storage import publish_folder
 
 
 def prepare(
-    source: Path, train: Path, validation: Path, test: Path, report: Path | None, settings: PrepareSettings | None = None
+    source: Path, train: Path, validation: Path, test: Path, report: Path | None,
+    settings: PrepareSettings | None = None,
 ) -> Prepared:
     """Read labelled text, check it, and write it as three splits that share no text.
 
@@ -112,8 +118,8 @@ def _classes(state: Sieve, split: np.ndarray) -> list[str]:
     train = np.bincount(state.code[state.inside & (split == TRAIN)], minlength=classes)
     if (train > 0).sum() < 2:
         raise UserError(
-            f"Train is left with {(train > 0).sum()} of {classes} labels, and a classifier needs two or more: change the "
-            "way of splitting, or see in the checks what took the rows."
+            f"Train is left with {(train > 0).sum()} of {classes} labels, and a classifier needs two or more: "
+            "change the way of splitting, or see in the checks what took the rows."
         )
     everywhere = np.bincount(state.code[state.inside], minlength=classes)
     for index in np.flatnonzero((train == 0) & (everywhere > 0)):
@@ -142,7 +148,8 @@ def _profile(state: Sieve, split: np.ndarray, names: list[str], fingerprint: str
         place = spread(rows.exact[train], 3)
         sample = np.sort(train[np.argpartition(place, SAMPLE)[:SAMPLE]])
     texts = read_texts(rows.texts, sample).values()
-    return make_profile(rows.length[train], {name: int(counts[state.names.index(name)]) for name in names}, texts, fingerprint)
+    labels = {name: int(counts[state.names.index(name)]) for name in names}
+    return make_profile(rows.length[train], labels, texts, fingerprint)
 
 
 def _drift(profile: Profile, reference: str) -> Drift | None:

@@ -88,7 +88,9 @@ def parse_profile(data: bytes, place: str) -> Profile:
     except (ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{place} is not a data profile: give one that prepare_text_data wrote.") from error
     if version != FORMAT:
-        raise UserError(f"{place} has format {version!r}, but this version reads {FORMAT}: use the version that wrote it.")
+        raise UserError(
+            f"{place} has format {version!r}, but this version reads {FORMAT}: use the version that wrote it."
+        )
     try:
         return Profile(**value)
     except TypeError as error:
@@ -142,13 +144,14 @@ def compare_profiles(now: Profile, before: Profile, source: str) -> Drift:
          for word, count in now.words.items()),
         key=lambda item: item[1] - item[2],
     )
+    kept_before = [before.words[word] for word in common]
+    kept_now = [now.words.get(word, 0) for word in common]
     return Drift(
         source,
         _stability([before.labels.get(name, 0) for name in names], [now.labels.get(name, 0) for name in names]),
         _stability(before.lengths, now.lengths),
         _stability(
-            [*(before.words[word] for word in common), before.word_total - sum(before.words[word] for word in common)],
-            [*(now.words.get(word, 0) for word in common), now.word_total - sum(now.words.get(word, 0) for word in common)],
+            [*kept_before, before.word_total - sum(kept_before)], [*kept_now, now.word_total - sum(kept_now)]
         ),
         [gain for gain in gains[:10] if gain[2] > gain[1]], shares,
     )

@@ -209,7 +209,8 @@ class _Lines:
 def _lines(file: TableFile, compression: str, encoding: str) -> Iterator[str]:
     """The lines with their ends; bytes that can't be decoded become surrogates; a line without end is cut short."""
     text = io.TextIOWrapper(
-        _Reader(open_bytes(file.path, compression)), encoding=encoding, newline="",
+        _Reader(open_bytes(file.path, compression)),  # type: ignore[type-var]
+        encoding=encoding, newline="",
         errors="surrogateescape" if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii") else "replace",
     )
     while line := text.readline(LONGEST_CELL + 2):

@@ -54,7 +54,9 @@ def read_jsonl(
     for role, key in roles.items():
         if keys and key not in keys:
             shown = ", ".join(repr(name[:40]) for name in sorted(keys)[:10])
-            raise UserError(f"{file.name} has no key {key!r}: its objects have {shown}; set {role}_column to one of them.")
+            raise UserError(
+                f"{file.name} has no key {key!r}: its objects have {shown}; set {role}_column to one of them."
+            )
     if rows:
         yield _chunk(number, rows, cells)
 

@@ -82,7 +82,9 @@ def _parquet(file: TableFile, number: int, settings: PrepareSettings, fact: File
 
 def _empty(file: TableFile, settings: PrepareSettings, faults: Faults, fact: FileFacts) -> Iterator[Chunk]:
     if settings.unreadable == "error":
-        raise UserError(f"{file.name} is empty: remove it or write it again, or set unreadable to 'drop' to go on without it.")
+        raise UserError(
+            f"{file.name} is empty: remove it or write it again, or set unreadable to 'drop' to go on without it."
+        )
     fact.note = "is empty"
     yield from ()
 

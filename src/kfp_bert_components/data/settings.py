@@ -125,7 +125,9 @@ class PrepareSettings:
         if self.split_by == "text" and (self.test_values or self.validation_values):
             raise UserError("test_values and validation_values need split_by 'file', 'column' or 'group'.")
         if self.stratify and self.split_by != "text":
-            raise UserError(f"stratify works with split_by 'text' only, not with {self.split_by!r}: turn one of them off.")
+            raise UserError(
+                f"stratify works with split_by 'text' only, not with {self.split_by!r}: turn one of them off."
+            )
         if isinstance(self.test_values, str) or isinstance(self.validation_values, str):
             raise UserError("test_values and validation_values are lists of strings: put even a single one in a list.")
 

@@ -56,9 +56,13 @@ def read_split(folder: Path) -> Split:
     try:
         table = pq.ParquetFile(folder / EXAMPLES).read()
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{folder / EXAMPLES} can't be read ({_first_line(error)}): run prepare_text_data again.") from error
+        raise UserError(
+            f"{folder / EXAMPLES} can't be read ({_first_line(error)}): run prepare_text_data again."
+        ) from error
     if table.num_rows != header["rows"]:
-        raise UserError(f"{folder} says {header['rows']:,} rows but holds {table.num_rows:,}: run prepare_text_data again.")
+        raise UserError(
+            f"{folder} says {header['rows']:,} rows but holds {table.num_rows:,}: run prepare_text_data again."
+        )
     return Split(header["name"], header["labels"], header["fingerprint"], header["pair"], table)
 
 
@@ -95,7 +99,8 @@ def write_batches(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = 0
-    ids, codes = [], []
+    ids: list[pa.Array] = []
+    codes: list[pa.Array] = []
     # Texts and ids hardly ever repeat: a dictionary of them costs time and saves nothing.
     repeating = [field.name for field in schema if field.name not in ("id", "text", "text_pair")]
     with pq.ParquetWriter(
@@ -142,7 +147,9 @@ def _read_header(folder: Path) -> dict:
     try:
         header = json.loads(place.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise NotFoundError(f"{folder} holds no split ({HEADER} is missing): give an output of prepare_text_data.") from error
+        raise NotFoundError(
+            f"{folder} holds no split ({HEADER} is missing): give an output of prepare_text_data."
+        ) from error
     except ValueError as error:
         raise UserError(f"{place} is damaged: run prepare_text_data again.") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:

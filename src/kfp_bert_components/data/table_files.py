@@ -16,7 +16,8 @@ FOREIGN = {
     b"PK\x03\x04": "a zip archive or an Excel workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"%PDF": "a PDF", b"SQLite format 3": "an SQLite database", b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture",
     b"GIF8": "a picture", b"\x7fELF": "a program", b"ARROW1": "an Arrow file", b"ORC": "an ORC file",
-    b"Obj\x01": "an Avro file", b"\x93NUMPY": "a NumPy array", b"{\\rtf": "a rich text document", b"7z\xbc\xaf": "a 7z archive",
+    b"Obj\x01": "an Avro file", b"\x93NUMPY": "a NumPy array", b"{\\rtf": "a rich text document",
+    b"7z\xbc\xaf": "a 7z archive",
 }
 
 
@@ -38,7 +39,9 @@ def list_files(source: Path) -> list[TableFile]:
     if source.is_file():
         return [TableFile(source, source.name)]
     if not source.is_dir():
-        raise NotFoundError(f"{source} does not exist: give a folder made by fetch_gcs_data, another folder, or a file.")
+        raise NotFoundError(
+            f"{source} does not exist: give a folder made by fetch_gcs_data, another folder, or a file."
+        )
     root = source / "files" if (source / "manifest.json").is_file() and (source / "files").is_dir() else source
     found = sorted(path for path in root.rglob("*") if path.is_file() and not _skipped(path.relative_to(root)))
     if not found:
