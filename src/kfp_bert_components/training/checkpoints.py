@@ -102,8 +102,8 @@ class Checkpoints:
                 if metadata.get("format") != str(FORMAT):
                     raise UserError(
                         f"The checkpoint {self._store.uri}/{name} has format "
-                        f"{metadata.get('format')}, but "
-                        f"this version reads format {FORMAT}; remove it, or go on with the version that wrote it."
+                        f"{metadata.get('format')}, but this version reads format {FORMAT}; remove it, or go on "
+                        "with the version that wrote it."
                     )
                 arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
                 return Restored(json.loads(metadata["state"]), arrays)

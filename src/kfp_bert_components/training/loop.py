@@ -25,7 +25,11 @@ from kfp_bert_components.training.step import Step
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same over all trials of a run."""
+    """What stays the same over all trials of a run.
+
+    Attributes:
+        used: Token ids that occur in the rows, where the rows are in ids of that list; see `compact`.
+    """
 
     settings: TrainingSettings
     train: Examples
@@ -38,6 +42,7 @@ class Run:
     events: EventLog
     sigterm: Sigterm
     state: RunState
+    used: np.ndarray | None = None
 
     @property
     def steps_per_epoch(self) -> int:

@@ -13,12 +13,15 @@ from kfp_bert_components.training.scoring import score
 ROWS = 12  # of each table of examples
 
 
-def write_report(job: Any, classifier: Any, metrics: dict[str, float], path: Path) -> None:
+def write_report(
+    job: Any, classifier: Any, validation: Examples, metrics: dict[str, float], path: Path
+) -> None:
     """Write the HTML report of a run.
 
     Args:
         job: The `Run`, over.
         classifier: With the kept weights, in float32.
+        validation: The validation rows in the classifier's ids.
         metrics: What the step hands out.
         path: Of the page.
     """
@@ -27,7 +30,7 @@ def write_report(job: Any, classifier: Any, metrics: dict[str, float], path: Pat
     predict = tf.function(lambda inputs: classifier.model(inputs, training=False), reduce_retracing=True)
     logits = score(
         lambda inputs: predict(_tensors(inputs)).numpy(),
-        job.validation,
+        validation,
         2 * job.settings.batch_size,
         len(job.labels),
     )
@@ -45,7 +48,7 @@ def write_report(job: Any, classifier: Any, metrics: dict[str, float], path: Pat
         labels=_label_counts(job),
         lengths=(job.train.whole, job.validation.whole),
         longest=_longest(job.train, job.labels),
-        hardest=_hardest(job.validation, logits, job.labels),
+        hardest=_hardest(validation, logits, job.labels),
     )
     path.write_text(page, encoding="utf-8")
 

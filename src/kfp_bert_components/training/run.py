@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kfp_bert_components.data import read_split
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.training import compact
 from kfp_bert_components.training.batches import bucket_limits
 from kfp_bert_components.training.checkpoints import Checkpoints
 from kfp_bert_components.training.distribution import Distribution, open_distribution
@@ -19,7 +20,7 @@ from kfp_bert_components.training.metrics import check_metric
 from kfp_bert_components.training.optimizer import AdamW, decays, layer_rates
 from kfp_bert_components.training.preemption import Sigterm
 from kfp_bert_components.training.settings import TrainingSettings
-from kfp_bert_components.training.start import make_classifier, vocabulary_digest
+from kfp_bert_components.training.start import make_classifier, model_dtype, vocabulary_digest
 from kfp_bert_components.training.state import RunState
 from kfp_bert_components.training.step import Step
 
@@ -66,6 +67,9 @@ def _prepare(splits: Any, settings: TrainingSettings, distribution: Distribution
     examples = [
         tokenize_split(classifier, split, settings.max_length, settings.truncation) for split in splits
     ]
+    used = compact.used_tokens(classifier.config.vocab_size, *examples)
+    if used is not None:
+        examples = [compact.renumber(part, used) for part in examples]
     identity = {
         "parameters": settings.parameters(),
         "train": splits[0].fingerprint,
@@ -83,15 +87,15 @@ def _prepare(splits: Any, settings: TrainingSettings, distribution: Distribution
         class_weights=class_weights(settings.class_weights, examples[0].targets, len(splits[0].labels)),
         limits=bucket_limits(examples[0].lengths), distribution=distribution, checkpoints=checkpoints,
         events=EventLog(settings.tensorboard_dir if distribution.chief else ""),
-        sigterm=sigterm, state=RunState(),
+        sigterm=sigterm, state=RunState(), used=used,
     )  # fmt: skip
+    _announce(job, classifier)
     return job, classifier
 
 
 def _train_all(job: Run, split: Any, classifier: Any) -> None:
     """All trials that are left; the best weights are in the state then."""
     settings, state = job.settings, job.state
-    _announce(job, classifier)
     restored = job.checkpoints.restore()
     if restored is not None:
         state.__dict__.update(restored.state.__dict__)
@@ -101,6 +105,7 @@ def _train_all(job: Run, split: Any, classifier: Any) -> None:
         )
     _agree_on_start(job, classifier)
     while True:
+        classifier = _shrunk(job, classifier)
         step = _make_step(classifier, job)
         if restored is not None:
             _assign(classifier.model.variables, restored.weights)
@@ -112,6 +117,15 @@ def _train_all(job: Run, split: Any, classifier: Any) -> None:
         state.trial, state.step = state.trial + 1, 0
         with job.distribution.strategy.scope():
             classifier = make_classifier(settings, split, seed=settings.seed + state.trial)
+
+
+def _shrunk(job: Run, classifier: Any) -> Any:
+    """The classifier without the words that occur nowhere, where that pays."""
+    if job.used is None:
+        return classifier
+    with job.distribution.strategy.scope():
+        seed = job.settings.seed + job.state.trial
+        return compact.shrink(classifier, job.used, seed, model_dtype(job.settings))
 
 
 def _make_step(classifier: Any, job: Run) -> Step:
@@ -190,14 +204,33 @@ def _write(
     from kfp_bert_components.bert import write_bundle
     from kfp_bert_components.training.report import write_report
 
-    settings = job.settings
-    assert job.state.best is not None
-    if settings.precision != "float32" or job.distribution.replicas > 1:
-        classifier = make_classifier(replace(settings, precision="float32"), splits[0], seed=settings.seed)
-    _assign(classifier.model.variables, job.state.best.weights)
+    settings, best, validation = job.settings, job.state.best, job.validation
+    assert best is not None
+    values = best.weights
+    if settings.precision != "float32" or job.distribution.replicas > 1 or job.used is not None:
+        classifier = make_classifier(
+            replace(settings, precision="float32"), splits[0], seed=settings.seed + best.trial
+        )
+    if job.used is not None:
+        decay = _left_by_decay(job, classifier.config.num_hidden_layers)
+        values = compact.expand(classifier.model, values, job.used, decay)
+        validation = replace(validation, tokens=job.used[validation.tokens].astype("int32"))
+    _assign(classifier.model.variables, values)
     write_bundle(
         model, classifier, max_length=settings.max_length, base_model=settings.base_model,
         parameters=settings.parameters(), data_fingerprint=splits[0].fingerprint, pair=splits[0].pair,
         check_texts=[text for split in splits for text in check_texts(split)], truncation=settings.truncation,
     )  # fmt: skip
-    write_report(job, classifier, metrics, report)
+    write_report(job, classifier, validation, metrics, report)
+
+
+def _left_by_decay(job: Run, layers: int) -> float:
+    """What is left, at the kept step, of an embedding that only decays."""
+    best, settings = job.state.best, job.settings
+    assert best is not None
+    rate = settings.layer_decay**layers
+    return math.prod(
+        1 - row[3] * rate * settings.weight_decay
+        for row in job.state.curve
+        if row[0] == best.trial and row[1] <= best.step
+    )

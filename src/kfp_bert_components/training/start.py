@@ -23,7 +23,7 @@ def make_classifier(settings: TrainingSettings, split: Any, seed: int) -> Any:
     Returns:
         A `bert.Classifier` whose layers compute in the precision of the settings.
     """
-    dtype = "float32" if settings.precision == "float32" else f"mixed_{settings.precision}"
+    dtype = model_dtype(settings)
     if not settings.base_model:
         return _new(settings, split, seed, dtype)
     dropout = None if settings.dropout < 0 else settings.dropout
@@ -38,6 +38,11 @@ def make_classifier(settings: TrainingSettings, split: Any, seed: int) -> Any:
             f"give at most {positions}."
         )
     return classifier
+
+
+def model_dtype(settings: TrainingSettings) -> str:
+    """Keras' name of the precision."""
+    return "float32" if settings.precision == "float32" else f"mixed_{settings.precision}"
 
 
 def _new(settings: TrainingSettings, split: Any, seed: int, dtype: str) -> Any:

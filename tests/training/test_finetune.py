@@ -1,0 +1,141 @@
+"""Fine-tuning from a checkpoint and from scratch: what it writes, and what each setting does."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kfp_bert_components.bert import read_bundle
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.training import TrainingSettings, finetune
+from kfp_bert_components.training.diagnosis import check_finite
+from tests.support.training import LABELS, make_base_model, make_splits
+
+SMALL = {"layers": 1, "width": 32, "heads": 2, "max_length": 32, "batch_size": 16}
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory):
+    return make_splits(tmp_path_factory.mktemp("splits"))
+
+
+@pytest.fixture(scope="module")
+def base_model(tmp_path_factory):
+    return make_base_model(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture
+def train(splits, tmp_path):
+    def run(folder=splits, **settings):
+        places = [folder / "train", folder / "validation", tmp_path / "model", tmp_path / "report.html"]
+        return finetune(*places, TrainingSettings(**{**SMALL, **settings}))
+
+    return run
+
+
+def test_from_scratch_it_learns_and_writes_a_bundle_and_a_report(train, tmp_path):
+    metrics = train(epochs=12, learning_rate=5e-3, tensorboard_dir=str(tmp_path / "logs"))
+    assert metrics["validation_accuracy"] > 0.9
+    assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
+    bundle = read_bundle(tmp_path / "model")
+    found = bundle.predict(["the big dog is here", "very old green"]).argmax(axis=1)
+    assert [LABELS[i] for i in found] == ["animal", "colour"]
+    assert bundle.metadata["parameters"]["learning_rate"] == 5e-3
+    page = (tmp_path / "report.html").read_text()
+    assert "Hardest validation rows" in page and "macro F1" in page
+    assert _event_tags(tmp_path / "logs" / "seed_0") >= {"loss", "learning_rate", "validation/macro_f1"}
+
+
+def test_a_pair_is_trained_and_exported_as_a_pair(train, tmp_path):
+    folder = make_splits(tmp_path / "pairs", pair=True)
+    metrics = train(folder, epochs=12, learning_rate=5e-3)
+    assert metrics["validation_accuracy"] > 0.9
+    found = read_bundle(tmp_path / "model").predict(["is here"], ["a very old horse"])
+    assert LABELS[int(found.argmax())] == "animal"
+
+
+def test_the_weights_of_the_best_evaluation_are_kept(train, base_model, capsys):
+    # a rate of this size learns first and forgets later, or the other way round: the best is what counts
+    metrics = train(base_model=str(base_model), epochs=4, learning_rate=2e-2, metric="loss")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "validation loss" in line]
+    losses = [float(line.split("validation loss ")[1].split(",")[0]) for line in lines]
+    assert metrics["validation_loss"] == pytest.approx(min(losses), abs=1e-3)
+
+
+def test_early_stopping_and_hopeless_seeds_save_steps(train, base_model, tmp_path):
+    metrics = train(base_model=str(base_model), epochs=30, learning_rate=1e-7, patience=2, seeds=3)
+    assert metrics["epochs_trained"] < 20
+    assert "trained to the end" not in (tmp_path / "report.html").read_text()
+
+
+def test_all_of_the_other_settings_at_once(train, base_model):
+    metrics = train(
+        base_model=str(base_model), epochs=1, class_weights="balanced", label_smoothing=0.1,
+        layer_decay=0.9, accumulation_steps=2, evaluations_per_epoch=2, precision="bfloat16",
+        truncation="head_tail", dropout=0.2, metric="f1:animal",
+    )  # fmt: skip
+    assert metrics["steps"] == 3 and math.isfinite(metrics["validation_loss"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "losses", "cause"),
+    [
+        ({"learning_rate": 0.1}, [1.1, 1.4, 9.0], "learning_rate 0.1, which is too high: the loss rose from 1.1"),
+        ({"learning_rate": 1e-5, "precision": "float16"}, [1.1, 1.0, 0.9], "an overflow in float16"),
+        ({"learning_rate": 1e-5}, [1.1, 1.0, 0.9], "a step that was too long: try learning_rate 2e-06"),
+    ],
+)
+def test_a_loss_that_is_no_number_stops_with_the_step_and_the_cause(settings, losses, cause):
+    curve = [(0, step + 1, loss, 1e-5, 1.0) for step, loss in enumerate([*losses, math.nan])]
+    step = SimpleNamespace(loss_scaling=False)
+    with pytest.raises(UserError, match=f"stopped at step 4 because the loss is nan; .*{cause}"):
+        check_finite(curve, step, TrainingSettings(**settings))
+
+
+def test_broken_weights_are_named_as_the_cause(train, base_model, tmp_path):
+    import shutil
+
+    from safetensors.numpy import load_file, save_file
+
+    broken = shutil.copytree(base_model, tmp_path / "broken")
+    arrays = load_file(broken / "model.safetensors")
+    name = next(name for name in arrays if "LayerNorm.weight" in name)
+    save_file(arrays | {name: np.full_like(arrays[name], np.nan)}, broken / "model.safetensors")
+    with pytest.raises(UserError, match=r"stopped at step 1 .*broken', whose weights are not finite"):
+        train(base_model=str(broken), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": -1}, "epochs is -1"),
+        ({"precision": "int8"}, "precision is 'int8'"),
+        ({"metric": "auc"}, "metric is 'auc'"),
+        ({"width": 30, "heads": 4}, "width is 30, but must be a multiple of heads"),
+        ({"base_model": "/no/such/folder"}, "/no/such/folder"),
+        ({"max_length": 64}, "max_length is 64, but .* has only 32 positions"),
+    ],
+)
+def test_wrong_settings_are_named(train, base_model, settings, message):
+    settings = {"base_model": str(base_model)} | settings
+    with pytest.raises(UserError, match=message):
+        train(**settings)
+
+
+def test_splits_of_two_preparations_are_refused(train, splits, tmp_path):
+    folder = make_splits(tmp_path / "other")
+    header = json.loads((folder / "validation" / "split.json").read_text())
+    (folder / "validation" / "split.json").write_text(json.dumps(header | {"labels": ["x", *LABELS[1:]]}))
+    with pytest.raises(UserError, match="don't have the same labels"):
+        train(folder)
+
+
+def _event_tags(folder):
+    import tensorflow as tf
+    from tensorflow.core.util import event_pb2
+
+    records = tf.data.TFRecordDataset([str(path) for path in folder.iterdir()])
+    events = [event_pb2.Event.FromString(record.numpy()) for record in records]
+    return {value.tag for event in events for value in event.summary.value}

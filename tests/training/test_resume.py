@@ -1,0 +1,55 @@
+"""A run that was killed goes on at its step and ends where an uninterrupted one ends."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.support.training import finish, make_base_model, make_splits, start, weights
+
+SETTINGS = {
+    "epochs": 3, "batch_size": 16, "max_length": 32, "learning_rate": 1e-3, "seeds": 2, "accumulation_steps": 2,
+    "deterministic": True, "checkpoint_steps": 1,
+}  # fmt: skip
+STEPS = 18  # 96 rows in batches of 16, two batches a step, 3 epochs, 2 seeds
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run: its folder and settings."""
+    folder = make_splits(tmp_path_factory.mktemp("whole"))
+    settings = SETTINGS | {"base_model": str(make_base_model(folder / "base"))}
+    code, output = finish(start(folder, settings))
+    assert code == 0, output
+    return folder, settings
+
+
+def _resumed(whole, tmp_path, signal_name, code, steps):
+    folder, settings = make_splits(tmp_path), whole[1] | {"checkpoint_dir": str(tmp_path / "checkpoints")}
+    for step in steps:
+        ended, output = finish(start(folder, settings, kill=(step, signal_name)))
+        assert ended == code, output
+        assert not (folder / "model").exists()
+    ended, output = finish(start(folder, settings))
+    assert ended == 0, output
+    ours, theirs = weights(folder), weights(whole[0])
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, atol=1e-6, err_msg=name)
+    assert not list((tmp_path / "checkpoints").rglob("*.safetensors"))  # removed when the run is over
+    assert json.loads(output.splitlines()[-1])["steps"] <= STEPS
+    return output
+
+
+@pytest.mark.slow
+def test_sigkill_at_several_steps_changes_nothing(whole, tmp_path):
+    # in the first epoch, in a later one, and in the second seed
+    output = _resumed(whole, tmp_path, "SIGKILL", -9, [2, 5, 11])
+    assert "Going on from the checkpoint of seed 1 at step 1." in output
+
+
+@pytest.mark.slow
+def test_sigterm_writes_a_checkpoint_of_that_step(whole, tmp_path):
+    unhurried = (whole[0], whole[1] | {"checkpoint_steps": 0, "checkpoint_minutes": 1000.0})
+    output = _resumed(unhurried, tmp_path, "SIGTERM", 143, [4])
+    assert "Going on from the checkpoint of seed 0 at step 5." in output  # told during step 5, which is finished
