@@ -17,15 +17,31 @@ def compare_models(
     primary_metric: str = "macro_f1",
     min_improvement: float = 0.0,
     alpha: float = 0.05,
+    margin: float = 0.0,
+    policy: str = "",
+    registry: str = "",
+    override: str = "",
+    override_by: str = "",
+    override_reason: str = "",
 ) -> NamedTuple("Outputs", promote=bool, outcome=str, reason=str):
     """Decide by a paired test on the same test rows whether the candidate shall replace the champion.
 
     Args:
         candidate: Evaluation of the candidate, from evaluate_model.
         champion: Evaluation of the champion, from evaluate_champion; an empty one when there is none.
-        primary_metric: Metric that must improve: accuracy, macro_f1 or log_loss.
+        primary_metric: Metric that must improve: accuracy, macro_f1, macro_precision, macro_recall, weighted_f1,
+            weighted_precision, weighted_recall, mcc, log_loss, brier, ece, roc_auc, pr_auc, or f1:LABEL,
+            precision:LABEL, recall:LABEL.
         min_improvement: Improvement that must be shown, in the metric's own unit.
         alpha: Probability of promoting a model that is no better.
+        margin: If above 0, it is enough to show that the metric falls by less than this.
+        policy: Text of a YAML policy, which has guardrails and thresholds too; what it names wins over the
+            parameters. "" for none.
+        registry: Registry that counts how often this test set has decided and spends alpha over the uses; ""
+            counts nothing. The same comparison is counted once, also when the step is tried again.
+        override: PROMOTE or HOLD decides by hand; "" leaves it to the gate.
+        override_by: Who decides by hand; recorded.
+        override_reason: Why; recorded.
 
     Returns:
         promote: Whether the outcome is PROMOTE.
@@ -38,11 +54,15 @@ def compare_models(
     from collections import namedtuple
     from pathlib import Path
 
-    from kfp_bert_components.gate import Policy, compare
+    from kfp_bert_components.gate import Policy, compare, parse_policy
 
-    policy = Policy(primary_metric=primary_metric, min_improvement=min_improvement, alpha=alpha)
+    rules = parse_policy(policy, Policy(
+        primary_metric=primary_metric, min_improvement=min_improvement, alpha=alpha, margin=margin,
+        override=override, override_by=override_by, override_reason=override_reason,
+    ))  # fmt: skip
     made = compare(
-        Path(candidate.path), Path(champion.path), Path(decision.path), Path(report.path), Path(summary.path), policy
-    )
+        Path(candidate.path), Path(champion.path), Path(decision.path), Path(report.path), Path(summary.path), rules,
+        registry,
+    )  # fmt: skip
     print(f"{made.outcome}: {made.reason}")
     return namedtuple("Outputs", ["promote", "outcome", "reason"])(made.promote, made.outcome, made.reason)

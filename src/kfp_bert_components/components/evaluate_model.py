@@ -1,5 +1,7 @@
 """The component that scores the candidate."""
 
+from typing import Dict, List
+
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
 from kfp_bert_components.components._images import tensorflow_component
@@ -13,24 +15,34 @@ def evaluate_model(
     metrics: Output[Metrics],
     classification_metrics: Output[ClassificationMetrics],
     report: Output[HTML],
+    slice_columns: List[str] = [],
+    slice_rules: Dict[str, str] = {},
 ):
     """Score a model on the test split through its serving signature, and keep every prediction.
 
     Args:
         model: Model bundle, from finetune_bert.
         test: Test split, from prepare_text_data.
+        slice_columns: Metadata columns of the test split; each of their values is a slice to look at.
+        slice_rules: Slices by name, each a rule such as "length > 20" (words) or "text ~ [0-9]".
 
     Returns:
-        evaluation: Metrics with 95 % intervals, and one row an example: id, label, probabilities.
-        metrics: The metrics, for the UI.
-        classification_metrics: The confusion matrix, for the UI.
+        evaluation: Metrics with 95 % intervals, and one row an example: id, text, label, probabilities, slices.
+        metrics: The metrics over all classes, latency in ms and size in bytes, for the UI.
+        classification_metrics: Confusion matrix and ROC curve (of a binary model, of its second class; else
+            micro-averaged over the classes), for the UI.
         report: The evaluation as a page.
     """
     from pathlib import Path
 
     from kfp_bert_components.evaluation import evaluate
+    from kfp_bert_components.evaluation.score import Slicing
 
-    found = evaluate(Path(model.path), Path(test.path), Path(evaluation.path), Path(report.path))
-    for name, metric in found.metrics.items():
-        metrics.log_metric(name, metric["value"])
+    found = evaluate(
+        Path(model.path), Path(test.path), Path(evaluation.path), Path(report.path),
+        slicing=Slicing(slice_columns, slice_rules),
+    )  # fmt: skip
+    for name, value in found.overall().items():
+        metrics.log_metric(name, value)
     classification_metrics.log_confusion_matrix(found.labels, found.confusion())
+    classification_metrics.log_roc_curve(*found.roc_curve())

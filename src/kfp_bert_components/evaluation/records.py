@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
+_ROC_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Evaluation:
         champion_generation: For a champion, generation of the pointer that was read; 0 when there was none.
         metrics: By name: value, and low and high of its 95 % interval.
         majority_share: Share of the most frequent class in the test set.
+        system: latency_p50_ms and latency_p95_ms of one text through the SavedModel, and size_bytes of it.
+        slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
         predictions: Columns id, text, label, probabilities (list of float32, one a class); None when empty.
     """
 
@@ -37,6 +40,8 @@ class Evaluation:
     champion_generation: int = 0
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     majority_share: float = 0.0
+    system: dict[str, float] = field(default_factory=dict)
+    slices: list[str] = field(default_factory=list)
     predictions: "pa.Table | None" = None
 
     @property
@@ -47,18 +52,54 @@ class Evaluation:
     def truth(self) -> "np.ndarray":
         """Index of the true class of every row, int [rows]."""
         import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
 
         assert self.predictions is not None
-        numbers = {label: i for i, label in enumerate(self.labels)}
-        return np.array([numbers[label] for label in self.predictions["label"].to_pylist()], dtype=np.int64)
+        labels = self.predictions["label"].cast(pa.string())
+        return pc.index_in(labels, value_set=pa.array(self.labels, pa.string())).to_numpy().astype(np.int64)
 
     def probabilities(self) -> "np.ndarray":
-        """Probabilities of the classes, float64 [rows, classes]."""
+        """Probabilities of the classes, float32 [rows, classes]."""
         import numpy as np
 
         assert self.predictions is not None
         column = self.predictions["probabilities"].combine_chunks()
-        return np.asarray(column.flatten(), dtype=np.float64).reshape(len(column), len(self.labels))
+        return np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), len(self.labels))
+
+    def overall(self) -> dict[str, float]:
+        """Metrics over all classes and the system's figures, finite ones only."""
+        from math import isfinite
+
+        values = {name: metric["value"] for name, metric in self.metrics.items() if ":" not in name}
+        return {name: float(value) for name, value in (values | self.system).items() if isfinite(value)}
+
+    def roc_curve(self, points: int = 100) -> tuple[list[float], list[float], list[float]]:
+        """False and true positive rates and thresholds, at most `points` each and finite.
+
+        Of a binary model: of its second class; else of all (row, class) pairs together (micro-average).
+        """
+        import numpy as np
+        from sklearn.metrics import roc_curve
+
+        truth, probabilities = self.truth(), self.probabilities()
+        if len(self.labels) == 2:
+            hits, scores = truth == 1, probabilities[:, 1]
+        else:
+            some = np.linspace(0, len(truth) - 1, min(len(truth), _ROC_ROWS)).astype(int)
+            hits = (truth[some, None] == np.arange(len(self.labels))).ravel()
+            scores = probabilities[some].ravel()
+        if hits.all() or not hits.any():
+            return [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]
+        curve = roc_curve(hits, scores)
+        chosen = np.unique(np.linspace(0, len(curve[0]) - 1, points).astype(int))
+        # scikit-learn starts at an infinite threshold, which KFP cannot store.
+        return tuple(np.clip(part[chosen], 0, 1).tolist() for part in curve)  # type: ignore[return-value]
+
+    def members(self, name: str) -> "np.ndarray":
+        """Whether each row belongs to a slice, bool [rows]."""
+        assert self.predictions is not None
+        return self.predictions[f"slice:{name}"].to_numpy(zero_copy_only=False)
 
     def confusion(self) -> list[list[int]]:
         """Counts of rows by true class (row) and predicted class (column)."""
@@ -100,8 +141,12 @@ def read_evaluation(folder: Path) -> Evaluation:
     path = folder / "evaluation.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
-    record: dict[str, Any] = json.loads(path.read_text())
-    if record.pop("format", None) != FORMAT:
-        raise UserError(f"{path} has a format that this version does not know; expected {FORMAT}.")
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = record.pop("format", None)
+    except (ValueError, AttributeError):
+        raise UserError(f"{path} is no JSON object; run evaluate_model again.") from None
+    if known != FORMAT:
+        raise UserError(f"{path} has format {known!r}, and this version reads {FORMAT}; evaluate the model again.")
     empty = record.pop("empty")
     return Evaluation(**record, predictions=None if empty else pq.read_table(folder / "predictions.parquet"))

@@ -1,19 +1,40 @@
 """Scoring a model bundle on a test split."""
 
 import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.evaluation.metrics import confusion, f1_by_class, metrics_with_intervals
+from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
+from kfp_bert_components.evaluation.slices import PREFIX, find_slices
+
+_TIMED_TEXTS = 60
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Slicing:
+    """Which slices to look at beside those by text length.
+
+    Attributes:
+        columns: Metadata columns of the test split: each of their values is a slice.
+        rules: By slice name, a rule such as "length > 20"; see `slices.find_slices`.
+    """
+
+    columns: Sequence[str] = ()
+    rules: dict[str, str] = field(default_factory=dict)
 
 
 def evaluate(
     model: Path, test: Path, evaluation: Path, report: Path | None = None, *, model_version: int | None = None,
-    champion_generation: int = 0,
+    champion_generation: int = 0, slicing: Slicing | None = None,
+    predict: Callable[[list[str], list[str] | None], np.ndarray] | None = None, new_labels: bool = False,
 ) -> Evaluation:  # fmt: skip
     """Score the bundle in `model` on the split in `test` through its serving signature; keep every prediction.
 
@@ -24,6 +45,9 @@ def evaluate(
         report: HTML page to write.
         model_version: Version of the model in the registry, for a champion.
         champion_generation: Generation of the champion pointer, for a champion.
+        slicing: Parts of the test set to look at on their own.
+        predict: Scores texts (and pairs) instead of the bundle's SavedModel, for tests.
+        new_labels: Whether the split may have labels that the model does not know: they get probability 0.
 
     Raises:
         UserError: The split has no rows, or labels that the model does not know.
@@ -32,26 +56,26 @@ def evaluate(
     from kfp_bert_components.data import read_split
 
     bundle, split = read_bundle(model), read_split(test)
-    _check(bundle.labels, split.labels, split.table.num_rows, test)
+    labels = _labels(bundle.labels, split.labels, split.table.num_rows, test, new_labels)
+    ask = predict or (lambda texts, pairs: bundle.predict(texts, pairs))
     texts = split.table["text"].to_pylist()
     pairs = split.table["text_pair"].to_pylist() if split.pair else None
-    print(f"Scoring {len(texts):,} rows.")
-    probabilities = np.asarray(bundle.predict(texts, pairs), np.float64)
-    predictions = pa.table({
-        "id": split.table["id"], "text": split.table["text"], "label": split.table["label"].cast(pa.string()),
-        "probabilities": pa.array(list(probabilities.astype(np.float32)), pa.list_(pa.float32())),
-    })  # fmt: skip
-    numbers = {label: i for i, label in enumerate(bundle.labels)}
-    truth = np.array([numbers[label] for label in predictions["label"].to_pylist()])
-    result = Evaluation(
-        labels=bundle.labels, test_fingerprint=split.fingerprint, model_fingerprint=bundle.metadata["fingerprint"],
-        model_version=model_version, champion_generation=champion_generation,
-        metrics=metrics_with_intervals(truth, probabilities),
-        majority_share=float(np.bincount(truth).max() / len(truth)), predictions=predictions,
+    scores = _score(ask, texts, pairs)
+    probabilities = np.zeros((len(texts), len(labels)), np.float32)
+    probabilities[:, : scores.shape[1]] = scores
+    members = find_slices(split.table, *((slicing.columns, slicing.rules) if slicing else ()))
+    predictions = _predictions(split.table, probabilities, members)
+    draft = Evaluation(
+        labels=labels, test_fingerprint=split.fingerprint, model_fingerprint=bundle.metadata["fingerprint"],
+        model_version=model_version, champion_generation=champion_generation, predictions=predictions,
+        system=_system(ask, texts, pairs, model), slices=list(members),
     )  # fmt: skip
+    result = _measured(draft)
     write_evaluation(result, evaluation)
     if report is not None:
-        report.write_text(_page(result))
+        from kfp_bert_components.reports.evaluation import page
+
+        report.write_text(page(result), encoding="utf-8")
     return result
 
 
@@ -73,22 +97,70 @@ def evaluate_champion(registry: str, test: Path, evaluation: Path) -> Evaluation
     with tempfile.TemporaryDirectory() as scratch:
         store.fetch_bundle(champion.version, Path(scratch))
         return evaluate(
-            Path(scratch), test, evaluation, model_version=champion.version, champion_generation=champion.generation
-        )
+            Path(scratch), test, evaluation, model_version=champion.version, champion_generation=champion.generation,
+            new_labels=True,
+        )  # fmt: skip
 
 
-def _check(known: list[str], labels: list[str], rows: int, test: Path) -> None:
+def _measured(draft: Evaluation) -> Evaluation:
+    from dataclasses import replace
+
+    truth = draft.truth()
+    metrics = metrics_with_intervals(truth, draft.probabilities(), draft.labels)
+    return replace(draft, metrics=metrics, majority_share=float(np.bincount(truth).max() / len(truth)))
+
+
+def _labels(known: list[str], labels: list[str], rows: int, test: Path, new_labels: bool) -> list[str]:
     if not rows:
         raise UserError(f"The test split {test} has no rows; give it some, for example with test_fraction.")
     unknown = sorted(set(labels) - set(known))
-    if unknown:
-        raise UserError(f"The test split has labels that the model does not know: {', '.join(unknown[:5])}.")
+    if unknown and not new_labels:
+        raise UserError(
+            f"The test split has labels that the model does not know: {', '.join(map(repr, unknown[:5]))}; "
+            "evaluate it on a split of the data that it was trained on."
+        )
+    return [*known, *unknown]
 
 
-def _page(evaluation: Evaluation) -> str:
-    from kfp_bert_components.reports import render
+def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarray:
+    """Probabilities [rows, classes], with progress."""
+    from kfp_bert_components.progress import track
 
-    truth, probabilities = evaluation.truth(), evaluation.probabilities()
-    counts = confusion(truth, probabilities.argmax(1), len(evaluation.labels))
-    return render("evaluation.html", evaluation=evaluation, rows=len(truth), counts=counts.tolist(),
-                  f1=f1_by_class(counts).tolist())  # fmt: skip
+    # Texts of like length go together, so that a chunk is not padded to its one long text.
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    parts = []
+    with track(len(texts), "scoring", "row") as bar:
+        for start in range(0, len(order), _CHUNK):
+            rows = order[start : start + _CHUNK]
+            parts.append(ask([texts[i] for i in rows], pairs and [pairs[i] for i in rows]))
+            bar.update(len(rows))
+    scores = np.concatenate(parts)
+    if not np.isfinite(scores).all():
+        raise UserError("The model answers with probabilities that are no numbers; train it with a lower learning rate.")
+    result = np.empty_like(scores)
+    result[order] = scores
+    return result
+
+
+def _predictions(table: pa.Table, probabilities: np.ndarray, members: dict[str, np.ndarray]) -> pa.Table:
+    kept = {name: table[name] for name in ("id", "text", "text_pair", "label") if name in table.column_names}
+    kept["label"] = kept["label"].cast(pa.string())
+    offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
+    kept["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
+    return pa.table(kept | {PREFIX + name: pa.array(rows) for name, rows in members.items()})
+
+
+def _system(ask: Callable, texts: list[str], pairs: list[str] | None, model: Path) -> dict[str, float]:
+    """Latency of single texts, spread evenly over the lengths, and the size of the SavedModel."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    chosen = [order[i] for i in np.linspace(0, len(order) - 1, min(_TIMED_TEXTS, len(order))).astype(int)]
+    taken = []
+    for turn in (0, 1):  # the first round warms up
+        for i in chosen[:10] if turn == 0 else chosen:
+            start = time.perf_counter()
+            ask([texts[i]], pairs and [pairs[i]])
+            if turn:
+                taken.append(1000 * (time.perf_counter() - start))
+    size = sum(file.stat().st_size for file in (model / "saved_model").rglob("*") if file.is_file())
+    middle, slow = np.quantile(taken, [0.5, 0.95])
+    return {"latency_p50_ms": float(middle), "latency_p95_ms": float(slow), "size_bytes": float(size)}

@@ -1,9 +1,9 @@
 """The metric gate: is the candidate really better than the champion?"""
 
 from kfp_bert_components.gate.decision import Decision, read_decision
-from kfp_bert_components.gate.policy import Policy
+from kfp_bert_components.gate.policy import Policy, parse_policy, read_policy
 
-__all__ = ["Decision", "Policy", "compare", "read_decision"]
+__all__ = ["Decision", "Policy", "compare", "parse_policy", "read_decision", "read_policy"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,17 +1,27 @@
 """The decision about a candidate, from two evaluations and a policy."""
 
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 
-from kfp_bert_components.errors import UserError
+import numpy as np
+
 from kfp_bert_components.evaluation import Evaluation, read_evaluation
-from kfp_bert_components.evaluation.metrics import COUNT_METRICS, row_log_loss
+from kfp_bert_components.evaluation.row_metrics import LOWER_IS_BETTER, ROW_METRICS
 from kfp_bert_components.gate.decision import Decision, write_decision
-from kfp_bert_components.gate.paired import Difference, compare_counts, compare_means
-from kfp_bert_components.gate.policy import METRICS, Policy
+from kfp_bert_components.gate.difference import METHODS, difference, scores
+from kfp_bert_components.gate.exam import Exam, same_exam
+from kfp_bert_components.gate.guardrails import check_guardrails
+from kfp_bert_components.gate.policy import Policy
+from kfp_bert_components.gate.uses import Use, spend, uncounted
+from kfp_bert_components.gate.verdict import POWER, Finding, more_rows, verdict
+
+_NOBODY = "always saying the most frequent class"
 
 
-def compare(candidate: Path, champion: Path, decision: Path, report: Path, summary: Path, policy: Policy) -> Decision:
+def compare(
+    candidate: Path, champion: Path, decision: Path, report: Path, summary: Path, policy: Policy, registry: str = ""
+) -> Decision:
     """Decide whether the candidate shall replace the champion; write decision, page and summary.
 
     Args:
@@ -21,100 +31,97 @@ def compare(candidate: Path, champion: Path, decision: Path, report: Path, summa
         report: HTML page to write.
         summary: Markdown file to write.
         policy: The rules.
+        registry: Registry that counts how often the test set has decided; "" counts nothing, and then alpha
+            holds for each comparison and not for all of them together.
 
     Raises:
-        UserError: The two did not sit the same exam.
+        UserError: The two did not sit the same exam, or the primary metric is not defined on it.
     """
     new, old = read_evaluation(candidate), read_evaluation(champion)
-    _require_same_exam(new, old)
-    made = _first_run(new, policy) if old.empty else _against_champion(new, old, policy)
+    made, exam = decide(new, old, policy, registry)
     write_decision(made, decision)
-    report.write_text(_page(made, new, old, policy))
-    summary.write_text(f"**{made.outcome}**: {made.reason}\n")
+    from kfp_bert_components.reports import comparison as pages
+
+    for path, text in ((report, pages.page(made, exam, new, old)), (summary, pages.summary(made))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     return made
 
 
-def _require_same_exam(new: Evaluation, old: Evaluation) -> None:
-    if new.empty:
-        raise UserError("The candidate's evaluation is empty; give the output of evaluate_model.")
-    if new.test_fingerprint != old.test_fingerprint:
-        raise UserError(
-            "The evaluations are of different test rows or labels; evaluate both models on the same test split."
-        )
-
-
-def _first_run(new: Evaluation, policy: Policy) -> Decision:
-    """Without a champion: better than always saying the most frequent class, by an exact binomial test."""
-    from scipy.stats import binomtest
-
-    right = int((new.probabilities().argmax(1) == new.truth()).sum())
-    rows = len(new.truth())
-    p_value = float(binomtest(right, rows, new.majority_share, alternative="greater").pvalue)
-    better = p_value <= policy.alpha
-    reason = (
-        f"There is no champion yet, and the candidate's accuracy of {right / rows:.3f} on {rows:,} test rows is "
-        f"{'better than' if better else 'not shown to be better than'} the {new.majority_share:.3f} of always "
-        f"saying the most frequent class (p = {p_value:.2g}, alpha {policy.alpha:g})."
-    )
-    difference = {"metric": "accuracy", "value": right / rows - new.majority_share, "p_value": p_value}
-    return _decision("PROMOTE" if better else "HOLD", reason, new, None, 0, difference)
-
-
-def _against_champion(new: Evaluation, old: Evaluation, policy: Policy) -> Decision:
-    found = _difference(new, old, policy)
-    name = METRICS[policy.primary_metric]
-    shown = found.p_value <= policy.alpha and found.low >= policy.min_improvement and found.value > 0
-    hopeless = found.high <= policy.min_improvement
-    outcome = "PROMOTE" if shown else "REJECT" if hopeless else "HOLD"
-    verdict = {
-        "PROMOTE": "which shows that the candidate is better",
-        "HOLD": f"which {len(new.truth()):,} test rows cannot tell from no improvement",
-        "REJECT": "which shows that the candidate is not better",
-    }[outcome]
-    reason = (
-        f"{name[0].upper()}{name[1:]} improved by {found.value:+.3f} over version {old.model_version} "
-        f"({100 * (1 - 2 * policy.alpha):.0f} % interval {found.low:+.3f} to {found.high:+.3f}), {verdict} "
-        f"at alpha {policy.alpha:g}."
-    )
-    difference = {
-        "metric": policy.primary_metric, "value": found.value, "low": found.low, "high": found.high,
-        "p_value": found.p_value,
-    }  # fmt: skip
-    return _decision(outcome, reason, new, old.model_version, old.champion_generation, difference)
-
-
-def _difference(new: Evaluation, old: Evaluation, policy: Policy) -> Difference:
-    truth, order = new.truth(), _same_order(new, old)
-    ours, theirs = new.probabilities(), old.probabilities()[order][:, _same_labels(new, old)]
-    if policy.primary_metric == "log_loss":
-        return compare_means(-row_log_loss(truth, ours), -row_log_loss(truth, theirs), policy.alpha)
-    metric = COUNT_METRICS[policy.primary_metric]
-    return compare_counts(metric, truth, ours.argmax(1), theirs.argmax(1), len(new.labels), policy.alpha)
-
-
-def _same_order(new: Evaluation, old: Evaluation) -> list[int]:
-    assert new.predictions is not None and old.predictions is not None
-    position = {row: i for i, row in enumerate(old.predictions["id"].to_pylist())}
-    return [position[row] for row in new.predictions["id"].to_pylist()]
-
-
-def _same_labels(new: Evaluation, old: Evaluation) -> list[int]:
-    if set(new.labels) != set(old.labels):
-        raise UserError(f"Candidate and champion have different labels: {new.labels} and {old.labels}.")
-    return [old.labels.index(label) for label in new.labels]
-
-
-def _decision(
-    outcome: str, reason: str, new: Evaluation, version: int | None, generation: int, difference: dict
-) -> Decision:
-    return Decision(
-        outcome=outcome, reason=reason, decision_id=uuid.uuid4().hex, candidate_fingerprint=new.model_fingerprint,
-        champion_version=version, champion_generation=generation, test_fingerprint=new.test_fingerprint,
-        difference=difference,
+def decide(new: Evaluation, old: Evaluation, policy: Policy, registry: str = "") -> tuple[Decision, Exam]:
+    """The decision of `compare`, without files, and what it was made from."""
+    exam = same_exam(new, old)
+    print(f"Comparing on {exam.rows:,} rows.")
+    # A constant answer has perfect calibration and no ranking: there accuracy is what must be beaten.
+    metric = "accuracy" if old.empty and policy.primary_metric in ("ece", "roc_auc", "pr_auc") else policy.primary_metric
+    rules = policy if not old.empty else _first_run_policy(policy, metric)
+    pivot, method = difference(exam, metric)
+    use = _use(new, old, policy, registry)
+    same = bool(np.array_equal(*exam.said)) if metric not in ROW_METRICS else pivot.error == 0 and pivot.value == 0
+    against = _NOBODY if old.empty else f"version {old.model_version}" if old.model_version else "the champion"
+    found = Finding(pivot, exam.rows, against, same, old.empty)
+    guards = [] if old.empty else check_guardrails(exam, new, old, policy, use.alpha)
+    outcome, reason = verdict(found, rules, use, guards)
+    if old.empty:
+        outcome, reason = _first_run(new, policy, outcome, reason)
+    said, why = (outcome, reason) if not policy.override else _overridden(policy, outcome, reason)
+    low, high = pivot.interval(use.alpha)
+    low_95, high_95 = pivot.estimate()
+    ours, theirs = scores(exam, metric)
+    made = Decision(
+        outcome=said, reason=why, gate_outcome=outcome, decision_id=uuid.uuid4().hex,
+        candidate_fingerprint=new.model_fingerprint, champion_version=old.model_version,
+        champion_generation=old.champion_generation, test_fingerprint=new.test_fingerprint,
+        difference={
+            "metric": metric, "value": pivot.value, "low": _finite(low), "high": _finite(high),
+            "confidence": 1 - 2 * use.alpha, "p_value": pivot.p_value(rules.delta),
+            "low_95": _finite(low_95), "high_95": _finite(high_95), "candidate": ours, "champion": theirs,
+            "delta": rules.delta, "rows": exam.rows, "method": METHODS[method], "power": POWER,
+            "resolvable": None if same else pivot.resolvable(use.alpha, POWER),
+            "more_rows": more_rows(found, rules, use.alpha),
+        },
+        guardrails=[one.as_dict() for one in guards], test_set=asdict(use), policy=policy.as_dict(),
     )  # fmt: skip
+    return made, exam
 
 
-def _page(decision: Decision, new: Evaluation, old: Evaluation, policy: Policy) -> str:
-    from kfp_bert_components.reports import render
+def _first_run_policy(policy: Policy, metric: str) -> Policy:
+    from dataclasses import replace
 
-    return render("comparison.html", decision=decision, candidate=new, champion=old, policy=policy, names=METRICS)
+    return replace(policy, primary_metric=metric, min_improvement=0.0, margin=0.0)
+
+
+def _first_run(new: Evaluation, policy: Policy, outcome: str, reason: str) -> tuple[str, str]:
+    """There is no champion: absolute thresholds, beside the test against the most frequent class."""
+    for name, limit in policy.thresholds.items():
+        value = new.metrics.get(name, {}).get("value")
+        if value is None:
+            return "HOLD", f"There is no champion yet, and the threshold of {name} cannot be checked: it is not defined."
+        if value > limit if name in LOWER_IS_BETTER else value < limit:
+            return "REJECT", f"There is no champion yet, and {name} is {value:.3f} where the policy wants {limit:g}."
+    return outcome, f"There is no champion yet. {reason}"
+
+
+def _overridden(policy: Policy, outcome: str, reason: str) -> tuple[str, str]:
+    done = "Promoted" if policy.override == "PROMOTE" else "Held back"
+    return policy.override, (
+        f"{done} by hand by {policy.override_by}, because: {policy.override_reason.rstrip('.')}. "
+        f"The gate itself says {outcome}: {reason}"
+    )
+
+
+def _use(new: Evaluation, old: Evaluation, policy: Policy, registry: str) -> Use:
+    if not registry:
+        return uncounted(policy.alpha)
+    rules = {key: value for key, value in policy.as_dict().items() if not key.startswith("override")}
+    return spend(registry, new.test_fingerprint, policy.alpha, {
+        "candidate": new.model_fingerprint, "champion_version": old.model_version,
+        "champion_generation": old.champion_generation, "policy": rules,
+    })  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: an open end is null."""
+    return float(value) if np.isfinite(value) else None
+
+

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 
@@ -22,7 +23,14 @@ class Decision:
         champion_generation: Generation of the champion pointer that was compared with; 0 when there was none.
         test_fingerprint: Fingerprint of the test split.
         difference: Candidate minus champion on the primary metric, so that positive is better: metric, value,
-            low, high and p_value; without the interval on a first run.
+            low and high (the interval that agrees with the test), confidence of it, p_value, low_95 and high_95,
+            candidate, champion (the two values), method, rows, resolvable (the smallest difference that the
+            test set shows 4 times in 5), more_rows (to collect; 0 where that would not help). On a first run the
+            champion is what knows only how frequent each class is.
+        guardrails: What must not get worse: name, value, limit, p_value, passed, broken.
+        test_set: Which use of the test set this is, the alpha it spends, what is left, whether it was counted.
+        policy: The rules, as in a policy file; an override with its name and reason is among them.
+        gate_outcome: What the gate itself says, also where it was overridden.
     """
 
     outcome: str
@@ -32,7 +40,11 @@ class Decision:
     champion_version: int | None
     champion_generation: int
     test_fingerprint: str
-    difference: dict[str, str | float] = field(default_factory=dict)
+    difference: dict[str, Any] = field(default_factory=dict)
+    guardrails: list[dict[str, Any]] = field(default_factory=list)
+    test_set: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    gate_outcome: str = ""
 
     @property
     def promote(self) -> bool:
@@ -43,7 +55,8 @@ class Decision:
 def write_decision(decision: Decision, folder: Path) -> None:
     """Write decision.json into the artifact path `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "decision.json").write_text(json.dumps({"format": FORMAT, **asdict(decision)}, indent=2))
+    record = json.dumps({"format": FORMAT, **asdict(decision)}, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "decision.json").write_text(record + "\n", encoding="utf-8")
 
 
 def read_decision(folder: Path) -> Decision:
@@ -56,7 +69,11 @@ def read_decision(folder: Path) -> Decision:
     path = folder / "decision.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no decision: decision.json is missing.")
-    record = json.loads(path.read_text())
-    if record.pop("format", None) != FORMAT:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        known = record.pop("format", None)
+    except (ValueError, AttributeError):
+        raise UserError(f"{path} is no JSON object; run compare_models again.") from None
+    if known != FORMAT:
         raise UserError(f"{path} has a format that this version does not know; expected {FORMAT}.")
     return Decision(**record)

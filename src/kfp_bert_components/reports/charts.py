@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID = "#1f2933", "#616e7c", "#d9dee3"
 BLUE, ORANGE, GREEN, RED, GREY = "#2563a8", "#c2570c", "#1a7f4b", "#b42318", "#9aa5b1"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     # A label may hold a "$": it is text, not a formula.
     "text.parse_math": False,
     "svg.fonttype": "none", "svg.hashsalt": "kfp-bert-components",

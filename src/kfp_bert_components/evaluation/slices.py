@@ -1,0 +1,97 @@
+"""Named parts of a test set: by text length, by a metadata column, or by a rule."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kfp_bert_components.errors import UserError
+
+PREFIX = "slice:"
+MOST_VALUES = 20
+_RULE = re.compile(r"\s*([\w ]+?)\s*(==|!=|<=|>=|<|>|~)\s*(.+?)\s*$", re.DOTALL)
+_NUMERIC: dict[str, Callable[[Any, Any], Any]] = {
+    "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
+}  # fmt: skip
+
+
+def find_slices(table: pa.Table, columns: Sequence[str] = (), rules: dict[str, str] | None = None) -> dict[str, Any]:
+    """Which rows belong to which slice.
+
+    Args:
+        table: Columns id, text, label and metadata.
+        columns: Metadata columns: each of their 20 most frequent values is a slice.
+        rules: By name: COLUMN OPERATOR VALUE, where the column is one of the table's or `length` (words of the
+            text), the operator ==, !=, <, <=, >, >= or ~ (a regular expression is found in the value).
+
+    Returns:
+        By name, bool [rows]. Three slices by length are always there when lengths differ.
+
+    Raises:
+        UserError: A column is missing, or a rule cannot be read.
+    """
+    found = _by_length(table)
+    for column in columns:
+        values = _text_column(table, column, "slice_columns")
+        names, counts = np.unique(values, return_counts=True)
+        for name in names[np.argsort(-counts, kind="stable")][:MOST_VALUES]:
+            found[f"{column} = {name}"] = values == name
+    for name, rule in (rules or {}).items():
+        found[name] = _by_rule(table, name, rule)
+    return found
+
+
+def _lengths(table: pa.Table) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    return pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(table["text"]))).to_numpy()
+
+
+def _by_length(table: pa.Table) -> dict[str, np.ndarray]:
+    words = _lengths(table)
+    low, high = (int(cut) for cut in np.quantile(words, [1 / 3, 2 / 3], method="nearest"))
+    if low == high:
+        return {}
+    return {
+        f"up to {low} words": words <= low,
+        f"{low + 1} to {high} words": (words > low) & (words <= high),
+        f"more than {high} words": words > high,
+    }
+
+
+def _by_rule(table: pa.Table, name: str, rule: str) -> np.ndarray:
+    parts = _RULE.match(rule)
+    if not parts:
+        raise UserError(
+            f"The rule of slice {name!r} is {rule!r}; write COLUMN OPERATOR VALUE, for example: length > 20."
+        )
+    column, operator, value = parts.groups()
+    value = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    if operator in _NUMERIC:
+        try:
+            values = _lengths(table) if column == "length" else np.array(
+                [float(one) if one else np.nan for one in _text_column(table, column, name)]
+            )  # fmt: skip
+            return _NUMERIC[operator](values, float(value))
+        except ValueError:
+            raise UserError(
+                f"The rule of slice {name!r} compares numbers, but {column!r} or {value!r} is none."
+            ) from None
+    values = _lengths(table).astype(str) if column == "length" else _text_column(table, column, name)
+    if operator == "~":
+        try:
+            pattern = re.compile(value)
+        except re.error as error:
+            raise UserError(f"The rule of slice {name!r} is no regular expression: {error}.") from None
+        return np.array([bool(pattern.search(one)) for one in values])
+    return (values == value) if operator == "==" else (values != value)
+
+
+def _text_column(table: pa.Table, column: str, where: str) -> np.ndarray:
+    if column not in table.column_names:
+        raise UserError(
+            f"{where} names the column {column!r}; the test split has {', '.join(table.column_names)}."
+        )
+    return np.array(["" if value is None else str(value) for value in table[column].to_pylist()])

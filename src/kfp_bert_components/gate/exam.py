@@ -1,0 +1,121 @@
+"""Two evaluations laid side by side: the same rows in the same order, the same classes."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.evaluation import Evaluation
+from kfp_bert_components.evaluation.metrics import confusion
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Predictions of candidate and champion on the same rows.
+
+    Attributes:
+        labels: Names of the classes.
+        truth: Numbers of the true classes, int [rows].
+        candidate: Probabilities, [rows, classes].
+        champion: Probabilities, [rows, classes].
+        order: Rows of the candidate's evaluation in the order used here, [rows].
+    """
+
+    labels: list[str]
+    truth: np.ndarray
+    candidate: np.ndarray
+    champion: np.ndarray
+    order: np.ndarray
+
+    @cached_property
+    def said(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted classes of candidate and champion, int [rows] each."""
+        return self.candidate.argmax(1), self.champion.argmax(1)
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """Which classes the test set has, bool [classes]."""
+        return np.bincount(self.truth, minlength=len(self.labels)) > 0
+
+    @cached_property
+    def cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distinct (truth, candidate, champion), int [3, cells], and the rows in each, [cells]."""
+        many = len(self.labels)
+        codes, sizes = np.unique((self.truth * many + self.said[0]) * many + self.said[1], return_counts=True)
+        return np.stack([codes // many**2, codes // many % many, codes % many]), sizes
+
+    @property
+    def rows(self) -> int:
+        return len(self.truth)
+
+    @cached_property
+    def flips(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows that only the candidate has right, and that only the champion has right, bool [rows] each."""
+        ours, theirs = (said == self.truth for said in self.said)
+        return ours & ~theirs, theirs & ~ours
+
+    def confusions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Confusion matrices of candidate and champion."""
+        return tuple(confusion(self.truth, said, len(self.labels)) for said in self.said)  # type: ignore[return-value]
+
+
+def same_exam(new: Evaluation, old: Evaluation) -> Exam:
+    """Align two evaluations.
+
+    Raises:
+        UserError: They are not about the same rows with the same labels.
+    """
+    if new.empty:
+        raise UserError("The candidate's evaluation is empty; give the output of evaluate_model.")
+    assert new.predictions is not None
+    first = _order(new.predictions)
+    if old.empty:
+        return Exam(new.labels, new.truth()[first], new.probabilities()[first], _majority(new), first)
+    assert old.predictions is not None
+    second = _order(old.predictions)
+    _require_same_rows(new.predictions, first, old.predictions, second)
+    labels = new.labels + [label for label in old.labels if label not in new.labels]
+    return Exam(
+        labels, new.truth()[first], _spread(new, labels)[first], _spread(old, labels)[second], first
+    )
+
+
+def _order(table: pa.Table) -> np.ndarray:
+    """The rows sorted by id and label: the order that the rows came in does not matter."""
+    return pc.sort_indices(table, [("id", "ascending"), ("label", "ascending")]).to_numpy()
+
+
+def _require_same_rows(new: pa.Table, first: np.ndarray, old: pa.Table, second: np.ndarray) -> None:
+    if new.num_rows != old.num_rows:
+        raise UserError(
+            f"The candidate was evaluated on {new.num_rows:,} rows and the champion on {old.num_rows:,}; "
+            "evaluate both on the same test split."
+        )
+    for column in ("id", "label"):
+        ours, theirs = new[column].take(first), old[column].take(second)
+        same = pc.equal(ours.cast(pa.string()), theirs.cast(pa.string()))
+        if not pc.all(same).as_py():
+            at = pc.index(same, False).as_py()
+            raise UserError(
+                f"Candidate and champion were evaluated on different test rows or labels: where one has the {column} "
+                f"{ours[at].as_py()!r} the other has {theirs[at].as_py()!r}; evaluate both on the same test split."
+            )
+
+
+def _spread(evaluation: Evaluation, labels: list[str]) -> np.ndarray:
+    """Probabilities in the order of `labels`, 0 for a class that the model does not know."""
+    probabilities = evaluation.probabilities()
+    if evaluation.labels == labels:
+        return probabilities
+    result = np.zeros((len(probabilities), len(labels)), probabilities.dtype)
+    result[:, [labels.index(label) for label in evaluation.labels]] = probabilities
+    return result
+
+
+def _majority(evaluation: Evaluation) -> np.ndarray:
+    """What a model would say that knows only how frequent each class is."""
+    counts = np.bincount(evaluation.truth(), minlength=len(evaluation.labels))
+    return np.repeat((counts / counts.sum()).astype(np.float32)[None], counts.sum(), 0)

@@ -1,0 +1,283 @@
+"""The studentised difference of two models on the same rows, and what it looks like when they are exchangeable.
+
+The statistic is (difference - delta) / standard error, the latter by the infinitesimal jackknife. Its reference is
+its distribution when the two predictions of each row are swapped at random: exact when the models are
+exchangeable, and right for large test sets also when they are not (Janssen 1997, Statistics & Probability
+Letters 36; Chung and Romano 2013, Annals of Statistics 41). Test and interval use the same critical value, so
+that they agree for every delta.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from kfp_bert_components.evaluation.count_metrics import CountMetric
+
+PERMUTATIONS = 9_999
+# Swaps of rows that are drawn one by one; larger test sets swap random groups of rows together, which is exact too.
+GROUPS = 4_096
+_CELLS_AT_ONCE = 2_000_000
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """A difference, its standard error and the reference distribution of its studentised value.
+
+    Attributes:
+        value: Candidate minus champion, positive where the candidate is better.
+        error: Standard error of `value`; 0 when the two never differ.
+        values: Studentised values under swaps, ascending, [draws].
+        weights: Probability of each of `values`, [draws]; they add up to 1.
+        rows: Rows of the test set.
+        step: What one row that changes sides moves the metric, times the number of rows.
+    """
+
+    value: float
+    error: float
+    values: np.ndarray
+    weights: np.ndarray
+    rows: int
+    step: float = 1.0
+
+    def p_value(self, delta: float = 0.0) -> float:
+        """One-sided probability of at least this studentised value if the true difference were `delta`."""
+        if self.error == 0:
+            # All rows differ alike: only one of the 2^rows arrangements is as good.
+            return 1.0 if self.value <= delta else 0.5 ** min(self.rows, 1000)
+        # Beyond the last of the swaps nothing is known: a p-value is never below the probability of that one.
+        found = min((self.value - delta) / self.error, self.values[-1])
+        # Shrunk by less than rounding, so that 50 of 1000 equal weights are 0.05 and not a hair more.
+        return float(min(1.0, self.weights[np.searchsorted(self.values, found - _EPSILON) :].sum()) * (1 - 1e-12))
+
+    def critical(self, alpha: float) -> float:
+        """The studentised value above which `p_value` is at most `alpha`; inf if it never is."""
+        last = self.weights[np.searchsorted(self.values, self.values[-1] - _EPSILON) :].sum()
+        if last > alpha * (1 + _EPSILON):
+            return float("inf")
+        tail = np.cumsum(self.weights[::-1])[::-1]
+        kept = max(int(np.searchsorted(-tail, -alpha * (1 + _EPSILON))) - 1, 0)
+        # Equal values count together: those that rounding keeps apart belong to the last one that is kept.
+        while kept + 1 < len(tail) and self.values[kept + 1] - self.values[kept] < _EPSILON:
+            kept += 1
+        return float(self.values[kept]) + _EPSILON
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """All differences that the test rejects on neither side at the one-sided level `alpha`.
+
+        It agrees with the test. Where few rows differ it is wider than its name says, as an exact test is strict.
+        """
+        return self._around(self.critical(alpha))
+
+    def estimate(self, confidence: float = 0.95) -> tuple[float, float]:
+        """A two-sided interval with coverage close to `confidence`, by the mid-distribution of the swaps.
+
+        Half of the probability of a value counts as its tail, which takes the strictness of exact tests out of
+        intervals (mid-p: Fagerland, Lydersen and Laake 2013, BMC Medical Research Methodology 13). Where it
+        leaves out a difference at confidence 1 - alpha, the test at `alpha` rejects that difference too.
+        """
+        tail = np.cumsum(self.weights[::-1])[::-1] - self.weights / 2
+        unique, first = np.unique(np.round(self.values, 9), return_index=True)
+        last = np.append(first[1:], len(self.values)) - 1
+        tail = (tail[first] + self.weights[first] / 2 + tail[last] - self.weights[last] / 2) / 2
+        finite = np.isfinite(unique)
+        wanted = (1 - confidence) / 2
+        critical = float(np.interp(-wanted, -tail[finite], unique[finite])) if finite.any() else 0.0
+        if not finite.any() or tail[finite][-1] > wanted:  # so few rows differ that no swap is that rare
+            from scipy.stats import norm
+
+            critical = max(critical, float(norm.isf(wanted)))
+        return self._around(critical)
+
+    def resolvable(self, alpha: float, power: float = 0.8) -> float:
+        """Smallest true difference that a test at the level `alpha` shows with the probability `power`.
+
+        A better candidate differs from the champion in more rows than an equal one, so the variance grows with
+        the difference (Connor 1987, Biometrics 43, for McNemar's test).
+        """
+        from scipy.stats import norm
+
+        critical = self.critical(alpha)
+        if not np.isfinite(critical):
+            critical = float(norm.isf(alpha))
+        beta = float(norm.isf(1 - power))
+        found = max((critical + beta) * self.error, 1.0 / self.rows * self.step)
+        for _ in range(50):
+            error = np.sqrt(self.error**2 + found * self.step / self.rows)
+            found = (critical + beta) * error
+        return float(found)
+
+    def _around(self, critical: float) -> tuple[float, float]:
+        if self.error == 0:
+            return self.value, self.value
+        return self.value - critical * self.error, self.value + critical * self.error
+
+
+def pivot_of_counts(
+    metric: CountMetric, cells: np.ndarray, sizes: np.ndarray, present: np.ndarray, draws: int = PERMUTATIONS,
+    seed: int = 0,
+) -> Pivot:
+    """Compare on a metric of the confusion matrix.
+
+    Rows with the same (truth, candidate, champion) are one cell: a random swap is a binomial draw a cell.
+
+    Args:
+        metric: The metric.
+        cells: Class numbers, int [3, cells]: truth, candidate's and champion's prediction.
+        sizes: Rows in each cell, [cells].
+        present: Classes to average over, bool [classes].
+        draws: Random swaps; 0 takes the normal distribution instead, for large test sets.
+        seed: Seed of the draws.
+    """
+    cells, sizes = _with_mirrors(cells, sizes)
+    one, two = _Side(cells[0], cells[1], len(present)), _Side(cells[0], cells[2], len(present))
+    value, error = (float(part[0]) for part in _studentise(metric, one, two, sizes[None], present))
+    if error == 0:
+        return Pivot(value, 0.0, np.zeros(1), np.ones(1), int(sizes.sum()))
+    step_of = _step(np.repeat(_gains(metric, one, two, sizes, present), sizes * (cells[1] != cells[2])))
+    if draws == 0:
+        return Pivot(value, error, *_normal(), int(sizes.sum()), step_of)
+    rng = np.random.default_rng(seed)
+    mirror = _mirror(cells)
+    pairs = np.flatnonzero(cells[1] < cells[2])
+    found = []
+    step = max(1, _CELLS_AT_ONCE // len(sizes))
+    for start in range(0, draws, step):
+        swapped = np.repeat(sizes[None], min(step, draws - start), 0)
+        both = sizes[pairs] + sizes[mirror[pairs]]
+        swapped[:, pairs] = rng.binomial(both, 0.5, (len(swapped), len(pairs)))
+        swapped[:, mirror[pairs]] = both - swapped[:, pairs]
+        values, errors = _studentise(metric, one, two, swapped, present)
+        found.append(_ratio(values, errors))
+    return Pivot(value, error, *_symmetric(np.concatenate(found), value / error), int(sizes.sum()), step_of)
+
+
+def pivot_of_accuracy(wins: int, losses: int, rows: int) -> Pivot:
+    """Compare on accuracy: the swaps have a binomial distribution, so nothing is drawn (exact McNemar test).
+
+    Args:
+        wins: Rows that only the candidate has right.
+        losses: Rows that only the champion has right.
+        rows: All rows.
+    """
+    from scipy.stats import binom
+
+    differ = wins + losses
+    value = (wins - losses) / rows
+    gains = (2 * np.arange(differ + 1) - differ) / rows
+    errors = np.sqrt(np.maximum(differ / rows - gains**2, 0) / rows)
+    error = float(np.sqrt(max(differ / rows - value**2, 0) / rows))
+    if error == 0:
+        return Pivot(value, 0.0, np.zeros(1), np.ones(1), rows)
+    return Pivot(value, error, _ratio(gains, errors), binom.pmf(np.arange(differ + 1), differ, 0.5), rows)
+
+
+def pivot_of_rows(gains: np.ndarray, value: float, draws: int = PERMUTATIONS, seed: int = 0) -> Pivot:
+    """Compare on a mean, or on a metric through the difference of the influences of each row.
+
+    Args:
+        gains: Difference a row, [rows], with mean `value` or 0 (influences).
+        value: The difference of the metric.
+        draws: Random swaps.
+        seed: Seed of the draws.
+    """
+    rows = len(gains)
+    gains = gains - gains.mean() + value
+    squares = float((gains**2).sum())
+    error = float(np.sqrt(max(squares / rows - value**2, 0) / rows))
+    if error <= _EPSILON * abs(value) or error == 0:
+        return Pivot(value, 0.0, np.zeros(1), np.ones(1), rows)
+    sums = swap_sums(gains[:, None], draws, seed)[:, 0] / rows
+    errors = np.sqrt(np.maximum(squares / rows - sums**2, 0) / rows)
+    return Pivot(value, error, *_symmetric(_ratio(sums, errors), value / error), rows, 0.0)
+
+
+def swap_sums(gains: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
+    """Sums over the rows when each row's sign is random, [draws, columns] of gains [rows, columns]."""
+    rng = np.random.default_rng(seed)
+    if len(gains) > GROUPS:
+        order = rng.permutation(len(gains))
+        cuts = np.linspace(0, len(gains), GROUPS, endpoint=False).astype(np.int64)
+        gains = np.add.reduceat(gains[order], cuts, axis=0)
+    found = []
+    for start in range(0, draws, 1000):
+        signs = rng.integers(0, 2, (min(1000, draws - start), len(gains)), dtype=np.int8)
+        found.append((2.0 * signs - 1.0) @ gains)
+    return np.concatenate(found)
+
+
+def _gains(metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """What a row of each cell adds to the difference, [cells]."""
+    slopes = [metric.both(side.counts(sizes[None]), present)[1] for side in (one, two)]
+    return (one.pick(slopes[0]) - two.pick(slopes[1]))[0]
+
+
+def _step(gains: np.ndarray) -> float:
+    total = np.abs(gains).sum()
+    return float((gains**2).sum() / total) if total else 1.0
+
+
+def _symmetric(found: np.ndarray, observed: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted values with their mirror images (a swap of all rows is a swap too) and equal weights.
+
+    The observed arrangement is one of the swaps and counts as such, so that no p-value is 0 (Phipson and Smyth
+    2010, Statistical Applications in Genetics and Molecular Biology 9).
+    """
+    values = np.sort(np.concatenate([found, -found, [abs(observed), -abs(observed)]]))
+    return values, np.full(len(values), 1 / len(values))
+
+
+def _normal() -> tuple[np.ndarray, np.ndarray]:
+    from scipy.stats import norm
+
+    values = norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    return values, np.full(len(values), 1 / len(values))
+
+
+def _ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = values / errors
+    return np.where(errors > 0, found, np.where(values == 0, 0.0, np.copysign(np.inf, values)))
+
+
+def _studentise(
+    metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Difference and standard error for each row of `sizes` [draws, cells]."""
+    rows = sizes.sum(-1)
+    first, first_slope = metric.both(one.counts(sizes), present)
+    second, second_slope = metric.both(two.counts(sizes), present)
+    influence = one.pick(first_slope) - two.pick(second_slope)
+    mean = (influence * sizes).sum(-1) / rows
+    square = (influence**2 * sizes).sum(-1) / rows - mean**2
+    return first - second, np.sqrt(np.maximum(square, 0) / rows)
+
+
+class _Side:
+    """One model's predictions, by cell: adds cells up to its confusion matrix, and looks slopes up by cell."""
+
+    def __init__(self, truth: np.ndarray, predicted: np.ndarray, classes: int) -> None:
+        self._place = truth * classes + predicted
+        self._onto = csr_array(
+            (np.ones(len(truth)), (self._place, np.arange(len(truth)))), (classes * classes, len(truth))
+        )
+        self._classes = classes
+
+    def counts(self, sizes: np.ndarray) -> np.ndarray:
+        return (self._onto @ sizes.T).T.reshape(*sizes.shape[:-1], self._classes, self._classes)
+
+    def pick(self, slopes: np.ndarray) -> np.ndarray:
+        return slopes.reshape(*slopes.shape[:-2], -1)[..., self._place]
+
+
+def _with_mirrors(cells: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add for each cell the one with the two predictions swapped, in sorted order."""
+    every = np.concatenate([cells, cells[[0, 2, 1]]], axis=1)
+    unique, places = np.unique(every, axis=1, return_inverse=True)
+    return unique, np.bincount(places.ravel()[: cells.shape[1]], sizes, unique.shape[1]).astype(np.int64)
+
+
+def _mirror(cells: np.ndarray) -> np.ndarray:
+    numbers = {cell: i for i, cell in enumerate(map(tuple, cells.T.tolist()))}
+    return np.array([numbers[truth, two, one] for truth, one, two in cells.T.tolist()])

@@ -1,0 +1,102 @@
+"""The charts of evaluations and comparisons."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kfp_bert_components.reports import charts
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+MOST_CLASSES = 25
+
+
+def difference_chart(difference: dict[str, Any]) -> "Markup":
+    """The gain with both intervals against what had to be exceeded."""
+    figure, axes = charts.new_figure(5.6, 1.5)
+    value, target = difference["value"], difference["delta"]
+    ends = [end for key in ("low", "high", "low_95", "high_95") if (end := difference[key]) is not None]
+    reach = max([abs(end - value) for end in ends] + [abs(value - target), 1e-3]) * 1.25
+    colour = charts.GREEN if (difference["low"] or -9) > target else charts.RED if value < target else charts.ORANGE
+    if difference["low_95"] is not None:
+        axes.plot([difference["low_95"], difference["high_95"]], [0, 0], color=colour, linewidth=2)
+    if difference["low"] is not None:
+        axes.plot([difference["low"], difference["high"]], [0, 0], color=colour, linewidth=9, alpha=0.35)
+    axes.plot([value], [0], "o", color=colour, markersize=8)
+    charts.line_at(axes, target, "must be exceeded" if target else "no change", charts.INK)
+    axes.set_xlim(min(value - reach, target - reach / 5), max(value + reach, target + reach / 5))
+    axes.set_ylim(-1, 1)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("worse  ←  change, positive is better  →  better")
+    return charts.svg(figure, f"Change {value:.4f} with its interval, against {target:g}")
+
+
+def intervals_chart(rows: list[dict[str, Any]], label: str) -> "Markup":
+    """One line a class or slice: its change with a 95 % interval, around a line at 0."""
+    figure, axes = charts.new_figure(5.0, 0.7 + 0.27 * max(len(rows), 2))
+    for place, row in enumerate(rows):
+        colour = charts.GREEN if row["low"] > 0 else charts.RED if row["high"] < 0 else charts.GREY
+        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.5)
+        axes.plot([row["value"]], [place], "o", color=colour, markersize=5)
+    axes.axvline(0, color=charts.INK, linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [f"{charts.shorten(row['name'])} ({row['rows']:,})" for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="x")
+    axes.set_xlabel(label)
+    return charts.svg(figure, label)
+
+
+def confusion_chart(counts: np.ndarray, labels: list[str], title: str) -> "Markup":
+    """The confusion matrix, coloured by the share of each true class; counts are written where they fit."""
+    many = len(labels)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, axes = charts.new_figure(5.0, 1.6 + min(3.6, 0.42 * many + 0.5))
+    axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1.25, edgecolors="white", linewidth=0.5)
+    names = [charts.shorten(label, 16) for label in labels]
+    axes.set_xticks(np.arange(many) + 0.5, names, rotation=40, ha="right", fontsize=8 if many < 12 else 6)
+    axes.set_yticks(np.arange(many) + 0.5, names, fontsize=8 if many < 12 else 6)
+    axes.set_ylim(many, 0)
+    axes.tick_params(length=0)
+    for row, column in np.argwhere(counts) if many <= 12 else ():
+        colour = "white" if shares[row, column] > 0.6 else charts.INK
+        text = f"{counts[row, column]:,}"
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, fontsize=8 if many < 8 else 6.5)
+    axes.set_xlabel("said")
+    axes.set_ylabel("true")
+    axes.set_title(title, fontsize=9, loc="left")
+    return charts.svg(figure, f"Confusion matrix: {title}")
+
+
+def reliability_chart(curves: dict[str, list[dict[str, float]]]) -> "Markup":
+    """Share right against confidence; on the diagonal a model is as sure as it should be."""
+    figure, axes = charts.new_figure(5.0, 3.6)
+    axes.plot([0, 1], [0, 1], color=charts.GREY, linewidth=1, linestyle="--")
+    for (name, bins), colour, mark in zip(curves.items(), (charts.BLUE, charts.ORANGE), "os", strict=False):
+        most = max(one["rows"] for one in bins)
+        x, y = [one["confidence"] for one in bins], [one["accuracy"] for one in bins]
+        axes.plot(x, y, color=colour, linewidth=1.2, label=name)
+        axes.scatter(x, y, [10 + 60 * one["rows"] / most for one in bins], color=colour, marker=mark, alpha=0.8)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("how sure the model is of its answer")
+    axes.set_ylabel("share of these answers that are right")
+    axes.grid()
+    if len(curves) > 1:
+        axes.legend(loc="upper left")
+    return charts.svg(figure, "Reliability diagram")
+
+
+def metric_chart(rows: list[dict[str, Any]], label: str) -> "Markup":
+    """Values with their intervals, one line each, from 0 to 1."""
+    figure, axes = charts.new_figure(5.0, 0.7 + 0.27 * max(len(rows), 2))
+    for place, row in enumerate(rows):
+        axes.plot([row["low"], row["high"]], [place, place], color=charts.BLUE, linewidth=2.5)
+        axes.plot([row["value"]], [place], "o", color=charts.BLUE, markersize=5)
+    axes.set_yticks(range(len(rows)), [f"{charts.shorten(row['name'])} ({row['rows']:,})" for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1.01)
+    axes.grid(axis="x")
+    axes.set_xlabel(label)
+    return charts.svg(figure, label)

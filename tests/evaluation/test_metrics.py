@@ -1,0 +1,83 @@
+"""Metrics agree with scikit-learn, and their influences with what happens when a row counts for more."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as peer
+
+from kfp_bert_components.evaluation.metrics import COUNT_METRICS, ROW_METRICS, confusion, metrics_with_intervals
+from kfp_bert_components.evaluation.row_metrics import pr_auc, roc_auc
+from tests.support.evaluations import scores
+
+
+def predictions(rows=300, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, rows)
+    found = np.round(scores(rng, truth, classes, 1.0), 2) + 1e-3  # rounded, so that there are ties
+    return truth, found / found.sum(1, keepdims=True)
+
+
+def test_values_agree_with_scikit_learn():
+    truth, probabilities = predictions()
+    said, classes = probabilities.argmax(1), range(4)
+    found = {name: one["value"] for name, one in metrics_with_intervals(truth, probabilities, list("abcd")).items()}
+    expected = {
+        "accuracy": peer.accuracy_score(truth, said), "mcc": peer.matthews_corrcoef(truth, said),
+        "log_loss": peer.log_loss(truth, probabilities), "brier": peer.brier_score_loss(truth, probabilities, labels=classes),
+        "roc_auc": peer.roc_auc_score(truth, probabilities, multi_class="ovr"),
+        "pr_auc": peer.average_precision_score(np.eye(4)[truth], probabilities),
+    }  # fmt: skip
+    for kind, score in (("f1", peer.f1_score), ("precision", peer.precision_score), ("recall", peer.recall_score)):
+        for average in ("macro", "weighted"):
+            expected[f"{average}_{kind}"] = score(truth, said, average=average)
+        expected |= {f"{kind}:{name}": one for name, one in zip("abcd", score(truth, said, average=None), strict=True)}
+    assert set(found) - set(expected) == {"ece"}
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-9), name
+
+
+@pytest.mark.parametrize("name", list(COUNT_METRICS))
+def test_slopes_of_count_metrics_are_their_derivatives(name):
+    truth, probabilities = predictions()
+    counts, present, metric = confusion(truth, probabilities.argmax(1), 4).astype(float), np.ones(4, bool), COUNT_METRICS[name]
+    slopes = metric.both(counts, present)[1]
+    assert (slopes * counts).sum() == pytest.approx(0, abs=1e-9)
+    for cell in np.ndindex(4, 4):
+        up, down = counts.copy(), counts.copy()
+        up[cell] += 1e-4
+        down[cell] -= 1e-4
+        change = 300 * (metric.value(up, present) - metric.value(down, present)) / 2e-4
+        assert slopes[cell] == pytest.approx(change, abs=1e-5)
+
+
+@pytest.mark.parametrize("ours, theirs", [(roc_auc, peer.roc_auc_score), (pr_auc, peer.average_precision_score)])
+def test_influences_of_areas_are_derivatives_by_the_weight_of_a_row(ours, theirs):
+    truth, probabilities = predictions(100)
+    _, influence = ours(truth, probabilities)
+
+    def weighted(row, weight):
+        weights = np.ones(100)
+        weights[row] = weight
+        return np.mean([theirs(truth == k, probabilities[:, k], sample_weight=weights) for k in range(4)])
+
+    for row in range(10):
+        assert influence[row] == pytest.approx(100 * (weighted(row, 1.001) - weighted(row, 0.999)) / 0.002, abs=1e-3)
+    assert influence.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_every_interval_holds_its_value_and_nothing_is_nan():
+    for seed in range(3):
+        truth, probabilities = predictions(40, seed=seed)
+        for name, one in metrics_with_intervals(truth, probabilities, list("abcd")).items():
+            assert one["low"] <= one["value"] + 0.05 and one["value"] - 0.05 <= one["high"], name
+            assert np.isfinite(list(one.values())).all()
+
+
+def test_what_is_not_defined_is_left_out():
+    truth = np.zeros(20, int)
+    found = metrics_with_intervals(truth, np.tile([0.9, 0.1], (20, 1)), ["a", "b"])
+    assert "roc_auc" not in found and "f1:b" not in found and found["accuracy"]["value"] == 1
+    assert set(ROW_METRICS) - set(found) == {"roc_auc", "pr_auc"}
+
+
+def test_a_probability_of_zero_does_not_make_the_log_loss_infinite():
+    assert metrics_with_intervals(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]))["log_loss"]["value"] < 20

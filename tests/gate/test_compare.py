@@ -1,0 +1,215 @@
+"""Comparisons from files to files: outcomes, reasons, properties."""
+
+import json
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.evaluation import read_evaluation
+from kfp_bert_components.gate import Policy, compare, parse_policy, read_decision, read_policy
+from kfp_bert_components.gate.comparison import decide
+from tests.support.evaluations import scores, write_nobody, write_numbers
+
+LABELS = ["action", "dialogue", "<i>$scene$</i>"]
+
+
+def models(folder, *strengths, rows=400, seed=0, own=0.5, **options):
+    """Evaluations of models with these signals on the same rows; the last is the champion."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, rows)
+    common = rng.standard_normal((rows, 3))
+    return [
+        write_numbers(
+            folder / str(i), truth, scores(rng, truth, 3, strength, common, own), LABELS,
+            version=4 if i == len(strengths) - 1 else None, **options,
+        ) for i, strength in enumerate(strengths)
+    ]  # fmt: skip
+
+
+def judge(candidate, champion, policy=None, **more):
+    """The decision alone: drawing the page takes far longer."""
+    return decide(read_evaluation(candidate), read_evaluation(champion), policy or Policy(), **more)[0]
+
+
+def run(candidate, champion, policy=None, folder=None, **more):
+    folder = Path(folder or tempfile.mkdtemp())
+    made = compare(
+        candidate, champion, folder / "d", folder / "r.html", folder / "s.md", policy or Policy(), **more
+    )
+    assert read_decision(folder / "d") == made
+    return made
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "mcc", "log_loss", "brier", "roc_auc", "pr_auc",
+                                    "weighted_recall", "f1:action"])  # fmt: skip
+def test_a_better_candidate_is_promoted_and_a_worse_one_is_rejected(tmp_path, metric):
+    good, bad, champion = models(tmp_path, 3.5, 0.5, 2.0)
+    made = judge(good, champion, Policy(metric))
+    assert (made.outcome, made.champion_version, made.champion_generation) == ("PROMOTE", 4, 7)
+    assert made.difference["low"] > 0 and made.difference["p_value"] <= 0.05
+    assert judge(bad, champion, Policy(metric)).outcome == "REJECT"
+
+
+def test_too_few_rows_hold_and_the_reason_says_how_many_more(tmp_path):
+    made = judge(*models(tmp_path, 2.2, 2.0, rows=300, seed=1), Policy("accuracy"))
+    assert made.outcome == "HOLD"
+    assert re.fullmatch(
+        r"Accuracy rose by 0\.\d{3} over version 4 \(90 % interval −0\.\d{3} to \+0\.\d{3}\), which this test set of "
+        r"300 rows cannot tell from no change at alpha 0\.05: collect about [\d,]+ more rows\.", made.reason,
+    ), made.reason  # fmt: skip
+
+
+def test_a_large_test_set_that_shows_no_gain_of_the_wanted_size_rejects(tmp_path):
+    made = judge(*models(tmp_path, 2.05, 2.0, rows=4000), Policy("accuracy", min_improvement=0.05))
+    assert made.outcome == "REJECT"
+
+
+def test_non_inferiority_promotes_a_candidate_that_is_as_good(tmp_path):
+    candidate, champion = models(tmp_path, 2.0, 2.0, rows=3000)
+    assert judge(candidate, champion, Policy("accuracy", margin=0.05)).outcome == "PROMOTE"
+    assert judge(candidate, champion, Policy("accuracy", margin=0.0001)).outcome != "PROMOTE"
+
+
+def test_a_guardrail_keeps_back_a_candidate_that_is_slower_or_flips_much(tmp_path):
+    good, champion = models(tmp_path, 3.5, 2.0, system={"latency_p95_ms": 5.0, "size_bytes": 10.0})
+    assert judge(good, champion, Policy(max_latency_ratio=1.1, max_size_ratio=1.1)).outcome == "PROMOTE"
+    record = json.loads((good / "evaluation.json").read_text())
+    record["system"]["latency_p95_ms"] = 50.0
+    (good / "evaluation.json").write_text(json.dumps(record))
+    made = judge(good, champion, Policy(max_latency_ratio=1.1))
+    assert made.outcome == "REJECT" and "latency" in made.reason
+    made = judge(good, champion, Policy(max_negative_flips=0.0001))
+    assert made.outcome != "PROMOTE" and "right before and wrong now" in made.reason
+
+
+def test_guardrails_are_corrected_together_by_holm(tmp_path):
+    made = judge(*models(tmp_path, 3.5, 2.0), Policy(max_class_drop=0.05, max_slice_drop=0.05, max_calibration_rise=0.1))
+    assert len(made.guardrails) == 7 and all(one["passed"] for one in made.guardrails)
+    assert all(one["p_value"] >= 0 for one in made.guardrails)
+
+
+def test_the_first_model_must_beat_the_most_frequent_class_and_the_thresholds(tmp_path):
+    good, useless = models(tmp_path, 2.0, 0.0)
+    nobody = write_nobody(tmp_path / "nobody", LABELS)
+    first = judge(good, nobody)
+    assert (first.outcome, first.champion_version, first.champion_generation) == ("PROMOTE", None, 0)
+    assert judge(useless, nobody, Policy("accuracy")).outcome != "PROMOTE"
+    assert judge(good, nobody, Policy(thresholds={"accuracy": 0.99})).outcome == "REJECT"
+    assert judge(good, nobody, Policy(thresholds={"log_loss": 0.01})).outcome == "REJECT"
+
+
+def test_an_override_is_recorded_with_name_and_reason(tmp_path):
+    candidate, champion = models(tmp_path, 2.0, 2.0)
+    made = judge(candidate, champion, Policy(override="PROMOTE", override_by="Ada", override_reason="new labels"))
+    assert made.outcome == "PROMOTE" and made.gate_outcome != "PROMOTE"
+    assert "Ada" in made.reason and "new labels" in made.reason
+    assert made.policy["override_by"] == "Ada"
+    with pytest.raises(UserError, match="override_by"):
+        Policy(override="HOLD")
+
+
+def test_another_exam_is_an_error(tmp_path):
+    _, champion = models(tmp_path, 2.0, 2.0)
+    (shorter,) = models(tmp_path / "x", 2.0, rows=399)
+    with pytest.raises(UserError, match="same test split"):
+        judge(shorter, champion)
+    (other,) = models(tmp_path / "y", 2.0, seed=5)
+    with pytest.raises(UserError, match="different test rows or labels"):
+        judge(other, champion)
+    with pytest.raises(UserError, match="empty"):
+        judge(write_nobody(tmp_path / "n", LABELS), champion)
+
+
+def test_classes_may_come_in_another_order(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 300)
+    old = scores(rng, truth, 3, 2.0)
+    champion = write_numbers(tmp_path / "a", truth, old, LABELS, version=1)
+    turned = write_numbers(tmp_path / "b", 2 - truth, old[:, ::-1], LABELS[::-1])
+    assert "same answers" in judge(turned, champion).reason
+
+
+def test_uses_of_the_test_set_are_counted_once_each_and_spend_alpha(tmp_path):
+    first, second, champion = models(tmp_path, 2.5, 2.6, 2.0)
+    registry = str(tmp_path / "registry")
+    one, again, two = (judge(model, champion, registry=registry) for model in (first, first, second))
+    assert [made.test_set["number"] for made in (one, again, two)] == [1, 1, 2]
+    assert [made.test_set["alpha"] for made in (one, two)] == pytest.approx([0.025, 0.05 / 6])
+    assert one.test_set["counted"] and two.test_set["left"] == pytest.approx(0.05 / 3)
+
+
+def test_the_page_stands_alone_and_escapes_texts_and_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 60)
+    texts = [f"<script>alert({i})</script> & $x$" for i in range(60)]
+    pages = [
+        write_numbers(tmp_path / name, truth, scores(rng, truth, 3, 2.0, own=2), LABELS, version=version, texts=texts)
+        for name, version in (("a", None), ("b", 1))
+    ]
+    run(*pages, Policy(max_class_drop=0.5, min_rows=1), folder=tmp_path)
+    html = (tmp_path / "r.html").read_text()
+    assert "&lt;script&gt;" in html and "<script" not in html and "<i>" not in html
+    assert not re.search(r"https?://|src=|@import|NaN|nan", html)
+    summary = (tmp_path / "s.md").read_text()
+    assert "<i>" not in summary and summary.startswith("**")
+
+
+def test_the_component_reads_a_policy_and_gives_a_real_bool(tmp_path):
+    from types import SimpleNamespace
+
+    from kfp_bert_components.components.compare_models import compare_models
+
+    good, champion = models(tmp_path, 3.5, 2.0)
+    places = [SimpleNamespace(path=str(tmp_path / "out" / name)) for name in ("decision", "report", "summary")]
+    inputs = [SimpleNamespace(path=str(folder)) for folder in (good, champion)]
+    promote, outcome, reason = compare_models.python_func(*inputs, *places, policy="max_class_drop: 0.05")
+    assert promote is True and outcome == "PROMOTE" and reason.startswith("Macro F1 rose")
+    assert all((tmp_path / "out" / name).exists() for name in ("decision", "report", "summary"))
+
+
+def test_policies_come_from_yaml_with_clear_errors(tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text("primary_metric: mcc\nmax_class_drop: 0.02\nthresholds: {accuracy: 0.7}\n")
+    assert read_policy(path, Policy(alpha=0.01)) == Policy(
+        "mcc", alpha=0.01, max_class_drop=0.02, thresholds={"accuracy": 0.7}
+    )
+    for text, said in (
+        ("alfa: 0.05", "has the key 'alfa'"), ("alpha: high", "alpha must be of type number"),
+        ("alpha: 0.7", "above 0 and below 0.5"), ("- a", "mapping"), ("a: [", "no YAML"), ("format: 2", "format"),
+        ("primary_metric: f2", "not 'f2'"), ("thresholds: {accuracy: x}", "thresholds.accuracy"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            parse_policy(text)
+    with pytest.raises(NotFoundError):
+        read_policy(tmp_path / "none.yaml")
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@given(
+    seed=st.integers(0, 10_000), rows=st.integers(5, 120), strength=st.floats(0, 4),
+    metric=st.sampled_from(["accuracy", "macro_f1", "mcc", "log_loss", "brier", "ece"]),
+)  # fmt: skip
+def test_swapping_never_promotes_both_order_of_rows_means_nothing_and_an_equal_candidate_is_never_promoted(
+    seed, rows, strength, metric
+):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rng = np.random.default_rng(seed)
+        truth = rng.integers(0, 3, rows)
+        one, two = scores(rng, truth, 3, strength), scores(rng, truth, 3, 2.0)
+        a = write_numbers(folder / "a", truth, one, LABELS)
+        b = write_numbers(folder / "b", truth, two, LABELS)
+        shuffled = write_numbers(folder / "c", truth, one, LABELS, order=rng.permutation(rows))
+        policy = Policy(metric, alpha=0.2)
+        forth, back = judge(a, b, policy), judge(b, a, policy)
+        assert not (forth.promote and back.promote)
+        other = judge(shuffled, b, policy)
+        assert (other.outcome, other.reason) == (forth.outcome, forth.reason)
+        assert other.difference == forth.difference
+        assert not judge(a, shuffled, policy).promote

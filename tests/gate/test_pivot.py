@@ -1,0 +1,96 @@
+"""The statistics: they agree with scipy and statsmodels, and test and interval agree with each other."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS
+from kfp_bert_components.gate.pivot import pivot_of_accuracy, pivot_of_counts, pivot_of_rows, swap_sums
+
+
+@settings(deadline=None, max_examples=60)
+@given(wins=st.integers(0, 60), losses=st.integers(0, 60), more=st.integers(1, 500))
+def test_accuracy_is_the_exact_mcnemar_test_of_scipy_and_statsmodels(wins, losses, more):
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    pivot = pivot_of_accuracy(wins, losses, wins + losses + more)
+    if wins + losses == 0:
+        assert pivot.p_value() == pytest.approx(1)
+        return
+    one_sided = binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue
+    assert pivot.p_value() == pytest.approx(one_sided, abs=1e-9)
+    if wins > losses:
+        assert 2 * pivot.p_value() == pytest.approx(mcnemar([[0, wins], [losses, 0]], exact=True).pvalue, abs=1e-9)
+
+
+def test_all_rows_swapped_one_by_one_give_the_permutation_test_of_scipy():
+    from scipy.stats import permutation_test
+
+    gains = np.random.default_rng(0).normal(0.3, 1, 10)
+    exact = permutation_test((gains,), np.mean, permutation_type="samples", alternative="greater", n_resamples=np.inf)
+    signs = 1 - 2 * ((np.arange(1024)[:, None] >> np.arange(10)) & 1)
+    assert exact.pvalue == pytest.approx((signs @ gains >= gains.sum() - 1e-12).mean(), abs=1e-9)
+    # Studentising a mean keeps the order of the arrangements; what is drawn comes close to all of them.
+    assert pivot_of_rows(gains, gains.mean(), 50_000).p_value() == pytest.approx(exact.pvalue, abs=0.01)
+
+
+def cells(seed, rows=300, classes=3):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, classes**3, rows)
+    unique, sizes = np.unique(codes, return_counts=True)
+    found = np.stack([unique // classes**2, unique // classes % classes, unique % classes])
+    return found, sizes, np.bincount(found[0], minlength=classes) > 0
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "mcc", "weighted_precision"])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_the_interval_leaves_a_difference_out_exactly_where_the_test_rejects_it(name, seed, alpha):
+    pivot = pivot_of_counts(COUNT_METRICS[name], *cells(seed), draws=999)
+    low, _ = pivot.interval(alpha)
+    # Odd numbers, so that no difference lies on the edge of the interval by design.
+    for delta in np.linspace(-0.3013, 0.2987, 121):
+        assert (pivot.p_value(delta) <= alpha) == (low > delta)
+
+
+@pytest.mark.parametrize("wins, losses", [(3, 0), (5, 0), (12, 3), (40, 25)])
+def test_accuracy_test_and_interval_agree(wins, losses):
+    pivot = pivot_of_accuracy(wins, losses, 400)
+    low, high = pivot.interval(0.05)
+    assert (pivot.p_value() <= 0.05) == (low > 0)
+    assert low <= pivot.value <= high
+
+
+def test_drawn_swaps_of_counts_come_close_to_the_exact_ones():
+    found, sizes, present = cells(1, 200, 2)
+    ours, theirs = (found[i] == found[0] for i in (1, 2))
+    exact = pivot_of_accuracy(int(sizes[ours & ~theirs].sum()), int(sizes[theirs & ~ours].sum()), 200)
+    drawn = pivot_of_counts(COUNT_METRICS["accuracy"], found, sizes, present)
+    assert drawn.value == pytest.approx(exact.value, abs=1e-12)
+    assert drawn.error == pytest.approx(exact.error, abs=1e-12)
+    assert drawn.p_value() == pytest.approx(exact.p_value(), abs=0.02)
+
+
+def test_swaps_of_groups_have_the_spread_of_swaps_of_rows():
+    gains = np.random.default_rng(0).normal(size=(20_000, 1))
+    assert swap_sums(gains, 4000).std() == pytest.approx(np.sqrt((gains**2).sum()), rel=0.05)
+
+
+def test_a_larger_test_set_resolves_less():
+    small, large = pivot_of_accuracy(20, 20, 500), pivot_of_accuracy(200, 200, 5000)
+    assert large.resolvable(0.05) < small.resolvable(0.05) < 0.1
+
+
+def test_equal_models_are_promoted_no_more_often_than_alpha():
+    rng = np.random.default_rng(3)
+    promoted = 0
+    for _ in range(400):
+        truth = (rng.random(200) < 0.1).astype(int)
+        one, two = (np.where(rng.random(200) < 0.1, 1 - truth, truth) for _ in range(2))
+        unique, sizes = np.unique(truth * 4 + one * 2 + two, return_counts=True)
+        found = np.stack([unique // 4, unique // 2 % 2, unique % 2])
+        present = np.array([True, truth.any()])
+        promoted += pivot_of_counts(COUNT_METRICS["macro_f1"], found, sizes, present, 499).p_value() <= 0.05
+    assert promoted / 400 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)

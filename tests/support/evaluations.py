@@ -1,0 +1,45 @@
+"""Evaluations made of numbers, without a model."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
+from kfp_bert_components.evaluation.score import _measured, _predictions
+from kfp_bert_components.evaluation.slices import find_slices
+
+
+def write_numbers(folder: Path, truth, probabilities, labels, *, version=None, order=None, texts=None, system=None):
+    """Write an evaluation of rows with these true classes and probabilities; `order` shuffles its rows."""
+    rows = len(truth)
+    table = pa.table({
+        "id": [f"{i:08x}" for i in range(rows)],
+        "text": texts or [f"row {i} " + "word " * (i % 5) for i in range(rows)],
+        "label": [labels[k] for k in truth],
+    })  # fmt: skip
+    probabilities = np.asarray(probabilities, np.float32)
+    if order is not None:
+        table, probabilities = table.take(pa.array(order)), probabilities[order]
+    members = find_slices(table)
+    draft = Evaluation(
+        labels=labels, test_fingerprint="test", model_fingerprint=f"model {folder.name}", model_version=version,
+        champion_generation=7 if version else 0, predictions=_predictions(table, probabilities, members),
+        slices=list(members), system=system or {},
+    )  # fmt: skip
+    write_evaluation(_measured(draft), folder)
+    return folder
+
+
+def write_nobody(folder: Path, labels) -> Path:
+    """Write the empty evaluation of a registry without a champion."""
+    write_evaluation(Evaluation(labels=labels, test_fingerprint="test"), folder)
+    return folder
+
+
+def scores(rng, truth, classes, strength, common=None, own=0.5):
+    """Probabilities of a model whose scores have a signal of `strength`; models may share `common` noise."""
+    logits = (0 if common is None else common) + own * rng.standard_normal((len(truth), classes))
+    logits[np.arange(len(truth)), truth] += strength
+    values = np.exp(logits - logits.max(1, keepdims=True))
+    return values / values.sum(1, keepdims=True)
