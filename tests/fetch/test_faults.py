@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from pathlib import Path
@@ -147,3 +148,22 @@ def test_listings_of_many_pages_are_whole(gcs: GcsServer, tmp_path: Path) -> Non
     for number in range(50):
         gcs.put("bucket", f"in/{number}", b"x")
     assert fetch(["gs://bucket/in"], tmp_path / "data").files == 50
+
+
+def test_short_writes_are_finished_and_a_full_disk_is_said(
+    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"large": b"0123456789" * 100_000, "small": b"small"}
+    for name, data in wanted.items():
+        gcs.put("bucket", f"in/{name}", data)
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[: len(data) // 2 + 1], at))
+    fetch(["gs://bucket/in/"], tmp_path / "data")
+    assert files_of(tmp_path / "data") == wanted
+
+    def full(file: int, data: bytes, at: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(UserError, match=r"can't be written: No space left on device"):
+        fetch(["gs://bucket/in/"], tmp_path / "other")

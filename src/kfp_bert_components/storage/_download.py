@@ -134,6 +134,10 @@ class _Engine:
     def _guarded(self) -> None:
         try:
             self._work()
+        except OSError as error:  # the connections' own errors are TransientError by now
+            where = error.filename or self._jobs[0].path.parent
+            reason = error.strerror or str(error)
+            self._fail(UserError(f"{where} can't be written: {reason}. Make room or give another folder."))
         except BaseException as error:
             self._fail(error)
 
@@ -205,7 +209,7 @@ class _Engine:
             for block in connection.body(head):
                 if self._failure:
                     raise TransientError("another object failed")
-                os.pwrite(job.file, block, at)
+                _write(job.file, block, at)
                 value = google_crc32c.extend(value, block)
                 at += len(block)
                 self._advance(len(block))
@@ -232,7 +236,7 @@ class _Engine:
             return False
         file = os.open(job.part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
-            os.write(file, data) if data else None
+            _write(file, data, 0)
         finally:
             os.close(file)
         os.replace(job.part, job.path)
@@ -242,8 +246,8 @@ class _Engine:
     def _complete(self, job: _Job) -> bool:
         """All ranges have come: compare, and make the file visible; or start over."""
         value = 0
-        for (_, length), part in zip(_spans(job.entry.size), job.parts, strict=True):
-            value = combine(value, part, length)
+        for (_, length), checksum in zip(_spans(job.entry.size), job.parts, strict=True):
+            value = combine(value, checksum, length)
         if encode(value) == job.entry.crc32c:
             os.close(job.file)
             job.file = -1
@@ -254,8 +258,8 @@ class _Engine:
         again = list(_ranges(job))
         with self._condition:
             self._left += len(again)
-        for part in again:
-            self._again(part, "wrong bytes came", counted=False)
+        for one in again:
+            self._again(one, "wrong bytes came", counted=False)
         return True
 
     def _corrupt(self, job: _Job) -> None:
@@ -336,6 +340,13 @@ class _Engine:
 
     def _where(self, job: _Job) -> str:
         return f"gs://{self._bucket}/{self._prefix}{job.entry.name}"
+
+
+def _write(file: int, data: bytes, at: int) -> None:
+    """Write all of `data`; a nearly full disk takes less than it is given without an error."""
+    while data:
+        count = os.pwrite(file, data, at)
+        data, at = data[count:], at + count
 
 
 def _spans(size: int) -> list[tuple[int, int]]:
