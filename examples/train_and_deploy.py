@@ -46,12 +46,15 @@ def my_text_classifier(sources: list, registry: str, serving_directory: str, bas
         train=splits.outputs["train"], validation=splits.outputs["validation"], base_model=base_model, epochs=epochs
     )
     # Ask for what your cluster has:
-    # training.set_cpu_limit("8").set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+    # training.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
     candidate = evaluate_model(model=training.outputs["model"], test=splits.outputs["test"])
     champion = evaluate_champion(registry=registry, test=splits.outputs["test"]).set_caching_options(False)
     comparison = compare_models(
-        candidate=candidate.outputs["evaluation"], champion=champion.outputs["evaluation"], primary_metric="macro_f1"
-    )
+        candidate=candidate.outputs["evaluation"],
+        champion=champion.outputs["evaluation"],
+        registry=registry,
+        primary_metric="macro_f1",
+    ).set_caching_options(False)
     promotion = promote_model(
         model=training.outputs["model"],
         evaluation=candidate.outputs["evaluation"],

@@ -4,16 +4,8 @@ from typing import Dict, List
 
 from kfp import dsl
 
-from kfp_bert_components import (
-    compare_models,
-    deploy_to_serving_directory,
-    evaluate_champion,
-    evaluate_model,
-    fetch_gcs_data,
-    finetune_bert,
-    prepare_text_data,
-    promote_model,
-)
+from kfp_bert_components import deploy_to_serving_directory
+from kfp_bert_components.pipelines.train_and_promote import train_and_promote
 
 
 @dsl.pipeline(name="deploy-if-pending")
@@ -57,6 +49,7 @@ def train_and_deploy(
     primary_metric: str = "macro_f1",
     min_improvement: float = 0.0,
     alpha: float = 0.05,
+    policy: str = "",
     deployment_target: str = "production",
 ):
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion.
@@ -82,28 +75,26 @@ def train_and_deploy(
         primary_metric: Metric that must improve.
         min_improvement: Improvement of the primary metric that must be shown.
         alpha: Probability of promoting a model that is no better.
+        policy: Text of a YAML policy with guardrails and thresholds; "" for none.
         deployment_target: Name of the deployment record in the registry.
     """
-    fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
-    splits = prepare_text_data(
-        data=fetched.outputs["data"], text_column=text_column, label_column=label_column, label_names=label_names,
-        header=header, split_by=split_by, split_column=split_column, test_values=test_values,
-        test_fraction=test_fraction, max_length=max_length, reference=registry,
-    ).outputs  # fmt: skip
-    model = finetune_bert(
-        train=splits["train"], validation=splits["validation"], base_model=base_model, epochs=epochs,
-        learning_rate=learning_rate, batch_size=batch_size, max_length=max_length, seed=seed,
-    ).outputs["model"]  # fmt: skip
-    candidate = evaluate_model(model=model, test=splits["test"]).outputs["evaluation"]
-    champion = evaluate_champion(registry=registry, test=splits["test"]).set_caching_options(False)
-    comparison = compare_models(
-        candidate=candidate, champion=champion.outputs["evaluation"], primary_metric=primary_metric,
-        min_improvement=min_improvement, alpha=alpha,
-    )  # fmt: skip
-    promotion = promote_model(
-        model=model, evaluation=candidate, decision=comparison.outputs["decision"], registry=registry,
+    promotion = train_and_promote(
+        sources=sources,
+        registry=registry,
         deployment_target=deployment_target,
-    ).set_caching_options(False)  # fmt: skip
+        data={
+            "text_column": text_column, "label_column": label_column, "label_names": label_names, "header": header,
+            "split_by": split_by, "split_column": split_column, "test_values": test_values,
+            "test_fraction": test_fraction, "max_length": max_length,
+        },
+        training={
+            "base_model": base_model, "epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size,
+            "max_length": max_length, "seed": seed,
+        },
+        gate={
+            "primary_metric": primary_metric, "min_improvement": min_improvement, "alpha": alpha, "policy": policy,
+        },
+    )  # fmt: skip
     # The registry, not this run's decision, says whether there is something to deploy: a run that died between
     # promotion and deployment is repaired by the next one.
     deploy_if_pending(

@@ -1,0 +1,47 @@
+"""What every ready pipeline begins with: labelled text in, and the champion pointer moved if that is earned."""
+
+from typing import Any
+
+from kfp import dsl
+
+from kfp_bert_components import (
+    compare_models,
+    evaluate_champion,
+    evaluate_model,
+    fetch_gcs_data,
+    finetune_bert,
+    prepare_text_data,
+    promote_model,
+)
+
+
+def train_and_promote(
+    *, sources: Any, registry: Any, deployment_target: Any, data: dict[str, Any], training: dict[str, Any],
+    gate: dict[str, Any],
+) -> dsl.PipelineTask:  # fmt: skip
+    """Add the steps from fetch_gcs_data to promote_model to the pipeline that is being defined.
+
+    Args:
+        sources: Parameter of the pipeline: files, folders or globs.
+        registry: Parameter of the pipeline: the model registry.
+        deployment_target: Parameter of the pipeline: name of the deployment record.
+        data: Parameters of prepare_text_data.
+        training: Parameters of finetune_bert.
+        gate: Parameters of compare_models.
+
+    Returns:
+        The task of promote_model, whose output deployment_pending says whether there is something to deploy.
+    """
+    # Whatever looks at the world outside is not cached.
+    fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
+    splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, **data).outputs
+    model = finetune_bert(train=splits["train"], validation=splits["validation"], **training).outputs["model"]
+    candidate = evaluate_model(model=model, test=splits["test"]).outputs["evaluation"]
+    champion = evaluate_champion(registry=registry, test=splits["test"]).set_caching_options(False)
+    comparison = compare_models(
+        candidate=candidate, champion=champion.outputs["evaluation"], registry=registry, **gate
+    ).set_caching_options(False)
+    return promote_model(
+        model=model, evaluation=candidate, decision=comparison.outputs["decision"], registry=registry,
+        deployment_target=deployment_target,
+    ).set_caching_options(False)  # fmt: skip
