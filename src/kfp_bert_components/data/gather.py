@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.chunks import Chunk, Faults, FileFacts
 from kfp_bert_components.data.keys import PAIR_MARK, exact_keys
 from kfp_bert_components.data.near import Piles
@@ -22,7 +20,6 @@ from kfp_bert_components.errors import UserError
 
 # Flags of a row.
 EMPTY, BLANK, NO_LABEL, MOJIBAKE = 1, 2, 4, 8
-_THREADS = 2
 _SLICE = 1 << 18
 # More different labels than this is no list of classes.
 MOST_LABELS = 10_000
@@ -94,7 +91,8 @@ def gather(
     labels, places = _Numbers(), _Numbers()
     piles = Piles(settings.near_duplicates) if settings.near_duplicates else None
     decoded = (_decoded(chunk, facts[chunk.file].name, faults, settings.unreadable == "keep") for chunk in chunks)
-    for chunk, (numbers, batch) in _ahead(lambda chunk: _numbers(chunk, piles), decoded):
+    full = (chunk for chunk in decoded if len(chunk.rows))
+    for chunk, (numbers, batch) in ahead(lambda chunk: _numbers(chunk, piles), full):
         numbers["label"] = labels.of(chunk.cells["label"])
         numbers["place"] = places.of(chunk.cells["split"]) if "split" in chunk.cells else np.zeros(len(chunk.rows))
         for name, values in numbers.items():
@@ -112,21 +110,6 @@ def gather(
             setattr(rows, name, np.concatenate(arrays))
     rows.labels, rows.places = labels.values, places.values
     return rows
-
-
-def _ahead(work: Callable[[Chunk], Any], chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, Any]]:
-    """The result of some work on each chunk, in their order, a few of them done ahead in other threads."""
-    waiting: deque[tuple[Chunk, Future]] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for chunk in chunks:
-            if len(chunk.rows):
-                waiting.append((chunk, pool.submit(work, chunk)))
-            if len(waiting) > _THREADS:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        while waiting:
-            done, future = waiting.popleft()
-            yield done, future.result()
 
 
 class _Numbers:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
+from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.assign import TEST, TRAIN, VALIDATION
 from kfp_bert_components.data.gather import Rows
 from kfp_bert_components.data.lookup import Lookup
@@ -77,12 +79,10 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
         The leaks, and whether all pairs could be compared.
     """
     index = NearIndex(Piles(least))
-    start = 0
-    for batch in rows.texts:
+    for start, batch in _with_starts(rows):
         here = slice(start, start + batch.num_rows)
-        start += batch.num_rows
         mask = inside[here] & (split[here] != TRAIN)
-        index.add(hash_words(joined_text(batch.filter(pa.array(mask)))), here.start + np.flatnonzero(mask))
+        index.add(hash_words(joined_text(batch.filter(pa.array(mask)))), start + np.flatnonzero(mask))
     pairs = _candidates(rows, index, inside, split)
     near = _verified(rows, pairs[:MOST_PAIRS], least)
     leaks = []
@@ -95,11 +95,11 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
 
 def _candidates(rows: Rows, index: NearIndex, inside: np.ndarray, split: np.ndarray) -> np.ndarray:
     """Pairs of a row and one of a split that has precedence, which share a key, int64 [pairs, 2]."""
-    parts = [np.empty((0, 2), np.int64)]
-    start = 0
-    for batch in rows.texts:
-        here = slice(start, start + batch.num_rows)
-        probing = inside[here] & (split[here] != TEST)
+    index.close()
+
+    def of_batch(item: tuple[int, pa.RecordBatch]) -> np.ndarray:
+        start, batch = item
+        probing = inside[start : start + batch.num_rows] & (split[start : start + batch.num_rows] != TEST)
         near = batch.column("near")
         row = np.repeat(np.arange(batch.num_rows), np.diff(np.asarray(near.offsets)))
         mask = probing[row]
@@ -107,9 +107,18 @@ def _candidates(rows: Rows, index: NearIndex, inside: np.ndarray, split: np.ndar
         # TRAIN < VALIDATION < TEST: a row gives way to the splits above its own.
         good = (split[row] < split[twin]) & may_be_near(row, twin, rows.bitmaps, rows.words, index.piles.similarity)
         pairs = np.unique(row[good] << 32 | twin[good])
-        parts.append(np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1))
+        return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1)
+
+    parts = [pairs for _, pairs in ahead(of_batch, _with_starts(rows))]
+    return np.concatenate([np.empty((0, 2), np.int64), *parts])
+
+
+def _with_starts(rows: Rows) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The batches of the spool, each with the number of its first row."""
+    start = 0
+    for batch in rows.texts:
+        yield start, batch
         start += batch.num_rows
-    return np.concatenate(parts)
 
 
 def _verified(rows: Rows, pairs: np.ndarray, least: float) -> np.ndarray:

@@ -14,7 +14,7 @@ class Lookup:
     """
 
     def __init__(self, keys: np.ndarray, owners: np.ndarray) -> None:
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys)
         self.keys, self.owners = keys[order], owners[order]
         # A table of the keys' upper bits answers nearly all questions without a search.
         bits = int(np.clip(np.ceil(np.log2(len(keys) + 1)) + 4, 10, 27))
@@ -32,6 +32,7 @@ class Lookup:
             Indices into `keys` of those that are there, and for each the range of its owners, as first and end.
         """
         maybe = np.flatnonzero(self._table[keys >> self._shift])
+        maybe = maybe[np.argsort(keys[maybe])]  # in order, the search goes through the keys once
         low = np.searchsorted(self.keys, keys[maybe])
         high = np.searchsorted(self.keys, keys[maybe], side="right")
         there = high > low

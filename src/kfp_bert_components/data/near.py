@@ -109,6 +109,11 @@ class NearIndex:
             self._keys.append(keys)
             self._owners.append(owners[row].astype(np.int32))
 
+    def close(self) -> None:
+        """Nothing more will be added."""
+        self._lookup = Lookup(np.concatenate(self._keys), np.concatenate(self._owners))
+        self._keys, self._owners = [], []
+
     def candidates(self, keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs that share a key: the number of a text, and of a kept one that it may be near to, int64 [pairs] each.
 
@@ -117,8 +122,8 @@ class NearIndex:
             rows: The number of the text of each key.
         """
         if self._lookup is None:
-            self._lookup = Lookup(np.concatenate(self._keys), np.concatenate(self._owners))
-            self._keys, self._owners = [], []
+            self.close()
+        assert self._lookup is not None
         index, low, high = self._lookup.find(keys)
         found = np.minimum(high - low, _PER_KEY)
         offset = np.arange(found.sum()) - np.repeat(np.cumsum(found) - found, found)
