@@ -190,7 +190,7 @@ def pivot_of_rows(gains: np.ndarray, value: float, draws: int = PERMUTATIONS, se
         return Pivot(value, 0.0, np.zeros(1), np.ones(1), rows)
     sums = swap_sums(gains[:, None], draws, seed)[:, 0] / rows
     errors = np.sqrt(np.maximum(squares / rows - sums**2, 0) / rows)
-    return Pivot(value, error, *_symmetric(_ratio(sums, errors), value / error), rows, 0.0)
+    return Pivot(value, error, *_symmetric(_ratio(sums, errors), value / error), rows, _step(gains - value))
 
 
 def swap_sums(gains: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
