@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the data, to try the script")
     parser.add_argument("--only", default="", help="run only the comparisons whose name holds this")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped too
     scale = 10 if given.quick else 1
     results: list[dict] = []
     missing: dict[str, str] = {}
