@@ -102,3 +102,36 @@ def test_a_longer_limit_than_the_network_has_positions_is_refused(classifier, tm
         write_bundle(
             tmp_path, classifier, max_length=41, base_model="", parameters={}, data_fingerprint="", pair=False
         )
+
+
+def test_bfloat16_halves_the_graph_and_moves_probabilities_little(tmp_path):
+    classifier = new_classifier(TEXTS * 3, ["no", "yes"], vocabulary_size=80, layers=2, width=256, max_length=40)
+    sizes = {}
+    for precision in ("float32", "bfloat16"):
+        folder = tmp_path / precision
+        write_bundle(
+            folder,
+            classifier,
+            max_length=24,
+            base_model="",
+            parameters={},
+            data_fingerprint="",
+            pair=False,
+            check_texts=TEXTS,
+            precision=precision,
+        )
+        expected = probabilities(classifier, TEXTS, max_length=24)
+        np.testing.assert_allclose(read_bundle(folder).predict(TEXTS), expected, atol=2e-2)
+        sizes[precision] = (folder / "saved_model" / "saved_model.pb").stat().st_size
+    assert sizes["bfloat16"] < 0.65 * sizes["float32"]
+
+
+def test_a_network_too_large_for_one_graph_keeps_its_weights_in_variables(classifier, tmp_path, monkeypatch):
+    from kfp_bert_components.bert import export
+
+    monkeypatch.setattr(export, "MOST_BYTES_IN_GRAPH", 0)
+    write_bundle(
+        tmp_path, classifier, max_length=24, base_model="", parameters={}, data_fingerprint="", pair=False
+    )
+    expected = probabilities(classifier, TEXTS, max_length=24)
+    np.testing.assert_allclose(read_bundle(tmp_path).predict(TEXTS), expected, atol=1e-6)

@@ -1,6 +1,8 @@
 """BERT (Devlin et al. 2019, arXiv:1810.04805) in Keras layers, with the numbers of Hugging Face's.
 
-Shapes in comments: B texts, S tokens, H hidden width, A attention heads, C classes.
+Shapes in comments: B texts, S tokens in each, T = B * S, H hidden width, A attention heads, C classes.
+Inside, the tokens of all texts are the rows of one matrix [T, H]: TensorFlow fuses a product of two matrices with
+the bias and GELU after it, and not one of three dimensions.
 """
 
 import itertools
@@ -85,7 +87,7 @@ class Embeddings(layers.Layer):
 
 
 class SelfAttention(layers.Layer):
-    """Every token looks at every other: x [B, S, H] and a bias [B, 1, 1, S] added to the scores -> [B, S, H].
+    """Every token looks at every other of its text: x [T, H] and a bias [B, 1, 1, S] of the scores -> [T, H].
 
     Query, key and value come out of one matrix product: side by side in the columns of `qkv`.
     """
@@ -102,17 +104,17 @@ class SelfAttention(layers.Layer):
         self.qkv.build(input_shape)
 
     def call(self, x: Any, bias: Any, training: bool = False) -> Any:
-        batch, length, width = ops.shape(x)
+        batch, _, _, length = ops.shape(bias)
         qkv = ops.reshape(self.qkv(x), (batch, length, 3, self.heads, self.size))
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, A, S, H/A]
         scores = ops.matmul(query * self.size**-0.5, ops.swapaxes(key, -1, -2)) + bias  # [B, A, S, S]
         weights = self.dropout(ops.softmax(scores), training=training)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        return ops.reshape(mixed, (batch, length, width))
+        return ops.reshape(mixed, (-1, self.heads * self.size))
 
 
 class TransformerLayer(layers.Layer):
-    """Self-attention and a feed-forward part, each added to its input and normalised: [B, S, H] to the same."""
+    """Self-attention and a feed-forward part, each added to its input and normalised: [T, H] -> [T, H]."""
 
     def __init__(self, config: BertConfig, seeds: Iterator[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -141,7 +143,7 @@ class TransformerLayer(layers.Layer):
             self.output_norm,
         ):
             layer.build(input_shape)
-        self.output_dense.build((None, None, self.intermediate.units))
+        self.output_dense.build((None, self.intermediate.units))
 
     def call(self, x: Any, bias: Any, training: bool = False) -> Any:
         attended = self.attention_output(self.attention(x, bias, training=training))
@@ -180,17 +182,19 @@ class BertEncoder(layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         self.embeddings.build((None, None))
         for layer in [*self.layers, *([self.pooler] if self.pooler else [])]:
-            layer.build((None, None, self.config.hidden_size))
+            layer.build((None, self.config.hidden_size))
 
     def hidden_states(
         self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False
     ) -> list[Any]:
         """The embeddings' output and every layer's, each [B, S, H]."""
-        mask = ops.cast(attention_mask, self.compute_dtype)[:, None, None, :]
-        bias = (1.0 - mask) * -1e9
+        shape = (*ops.shape(input_ids), self.config.hidden_size)
+        bias = (1.0 - ops.cast(attention_mask, self.compute_dtype)[:, None, None, :]) * -1e9
         states = [self.embeddings(input_ids, token_type_ids, training=training)]
+        x = ops.reshape(states[0], (-1, self.config.hidden_size))
         for layer in self.layers:
-            states.append(layer(states[-1], bias, training=training))
+            x = layer(x, bias, training=training)
+            states.append(ops.reshape(x, shape))
         return states
 
     def call(self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False) -> Any:

@@ -200,10 +200,12 @@ def differences(
     from kfp_bert_components.bert.tokenizer import tokenize
 
     expected = tokenize(tokenizer, texts, pairs, max_length=graph._max_length, truncation=graph._truncation)
-    run, different = tf.function(graph.__call__), []
+    signature = [tf.TensorSpec([None], tf.string)] * (1 if pairs is None else 2)
+    run, different = tf.function(graph.__call__, input_signature=signature), []
     for start in range(0, len(texts), batch_size):
         part = slice(start, start + batch_size)
-        got = run(tf.constant(list(texts[part])), None if pairs is None else tf.constant(list(pairs[part])))
+        inputs = [texts[part]] if pairs is None else [texts[part], pairs[part]]
+        got = run(*(tf.constant(list(values)) for values in inputs))
         ids, types, mask = (got[key].numpy() for key in ("input_ids", "token_type_ids", "attention_mask"))
         for i, n in enumerate(mask.sum(axis=1)):
             if (
