@@ -116,6 +116,7 @@ def big_cases() -> dict[str, tuple[bytes, dict]]:
     """The broken tables that are too large to be kept in the repository."""
     return {
         "line_of_50_mb.csv": (with_line("x" * 50_000_000 + ",good\n"), {}),
+        "line_of_2_mb.csv": (with_line("x" * 2_000_000 + ",good\n"), {}),
         "line_of_50_mb.jsonl": (jsonl([*rows(), ("x" * 50_000_000, "good")]).encode(), {}),
         "more_labels_than_classes.csv": (table([(f"row {i}", str(i)) for i in range(20_000)]).encode(), {}),
     }

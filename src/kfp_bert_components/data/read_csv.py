@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from kfp_bert_components.data.chunks import LONGEST_CELL, Chunk, Faults
@@ -93,7 +94,20 @@ def _read_fast(
         cells = {role: batch.column(names[index]) for role, index in roles.items()}
         rows = _positions(valid, batch.num_rows, first, invalid)
         valid += batch.num_rows
-        yield Chunk(number, rows, cells)
+        yield _without_overlong(Chunk(number, rows, cells), file, faults)
+
+
+def _without_overlong(chunk: Chunk, file: TableFile, faults: Faults) -> Chunk:
+    """The chunk without rows that have a cell too long to be a text; they are faults."""
+    good = np.ones(len(chunk.rows), bool)
+    for values in chunk.cells.values():
+        good &= np.asarray(pc.less_equal(pc.binary_length(values), LONGEST_CELL))
+    if good.all():
+        return chunk
+    for row in chunk.rows[~good].tolist():
+        faults.add(file.name, row, f"the row is longer than {LONGEST_CELL:,} characters")
+    mask = pa.array(good)
+    return Chunk(chunk.file, chunk.rows[good], {role: values.filter(mask) for role, values in chunk.cells.items()})
 
 
 def _positions(before: int, count: int, first: int, invalid: list[int]) -> np.ndarray:
