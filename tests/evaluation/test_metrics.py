@@ -22,7 +22,8 @@ def test_values_agree_with_scikit_learn():
     found = {name: one["value"] for name, one in metrics_with_intervals(truth, probabilities, list("abcd")).items()}
     expected = {
         "accuracy": peer.accuracy_score(truth, said), "mcc": peer.matthews_corrcoef(truth, said),
-        "log_loss": peer.log_loss(truth, probabilities), "brier": peer.brier_score_loss(truth, probabilities, labels=classes),
+        "log_loss": peer.log_loss(truth, probabilities),
+        "brier": peer.brier_score_loss(truth, probabilities, labels=classes),
         "roc_auc": peer.roc_auc_score(truth, probabilities, multi_class="ovr"),
         "pr_auc": peer.average_precision_score(np.eye(4)[truth], probabilities),
     }  # fmt: skip
@@ -38,7 +39,8 @@ def test_values_agree_with_scikit_learn():
 @pytest.mark.parametrize("name", list(COUNT_METRICS))
 def test_slopes_of_count_metrics_are_their_derivatives(name):
     truth, probabilities = predictions()
-    counts, present, metric = confusion(truth, probabilities.argmax(1), 4).astype(float), np.ones(4, bool), COUNT_METRICS[name]
+    counts, present = confusion(truth, probabilities.argmax(1), 4).astype(float), np.ones(4, bool)
+    metric = COUNT_METRICS[name]
     slopes = metric.both(counts, present)[1]
     assert (slopes * counts).sum() == pytest.approx(0, abs=1e-9)
     for cell in np.ndindex(4, 4):

@@ -89,7 +89,8 @@ def test_a_guardrail_keeps_back_a_candidate_that_is_slower_or_flips_much(tmp_pat
 
 
 def test_guardrails_are_corrected_together_by_holm(tmp_path):
-    made = judge(*models(tmp_path, 3.5, 2.0), Policy(max_class_drop=0.05, max_slice_drop=0.05, max_calibration_rise=0.1))
+    policy = Policy(max_class_drop=0.05, max_slice_drop=0.05, max_calibration_rise=0.1)
+    made = judge(*models(tmp_path, 3.5, 2.0), policy)
     assert len(made.guardrails) == 7 and all(one["passed"] for one in made.guardrails)
     assert all(one["p_value"] >= 0 for one in made.guardrails)
 

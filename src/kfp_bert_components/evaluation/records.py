@@ -94,7 +94,7 @@ class Evaluation:
         curve = roc_curve(hits, scores)
         chosen = np.unique(np.linspace(0, len(curve[0]) - 1, points).astype(int))
         # scikit-learn starts at an infinite threshold, which KFP cannot store.
-        return tuple(np.clip(part[chosen], 0, 1).tolist() for part in curve)  # type: ignore[return-value]
+        return tuple(np.clip(part[chosen], 0, 1).tolist() for part in curve)
 
     def members(self, name: str) -> "np.ndarray":
         """Whether each row belongs to a slice, bool [rows]."""

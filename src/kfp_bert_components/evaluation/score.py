@@ -53,7 +53,7 @@ def evaluate(
         UserError: The split has no rows, or labels that the model does not know.
     """
     from kfp_bert_components.bert import read_bundle
-    from kfp_bert_components.data import read_split
+    from kfp_bert_components.data.splits import read_split
 
     bundle, split = read_bundle(model), read_split(test)
     labels = _labels(bundle.labels, split.labels, split.table.num_rows, test, new_labels)
@@ -85,7 +85,7 @@ def evaluate_champion(registry: str, test: Path, evaluation: Path) -> Evaluation
     Returns:
         Its evaluation; None when the registry has no champion: then an empty evaluation is written.
     """
-    from kfp_bert_components.data import read_split
+    from kfp_bert_components.data.splits import read_split
     from kfp_bert_components.registry import Registry
 
     store = Registry(registry)
@@ -136,7 +136,7 @@ def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarr
             bar.update(len(rows))
     scores = np.concatenate(parts)
     if not np.isfinite(scores).all():
-        raise UserError("The model answers with probabilities that are no numbers; train it with a lower learning rate.")
+        raise UserError("The model's probabilities are no numbers; train it with a lower learning rate.")
     result = np.empty_like(scores)
     result[order] = scores
     return result

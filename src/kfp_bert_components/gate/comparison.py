@@ -53,7 +53,8 @@ def decide(new: Evaluation, old: Evaluation, policy: Policy, registry: str = "")
     exam = same_exam(new, old)
     print(f"Comparing on {exam.rows:,} rows.")
     # A constant answer has perfect calibration and no ranking: there accuracy is what must be beaten.
-    metric = "accuracy" if old.empty and policy.primary_metric in ("ece", "roc_auc", "pr_auc") else policy.primary_metric
+    unbeatable = old.empty and policy.primary_metric in ("ece", "roc_auc", "pr_auc")
+    metric = "accuracy" if unbeatable else policy.primary_metric
     rules = policy if not old.empty else _first_run_policy(policy, metric)
     pivot, method = difference(exam, metric)
     use = _use(new, old, policy, registry)
@@ -96,7 +97,7 @@ def _first_run(new: Evaluation, policy: Policy, outcome: str, reason: str) -> tu
     for name, limit in policy.thresholds.items():
         value = new.metrics.get(name, {}).get("value")
         if value is None:
-            return "HOLD", f"There is no champion yet, and the threshold of {name} cannot be checked: it is not defined."
+            return "HOLD", f"There is no champion yet, and {name}, which has a threshold, is not defined on these rows."
         if value > limit if name in LOWER_IS_BETTER else value < limit:
             return "REJECT", f"There is no champion yet, and {name} is {value:.3f} where the policy wants {limit:g}."
     return outcome, f"There is no champion yet. {reason}"

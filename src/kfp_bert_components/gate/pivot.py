@@ -8,6 +8,7 @@ that they agree for every delta.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -228,6 +229,7 @@ def _symmetric(found: np.ndarray, observed: float) -> tuple[np.ndarray, np.ndarr
     return values, np.full(len(values), 1 / len(values))
 
 
+@lru_cache(maxsize=1)
 def _normal() -> tuple[np.ndarray, np.ndarray]:
     from scipy.stats import norm
 

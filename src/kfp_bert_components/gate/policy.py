@@ -159,7 +159,8 @@ def _check(name: str, value: Any, rule: dict[str, Any]) -> None:
     if bad:
         above, below = rule.get("exclusiveMinimum"), rule.get("exclusiveMaximum")
         low = f"above {above}" if above is not None else f"at least {rule['minimum']}"
-        high = f" and below {below}" if below is not None else f" and at most {rule['maximum']}" if "maximum" in rule else ""
+        most = f" and at most {rule['maximum']}" if "maximum" in rule else ""
+        high = f" and below {below}" if below is not None else most
         raise UserError(f"{name} must be {low}{high}, not {value!r}.")
 
 

@@ -32,7 +32,7 @@ def page(evaluation: "Evaluation") -> str:
         overall=[name for name in OVERALL if name in evaluation.metrics],
         classes=gate_charts.metric_chart(_classes(evaluation, counts), "F1, with 95 % interval"),
         slices=_slices(evaluation, truth == said), mistakes=_mistakes(evaluation, truth, said, probabilities),
-        matrix=gate_charts.confusion_chart(counts, evaluation.labels, "rows by true class and answer") if drawn else None,
+        matrix=gate_charts.confusion_chart(counts, evaluation.labels, "number of rows") if drawn else None,
         reliability=gate_charts.reliability_chart({"model": reliability(truth, probabilities)}),
     )  # fmt: skip
 
