@@ -20,7 +20,7 @@ COMPONENTS = (
     "deploy_to_serving_directory",
 )
 
-__all__ = ["COMPONENTS", "__version__", *COMPONENTS]
+__all__ = ["COMPONENTS", "__version__", *COMPONENTS]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:

@@ -24,7 +24,9 @@ class _Lines:
         self._stream.flush()
 
 
-def track(total: int | None, description: str, unit: str = "steps", *, bytes_: bool = False, every: float = 1.0) -> tqdm:
+def track(
+    total: int | None, description: str, unit: str = "steps", *, bytes_: bool = False, every: float = 1.0
+) -> tqdm:
     """A progress bar over `total` units that prints one line at most each `every` seconds.
 
     Args:

@@ -30,7 +30,8 @@ def parse_arguments(spec: dict[str, Any], words: Iterable[str]) -> dict[str, Any
         if not equals:
             raise UserError(f"--param {word!r} is not of the form name=value.")
         if name not in parameters:
-            raise UserError(f"The pipeline has no parameter {name!r}; it has {', '.join(sorted(parameters)) or 'none'}.")
+            known = ", ".join(sorted(parameters)) or "none"
+            raise UserError(f"The pipeline has no parameter {name!r}; it has {known}.")
         arguments[name] = _value(name, parameters[name]["parameterType"], text)
     missing = [name for name, p in parameters.items() if not p.get("isOptional") and name not in arguments]
     if missing:

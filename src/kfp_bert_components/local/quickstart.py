@@ -1,7 +1,8 @@
 """The main pipeline on the bundled sample, from data to an answer of the served model."""
 
-import shlex
 import json
+import shlex
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def quickstart(folder: Path, console: Console, *, keep_serving: bool = False, po
         _show_answer(url, console)
         if keep_serving:
             console.print(f"\nServing at {url} until Ctrl-C.")
-            _wait_for_interrupt()
+            signal.pause()
 
 
 def _number_of_runs(runs: Path) -> int:
@@ -76,9 +77,3 @@ def _show_answer(url: str, console: Console) -> None:
     console.print(f"\n$ curl -d {shlex.quote(body)} {url}/v1/models/bert:predict", markup=False)
     answer = predict(url, [LINE])[0]
     console.print(f"{LINE!r} is [bold]{answer['label']}[/] (score {answer['score']:.3f})")
-
-
-def _wait_for_interrupt() -> None:
-    import signal
-
-    signal.pause()
