@@ -48,7 +48,8 @@ def read_csv(
     simple = dialect.quoting == "none" or found.quotes % 2 == 0
     delivered = 0
     local = Faults()
-    if simple and encoding in ("utf-8", "utf-8-sig", "ascii") and not found.nuls and not keep:
+    # Nor can Arrow hand on a row that it refuses if that is not UTF-8.
+    if simple and found.valid_utf8 and encoding in ("utf-8", "utf-8-sig", "ascii") and not found.nuls and not keep:
         try:
             for chunk in _read_fast(file, number, compression, dialect, roles, local):
                 delivered = int(chunk.rows[-1]) if len(chunk.rows) else delivered
