@@ -67,6 +67,9 @@ class JobSettings:
     poll_seconds: float = 10.0
 
     def __post_init__(self) -> None:
+        for name in ("project", "location", "image"):
+            if not getattr(self, name):
+                raise UserError(f"A custom job needs the {name} that it runs with: set job_{name}.")
         if not self.staging.startswith("gs://"):
             raise UserError(f"The staging folder is {self.staging!r}: a custom job needs one on gs://.")
         if self.replicas < 1:

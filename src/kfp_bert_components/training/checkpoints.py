@@ -61,7 +61,7 @@ class Checkpoints:
         arrays["curve"] = np.array(state.curve, np.float64).reshape(-1, 5)
         plain = {name: value for name, value in asdict_light(state).items() if name not in ("curve", "best")}
         if state.best is not None:
-            arrays |= {f"best/{i}": np.ascontiguousarray(value) for i, value in enumerate(state.best.weights)}
+            arrays |= {f"best/{i}": np.array(value, order="C") for i, value in enumerate(state.best.weights)}
             plain["best"] = {"trial": state.best.trial, "step": state.best.step, "value": state.best.value}
         name = f"{state.trial:04d}-{state.step:09d}.safetensors"
         with tempfile.TemporaryDirectory() as scratch:
@@ -132,4 +132,4 @@ def _numbered(arrays: dict[str, np.ndarray], group: str) -> list[np.ndarray]:
 
 
 def _array(variable: Any) -> np.ndarray:
-    return np.ascontiguousarray(variable.numpy())
+    return np.array(variable.numpy(), order="C")  # keeps a scalar a scalar
