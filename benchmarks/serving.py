@@ -1,0 +1,197 @@
+"""Latency of the served graph beside torch eager, ONNX Runtime and tensorflow-text: `make bench-serving`.
+
+The same MiniLM classifier answers the same film lines (or made-up ones where the films are not at hand), as ids,
+with as many threads each, in turn: one round of ours, one of the peer's. A value is the median over the rounds of
+ours over theirs, so below 1 is faster than the peer.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+class Peer:
+    """The process that runs the peers; `times` gives seconds, or None with the reason in `missing`."""
+
+    def __init__(self, folder: Path, threads: int, clock: str) -> None:
+        python = Path(os.environ.get("KFP_BERT_PEERS", ROOT / ".peers")) / "bin" / "python"
+        self.missing: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
+        self.last: Any = None
+        if not python.exists():
+            sys.exit(f"no peers at {python.parent.parent}: make peers")
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
+        self._process = subprocess.Popen(
+            [str(python), str(ROOT / "benchmarks" / "serving_peer.py"), str(folder), str(threads), clock],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
+        )  # fmt: skip
+
+    def times(self, case: str, batches: list[Any]) -> list[float] | None:
+        if case in self.missing:
+            return None
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps({"case": case, "batches": batches}) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("ANSWER "):
+                answer = json.loads(line.removeprefix("ANSWER "))
+                break
+        else:
+            answer = {"error": "the process ended"}
+        if "error" in answer:
+            self.missing[case] = answer["error"]
+            return None
+        self.versions[case], self.last = answer["version"], answer["last"]
+        return answer["seconds"]
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+
+def film_lines(number: int) -> list[str]:
+    """Lines of the films, drawn with a fixed seed."""
+    folder = Path(os.environ.get("IMSDB_FOLDER", ROOT.parent / "shared" / "data" / "imsdb"))
+    lines = []
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            lines += [max(row, key=len).strip() for row in csv.reader(file) if row]
+    lines = [line for line in lines if line] or [
+        "word " * (1 + i % 14) + "and a somewhat longer end." for i in range(400)
+    ]
+    return random.Random(0).sample(lines, min(number, len(lines)))
+
+
+def as_ids(classifier: Any, texts: list[str]) -> dict[str, list[list[int]]]:
+    """One padded batch."""
+    from tests.support.bert import padded
+
+    return {name: value.tolist() for name, value in padded(classifier.tokenize(texts, max_length=128)).items()}
+
+
+def timed(run: Any, batches: list[Any], clock: str = "wall") -> list[float]:
+    now, seconds = CLOCKS[clock], []
+    for batch in batches:
+        start = now()
+        np.asarray(run(batch))
+        seconds.append(now() - start)
+    return seconds
+
+
+def our_network(model: Any) -> Any:
+    """The network as it is frozen into the served graph, fed with ids."""
+    import tensorflow as tf
+
+    from kfp_bert_components.bert.export import frozen
+
+    names = ("input_ids", "token_type_ids", "attention_mask")
+    network = frozen(model)
+    function = tf.function(lambda *values: network(dict(zip(names, values, strict=True))))
+    concrete = function.get_concrete_function(*(tf.TensorSpec([None, None], tf.int32) for _ in names))
+    return lambda batch: concrete(*(tf.constant(batch[name], tf.int32) for name in names))
+
+
+def compare(
+    name: str, ours: Any, batches: list[Any], peer: Peer, case: str, clock: str, rounds: int
+) -> dict[str, Any] | None:
+    """Interleaved rounds of ours and the peer's over the same batches."""
+    if peer.times(case, batches) is None:
+        return None
+    timed(ours, batches)  # both are warm now
+    ratios = []
+    for _ in range(rounds):
+        mine, theirs = timed(ours, batches, clock), peer.times(case, batches)
+        assert theirs is not None
+        ratios.append(median(mine) / median(theirs))
+        print(f"{name}: ours {median(mine) * 1e3:.2f} ms, {case} {median(theirs) * 1e3:.2f} ms", flush=True)
+    return {"name": name, "value": round(median(ratios), 3), "peer": case, "peer_version": peer.versions[case],
+            "runs": rounds}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs of each comparison")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each side")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall",
+                        help="cpu: seconds of processor time, for a busy machine, with --threads 1")
+    parser.add_argument("--batches", type=int, default=6, help="batches of 32 lines, and ten times as many single ones")
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+    import shutil
+
+    import tensorflow as tf
+
+    from kfp_bert_components.bert import checkpoint, load_checkpoint
+    from kfp_bert_components.bert.export import in_bfloat16
+    from kfp_bert_components.bert.wordpiece import WordPiece
+    from tests.support.minilm import minilm_folder
+
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
+    classifier = load_checkpoint(str(minilm_folder()), [f"class {i}" for i in range(6)])
+    count = arguments.batches
+    singles = film_lines(10 * count)
+    texts32 = [film_lines(32 * count)[i * 32 : (i + 1) * 32] for i in range(count)]
+    single_ids = [as_ids(classifier, [text]) for text in singles]
+    batch_ids = [as_ids(classifier, texts) for texts in texts32]
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint.save_weights(classifier.model, Path(scratch))
+        shutil.copy(minilm_folder() / "vocab.txt", scratch)
+        peer = Peer(Path(scratch), arguments.threads, arguments.clock)
+        fp32, bf16 = our_network(classifier.model), our_network(in_bfloat16(classifier.model))
+        graph = WordPiece(classifier.tokenizer, 128)
+        tokenize = tf.function(
+            lambda texts: graph(texts)["input_ids"], input_signature=[tf.TensorSpec([None], tf.string)]
+        )
+
+        def tokens(texts: list[str]) -> Any:
+            return tokenize(tf.constant(texts))
+
+        rounds, clock = arguments.rounds, arguments.clock
+        results = [
+            compare("single_p50_vs_torch", fp32, single_ids, peer, "torch", clock, rounds),
+            compare("single_p50_vs_onnxruntime", fp32, single_ids, peer, "onnxruntime", clock, rounds),
+            compare("batch32_vs_onnxruntime", fp32, batch_ids, peer, "onnxruntime", clock, rounds),
+        ]
+        if peer.last is not None:
+            moved = np.abs(np.asarray(fp32(batch_ids[-1])) - np.asarray(peer.last)).max()
+            print(f"largest difference of a logit from ONNX Runtime's: {moved:.1e}")
+        results += [
+            compare("batch32_bf16_vs_onnxruntime", bf16, batch_ids, peer, "onnxruntime", clock, rounds),
+            compare(
+                "tokenizer_batch32_vs_tensorflow_text", tokens, texts32, peer, "tensorflow_text", clock, rounds * 3
+            ),
+        ]
+        share = median(timed(tokens, texts32, clock)) / median(timed(fp32, batch_ids, clock))
+        print(f"the tokenizer takes {share:.1%} of the network's time on a batch of 32")
+        results.append({"name": "tokenizer_share_of_batch32", "value": round(share, 4), "runs": 1})
+        peer.close()
+    print(json.dumps({
+        "benchmark": "serving",
+        "environment": {"cpus": os.cpu_count(), "threads": arguments.threads, "clock": arguments.clock,
+                        "python": platform.python_version(), "tensorflow": tf.__version__, "load": os.getloadavg()[0]},
+        "results": [result for result in results if result],
+        "missing": peer.missing,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
