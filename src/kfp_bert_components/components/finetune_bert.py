@@ -1,5 +1,7 @@
 """The component that trains."""
 
+from typing import Dict
+
 from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 
 from kfp_bert_components.components._images import tensorflow_component
@@ -40,6 +42,20 @@ def finetune_bert(
     checkpoint_dir: str = "",
     checkpoint_minutes: float = 5.0,
     tensorboard_dir: str = "",
+    run_on: str = "pod",
+    job_image: str = "",
+    job_project: str = "",
+    job_location: str = "",
+    job_staging: str = "",
+    job_machine_type: str = "n1-standard-8",
+    job_accelerator_type: str = "",
+    job_accelerator_count: int = 0,
+    job_replicas: int = 1,
+    job_spot: bool = False,
+    job_service_account: str = "",
+    job_labels: Dict[str, str] = {},
+    job_max_hours: float = 24.0,
+    job_api_endpoint: str = "",
 ):
     """Fine-tune BERT on labelled text, keep the weights that did best on the validation split, and export
     them.
@@ -80,6 +96,22 @@ def finetune_bert(
             data and settings goes on from the newest one. Empty: none are written.
         checkpoint_minutes: Minutes between checkpoints.
         tensorboard_dir: Local or gs:// folder for TensorBoard event files. Empty: none are written.
+        run_on: pod: train in this step. ai_platform: train in a custom job of AI Platform, which this step
+            starts, follows, and cancels when it is cancelled; the outputs are the same.
+        job_image: With run_on ai_platform, this component's image, where AI Platform can pull it.
+        job_project: Id of the project that the job runs in.
+        job_location: Region that the job runs in, such as europe-west4.
+        job_staging: gs:// folder for the job's data and outputs.
+        job_machine_type: Machine of each replica.
+        job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4. Empty: none.
+        job_accelerator_count: Accelerators in each replica.
+        job_replicas: Machines that train together.
+        job_spot: Whether to use spot machines: cheaper, and training goes on from its last checkpoint when one
+            is taken away.
+        job_service_account: E-mail of the account that the job runs as. Empty: the default one.
+        job_labels: Labels of the job.
+        job_max_hours: Longest time in hours that the job may run.
+        job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
 
     Returns:
         model: Model bundle: a SavedModel that takes text, the Hugging Face checkpoint, and bundle.json.
@@ -88,6 +120,7 @@ def finetune_bert(
     """
     from pathlib import Path
 
+    from kfp_bert_components.errors import UserError
     from kfp_bert_components.training import TrainingSettings, finetune
 
     settings = TrainingSettings(
@@ -100,6 +133,21 @@ def finetune_bert(
         vocabulary_size=vocabulary_size, layers=layers, width=width, heads=heads,
         checkpoint_dir=checkpoint_dir, checkpoint_minutes=checkpoint_minutes, tensorboard_dir=tensorboard_dir,
     )  # fmt: skip
-    found = finetune(Path(train.path), Path(validation.path), Path(model.path), Path(report.path), settings)
+    paths = Path(train.path), Path(validation.path), Path(model.path), Path(report.path)
+    if run_on == "pod":
+        found = finetune(*paths, settings)
+    elif run_on == "ai_platform":
+        from kfp_bert_components.training.ai_platform_job import JobSettings, run_as_custom_job
+
+        job = JobSettings(
+            project=job_project, location=job_location, staging=job_staging, image=job_image,
+            machine_type=job_machine_type, accelerator_type=job_accelerator_type,
+            accelerator_count=job_accelerator_count, replicas=job_replicas, spot=job_spot,
+            service_account=job_service_account, labels=job_labels, max_hours=job_max_hours,
+            api_endpoint=job_api_endpoint,
+        )  # fmt: skip
+        found = run_as_custom_job(*paths, settings, job)
+    else:
+        raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")
     for name, value in found.items():
         metrics.log_metric(name, value)
