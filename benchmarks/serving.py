@@ -46,7 +46,8 @@ class Peer:
         if case in self.missing:
             return None
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps({"case": case, "batches": batches}) + "\n")
+        request = json.dumps({"case": case, "batches": batches}, default=lambda array: array.tolist())
+        self._process.stdin.write(request + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith("ANSWER "):
@@ -79,11 +80,11 @@ def film_lines(number: int) -> list[str]:
     return random.Random(0).sample(lines, min(number, len(lines)))
 
 
-def as_ids(classifier: Any, texts: list[str]) -> dict[str, list[list[int]]]:
+def as_ids(classifier: Any, texts: list[str]) -> dict[str, np.ndarray]:
     """One padded batch."""
     from tests.support.bert import padded
 
-    return {name: value.tolist() for name, value in padded(classifier.tokenize(texts, max_length=128)).items()}
+    return padded(classifier.tokenize(texts, max_length=128))
 
 
 def timed(run: Any, batches: list[Any], clock: str = "wall") -> list[float]:
@@ -105,7 +106,7 @@ def our_network(model: Any) -> Any:
     network = frozen(model)
     function = tf.function(lambda *values: network(dict(zip(names, values, strict=True))))
     concrete = function.get_concrete_function(*(tf.TensorSpec([None, None], tf.int32) for _ in names))
-    return lambda batch: concrete(*(tf.constant(batch[name], tf.int32) for name in names))
+    return lambda batch: concrete(*(tf.constant(batch[name]) for name in names))
 
 
 def compare(

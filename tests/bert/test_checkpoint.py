@@ -41,7 +41,7 @@ def test_a_folder_gives_back_the_classifier(classifier, saved):
     np.testing.assert_array_equal(probabilities(again, TEXTS, max_length=12), expected)
 
 
-def test_a_folder_on_cloud_storage_gives_the_same(classifier, saved, gcs):
+def test_a_folder_on_cloud_storage_gives_the_same(classifier, saved, gcs):  # noqa: F811
     from kfp_bert_components.storage import open_store, upload_folder
 
     upload_folder(saved, open_store("gs://bucket"), "models/small")

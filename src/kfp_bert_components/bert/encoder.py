@@ -229,7 +229,7 @@ class BertClassifier(keras.Model):
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
-        if not self.built:
+        if not self.built:  # type: ignore[has-type]
             self.encoder.build()
             self.head.build((None, self.config.hidden_size))
             self.built = True
