@@ -1,6 +1,6 @@
 """The main pipeline from gs:// to an endpoint, against the fakes of storage and AI Platform.
 
-Trains three models, so it runs only with `KFP_BERT_ROUNDS=all`.
+The three runs train three models, so they are made only with `KFP_BERT_ROUNDS=all`.
 """
 
 import os
@@ -14,6 +14,7 @@ from kfp_bert_components.serving.model import Model
 from kfp_bert_components.serving.source import Found
 from kfp_bert_components.storage import download_folder, open_store
 from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.examined import write_examined
 from tests.support.pipeline_runs import run_pipeline, small_data
 from tests.support.stores import gcs
 
@@ -37,6 +38,22 @@ class Served:
         for answer in answers if version in self.wrong else []:
             answer["probabilities"].reverse()
         return answers
+
+
+@pytest.mark.slow
+def test_the_component_runs_under_kfp_local(gcs, tmp_path):
+    registry = Registry("gs://bucket/registry")
+    registry.promote(*write_examined(tmp_path / "first", "first", saved_model=False))
+    with AiPlatformServer() as server:
+        found = run_pipeline(
+            PIPELINE.replace(":train_and_deploy", ":deploy_if_pending"),
+            tmp_path / "run",
+            pending="true",
+            registry=registry.uri,
+            api_endpoint=server.url,
+        )
+    assert found["deploy-to-ai-platform"]["endpoint"].endswith("/endpoints/kfp-bert-production")
+    assert registry.deployment("production").live_version == 1
 
 
 @pytest.mark.slow
