@@ -17,6 +17,7 @@ COMPONENTS = (
     "evaluate_champion",
     "compare_models",
     "promote_model",
+    "deploy_to_ai_platform",
     "deploy_to_serving_directory",
 )
 

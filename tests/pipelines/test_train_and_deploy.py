@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from kfp_bert_components.pipelines import train_and_deploy
+from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform
 from kfp_bert_components.registry import Registry
 from tests.conftest import ROOT
 from tests.support.http_folder import serving_folder
@@ -24,8 +24,9 @@ def strict_parse(path):
     )
 
 
-def test_its_ir_passes_a_strict_parse_and_every_parameter_is_described(tmp_path):
-    compiler.Compiler().compile(train_and_deploy, str(tmp_path / "pipeline.yaml"))
+@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform])
+def test_its_ir_passes_a_strict_parse_and_every_parameter_is_described(tmp_path, pipeline):
+    compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
     spec = strict_parse(tmp_path / "pipeline.yaml")
     for name, parameter in spec.root.input_definitions.parameters.items():
         assert parameter.description, name

@@ -9,8 +9,8 @@ _RECORD = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} - (?:INFO|WARNING|ERROR) - (.*)")
 _START = re.compile(r"Executing task '(.+)'")
 _END = re.compile(r"Task '(.+)' finished with status (SUCCESS|FAILURE)")
 _EXECUTOR = re.compile(r"^ *\[KFP Executor ")
-# TensorFlow logs these to stderr before its log level is read.
-_TENSORFLOW = re.compile(r"^ *(WARNING: All log messages before absl|[IW]0000 00:00:)")
+# TensorFlow logs these to stderr before its log level is read; the last one on every machine without a GPU.
+_TENSORFLOW = re.compile(r"^ *(WARNING: All log messages before absl|[IW]0000 00:00:|E0000 00:00:.*cuInit)")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Ready pipelines made of the components. Each is also a file under examples/ to copy and edit."""
+"""Ready pipelines made of the components. One of them from specs alone is under examples/."""
 
 from kfp_bert_components.pipelines.train_and_deploy import train_and_deploy
+from kfp_bert_components.pipelines.train_and_deploy_to_ai_platform import train_and_deploy_to_ai_platform
 
-__all__ = ["train_and_deploy"]
+__all__ = ["train_and_deploy", "train_and_deploy_to_ai_platform"]

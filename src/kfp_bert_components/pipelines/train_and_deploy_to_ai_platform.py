@@ -1,0 +1,125 @@
+"""The main pipeline with an endpoint of AI Platform (Vertex AI) at its end."""
+
+from typing import Dict, List
+
+from kfp import dsl
+
+from kfp_bert_components import deploy_to_ai_platform
+from kfp_bert_components.pipelines.train_and_promote import train_and_promote
+
+
+@dsl.pipeline(name="deploy-to-ai-platform-if-pending")
+def deploy_to_ai_platform_if_pending(
+    pending: bool,
+    registry: str,
+    project: str,
+    location: str,
+    endpoint: str,
+    machine_type: str,
+    canary_percent: int,
+    deployment_target: str,
+    api_endpoint: str,
+):
+    """Deploy the champion where it is not live yet; a pipeline of its own as deploy_if_pending is.
+
+    Args:
+        pending: Whether there is something to deploy.
+        registry: gs:// URI of the model registry.
+        project: Id of the Google Cloud project.
+        location: Region, such as europe-west4.
+        endpoint: Id or full name of the endpoint, or label:key=value; "" finds or makes one by its label.
+        machine_type: Machine of a replica.
+        canary_percent: Share of the traffic in percent that the new version gets while it is tested.
+        deployment_target: Name of the deployment record in the registry.
+        api_endpoint: Another address of the API, for tests.
+    """
+    with dsl.If(pending == True, name="deployment-pending"):  # noqa: E712
+        deploy_to_ai_platform(
+            registry=registry, project=project, location=location, endpoint=endpoint, machine_type=machine_type,
+            canary_percent=canary_percent, deployment_target=deployment_target, api_endpoint=api_endpoint,
+        ).set_caching_options(False)  # fmt: skip
+
+
+@dsl.pipeline(name="train-and-deploy-to-ai-platform")
+def train_and_deploy_to_ai_platform(
+    sources: List[str],
+    registry: str,
+    project: str,
+    location: str,
+    endpoint: str = "",
+    machine_type: str = "n1-standard-4",
+    canary_percent: int = 10,
+    text_column: str = "text",
+    label_column: str = "label",
+    label_names: Dict[str, str] = {},
+    header: str = "auto",
+    split_by: str = "text",
+    split_column: str = "",
+    test_values: List[str] = [],
+    test_fraction: float = 0.1,
+    base_model: str = "",
+    epochs: int = 0,
+    learning_rate: float = 0.0,
+    batch_size: int = 32,
+    max_length: int = 128,
+    seed: int = 0,
+    primary_metric: str = "macro_f1",
+    min_improvement: float = 0.0,
+    alpha: float = 0.05,
+    policy: str = "",
+    deployment_target: str = "production",
+    api_endpoint: str = "",
+):
+    """Fine-tune BERT on labelled text and give the new model an endpoint's traffic only if it is better.
+
+    Args:
+        sources: Files, folders or globs with the labelled text, gs:// or local.
+        registry: gs:// URI of the model registry.
+        project: Id of the Google Cloud project.
+        location: Region, such as europe-west4.
+        endpoint: Id or full name of the endpoint, or label:key=value; "" finds or makes one by its label.
+        machine_type: Machine of a replica of the endpoint.
+        canary_percent: Share of the traffic in percent that the new version gets while it is tested.
+        text_column: Column with the text.
+        label_column: Column with the label.
+        label_names: Names of the labels, by the value in the label column.
+        header: auto, yes or no: whether the first row of a CSV file names the columns.
+        split_by: text (a hash of it), file, column or group: what says which split a row belongs to.
+        split_column: With split_by column or group, that column.
+        test_values: With split_by file, patterns of the names of the test files; with column or group, values.
+        test_fraction: Share of the texts or groups that go to test, where test_values does not say.
+        base_model: Hugging Face checkpoint to start from (hub id, gs:// or folder); "" trains a small model.
+        epochs: Passes over the training split; 0 for the default of the kind of start.
+        learning_rate: Peak learning rate; 0 for the default of the kind of start.
+        batch_size: Examples a step.
+        max_length: Most word pieces of a text, [CLS] and [SEP] included.
+        seed: Seed of all random numbers.
+        primary_metric: Metric that must improve.
+        min_improvement: Improvement of the primary metric that must be shown.
+        alpha: Probability of promoting a model that is no better.
+        policy: Text of a YAML policy with guardrails and thresholds; "" for none.
+        deployment_target: Name of the deployment record in the registry.
+        api_endpoint: Another address of the API, for tests.
+    """
+    promotion = train_and_promote(
+        sources=sources,
+        registry=registry,
+        deployment_target=deployment_target,
+        data={
+            "text_column": text_column, "label_column": label_column, "label_names": label_names, "header": header,
+            "split_by": split_by, "split_column": split_column, "test_values": test_values,
+            "test_fraction": test_fraction, "max_length": max_length,
+        },
+        training={
+            "base_model": base_model, "epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size,
+            "max_length": max_length, "seed": seed,
+        },
+        gate={
+            "primary_metric": primary_metric, "min_improvement": min_improvement, "alpha": alpha, "policy": policy,
+        },
+    )  # fmt: skip
+    deploy_to_ai_platform_if_pending(
+        pending=promotion.outputs["deployment_pending"], registry=registry, project=project, location=location,
+        endpoint=endpoint, machine_type=machine_type, canary_percent=canary_percent,
+        deployment_target=deployment_target, api_endpoint=api_endpoint,
+    )  # fmt: skip
