@@ -37,16 +37,19 @@ def onnx_runtime(folder: str):
 
     names = ["input_ids", "attention_mask", "token_type_ids"]
     path = Path(folder) / "model.onnx"
-    model = transformers.BertForSequenceClassification.from_pretrained(folder).eval()
 
     class Logits(torch.nn.Module):
-        def forward(self, *inputs):
-            return model(**dict(zip(names, inputs, strict=True))).logits
+        def __init__(self):
+            super().__init__()
+            self.model = transformers.BertForSequenceClassification.from_pretrained(folder)
+
+        def forward(self, ids, mask, types):
+            return self.model(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Logits(), tuple(torch.ones((2, 8), dtype=torch.long) for _ in names), str(path), input_names=names,
+            Logits().eval(), tuple(torch.ones((2, 8), dtype=torch.long) for _ in names), str(path), input_names=names,
             output_names=["logits"], dynamic_axes={name: {0: "batch", 1: "length"} for name in names},
             opset_version=17, dynamo=False,
         )  # fmt: skip
