@@ -9,6 +9,7 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from kfp_bert_components.data.profile import read_reference
 from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform
 from kfp_bert_components.registry import Registry
 from tests.conftest import ROOT
@@ -60,3 +61,5 @@ def test_the_example_composed_from_urls_runs_to_a_served_model(tmp_path):
     assert outputs["compare-models"]["outcome"] == "PROMOTE", outputs["compare-models"]["reason"]
     assert Registry(str(registry)).champion().version == 1
     assert (serving / "1" / "saved_model.pb").exists()
+    _, compared_with = read_reference(str(registry))
+    assert compared_with == f"champion 1 of {registry}"

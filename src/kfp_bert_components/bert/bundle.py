@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -107,6 +108,7 @@ def write_bundle(
     check_texts: Sequence[Any] = (),
     truncation: str = "head",
     precision: str = "float32",
+    data_profile: Path | None = None,
 ) -> None:
     """Write a model bundle, after a check that its tokenizer gives the ids the model was trained on.
 
@@ -123,6 +125,8 @@ def write_bundle(
         truncation: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
         precision: Of the served graph: "float32", or "bfloat16", which halves it and is faster on processors
             with bfloat16 arithmetic; huggingface/ stays in float32.
+        data_profile: File that describes the training data, kept in the bundle so that later data can be compared
+            with it; left out where it does not exist.
 
     Raises:
         UserError: The tokenizer in the graph gives other ids than transformers' for one of the texts,
@@ -149,6 +153,8 @@ def write_bundle(
             model = export.in_bfloat16(model)
             _check_bfloat16(classifier, model, check_texts, pair, max_length, truncation)
         export.save(scratch / "saved_model", model, wordpiece, pair=pair)
+        if data_profile is not None and data_profile.exists():
+            shutil.copyfile(data_profile, scratch / data_profile.name)
         settings = {
             "labels": classifier.labels,
             "max_length": max_length,

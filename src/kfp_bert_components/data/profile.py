@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 NAME = "data_profile.json"
+_REGISTRY = ("champion.json", "versions/", "test_sets/", "promotions/", "deployments/")
 # Texts that the vocabulary is counted on, and the words of it that are kept.
 SAMPLE = 10_000
 TOP_WORDS = 2_000
@@ -197,7 +198,8 @@ def read_reference(reference: str) -> tuple[Profile | None, str]:
             if store.exists(name):
                 return parse_profile(store.read(name).data, place), place
             return None, f"The bundle of {place} holds no {NAME}."
-    if store.exists("champion.json") or not store.list():
+    names = [entry.name for entry in store.list()]
+    if not names or any(name.startswith(_REGISTRY) for name in names):
         return None, f"{reference} has no champion yet."
     raise UserError(
         f"{reference} holds neither {NAME} nor a registry: set reference to a train split, a profile or a registry."

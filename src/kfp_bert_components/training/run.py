@@ -42,7 +42,7 @@ def run(
         job.events.close()
         metrics = _metrics(job)
         if distribution.chief:
-            _write(job, splits, classifier, model, report, metrics)
+            _write(job, splits, classifier, train / "data_profile.json", model, report, metrics)
             job.checkpoints.remove()
     return metrics
 
@@ -198,7 +198,7 @@ def _metrics(job: Run) -> dict[str, float]:
 
 
 def _write(
-    job: Run, splits: Any, classifier: Any, model: Path, report: Path, metrics: dict[str, float]
+    job: Run, splits: Any, classifier: Any, data_profile: Path, model: Path, report: Path, metrics: dict[str, float]
 ) -> None:
     """The bundle of the best weights, and the report."""
     from kfp_bert_components.bert import write_bundle
@@ -220,6 +220,7 @@ def _write(
         model, classifier, max_length=settings.max_length, base_model=settings.base_model,
         parameters=settings.parameters(), data_fingerprint=splits[0].fingerprint, pair=splits[0].pair,
         check_texts=[text for split in splits for text in check_texts(split)], truncation=settings.truncation,
+        data_profile=data_profile,
     )  # fmt: skip
     write_report(job, classifier, validation, metrics, report)
 
