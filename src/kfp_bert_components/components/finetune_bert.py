@@ -80,7 +80,7 @@ def finetune_bert(
         class_weights: none, or balanced: every class weighs the same, however rare.
         label_smoothing: Share of the target that is spread over all classes.
         accumulation_steps: Batches whose gradients are added up before each step of the optimizer.
-        precision: Type of the arithmetic: float32, bfloat16 or float16. Weights stay float32.
+        precision: Type of the arithmetic: float32 or bfloat16. Weights stay float32.
         deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
         metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or
             f1:LABEL.

@@ -44,8 +44,6 @@ def _likely_cause(curve: list[tuple[float, ...]], settings: TrainingSettings) ->
             return f"base_model {settings.base_model!r}, {overflow}"
         return f"{rate}, which is too high for these settings, or precision {settings.precision}"
     losses, norms = before[:, 2], before[:, 4]
-    if settings.precision == "float16" and losses[-1] < 2 * losses.min() + 1:
-        return "an overflow in float16, which has a small range: use precision bfloat16 or float32"
     if (
         settings.learning_rate > 1e-3
         or losses[-1] > 2 * losses.min() + 0.5

@@ -43,7 +43,7 @@ class TrainingSettings:
         class_weights: "none", or "balanced": each class weighs as much as any other.
         label_smoothing: Share of the target that is spread over all classes.
         accumulation_steps: Batches whose gradients are added up before one step of the optimizer.
-        precision: "float32", "bfloat16" or "float16": the type of the arithmetic; weights stay float32.
+        precision: "float32" or "bfloat16": the type of the arithmetic; weights stay float32.
 
         deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
 
@@ -107,7 +107,7 @@ class TrainingSettings:
                 raise UserError(f"{name} is {value}, but must be between {low:g} and {high:g}.")
         _one_of("truncation", self.truncation, ("head", "head_tail"))
         _one_of("class_weights", self.class_weights, ("none", "balanced"))
-        _one_of("precision", self.precision, ("float32", "bfloat16", "float16"))
+        _one_of("precision", self.precision, ("float32", "bfloat16"))
         if self.dropout < 0 and self.dropout != -1:
             raise UserError(
                 f"dropout is {self.dropout}, but must be -1 (the checkpoint's own) or between 0 and 0.9."
