@@ -1,6 +1,7 @@
 """Data on its way to training: fetched whole, checked, and split."""
 
 from importlib import import_module
+from typing import Any
 
 _HOME = {
     "fetch": "kfp_bert_components.data.fetch_data",
@@ -14,7 +15,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

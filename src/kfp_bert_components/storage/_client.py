@@ -12,7 +12,7 @@ import google.auth
 import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
-from google.cloud import storage
+from google.cloud import storage  # type: ignore[attr-defined]
 from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
