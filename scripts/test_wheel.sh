@@ -31,4 +31,5 @@ compiler.Compiler().compile(train_and_deploy, "pipeline.yaml")
 print("the wheel works with its core dependencies:", package.__version__)
 PYTHON
 "$scratch/venv/bin/kfp-bert" --version
-"$scratch/venv/bin/kfp-bert" run pipeline.yaml 2>&1 | grep "pip install 'kfp-bert-components\[local\]'"
+# Running steps needs more than the core; the sentence says what.
+{ "$scratch/venv/bin/kfp-bert" run pipeline.yaml || true; } 2>&1 | grep "pip install 'kfp-bert-components\[local\]'"
