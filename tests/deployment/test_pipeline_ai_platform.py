@@ -74,13 +74,13 @@ def test_three_runs_of_the_pipeline_deploy_replace_and_take_back(gcs, tmp_path):
                 epochs=epochs,
             )
 
-        assert run(1)["compare-models"]["outcome"] == "PROMOTE"
+        assert run(5)["compare-models"]["outcome"] == "PROMOTE"
         assert registry.deployment("production").live_version == 1
-        assert run(4)["compare-models"]["outcome"] == "PROMOTE"
+        assert run(9)["compare-models"]["outcome"] == "PROMOTE"
         assert registry.deployment("production").live_version == 2
         served.wrong = {3}
         with pytest.raises(UserError):
-            run(20)
+            run(30)
         record = registry.deployment("production")
         assert (record.state, record.version, record.live_version) == ("failed", 3, 2)
         endpoint = next(iter(server.cloud.endpoints.values()))
