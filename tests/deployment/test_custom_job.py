@@ -11,7 +11,9 @@ import time
 import pyarrow as pa
 import pytest
 from google.cloud import aiplatform_v1 as v1
+from kfp import dsl
 
+from kfp_bert_components import finetune_bert
 from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import open_store
@@ -166,6 +168,26 @@ def test_the_worker_trains_what_the_local_run_trains(server, splits, tmp_path):
     assert "<html" in (tmp_path / "report.html").read_text().lower()
 
 
+@pytest.mark.slow
+def test_the_component_trains_in_a_job_by_one_parameter(server, splits, tmp_path):
+    server.cloud.on_job = lambda job: threading.Timer(0.2, finish, (job, {"validation_loss": 0.5})).start()
+    metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
+    finetune_bert.python_func(
+        train=dsl.Dataset(uri=str(splits[0])), validation=dsl.Dataset(uri=str(splits[1])),
+        model=dsl.Model(uri=str(tmp_path / "model")), metrics=metrics, report=dsl.HTML(uri=str(tmp_path / "report")),
+        run_on="ai_platform", job_image="image:1", job_project="p", job_location="region-1",
+        job_staging="gs://bucket/staging", job_machine_type="n1-highmem-8", job_replicas=3, job_spot=True,
+        job_api_endpoint=server.url,
+    )  # fmt: skip
+    (job,) = server.cloud.jobs.values()
+    pools = job.job_spec.worker_pool_specs
+    assert sum(pool.replica_count for pool in pools) == 3
+    assert {pool.machine_spec.machine_type for pool in pools} == {"n1-highmem-8"}
+    assert {pool.container_spec.image_uri for pool in pools} == {"image:1"}
+    assert metrics.metadata["validation_loss"] == 0.5
+    assert (tmp_path / "model" / "bundle.json").exists()
+
+
 @pytest.mark.parametrize(
     ("config", "chief"),
     [
@@ -185,6 +207,7 @@ def test_only_the_chief_writes(config, chief):
     [
         ({"staging": "/tmp"}, "gs://"),
         ({"replicas": 0}, "replicas"),
+        ({"image": ""}, "set job_image"),
         ({"accelerator_type": "X"}, "belong together"),
         ({"accelerator_type": "X", "accelerator_count": 1}, "knows no accelerator"),
     ],
