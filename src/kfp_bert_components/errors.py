@@ -9,5 +9,9 @@ class ConflictError(UserError):
     """Somebody else changed the object since it was read."""
 
 
+class TransientError(Exception):
+    """A call failed in a way that may pass: it can be made again, after a look at what is there."""
+
+
 class NotFoundError(UserError):
     """The file or object that was asked for does not exist."""

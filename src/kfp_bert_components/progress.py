@@ -56,6 +56,11 @@ def track(
     )
 
 
+def say(line: str) -> None:
+    """Print a line at once, for those who watch a log."""
+    print(line, flush=True)
+
+
 def is_progress(line: str) -> bool:
     """Whether `line` was printed by `track` and will be outdated by the next one."""
     return _PROGRESS.search(line) is not None

@@ -13,7 +13,7 @@ from itertools import count
 
 import pytest
 
-from kfp_bert_components.deployment.ai_platform_client import AiPlatform
+from kfp_bert_components.ai_platform import AiPlatform
 from kfp_bert_components.deployment.rollout import RolloutError
 from kfp_bert_components.deployment.states import RESTING
 from kfp_bert_components.errors import UserError

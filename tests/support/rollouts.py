@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.deployment.ai_platform_client import AiPlatform
+from kfp_bert_components.ai_platform import AiPlatform
 from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings
 from kfp_bert_components.deployment.ai_platform_target import AiPlatformTarget
 from kfp_bert_components.deployment.examples import Examples

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from kfp_bert_components.deployment.ai_platform_client import AiPlatform
+from kfp_bert_components.ai_platform import AiPlatform
 from kfp_bert_components.deployment.ai_platform_endpoint import Endpoint, deployed
 from kfp_bert_components.deployment.ai_platform_models import Models
 from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings
 from kfp_bert_components.deployment.ai_platform_target import AiPlatformTarget
 from kfp_bert_components.deployment.examples import load_examples
-from kfp_bert_components.deployment.rollout import roll_out, say
+from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke import SmokeSettings
 from kfp_bert_components.deployment.traffic import shared
+from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
 
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings, slug
-from kfp_bert_components.deployment.rollout import TransientError
 from kfp_bert_components.deployment.traffic import Split, restored
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 
 if TYPE_CHECKING:
-    from kfp_bert_components.deployment.ai_platform_client import AiPlatform
+    from kfp_bert_components.ai_platform import AiPlatform
     from kfp_bert_components.deployment.journal import Journal
 
 LABEL = "kfp-bert-target"

@@ -13,7 +13,7 @@ from kfp_bert_components.deployment.ai_platform_settings import PREBUILT_IMAGE, 
 from kfp_bert_components.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
-    from kfp_bert_components.deployment.ai_platform_client import AiPlatform
+    from kfp_bert_components.ai_platform import AiPlatform
     from kfp_bert_components.deployment.journal import Journal
     from kfp_bert_components.registry import Registry
 

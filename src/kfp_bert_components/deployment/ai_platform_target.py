@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import aiplatform_v1 as v1
 from google.protobuf import json_format
 
-from kfp_bert_components.deployment.ai_platform_client import AiPlatform
+from kfp_bert_components.ai_platform import AiPlatform
 from kfp_bert_components.deployment.ai_platform_endpoint import Endpoint, deployed, strays
 from kfp_bert_components.deployment.ai_platform_models import Models
 from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings
-from kfp_bert_components.deployment.rollout import say
 from kfp_bert_components.deployment.smoke import Answer, SmokeSettings, smoke_test
 from kfp_bert_components.deployment.traffic import shared
 from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.examples import Examples

@@ -9,8 +9,9 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from kfp_bert_components.deployment.rollout import RolloutError, TransientError
+from kfp_bert_components.deployment.rollout import RolloutError
 from kfp_bert_components.deployment.smoke import Answer
+from kfp_bert_components.errors import TransientError
 
 
 class ModelServer:

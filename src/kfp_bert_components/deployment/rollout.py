@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kfp_bert_components.cancellation import cancellable
 from kfp_bert_components.deployment.journal import Journal, LeaseLostError
 from kfp_bert_components.deployment.states import (
     CANARY,
@@ -24,7 +22,8 @@ from kfp_bert_components.deployment.states import (
     TESTING,
     TRANSITIONS,
 )
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
@@ -32,14 +31,6 @@ if TYPE_CHECKING:
 
 class RolloutError(UserError):
     """The new version does not serve; the old one does, as before."""
-
-
-class TransientError(Exception):
-    """A call failed in a way that may pass: the step is done again, from looking at what is there."""
-
-
-class Cancelled(BaseException):
-    """The process was told to end."""
 
 
 class Target(Protocol):
@@ -69,11 +60,6 @@ class Target(Protocol):
 
     def revert(self, journal: Journal) -> None:
         """Give all requests back to what answered before, and take the version away."""
-
-
-def say(line: str) -> None:
-    """Print a line at once, for those who watch a log."""
-    print(line, flush=True)
 
 
 def roll_out(
@@ -205,23 +191,3 @@ def _unfailing(report: Callable[[str], None]) -> Callable[[str], None]:
             report(line)
 
     return tell
-
-
-@contextmanager
-def cancellable() -> Iterator[None]:
-    """SIGTERM, which is how a pod is cancelled, becomes an exception, so that traffic is given back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def cancel(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the way back is not interrupted
-        raise Cancelled
-
-    before = signal.signal(signal.SIGTERM, cancel)
-    try:
-        yield
-    except Cancelled:
-        raise SystemExit(143) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment.model_server import ModelServer
-from kfp_bert_components.deployment.rollout import roll_out, say
+from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.shelf import LABEL, Shelf, open_shelf
 from kfp_bert_components.deployment.smoke import SmokeSettings, smoke_test
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.journal import Journal

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kfp_bert_components.deployment.rollout import RolloutError, TransientError
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.deployment.rollout import RolloutError
+from kfp_bert_components.errors import TransientError, UserError
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.deployment.ai_platform_client import AiPlatform
-from kfp_bert_components.deployment.rollout import TransientError, cancellable
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.ai_platform import AiPlatform
+from kfp_bert_components.cancellation import cancellable
+from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.training.ai_platform_log import JobLog
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import google.auth.transport.requests
 import requests
 
 if TYPE_CHECKING:
-    from kfp_bert_components.deployment.ai_platform_client import AiPlatform
+    from kfp_bert_components.ai_platform import AiPlatform
 
 _PAGE = 1000
 

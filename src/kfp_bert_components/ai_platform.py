@@ -15,8 +15,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1 as v1
 from google.longrunning import operations_pb2
 
-from kfp_bert_components.deployment.rollout import TransientError, say
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import NotFoundError, TransientError, UserError
+from kfp_bert_components.progress import say
 
 _PASSING = (
     api.Aborted, api.AlreadyExists, api.Conflict, api.TooManyRequests, api.ServerError, api.RetryError,
