@@ -48,8 +48,8 @@ class AiPlatform:
         self._address = api_endpoint or f"{location}-aiplatform.googleapis.com"
         self._call_seconds, self._poll_seconds = call_seconds, poll_seconds
         self._local = self._address.startswith("http://")
-        if self._local and urlsplit(self._address).hostname not in ("127.0.0.1", "localhost", "::1"):
-            raise UserError(f"api_endpoint {api_endpoint} is plain http and not on this machine: use https.")
+        if self._local:
+            _check_local(self._address)
 
     @cached_property
     def endpoints(self) -> v1.EndpointServiceClient:
@@ -67,9 +67,16 @@ class AiPlatform:
         return v1.JobServiceClient(**self._options(self._address))
 
     def predictions(self, dedicated_dns: str = "") -> v1.PredictionServiceClient:
-        """The client of the Prediction service; a dedicated endpoint has an address of its own."""
-        address = dedicated_dns if dedicated_dns and not self._local else self._address
-        return v1.PredictionServiceClient(**self._options(address.removeprefix("https://")))
+        """The client of the Prediction service.
+
+        Args:
+            dedicated_dns: The name of a dedicated endpoint, which the shared address does not answer for.
+        """
+        address = dedicated_dns.removeprefix("https://") or self._address
+        if dedicated_dns and self._local:
+            address = f"http://{address}"
+            _check_local(address)
+        return v1.PredictionServiceClient(**self._options(address))
 
     def call(self, method: Callable[..., Any], request: Any) -> Any:
         """Call `method` once.
@@ -147,6 +154,11 @@ class AiPlatform:
     def _options(self, address: str) -> dict[str, Any]:
         options: dict[str, Any] = {"transport": "rest", "client_options": {"api_endpoint": address}}
         return {**options, "credentials": AnonymousCredentials()} if self._local else options
+
+
+def _check_local(address: str) -> None:
+    if urlsplit(address).hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise UserError(f"The address {address} is plain http and not on this machine: use https.")
 
 
 def _first_line(error: BaseException) -> str:

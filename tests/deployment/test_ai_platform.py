@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from kfp_bert_components.ai_platform import AiPlatform
 from kfp_bert_components.deployment.rollout import RolloutError
 from kfp_bert_components.errors import UserError
 from tests.support.ai_platform_server import AiPlatformServer
@@ -188,6 +189,24 @@ def test_an_upload_that_ends_late_is_found_by_the_next_run(world):
         world.deploy(operation_seconds=0.1)
     world.deploy()
     assert world.state()["models"] == ["kfp-bert version 1"]
+
+
+def test_a_dedicated_endpoint_is_asked_at_its_own_address(world, monkeypatch):
+    world.promote()
+    world.deploy(dedicated=True)
+    assert world.endpoint.dedicated_endpoint_enabled
+    assert world.versions_serving() == {1: 100}
+    world.promote()
+    shared = AiPlatform.predictions
+    monkeypatch.setattr(AiPlatform, "predictions", lambda cloud, dns: shared(cloud))
+    with pytest.raises(RolloutError, match="has another address"):
+        world.deploy(dedicated=True)
+    assert world.versions_serving() == {1: 100}
+
+
+def test_a_dedicated_address_elsewhere_is_not_called_without_credentials():
+    with pytest.raises(UserError, match="not on this machine"):
+        AiPlatform("p", "region-1", "http://127.0.0.1:1").predictions("elsewhere.example:80")
 
 
 def test_an_endpoint_is_found_by_id_and_a_number_that_is_none_is_refused(world):

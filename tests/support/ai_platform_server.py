@@ -64,23 +64,28 @@ class AiPlatformServer:
         self.broken: set[str] = set()
         self.logs: dict[str, list[str]] = {}
         self._lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = _Server(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._servers = [
+            _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self, "dedicated": dedicated}))
+            for dedicated in (False, True)
+        ]
+        self.url, dedicated_url = (f"http://127.0.0.1:{server.server_port}" for server in self._servers)
+        self.cloud.dedicated_dns = dedicated_url.removeprefix("http://")
 
     def __enter__(self) -> AiPlatformServer:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
 
     def changing_calls(self) -> list[str]:
         """The calls that were no reads."""
         return [one for one in self.calls if not one.startswith((*READ_ONLY, "Predict"))]
 
-    def answer(self, verb: str, path: str, query: str, body: bytes) -> tuple[int, str] | None:
+    def answer(self, verb: str, path: str, query: str, body: bytes, dedicated: bool) -> tuple[int, str] | None:
         """Status and body of the answer; None to break the connection."""
         if path == "/v2/entries:list":
             return 200, self._entries(json_format.json.loads(body))
@@ -90,6 +95,8 @@ class AiPlatformServer:
                 break
         else:
             return 404, _error(404, "NOT_FOUND", f"the API has no {verb} {path}")
+        if dedicated and route.method != "Predict":
+            return 404, _error(404, "NOT_FOUND", "a dedicated endpoint answers predictions only")
         with self._lock:
             self.calls.append(route.method)
             number = len(self.calls)
@@ -98,7 +105,8 @@ class AiPlatformServer:
             return fault.status, _error(fault.status, "UNAVAILABLE", "a fault before it happened")
         try:
             request = route.parse(match, query, body)
-            call = self._predict if route.method == "Predict" else partial(self.cloud.call, route.method)
+            predict = partial(self._predict, dedicated)
+            call = predict if route.method == "Predict" else partial(self.cloud.call, route.method)
             status, text = 200, _json(call(request))
         except RefusalError as error:
             status, text = error.status, _error(error.status, error.code, str(error))
@@ -130,8 +138,8 @@ class AiPlatformServer:
             return fault
         return None
 
-    def _predict(self, request: Any) -> Any:
-        deployed, model = self.cloud.choose(request.endpoint)
+    def _predict(self, dedicated: bool, request: Any) -> Any:
+        deployed, model = self.cloud.choose(request.endpoint, dedicated)
         time.sleep(self.latency.get(deployed.id, 0.0))
         if deployed.id in self.broken:
             raise RefusalError(500, "INTERNAL", f"deployed model {deployed.id} is broken")
@@ -165,13 +173,14 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     owner: AiPlatformServer
+    dedicated: bool
     protocol_version = "HTTP/1.1"
     wbufsize = 1 << 16  # headers and body in one packet: else each answer waits 40 ms for an acknowledgement
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path, _, query = self.path.partition("?")
-        answer = self.owner.answer(self.command, unquote(path), query, body)
+        answer = self.owner.answer(self.command, unquote(path), query, body, self.dedicated)
         if answer is None:
             self.close_connection = True
             return
