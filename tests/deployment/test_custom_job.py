@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from google.cloud import aiplatform_v1 as v1
@@ -17,11 +20,12 @@ from kfp_bert_components import finetune_bert
 from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import open_store
-from kfp_bert_components.training import TrainingSettings
+from kfp_bert_components.training import TrainingSettings, finetune
 from kfp_bert_components.training.ai_platform_job import JobSettings, run_as_custom_job
 from kfp_bert_components.training.ai_platform_worker import is_chief
 from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.stores import gcs
+from tests.support.training import make_base_model, weights
 
 __all__ = ["gcs"]
 RUN = TrainingSettings(epochs=1, layers=1, width=8, heads=1, vocabulary_size=120, batch_size=8, max_length=16)
@@ -41,6 +45,39 @@ def splits(tmp_path):
         table = pa.table({"id": texts, "text": texts, "label": labels})
         write_split(tmp_path / name, name, ["bad", "good"], table)
     return tmp_path / "train", tmp_path / "validation"
+
+
+class Replicas:
+    """Runs each replica of a job as a process, with the TF_CONFIG that AI Platform gives it.
+
+    https://cloud.google.com/vertex-ai/docs/training/distributed-training says what is in it.
+    """
+
+    def __init__(self):
+        self.ended = []
+
+    def start(self, job):
+        threading.Thread(target=self._run, args=(job,)).start()
+
+    def _run(self, job):
+        pools = dict(zip(("chief", "worker"), job.job_spec.worker_pool_specs, strict=False))
+        cluster = {kind: [free_address() for _ in range(pool.replica_count)] for kind, pool in pools.items()}
+        processes = []
+        for kind, pool in pools.items():
+            for index in range(pool.replica_count):
+                config = {"cluster": cluster, "environment": "cloud", "task": {"type": kind, "index": index}}
+                environment = {**os.environ, "TF_CONFIG": json.dumps(config) if len(pools) > 1 else ""}
+                command = [sys.executable, *pool.container_spec.command[1:]]
+                processes.append((kind, subprocess.Popen(command, env=environment)))
+        self.ended = [(kind, process.wait()) for kind, process in processes]
+        failed = any(code for _, code in self.ended)
+        job.state = v1.JobState.JOB_STATE_FAILED if failed else v1.JobState.JOB_STATE_SUCCEEDED
+
+
+def free_address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def job_settings(server, **changes):
@@ -151,21 +188,30 @@ def test_a_run_that_is_cancelled_cancels_its_job(server, splits, tmp_path):
 
 @pytest.mark.slow
 def test_the_worker_trains_what_the_local_run_trains(server, splits, tmp_path):
-    def work(job):
-        command = [sys.executable, *job.job_spec.worker_pool_specs[0].container_spec.command[1:]]
-
-        def follow():
-            code = subprocess.run(command, env=os.environ).returncode
-            job.state = v1.JobState.JOB_STATE_FAILED if code else v1.JobState.JOB_STATE_SUCCEEDED
-
-        threading.Thread(target=follow).start()
-
-    server.cloud.on_job = work
+    server.cloud.on_job = Replicas().start
     found = run(server, splits, tmp_path)
     assert found["validation_loss"] > 0
     assert (tmp_path / "model" / "saved_model" / "saved_model.pb").is_file()
     assert (tmp_path / "model" / "huggingface" / "config.json").is_file()
     assert "<html" in (tmp_path / "report.html").read_text().lower()
+
+
+@pytest.mark.slow
+def test_a_chief_and_a_worker_train_what_one_machine_trains(server, splits, tmp_path):
+    settings = replace(RUN, base_model=str(make_base_model(tmp_path / "base")), dropout=0.0)
+    (tmp_path / "one").mkdir()
+    alone = finetune(*splits, tmp_path / "one" / "model", tmp_path / "one" / "report.html", settings)
+    replicas = Replicas()
+    server.cloud.on_job = replicas.start
+    job = job_settings(server, replicas=2)
+    found = run_as_custom_job(*splits, tmp_path / "model", tmp_path / "report.html", settings, job)
+    assert [code for _, code in sorted(replicas.ended)] == [0, 0]
+    assert {kind for kind, _ in replicas.ended} == {"chief", "worker"}
+    assert found["validation_loss"] == pytest.approx(alone["validation_loss"], abs=1e-4)
+    ours, theirs = weights(tmp_path), weights(tmp_path / "one")
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.slow
