@@ -1,6 +1,6 @@
 """Random and mutated tables: never a traceback, and every row is in a split or counted as dropped.
 
-TABLE_EXAMPLES=10000 runs as many examples as the project promises.
+KFP_BERT_TABLES=10000 runs as many examples as the project promises.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kfp_bert_components.data import PrepareSettings, prepare, read_split
 from kfp_bert_components.errors import UserError
 
-EXAMPLES = int(os.environ.get("TABLE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("KFP_BERT_TABLES", "60"))
 CHECKS = ("unreadable", "empty_text", "unknown_label", "duplicates", "conflicting_labels", "small_classes",
           "outlier_length", "mojibake", "constant_text", "leakage")
 
