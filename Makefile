@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test test-goals test-wheel test-peers test-docker lint generate check-generated constraints peers images compare-with-trainer
+.PHONY: help quickstart test test-goals test-wheel test-peers test-docker lint generate check-generated constraints peers images compare-with-trainer gate-on-films
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,3 +84,6 @@ bench-%: $(READY) peers ## Run benchmarks/NAME.py; its last line is JSON
 
 compare-with-trainer: $(READY) peers ## Accuracy on real films beside transformers' Trainer (needs IMSDB_FOLDER)
 	@$(BIN)/python scripts/compare_with_trainer.py
+
+gate-on-films: $(READY) ## The gate on models of real films (needs IMSDB_FOLDER)
+	@$(BIN)/python scripts/gate_on_films.py

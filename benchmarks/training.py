@@ -110,7 +110,7 @@ def _compare(name: str, mine: str, peer: str, ours: Child, theirs: Child, option
 def _job(rows: int) -> dict:
     import random
 
-    from compare_with_trainer import read_film
+    from films import read_film
 
     from tests.support.minilm import minilm_folder
 

@@ -8,8 +8,6 @@ and the peers' environment (`make peers`).
 """
 
 import argparse
-import csv
-import io
 import json
 import os
 import subprocess
@@ -18,23 +16,12 @@ import tempfile
 from pathlib import Path
 from statistics import mean
 
+from films import CONAN, SWORDFISH, TERMINATOR, read_film, write_rows
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-FILMS = Path(os.environ.get("IMSDB_FOLDER", ROOT.parent / "shared" / "data" / "imsdb"))
 PEERS = Path(os.environ.get("KFP_BERT_PEERS", ROOT / ".peers")) / "bin" / "python"
 SETTINGS = {"batch_size": 32, "max_length": 128, "learning_rate": 5e-5, "weight_decay": 0.01, "warmup": 0.1}
-
-
-def read_film(name: str) -> list[tuple[str, str]]:
-    """Text and label of each row with text; a first line that is no row is left out."""
-    content = (FILMS / name).read_bytes()
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
-    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if len(row) == 2]
-    rows = [(text, label) for text, label in rows if text.strip() and label.strip().isdigit()]
-    return [(text, label.strip()) for text, label in rows]
 
 
 def main() -> int:
@@ -44,8 +31,8 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--precision", default="float32")
     options = parser.parse_args()
-    train = read_film("51_conan_the_barbarian.csv") + read_film("230_Swordfish.csv")
-    test = read_film("231_Terminator.csv")
+    train = read_film(CONAN) + read_film(SWORDFISH)
+    test = read_film(TERMINATOR)
     labels = sorted({label for _, label in train} | {label for _, label in test})
     found: dict[str, list[dict[str, float]]] = {"ours": [], "trainer": []}
     for seed in range(options.seeds):
@@ -62,10 +49,7 @@ def main() -> int:
 
 def ours(train: list, test: list, labels: list[str], settings: dict) -> list[str]:
     """Labels that our bundle gives to the test texts, through its serving signature."""
-    import pyarrow as pa
-
     from kfp_bert_components.bert import read_bundle
-    from kfp_bert_components.data import write_split
     from kfp_bert_components.training import TrainingSettings, finetune
     from tests.support.minilm import minilm_folder
 
@@ -74,9 +58,7 @@ def ours(train: list, test: list, labels: list[str], settings: dict) -> list[str
         folder = Path(scratch)
         # the Trainer has no validation rows: ours only look at some of the training rows, and keep the last weights
         for name, rows in (("train", train), ("validation", train[::10])):
-            texts, targets = zip(*rows, strict=True)
-            table = pa.table({"id": list(map(str, range(len(rows)))), "text": texts, "label": targets})
-            write_split(folder / name, name, labels, table)
+            write_rows(folder, name, labels, rows)
         places = [folder / name for name in ("train", "validation", "model", "report.html")]
         finetune(*places, TrainingSettings(base_model=str(minilm_folder()), metric="loss", **settings))
         bundle = read_bundle(folder / "model")

@@ -177,6 +177,8 @@ def pivot_of_accuracy(wins: int, losses: int, rows: int) -> Pivot:
 def pivot_of_rows(gains: np.ndarray, value: float, draws: int = PERMUTATIONS, seed: int = 0) -> Pivot:
     """Compare on a mean, or on a metric through the difference of the influences of each row.
 
+    Where few rows differ all swaps are taken: then it is the exact permutation test.
+
     Args:
         gains: Difference a row, [rows], with mean `value` or 0 (influences).
         value: The difference of the metric.
@@ -189,9 +191,12 @@ def pivot_of_rows(gains: np.ndarray, value: float, draws: int = PERMUTATIONS, se
     error = float(np.sqrt(max(squares / rows - value**2, 0) / rows))
     if error <= _EPSILON * abs(value) or error == 0:
         return Pivot(value, 0.0, np.zeros(1), np.ones(1), rows)
-    sums = swap_sums(gains[:, None], draws, seed)[:, 0] / rows
-    errors = np.sqrt(np.maximum(squares / rows - sums**2, 0) / rows)
-    return Pivot(value, error, *_symmetric(_ratio(sums, errors), value / error), rows, _step(gains - value))
+    differ = gains[np.abs(gains) > _EPSILON * np.abs(gains).max()]
+    exact = 2 ** len(differ) <= draws
+    sums = (_all_swap_sums(differ) if exact else swap_sums(gains[:, None], draws, seed)[:, 0]) / rows
+    found = _ratio(sums, np.sqrt(np.maximum(squares / rows - sums**2, 0) / rows))
+    weighted = _equal(np.sort(found)) if exact else _symmetric(found, value / error)
+    return Pivot(value, error, *weighted, rows, _step(gains - value))
 
 
 def swap_sums(gains: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
@@ -206,6 +211,12 @@ def swap_sums(gains: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
         signs = rng.integers(0, 2, (min(1000, draws - start), len(gains)), dtype=np.int8)
         found.append((2.0 * signs - 1.0) @ gains)
     return np.concatenate(found)
+
+
+def _all_swap_sums(gains: np.ndarray) -> np.ndarray:
+    """Sums under each of the 2^rows choices of signs of gains [rows]."""
+    choices = np.arange(2 ** len(gains))[:, None] >> np.arange(len(gains)) & 1
+    return (2.0 * choices - 1.0) @ gains
 
 
 def _gains(metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -226,6 +237,10 @@ def _symmetric(found: np.ndarray, observed: float) -> tuple[np.ndarray, np.ndarr
     2010, Statistical Applications in Genetics and Molecular Biology 9).
     """
     values = np.sort(np.concatenate([found, -found, [abs(observed), -abs(observed)]]))
+    return _equal(values)
+
+
+def _equal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, np.full(len(values), 1 / len(values))
 
 
@@ -233,8 +248,7 @@ def _symmetric(found: np.ndarray, observed: float) -> tuple[np.ndarray, np.ndarr
 def _normal() -> tuple[np.ndarray, np.ndarray]:
     from scipy.stats import norm
 
-    values = norm.ppf((np.arange(20_000) + 0.5) / 20_000)
-    return values, np.full(len(values), 1 / len(values))
+    return _equal(norm.ppf((np.arange(20_000) + 0.5) / 20_000))
 
 
 def _ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:

@@ -1,0 +1,33 @@
+"""The labelled lines of three films, which the scripts here and the benchmarks train and test on."""
+
+import csv
+import io
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FILMS = Path(os.environ.get("IMSDB_FOLDER", ROOT.parent / "shared" / "data" / "imsdb"))
+CONAN, SWORDFISH, TERMINATOR = "51_conan_the_barbarian.csv", "230_Swordfish.csv", "231_Terminator.csv"
+
+
+def read_film(name: str) -> list[tuple[str, str]]:
+    """Text and label of each row with text; a first line that is no row is left out."""
+    content = (FILMS / name).read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
+    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if len(row) == 2]
+    rows = [(text, label) for text, label in rows if text.strip() and label.strip().isdigit()]
+    return [(text, label.strip()) for text, label in rows]
+
+
+def write_rows(folder: Path, name: str, labels: list[str], rows: list[tuple[str, str]]) -> None:
+    """Write rows as the split `folder/name`."""
+    import pyarrow as pa
+
+    from kfp_bert_components.data import write_split
+
+    texts, targets = zip(*rows, strict=True)
+    table = pa.table({"id": list(map(str, range(len(rows)))), "text": texts, "label": targets})
+    write_split(folder / name, name, labels, table)

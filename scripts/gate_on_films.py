@@ -1,0 +1,100 @@
+"""The gate on real films: `make gate-on-films`, or python scripts/gate_on_films.py [--copies 10] [--epochs 3].
+
+The champion is MiniLM fine-tuned on Conan; all are tested on Terminator. It meets a candidate trained on Conan and
+Swordfish (better), one trained on shuffled labels (worse), and copies of itself that differ in the seed alone. Prints
+a line for each decision and one line of JSON last; exits 1 unless the first is promoted, the second rejected, and no
+more copies are promoted than chance allows (95 %). Needs the films (IMSDB_FOLDER).
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from films import CONAN, ROOT, SWORDFISH, TERMINATOR, read_film, write_rows
+
+sys.path.insert(0, str(ROOT))
+Rows = list[tuple[str, str]]
+
+
+class Contest:
+    """Trains and scores models, and compares them with the first one."""
+
+    def __init__(self, folder: Path, test: Rows, labels: list[str], epochs: int) -> None:
+        self._folder, self._labels, self._epochs = folder, labels, epochs
+        write_rows(folder, "test", labels, test)
+
+    def train(self, name: str, rows: Rows, seed: int = 0) -> None:
+        """Fine-tune on nine tenths of the rows, keep the weights best on the rest, and score the test rows."""
+        from kfp_bert_components.evaluation import evaluate
+        from kfp_bert_components.training import TrainingSettings, finetune
+        from tests.support.minilm import minilm_folder
+
+        place = self._folder / name
+        write_rows(place, "train", self._labels, [row for i, row in enumerate(rows) if i % 10])
+        write_rows(place, "validation", self._labels, rows[::10])
+        settings = TrainingSettings(
+            base_model=str(minilm_folder()), epochs=self._epochs, max_length=64, seed=seed
+        )
+        finetune(place / "train", place / "validation", place / "model", place / "training.html", settings)
+        evaluate(
+            place / "model", self._folder / "test", place / "evaluation", place / "evaluation.html",
+            model_version=1 if name == "champion" else None,
+        )  # fmt: skip
+
+    def compare(self, name: str) -> dict[str, object]:
+        """The gate's decision between the model and the champion."""
+        from kfp_bert_components.gate import Policy, compare
+
+        place, champion = self._folder / name, self._folder / "champion"
+        made = compare(
+            place / "evaluation", champion / "evaluation", place / "decision", place / "comparison.html",
+            place / "summary.md", Policy(),
+        )  # fmt: skip
+        print(f"{name}: {made.outcome}. {made.reason}", flush=True)
+        found = made.difference
+        return {"name": name, "outcome": made.outcome, "difference": found["value"], "p_value": found["p_value"]}
+
+
+def shuffled(rows: Rows) -> Rows:
+    """The same texts with each other's labels."""
+    labels = [label for _, label in rows]
+    random.Random(0).shuffle(labels)
+    return [(text, label) for (text, _), label in zip(rows, labels, strict=True)]
+
+
+def main() -> int:
+    """Hold the contests and say whether they ended as they should."""
+    from scipy.stats import binom
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--copies", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep the models and reports here")
+    options = parser.parse_args()
+    conan, swordfish, test = (read_film(name) for name in (CONAN, SWORDFISH, TERMINATOR))
+    labels = sorted({label for _, label in conan + swordfish + test})
+    with tempfile.TemporaryDirectory() as scratch:
+        contest = Contest(options.folder or Path(scratch), test, labels, options.epochs)
+        contest.train("champion", conan)
+        contest.train("two films", conan + swordfish)
+        better = contest.compare("two films")
+        contest.train("shuffled labels", shuffled(conan + swordfish))
+        worse = contest.compare("shuffled labels")
+        copies = []
+        for number in range(1, options.copies + 1):
+            contest.train(f"copy {number}", conan, seed=number)
+            copies.append(contest.compare(f"copy {number}"))
+    promoted = sum(one["outcome"] == "PROMOTE" for one in copies)
+    allowed = int(binom.ppf(0.95, options.copies, 0.05))
+    print(json.dumps({
+        "rows": {"conan": len(conan), "swordfish": len(swordfish), "test": len(test)}, "epochs": options.epochs,
+        "better": better, "worse": worse, "copies": copies, "promoted_copies": promoted, "allowed_copies": allowed,
+    }))  # fmt: skip
+    return int(better["outcome"] != "PROMOTE" or worse["outcome"] != "REJECT" or promoted > allowed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
