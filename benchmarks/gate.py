@@ -6,6 +6,7 @@ differ. Classes are balanced or 95:5 (models trained with balanced class weights
 JSON line last.
 
     --pairs N      simulated pairs in every cell (2000)
+    --rows N ...   sizes of the test set (200 500 1000 2000 5000)
     --skip-large   leave out the million rows
 """
 
@@ -23,11 +24,15 @@ from pathlib import Path
 import numpy as np
 
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
+from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.row_metrics import row_log_loss
-from kfp_bert_components.gate.pivot import Pivot, pivot_of_accuracy, pivot_of_counts, pivot_of_rows
+from kfp_bert_components.gate.pivot import Pivot
+from kfp_bert_components.gate.swaps import pivot_of_accuracy, pivot_of_counts, pivot_of_rows
 
 ALPHA = 0.05
 ROWS = (200, 500, 1000, 2000, 5000)
+# Sizes at which the intervals of a single model are looked at.
+ALONE = (200, 1000)
 METRICS = ("accuracy", "macro_f1", "mcc", "log_loss")
 # Share of class 1, strength of the signal, share of the noise that the two models have in common.
 WORLDS = {"balanced": (0.5, 2.3, 0.88), "95:5": (0.05, 2.3, 0.88)}
@@ -125,6 +130,22 @@ def better_models(world, rows, resolvable, pairs, curve):
     return powers, coverage
 
 
+def one_model(world, rows, models):
+    """Coverage of the interval of each metric of one model, as evaluate_model gives it."""
+    truth, side, _ = pair(np.random.default_rng(99), 1_000_000, world)
+    actual = {name: one["value"] for name, one in measure(truth, side).items()}
+    rng, covered = np.random.default_rng([rows, 11, len(world)]), defaultdict(list)
+    for seed in range(models):
+        truth, side, _ = pair(rng, rows, world)
+        for name, one in measure(truth, side, seed).items():
+            covered[name].append(one["low"] <= actual[name] <= one["high"])
+    return {name: float(np.mean(found)) for name, found in covered.items()}
+
+
+def measure(truth, side, seed=0):
+    return metrics_with_intervals(truth, np.stack([1 - side, side], 1), ["frequent", "rare"], seed)
+
+
 def one_metric(name, truth, one, two, seed) -> Pivot:
     if name == "log_loss":
         gains = losses(truth, two) - losses(truth, one)
@@ -216,16 +237,17 @@ def large_here(rows=1_000_000, classes=20):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--pairs", type=int, default=2000)
+    arguments.add_argument("--rows", type=int, nargs="+", default=ROWS)
     arguments.add_argument("--skip-large", action="store_true")
     chosen = arguments.parse_args()
-    results, levels, powers, coverages, naive = [], {}, {}, {}, defaultdict(list)
+    results, levels, powers, coverages, alone, naive = [], {}, {}, {}, {}, defaultdict(list)
     for world in WORLDS:
         gains = np.concatenate([np.linspace(1, 1.5, 11), np.linspace(1.6, 4, 13)])
         curve = gains, [true_values(world, gain) for gain in gains]
-        for rows in ROWS:
+        for rows in chosen.rows:
             start = time.perf_counter()
             promoted, covered, resolvable, usual = equal_models(world, rows, chosen.pairs)
-            power, coverage = better_models(world, rows, resolvable, chosen.pairs // 2, curve)
+            power, coverage = better_models(world, rows, resolvable, chosen.pairs, curve)
             for gate, went in usual.items():
                 naive[gate].append((f"{world}, {rows} rows", float(np.mean(went))))
             for name in METRICS:
@@ -239,6 +261,9 @@ def main():
                     f"{coverage.get(name, float('nan')):.4f}  resolvable {resolvable[name]:.4f}  "
                     f"power {power.get(name, float('nan')):.4f}", flush=True,
                 )  # fmt: skip
+            if rows in ALONE:
+                for name, value in one_model(world, rows, chosen.pairs // 4).items():
+                    alone[f"{name}, {world}, {rows} rows"] = value
             print(f"  {time.perf_counter() - start:.0f} s", flush=True)
     allowed = ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / chosen.pairs)
 
@@ -249,7 +274,7 @@ def main():
     add("false_promotion_worst", levels[worst], cell=worst)
     add("false_promotion_worst_allowed", float(allowed))
     weakest = min(powers, key=powers.__getitem__)
-    add("power_at_mde_worst", powers[weakest], chosen.pairs // 2, cell=weakest)
+    add("power_at_mde_worst", powers[weakest], cell=weakest)
     low, high = min(coverages, key=coverages.__getitem__), max(coverages, key=coverages.__getitem__)
     add("coverage_min", coverages[low], cell=low)
     add("coverage_max", coverages[high], cell=high)
@@ -265,7 +290,7 @@ def main():
     missing = {"seconds_1m_rows": "left out by --skip-large"} if chosen.skip_large else {}
     print(json.dumps({
         "benchmark": "gate", "environment": environment, "results": results, "missing": missing,
-        "cells": {"false_promotion": levels, "power": powers, "coverage": coverages},
+        "cells": {"false_promotion": levels, "power": powers, "coverage": coverages, "coverage_of_one_model": alone},
     }))  # fmt: skip
 
 

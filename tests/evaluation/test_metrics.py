@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 from sklearn import metrics as peer
 
 from kfp_bert_components.evaluation.metrics import COUNT_METRICS, ROW_METRICS, confusion, metrics_with_intervals
@@ -70,8 +71,36 @@ def test_every_interval_holds_its_value_and_nothing_is_nan():
     for seed in range(3):
         truth, probabilities = predictions(40, seed=seed)
         for name, one in metrics_with_intervals(truth, probabilities, list("abcd")).items():
-            assert one["low"] <= one["value"] + 0.05 and one["value"] - 0.05 <= one["high"], name
+            assert one["low"] <= one["value"] <= one["high"], name
             assert np.isfinite(list(one.values())).all()
+
+
+def test_recall_and_precision_of_a_class_have_jeffreys_interval():
+    truth = np.repeat([0, 0, 1, 2, 2], [80, 20, 10, 27, 3])
+    said = np.repeat([0, 1, 1, 2, 0], [80, 20, 10, 27, 3])
+    found = metrics_with_intervals(truth, np.eye(3)[said], ["a", "b", "c"])
+    for name, right, wrong in (("recall:a", 80, 20), ("recall:b", 10, 0), ("precision:a", 80, 3), ("recall:c", 27, 3)):
+        low, high = beta.ppf([0.025, 0.975], right + 0.5, wrong + 0.5)
+        assert found[name]["low"] == pytest.approx(low, abs=0.015), name
+        assert found[name]["high"] == pytest.approx(high if wrong else 1, abs=0.015), name
+
+
+def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
+    """Of 200 models on 200 rows, 5 % of them rare; percentiles of the plain bootstrap cover the recall 71 %."""
+    rng = np.random.default_rng(0)
+
+    def model(rows):
+        truth = (rng.random(rows) < 0.05).astype(int)
+        return truth, scores(rng, truth, 2, 3.0, own=1.0)
+
+    actual = {name: one["value"] for name, one in metrics_with_intervals(*model(400_000), ["a", "b"]).items()}
+    names = ("accuracy", "macro_f1", "macro_recall", "mcc", "f1:b", "recall:b", "precision:b", "log_loss", "brier")
+    covered = dict.fromkeys(names, 0)
+    for _ in range(200):
+        found = metrics_with_intervals(*model(200), ["a", "b"])
+        for name in names:
+            covered[name] += found[name]["low"] <= actual[name] <= found[name]["high"]
+    assert min(covered.values()) >= 200 * (0.93 - 2 * np.sqrt(0.93 * 0.07 / 200)), covered
 
 
 def test_what_is_not_defined_is_left_out():

@@ -6,7 +6,8 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric, of_class
 from kfp_bert_components.evaluation.row_metrics import LOWER_IS_BETTER, ROW_METRICS
 from kfp_bert_components.gate.exam import Exam
-from kfp_bert_components.gate.pivot import PERMUTATIONS, Pivot, pivot_of_accuracy, pivot_of_counts, pivot_of_rows
+from kfp_bert_components.gate.pivot import Pivot
+from kfp_bert_components.gate.swaps import PERMUTATIONS, pivot_of_accuracy, pivot_of_counts, pivot_of_rows
 
 # Names and sources of the tests, for the report.
 METHODS = {

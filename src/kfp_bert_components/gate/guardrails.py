@@ -8,8 +8,8 @@ import numpy as np
 from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.gate.difference import difference
 from kfp_bert_components.gate.exam import Exam
-from kfp_bert_components.gate.pivot import pivot_of_accuracy
 from kfp_bert_components.gate.policy import Policy
+from kfp_bert_components.gate.swaps import pivot_of_accuracy
 
 _DRAWS = 1_999
 

@@ -8,18 +8,10 @@ that they agree for every delta.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from kfp_bert_components.evaluation.count_metrics import CountMetric
-
-PERMUTATIONS = 9_999
-# Swaps of rows that are drawn one by one; larger test sets swap random groups of rows together, which is exact too.
-GROUPS = 4_096
-_CELLS_AT_ONCE = 2_000_000
-_EPSILON = 1e-9
+EPSILON = 1e-9
 
 
 @dataclass(frozen=True)
@@ -33,6 +25,7 @@ class Pivot:
         weights: Probability of each of `values`, [draws]; they add up to 1.
         rows: Rows of the test set.
         step: What one row that changes sides moves the metric, times the number of rows.
+        slope: Change of the squared error by a unit of difference, along the least favourable family.
     """
 
     value: float
@@ -41,6 +34,7 @@ class Pivot:
     weights: np.ndarray
     rows: int
     step: float = 1.0
+    slope: float = 0.0
 
     def p_value(self, delta: float = 0.0) -> float:
         """One-sided probability of at least this studentised value if the true difference were `delta`."""
@@ -50,19 +44,19 @@ class Pivot:
         # Beyond the last of the swaps nothing is known: a p-value is never below the probability of that one.
         found = min((self.value - delta) / self.error, self.values[-1])
         # Shrunk by less than rounding, so that 50 of 1000 equal weights are 0.05 and not a hair more.
-        return float(min(1.0, self.weights[np.searchsorted(self.values, found - _EPSILON) :].sum()) * (1 - 1e-12))
+        return float(min(1.0, self.weights[np.searchsorted(self.values, found - EPSILON) :].sum()) * (1 - 1e-12))
 
     def critical(self, alpha: float) -> float:
         """The studentised value above which `p_value` is at most `alpha`; inf if it never is."""
-        last = self.weights[np.searchsorted(self.values, self.values[-1] - _EPSILON) :].sum()
-        if last > alpha * (1 + _EPSILON):
+        last = self.weights[np.searchsorted(self.values, self.values[-1] - EPSILON) :].sum()
+        if last > alpha * (1 + EPSILON):
             return float("inf")
         tail = np.cumsum(self.weights[::-1])[::-1]
-        kept = max(int(np.searchsorted(-tail, -alpha * (1 + _EPSILON))) - 1, 0)
+        kept = max(int(np.searchsorted(-tail, -alpha * (1 + EPSILON))) - 1, 0)
         # Equal values count together: those that rounding keeps apart belong to the last one that is kept.
-        while kept + 1 < len(tail) and self.values[kept + 1] - self.values[kept] < _EPSILON:
+        while kept + 1 < len(tail) and self.values[kept + 1] - self.values[kept] < EPSILON:
             kept += 1
-        return float(self.values[kept]) + _EPSILON
+        return float(self.values[kept]) + EPSILON
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """All differences that the test rejects on neither side at the one-sided level `alpha`.
@@ -75,8 +69,10 @@ class Pivot:
         """A two-sided interval with coverage close to `confidence`, by the mid-distribution of the swaps.
 
         Half of the probability of a value counts as its tail, which takes the strictness of exact tests out of
-        intervals (mid-p: Fagerland, Lydersen and Laake 2013, BMC Medical Research Methodology 13). Where it
-        leaves out a difference at confidence 1 - alpha, the test at `alpha` rejects that difference too.
+        intervals (mid-p: Fagerland, Lydersen and Laake 2013, BMC Medical Research Methodology 13). As in score
+        intervals (Tango 1998, Statistics in Medicine 17) an end takes the error that the difference there would
+        have, followed along the least favourable family (Efron 1987, JASA 82), where that is larger. Where the
+        interval leaves out a difference at confidence 1 - alpha, the test at `alpha` rejects that difference too.
         """
         tail = np.cumsum(self.weights[::-1])[::-1] - self.weights / 2
         unique, first = np.unique(np.round(self.values, 9), return_index=True)
@@ -89,7 +85,10 @@ class Pivot:
             from scipy.stats import norm
 
             critical = max(critical, float(norm.isf(wanted)))
-        return self._around(critical)
+        low, high = self._around(critical)
+        lean = critical**2 * self.slope / 2
+        reach = float(np.hypot(lean, critical * self.error))
+        return min(low, self.value + lean - reach), max(high, self.value + lean + reach)
 
     def resolvable(self, alpha: float, power: float = 0.8) -> float:
         """Smallest true difference that a test at the level `alpha` shows with the probability `power`.
@@ -113,187 +112,3 @@ class Pivot:
         if self.error == 0:
             return self.value, self.value
         return self.value - critical * self.error, self.value + critical * self.error
-
-
-def pivot_of_counts(
-    metric: CountMetric, cells: np.ndarray, sizes: np.ndarray, present: np.ndarray, draws: int = PERMUTATIONS,
-    seed: int = 0,
-) -> Pivot:
-    """Compare on a metric of the confusion matrix.
-
-    Rows with the same (truth, candidate, champion) are one cell: a random swap is a binomial draw a cell.
-
-    Args:
-        metric: The metric.
-        cells: Class numbers, int [3, cells]: truth, candidate's and champion's prediction.
-        sizes: Rows in each cell, [cells].
-        present: Classes to average over, bool [classes].
-        draws: Random swaps; 0 takes the normal distribution instead, for large test sets.
-        seed: Seed of the draws.
-    """
-    cells, sizes = _with_mirrors(cells, sizes)
-    one, two = _Side(cells[0], cells[1], len(present)), _Side(cells[0], cells[2], len(present))
-    value, error = (float(part[0]) for part in _studentise(metric, one, two, sizes[None], present))
-    if error == 0:
-        return Pivot(value, 0.0, np.zeros(1), np.ones(1), int(sizes.sum()))
-    step_of = _step(np.repeat(_gains(metric, one, two, sizes, present), sizes * (cells[1] != cells[2])))
-    if draws == 0:
-        return Pivot(value, error, *_normal(), int(sizes.sum()), step_of)
-    rng = np.random.default_rng(seed)
-    mirror = _mirror(cells)
-    pairs = np.flatnonzero(cells[1] < cells[2])
-    found = []
-    step = max(1, _CELLS_AT_ONCE // len(sizes))
-    for start in range(0, draws, step):
-        swapped = np.repeat(sizes[None], min(step, draws - start), 0)
-        both = sizes[pairs] + sizes[mirror[pairs]]
-        swapped[:, pairs] = rng.binomial(both, 0.5, (len(swapped), len(pairs)))
-        swapped[:, mirror[pairs]] = both - swapped[:, pairs]
-        values, errors = _studentise(metric, one, two, swapped, present)
-        found.append(_ratio(values, errors))
-    return Pivot(value, error, *_symmetric(np.concatenate(found), value / error), int(sizes.sum()), step_of)
-
-
-def pivot_of_accuracy(wins: int, losses: int, rows: int) -> Pivot:
-    """Compare on accuracy: the swaps have a binomial distribution, so nothing is drawn (exact McNemar test).
-
-    Args:
-        wins: Rows that only the candidate has right.
-        losses: Rows that only the champion has right.
-        rows: All rows.
-    """
-    from scipy.stats import binom
-
-    differ = wins + losses
-    value = (wins - losses) / rows
-    gains = (2 * np.arange(differ + 1) - differ) / rows
-    errors = np.sqrt(np.maximum(differ / rows - gains**2, 0) / rows)
-    error = float(np.sqrt(max(differ / rows - value**2, 0) / rows))
-    if error == 0:
-        return Pivot(value, 0.0, np.zeros(1), np.ones(1), rows)
-    return Pivot(value, error, _ratio(gains, errors), binom.pmf(np.arange(differ + 1), differ, 0.5), rows)
-
-
-def pivot_of_rows(gains: np.ndarray, value: float, draws: int = PERMUTATIONS, seed: int = 0) -> Pivot:
-    """Compare on a mean, or on a metric through the difference of the influences of each row.
-
-    Where few rows differ all swaps are taken: then it is the exact permutation test.
-
-    Args:
-        gains: Difference a row, [rows], with mean `value` or 0 (influences).
-        value: The difference of the metric.
-        draws: Random swaps.
-        seed: Seed of the draws.
-    """
-    rows = len(gains)
-    gains = gains - gains.mean() + value
-    squares = float((gains**2).sum())
-    error = float(np.sqrt(max(squares / rows - value**2, 0) / rows))
-    if error <= _EPSILON * abs(value) or error == 0:
-        return Pivot(value, 0.0, np.zeros(1), np.ones(1), rows)
-    differ = gains[np.abs(gains) > _EPSILON * np.abs(gains).max()]
-    exact = 2 ** len(differ) <= draws
-    sums = (_all_swap_sums(differ) if exact else swap_sums(gains[:, None], draws, seed)[:, 0]) / rows
-    found = _ratio(sums, np.sqrt(np.maximum(squares / rows - sums**2, 0) / rows))
-    weighted = _equal(np.sort(found)) if exact else _symmetric(found, value / error)
-    return Pivot(value, error, *weighted, rows, _step(gains - value))
-
-
-def swap_sums(gains: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
-    """Sums over the rows when each row's sign is random, [draws, columns] of gains [rows, columns]."""
-    rng = np.random.default_rng(seed)
-    if len(gains) > GROUPS:
-        order = rng.permutation(len(gains))
-        cuts = np.linspace(0, len(gains), GROUPS, endpoint=False).astype(np.int64)
-        gains = np.add.reduceat(gains[order], cuts, axis=0)
-    found = []
-    for start in range(0, draws, 1000):
-        signs = rng.integers(0, 2, (min(1000, draws - start), len(gains)), dtype=np.int8)
-        found.append((2.0 * signs - 1.0) @ gains)
-    return np.concatenate(found)
-
-
-def _all_swap_sums(gains: np.ndarray) -> np.ndarray:
-    """Sums under each of the 2^rows choices of signs of gains [rows]."""
-    choices = np.arange(2 ** len(gains))[:, None] >> np.arange(len(gains)) & 1
-    return (2.0 * choices - 1.0) @ gains
-
-
-def _gains(metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """What a row of each cell adds to the difference, [cells]."""
-    slopes = [metric.both(side.counts(sizes[None]), present)[1] for side in (one, two)]
-    return (one.pick(slopes[0]) - two.pick(slopes[1]))[0]
-
-
-def _step(gains: np.ndarray) -> float:
-    total = np.abs(gains).sum()
-    return float((gains**2).sum() / total) if total else 1.0
-
-
-def _symmetric(found: np.ndarray, observed: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted values with their mirror images (a swap of all rows is a swap too) and equal weights.
-
-    The observed arrangement is one of the swaps and counts as such, so that no p-value is 0 (Phipson and Smyth
-    2010, Statistical Applications in Genetics and Molecular Biology 9).
-    """
-    values = np.sort(np.concatenate([found, -found, [abs(observed), -abs(observed)]]))
-    return _equal(values)
-
-
-def _equal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return values, np.full(len(values), 1 / len(values))
-
-
-@lru_cache(maxsize=1)
-def _normal() -> tuple[np.ndarray, np.ndarray]:
-    from scipy.stats import norm
-
-    return _equal(norm.ppf((np.arange(20_000) + 0.5) / 20_000))
-
-
-def _ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = values / errors
-    return np.where(errors > 0, found, np.where(values == 0, 0.0, np.copysign(np.inf, values)))
-
-
-def _studentise(
-    metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Difference and standard error for each row of `sizes` [draws, cells]."""
-    rows = sizes.sum(-1)
-    first, first_slope = metric.both(one.counts(sizes), present)
-    second, second_slope = metric.both(two.counts(sizes), present)
-    influence = one.pick(first_slope) - two.pick(second_slope)
-    mean = (influence * sizes).sum(-1) / rows
-    square = (influence**2 * sizes).sum(-1) / rows - mean**2
-    return first - second, np.sqrt(np.maximum(square, 0) / rows)
-
-
-class _Side:
-    """One model's predictions, by cell: adds cells up to its confusion matrix, and looks slopes up by cell."""
-
-    def __init__(self, truth: np.ndarray, predicted: np.ndarray, classes: int) -> None:
-        self._place = truth * classes + predicted
-        self._onto = csr_array(
-            (np.ones(len(truth)), (self._place, np.arange(len(truth)))), (classes * classes, len(truth))
-        )
-        self._classes = classes
-
-    def counts(self, sizes: np.ndarray) -> np.ndarray:
-        return (self._onto @ sizes.T).T.reshape(*sizes.shape[:-1], self._classes, self._classes)
-
-    def pick(self, slopes: np.ndarray) -> np.ndarray:
-        return slopes.reshape(*slopes.shape[:-2], -1)[..., self._place]
-
-
-def _with_mirrors(cells: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Add for each cell the one with the two predictions swapped, in sorted order."""
-    every = np.concatenate([cells, cells[[0, 2, 1]]], axis=1)
-    unique, places = np.unique(every, axis=1, return_inverse=True)
-    return unique, np.bincount(places.ravel()[: cells.shape[1]], sizes, unique.shape[1]).astype(np.int64)
-
-
-def _mirror(cells: np.ndarray) -> np.ndarray:
-    numbers = {cell: i for i, cell in enumerate(map(tuple, cells.T.tolist()))}
-    return np.array([numbers[truth, two, one] for truth, one, two in cells.T.tolist()])

@@ -42,10 +42,13 @@ def verdict(found: Finding, policy: Policy, use: Use, guardrails: list[Guardrail
     if not failed:
         return outcome, reason
     worst = next((one for one in failed if one.broken), failed[0])
+    change = worst.limit < 0
+    limit = f"the limit of {signed(worst.limit) if change else number(worst.limit)}"
     if worst.broken:
-        why = f"{worst.name} is {number(worst.value)}, beyond the limit of {number(worst.limit)}"
+        seen = f"changed by {signed(worst.value)}" if change else f"is {number(worst.value)}"
+        why = f"{worst.name} {seen}, beyond {limit}"
         return "REJECT", f"{metric_name(policy.primary_metric)} {_moved(found, policy)}, but {why}."
-    why = f"these rows do not show that {worst.name} stays within the limit of {number(worst.limit)}"
+    why = f"these rows do not show that {worst.name} stays within {limit}"
     return "HOLD", f"{metric_name(policy.primary_metric)} {_moved(found, policy)}, but {why}: collect more rows."
 
 

@@ -1,0 +1,219 @@
+"""The studentised difference under random swaps: of the cells of the confusion matrices, or of rows."""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from kfp_bert_components.evaluation.count_metrics import CountMetric
+from kfp_bert_components.gate.pivot import EPSILON, Pivot
+
+PERMUTATIONS = 9_999
+# Swaps of rows that are drawn one by one; larger test sets swap random groups of rows together, which is exact too.
+GROUPS = 4_096
+_CELLS_AT_ONCE = 2_000_000
+_NUDGE = 1e-3
+
+
+def pivot_of_counts(
+    metric: CountMetric, cells: np.ndarray, sizes: np.ndarray, present: np.ndarray, draws: int = PERMUTATIONS,
+    seed: int = 0,
+) -> Pivot:
+    """Compare on a metric of the confusion matrix.
+
+    Rows with the same (truth, candidate, champion) are one cell: a random swap is a binomial draw a cell.
+
+    Args:
+        metric: The metric.
+        cells: Class numbers, int [3, cells]: truth, candidate's and champion's prediction.
+        sizes: Rows in each cell, [cells].
+        present: Classes to average over, bool [classes].
+        draws: Random swaps; 0 takes the normal distribution instead, for large test sets.
+        seed: Seed of the draws.
+    """
+    cells, sizes = _with_mirrors(cells, sizes)
+    one, two = _Side(cells[0], cells[1], len(present)), _Side(cells[0], cells[2], len(present))
+    value, error = (float(part[0]) for part in _studentise(metric, one, two, sizes[None], present))
+    if error == 0:
+        return Pivot(value, 0.0, np.zeros(1), np.ones(1), int(sizes.sum()))
+    gains = _gains(metric, one, two, sizes, present)
+    step_of = _step(np.repeat(gains, sizes * (cells[1] != cells[2])))
+    slope = _slope_of_counts(metric, one, two, sizes, present, gains)
+    if draws == 0:
+        return Pivot(value, error, *_normal(), int(sizes.sum()), step_of, slope)
+    rng = np.random.default_rng(seed)
+    mirror = _mirror(cells)
+    pairs = np.flatnonzero(cells[1] < cells[2])
+    found = []
+    step = max(1, _CELLS_AT_ONCE // len(sizes))
+    for start in range(0, draws, step):
+        swapped = np.repeat(sizes[None], min(step, draws - start), 0)
+        both = sizes[pairs] + sizes[mirror[pairs]]
+        swapped[:, pairs] = rng.binomial(both, 0.5, (len(swapped), len(pairs)))
+        swapped[:, mirror[pairs]] = both - swapped[:, pairs]
+        values, errors = _studentise(metric, one, two, swapped, present)
+        found.append(_ratio(values, errors))
+    return Pivot(value, error, *_symmetric(np.concatenate(found), value / error), int(sizes.sum()), step_of, slope)
+
+
+def pivot_of_accuracy(wins: int, losses: int, rows: int) -> Pivot:
+    """Compare on accuracy: the swaps have a binomial distribution, so nothing is drawn (exact McNemar test).
+
+    Args:
+        wins: Rows that only the candidate has right.
+        losses: Rows that only the champion has right.
+        rows: All rows.
+    """
+    from scipy.stats import binom
+
+    differ = wins + losses
+    value = (wins - losses) / rows
+    gains = (2 * np.arange(differ + 1) - differ) / rows
+    errors = np.sqrt(np.maximum(differ / rows - gains**2, 0) / rows)
+    error = float(np.sqrt(max(differ / rows - value**2, 0) / rows))
+    if error == 0:
+        return Pivot(value, 0.0, np.zeros(1), np.ones(1), rows)
+    centred = np.array([1, -1, 0]) - value
+    slope = _slope(centred, rows, np.array([wins, losses, rows - differ]))
+    weights = binom.pmf(np.arange(differ + 1), differ, 0.5)
+    return Pivot(value, error, _ratio(gains, errors), weights, rows, slope=slope)
+
+
+def pivot_of_rows(gains: np.ndarray, value: float, draws: int = PERMUTATIONS, seed: int = 0) -> Pivot:
+    """Compare on a mean, or on a metric through the difference of the influences of each row.
+
+    Where few rows differ all swaps are taken: then it is the exact permutation test.
+
+    Args:
+        gains: Difference a row, [rows], with mean `value` or 0 (influences).
+        value: The difference of the metric.
+        draws: Random swaps.
+        seed: Seed of the draws.
+    """
+    rows = len(gains)
+    gains = gains - gains.mean() + value
+    squares = float((gains**2).sum())
+    error = float(np.sqrt(max(squares / rows - value**2, 0) / rows))
+    if error <= EPSILON * abs(value) or error == 0:
+        return Pivot(value, 0.0, np.zeros(1), np.ones(1), rows)
+    differ = gains[np.abs(gains) > EPSILON * np.abs(gains).max()]
+    exact = 2 ** len(differ) <= draws
+    sums = (_all_swap_sums(differ) if exact else swap_sums(gains[:, None], draws, seed)[:, 0]) / rows
+    found = _ratio(sums, np.sqrt(np.maximum(squares / rows - sums**2, 0) / rows))
+    weighted = _equal(np.sort(found)) if exact else _symmetric(found, value / error)
+    return Pivot(value, error, *weighted, rows, _step(gains - value), _slope(gains - value, rows))
+
+
+def swap_sums(gains: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
+    """Sums over the rows when each row's sign is random, [draws, columns] of gains [rows, columns]."""
+    rng = np.random.default_rng(seed)
+    if len(gains) > GROUPS:
+        order = rng.permutation(len(gains))
+        cuts = np.linspace(0, len(gains), GROUPS, endpoint=False).astype(np.int64)
+        gains = np.add.reduceat(gains[order], cuts, axis=0)
+    found = []
+    for start in range(0, draws, 1000):
+        signs = rng.integers(0, 2, (min(1000, draws - start), len(gains)), dtype=np.int8)
+        found.append((2.0 * signs - 1.0) @ gains)
+    return np.concatenate(found)
+
+
+def _all_swap_sums(gains: np.ndarray) -> np.ndarray:
+    """Sums under each of the 2^rows choices of signs of gains [rows]."""
+    choices = np.arange(2 ** len(gains))[:, None] >> np.arange(len(gains)) & 1
+    return (2.0 * choices - 1.0) @ gains
+
+
+def _gains(metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """What a row of each cell adds to the difference, [cells]."""
+    slopes = [metric.both(side.counts(sizes[None]), present)[1] for side in (one, two)]
+    return (one.pick(slopes[0]) - two.pick(slopes[1]))[0]
+
+
+def _step(gains: np.ndarray) -> float:
+    total = np.abs(gains).sum()
+    return float((gains**2).sum() / total) if total else 1.0
+
+
+def _slope(centred: np.ndarray, rows: int, sizes: np.ndarray | float = 1.0) -> float:
+    """Change of the squared error of a mean along the least favourable family, from gains with mean 0."""
+    return float((centred**3 * sizes).sum() / (centred**2 * sizes).sum() / rows)
+
+
+def _slope_of_counts(
+    metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray, gains: np.ndarray
+) -> float:
+    """The same of a metric of the confusion matrix: every cell grows with what its rows gain."""
+    nudge = _NUDGE * gains / np.abs(gains).max()
+    values, errors = _studentise(metric, one, two, sizes * np.stack([1 - nudge, 1 + nudge]), present)
+    change = values[1] - values[0]
+    return float((errors[1] ** 2 - errors[0] ** 2) / change) if change else 0.0
+
+
+def _symmetric(found: np.ndarray, observed: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted values with their mirror images (a swap of all rows is a swap too) and equal weights.
+
+    The observed arrangement is one of the swaps and counts as such, so that no p-value is 0 (Phipson and Smyth
+    2010, Statistical Applications in Genetics and Molecular Biology 9).
+    """
+    values = np.sort(np.concatenate([found, -found, [abs(observed), -abs(observed)]]))
+    return _equal(values)
+
+
+def _equal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return values, np.full(len(values), 1 / len(values))
+
+
+@lru_cache(maxsize=1)
+def _normal() -> tuple[np.ndarray, np.ndarray]:
+    from scipy.stats import norm
+
+    return _equal(norm.ppf((np.arange(20_000) + 0.5) / 20_000))
+
+
+def _ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = values / errors
+    return np.where(errors > 0, found, np.where(values == 0, 0.0, np.copysign(np.inf, values)))
+
+
+def _studentise(
+    metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Difference and standard error for each row of `sizes` [draws, cells]."""
+    rows = sizes.sum(-1)
+    first, first_slope = metric.both(one.counts(sizes), present)
+    second, second_slope = metric.both(two.counts(sizes), present)
+    influence = one.pick(first_slope) - two.pick(second_slope)
+    mean = (influence * sizes).sum(-1) / rows
+    square = (influence**2 * sizes).sum(-1) / rows - mean**2
+    return first - second, np.sqrt(np.maximum(square, 0) / rows)
+
+
+class _Side:
+    """One model's predictions, by cell: adds cells up to its confusion matrix, and looks slopes up by cell."""
+
+    def __init__(self, truth: np.ndarray, predicted: np.ndarray, classes: int) -> None:
+        self._place = truth * classes + predicted
+        self._onto = csr_array(
+            (np.ones(len(truth)), (self._place, np.arange(len(truth)))), (classes * classes, len(truth))
+        )
+        self._classes = classes
+
+    def counts(self, sizes: np.ndarray) -> np.ndarray:
+        return (self._onto @ sizes.T).T.reshape(*sizes.shape[:-1], self._classes, self._classes)
+
+    def pick(self, slopes: np.ndarray) -> np.ndarray:
+        return slopes.reshape(*slopes.shape[:-2], -1)[..., self._place]
+
+
+def _with_mirrors(cells: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add for each cell the one with the two predictions swapped, in sorted order."""
+    every = np.concatenate([cells, cells[[0, 2, 1]]], axis=1)
+    unique, places = np.unique(every, axis=1, return_inverse=True)
+    return unique, np.bincount(places.ravel()[: cells.shape[1]], sizes, unique.shape[1]).astype(np.int64)
+
+
+def _mirror(cells: np.ndarray) -> np.ndarray:
+    numbers = {cell: i for i, cell in enumerate(map(tuple, cells.T.tolist()))}
+    return np.array([numbers[truth, two, one] for truth, one, two in cells.T.tolist()])
