@@ -85,9 +85,10 @@ def svg(figure: "Figure", description: str = "") -> "Markup":
 
 
 def shorten(text: object, length: int = 24) -> str:
-    """A label on one line, cut to `length` characters, control characters shown as a middle dot."""
+    """A label on one line, cut in its middle to `length` characters, control characters shown as a middle dot."""
     line = "".join(c if c.isprintable() else "·" for c in str(text))
-    return line if len(line) <= length else line[: length - 1] + "…"
+    end = length // 3
+    return line if len(line) <= length else line[: length - end - 1] + "…" + line[-end:]
 
 
 def line_at(axes: "Axes", value: float, label: str = "", colour: str = MUTED) -> None:

@@ -22,10 +22,10 @@ def page(decision: "Decision", exam: "Exam", new: "Evaluation", old: "Evaluation
     """The comparison as a page, made to be read in a minute."""
     from kfp_bert_components.gate.verdict import metric_name
 
-    first = old.empty
+    first, metric, names = old.empty, decision.difference["metric"], _names()
     return render(
         "comparison.html", decision=decision, candidate=new, champion=old, exam=exam, first=first,
-        name=metric_name(decision.difference["metric"]), names=_names(), overall=OVERALL,
+        name=names.get(metric, metric_name(metric)), names=names, overall=OVERALL,
         picture=gate_charts.difference_chart(decision.difference), matrices=_matrices(exam, first),
         reliability=_reliability(exam, first), classes=None if first else _classes(exam),
         slices=None if first else _slices(exam, new), lost=[] if first else _flips(exam, new, 1),
@@ -46,10 +46,19 @@ def summary(decision: "Decision") -> str:
     lines = [f"**{decision.outcome}**: {_plain(decision.reason)}", ""]
     lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows]
     lines += [""] + [
-        f"- {'pass' if one['passed'] else 'FAIL'}: {_plain(one['name'])} {number(one['value'])}, "
-        f"limit {number(one['limit'])}" for one in decision.guardrails
+        f"- {_result(one)}: {_plain(one['name'])} {_observed(one['value'], one)}, "
+        f"limit {_observed(one['limit'], one)}" for one in sorted(decision.guardrails, key=lambda one: one["passed"])
     ]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _result(guardrail: dict[str, Any]) -> str:
+    return "pass" if guardrail["passed"] else "FAIL" if guardrail["broken"] else "NOT SHOWN"
+
+
+def _observed(value: float, guardrail: dict[str, Any]) -> str:
+    """Changes have a sign, shares and ratios have none."""
+    return signed(value) if guardrail["limit"] < 0 else number(value)
 
 
 def _plain(text: str) -> str:
@@ -117,6 +126,6 @@ def _flips(exam: "Exam", new: "Evaluation", side: int) -> list[tuple[str, str, s
     name = exam.labels
     ours, theirs = exam.said
     return [
-        (text[:300], name[exam.truth[i]], name[theirs[i]], name[ours[i]])
+        (text, name[exam.truth[i]], name[theirs[i]], name[ours[i]])
         for text, i in zip(texts, rows, strict=True)
     ]

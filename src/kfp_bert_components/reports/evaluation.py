@@ -70,6 +70,6 @@ def _mistakes(
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:WRONG_SHOWN]
     texts = evaluation.predictions["text"].take(wrong).to_pylist()
     return [
-        (text[:300], evaluation.labels[truth[i]], evaluation.labels[said[i]], float(sure[i]))
+        (text, evaluation.labels[truth[i]], evaluation.labels[said[i]], float(sure[i]))
         for text, i in zip(texts, wrong, strict=True)
     ]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kfp_bert_components.reports import charts
+from kfp_bert_components.reports.formats import signed
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -14,18 +15,22 @@ MOST_CLASSES = 25
 
 def difference_chart(difference: dict[str, Any]) -> "Markup":
     """The gain with both intervals against what had to be exceeded."""
-    figure, axes = charts.new_figure(5.6, 1.5)
+    figure, axes = charts.new_figure(5.0, 1.7)
     value, target = difference["value"], difference["delta"]
-    ends = [end for key in ("low", "high", "low_95", "high_95") if (end := difference[key]) is not None]
-    reach = max([abs(end - value) for end in ends] + [abs(value - target), 1e-3]) * 1.25
-    colour = charts.GREEN if (difference["low"] or -9) > target else charts.RED if value < target else charts.ORANGE
-    if difference["low_95"] is not None:
-        axes.plot([difference["low_95"], difference["high_95"]], [0, 0], color=colour, linewidth=2)
-    if difference["low"] is not None:
-        axes.plot([difference["low"], difference["high"]], [0, 0], color=colour, linewidth=9, alpha=0.35)
+    low, high, low_95, high_95 = (difference[key] for key in ("low", "high", "low_95", "high_95"))
+    colour = charts.GREEN if low is not None and low > target else charts.RED if value < target else charts.ORANGE
+    if low_95 is not None and high_95 is not None:
+        axes.plot([low_95, high_95], [0, 0], color=colour, linewidth=2)
+    if low is not None and high is not None:
+        axes.plot([low, high], [0, 0], color=colour, linewidth=10, alpha=0.35, solid_capstyle="butt")
     axes.plot([value], [0], "o", color=colour, markersize=8)
-    charts.line_at(axes, target, "must be exceeded" if target else "no change", charts.INK)
-    axes.set_xlim(min(value - reach, target - reach / 5), max(value + reach, target + reach / 5))
+    axes.annotate(
+        signed(value), (value, 0), xytext=(0, 9), textcoords="offset points", ha="center", weight="bold", color=colour
+    )
+    charts.line_at(axes, target, f"must exceed {signed(target)}" if target else "no change", charts.INK)
+    shown = [end for end in (low, high, low_95, high_95, value, target, 0.0) if end is not None]
+    room = 0.15 * max(max(shown) - min(shown), 1e-3)
+    axes.set_xlim(min(shown) - room, max(shown) + room)
     axes.set_ylim(-1, 1)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
