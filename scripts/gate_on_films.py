@@ -3,7 +3,8 @@
 The champion is MiniLM fine-tuned on Conan; all are tested on Terminator. It meets a candidate trained on Conan and
 Swordfish (better), one trained on shuffled labels (worse), and copies of itself that differ in the seed alone. Prints
 a line for each decision and one line of JSON last; exits 1 unless the first is promoted, the second rejected, and no
-more copies are promoted than chance allows (95 %). Needs the films (IMSDB_FOLDER).
+more copies are promoted than chance allows (95 %). Needs the films (IMSDB_FOLDER). A run with --folder that was cut
+off goes on with the next model when it is started again.
 """
 
 import argparse
@@ -33,11 +34,11 @@ class Contest:
         from tests.support.minilm import minilm_folder
 
         place = self._folder / name
+        if (place / "evaluation" / "evaluation.json").exists():
+            return
         write_rows(place, "train", self._labels, [row for i, row in enumerate(rows) if i % 10])
         write_rows(place, "validation", self._labels, rows[::10])
-        settings = TrainingSettings(
-            base_model=str(minilm_folder()), epochs=self._epochs, max_length=64, seed=seed
-        )
+        settings = TrainingSettings(base_model=str(minilm_folder()), epochs=self._epochs, max_length=64, seed=seed)
         finetune(place / "train", place / "validation", place / "model", place / "training.html", settings)
         evaluate(
             place / "model", self._folder / "test", place / "evaluation", place / "evaluation.html",
@@ -72,7 +73,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--copies", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="keep the models and reports here")
+    parser.add_argument(
+        "--folder", type=Path, help="keep models and reports here; those that are there are not trained again"
+    )
     options = parser.parse_args()
     conan, swordfish, test = (read_film(name) for name in (CONAN, SWORDFISH, TERMINATOR))
     labels = sorted({label for _, label in conan + swordfish + test})
