@@ -4,7 +4,7 @@ The champion is MiniLM fine-tuned on Conan; all are tested on Terminator. It mee
 Swordfish (better), one trained on shuffled labels (worse), and copies of itself that differ in the seed alone. Prints
 a line for each decision and one line of JSON last; exits 1 unless the first is promoted, the second rejected, and no
 more copies are promoted than chance allows (95 %). Needs the films (IMSDB_FOLDER). A run with --folder that was cut
-off goes on with the next model when it is started again.
+off goes on where it was when it is started again.
 """
 
 import argparse
@@ -38,7 +38,10 @@ class Contest:
             return
         write_rows(place, "train", self._labels, [row for i, row in enumerate(rows) if i % 10])
         write_rows(place, "validation", self._labels, rows[::10])
-        settings = TrainingSettings(base_model=str(minilm_folder()), epochs=self._epochs, max_length=64, seed=seed)
+        settings = TrainingSettings(
+            base_model=str(minilm_folder()), epochs=self._epochs, max_length=64, seed=seed,
+            checkpoint_dir=str(place / "checkpoints"), checkpoint_minutes=1,
+        )  # fmt: skip
         finetune(place / "train", place / "validation", place / "model", place / "training.html", settings)
         evaluate(
             place / "model", self._folder / "test", place / "evaluation", place / "evaluation.html",
