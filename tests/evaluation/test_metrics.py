@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import beta
 from sklearn import metrics as peer
 
+from kfp_bert_components.evaluation.area_intervals import roc_interval
 from kfp_bert_components.evaluation.metrics import COUNT_METRICS, ROW_METRICS, confusion, metrics_with_intervals
 from kfp_bert_components.evaluation.row_metrics import pr_auc, roc_auc
 from tests.support.evaluations import scores
@@ -86,7 +87,7 @@ def test_recall_and_precision_of_a_class_have_jeffreys_interval():
 
 
 def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
-    """Of 200 models on 200 rows, 5 % of them rare; percentiles of the plain bootstrap cover the recall 71 %."""
+    """Of 200 models on 200 rows, 5 % of them rare; the plain bootstrap covers their recall 71 %."""
     rng = np.random.default_rng(0)
 
     def model(rows):
@@ -94,13 +95,22 @@ def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
         return truth, scores(rng, truth, 2, 3.0, own=1.0)
 
     actual = {name: one["value"] for name, one in metrics_with_intervals(*model(400_000), ["a", "b"]).items()}
-    names = ("accuracy", "macro_f1", "macro_recall", "mcc", "f1:b", "recall:b", "precision:b", "log_loss", "brier")
+    names = ("accuracy", "macro_f1", "macro_recall", "mcc", "f1:b", "recall:b", "precision:b", "log_loss", "brier",
+             "roc_auc")  # fmt: skip
     covered = dict.fromkeys(names, 0)
     for _ in range(200):
         found = metrics_with_intervals(*model(200), ["a", "b"])
         for name in names:
             covered[name] += found[name]["low"] <= actual[name] <= found[name]["high"]
     assert min(covered.values()) >= 200 * (0.93 - 2 * np.sqrt(0.93 * 0.07 / 200)), covered
+
+
+def test_the_interval_of_the_area_holds_a_perfect_ranking_and_shrinks_with_the_classes():
+    assert roc_interval(np.repeat([0, 1], [190, 10]), np.eye(2)[np.repeat([0, 1], [190, 10])], 1.0, 0.0)[0] < 0.95
+    truth, probabilities = predictions(400)
+    value, influence = roc_auc(truth, probabilities)
+    low, high = roc_interval(truth, probabilities, value, np.sqrt((influence**2).sum()) / 400)
+    assert low < value - 1.5 * np.sqrt((influence**2).sum()) / 400 and value < high < 1
 
 
 def test_what_is_not_defined_is_left_out():

@@ -14,6 +14,7 @@ from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.evaluation import read_evaluation
 from kfp_bert_components.gate import Policy, compare, parse_policy, read_decision, read_policy
 from kfp_bert_components.gate.comparison import decide
+from kfp_bert_components.gate.policy import METRICS
 from tests.support.evaluations import scores, write_nobody, write_numbers
 
 LABELS = ["action", "dialogue", "<i>$scene$</i>"]
@@ -32,6 +33,12 @@ def models(folder, *strengths, rows=400, seed=0, own=0.5, **options):
     ]  # fmt: skip
 
 
+def one_model(rows=400):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, rows)
+    return truth, scores(rng, truth, 3, 2.0)
+
+
 def judge(candidate, champion, policy=None, **more):
     """The decision alone: drawing the page takes far longer."""
     return decide(read_evaluation(candidate), read_evaluation(champion), policy or Policy(), **more)[0]
@@ -46,14 +53,22 @@ def run(candidate, champion, policy=None, folder=None, **more):
     return made
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "mcc", "log_loss", "brier", "roc_auc", "pr_auc",
-                                    "weighted_recall", "f1:action"])  # fmt: skip
+@pytest.mark.parametrize("metric", [*sorted(set(METRICS) - {"ece"}), "f1:action", "recall:action", "precision:action"])
 def test_a_better_candidate_is_promoted_and_a_worse_one_is_rejected(tmp_path, metric):
     good, bad, champion = models(tmp_path, 3.5, 0.5, 2.0)
     made = judge(good, champion, Policy(metric))
     assert (made.outcome, made.champion_version, made.champion_generation) == ("PROMOTE", 4, 7)
     assert made.difference["low"] > 0 and made.difference["p_value"] <= 0.05
     assert judge(bad, champion, Policy(metric)).outcome == "REJECT"
+
+
+def test_a_better_calibrated_candidate_is_promoted_for_it_and_a_worse_one_is_rejected(tmp_path):
+    truth, sure = one_model(2000)
+    flat = sure**0.4 / (sure**0.4).sum(1, keepdims=True)
+    good = write_numbers(tmp_path / "good", truth, sure, LABELS)
+    bad = write_numbers(tmp_path / "bad", truth, flat, LABELS, version=4)
+    assert judge(good, bad, Policy("ece")).outcome == "PROMOTE"
+    assert judge(bad, good, Policy("ece")).outcome == "REJECT"
 
 
 def test_too_few_rows_hold_and_the_reason_says_how_many_more(tmp_path):
@@ -86,6 +101,10 @@ def test_a_guardrail_keeps_back_a_candidate_that_is_slower_or_flips_much(tmp_pat
     assert made.outcome == "REJECT" and "latency" in made.reason
     made = judge(good, champion, Policy(max_negative_flips=0.0001))
     assert made.outcome != "PROMOTE" and "right before and wrong now" in made.reason
+    del record["system"]["latency_p95_ms"]
+    (good / "evaluation.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="has no latency_p95_ms"):
+        judge(good, champion, Policy(max_latency_ratio=1.1))
 
 
 def test_guardrails_are_corrected_together_by_holm(tmp_path):
@@ -123,6 +142,9 @@ def test_another_exam_is_an_error(tmp_path):
     (other,) = models(tmp_path / "y", 2.0, seed=5)
     with pytest.raises(UserError, match="different test rows or labels"):
         judge(other, champion)
+    texts = write_numbers(tmp_path / "t", *one_model(), LABELS, texts=["other text"] * 400)
+    with pytest.raises(UserError, match="one has the text 'other text'"):
+        judge(texts, write_numbers(tmp_path / "u", *one_model(), LABELS))
     with pytest.raises(UserError, match="empty"):
         judge(write_nobody(tmp_path / "n", LABELS), champion)
 
@@ -143,6 +165,14 @@ def test_uses_of_the_test_set_are_counted_once_each_and_spend_alpha(tmp_path):
     assert [made.test_set["number"] for made in (one, again, two)] == [1, 1, 2]
     assert [made.test_set["alpha"] for made in (one, two)] == pytest.approx([0.025, 0.05 / 6])
     assert one.test_set["counted"] and two.test_set["left"] == pytest.approx(0.05 / 3)
+
+
+def test_a_much_better_candidate_is_promoted_also_on_a_test_set_that_was_used_often(tmp_path):
+    champion, *candidates = reversed(models(tmp_path, 3.5, *[2.0] * 40, rows=2000))
+    policy = Policy(max_class_drop=0.05, max_slice_drop=0.05, max_calibration_rise=0.1)
+    for model in candidates:
+        made = judge(model, champion, policy, registry=str(tmp_path / "registry"))
+    assert made.test_set["number"] == 40 and made.outcome == "PROMOTE", made.reason
 
 
 def test_the_page_stands_alone_and_escapes_texts_and_labels(tmp_path):

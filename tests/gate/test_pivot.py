@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS
 from kfp_bert_components.gate.swaps import pivot_of_accuracy, pivot_of_counts, pivot_of_rows, swap_sums
@@ -55,13 +55,14 @@ def cells(seed, rows=300, classes=3):
 
 @pytest.mark.parametrize("name", ["accuracy", "macro_f1", "mcc", "weighted_precision"])
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("alpha", [0.05, 0.01])
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 1e-5])
 def test_the_interval_leaves_a_difference_out_exactly_where_the_test_rejects_it(name, seed, alpha):
     pivot = pivot_of_counts(COUNT_METRICS[name], *cells(seed), draws=999)
     low, _ = pivot.interval(alpha)
     # Odd numbers, so that no difference lies on the edge of the interval by design.
     for delta in np.linspace(-0.3013, 0.2987, 121):
         assert (pivot.p_value(delta) <= alpha) == (low > delta)
+    assert np.isfinite(low)
 
 
 @pytest.mark.parametrize("wins, losses", [(3, 0), (5, 0), (12, 3), (40, 25)])
@@ -120,6 +121,21 @@ def test_drawn_swaps_of_counts_come_close_to_the_exact_ones():
     assert drawn.value == pytest.approx(exact.value, abs=1e-12)
     assert drawn.error == pytest.approx(exact.error, abs=1e-12)
     assert drawn.p_value() == pytest.approx(exact.p_value(), abs=0.02)
+
+
+@pytest.mark.parametrize("alpha", [1e-5, 1e-9])
+def test_overwhelming_evidence_is_seen_beyond_the_last_draw(alpha):
+    gains = np.random.default_rng(0).normal(0.5, 1, 400)
+    pivot = pivot_of_rows(gains, gains.mean(), draws=999)
+    assert pivot.p_value() == pytest.approx(norm.sf(pivot.value / pivot.error), rel=2)
+    assert (pivot.p_value() <= alpha) == (pivot.interval(alpha)[0] > 0)
+    assert pivot_of_rows(-gains, -gains.mean(), draws=999).p_value() > 1 - 1e-3
+
+
+def test_no_p_value_is_below_that_of_the_rarest_swap():
+    gains = np.random.default_rng(0).normal(3, 0.5, 15)
+    assert pivot_of_rows(gains, gains.mean(), draws=999).p_value() >= 0.5**15
+    assert pivot_of_rows(gains, gains.mean(), draws=999).interval(1e-6)[0] == -np.inf
 
 
 def test_swaps_of_groups_have_the_spread_of_swaps_of_rows():

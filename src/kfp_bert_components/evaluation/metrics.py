@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from kfp_bert_components.evaluation.area_intervals import NORMAL, pr_interval, roc_interval
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, row_log_loss
 
@@ -13,7 +14,6 @@ DRAWS = 2000
 # Larger test sets are resampled in this many random groups of rows: groups are as independent as rows are.
 GROUPS = 4_096
 _CELLS_AT_ONCE = 4_000_000
-_NORMAL = 1.959964
 KINDS = ("precision", "recall", "f1")
 
 
@@ -96,7 +96,11 @@ def _of_rows(truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Genera
     found = {}
     for i, (name, (value, _)) in enumerate(defined.items()):
         most = np.inf if name == "log_loss" else 2.0 if name == "brier" else 1.0
-        ends = value - max(high[i], _NORMAL) * error[i], value + max(-low[i], _NORMAL) * error[i]
+        ends = value - max(high[i], NORMAL) * error[i], value + max(-low[i], NORMAL) * error[i]
+        if name == "roc_auc":
+            ends = roc_interval(truth, probabilities, value, error[i])
+        elif name == "pr_auc":
+            ends = pr_interval(value, error[i])
         found[name] = {"value": value, "low": max(float(ends[0]), 0.0), "high": min(float(ends[1]), most)}
     return found
 

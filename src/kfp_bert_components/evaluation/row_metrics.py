@@ -5,7 +5,7 @@ mean of its square over n is the squared standard error (infinitesimal jackknife
 DeLong's variance (DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44) but for terms of order 1/n.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -89,16 +89,23 @@ def _calibration(truth: np.ndarray, probabilities: np.ndarray, bins: int) -> tup
     return confidence, confidence - (said == truth), bin_
 
 
+def areas_by_class(
+    truth: np.ndarray, probabilities: np.ndarray, area: Callable[[np.ndarray, np.ndarray], Measured] | None = None
+) -> Iterator[tuple[int, float, np.ndarray]]:
+    """Of each class that has rows and is not alone: rows, area under the curve (ROC unless said), influences."""
+    for number in range(probabilities.shape[1]):
+        positive = truth == number
+        if 0 < positive.sum() < len(truth):
+            yield int(positive.sum()), *(area or _auc)(positive, probabilities[:, number])
+
+
 def _one_against_rest(
     truth: np.ndarray, probabilities: np.ndarray, area: Callable[[np.ndarray, np.ndarray], Measured]
 ) -> Measured | None:
     total, influence, defined = 0.0, np.zeros(len(truth)), 0
-    for number in range(probabilities.shape[1]):
-        positive = truth == number
-        if 0 < positive.sum() < len(truth):
-            value, part = area(positive, probabilities[:, number])
-            total, defined = total + value, defined + 1
-            influence += part
+    for _, value, part in areas_by_class(truth, probabilities, area):
+        total, defined = total + value, defined + 1
+        influence += part
     return (total / defined, influence / defined) if defined else None
 
 

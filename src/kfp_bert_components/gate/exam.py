@@ -94,14 +94,15 @@ def _require_same_rows(new: pa.Table, first: np.ndarray, old: pa.Table, second: 
             f"The candidate was evaluated on {new.num_rows:,} rows and the champion on {old.num_rows:,}; "
             "evaluate both on the same test split."
         )
-    for column in ("id", "label"):
+    for column in ("id", "label", "text"):
         ours, theirs = new[column].take(first), old[column].take(second)
         same = pc.equal(ours.cast(pa.string()), theirs.cast(pa.string()))
         if not pc.all(same).as_py():
             at = pc.index(same, False).as_py()
+            one, other = (repr(str(part[at])[:80]) for part in (ours, theirs))
             raise UserError(
                 f"Candidate and champion were evaluated on different test rows or labels: where one has the {column} "
-                f"{ours[at].as_py()!r} the other has {theirs[at].as_py()!r}; evaluate both on the same test split."
+                f"{one} the other has {other}; evaluate both on the same test split."
             )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.gate.difference import difference
 from kfp_bert_components.gate.exam import Exam
@@ -112,7 +113,10 @@ def _ratios(new: Evaluation, old: Evaluation, policy: Policy) -> list[Guardrail]
         ("latency, 95th percentile, ratio", "latency_p95_ms", policy.max_latency_ratio),
         ("size of the model, ratio", "size_bytes", policy.max_size_ratio),
     ):
-        if limit and old.system.get(key):
-            ratio = new.system.get(key, 0.0) / old.system[key]
-            found.append(Guardrail(name, ratio, limit, None, ratio <= limit, ratio > limit))
+        if not limit:
+            continue
+        if not (new.system.get(key) and old.system.get(key)):
+            raise UserError(f"The policy limits the {name}, but an evaluation has no {key}; run both of them again.")
+        ratio = new.system[key] / old.system[key]
+        found.append(Guardrail(name, ratio, limit, None, ratio <= limit, ratio > limit))
     return found

@@ -26,6 +26,7 @@ class Pivot:
         rows: Rows of the test set.
         step: What one row that changes sides moves the metric, times the number of rows.
         slope: Change of the squared error by a unit of difference, along the least favourable family.
+        least: Where only some of the swaps were drawn, the probability of the rarest; 0 where `values` has all.
     """
 
     value: float
@@ -35,14 +36,18 @@ class Pivot:
     rows: int
     step: float = 1.0
     slope: float = 0.0
+    least: float = 0.0
 
     def p_value(self, delta: float = 0.0) -> float:
         """One-sided probability of at least this studentised value if the true difference were `delta`."""
         if self.error == 0:
             # All rows differ alike: only one of the 2^rows arrangements is as good.
             return 1.0 if self.value <= delta else 0.5 ** min(self.rows, 1000)
-        # Beyond the last of the swaps nothing is known: a p-value is never below the probability of that one.
-        found = min((self.value - delta) / self.error, self.values[-1])
+        found = (self.value - delta) / self.error
+        if self._open and found > self.values[-2] + EPSILON:
+            return self._beyond(found)
+        # Of a whole reference no p-value is below the probability of its last value.
+        found = min(found, self.values[-1])
         # Shrunk by less than rounding, so that 50 of 1000 equal weights are 0.05 and not a hair more.
         return float(min(1.0, self.weights[np.searchsorted(self.values, found - EPSILON) :].sum()) * (1 - 1e-12))
 
@@ -50,7 +55,7 @@ class Pivot:
         """The studentised value above which `p_value` is at most `alpha`; inf if it never is."""
         last = self.weights[np.searchsorted(self.values, self.values[-1] - EPSILON) :].sum()
         if last > alpha * (1 + EPSILON):
-            return float("inf")
+            return self._critical_beyond(alpha) if self._open else float("inf")
         tail = np.cumsum(self.weights[::-1])[::-1]
         kept = max(int(np.searchsorted(-tail, -alpha * (1 + EPSILON))) - 1, 0)
         # Equal values count together: those that rounding keeps apart belong to the last one that is kept.
@@ -107,6 +112,26 @@ class Pivot:
             error = np.sqrt(self.error**2 + found * self.step / self.rows)
             found = (critical + beta) * error
         return float(found)
+
+    @property
+    def _open(self) -> bool:
+        """Whether the reference ends with the arrangement that was observed, which says nothing of its tail."""
+        return self.least > 0
+
+    def _beyond(self, found: float) -> float:
+        """Beyond the last draw the tail falls as that of the limit, the normal distribution, does from there."""
+        from scipy.stats import norm
+
+        share = float(np.exp(norm.logsf(found) - norm.logsf(self.values[-2])))
+        return max(float(self.weights[-1]) * share, self.least)
+
+    def _critical_beyond(self, alpha: float) -> float:
+        from scipy.stats import norm
+
+        if self.least > alpha:
+            return float("inf")
+        share = alpha / self.weights[-1]
+        return float(norm.isf(share * norm.sf(self.values[-2]))) + EPSILON
 
     def _around(self, critical: float) -> tuple[float, float]:
         if self.error == 0:

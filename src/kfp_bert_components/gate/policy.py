@@ -58,7 +58,7 @@ class Policy:
     override_reason: str = ""
 
     def __post_init__(self) -> None:
-        for name, rule in SCHEMA["properties"].items():
+        for name, rule in _PROPERTIES.items():
             _check(name, getattr(self, name), rule)
         for metric in (self.primary_metric, *self.thresholds):
             if metric not in METRICS and not metric.startswith(CLASS_METRICS):
@@ -104,11 +104,11 @@ def parse_policy(text: str, base: Policy | None = None, where: str = "policy") -
         raise UserError(f"{where} must be a mapping of names to values, such as: alpha: 0.05.")
     if values.pop("format", 1) != 1:
         raise UserError(f"{where} has a format that this version does not know; expected 1.")
-    unknown = sorted(map(str, set(values) - set(SCHEMA["properties"])))
+    unknown = sorted(map(str, set(values) - set(_PROPERTIES)))
     if unknown:
-        raise UserError(f"{where} has the key {unknown[0]!r}; known are {', '.join(SCHEMA['properties'])}.")
+        raise UserError(f"{where} has the key {unknown[0]!r}; known are {', '.join(_PROPERTIES)}.")
     for name, value in values.items():
-        _check(name, value, SCHEMA["properties"][name])
+        _check(name, value, _PROPERTIES[name])
     return replace(base or Policy(), **values)
 
 
@@ -116,26 +116,27 @@ def _range(low: float, high: float | None = None, **more: Any) -> dict[str, Any]
     return {"type": "number", "minimum": low, **({} if high is None else {"maximum": high}), **more}
 
 
-# JSON schema of the policy file (https://json-schema.org, draft 2020-12); also what the parameters are checked by.
+_PROPERTIES: dict[str, dict[str, Any]] = {
+    "primary_metric": {"type": "string"},
+    "min_improvement": _range(0, 1),
+    "alpha": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5},
+    "margin": _range(0, 1),
+    "max_class_drop": _range(0, 1),
+    "max_slice_drop": _range(0, 1),
+    "min_rows": {"type": "integer", "minimum": 1},
+    "max_negative_flips": _range(0, 1),
+    "max_calibration_rise": _range(0, 1),
+    "max_latency_ratio": _range(0),
+    "max_size_ratio": _range(0),
+    "thresholds": {"type": "object", "additionalProperties": {"type": "number"}},
+    "override": {"enum": ["", "PROMOTE", "HOLD"]},
+    "override_by": {"type": "string"},
+    "override_reason": {"type": "string"},
+}
+# JSON schema of the policy file; also what the parameters are checked by.
 SCHEMA: dict[str, Any] = {
-    "title": "Policy of compare_models", "type": "object", "additionalProperties": False,
-    "properties": {
-        "primary_metric": {"type": "string"},
-        "min_improvement": _range(0, 1),
-        "alpha": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5},
-        "margin": _range(0, 1),
-        "max_class_drop": _range(0, 1),
-        "max_slice_drop": _range(0, 1),
-        "min_rows": {"type": "integer", "minimum": 1},
-        "max_negative_flips": _range(0, 1),
-        "max_calibration_rise": _range(0, 1),
-        "max_latency_ratio": _range(0),
-        "max_size_ratio": _range(0),
-        "thresholds": {"type": "object", "additionalProperties": {"type": "number"}},
-        "override": {"enum": ["", "PROMOTE", "HOLD"]},
-        "override_by": {"type": "string"},
-        "override_reason": {"type": "string"},
-    },
+    "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Policy of compare_models", "type": "object",
+    "properties": {"format": {"const": 1}, **_PROPERTIES}, "additionalProperties": False,
 }  # fmt: skip
 
 
@@ -164,4 +165,4 @@ def _check(name: str, value: Any, rule: dict[str, Any]) -> None:
         raise UserError(f"{name} must be {low}{high}, not {value!r}.")
 
 
-assert {one.name for one in fields(Policy)} == set(SCHEMA["properties"])
+assert {one.name for one in fields(Policy)} == set(_PROPERTIES)

@@ -39,8 +39,9 @@ def pivot_of_counts(
     gains = _gains(metric, one, two, sizes, present)
     step_of = _step(np.repeat(gains, sizes * (cells[1] != cells[2])))
     slope = _slope_of_counts(metric, one, two, sizes, present, gains)
+    differ = int(sizes[cells[1] != cells[2]].sum())
     if draws == 0:
-        return Pivot(value, error, *_normal(), int(sizes.sum()), step_of, slope)
+        return Pivot(value, error, *_normal(), int(sizes.sum()), step_of, slope, _least(sizes, differ))
     rng = np.random.default_rng(seed)
     mirror = _mirror(cells)
     pairs = np.flatnonzero(cells[1] < cells[2])
@@ -53,7 +54,8 @@ def pivot_of_counts(
         swapped[:, mirror[pairs]] = both - swapped[:, pairs]
         values, errors = _studentise(metric, one, two, swapped, present)
         found.append(_ratio(values, errors))
-    return Pivot(value, error, *_symmetric(np.concatenate(found), value / error), int(sizes.sum()), step_of, slope)
+    drawn = np.concatenate(found)
+    return Pivot(value, error, *_symmetric(drawn), int(sizes.sum()), step_of, slope, _least(drawn, differ))
 
 
 def pivot_of_accuracy(wins: int, losses: int, rows: int) -> Pivot:
@@ -100,8 +102,9 @@ def pivot_of_rows(gains: np.ndarray, value: float, draws: int = PERMUTATIONS, se
     exact = 2 ** len(differ) <= draws
     sums = (_all_swap_sums(differ) if exact else swap_sums(gains[:, None], draws, seed)[:, 0]) / rows
     found = _ratio(sums, np.sqrt(np.maximum(squares / rows - sums**2, 0) / rows))
-    weighted = _equal(np.sort(found)) if exact else _symmetric(found, value / error)
-    return Pivot(value, error, *weighted, rows, _step(gains - value), _slope(gains - value, rows))
+    weighted = _equal(np.sort(found)) if exact else _symmetric(found)
+    least = 0.0 if exact else _least(found, len(differ))
+    return Pivot(value, error, *weighted, rows, _step(gains - value), _slope(gains - value, rows), least)
 
 
 def swap_sums(gains: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
@@ -150,14 +153,18 @@ def _slope_of_counts(
     return float((errors[1] ** 2 - errors[0] ** 2) / change) if change else 0.0
 
 
-def _symmetric(found: np.ndarray, observed: float) -> tuple[np.ndarray, np.ndarray]:
+def _symmetric(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sorted values with their mirror images (a swap of all rows is a swap too) and equal weights.
 
-    The observed arrangement is one of the swaps and counts as such, so that no p-value is 0 (Phipson and Smyth
-    2010, Statistical Applications in Genetics and Molecular Biology 9).
+    The observed arrangement is one of the swaps and counts as at least as good as itself, wherever that is: so no
+    p-value is 0 (Phipson and Smyth 2010, Statistical Applications in Genetics and Molecular Biology 9).
     """
-    values = np.sort(np.concatenate([found, -found, [abs(observed), -abs(observed)]]))
-    return _equal(values)
+    return _equal(np.sort(np.concatenate([found, -found, [np.inf, -np.inf]])))
+
+
+def _least(found: np.ndarray, differ: int) -> float:
+    """Probability of the rarest swap of rows that differ; 0 where draws are infinite, as few rows differ then."""
+    return float(0.5 ** min(differ, 1000)) if np.isfinite(found).all() else 0.0
 
 
 def _equal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +175,7 @@ def _equal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _normal() -> tuple[np.ndarray, np.ndarray]:
     from scipy.stats import norm
 
-    return _equal(norm.ppf((np.arange(20_000) + 0.5) / 20_000))
+    return _symmetric(norm.isf((np.arange(10_000) + 0.5) / 20_000))
 
 
 def _ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
