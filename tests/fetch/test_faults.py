@@ -11,7 +11,7 @@ import pytest
 
 from kfp_bert_components.data import fetch
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage import _download
+from kfp_bert_components.storage import _download, _parts
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import gcs
@@ -20,14 +20,14 @@ __all__ = ["gcs"]
 
 # KFP_BERT_FAULTS=1000 for the whole count.
 FAULTS = int(os.environ.get("KFP_BERT_FAULTS", "100"))
-BAD_BODIES = ["corrupt", "corrupt_no_hash", "truncate", "short", "swap", "swap_no_hash"]
+BAD_BODIES = ["corrupt", "corrupt_no_hash", "truncate", "short", "long", "swap", "swap_no_hash"]
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries without waiting, ranges small enough for a small object to have several."""
-    monkeypatch.setattr(_download, "FIRST_DELAY", 0.001)
-    monkeypatch.setattr(_download, "PART", 400_000)
+    monkeypatch.setattr(_parts, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(_parts, "PART", 400_000)
     monkeypatch.setattr(_download, "WINDOW_BYTES", 300_000)
 
 
@@ -40,6 +40,20 @@ def test_a_fault_that_passes_is_not_noticed(gcs: GcsServer, tmp_path: Path, kind
     fetched = fetch(["gs://bucket/in/"], tmp_path / "data")
     assert files_of(tmp_path / "data") == {"x": data}
     assert fetched.bytes == size
+
+
+def test_a_range_that_is_too_long_does_not_overwrite_the_next_one(
+    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_download, "THREADS", 1)
+    monkeypatch.setattr(_parts, "FIRST_DELAY", 0.2)
+    data = random.Random(0).randbytes(1_000_000)
+    gcs.put("bucket", "in/x", data)
+    gcs.faults.add("503", match="/download/")  # the first range comes last ...
+    gcs.faults.add("long", match="/download/", body=b"other bytes", skip=2)  # ... and is too long then
+    fetch(["gs://bucket/in/"], tmp_path / "data")
+    assert files_of(tmp_path / "data") == {"x": data}
+    assert [fault.hits for fault in gcs.faults.active] == [1, 1]
 
 
 def test_of_many_faults_none_brings_a_wrong_byte(gcs: GcsServer, tmp_path: Path) -> None:

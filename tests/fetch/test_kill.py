@@ -26,9 +26,9 @@ KILLS = int(os.environ.get("KFP_BERT_KILLS", "10"))
 
 
 def fetch_in_small_ranges(target: Path) -> None:
-    from kfp_bert_components.storage import _download
+    from kfp_bert_components.storage import _download, _parts
 
-    _download.PART, _download.WINDOW_BYTES, _download.THREADS, _download.WINDOW = 200_000, 100_000, 2, 4
+    _parts.PART, _download.WINDOW_BYTES, _download.THREADS, _download.WINDOW = 200_000, 100_000, 2, 4
     fetch(["gs://bucket/in/"], target)
 
 

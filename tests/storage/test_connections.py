@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import ssl
 import threading
@@ -13,6 +14,7 @@ import pytest
 from kfp_bert_components.storage import _http
 
 _BODY = b"hello over TLS"
+_LARGE = random.Random(0).randbytes(1_000_000)
 
 
 @pytest.fixture
@@ -35,7 +37,10 @@ def _answer(listening: socket.socket, context: ssl.SSLContext) -> None:
     try:
         accepted, _ = listening.accept()
         with accepted, context.wrap_socket(accepted, server_side=True) as opened:
-            while opened.recv(65536):
+            while request := opened.recv(65536):
+                if request.startswith(b"GET /large "):
+                    opened.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(_LARGE), _LARGE))
+                    continue
                 opened.sendall(
                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n9\r\n over TLS\r\n0\r\n\r\n"
                 )
@@ -48,6 +53,17 @@ def test_tls_is_spoken_and_chunks_are_read_twice_on_one_connection(secure: int) 
     for _ in range(2):
         connection.send(b"GET / HTTP/1.1\r\n\r\n")
         assert b"".join(connection.body(connection.head())) == _BODY
+    connection.close()
+
+
+def test_a_large_body_comes_in_large_blocks_and_the_next_reply_after_it(secure: int) -> None:
+    connection = _http.Connection(f"https://localhost:{secure}")
+    connection.send(b"GET /large HTTP/1.1\r\n\r\n")
+    blocks = list(connection.body(connection.head()))
+    assert b"".join(blocks) == _LARGE
+    assert len(blocks) == 4  # TLS hands out 16 KiB at a time
+    connection.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert b"".join(connection.body(connection.head())) == _BODY
     connection.close()
 
 

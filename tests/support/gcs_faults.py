@@ -14,9 +14,9 @@ class Fault:
 
     Kinds: an HTTP status such as "503"; "reset" (the connection is cut before an answer); "lost_reply" (cut
     after a write took effect); "truncate" (cut in the body), "short" (fewer bytes, the length header agrees),
-    "corrupt" (one bit differs), "swap" (`body` repeated to the same length),
-    "no_hash" (without x-goog-hash), "corrupt_no_hash",
-    "swap_no_hash", "slow" (waits `seconds` first). `in_body` must occur in the request's body.
+    "long" (`body` follows, and no header says the length), "corrupt" (one bit differs), "swap" (`body` repeated
+    to the same length), "no_hash" (without x-goog-hash), "corrupt_no_hash", "swap_no_hash", "slow" (waits
+    `seconds` first). `in_body` must occur in the request's body; `skip` requests that match pass first.
     """
 
     kind: str
@@ -27,6 +27,7 @@ class Fault:
     body: bytes = b""
     seconds: float = 1.0
     in_body: bytes = b""
+    skip: int = 0
     hits: int = 0
 
 
@@ -59,6 +60,9 @@ class Faults:
                 used_up = fault.times is not None and fault.hits >= fault.times
                 other = fault.method and fault.method != method
                 if used_up or other or not re.search(fault.match, path) or self._random.random() >= fault.share:
+                    continue
+                if fault.skip:
+                    fault.skip -= 1
                     continue
                 fault.hits += 1
                 return fault

@@ -236,7 +236,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
         if self.fault and self.fault.kind == "short":  # shorter, and the length header agrees
             data = data[: len(data) // 2]
-        self._send(status, data, headers)
+        if self.fault and self.fault.kind == "long":
+            return self._send_chunked(status, data + self.fault.body, headers)
+        return self._send(status, data, headers)
+
+    def _send_chunked(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        self.send_response_only(status)
+        for key, value in {**headers, "Transfer-Encoding": "chunked"}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if data else b"")
+        self.wfile.write(b"0\r\n\r\n")
 
     def _upload(self, bucket: str, name: str, body: bytes) -> None:
         kind = self.query.get("uploadType")
