@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 EPSILON = 1e-9
+# Place of the tenth of the largest draws: the last value is the observed arrangement.
+_TAIL = 11
 
 
 @dataclass(frozen=True)
@@ -119,19 +121,29 @@ class Pivot:
         return self.least > 0
 
     def _beyond(self, found: float) -> float:
-        """Beyond the last draw the tail falls as that of the limit, the normal distribution, does from there."""
+        """Beyond the last draw the tail falls as that of the limit, the normal distribution, does from there.
+
+        It starts at the tenth of the largest draws, as the largest alone says little (Knijnenburg et al. 2009,
+        Bioinformatics 25, on p-values below one over the number of draws).
+        """
         from scipy.stats import norm
 
-        share = float(np.exp(norm.logsf(found) - norm.logsf(self.values[-2])))
-        return max(float(self.weights[-1]) * share, self.least)
+        start, share = self._tail()
+        tail = share * float(np.exp(norm.logsf(found) - norm.logsf(start)))
+        return max(min(tail, float(self.weights[-1])), self.least)
 
     def _critical_beyond(self, alpha: float) -> float:
         from scipy.stats import norm
 
         if self.least > alpha:
             return float("inf")
-        share = alpha / self.weights[-1]
-        return float(norm.isf(share * norm.sf(self.values[-2]))) + EPSILON
+        start, share = self._tail()
+        return max(float(norm.isf(alpha / share * norm.sf(start))), self.values[-2]) + EPSILON
+
+    def _tail(self) -> tuple[float, float]:
+        """Where the tail starts, and the probability beyond it."""
+        start = self.values[-min(_TAIL, len(self.values) // 2)]
+        return start, float(self.weights[np.searchsorted(self.values, start - EPSILON) :].sum())
 
     def _around(self, critical: float) -> tuple[float, float]:
         if self.error == 0:
