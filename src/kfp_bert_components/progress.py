@@ -30,7 +30,7 @@ def track(
     """A progress bar over `total` units that prints one line at most each `every` seconds.
 
     Args:
-        total: Number of units of work, or None when it is not known.
+        total: Number of units of work, or None when it is not known; then nothing is printed of short work.
         description: What is being done, in the present participle: "training".
         unit: Name of the units, plural: "examples".
         bytes_: Whether the units are bytes, to be shown as kB, MB or GB.
@@ -47,10 +47,11 @@ def track(
         total=total,
         desc=description,
         unit="B" if bytes_ else f" {unit}",
-        unit_scale=bytes_,
+        unit_scale=bytes_ or total is None,
         bar_format=layout,
         mininterval=every,
         maxinterval=every,
+        delay=0 if total else every,
         file=_Lines(sys.stdout),
         ascii=True,
     )

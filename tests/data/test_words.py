@@ -1,9 +1,15 @@
 """Words, their hashes, and the near duplicates found by them."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kfp_bert_components.data.near import NearIndex, Piles, may_be_near, similarity
+from kfp_bert_components.data.compiled import mix
+from kfp_bert_components.data.lookup import Lookup
+from kfp_bert_components.data.near import NearIndex, Piles, similarity
 from kfp_bert_components.data.words import hash_words
 
 
@@ -45,11 +51,36 @@ def test_nearly_all_pairs_that_share_four_fifths_of_their_words_are_found():
     kept, others = (hash_words(pa.array([" ".join(words) for words in texts])) for texts in (base, changed))
     index = NearIndex(Piles(0.8))
     index.add(kept, np.arange(1_000))
-    rows, twins = index.candidates(*index.piles.keys(others))
-    bitmaps, counts = np.concatenate([others.bitmaps(), kept.bitmaps()]), np.concatenate([others.counts, kept.counts])
-    good = may_be_near(rows, twins + 1_000, bitmaps, counts, 0.8)
-    found = set(zip(rows[good].tolist(), twins[good].tolist(), strict=True))
+    keys, row = index.piles.keys(others)
+    starts = np.searchsorted(row, np.arange(1_001))
+    bitmaps, counts = np.concatenate([kept.bitmaps(), others.bitmaps()]), np.concatenate([kept.counts, others.counts])
+    pairs = index.pairs(keys, starts, 1_000, np.repeat([1, 0], 1_000), bitmaps, counts)
+    found = {(row - 1_000, twin) for row, twin in pairs.tolist()}
     near = [i for i in range(1_000) if similarity(base[i], changed[i]) >= 0.8]
     assert len(near) > 900
     assert sum((i, i) in found for i in near) >= 0.97 * len(near)
     assert len(found) < 2_000
+
+
+def fnv_1a(word: bytes) -> int:
+    """RFC 9923, the 64-bit variant."""
+    found = 0xCBF29CE484222325
+    for byte in word:
+        found = (found ^ byte) * 0x100000001B3 % 2**64
+    return found
+
+
+@given(st.lists(st.text(st.characters(max_codepoint=126)), min_size=1, max_size=5))
+def test_ascii_words_are_runs_of_letters_and_digits_hashed_by_fnv_1a(texts):
+    words = hash_words(pa.array(texts))
+    wanted = [re.findall("[a-z0-9]+", text.lower()) for text in texts]
+    assert words.counts.tolist() == [len(row) for row in wanted]
+    assert words.hashes.tolist() == [mix(np.uint64(fnv_1a(word.encode()))) for row in wanted for word in row]
+
+
+@given(st.lists(st.integers(0, 20)), st.lists(st.integers(0, 20)))
+def test_a_lookup_finds_the_first_owner_of_a_key(keys, wanted):
+    spread = np.uint64(0x9E3779B97F4A7C15)
+    lookup = Lookup(np.array(keys, np.uint64) * spread, np.arange(len(keys)))
+    found = lookup.first(np.array(wanted, np.uint64) * spread)
+    assert found.tolist() == [keys.index(key) if key in keys else -1 for key in wanted]

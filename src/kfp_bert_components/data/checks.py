@@ -136,8 +136,10 @@ def sieve_repeats(state: Sieve, part: np.ndarray) -> None:
         part: Rows are compared within the same part only, uint8 [rows]: what a test file holds must not depend on
             what stands in a training file.
     """
-    _conflicts(state, part)
-    _duplicates(state, part)
+    keys = _keys_within(state, part)
+    repeated = _repeated(state, keys)
+    _conflicts(state, keys, repeated)
+    _duplicates(state, keys, repeated[state.inside[repeated]])
     _small_classes(state)
 
 
@@ -196,13 +198,11 @@ def _constant(state: Sieve) -> None:
     state.apply("constant_text", found, hint="check that text_column is the right column")
 
 
-def _conflicts(state: Sieve, part: np.ndarray) -> None:
-    """Rows whose text occurs with more than one class.
+def _conflicts(state: Sieve, keys: np.ndarray, index: np.ndarray) -> None:
+    """Rows whose text occurs with more than one class, among those of `index`, whose key is not the only one.
 
     Where one class has most of a text's rows, the others are slips: only they are found. Else all are.
     """
-    keys = _keys_within(state, part)
-    index = _repeated(state, keys)
     order = index[np.lexsort((state.code[index], keys[index]))]
     text = _number_runs(keys[order])
     text_and_class = _number_runs(keys[order], state.code[order])
@@ -225,10 +225,8 @@ def _number_runs(*columns: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(changes)])
 
 
-def _duplicates(state: Sieve, part: np.ndarray) -> None:
-    """Rows after the first with the same text and class."""
-    keys = _keys_within(state, part)
-    index = _repeated(state, keys)
+def _duplicates(state: Sieve, keys: np.ndarray, index: np.ndarray) -> None:
+    """Rows after the first with the same text and class, among those of `index`."""
     order = index[np.lexsort((state.code[index], keys[index]))]  # stable: the first row stays first
     sorted_, codes = keys[order], state.code[order]
     found = np.zeros(len(keys), bool)

@@ -17,10 +17,10 @@ from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.data.spool import Spool
 from kfp_bert_components.data.words import hash_words
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.progress import track
 
 # Flags of a row.
 EMPTY, BLANK, NO_LABEL, MOJIBAKE = 1, 2, 4, 8
-_SLICE = 1 << 18
 # More different labels than this is no list of classes.
 MOST_LABELS = 10_000
 # UTF-8 that was read as Windows-1252 or Latin-1, and the mark that stands for what could not be read at all.
@@ -92,17 +92,19 @@ def gather(
     piles = Piles(settings.near_duplicates) if settings.near_duplicates else None
     decoded = (_decoded(chunk, facts[chunk.file].name, faults, settings.unreadable == "keep") for chunk in chunks)
     full = (chunk for chunk in decoded if len(chunk.rows))
-    for chunk, (numbers, batch) in ahead(lambda chunk: _numbers(chunk, piles), full):
-        numbers["label"] = labels.of(chunk.cells["label"])
-        numbers["place"] = places.of(chunk.cells["split"]) if "split" in chunk.cells else np.zeros(len(chunk.rows))
-        for name, values in numbers.items():
-            parts[name].append(values.astype(_COLUMNS[name], copy=False))
-        spool.append(batch)
-        if len(labels.values) > MOST_LABELS:
-            raise UserError(
-                f"label_column {settings.label_column!r} has more than {MOST_LABELS:,} different values: "
-                "it does not look like a label; set label_column to the right column."
-            )
+    with track(None, "reading", "rows", every=2) as bar:
+        for chunk, (numbers, batch) in ahead(lambda chunk: _numbers(chunk, piles), full):
+            numbers["label"] = labels.of(chunk.cells["label"])
+            numbers["place"] = places.of(chunk.cells["split"]) if "split" in chunk.cells else np.zeros(len(chunk.rows))
+            for name, values in numbers.items():
+                parts[name].append(values.astype(_COLUMNS[name], copy=False))
+            spool.append(batch)
+            if len(labels.values) > MOST_LABELS:
+                raise UserError(
+                    f"label_column {settings.label_column!r} has more than {MOST_LABELS:,} different values: "
+                    "it does not look like a label; set label_column to the right column."
+                )
+            bar.update(len(chunk.rows))
     spool.close()
     for name in list(parts):
         arrays = parts.pop(name)  # freed one by one, for the sake of memory
@@ -139,30 +141,21 @@ def _numbers(chunk: Chunk, piles: Piles | None) -> tuple[dict[str, np.ndarray], 
         texts["text_pair"] = chunk.cells["pair"]
         joined = pc.binary_join_element_wise(joined, chunk.cells["pair"], PAIR_MARK.decode())
         length = length + np.asarray(pc.utf8_length(chunk.cells["pair"]))
-    # In slices that, with all that is made of them, fit into a processor's cache.
-    step = max(1, int(len(joined) * _SLICE / max(joined.nbytes, 1)))
-    slices = [_word_numbers(joined.slice(start, step), piles) for start in range(0, len(joined), step)]
-    numbers = {name: np.concatenate([one[name] for one in slices]) for name in slices[0]}
-    if piles:
-        offsets = np.concatenate([[0], np.cumsum(numbers.pop("key_counts"))]).astype(np.int32)
-        texts["near"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers.pop("keys")))
-    numbers |= {
-        "length": length, "file": np.full(len(joined), chunk.file), "row": chunk.rows, "flags": _flags(chunk, joined),
+    exact = exact_keys(joined.cast(pa.binary()).to_pylist())
+    words = hash_words(joined)
+    numbers = {
+        "exact": exact,
+        # "!" and "--" have no words to compare: they are only equal to themselves.
+        "normal": np.where(words.counts > 0, words.sequence_keys(), exact),
+        "words": words.counts, "length": length, "file": np.full(len(joined), chunk.file), "row": chunk.rows,
+        "flags": _flags(chunk, joined),
     }
-    return numbers, pa.record_batch(list(texts.values()), names=list(texts))
-
-
-def _word_numbers(texts: pa.StringArray, piles: Piles | None) -> dict[str, np.ndarray]:
-    """The numbers that are made of the words of some texts."""
-    exact = exact_keys(texts.cast(pa.binary()).to_pylist())
-    words = hash_words(texts)
-    # "!" and "--" have no words to compare: they are only equal to themselves.
-    normal = np.where(words.counts > 0, words.sequence_keys(), exact)
-    numbers = {"exact": exact, "normal": normal, "words": words.counts}
     if piles:
+        numbers["bitmaps"] = words.bitmaps()
         keys, row = piles.keys(words)
-        numbers |= {"bitmaps": words.bitmaps(), "keys": keys, "key_counts": np.bincount(row, minlength=len(exact))}
-    return numbers
+        offsets = np.searchsorted(row, np.arange(len(joined) + 1)).astype(np.int32)
+        texts["near"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(keys))
+    return numbers, pa.record_batch(list(texts.values()), names=list(texts))
 
 
 def _flags(chunk: Chunk, joined: pa.Array) -> np.ndarray:
@@ -183,7 +176,7 @@ def _flags(chunk: Chunk, joined: pa.Array) -> np.ndarray:
 
 
 def _is_empty(cells: pa.Array) -> np.ndarray:
-    return np.asarray(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(cells)), 0))
+    return np.asarray(pc.or_(pc.utf8_is_space(cells), pc.equal(pc.binary_length(cells), 0)))
 
 
 def _decoded(chunk: Chunk, name: str, faults: Faults, keep: bool) -> Chunk:

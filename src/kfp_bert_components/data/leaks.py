@@ -12,7 +12,7 @@ from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.assign import TEST, TRAIN, VALIDATION
 from kfp_bert_components.data.gather import Rows
 from kfp_bert_components.data.lookup import Lookup
-from kfp_bert_components.data.near import MOST_PAIRS, NearIndex, Piles, may_be_near, similarity
+from kfp_bert_components.data.near import MOST_PAIRS, NearIndex, Piles, similarity
 from kfp_bert_components.data.texts import joined_text, read_texts
 from kfp_bert_components.data.words import hash_words
 
@@ -59,10 +59,11 @@ def find_equal(exact: np.ndarray, normal: np.ndarray, inside: np.ndarray, split:
             rows = np.flatnonzero(free & (split == loser))
             kept = np.flatnonzero(inside & (split == keeper))
             lookup = Lookup(keys[kept], kept)
-            index, low, _ = lookup.find(keys[rows])
-            if len(index):
-                leaks.append(Leak(kind, loser, keeper, rows[index], lookup.owners[low]))
-                free[rows[index]] = False
+            twins = lookup.first(keys[rows])
+            found = twins >= 0
+            if found.any():
+                leaks.append(Leak(kind, loser, keeper, rows[found], twins[found]))
+                free[rows[found]] = False
     return leaks
 
 
@@ -97,17 +98,14 @@ def _candidates(rows: Rows, index: NearIndex, inside: np.ndarray, split: np.ndar
     """Pairs of a row and one of a split that has precedence, which share a key, int64 [pairs, 2]."""
     index.close()
 
+    # A row gives way to the splits above its own, TRAIN < VALIDATION < TEST; one that is out has nothing to lose.
+    rank = np.where(inside, split.astype(np.int8), TEST)
+
     def of_batch(item: tuple[int, pa.RecordBatch]) -> np.ndarray:
         start, batch = item
-        probing = inside[start : start + batch.num_rows] & (split[start : start + batch.num_rows] != TEST)
         near = batch.column("near")
-        row = np.repeat(np.arange(batch.num_rows), np.diff(np.asarray(near.offsets)))
-        mask = probing[row]
-        row, twin = index.candidates(np.asarray(near.flatten())[mask], row[mask] + start)
-        # TRAIN < VALIDATION < TEST: a row gives way to the splits above its own.
-        good = (split[row] < split[twin]) & may_be_near(row, twin, rows.bitmaps, rows.words, index.piles.similarity)
-        pairs = np.unique(row[good] << 32 | twin[good])
-        return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1)
+        keys, starts = np.asarray(near.flatten()), np.asarray(near.offsets)
+        return index.pairs(keys, starts, start, rank, rows.bitmaps, rows.words)
 
     parts = [pairs for _, pairs in ahead(of_batch, _with_starts(rows))]
     return np.concatenate([np.empty((0, 2), np.int64), *parts])

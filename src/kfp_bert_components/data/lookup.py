@@ -4,36 +4,61 @@ from __future__ import annotations
 
 import numpy as np
 
+from kfp_bert_components.data.compiled import compiled
+
 
 class Lookup:
-    """A sorted set of keys with their owners.
+    """A hash table of keys and their owners, about one key a place; those of a place lie side by side.
 
     Args:
-        keys: uint64 [n]; a key may occur several times.
-        owners: The number that each key belongs to, [n].
+        keys: Well spread, uint64 [n]; a key may occur several times.
+        owners: The number that each key belongs to, 0 or more, [n].
+
+    Attributes:
+        shift: The bits of a key above it are its place.
+        starts: Where each place's keys start, and the end of the last, int32 [places + 1].
+        keys: In the order of their places, uint64 [n].
+        owners: Of `keys`, [n].
     """
 
     def __init__(self, keys: np.ndarray, owners: np.ndarray) -> None:
-        order = np.argsort(keys)
-        self.keys, self.owners = keys[order], owners[order]
-        # A table of the keys' upper bits answers nearly all questions without a search.
-        bits = int(np.clip(np.ceil(np.log2(len(keys) + 1)) + 4, 10, 27))
-        self._shift = np.uint64(64 - bits)
-        self._table = np.zeros(1 << bits, bool)
-        self._table[self.keys >> self._shift] = True
+        bits = int(np.ceil(np.log2(len(keys) + 2)))
+        self.shift = np.uint64(64 - bits)
+        self.starts = np.zeros((1 << bits) + 1, np.int32)
+        self.keys, self.owners = np.empty_like(keys), np.empty_like(owners)
+        _fill(keys, owners, self.shift, self.starts, self.keys, self.owners)
 
-    def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where keys are found.
+    def first(self, keys: np.ndarray) -> np.ndarray:
+        """The first owner of each key, int64 [m]; -1 for keys without one."""
+        return _first(keys, self.shift, self.starts, self.keys, self.owners)
 
-        Args:
-            keys: uint64 [m].
 
-        Returns:
-            Indices into `keys` of those that are there, and for each the range of its owners, as first and end.
-        """
-        maybe = np.flatnonzero(self._table[keys >> self._shift])
-        maybe = maybe[np.argsort(keys[maybe])]  # in order, the search goes through the keys once
-        low = np.searchsorted(self.keys, keys[maybe])
-        high = np.searchsorted(self.keys, keys[maybe], side="right")
-        there = high > low
-        return maybe[there], low[there], high[there]
+@compiled
+def _fill(
+    keys: np.ndarray, owners: np.ndarray, shift: int, starts: np.ndarray, table: np.ndarray, table_owners: np.ndarray
+) -> None:
+    """Sort by place, by counting; keys of one place keep their order."""
+    for key in keys:
+        starts[(key >> shift) + np.uint64(1)] += 1
+    for place in range(1, len(starts)):
+        starts[place] += starts[place - 1]
+    ends = starts[:-1].copy()
+    for index in range(len(keys)):
+        place = keys[index] >> shift
+        table[ends[place]] = keys[index]
+        table_owners[ends[place]] = owners[index]
+        ends[place] += 1
+
+
+@compiled
+def _first(
+    wanted: np.ndarray, shift: int, starts: np.ndarray, table: np.ndarray, table_owners: np.ndarray
+) -> np.ndarray:
+    found = np.full(len(wanted), -1, np.int64)
+    for index in range(len(wanted)):
+        place = wanted[index] >> shift
+        for at in range(starts[place], starts[place + np.uint64(1)]):
+            if table[at] == wanted[index]:
+                found[index] = table_owners[at]
+                break
+    return found

@@ -3,7 +3,8 @@
 Two texts with a and b words that share a part t of them (multiset Jaccard) differ in at most a (1 - t) / t words. So
 if the words are dealt, by their hash, into one pile more than that, at least one pile is the same in both texts: its
 sum is a key that both have ("PartEnum", Arasu, Ganti, Kaushik: Efficient exact set-similarity joins, VLDB 2006). Piles
-of one common word would bring too many texts together and are left out, so a pair right at the limit can be missed.
+of one word, and those that many texts have, would bring too many texts together and are left out, so a pair right at
+the limit can be missed.
 Every pair that a key brings together is then compared word by word.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kfp_bert_components.data.compiled import compiled, mix
 from kfp_bert_components.data.lookup import Lookup
 from kfp_bert_components.data.words import Words
 
@@ -21,10 +23,9 @@ from kfp_bert_components.data.words import Words
 LEAST_WORDS = 5
 # More piles than this are not needed: texts of hundreds of words that share 80 % of them share whole piles anyway.
 _MOST_PILES = 24
-_KEY = 2**34 - 1
-_ONE = 2**44
-# Texts of the test set that one key may bring up, and pairs that are compared in all.
-_PER_KEY = 16
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+# Kept texts that may share a key, and pairs that are compared in all.
+_PER_KEY = 64
 MOST_PAIRS = 1_000_000
 
 
@@ -62,31 +63,9 @@ class Piles:
         Returns:
             Keys, uint64 [k], and the row of each, int64 [k], sorted by row.
         """
-        counts = words.counts
-        classes = self.classes(counts)
-        long = classes >= 0
-        piles = np.where(long, self.number(np.maximum(classes + shift, 0)), 0)
-        first = np.concatenate([[0], np.cumsum(piles)])
-        word_piles = np.repeat(piles, counts)
-        dealt = word_piles > 0
-        pile = ((words.hashes >> np.uint64(40)) * word_piles.astype(np.uint64) >> np.uint64(24)).astype(np.int64)
-        pile += np.repeat(first[:-1], counts)
-        hashes = words.hashes
-        if not dealt.all():
-            hashes, pile = hashes[dealt], pile[dealt]
-        # One sum for both: 34 bits of key, and above them the number of words. It is exact as a float64 for piles
-        # of up to 511 words.
-        weights = (hashes & np.uint64(_KEY)).astype(np.float64)
-        weights += _ONE
-        sums = np.bincount(pile, weights=weights, minlength=first[-1]).astype(np.uint64)
-        sizes = (sums // np.uint64(_ONE)).astype(np.int64)
-        row = np.repeat(np.arange(len(counts)), piles)
-        heavy = sizes >= np.where(counts[row] < 16, 2, 3)
-        number = np.arange(first[-1]) - first[row]
-        with np.errstate(over="ignore"):
-            keys = sums * np.uint64(0x9E3779B97F4A7C15)
-            keys ^= (number * 64 + classes[row] + shift).astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
-        return keys[heavy], row[heavy]
+        classes = self.classes(words.counts)
+        piles = np.where(classes >= 0, self.number(np.maximum(classes + shift, 0)), 0)
+        return _pile_keys(words.hashes, words.starts, classes + shift, piles)
 
 
 class NearIndex:
@@ -114,39 +93,102 @@ class NearIndex:
         self._lookup = Lookup(np.concatenate(self._keys), np.concatenate(self._owners))
         self._keys, self._owners = [], []
 
-    def candidates(self, keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs that share a key: the number of a text, and of a kept one that it may be near to, int64 [pairs] each.
+    def pairs(
+        self, keys: np.ndarray, starts: np.ndarray, first: int, rank: np.ndarray, bitmaps: np.ndarray,
+        counts: np.ndarray,
+    ) -> np.ndarray:
+        """Pairs of a text and a kept one of a higher rank that share a key, and may share enough words.
 
         Args:
-            keys: Keys of texts, from `Piles.keys`.
-            rows: The number of the text of each key.
+            keys: Keys of some texts, from `Piles.keys`, uint64 [keys].
+            starts: Where the keys of each text start, and the end of the last, [texts + 1].
+            first: Number of the first of these texts.
+            rank: Of all texts, int8 [rows].
+            bitmaps: Of all texts, from `Words.bitmaps`, [rows, 2].
+            counts: Words of all texts, [rows].
+
+        Returns:
+            Numbers of the text and of the kept one, int64 [pairs, 2], each pair once.
         """
         if self._lookup is None:
             self.close()
-        assert self._lookup is not None
-        index, low, high = self._lookup.find(keys)
-        found = np.minimum(high - low, _PER_KEY)
-        offset = np.arange(found.sum()) - np.repeat(np.cumsum(found) - found, found)
-        twins = self._lookup.owners[np.repeat(low, found) + offset]
-        return np.repeat(rows[index], found), twins.astype(np.int64)
+        table = self._lookup
+        assert table is not None
+        found = _pairs(
+            keys, starts, first, table.shift, table.starts, table.keys, table.owners, rank, bitmaps, counts,
+            self.piles.similarity,
+        )
+        return np.unique(found, axis=0)
 
 
-def may_be_near(
-    rows: np.ndarray, twins: np.ndarray, bitmaps: np.ndarray, counts: np.ndarray, least: float
+@compiled
+def _pairs(
+    keys: np.ndarray, starts: np.ndarray, first: int, shift: int, table_starts: np.ndarray, table: np.ndarray,
+    owners: np.ndarray, rank: np.ndarray, bitmaps: np.ndarray, counts: np.ndarray, least: float,
 ) -> np.ndarray:
-    """Whether two texts can share so many words, by their bitmaps and sizes alone, bool [pairs].
+    pairs = np.empty((16, 2), np.int64)
+    found = 0
+    for text in range(len(starts) - 1):
+        row = first + text
+        for index in range(starts[text], starts[text + 1]):
+            place = keys[index] >> shift
+            start, end = table_starts[place], table_starts[place + np.uint64(1)]
+            if end - start > _PER_KEY:  # a pile that many texts have, such as "of" and "the", tells nothing
+                continue
+            for at in range(start, end):
+                twin = owners[at]
+                if (
+                    table[at] == keys[index] and rank[row] < rank[twin]
+                    and _may_be_near(bitmaps, counts, row, twin, least)
+                ):
+                    if found == len(pairs):
+                        pairs = np.concatenate((pairs, np.empty_like(pairs)))
+                    pairs[found, 0], pairs[found, 1] = row, twin
+                    found += 1
+    return pairs[:found]
 
-    Args:
-        rows: Numbers of texts, int64 [pairs].
-        twins: Numbers of the other texts, int64 [pairs].
-        bitmaps: Of all texts, from `Words.bitmaps`.
-        counts: Number of words of all texts.
-        least: Least share of common words.
-    """
-    differ = np.bitwise_count(bitmaps[rows] ^ bitmaps[twins]).sum(axis=1, dtype=np.int64)
-    words = counts[rows].astype(np.int64) + counts[twins]
+
+@compiled
+def _may_be_near(bitmaps: np.ndarray, counts: np.ndarray, one: int, other: int, least: float) -> bool:
+    """Whether two texts can share so many words, by their bitmaps and sizes alone."""
+    differ = _ones(bitmaps[one, 0] ^ bitmaps[other, 0]) + _ones(bitmaps[one, 1] ^ bitmaps[other, 1])
+    words = np.int64(counts[one]) + np.int64(counts[other])
     # With s shared of a + b words, the share is s / (a + b - s), and a + b - 2 s words are in one text only.
     return differ * (1 + least) <= words * (1 - least) + 1e-6
+
+
+@compiled
+def _ones(bits: int) -> int:
+    """The number of bits that are set (Warren: Hacker's Delight, 5-1)."""
+    bits -= bits >> 1 & 0x5555555555555555
+    bits = (bits & 0x3333333333333333) + (bits >> 2 & 0x3333333333333333)
+    bits = bits + (bits >> 4) & 0x0F0F0F0F0F0F0F0F
+    return bits * 0x0101010101010101 >> 56
+
+
+@compiled
+def _pile_keys(
+    hashes: np.ndarray, starts: np.ndarray, classes: np.ndarray, piles: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The key of each pile that is large enough, and its row."""
+    keys, rows = np.empty(piles.sum(), np.uint64), np.empty(piles.sum(), np.int64)
+    sums, sizes = np.empty(_MOST_PILES, np.uint64), np.empty(_MOST_PILES, np.int64)
+    found = 0
+    for row in range(len(piles)):
+        number = piles[row]
+        sums[:number] = 0
+        sizes[:number] = 0
+        for place in range(starts[row], starts[row + 1] if number else starts[row]):
+            pile = np.int64((hashes[place] >> np.uint64(40)) * np.uint64(number) >> np.uint64(24))
+            sums[pile] += hashes[place]
+            sizes[pile] += 1
+        least = 2 if starts[row + 1] - starts[row] < 16 else 3
+        for pile in range(number):
+            if sizes[pile] >= least:
+                keys[found] = mix(sums[pile] + np.uint64(pile * 64 + classes[row]) * _ODD)
+                rows[found] = row
+                found += 1
+    return keys[:found], rows[:found]
 
 
 def similarity(one: list[int], other: list[int]) -> float:

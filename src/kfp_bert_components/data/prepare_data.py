@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from kfp_bert_components.data.profile import (
 )
 from kfp_bert_components.data.read_tables import read_tables
 from kfp_bert_components.data.settings import PrepareSettings
-from kfp_bert_components.data.splits import HEADER, write_batches
+from kfp_bert_components.data.splits import HEADER, fingerprint_of, write_batches
 from kfp_bert_components.data.spool import Spool
 from kfp_bert_components.data.summary import Prepared, write_report
 from kfp_bert_components.data.table_files import list_files
@@ -68,16 +69,23 @@ def prepare(
         split = _split(state, facts, settings)
         leaks, compared = _leaks(state, split)
         names = _classes(state, split)
-        fingerprints = _write_splits(state, split, names, scratch)
-        profile = _profile(state, split, names, fingerprints["train"])
+        fingerprints = _fingerprints(state, split, names)
+        with ThreadPoolExecutor(2) as pool:
+            writing = [pool.submit(_write_split, state, split, i, names, fingerprints, scratch) for i in range(3)]
+            profile = _profile(state, split, names, fingerprints["train"])
+            drift = _drift(profile, settings.reference)
+            prepared = _count(state, split, faults, names, fingerprints)
+            _fill_examples(state)
+            if report:
+                write_report(scratch / "report", prepared, state, split, facts, leaks, drift, settings, compared)
+            for written in writing:
+                written.result()
         profile.write(scratch / "train")
-        drift = _drift(profile, settings.reference)
         for split_name, target in zip(SPLITS, (train, validation, test), strict=True):
             publish_folder(scratch / split_name, Path(target), last=[HEADER])
-        prepared = _count(state, split, faults, names, fingerprints)
-        _fill_examples(state)
         if report:
-            write_report(Path(report), prepared, state, split, facts, leaks, drift, settings, compared)
+            Path(report).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(scratch / "report", report)
     _tell(prepared, state, labels)
     return prepared
 
@@ -127,16 +135,22 @@ def _classes(state: Sieve, split: np.ndarray) -> list[str]:
     return [state.names[index] for index in np.flatnonzero(everywhere)]
 
 
-def _write_splits(state: Sieve, split: np.ndarray, names: list[str], scratch: Path) -> dict[str, str]:
-    """Write all three splits into scratch space; their fingerprints by name."""
-
-    def write(number: int) -> str:
-        name = SPLITS[number]
+def _fingerprints(state: Sieve, split: np.ndarray, names: list[str]) -> dict[str, str]:
+    """The fingerprint of each split, by its name."""
+    code = np.searchsorted(np.array([state.names.index(name) for name in names]), state.code)
+    found = {}
+    for number, name in enumerate(SPLITS):
         keep = state.inside & (split == number)
-        return write_batches(scratch / name, name, names, _schema(state.rows), _batches(state, keep))
+        found[name] = fingerprint_of(state.rows.exact[keep], code[keep], names)
+    return found
 
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(SPLITS, pool.map(write, range(3)), strict=True))
+
+def _write_split(
+    state: Sieve, split: np.ndarray, number: int, names: list[str], fingerprints: dict[str, str], scratch: Path
+) -> None:
+    """Write a split into scratch space."""
+    name, keep = SPLITS[number], state.inside & (split == number)
+    write_batches(scratch / name, name, names, fingerprints[name], _schema(state.rows), _batches(state, keep))
 
 
 def _profile(state: Sieve, split: np.ndarray, names: list[str], fingerprint: str) -> Profile:

@@ -87,20 +87,30 @@ def write_split(folder: Path, name: str, labels: Sequence[str], table: pa.Table)
     unknown = set(table["label"].unique().to_pylist()) - set(labels)
     if unknown:
         raise UserError(f"The {name} split has the label {min(map(str, unknown))!r}, which is not among its labels.")
-    return write_batches(folder, name, labels, table.schema, table.to_batches(ROW_GROUP))
+    fingerprint = _fingerprint(table, labels)
+    write_batches(folder, name, labels, fingerprint, table.schema, table.to_batches(ROW_GROUP))
+    return fingerprint
 
 
 def write_batches(
-    folder: Path, name: str, labels: Sequence[str], schema: pa.Schema, batches: Iterable[pa.RecordBatch]
-) -> str:
-    """Like `write_split`, for data that is made piece by piece and never lies in memory whole."""
+    folder: Path, name: str, labels: Sequence[str], fingerprint: str, schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+) -> None:
+    """Like `write_split`, for data that is made piece by piece and never lies in memory whole.
+
+    Args:
+        folder: Created if it is missing.
+        name: "train", "validation" or "test".
+        labels: All labels, in the order of the model's classes.
+        fingerprint: From `fingerprint_of`.
+        schema: Of the batches.
+        batches: Their rows.
+    """
     import pyarrow.parquet as pq
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = 0
-    ids: list[pa.Array] = []
-    codes: list[pa.Array] = []
     # Texts and ids hardly ever repeat: a dictionary of them costs time and saves nothing.
     repeating = [field.name for field in schema if field.name not in ("id", "text", "text_pair")]
     with pq.ParquetWriter(
@@ -109,15 +119,27 @@ def write_batches(
         for table in _row_groups(batches, schema):
             writer.write_table(table, row_group_size=ROW_GROUP)
             rows += table.num_rows
-            ids.extend(table["id"].chunks)
-            codes.extend(_codes(chunk, labels) for chunk in table["label"].chunks)
-    fingerprint = _fingerprint(ids, codes, labels)
     header = {
         "format": FORMAT, "name": name, "labels": list(labels), "rows": rows, "fingerprint": fingerprint,
         "pair": "text_pair" in schema.names,
     }
     (folder / HEADER).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return fingerprint
+
+
+def fingerprint_of(keys: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> str:
+    """The fingerprint of a split whose ids are `keys.ids` of some keys: the same as of those ids as strings.
+
+    Args:
+        keys: uint64 [rows].
+        codes: Index of each row's label, int [rows].
+        labels: All labels.
+    """
+    import numpy as np
+
+    order = np.argsort(keys)  # as numbers they sort in the same order as their digits, far faster
+    if (keys[order[1:]] == keys[order[:-1]]).any():
+        order = np.lexsort((codes, keys))
+    return _digest(keys[order].astype(">u8").tobytes().hex().encode(), codes[order], labels)
 
 
 def iterate_texts(folder: Path, columns: Sequence[str] = ("text",), rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
@@ -160,52 +182,21 @@ def _read_header(folder: Path) -> dict:
     return header
 
 
-def _codes(column: pa.Array, labels: Sequence[str]) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.index_in(column, value_set=pa.array(labels, column.type)).cast(pa.int32())
-
-
-def _fingerprint(ids: list[pa.Array], codes: list[pa.Array], labels: Sequence[str]) -> str:
+def _fingerprint(table: pa.Table, labels: Sequence[str]) -> str:
     """Hash of the labels and of every id with its label's number, sorted by both."""
-    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    codes = pc.index_in(table["label"], value_set=pa.array(labels, table["label"].type))
+    rows = pa.table({"id": table["id"], "code": codes}).sort_by([("id", "ascending"), ("code", "ascending")])
+    return _digest("".join(rows["id"].to_pylist()).encode(), rows["code"].to_numpy(), labels)
+
+
+def _digest(ids: bytes, codes: np.ndarray, labels: Sequence[str]) -> str:
     digest = sha256("\n".join(labels).encode())
-    if ids:
-        ids_, codes_ = pa.chunked_array(ids), pa.chunked_array(codes).to_numpy().astype("<i4")
-        keys = _hex_keys(ids_)
-        if keys is not None:  # our own ids: as numbers they sort in the same order, far faster
-            order = np.argsort(keys, kind="stable")
-            if (keys[order[1:]] == keys[order[:-1]]).any():
-                order = np.lexsort((codes_, keys))
-            sorted_ids = keys[order].astype(">u8").tobytes().hex().encode()
-        else:
-            table = pa.table({"id": ids_, "code": codes_})
-            order = pc.sort_indices(table, [("id", "ascending"), ("code", "ascending")]).to_numpy()
-            sorted_ids = "".join(ids_.take(order).to_pylist()).encode()
-        digest.update(sorted_ids)
-        digest.update(codes_[order].tobytes())
+    digest.update(ids)
+    digest.update(codes.astype("<i4").tobytes())
     return digest.hexdigest()[:32]
-
-
-def _hex_keys(ids: pa.ChunkedArray) -> np.ndarray | None:
-    """Ids of 16 hexadecimal digits as numbers, uint64 [n]; None when they are something else."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not pc.all(pc.equal(pc.binary_length(ids), 16)).as_py():
-        return None
-    values = np.full(256, 16, np.uint8)
-    values[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
-    parts = [np.frombuffer(part.cast(pa.binary(16)).buffers()[1], np.uint8)[: 16 * len(part)] for part in ids.chunks]
-    digits = values[np.concatenate(parts)]
-    if digits.max() > 15:
-        return None
-    return (digits[::2] << 4 | digits[1::2]).view(">u8").astype(np.uint64)
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-IN_MEMORY = 256 << 20
+IN_MEMORY = 512 << 20
 
 
 class Spool:

@@ -75,7 +75,6 @@ def write_report(
         mask = state.inside & (split == number)
         counts[name] = np.bincount(state.code[mask], minlength=len(state.names)).tolist()
         words[name] = state.rows.words[mask]
-    path.parent.mkdir(parents=True, exist_ok=True)
     page = data_report(
         prepared=prepared, findings=list(state.findings.values()), files=facts, labels=state.names, counts=counts,
         words=words, leaks=_shown(state, leaks), drift=drift, settings=settings, compared=compared,

@@ -12,18 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from xxhash import xxh3_64_intdigest
+
+from kfp_bert_components.data.compiled import compiled, mix
 
 # Letters and digits in lower case, other ASCII as 0; bytes of longer UTF-8 sequences stay.
-_TABLE = bytes(
-    c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum() else 0 for c in range(256)
-)
-_PADDING = bytes(8)
-_MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
-_ODD1, _ODD2, _ODD3 = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xBF58476D1CE4E5B9))
-# Longer words than this are hashed one by one.
-_LONG_WORD = 64
+_TABLE = np.array([c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum() else 0 for c in range(256)], np.uint8)
 _NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*)"
+# FNV-1a: Fowler, Noll, Vo, Eastlake: The FNV non-cryptographic hash algorithm (RFC 9923).
+_FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -43,34 +40,16 @@ class Words:
         """Number of words of each row, int64 [rows]."""
         return np.diff(self.starts)
 
-    def row_of_word(self) -> np.ndarray:
-        """The row of each word, int64 [words]."""
-        return np.repeat(np.arange(len(self.starts) - 1), self.counts)
-
     def bitmaps(self) -> np.ndarray:
         """128 bits a row, in which each word sets one, uint64 [rows, 2].
 
         Two rows differ in at least as many words as their bitmaps differ in bits.
         """
-        found = np.zeros((len(self.starts) - 1, 2), np.uint64)
-        filled = np.flatnonzero(self.counts)
-        if len(filled):
-            bit = np.uint64(1) << (self.hashes & np.uint64(63))
-            upper = (self.hashes & np.uint64(64)) > 0
-            starts = self.starts[filled]
-            found[filled, 0] = np.bitwise_or.reduceat(np.where(upper, np.uint64(0), bit), starts)
-            found[filled, 1] = np.bitwise_or.reduceat(np.where(upper, bit, np.uint64(0)), starts)
-        return found
+        return _bitmaps(self.hashes, self.starts)
 
     def sequence_keys(self) -> np.ndarray:
         """A hash of each row's words in their order, uint64 [rows]; 0 for a row without words."""
-        position = np.arange(len(self.hashes), dtype=np.uint64)
-        position -= np.repeat(self.starts[:-1], self.counts).astype(np.uint64)
-        with np.errstate(over="ignore"):
-            mixed = self.hashes + position * _ODD2
-            mixed = _mix(mixed)
-            sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
-            return sums[self.starts[1:]] - sums[self.starts[:-1]]
+        return _sequence_keys(self.hashes, self.starts)
 
 
 def hash_words(texts: pa.StringArray) -> Words:
@@ -79,22 +58,7 @@ def hash_words(texts: pa.StringArray) -> Words:
     Args:
         texts: Valid UTF-8 without nulls, string [rows].
     """
-    if len(texts) == 0:
-        return Words(np.empty(0, np.uint64), np.zeros(1, np.int64))
-    folded, offsets = _buffer(_fold(texts))
-    # Zeros on both sides: words end there, and eight bytes can be loaded from any place.
-    low = np.frombuffer(b"".join((_PADDING, folded, _PADDING)).translate(_TABLE), np.uint8)
-    inside = low != 0
-    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1  # begin, end, begin, end ...
-    # Where a row ends in a word and the next begins with one, a word ends and one begins without a change.
-    rows = offsets[1:-1] + len(_PADDING)
-    touching = np.unique(rows[inside[rows] & inside[rows - 1]])
-    if len(touching):
-        place = np.repeat(np.searchsorted(edges, touching), 2)
-        edges = np.insert(edges, place, np.repeat(touching, 2))
-    begin, end = edges[::2], edges[1::2]
-    starts = np.searchsorted(begin, offsets + len(_PADDING))
-    return Words(_hashes(low, begin, end - begin), starts)
+    return Words(*_hash_words(*_buffer(_fold(texts)), _TABLE))
 
 
 def _fold(texts: pa.StringArray) -> pa.Array:
@@ -108,38 +72,56 @@ def _fold(texts: pa.StringArray) -> pa.Array:
     return pc.replace_with_mask(texts, wide, folded)
 
 
-def _buffer(texts: pa.Array) -> tuple[bytes, np.ndarray]:
-    """The bytes of all rows one after the other, and where each row starts in them."""
+def _buffer(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes that all rows lie in, uint8, and where each row starts in them, int32 [rows + 1]."""
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
-    _, offsets_buffer, data = texts.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    start, end = int(offsets[0]), int(offsets[-1])
-    return (data[start:end].to_pybytes() if data is not None else b""), offsets - start
+    _, offsets, data = texts.buffers()
+    if not len(texts):
+        return np.empty(0, np.uint8), np.zeros(1, np.int32)
+    starts = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data or b"", np.uint8), starts
 
 
-def _hashes(low: np.ndarray, begin: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """A hash of each word from eight bytes at a time."""
-    loads = np.ndarray((len(low) - 7,), "<u8", low.data, strides=(1,))
-    with np.errstate(over="ignore"):
-        found = _mix((loads[begin] & _MASKS[np.minimum(length, 8)]) + length.astype(np.uint64) * _ODD1)
-        at = 8
-        left = np.flatnonzero(length > at)
-        while len(left) and at < _LONG_WORD:
-            piece = loads[begin[left] + at] & _MASKS[np.minimum(length[left] - at, 8)]
-            found[left] = _mix(found[left] * _ODD2 + piece)
-            at += 8
-            left = left[length[left] > at]
-    for index in left.tolist():
-        found[index] = xxh3_64_intdigest(low[begin[index] : begin[index] + length[index]].tobytes())
+@compiled
+def _hash_words(text: np.ndarray, offsets: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """FNV-1a of each word, and where each row's words start."""
+    rows = len(offsets) - 1
+    hashes = np.empty((offsets[rows] - offsets[0]) // 2 + rows, np.uint64)  # a word and its end are two bytes or more
+    starts = np.empty(rows + 1, np.int64)
+    words = 0
+    for row in range(rows):
+        starts[row] = words
+        found = _FNV_BASIS
+        for place in range(offsets[row], offsets[row + 1]):
+            letter = table[text[place]]
+            if letter:
+                found = (found ^ np.uint64(letter)) * _FNV_PRIME
+            elif found != _FNV_BASIS:
+                hashes[words] = mix(found)
+                words += 1
+                found = _FNV_BASIS
+        if found != _FNV_BASIS:
+            hashes[words] = mix(found)
+            words += 1
+    starts[rows] = words
+    return hashes[:words], starts
+
+
+@compiled
+def _bitmaps(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    found = np.zeros((len(starts) - 1, 2), np.uint64)
+    for row in range(len(starts) - 1):
+        for place in range(starts[row], starts[row + 1]):
+            bit = hashes[place] & np.uint64(127)
+            found[row, bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
     return found
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
-    """Spread the bits of 64-bit numbers (in place)."""
-    values ^= values >> np.uint64(32)
-    values *= _ODD3
-    values ^= values >> np.uint64(29)
-    values *= _ODD1
-    values ^= values >> np.uint64(32)
-    return values
+@compiled
+def _sequence_keys(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    found = np.zeros(len(starts) - 1, np.uint64)
+    for row in range(len(found)):
+        for place in range(starts[row], starts[row + 1]):
+            found[row] = mix(found[row] * _ODD + hashes[place])
+    return found
