@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.registry._card import model_card
 from tests.support.models import promote_next, write_candidate
 from tests.support.stores import gcs, place
 
@@ -159,3 +162,17 @@ def test_the_model_card_is_one_that_the_hub_reads(registry: Registry) -> None:
     assert result.metric_value == 0.91
     for expected in ("data of b", "learning_rate", "macro F1 is 0.05 higher.", "version 1"):
         assert expected in card.text
+
+
+@pytest.mark.parametrize("label", ["\U0001f600", "a|b", "`x`", "né", "\\ud83d\\ude00", 'say "x": y', "\x85"])
+def test_labels_of_any_kind_leave_the_card_readable(registry: Registry, label: str) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    record = {**asdict(registry.version(2)), "reason": f"f1:{label}\nis higher"}
+    metrics = {f"f1:{label}": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    scores = Evaluation(["ham", label], "test", "model", metrics=metrics)
+    text = model_card(record, {"labels": ["ham", label]}, scores)
+    card = huggingface_hub.ModelCard(text.encode().decode())
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_name, result.metric_value) == ("f1", f"f1:{label}", 0.5)
+    (row,) = [line for line in card.text.splitlines() if "0.5000" in line]
+    assert row.count("|") == 4

@@ -35,7 +35,6 @@ def model_card(record: Mapping[str, Any], model: Mapping[str, Any], scores: Eval
 def _header(
     record: Mapping[str, Any], model: Mapping[str, Any], scores: Evaluation, metrics: Mapping[str, Any]
 ) -> list[str]:
-    # JSON values are YAML too, and need no YAML library.
     lines = [
         "---",
         "library_name: keras",
@@ -45,11 +44,11 @@ def _header(
         "- kubeflow",
     ]
     if _HUB_ID.fullmatch(record["base_model"]):
-        lines.append(f"base_model: {json.dumps(record['base_model'])}")
+        lines.append(f"base_model: {_yaml(record['base_model'])}")
     if metrics:
         fingerprint = scores.test_fingerprint
         results = [
-            {"type": _METRICS.get(name, name), "name": name, "value": one["value"]}
+            {"type": _METRICS.get(name.partition(":")[0], name), "name": name, "value": one["value"]}
             for name, one in metrics.items()
         ]
         result = {
@@ -58,14 +57,14 @@ def _header(
             "metrics": results,
         }
         index = [{"name": _name(record), "results": [result]}]
-        lines.append(f"model-index: {json.dumps(index)}")
+        lines.append(f"model-index: {_yaml(index)}")
     return [*lines, "---"]
 
 
 def _body(
     record: Mapping[str, Any], model: Mapping[str, Any], scores: Evaluation, metrics: Mapping[str, Any]
 ) -> list[str]:
-    labels = ", ".join(f"`{label}`" for label in model.get("labels", []))
+    labels = ", ".join(_code(str(label)) for label in model.get("labels", []))
     what = "pairs of texts" if model.get("pair") else "texts"
     parent = f"version {record['parent']}" if record["parent"] else "nothing: it is the first champion"
     return [
@@ -80,7 +79,7 @@ def _body(
         f"- Registered: {record['at']} by {record['by']}",
         f"- Made with: kfp-bert-components {record['package_version']}",
         f"- Replaces: {parent}",
-        f"- Why it was promoted: {record['reason'] or 'no reason is recorded'}",
+        f"- Why it was promoted: {' '.join(record['reason'].split()) or 'no reason is recorded'}",
         "",
         "## Evaluation",
         "",
@@ -89,13 +88,13 @@ def _body(
         "",
         "| metric | value | interval |",
         "|---|---|---|",
-        *(f"| {name} | {one['value']:.4f} | {_interval(one)} |" for name, one in metrics.items()),
+        *(f"| {_code(name)} | {one['value']:.4f} | {_interval(one)} |" for name, one in metrics.items()),
         "",
         "## Training",
         "",
         "| parameter | value |",
         "|---|---|",
-        *(f"| {name} | {_code(str(value))} |" for name, value in sorted(record["parameters"].items())),
+        *(f"| {_code(name)} | {_code(str(value))} |" for name, value in sorted(record["parameters"].items())),
         "",
         "Libraries: "
         + ", ".join(f"{name} {version}" for name, version in sorted(_versions(model).items()))
@@ -115,6 +114,16 @@ def _body(
         "The figures hold for texts like those of the test split. Texts of another kind, language or time "
         "were not looked at, and neither were differences between groups of people.",
     ]
+
+
+def _yaml(value: Any) -> str:
+    """JSON, which is YAML too, but for characters that JSON writes as two escapes and YAML as one."""
+    return re.sub(r"\\ud[89ab]..\\ud[c-f]..", _one_escape, json.dumps(value))
+
+
+def _one_escape(pair: re.Match[str]) -> str:
+    character = json.loads(f'"{pair[0]}"')
+    return f"\\U{ord(character):08x}"
 
 
 def _name(record: Mapping[str, Any]) -> str:
