@@ -10,6 +10,7 @@ import pytest
 
 from kfp_bert_components.data import fetch
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.storage import _parts
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import gcs
@@ -139,9 +140,9 @@ def test_a_mounted_bucket_gets_each_file_once_and_whole(
     assert renamed and not [path for path in renamed if str(path).startswith(str(tmp_path))]
 
 
-def test_impersonation_asks_for_the_accounts_token_and_sends_it(
-    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Every request for a token: whose, and for what. The tokens are numbered."""
     import google.auth.credentials
     from google.auth import impersonated_credentials
 
@@ -151,17 +152,37 @@ def test_impersonation_asks_for_the_accounts_token_and_sends_it(
         def refresh(self, request: object) -> None:
             self.token = "source"
 
-    asked = []
+    asked: list[tuple] = []
 
     def token(self: impersonated_credentials.Credentials, request: object) -> None:
         asked.append((self._target_principal, self._target_scopes))
-        self.token, self.expiry = "impersonated", None
+        self.token, self.expiry = f"impersonated {len(asked)}", None
 
     monkeypatch.setattr(google.auth, "default", lambda scopes=None: (Source(), None))
     monkeypatch.setattr(impersonated_credentials.Credentials, "refresh", token)
+    return asked
+
+
+def test_impersonation_asks_for_the_accounts_token_and_sends_it(
+    gcs: GcsServer, tmp_path: Path, asked: list[tuple]
+) -> None:
     gcs.put("bucket", "in/x", b"x")
     fetch(["gs://bucket/in/"], tmp_path / "data", impersonate="robot@project.iam.gserviceaccount.com")
     assert asked == [
         ("robot@project.iam.gserviceaccount.com", ["https://www.googleapis.com/auth/devstorage.read_write"])
     ]
-    assert gcs.authorizations == {"Bearer impersonated"}
+    assert gcs.authorizations == {"Bearer impersonated 1"}
+
+
+def test_a_token_that_has_run_out_is_renewed_and_one_that_is_refused_is_said(
+    gcs: GcsServer, tmp_path: Path, asked: list[tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_parts, "FIRST_DELAY", 0.001)
+    gcs.put("bucket", "in/x", b"x")
+    gcs.faults.add("401", match="/download/")
+    fetch(["gs://bucket/in/"], tmp_path / "data", impersonate="robot@project.iam.gserviceaccount.com")
+    assert files_of(tmp_path / "data") == {"x": b"x"}
+    assert gcs.authorizations == {"Bearer impersonated 1", "Bearer impersonated 2"}
+    gcs.faults.add("401", match="/download/", times=None)
+    with pytest.raises(UserError, match=r"gs://bucket/in/x is forbidden"):
+        fetch(["gs://bucket/in/"], tmp_path / "other", impersonate="robot@project.iam.gserviceaccount.com")
