@@ -48,7 +48,8 @@ def _kind(context: Mapping[str, Any]) -> str:
 def _split_text(settings: Any) -> str:
     """How the rows were split, in a sentence."""
     if settings.split_by == "file":
-        return f"The files {', '.join(settings.test_values)} are the test set."
+        files = ", ".join(settings.test_values)
+        return f"{files} {'is' if len(settings.test_values) == 1 else 'are'} the test set."
     if settings.split_by == "group":
         return f"All rows with the same {settings.split_column} are in the same split."
     if settings.split_by == "column":
@@ -76,23 +77,23 @@ def _shares_chart(labels: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
 
 
 def _lengths_chart(words: Mapping[str, np.ndarray], limit: int) -> Markup:
-    """How long the texts of each split are."""
+    """How many texts of each split are longer than so many words."""
     import numpy as np
 
     figure, axes = new_figure(5, 2.6)
     longest = max((int(values.max()) for values in words.values() if len(values)), default=1)
-    edges = np.unique(np.round(np.geomspace(1, max(longest, limit, 2) + 1, 30)).astype(int))
+    edges = np.unique(np.round(np.geomspace(1, max(longest, limit, 2) + 1, 60)).astype(int))
     for name, values in words.items():
         if len(values):
-            shares = 100 * np.histogram(np.maximum(values, 1), edges)[0] / len(values)
-            axes.stairs(shares, edges, color=COLOURS[name], label=name, linewidth=1.6)
+            longer = 100 - 100 * np.searchsorted(np.sort(values), edges, side="right") / len(values)
+            axes.plot(edges, longer, color=COLOURS[name], label=name, linewidth=1.6)
     axes.set_xscale("log")
     ticks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000) if tick <= edges[-1]]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("words")
-    axes.set_ylabel("% of texts")
+    axes.set_ylabel("% of texts that are longer")
     axes.axvspan(limit, edges[-1], color=GREY, alpha=0.25, linewidth=0)
     line_at(axes, limit, "cut beyond here")
-    axes.legend(fontsize=8, loc="upper right")
+    axes.legend(fontsize=8, loc="lower left")
     return svg(figure, "Lengths of the texts in words, and from where on the model cuts them")
