@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,7 +109,7 @@ class AiPlatform:
         return [one.name for one in answer.operations if not one.done]
 
     def wait(self, name: str, what: str, seconds: float, alive: Callable[[], None]) -> None:
-        """Wait until an operation has ended well.
+        """Wait until an operation has ended well. One that takes too long is cancelled.
 
         Args:
             name: The operation.
@@ -143,6 +144,8 @@ class AiPlatform:
                 say(f"{what}: {passed:.0f} s")
                 tell_at = passed + _TELL_SECONDS
             if passed > seconds:
+                with suppress(TransientError, UserError):  # else the next run would wait for it again
+                    self.cancel(name)
                 raise UserError(f"{what} did not end within {seconds:g} s")
             time.sleep(pause)
             pause = min(pause * 1.5, 10.0)

@@ -7,7 +7,7 @@ import pytest
 from kfp_bert_components.ai_platform import AiPlatform
 from kfp_bert_components.deployment.rollout import RolloutError
 from kfp_bert_components.errors import UserError
-from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.rollouts import FEW, World
 from tests.support.stores import gcs
 
@@ -57,6 +57,16 @@ def test_a_champion_that_is_live_costs_at_most_five_calls_and_none_that_changes(
     world.deploy()
     assert len(world.server.calls) <= 5
     assert world.server.changing_calls() == []
+
+
+@pytest.mark.parametrize("fault", [Fault("GetEndpoint", times=2), Fault("GetEndpoint", "drop")])
+def test_a_champion_that_is_live_is_left_alone_though_a_call_fails(world, fault):
+    world.promote()
+    world.deploy()
+    world.server.faults, world.server.calls = [fault], []
+    world.deploy()
+    assert world.server.changing_calls() == []
+    assert len(world.server.calls) <= 5
 
 
 def test_a_wrong_model_is_taken_back_and_the_record_says_why(world):
@@ -164,6 +174,30 @@ class AllBut(set):
 
     def __contains__(self, key):
         return key != self.one
+
+
+@pytest.mark.parametrize("outcome", ["fail", "hang", "late"])
+@pytest.mark.parametrize("method", ["CreateEndpoint", "UploadModel", "DeployModel", "UndeployModel"])
+def test_an_operation_that_fails_hangs_or_ends_late_is_got_over(world, method, outcome):
+    world.promote()
+    if method != "CreateEndpoint":
+        world.deploy()
+        world.promote()
+    before = world.versions_serving()
+    world.server.cloud.outcomes = {method: outcome}
+    with pytest.raises(UserError, match=r"the machine broke|did not end"):
+        world.deploy(operation_seconds=0.2)
+    assert world.versions_serving() == ({2: 100} if method == "UndeployModel" else before)
+    world.server.cloud.outcomes = {}
+    world.deploy(lease_seconds=0.3)
+    last = 1 if method == "CreateEndpoint" else 2
+    assert world.state() == {
+        "serving": {last: 100},
+        "deployed": 1,
+        "models": [f"kfp-bert version {number}" for number in range(1, last + 1)],
+        "champion": [f"kfp-bert version {last}"],
+        "record": ("live", last),
+    }
 
 
 @pytest.mark.parametrize("outcome", ["fail", "hang"])

@@ -11,7 +11,7 @@ from kfp_bert_components.deployment.examples import load_examples
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.ai_platform_cloud import shout
-from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.examined import TEXTS, write_examined
 from tests.support.stores import gcs
 
@@ -74,6 +74,15 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(server, tmp_path):
     assert "would upload version 2" in text
     assert f"would set the traffic to {{'{first.deployed_model_id}': 70, 'new': 30}}" in text
     assert f"would undeploy {first.deployed_model_id}" in text
+
+
+def test_an_api_that_stays_away_is_said_in_a_sentence(server, tmp_path):
+    registry = Registry("gs://bucket/registry")
+    promote(registry, tmp_path, "first")
+    deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)
+    server.faults = [Fault("GetEndpoint", times=-1)]
+    with pytest.raises(UserError, match=r"AI Platform can't be reached: get_endpoint failed .* Try again later"):
+        deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, pause_seconds=0.01)
 
 
 def test_the_component_deploys_and_gives_its_outputs(server, tmp_path):

@@ -15,6 +15,7 @@ from kfp_bert_components.deployment.examples import load_examples
 from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke import SmokeSettings
 from kfp_bert_components.deployment.traffic import shared
+from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
 
@@ -59,18 +60,21 @@ def deploy_to_ai_platform(
 
     Raises:
         RolloutError: The version failed; traffic is where it was before, and the record says why.
-        UserError: There is no champion, or AI Platform refuses a call.
+        UserError: There is no champion, or AI Platform refuses a call or can't be reached.
     """
     opened, smoke = Registry(registry), smoke or SmokeSettings()
     cloud = AiPlatform(settings.project, settings.location, api_endpoint, poll_seconds=poll_seconds)
     examples = partial(load_examples, opened)
     place = AiPlatformTarget(cloud, opened, target, settings, smoke, examples, report)
-    if dry_run:
-        endpoint, models = Endpoint(cloud, settings, target), Models(cloud, opened, settings)
-        return _plan(opened, target, place, endpoint, models, settings, report)
-    live = roll_out(
-        opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report
-    )
+    try:
+        if dry_run:
+            endpoint, models = Endpoint(cloud, settings, target), Models(cloud, opened, settings)
+            return _plan(opened, target, place, endpoint, models, settings, report)
+        live = roll_out(
+            opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report
+        )
+    except TransientError as error:
+        raise UserError(f"AI Platform can't be reached: {error}. Try again later.") from error
     return DeployedModel(live["facts"]["endpoint"], live["facts"]["deployed"], live["version"])
 
 

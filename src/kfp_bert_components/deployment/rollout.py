@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kfp_bert_components.cancellation import cancellable
 from kfp_bert_components.deployment.journal import Journal, LeaseLostError
@@ -27,6 +28,9 @@ from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
+
+
+T = TypeVar("T")
 
 
 class RolloutError(UserError):
@@ -99,7 +103,7 @@ def roll_out(
                 raise UserError(f"The registry {registry.uri} has no champion: promote a model first.")
             journal = Journal(registry, name, lease_seconds)
             if journal.state == LIVE and journal.version == champion.version:
-                if target.is_live(journal.version, journal.facts):
+                if _with_retries(partial(_is_live, target), journal, tries, pause_seconds, report):
                     return journal.live
                 report(f"version {journal.version} is recorded as live, but it is not: doing it again")
             resumed = journal.state not in RESTING
@@ -110,6 +114,10 @@ def roll_out(
                 cause = _drive(journal, target, tries, pause_seconds, report)
             if journal.state == FAILED and not clearing:
                 raise RolloutError(f"Version {journal.version} was not rolled out: {journal.reason}") from cause
+
+
+def _is_live(target: Target, journal: Journal) -> bool:
+    return target.is_live(journal.version, journal.facts)
 
 
 def _clears(journal: Journal, version: int) -> bool:
@@ -169,18 +177,17 @@ def _go_back(journal: Journal, target: Target, reason: str) -> None:
 
 
 def _with_retries(
-    step: Callable[[Journal], None], journal: Journal, tries: int, pause: float, report: Callable[[str], None]
-) -> None:
-    for attempt in range(1, tries + 1):
+    step: Callable[[Journal], T], journal: Journal, tries: int, pause: float, report: Callable[[str], None]
+) -> T:
+    for attempt in range(1, tries):
         journal.check()
         try:
             return step(journal)
         except TransientError as error:
-            if attempt == tries:
-                raise
             report(f"{error}: trying again")
             time.sleep(pause * 2 ** (attempt - 1))
-    return None
+    journal.check()
+    return step(journal)
 
 
 def _unfailing(report: Callable[[str], None]) -> Callable[[str], None]:
