@@ -30,6 +30,17 @@ from tests.support.training import make_base_model, weights
 __all__ = ["gcs"]
 RUN = TrainingSettings(epochs=1, layers=1, width=8, heads=1, vocabulary_size=120, batch_size=8, max_length=16)
 
+WAITING = """
+import sys
+from pathlib import Path
+from kfp_bert_components.training.ai_platform_job import JobSettings, run_as_custom_job
+from kfp_bert_components.training import TrainingSettings
+folder, url = Path(sys.argv[1]), sys.argv[2]
+paths = [folder / name for name in ("train", "validation", "model", "report.html")]
+job = JobSettings("p", "region-1", "gs://bucket/staging", "image:1", api_endpoint=url, poll_seconds=0.05)
+run_as_custom_job(*paths, TrainingSettings(), job)
+"""
+
 
 @pytest.fixture
 def server(gcs):
@@ -105,7 +116,7 @@ def run(server, splits, tmp_path, **changes):
 
 def test_a_job_is_submitted_with_its_settings_and_its_outputs_are_collected(server, splits, tmp_path, capsys):
     def work(job):
-        server.logs[job.name.rsplit("/", 1)[1]] = ["epoch 1 of 1"]
+        server.logs[job.name.rsplit("/", 1)[1]] = [f"epoch {number} of 5" for number in range(1, 6)]
         threading.Timer(0.2, finish, (job, {"validation_loss": 0.5})).start()
 
     server.cloud.on_job = work
@@ -130,7 +141,8 @@ def test_a_job_is_submitted_with_its_settings_and_its_outputs_are_collected(serv
     staged = json.loads(open_store(place_of(job)).read("job.json").data)["settings"]
     assert staged["epochs"] == 1
     assert staged["checkpoint_dir"].startswith("gs://bucket/staging/")
-    assert "epoch 1 of 1" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "epoch" in line] == [f"epoch {number} of 5" for number in range(1, 6)]
 
 
 def test_the_next_run_goes_on_with_the_same_job(server, splits, tmp_path):
@@ -138,6 +150,31 @@ def test_the_next_run_goes_on_with_the_same_job(server, splits, tmp_path):
     run(server, splits, tmp_path)
     assert run(server, splits, tmp_path) == {"validation_loss": 0.5}
     assert server.calls.count("CreateCustomJob") == 1
+
+
+def test_a_restarted_run_waits_for_the_job_that_runs(server, splits, tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path), server.url])
+    while "GetCustomJob" not in server.calls:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    (job,) = server.cloud.jobs.values()
+    threading.Timer(0.2, finish, (job, {"validation_loss": 0.5})).start()
+    settings = job_settings(server)
+    paths = tmp_path / "model", tmp_path / "report.html"
+    assert run_as_custom_job(*splits, *paths, TrainingSettings(), settings) == {"validation_loss": 0.5}
+    assert server.calls.count("CreateCustomJob") == 1
+
+
+def test_another_base_model_in_the_same_folder_is_another_job(server, splits, tmp_path):
+    server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
+    base = tmp_path / "base"
+    base.mkdir()
+    settings = replace(RUN, base_model=str(base))
+    for content in ("one", "two", "two"):
+        (base / "weights").write_text(content)
+        run_as_custom_job(*splits, tmp_path / "model", tmp_path / "r.html", settings, job_settings(server))
+    assert len(server.cloud.jobs) == 2
 
 
 @pytest.mark.parametrize("effect", ["before", "after", "drop"])
@@ -161,22 +198,13 @@ def test_a_job_that_fails_is_told_with_its_reason_and_tried_anew_next_time(serve
     assert len(server.cloud.jobs) == 2
 
 
-CANCELLED = """
-import sys
-from pathlib import Path
-from kfp_bert_components.training.ai_platform_job import JobSettings, run_as_custom_job
-from kfp_bert_components.training import TrainingSettings
-folder, url = Path(sys.argv[1]), sys.argv[2]
-paths = [folder / name for name in ("train", "validation", "model", "report.html")]
-job = JobSettings("p", "region-1", "gs://bucket/staging", "image:1", api_endpoint=url, poll_seconds=0.05)
-run_as_custom_job(*paths, TrainingSettings(), job)
-"""
-
-
-def test_a_run_that_is_cancelled_cancels_its_job(server, splits, tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", CANCELLED, str(tmp_path), server.url])
+@pytest.mark.parametrize("moment", ["CreateCustomJob", "GetCustomJob"])
+def test_a_run_that_is_cancelled_cancels_its_job(server, splits, tmp_path, moment):
+    server.faults = [Fault("CancelCustomJob")]
+    server.on_call = lambda number, method: time.sleep(0.5 if method == "CreateCustomJob" else 0)
+    process = subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path), server.url])
     try:
-        while "GetCustomJob" not in server.calls:
+        while moment not in server.calls:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 143

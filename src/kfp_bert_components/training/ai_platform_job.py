@@ -108,20 +108,19 @@ def run_as_custom_job(
     key = _key(train, validation, settings, job)
     place = f"{job.staging.rstrip('/')}/kfp-bert-jobs/{key}"
     store, cloud = open_store(place), AiPlatform(job.project, job.location, job.api_endpoint)
-    name = _find(cloud, key, store)
-    if name:
-        print(f"Going on with job {name}.", flush=True)
-    else:
-        _stage(store, place, train, validation, settings)
-        name = _submit(cloud, _spec(job, place, key), key, store)
-        print(f"Started job {name}.", flush=True)
     with cancellable():
         try:
+            name = _find(cloud, key, store)
+            if name:
+                print(f"Going on with job {name}.", flush=True)
+            else:
+                _stage(store, place, train, validation, settings)
+                name = _submit(cloud, _spec(job, place, key), key, store)
+                print(f"Started job {name}.", flush=True)
             _wait(cloud, name, job)
         except BaseException as error:
             if not isinstance(error, Exception):
-                print(f"Cancelling job {name}.", flush=True)
-                cloud.call(cloud.jobs.cancel_custom_job, v1.CancelCustomJobRequest(name=name))
+                _cancel(cloud, key)
             raise
     return _collect(store, model, report)
 
@@ -129,8 +128,12 @@ def run_as_custom_job(
 def _key(train: Path, validation: Path, settings: TrainingSettings, job: JobSettings) -> str:
     """What makes two jobs the same: data, parameters, image and machines."""
     from kfp_bert_components.data.splits import read_split
+    from kfp_bert_components.storage import file_crc32c, relative_files
 
     data = [read_split(folder).fingerprint for folder in (train, validation)]
+    base = Path(settings.base_model)
+    if settings.base_model and base.is_dir():
+        data += [f"{name} {file_crc32c(base / name)}" for name in relative_files(base)]
     machines = [job.machine_type, job.accelerator_type, job.accelerator_count, job.replicas]
     parts = [data, settings.parameters(), job.image, machines]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -138,15 +141,24 @@ def _key(train: Path, validation: Path, settings: TrainingSettings, job: JobSett
 
 def _find(cloud: AiPlatform, key: str, store: Store) -> str:
     """The job of an earlier run that is still of use, or ""."""
-    request = v1.ListCustomJobsRequest(parent=cloud.parent, filter=f'labels.{LABEL}="{key}"')
-    jobs = sorted(
-        _patiently(cloud, cloud.jobs.list_custom_jobs, request), key=lambda one: one.name, reverse=True
-    )
-    for job in jobs:
+    for job in sorted(_jobs(cloud, key), key=lambda one: one.name, reverse=True):
         done = job.state == v1.JobState.JOB_STATE_SUCCEEDED and store.exists("output/result.json")
         if done or job.state not in _OVER:
             return job.name
     return ""
+
+
+def _jobs(cloud: AiPlatform, key: str) -> list[v1.CustomJob]:
+    request = v1.ListCustomJobsRequest(parent=cloud.parent, filter=f'labels.{LABEL}="{key}"')
+    return list(_patiently(cloud, cloud.jobs.list_custom_jobs, request))
+
+
+def _cancel(cloud: AiPlatform, key: str) -> None:
+    """Cancel the job, also one whose creation was not heard of yet."""
+    for job in _jobs(cloud, key):
+        if job.state not in _OVER:
+            print(f"Cancelling job {job.name}.", flush=True)
+            _patiently(cloud, cloud.jobs.cancel_custom_job, v1.CancelCustomJobRequest(name=job.name))
 
 
 def _stage(store: Store, place: str, train: Path, validation: Path, settings: TrainingSettings) -> None:
@@ -222,13 +234,15 @@ def _wait(cloud: AiPlatform, name: str, job: JobSettings) -> None:
 
 
 def _patiently(cloud: AiPlatform, method: Any, request: Any) -> Any:
-    """A call that only reads, tried for about half a minute."""
+    """A call that does no harm when it is made twice, tried for about half a minute."""
     for attempt in range(7):
         try:
             return cloud.call(method, request)
-        except TransientError:
+        except TransientError as error:
             if attempt == 6:
-                raise
+                raise UserError(
+                    f"AI Platform can't be reached: {error}. A job that runs goes on: run again to wait for it."
+                ) from error
             time.sleep(2**attempt / 2)
     raise AssertionError
 

@@ -57,11 +57,17 @@ class JobLog:
         wanted = f'resource.type="ml_job" resource.labels.job_id="{self._job_id}" timestamp>="{self._newest}"'
         body = {
             "resourceNames": [f"projects/{self._project}"], "filter": wanted, "orderBy": "timestamp asc",
-            "pageSize": _PAGE,
+            "pageSize": _PAGE, "pageToken": "",
         }  # fmt: skip
-        reply = self._open().post(self._url, json=body, timeout=30)
-        reply.raise_for_status()
-        return reply.json().get("entries", [])
+        found: list[dict[str, Any]] = []
+        while True:
+            reply = self._open().post(self._url, json=body, timeout=30)
+            reply.raise_for_status()
+            page = reply.json()
+            found += page.get("entries", [])
+            body["pageToken"] = page.get("nextPageToken", "")
+            if not body["pageToken"]:
+                return found
 
     def _open(self) -> Any:
         if self._session is None:
