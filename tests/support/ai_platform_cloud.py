@@ -12,14 +12,33 @@ Assumptions about the real service, and the page that each rests on:
 * UndeployModel works only if the model has no traffic, or the split in the request takes it away; with the
   last model the split becomes empty.
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/undeployModel
+* The id of an endpoint is up to 63 of [a-z0-9-] that begin with a letter, or up to 9 digits; without one the
+  service chooses. https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/create
+* The id of a deployed model is 1 to 10 digits, and a model needs resources to be deployed on.
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints#DeployedModel
+* Endpoints, model versions and custom jobs can be listed by `labels.key=value`.
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/list
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/listVersions
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.customJobs/list
 * An alias belongs to one version of a model at a time; merging it into another version moves it; the first
   version gets `default`. https://cloud.google.com/vertex-ai/docs/model-registry/model-alias
 * UploadModel with `parent_model` adds a version, with a taken `model_id` it fails.
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/upload
+* A model needs the container that serves it, and its artifacts lie on gs://.
+  https://cloud.google.com/vertex-ai/docs/model-registry/import-model
+* DeleteModelVersion refuses a version that is deployed and the only version of a model.
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/deleteVersion
 * Operations can be listed and cancelled under the resource that they change.
   https://cloud.google.com/vertex-ai/docs/general/long-running-operations
 * A custom job goes through QUEUED, PENDING and RUNNING to SUCCEEDED, FAILED or CANCELLED.
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/JobState
+* Creating it needs `displayName` and worker pools, and the service chooses its number.
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.customJobs
+* Cancelling it is a request that is answered at once.
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.customJobs/cancel
+* Its log is that of the resource `ml_job`, in pages.
+  https://cloud.google.com/logging/docs/api/v2/resource-list
+  https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
 * A prediction request goes to one deployed model, at random by the split, and the answer names it.
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/predict
 
@@ -177,6 +196,13 @@ class Cloud(Models):
             if not found:
                 raise RefusalError(503, "UNAVAILABLE", f"{number} has traffic but is not deployed")
             return found[0], self._model(f"{found[0].model}@{found[0].model_version_id}")
+
+    def in_use(self, model: v1.Model) -> bool:
+        return any(
+            (one.model, one.model_version_id) == (model.name, model.version_id)
+            for endpoint in self.endpoints.values()
+            for one in endpoint.deployed_models
+        )
 
     # Jobs
 

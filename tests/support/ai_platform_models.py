@@ -51,6 +51,8 @@ class Models(Operations):
 
     def delete_model_version(self, request: Any) -> Any:
         model = self._model(request.name)
+        if self.in_use(model) or len(self.models[model.name]) == 1:
+            raise RefusalError(400, "FAILED_PRECONDITION", f"{request.name} is deployed, or the only version")
 
         def apply() -> Any:
             self.models[model.name].remove(model)
@@ -62,6 +64,10 @@ class Models(Operations):
         model = self._model(request.name)
         self._move_aliases(model.name, model, list(request.version_aliases))
         return model
+
+    def in_use(self, model: v1.Model) -> bool:
+        """Whether the version is deployed anywhere."""
+        raise NotImplementedError
 
     def _move_aliases(self, name: str, model: v1.Model, aliases: list[str]) -> None:
         for alias in aliases:

@@ -18,6 +18,7 @@ from tests.support.ai_platform_cloud import Cloud, RefusalError
 from tests.support.ai_platform_routes import READ_ONLY, routes
 
 ROUTES = routes()
+LOG_PAGE = 2
 
 
 @dataclass
@@ -126,7 +127,11 @@ class AiPlatformServer:
             {"insertId": str(number), "timestamp": f"2026-01-01T00:00:{number:02}Z", "textPayload": text}
             for number, text in enumerate(self.logs.get(job_id, []))
         ]
-        return json_format.json.dumps({"entries": entries})
+        start = int(request.get("pageToken") or 0)
+        page = {"entries": entries[start : start + LOG_PAGE]}
+        if start + LOG_PAGE < len(entries):
+            page["nextPageToken"] = str(start + LOG_PAGE)
+        return json_format.json.dumps(page)
 
     def _strike(self, number: int, method: str) -> Fault | None:
         for fault in self.faults:

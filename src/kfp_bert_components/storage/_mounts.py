@@ -7,15 +7,16 @@ from pathlib import Path
 
 from kfp_bert_components.errors import UserError
 
+MOUNTS = Path("/proc/self/mounts")
+
 
 def file_system(path: Path) -> str:
     """The type of the file system that holds `path` ("ext4", "nfs4", "fuse.gcsfuse"); "" where unknown."""
-    mounts = Path("/proc/self/mounts")
-    if not mounts.exists():
+    if not MOUNTS.exists():
         return ""
     path = path.absolute()
     best, kind = "", ""
-    for line in mounts.read_text(errors="replace").splitlines():
+    for line in MOUNTS.read_text(errors="replace").splitlines():
         fields = line.split(" ")
         if len(fields) < 3:
             continue
