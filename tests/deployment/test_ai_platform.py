@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform import AiPlatform
 from kfp_bert_components.deployment.rollout import RolloutError
@@ -253,20 +254,37 @@ def test_an_endpoint_is_found_by_id_and_a_number_that_is_none_is_refused(world):
         world.deploy(endpoint="123")
 
 
+def test_an_endpoint_is_found_by_a_label_and_two_that_have_it_are_refused(world):
+    world.promote()
+    world.deploy(endpoint="label:team=a")
+    world.promote()
+    world.deploy(endpoint="label:team=a")
+    (found,) = world.server.cloud.endpoints.values()
+    assert found.labels["team"] == "a"
+    assert [one.display_name.split()[2] for one in found.deployed_models] == ["v2"]
+    world.server.cloud.endpoints[f"{found.name}-twin"] = v1.Endpoint(found, name=f"{found.name}-twin")
+    world.promote()
+    with pytest.raises(UserError, match="Several endpoints have the label team=a: give one by its id"):
+        world.deploy(endpoint="label:team=a")
+
+
 def test_settings_reach_the_api(world):
     world.promote()
     world.deploy(
         accelerator_type="NVIDIA_TESLA_T4",
         accelerator_count=1,
+        min_replicas=2,
         max_replicas=3,
         service_account="a@b",
         encryption_key="projects/p/locations/region-1/keyRings/r/cryptoKeys/k",
         request_log_table="bq://p.d.t",
         request_log_rate=0.5,
+        labels={"team": "a"},
         image="region-docker.pkg.dev/p/kfp-bert-components/tensorflow:1",
     )
     one = world.endpoint.deployed_models[0]
     assert one.service_account == "a@b"
+    assert one.dedicated_resources.min_replica_count == 2
     assert one.dedicated_resources.max_replica_count == 3
     assert one.dedicated_resources.machine_spec.accelerator_type.name == "NVIDIA_TESLA_T4"
     logging = world.endpoint.predict_request_response_logging_config
@@ -275,6 +293,8 @@ def test_settings_reach_the_api(world):
     model = next(iter(world.server.cloud.models.values()))[0]
     assert model.artifact_uri == "gs://bucket/registry/versions/1/bundle/saved_model"
     assert model.container_spec.command[:2] == ["kfp-bert", "serve"]
+    assert model.encryption_spec.kms_key_name.endswith("/k")
+    assert world.endpoint.labels["team"] == model.labels["team"] == "a"
 
 
 @pytest.mark.parametrize(
