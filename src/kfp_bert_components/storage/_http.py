@@ -88,11 +88,12 @@ class Connection:
 
     def _exactly(self, size: int) -> bytes:
         """The next `size` bytes, which arrive in many small pieces where the connection is encrypted."""
-        filled = min(len(self._rest), size)
-        start, self._rest = self._rest[:filled], self._rest[filled:]
+        block = self._rest[:size] or self._receive(size)
+        self._rest = self._rest[size:]
+        filled = len(block)
         if filled == size:
-            return start
-        self._buffer[:filled] = start
+            return block
+        self._buffer[:filled] = block
         while filled < size:
             try:
                 count = self._socket.recv_into(self._buffer[filled:size])
@@ -120,9 +121,9 @@ class Connection:
         line, _, self._rest = self._rest.partition(b"\r\n")
         return line
 
-    def _receive(self) -> bytes:
+    def _receive(self, most: int = _HEAD) -> bytes:
         try:
-            block = self._socket.recv(_HEAD)
+            block = self._socket.recv(most)
         except OSError as error:
             raise TransientError(f"the connection broke: {error}") from error
         if not block:
