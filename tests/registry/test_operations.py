@@ -56,6 +56,8 @@ def test_a_comparison_made_before_a_rollback_does_not_promote(registry: Registry
 
 def test_the_history_tells_the_story_in_plain_words(registry: Registry) -> None:
     registry.rollback(reason="too many complaints.")
+    registry.record_deployment("production", "rolling", 2)
+    registry.record_deployment("production", "rolling", 2, "the smoke test failed")
     registry.record_deployment("production", "failed", 2, "the smoke test failed")
     assert [event.text for event in registry.history()] == [
         "Version 1 became champion, the first one: macro F1 is 0.05 higher.",
@@ -63,7 +65,8 @@ def test_the_history_tells_the_story_in_plain_words(registry: Registry) -> None:
         "Version 3 became champion, in place of version 2: macro F1 is 0.05 higher.",
         "Version 3 went live on production.",
         "The champion was rolled back from version 3 to version 2: too many complaints.",
-        "The rollout of version 2 to production failed: the smoke test failed.",
+        "The rollout of version 2 to production is under way.",
+        "The rollout of version 2 to production failed, and version 3 serves as before: the smoke test failed.",
     ]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.registry._records import Event, load
 
@@ -29,15 +31,31 @@ def history(registry: Registry) -> list[Event]:
             text = f"The champion was rolled back from version {one['previous']} to version {one['version']}"
         events.append(Event(one["at"], one["by"], _with_reason(text, one["reason"])))
     for target in registry.targets():
-        for one in registry.deployment(target).log:
-            text = _STATES[one["state"]].format(version=one["version"], target=target)
-            events.append(Event(one["at"], one["by"], _with_reason(text, one["reason"])))
+        events += _rollouts(target, registry.deployment(target).log)
     for entry in registry.store.list("removed/", checksums=False):
         one, _ = load(registry.store, entry.name)
         events.append(
             Event(one["at"], one["by"], f"Version {one['version']} was removed by gc: {one['reason']}.")
         )
     return sorted(events, key=lambda event: event.at)
+
+
+def _rollouts(target: str, log: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
+    live = None
+    for one, after in zip_longest(log, log[1:]):
+        if one["reason"] and after and _is_end_of(after, one):
+            continue  # the way back, whose end gives the reason
+        text = _STATES[one["state"]].format(version=one["version"], target=target)
+        if one["state"] == "failed" and live:
+            text += f", and version {live} serves as before"
+        if one["state"] == "live":
+            live = one["version"]
+        yield Event(one["at"], one["by"], _with_reason(text, one["reason"]))
+
+
+def _is_end_of(failed: Mapping[str, Any], rolling: Mapping[str, Any]) -> bool:
+    same = all(failed[name] == rolling[name] for name in ("version", "reason"))
+    return same and (rolling["state"], failed["state"]) == ("rolling", "failed")
 
 
 def _with_reason(text: str, reason: str) -> str:
