@@ -89,7 +89,8 @@ class Embeddings(layers.Layer):
 class SelfAttention(layers.Layer):
     """Every token looks at every other of its text: x [T, H] and a bias [B, 1, 1, S] of the scores -> [T, H].
 
-    Query, key and value come out of one matrix product: side by side in the columns of `qkv`.
+    Query, key and value come out of one matrix product: side by side in the columns of `qkv`. With `first` only the
+    first token of each text looks: -> [B, H].
     """
 
     def __init__(self, config: BertConfig, seeds: Iterator[int], **kwargs: Any) -> None:
@@ -103,10 +104,12 @@ class SelfAttention(layers.Layer):
     def build(self, input_shape: Any) -> None:
         self.qkv.build(input_shape)
 
-    def call(self, x: Any, bias: Any, training: bool = False) -> Any:
+    def call(self, x: Any, bias: Any, training: bool = False, first: bool = False) -> Any:
         batch, _, _, length = ops.shape(bias)
         qkv = ops.reshape(self.qkv(x), (batch, length, 3, self.heads, self.size))
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, A, S, H/A]
+        if first:
+            query = query[:, :, :1]
         scores = ops.matmul(query * self.size**-0.5, ops.swapaxes(key, -1, -2)) + bias  # [B, A, S, S]
         weights = self.dropout(ops.softmax(scores), training=training)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
@@ -145,8 +148,11 @@ class TransformerLayer(layers.Layer):
             layer.build(input_shape)
         self.output_dense.build((None, self.intermediate.units))
 
-    def call(self, x: Any, bias: Any, training: bool = False) -> Any:
-        attended = self.attention_output(self.attention(x, bias, training=training))
+    def call(self, x: Any, bias: Any, training: bool = False, first: bool = False) -> Any:
+        attended = self.attention_output(self.attention(x, bias, training=training, first=first))
+        if first:
+            batch, _, _, length = ops.shape(bias)
+            x = ops.reshape(x, (batch, length, x.shape[-1]))[:, 0]
         x = self.attention_norm(x + self.dropout(attended, training=training))
         fed = self.output_dense(self.activation(self.intermediate(x)))
         return self.output_norm(x + self.dropout(fed, training=training))
@@ -156,8 +162,8 @@ class BertEncoder(layers.Layer):
     """Token ids to hidden states.
 
     Call it with `input_ids`, `token_type_ids` and `attention_mask` (1 for tokens, 0 for padding), int [B, S]:
-    it returns the last hidden states [B, S, H]. `hidden_states` returns those of every depth, and `pool`
-    makes one vector a text of the last ones.
+    it returns the last hidden states [B, S, H]. `hidden_states` returns those of every depth, `first_states` the last
+    ones of each text's first token, and `pool` makes one vector a text of these.
 
     Args:
         config: The shape of the network.
@@ -189,22 +195,34 @@ class BertEncoder(layers.Layer):
     ) -> list[Any]:
         """The embeddings' output and every layer's, each [B, S, H]."""
         shape = (*ops.shape(input_ids), self.config.hidden_size)
+        states = self._states(input_ids, token_type_ids, attention_mask, training)
+        return [ops.reshape(x, shape) for x in states]
+
+    def first_states(
+        self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False
+    ) -> Any:
+        """Last hidden states of the first tokens, [B, H]: the last layer computes no others."""
+        return self._states(input_ids, token_type_ids, attention_mask, training, first=True)[-1]
+
+    def _states(
+        self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool, first: bool = False
+    ) -> list[Any]:
         bias = (1.0 - ops.cast(attention_mask, self.compute_dtype)[:, None, None, :]) * -1e9
-        states = [self.embeddings(input_ids, token_type_ids, training=training)]
-        x = ops.reshape(states[0], (-1, self.config.hidden_size))
+        x = self.embeddings(input_ids, token_type_ids, training=training)
+        states = [ops.reshape(x, (-1, self.config.hidden_size))]
         for layer in self.layers:
-            x = layer(x, bias, training=training)
-            states.append(ops.reshape(x, shape))
+            last = layer is self.layers[-1]
+            states.append(layer(states[-1], bias, training=training, first=first and last))
         return states
 
     def call(self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False) -> Any:
         return self.hidden_states(input_ids, token_type_ids, attention_mask, training=training)[-1]
 
     def pool(self, states: Any) -> Any:
-        """One vector a text: last hidden states [B, S, H] -> [B, H]."""
+        """One vector a text: last hidden states of the first tokens [B, H] -> [B, H]."""
         if self.pooler is None:
             raise ValueError("this encoder was made without a pooler")
-        return ops.tanh(self.pooler(states[:, 0]))
+        return ops.tanh(self.pooler(states))
 
 
 class BertClassifier(keras.Model):
@@ -235,9 +253,9 @@ class BertClassifier(keras.Model):
             self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        states = self.encoder(
-            inputs["input_ids"], inputs["token_type_ids"], inputs["attention_mask"], training=training
-        )
+        ids = [inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask")]
+        # `bert.fused`, by which layers may train, knows whole layers only.
+        states = self.encoder(*ids, training=True)[:, 0] if training else self.encoder.first_states(*ids)
         return self.head(self.dropout(self.encoder.pool(states), training=training))
 
 
