@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kfp_bert_components.bert.bundle import Bundle, read_bundle, write_bundle
+    from kfp_bert_components.bert.bundle import Bundle, read_bundle
+    from kfp_bert_components.bert.bundle_writer import write_bundle
     from kfp_bert_components.bert.classifier import Classifier, load_checkpoint, new_classifier
     from kfp_bert_components.bert.config import BertConfig
 
@@ -17,7 +18,7 @@ __all__ = [
     "write_bundle",
 ]
 
-_MODULES = {"BertConfig": "config", "Bundle": "bundle", "read_bundle": "bundle", "write_bundle": "bundle"}
+_MODULES = {"BertConfig": "config", "Bundle": "bundle", "read_bundle": "bundle", "write_bundle": "bundle_writer"}
 
 
 def __getattr__(name: str) -> Any:
