@@ -122,16 +122,73 @@ def test_bfloat16_halves_the_graph_and_moves_probabilities_little(tmp_path):
         )
         expected = probabilities(classifier, TEXTS, max_length=24)
         np.testing.assert_allclose(read_bundle(folder).predict(TEXTS), expected, atol=2e-2)
-        sizes[precision] = (folder / "saved_model" / "saved_model.pb").stat().st_size
+        sizes[precision] = sum(path.stat().st_size for path in (folder / "saved_model").rglob("*") if path.is_file())
     assert sizes["bfloat16"] < 0.65 * sizes["float32"]
 
 
-def test_a_network_too_large_for_one_graph_keeps_its_weights_in_variables(classifier, tmp_path, monkeypatch):
+def test_a_bfloat16_network_too_large_for_one_graph_keeps_its_weights_in_variables(
+    classifier, tmp_path, monkeypatch
+):
     from kfp_bert_components.bert import export
 
-    monkeypatch.setattr(export, "MOST_BYTES_IN_GRAPH", 0)
-    write_bundle(
-        tmp_path, classifier, max_length=24, base_model="", parameters={}, data_fingerprint="", pair=False
-    )
-    expected = probabilities(classifier, TEXTS, max_length=24)
-    np.testing.assert_allclose(read_bundle(tmp_path).predict(TEXTS), expected, atol=1e-6)
+    answers = {}
+    for most in (export.MOST_BYTES_IN_GRAPH, 0):
+        monkeypatch.setattr(export, "MOST_BYTES_IN_GRAPH", most)
+        folder = tmp_path / str(most)
+        write_bundle(
+            folder, classifier, max_length=24, base_model="", parameters={}, data_fingerprint="", pair=False,
+            precision="bfloat16",
+        )  # fmt: skip
+        answers[most] = read_bundle(folder).predict(TEXTS)
+        assert (folder / "saved_model" / "saved_model.pb").stat().st_size > 0
+    first, second = answers.values()
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
+
+def test_the_parts_of_the_served_graph_can_be_called_on_their_own(classifier, bundle_folder):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(bundle_folder / "saved_model"))
+    tokens = loaded.tokenize(tf.constant(TEXTS))
+    expected = classifier.tokenize(TEXTS, max_length=24)
+    for i, ids in enumerate(expected.input_ids):
+        assert tokens["input_ids"].numpy()[i, : len(ids)].tolist() == ids
+    answer = loaded.answer(loaded.probabilities(**tokens))
+    served = loaded.signatures["serving_default"](text=tf.constant(TEXTS))
+    for name in ("label", "score", "probabilities"):
+        np.testing.assert_array_equal(answer[name].numpy(), served[name].numpy())
+
+
+def _spoiled(vocabulary, change):
+    """A tokenizer that treats characters one by one but for one change, which the graph can't follow."""
+    from transformers import BertTokenizer
+
+    tokenizer = BertTokenizer(vocab=vocabulary)
+    change(tokenizer)
+    return tokenizer
+
+
+def _replace_words(tokenizer):
+    from tokenizers import normalizers
+
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.Sequence([backend.normalizer, normalizers.Replace("cat", "dog")])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_replace_words, r"differs from transformers' on 2 of \d+ texts, the first being 'the cat sat on the mat'"),
+        (lambda tokenizer: tokenizer.add_tokens(["sat"]), "added tokens, such as 'sat'"),
+    ],
+)
+def test_a_tokenizer_that_the_graph_does_not_follow_is_not_exported(classifier, tmp_path, change, says):
+    from dataclasses import replace
+
+    spoiled = _spoiled({**classifier.tokenizer.get_vocab()}, change)
+    with pytest.raises(UserError, match=says):
+        write_bundle(
+            tmp_path, replace(classifier, tokenizer=spoiled), max_length=24, base_model="", parameters={},
+            data_fingerprint="", pair=False, check_texts=[*TEXTS[:3], "word"],
+        )  # fmt: skip
+    assert not (tmp_path / "bundle.json").exists()

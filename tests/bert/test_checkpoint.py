@@ -89,6 +89,36 @@ def test_half_precision_weights_are_read(classifier, folder, dtype):
     np.testing.assert_allclose(got, expected, atol=1e-2)
 
 
+def _without_prefix(tensors):
+    return {name.removeprefix("bert."): value for name, value in tensors.items()}
+
+
+def _with_old_names(tensors):
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    return {
+        next((name.replace(new, then) for new, then in old.items() if name.endswith(new)), name): value
+        for name, value in tensors.items()
+    }
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("rename", [dict, _without_prefix, _with_old_names])
+def test_shards_and_other_names_of_weights_give_the_same(classifier, folder, rename, shards):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = rename(load_file(folder / "model.safetensors"))
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    files = {f"model-{i + 1:05}-of-{shards:05}.safetensors": names[i::shards] for i in range(shards)}
+    for file, held in files.items():
+        save_file({name: tensors[name] for name in held}, folder / file)
+    index = {"weight_map": {name: file for file, held in files.items() for name in held}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    expected = probabilities(classifier, TEXTS, max_length=12)
+    got = probabilities(load_checkpoint(str(folder), LABELS), TEXTS, max_length=12)
+    np.testing.assert_array_equal(got, expected)
+
+
 def _change_config(folder, **values):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | values))

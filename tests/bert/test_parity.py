@@ -11,6 +11,7 @@ import pytest
 from kfp_bert_components.bert import checkpoint
 from kfp_bert_components.bert.config import BertConfig
 from kfp_bert_components.bert.encoder import ACTIVATIONS, BertClassifier
+from tests.support.bert import padded
 from tests.support.minilm import minilm_or_skip
 from tests.support.peers import run_peer
 
@@ -57,7 +58,7 @@ def _inputs(config: BertConfig, seed: int = 0) -> dict[str, np.ndarray]:
 def _assert_same(model: BertClassifier, folder: Path, parts: tuple[str, ...]) -> None:
     inputs, expected = dict(np.load(folder / "inputs.npz")), np.load(folder / "expected.npz")
     states = model.encoder.hidden_states(**inputs)
-    got = {"hidden_states": np.stack(states), "pooled": model.encoder.pool(states[-1]), "logits": model(inputs)}
+    got = {"hidden_states": np.stack(states), "pooled": model.encoder.pool(states[-1][:, 0]), "logits": model(inputs)}
     real = inputs["attention_mask"].astype(bool)  # the states of padding tokens mean nothing
     for name in parts:
         mine, theirs = np.asarray(got[name]), expected[name]
@@ -156,3 +157,24 @@ def test_minilm_has_the_hidden_states_of_torch(tmp_path):
     model = BertClassifier(dataclasses.replace(config, labels=("a", "b")))
     checkpoint.load_weights(model, folder, config)
     _assert_same(model, folder, ("hidden_states", "pooled"))
+
+
+def test_the_bundle_of_a_minilm_classifier_answers_as_torch_and_loads_whole(tmp_path):
+    from kfp_bert_components.bert import load_checkpoint, read_bundle, write_bundle
+
+    labels, texts = ["scene", "Ja, schön", "other"], ["INT. TECH NOIR - NIGHT", "I'll be back.", "", "café " * 60]
+    classifier = load_checkpoint(str(minilm_or_skip()), labels)
+    bundle, folder = tmp_path / "bundle", tmp_path / "torch" / "minilm"
+    write_bundle(
+        bundle, classifier, max_length=64, base_model="", parameters={}, data_fingerprint="", pair=False,
+        check_texts=texts,
+    )  # fmt: skip
+    shutil.copytree(bundle / "huggingface", folder)
+    np.savez(folder / "inputs.npz", **padded(classifier.tokenize(texts, max_length=64)))
+    run_peer("torch", SCRIPT, "run", tmp_path / "torch")
+    expected = np.load(folder / "expected.npz")
+    assert not any(json.loads(str(expected["loading"])).values())
+    assert json.loads(str(expected["labels"])) == labels
+    _assert_same(classifier.model, folder, ("hidden_states", "logits"))
+    power = np.exp(expected["logits"].astype(np.float64))
+    np.testing.assert_allclose(read_bundle(bundle).predict(texts), power / power.sum(axis=1, keepdims=True), atol=1e-5)

@@ -10,12 +10,17 @@ import tensorflow as tf
 from kfp_bert_components.bert.encoder import BertClassifier
 from kfp_bert_components.bert.wordpiece import WordPiece
 
-# A graph must fit into one protocol buffer of 2 GiB; larger networks keep their weights in variables.
+# A graph must fit into one protocol buffer of 2 GiB.
 MOST_BYTES_IN_GRAPH = 1_500_000_000
 
 
 class ServedModel(tf.Module):
-    """Tokenizer, network and labels as one graph.
+    """Tokenizer, network and labels as one graph, `serve`, made of three that can be called on their own:
+
+    - `tokenize`: text (and text_pair), strings [B] -> a dict of int32 `input_ids`, `token_type_ids` and
+      `attention_mask`, all [B, S]
+    - `probabilities`: these three -> float32 [B, C]
+    - `answer`: the probabilities -> a dict of `label`, `score` and `probabilities`
 
     Args:
         network: Maps the dict of ids to logits.
@@ -36,20 +41,30 @@ class ServedModel(tf.Module):
         super().__init__(name="served_model")
         self.wordpiece, self.weights = wordpiece, list(variables)
         self._network, self._labels = network, list(labels)
-        text = tf.TensorSpec([None], tf.string, name="text")
-        text_pair = tf.TensorSpec([None], tf.string, name="text_pair")
-        self.serve = tf.function(
-            self._serve_pair if pair else self._serve, input_signature=[text, text_pair] if pair else [text]
-        )
+        texts = [tf.TensorSpec([None], tf.string, name=name) for name in ("text", "text_pair")[: 1 + pair]]
+        ids = [
+            tf.TensorSpec([None, None], tf.int32, name=name)
+            for name in ("input_ids", "token_type_ids", "attention_mask")
+        ]
+        scores = [tf.TensorSpec([None, len(labels)], tf.float32, name="probabilities")]
+        self.tokenize = tf.function(self._tokenize_pair if pair else self._tokenize, input_signature=texts)
+        self.probabilities = tf.function(self._probabilities, input_signature=ids)
+        self.answer = tf.function(self._answer, input_signature=scores)
+        self.serve = tf.function(self._serve_pair if pair else self._serve, input_signature=texts)
 
-    def _serve(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._answer(self.wordpiece(text))
+    def _tokenize(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.wordpiece(text)
 
-    def _serve_pair(self, text: tf.Tensor, text_pair: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._answer(self.wordpiece(text, text_pair))
+    def _tokenize_pair(self, text: tf.Tensor, text_pair: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.wordpiece(text, text_pair)
 
-    def _answer(self, tokens: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        probabilities = tf.nn.softmax(tf.cast(self._network(tokens), tf.float32))
+    def _probabilities(
+        self, input_ids: tf.Tensor, token_type_ids: tf.Tensor, attention_mask: tf.Tensor
+    ) -> tf.Tensor:
+        tokens = {"input_ids": input_ids, "token_type_ids": token_type_ids, "attention_mask": attention_mask}
+        return tf.nn.softmax(tf.cast(self._network(tokens), tf.float32))
+
+    def _answer(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
         best = tf.argmax(probabilities, axis=-1)
         return {
             "label": tf.gather(tf.constant(self._labels), best),
@@ -57,9 +72,20 @@ class ServedModel(tf.Module):
             "probabilities": probabilities,
         }
 
+    def _serve(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.answer(self.probabilities(**self.tokenize(text)))
+
+    def _serve_pair(self, text: tf.Tensor, text_pair: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.answer(self.probabilities(**self.tokenize(text, text_pair)))
+
 
 def save(folder: Path, model: BertClassifier, wordpiece: WordPiece, *, pair: bool) -> None:
     """Write the SavedModel of a classifier, with the one signature `serving_default`.
+
+    Weights in float32 are variables. Those in bfloat16 are constants of the graph where it can hold them: oneDNN
+    wants bfloat16 in an order of its own, which TensorFlow prepares once for a constant and at every call for a
+    variable. Constants in float32 cost more than they gain: the order depends on the number of tokens, and all
+    weights are put in order anew at each call of another size.
 
     Args:
         folder: Where to write; made.
@@ -68,7 +94,8 @@ def save(folder: Path, model: BertClassifier, wordpiece: WordPiece, *, pair: boo
         pair: Whether the model takes two texts.
     """
     network: Callable[[Any], Any]
-    if sum(weight.value.numpy().nbytes for weight in model.trainable_variables) <= MOST_BYTES_IN_GRAPH:
+    size = sum(weight.value.numpy().nbytes for weight in model.trainable_variables)
+    if model.dtype_policy.variable_dtype == "bfloat16" and size <= MOST_BYTES_IN_GRAPH:
         network, variables = frozen(model), []
     else:
         network = lambda tokens: model(tokens, training=False)  # noqa: E731
@@ -78,11 +105,7 @@ def save(folder: Path, model: BertClassifier, wordpiece: WordPiece, *, pair: boo
 
 
 def frozen(model: BertClassifier) -> Callable[[Any], Any]:
-    """The network with its weights as constants of the graph it is traced into.
-
-    TensorFlow prepares constants once when the graph is loaded, where variables are read at every call: one
-    short text takes a third less time.
-    """
+    """The network with its weights as constants of the graph it is traced into."""
     weights = [np.asarray(weight.value) for weight in model.trainable_variables]
     state = [np.asarray(weight.value) for weight in model.non_trainable_variables]
 

@@ -11,8 +11,10 @@ from typing import Any
 import tensorflow as tf
 
 from kfp_bert_components.bert.character_table import NOTHING, SELF, character_table
+from kfp_bert_components.errors import UserError
 
 _NONE = -1  # no id
+_SHORT = 3  # nearly every character becomes at most three: itself between spaces
 
 
 class WordPiece(tf.Module):
@@ -22,13 +24,19 @@ class WordPiece(tf.Module):
         tokenizer: The transformers tokenizer to reproduce.
         max_length: Most tokens a sequence, special tokens included.
         truncation: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
+
+    Raises:
+        UserError: It has added tokens that are not special, which would be found in a text before all else, or
+            a vocabulary that `character_table` refuses.
     """
 
     def __init__(self, tokenizer: Any, max_length: int, truncation: str = "head") -> None:
         super().__init__(name="wordpiece")
+        _refuse_added(tokenizer)
         table = character_table(tokenizer)
         self._index, self._blocks = tf.constant(table.index), tf.constant(table.blocks)
-        self._rows = tf.constant(table.rows)
+        self._rows, self._short_rows = tf.constant(table.rows), tf.constant(table.rows[:, :_SHORT])
+        self._long = tf.constant((table.rows[:, _SHORT:] != NOTHING).any(axis=1))
         vocabulary = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
         self._vocabulary = _hash_table(vocabulary)
         model = tokenizer.backend_tokenizer.model
@@ -62,9 +70,9 @@ class WordPiece(tf.Module):
 
     def _pieces(self, texts: tf.Tensor, most_words: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Ids of all pieces of all texts in a row, and where each text starts in it [batch + 1]."""
-        words, starts = self._words(texts)
+        words, row, starts = self._words(texts)
         if most_words is not None:
-            words, starts = _drop_middle(words, starts, *_ends(most_words, self._truncation))
+            words, starts = _drop_middle(words, row, starts, *_ends(most_words, self._truncation))
         ids = self._vocabulary.lookup(words)
         too_long = tf.strings.length(words, unit="UTF8_CHAR") > self._most_characters
         ids = tf.where(too_long, self._unknown, ids)
@@ -75,44 +83,46 @@ class WordPiece(tf.Module):
         pieces = tf.tensor_scatter_nd_update(pieces, unknown[:, None], split)
         used = pieces != _NONE
         ends = tf.cumsum(tf.reduce_sum(tf.cast(used, tf.int32), axis=1))
-        return tf.boolean_mask(pieces, used), tf.gather(tf.concat([[0], ends], 0), starts)
+        return _kept(pieces, used), tf.gather(tf.concat([[0], ends], 0), starts)
 
-    def _words(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The words of all texts in a row, and where each text starts in it [batch + 1]."""
+    def _words(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The words of all texts in a row, which text each is from, and where each text starts [batch + 1]."""
         splits, codes = tf.raw_ops.UnicodeDecode(
             input=texts, input_encoding="UTF-8", errors="replace", Tsplits=tf.int32
         )
         row = tf.gather_nd(
             self._blocks, tf.stack([tf.gather(self._index, codes // 128), codes % 128], axis=1)
         )
-        new = tf.gather(self._rows, row)  # [characters, most]
+        new = tf.cond(
+            tf.reduce_any(tf.gather(self._long, row)),
+            lambda: tf.gather(self._rows, row),
+            lambda: tf.gather(self._short_rows, row),
+        )  # [characters, most]
         new = tf.where(new == SELF, codes[:, None], new)
         used = new != NOTHING
         ends = tf.cumsum(tf.reduce_sum(tf.cast(used, tf.int32), axis=1))
         normalized = tf.raw_ops.UnicodeEncode(
-            input_values=tf.boolean_mask(new, used),
+            input_values=_kept(new, used),
             input_splits=tf.gather(tf.concat([[0], ends], 0), splits),
             output_encoding="UTF-8",
         )
         where, words, _ = tf.raw_ops.StringSplit(input=normalized, delimiter=" ", skip_empty=True)
-        rows = tf.range(tf.size(texts, out_type=tf.int64) + 1)
-        return words, tf.searchsorted(where[:, 0], rows)
+        row = where[:, 0]
+        return words, row, tf.searchsorted(row, tf.range(tf.size(texts, out_type=tf.int64) + 1))
 
     def _split(self, words: tf.Tensor) -> tf.Tensor:
         """Greedy longest pieces of unknown words: ids [words, most pieces], filled with no id."""
         lengths = tf.strings.length(words, unit="UTF8_CHAR")
         sizes = tf.range(tf.minimum(self._longest, tf.reduce_max(tf.concat([[1], lengths], 0))), 0, -1)
 
-        def step(at: tf.Tensor, pieces: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def step(at: tf.Tensor, pieces: tf.Tensor, prefix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             # Past the end of a word `substr` complains, so finished words look at their first character.
             active = at < lengths
             begin = tf.where(active, at, 0)[:, None]
             candidates = tf.strings.substr(
                 words[:, None], begin + tf.zeros_like(sizes), tf.zeros_like(begin) + sizes, unit="UTF8_CHAR"
             )
-            prefix = tf.broadcast_to(tf.where(begin == 0, "", self._prefix), tf.shape(candidates))
-            candidates = tf.strings.join([prefix, candidates])
-            found = self._vocabulary.lookup(candidates)
+            found = self._vocabulary.lookup(tf.strings.join([prefix, candidates]))
             # A prefix that is longer than what is left was cut short, and is the same as the right one.
             best = tf.argmax(found != _NONE, axis=1, output_type=tf.int32)
             piece = tf.gather(found, best, batch_dims=1)
@@ -122,13 +132,13 @@ class WordPiece(tf.Module):
             piece = tf.where(failed, self._unknown, piece)
             # A word that failed is over; one unknown token in its last place stands for it.
             at = tf.where(failed, lengths, at + tf.gather(sizes, best))
-            return at, tf.concat([pieces, piece[:, None]], axis=1)
+            return at, tf.concat([pieces, piece[:, None]], axis=1), tf.constant(self._prefix)
 
-        _, pieces = tf.while_loop(
-            lambda at, pieces: tf.reduce_any(at < lengths),
+        _, pieces, _ = tf.while_loop(
+            lambda at, *_: tf.reduce_any(at < lengths),
             step,
-            (tf.zeros_like(lengths), tf.fill([tf.size(words), 1], _NONE)),
-            shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None, None])),
+            (tf.zeros_like(lengths), tf.fill([tf.size(words), 1], _NONE), tf.constant("")),
+            shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None, None]), tf.TensorShape([])),
         )
         return pieces
 
@@ -156,6 +166,15 @@ class WordPiece(tf.Module):
         return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
 
 
+def _refuse_added(tokenizer: Any) -> None:
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
+    if added:
+        raise UserError(
+            f"the tokenizer has {len(added)} added tokens, such as {added[0]!r}, which the served graph would not "
+            "find in a text: use a base model whose vocabulary holds them as words"
+        )
+
+
 def _hash_table(vocabulary: dict[str, int]) -> tf.lookup.StaticHashTable:
     keys = tf.constant(list(vocabulary), tf.string)
     values = tf.constant(list(vocabulary.values()), tf.int32)
@@ -169,17 +188,23 @@ def _ends(room: Any, truncation: str) -> tuple[Any, Any]:
     return room // 4, room - room // 4
 
 
-def _drop_middle(words: tf.Tensor, starts: tf.Tensor, head: int, tail: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _kept(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The values where the mask is true, in a row: `tf.boolean_mask` in two operations instead of twenty."""
+    return tf.gather_nd(values, tf.where(mask))
+
+
+def _drop_middle(
+    words: tf.Tensor, row: tf.Tensor, starts: tf.Tensor, head: int, tail: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Drops words that can't reach the result: each gives at least one piece.
 
     One word too many stays, so that a text which lost words is still seen to be too long.
     """
     count = starts[1:] - starts[:-1]
-    row = tf.repeat(tf.range(tf.size(count)), count)
     place = tf.range(tf.size(words)) - tf.gather(starts, row)
     stay = (place <= head) | (place >= tf.gather(count, row) - tail)
     ends = tf.concat([[0], tf.cumsum(tf.cast(stay, tf.int32))], 0)
-    return tf.boolean_mask(words, stay), tf.gather(ends, starts)
+    return _kept(words, stay), tf.gather(ends, starts)
 
 
 def _share(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
