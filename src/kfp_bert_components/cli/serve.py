@@ -7,11 +7,15 @@ import click
 @click.argument("path", type=click.Path())
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", default=8501, show_default=True, help="TCP port; 0 for any free one.")
-def command(path: str, host: str, port: int) -> None:
+@click.option(
+    "--compile/--no-compile", "compiled", default=True, show_default=True,
+    help="Answer single short texts by compiled code, made in the background in some seconds.",
+)  # fmt: skip
+def command(path: str, host: str, port: int, compiled: bool) -> None:
     """Serve the model at PATH: a bundle, a SavedModel folder, or a folder of versions.
 
     Ends at Ctrl-C or SIGTERM. A new version in a folder of versions is picked up within seconds.
     """
     from kfp_bert_components.serving import serve
 
-    serve(path, host, port)
+    serve(path, host, port, compiled=compiled)

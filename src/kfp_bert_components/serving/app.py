@@ -33,7 +33,9 @@ class _ModelName(StringConvertor):
 register_url_convertor("model", _ModelName())
 
 
-def create_app(path: str | Path, *, limits: Limits | None = None, poll_seconds: float = 2.0) -> Starlette:
+def create_app(
+    path: str | Path, *, limits: Limits | None = None, poll_seconds: float = 2.0, compiled: bool = False
+) -> Starlette:
     """The server as an ASGI application; it loads the model once it is started.
 
     Args:
@@ -41,12 +43,14 @@ def create_app(path: str | Path, *, limits: Limits | None = None, poll_seconds: 
             newest version is served, and replaced as soon as a newer one is there.
         limits: What one request may ask for.
         poll_seconds: Seconds between two looks for a newer version.
+        compiled: Whether single short texts are answered by compiled code, which is made in the background once
+            the model answers. On a machine with a GPU it is not made.
 
     Raises:
         NotFoundError: There is nothing at `path`.
         UserError: What lies at `path` is no model.
     """
-    holder = Holder(Path(path), poll_seconds)
+    holder = Holder(Path(path), poll_seconds, compiled=compiled)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ class Holder:
         path: A model bundle, a SavedModel folder, or a folder of versions.
         poll_seconds: Seconds between two looks at the folder.
         report: Called with one line of text at each change.
+        compiled: Whether to compile a model for single short texts, once it answers.
 
     Attributes:
         model: The model that answers, or None while the first one loads.
@@ -29,10 +31,16 @@ class Holder:
     """
 
     def __init__(
-        self, path: Path, poll_seconds: float = 2.0, report: Callable[[str], None] | None = None
+        self,
+        path: Path,
+        poll_seconds: float = 2.0,
+        report: Callable[[str], None] | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._path, self._poll_seconds = path, poll_seconds
         self._report = report or partial(print, flush=True)
+        self._compiled = compiled
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._broken: Found | None = None
@@ -70,6 +78,21 @@ class Holder:
             return
         self._broken, self.problem = None, ""
         self._report(f"serving version {found.version} from {found.folder}")
+        if self._compiled:
+            self._compile(self.model)
+
+    def _compile(self, model: Model) -> None:
+        start, lengths = time.monotonic(), []
+        try:
+            for length in model.compile():
+                lengths.append(length)
+                if self._stop.is_set():
+                    return
+        except Exception as error:  # the model answers without compiled code
+            self._report(f"single texts are not compiled: {error}")
+        if lengths:
+            seconds = time.monotonic() - start
+            self._report(f"compiled for single texts of up to {max(lengths)} tokens in {seconds:.0f} s")
 
     def _watch(self) -> None:
         while not self._stop.is_set():

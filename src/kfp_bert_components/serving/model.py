@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.serving.short_texts import ShortTexts
 from kfp_bert_components.serving.source import Found
 
 SIGNATURE = "serving_default"
@@ -13,6 +14,11 @@ SIGNATURE = "serving_default"
 
 class Model:
     """A SavedModel's serving signature as a function from instances to predictions.
+
+    Attributes:
+        found: The SavedModel that was loaded.
+        inputs: Names of the texts that an instance has.
+        short_texts: Answers single texts once `compile` has run; None for a SavedModel that can't be compiled.
 
     Args:
         found: The SavedModel to load.
@@ -37,7 +43,13 @@ class Model:
             raise UserError(f"{found.folder} takes {', '.join(self.inputs)}: expected an input `text`.")
         self.found = found
         self._batch_size = batch_size
+        self.short_texts = ShortTexts(self._loaded) if ShortTexts.fits(self._loaded) else None
         self.predict([dict.fromkeys(self.inputs, "warm up")])
+
+    def compile(self) -> Iterator[int]:
+        """Compile for single short texts, step by step; see `ShortTexts.compile`. Nothing, for a foreign SavedModel."""
+        if self.short_texts:
+            yield from self.short_texts.compile()
 
     def predict(self, instances: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
         """The answers to `instances`, in their order.
@@ -57,7 +69,9 @@ class Model:
         import tensorflow as tf
 
         feeds = {name: tf.constant([instance[name] for instance in instances]) for name in self.inputs}
-        outputs = {name: _plain(value.numpy().tolist()) for name, value in self._signature(**feeds).items()}
+        short = self.short_texts if len(instances) == 1 else None
+        tensors = short.predict(feeds) if short and short.ready else self._signature(**feeds)
+        outputs = {name: _plain(value.numpy().tolist()) for name, value in tensors.items()}
         names = sorted(outputs)
         return [
             dict(zip(names, row, strict=True)) for row in zip(*(outputs[name] for name in names), strict=True)

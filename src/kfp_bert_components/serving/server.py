@@ -32,7 +32,14 @@ def _fetched(path: str | Path) -> str | Path:
     return scratch
 
 
-def serve(path: str | Path, host: str = "127.0.0.1", port: int = 8501, *, poll_seconds: float = 2.0) -> None:
+def serve(
+    path: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8501,
+    *,
+    poll_seconds: float = 2.0,
+    compiled: bool = True,
+) -> None:
     """Serve the model at `path` until SIGTERM or Ctrl-C, then finish the requests under way and return.
 
     Prints one line when the server answers, and one at each new version.
@@ -43,11 +50,12 @@ def serve(path: str | Path, host: str = "127.0.0.1", port: int = 8501, *, poll_s
         host: Address to listen on; 0.0.0.0 for all.
         port: TCP port; 0 for any free one, which is in the line that says that the server is ready.
         poll_seconds: Seconds between two looks for a newer version.
+        compiled: Whether single short texts are answered by compiled code, once it is made; see `create_app`.
 
     Raises:
         UserError: There is no model at `path`, or the port is taken.
     """
-    app = create_app(_fetched(path), poll_seconds=poll_seconds)
+    app = create_app(_fetched(path), poll_seconds=poll_seconds, compiled=compiled)
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
