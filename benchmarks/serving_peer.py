@@ -65,7 +65,8 @@ def tensorflow_text(folder: str):
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
-    vocabulary = (Path(folder) / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    ids = json.loads((Path(folder) / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    vocabulary = sorted(ids, key=ids.get)
     tokenizer = tensorflow_text.FastBertTokenizer(
         vocab=vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=True
     )
