@@ -6,7 +6,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-_PROGRESS = re.compile(r"\(\d+ %\), .* left")
+_PROGRESS = re.compile(r"\(\d+ %\), .* left|^\S+ing [\d,]+ \w+, \S+ \w+/s")
 
 
 class _Lines:
@@ -14,11 +14,13 @@ class _Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._last = ""
 
     def write(self, text: str) -> None:
         line = " ".join(text.split())
-        if line:
+        if line and line != self._last:
             self._stream.write(line + "\n")
+            self._last = line
 
     def flush(self) -> None:
         self._stream.flush()
@@ -42,7 +44,7 @@ def track(
     """
     layout = "{desc} {n_fmt}/{total_fmt}{unit} ({percentage:.0f} %), {rate_fmt}, {remaining} left{postfix}"
     if total is None:
-        layout = "{desc} {n_fmt}{unit}, {rate_fmt}{postfix}"
+        layout = "{desc} {n:,}{unit}, {rate_fmt}{postfix}"
     return tqdm(
         total=total,
         desc=description,

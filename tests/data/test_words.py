@@ -1,10 +1,11 @@
 """Words, their hashes, and the near duplicates found by them."""
 
 import re
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfp_bert_components.data.compiled import mix
@@ -51,15 +52,29 @@ def test_nearly_all_pairs_that_share_four_fifths_of_their_words_are_found():
     kept, others = (hash_words(pa.array([" ".join(words) for words in texts])) for texts in (base, changed))
     index = NearIndex(Piles(0.8))
     index.add(kept, np.arange(1_000))
+    index.close()
     keys, row = index.piles.keys(others)
     starts = np.searchsorted(row, np.arange(1_001))
     bitmaps, counts = np.concatenate([kept.bitmaps(), others.bitmaps()]), np.concatenate([kept.counts, others.counts])
-    pairs = index.pairs(keys, starts, 1_000, np.repeat([1, 0], 1_000), bitmaps, counts)
-    found = {(row - 1_000, twin) for row, twin in pairs.tolist()}
-    near = [i for i in range(1_000) if similarity(base[i], changed[i]) >= 0.8]
+    texts = pa.array([" ".join(words) for words in changed])
+    found = index.find(texts, keys, starts, 1_000, np.repeat([1, 0], 1_000), bitmaps, counts)
+    near = [i for i in range(1_000) if share(base[i], changed[i]) >= 0.8]
     assert len(near) > 900
-    assert sum((i, i) in found for i in near) >= 0.97 * len(near)
-    assert len(found) < 2_000
+    assert np.isin(near, found[:, 0] - 1_000).sum() >= 0.97 * len(near)
+    assert all(share(base[twin], changed[row - 1_000]) >= 0.8 for row, twin in found.tolist())
+
+
+def share(one: list[str], other: list[str]) -> float:
+    """Multiset Jaccard similarity by its definition."""
+    a, b = Counter(one), Counter(other)
+    return (a & b).total() / (a | b).total()
+
+
+@settings(deadline=None)  # compiles at its first call
+@given(*[st.lists(st.sampled_from("abcde"), min_size=1)] * 2)
+def test_similarity_is_that_of_multisets(one, other):
+    hashes = [hash_words(pa.array([" ".join(words)])).hashes for words in (one, other)]
+    assert similarity(*hashes) == share(one, other)
 
 
 def fnv_1a(word: bytes) -> int:
@@ -70,6 +85,7 @@ def fnv_1a(word: bytes) -> int:
     return found
 
 
+@settings(deadline=None)  # compiles at its first call
 @given(st.lists(st.text(st.characters(max_codepoint=126)), min_size=1, max_size=5))
 def test_ascii_words_are_runs_of_letters_and_digits_hashed_by_fnv_1a(texts):
     words = hash_words(pa.array(texts))
@@ -78,6 +94,7 @@ def test_ascii_words_are_runs_of_letters_and_digits_hashed_by_fnv_1a(texts):
     assert words.hashes.tolist() == [mix(np.uint64(fnv_1a(word.encode()))) for row in wanted for word in row]
 
 
+@settings(deadline=None)  # compiles at its first call
 @given(st.lists(st.integers(0, 20)), st.lists(st.integers(0, 20)))
 def test_a_lookup_finds_the_first_owner_of_a_key(keys, wanted):
     spread = np.uint64(0x9E3779B97F4A7C15)

@@ -137,6 +137,7 @@ def sentence_of(source: Path, settings: dict) -> str:
     """What a user reads: the error, or what the step prints."""
     from kfp_bert_components.data import PrepareSettings, prepare
     from kfp_bert_components.errors import UserError
+    from kfp_bert_components.progress import is_progress
 
     printed = io.StringIO()
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(printed):
@@ -146,7 +147,7 @@ def sentence_of(source: Path, settings: dict) -> str:
             prepare(source, *splits, folder / "report.html", PrepareSettings(stratify=True, **settings))
         except UserError as error:
             return str(error)
-    return printed.getvalue().strip()
+    return "\n".join(line for line in printed.getvalue().splitlines() if not is_progress(line))
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.assign import TEST, TRAIN, VALIDATION
 from kfp_bert_components.data.gather import Rows
 from kfp_bert_components.data.lookup import Lookup
-from kfp_bert_components.data.near import MOST_PAIRS, NearIndex, Piles, similarity
-from kfp_bert_components.data.texts import joined_text, read_texts
+from kfp_bert_components.data.near import NearIndex, Piles
+from kfp_bert_components.data.texts import joined_text
 from kfp_bert_components.data.words import hash_words
 
 EXACT, NORMALISED, NEAR = "exact", "normalised", "near"
@@ -67,7 +67,7 @@ def find_equal(exact: np.ndarray, normal: np.ndarray, inside: np.ndarray, split:
     return leaks
 
 
-def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -> tuple[list[Leak], bool]:
+def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -> list[Leak]:
     """Find rows that share most of their words with a row of another split.
 
     Args:
@@ -77,38 +77,36 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
         least: Least share of common words.
 
     Returns:
-        The leaks, and whether all pairs could be compared.
+        The leaks; a row is in one of them only.
     """
-    index = NearIndex(Piles(least))
-    for start, batch in _with_starts(rows):
-        here = slice(start, start + batch.num_rows)
-        mask = inside[here] & (split[here] != TRAIN)
-        index.add(hash_words(joined_text(batch.filter(pa.array(mask)))), start + np.flatnonzero(mask))
-    pairs = _candidates(rows, index, inside, split)
-    near = _verified(rows, pairs[:MOST_PAIRS], least)
-    leaks = []
-    for loser, keeper in PAIRS:
-        these = near[(split[near[:, 0]] == loser) & (split[near[:, 1]] == keeper)]
-        if len(these):
-            leaks.append(Leak(NEAR, loser, keeper, these[:, 0], these[:, 1]))
-    return leaks, len(pairs) <= MOST_PAIRS
-
-
-def _candidates(rows: Rows, index: NearIndex, inside: np.ndarray, split: np.ndarray) -> np.ndarray:
-    """Pairs of a row and one of a split that has precedence, which share a key, int64 [pairs, 2]."""
-    index.close()
-
+    index = _index(rows, inside & (split != TRAIN), least)
     # A row gives way to the splits above its own, TRAIN < VALIDATION < TEST; one that is out has nothing to lose.
-    rank = np.where(inside, split.astype(np.int8), TEST)
+    rank = np.where(inside, split, TEST).astype(np.int8)
 
     def of_batch(item: tuple[int, pa.RecordBatch]) -> np.ndarray:
         start, batch = item
         near = batch.column("near")
         keys, starts = np.asarray(near.flatten()), np.asarray(near.offsets)
-        return index.pairs(keys, starts, start, rank, rows.bitmaps, rows.words)
+        return index.find(joined_text(batch), keys, starts, start, rank, rows.bitmaps, rows.words)
 
-    parts = [pairs for _, pairs in ahead(of_batch, _with_starts(rows))]
-    return np.concatenate([np.empty((0, 2), np.int64), *parts])
+    parts = [found for _, found in ahead(of_batch, _with_starts(rows))]
+    near = np.concatenate([np.empty((0, 2), np.int64), *parts])
+    leaks = []
+    for loser, keeper in PAIRS:
+        these = near[(split[near[:, 0]] == loser) & (split[near[:, 1]] == keeper)]
+        if len(these):
+            leaks.append(Leak(NEAR, loser, keeper, these[:, 0], these[:, 1]))
+    return leaks
+
+
+def _index(rows: Rows, kept: np.ndarray, least: float) -> NearIndex:
+    """The rows that others may be near to."""
+    index = NearIndex(Piles(least))
+    for start, batch in _with_starts(rows):
+        mask = kept[start : start + batch.num_rows]
+        index.add(hash_words(joined_text(batch.filter(pa.array(mask)))), start + np.flatnonzero(mask))
+    index.close()
+    return index
 
 
 def _with_starts(rows: Rows) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -117,18 +115,3 @@ def _with_starts(rows: Rows) -> Iterator[tuple[int, pa.RecordBatch]]:
     for batch in rows.texts:
         yield start, batch
         start += batch.num_rows
-
-
-def _verified(rows: Rows, pairs: np.ndarray, least: float) -> np.ndarray:
-    """For each row the first pair that really shares so many words, int64 [rows, 2]."""
-    texts = read_texts(rows.texts, np.unique(pairs))
-    numbers = {number: place for place, number in enumerate(texts)}
-    words = hash_words(pa.array(list(texts.values()), pa.string()))
-    hashes, starts = words.hashes.tolist(), words.starts.tolist()
-    found: dict[int, int] = {}
-    for row, twin in pairs.tolist():
-        if row not in found:
-            a, b = numbers[row], numbers[twin]
-            if similarity(hashes[starts[a] : starts[a + 1]], hashes[starts[b] : starts[b + 1]]) >= least:
-                found[row] = twin
-    return np.array(list(found.items()), np.int64).reshape(-1, 2)

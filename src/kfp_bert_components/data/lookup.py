@@ -24,9 +24,10 @@ class Lookup:
     def __init__(self, keys: np.ndarray, owners: np.ndarray) -> None:
         bits = int(np.ceil(np.log2(len(keys) + 2)))
         self.shift = np.uint64(64 - bits)
-        self.starts = np.zeros((1 << bits) + 1, np.int32)
+        starts = np.zeros((1 << bits) + 2, np.int32)
         self.keys, self.owners = np.empty_like(keys), np.empty_like(owners)
-        _fill(keys, owners, self.shift, self.starts, self.keys, self.owners)
+        _fill(keys, owners, self.shift, starts, self.keys, self.owners)
+        self.starts = starts[:-1]
 
     def first(self, keys: np.ndarray) -> np.ndarray:
         """The first owner of each key, int64 [m]; -1 for keys without one."""
@@ -38,16 +39,16 @@ def _fill(
     keys: np.ndarray, owners: np.ndarray, shift: int, starts: np.ndarray, table: np.ndarray, table_owners: np.ndarray
 ) -> None:
     """Sort by place, by counting; keys of one place keep their order."""
+    # Counted two further on, a place's start moves on with each of its keys until it is the start of the next place.
     for key in keys:
-        starts[(key >> shift) + np.uint64(1)] += 1
+        starts[(key >> shift) + np.uint64(2)] += 1
     for place in range(1, len(starts)):
         starts[place] += starts[place - 1]
-    ends = starts[:-1].copy()
     for index in range(len(keys)):
-        place = keys[index] >> shift
-        table[ends[place]] = keys[index]
-        table_owners[ends[place]] = owners[index]
-        ends[place] += 1
+        place = (keys[index] >> shift) + np.uint64(1)
+        table[starts[place]] = keys[index]
+        table_owners[starts[place]] = owners[index]
+        starts[place] += 1
 
 
 @compiled

@@ -10,23 +10,22 @@ Every pair that a key brings together is then compared word by word.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from kfp_bert_components.data.compiled import compiled, mix
 from kfp_bert_components.data.lookup import Lookup
-from kfp_bert_components.data.words import Words
+from kfp_bert_components.data.words import Words, hash_words
 
 # Shorter texts are only compared whole.
 LEAST_WORDS = 5
 # More piles than this are not needed: texts of hundreds of words that share 80 % of them share whole piles anyway.
 _MOST_PILES = 24
 _ODD = np.uint64(0x9E3779B97F4A7C15)
-# Kept texts that may share a key, and pairs that are compared in all.
+# Kept texts that may share a key.
 _PER_KEY = 64
-MOST_PAIRS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Piles:
 
 
 class NearIndex:
-    """Finds the texts of the kept splits that other texts may be near to.
+    """Finds the texts of the kept splits that other texts are near to.
 
     Args:
         piles: How words are dealt.
@@ -79,71 +78,90 @@ class NearIndex:
         self.piles = piles
         self._keys: list[np.ndarray] = []
         self._owners: list[np.ndarray] = []
-        self._lookup: Lookup | None = None
+        self._words: list[np.ndarray] = []
+        self._counts: list[np.ndarray] = []
+        self._rows: list[np.ndarray] = []
+        self._size = 0
 
-    def add(self, words: Words, owners: np.ndarray) -> None:
-        """Take in texts of the kept splits, with a number for each, int64 [rows]."""
+    def add(self, words: Words, rows: np.ndarray) -> None:
+        """Take in texts of the kept splits, with the number of each among all texts, int64 [rows]."""
         for shift in (-1, 0, 1):
             keys, row = self.piles.keys(words, shift)
             self._keys.append(keys)
-            self._owners.append(owners[row].astype(np.int32))
+            self._owners.append((self._size + row).astype(np.int32))
+        self._words.append(_short(words.hashes))
+        self._counts.append(words.counts)
+        self._rows.append(rows)
+        self._size += len(rows)
 
     def close(self) -> None:
         """Nothing more will be added."""
-        self._lookup = Lookup(np.concatenate(self._keys), np.concatenate(self._owners))
-        self._keys, self._owners = [], []
+        # Piece by piece, for the sake of memory.
+        keys, self._keys = np.concatenate(self._keys), []
+        owners, self._owners = np.concatenate(self._owners), []
+        self.table = Lookup(keys, owners)
+        self.words, self._words = np.concatenate(self._words), []
+        self.starts = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
+        self.rows = np.concatenate(self._rows)
 
-    def pairs(
-        self, keys: np.ndarray, starts: np.ndarray, first: int, rank: np.ndarray, bitmaps: np.ndarray,
-        counts: np.ndarray,
+    def find(
+        self, texts: pa.Array, keys: np.ndarray, starts: np.ndarray, first: int, rank: np.ndarray,
+        bitmaps: np.ndarray, counts: np.ndarray,
     ) -> np.ndarray:
-        """Pairs of a text and a kept one of a higher rank that share a key, and may share enough words.
+        """Texts that are near to a kept one of a higher rank.
 
         Args:
-            keys: Keys of some texts, from `Piles.keys`, uint64 [keys].
+            texts: Some texts, string [texts].
+            keys: Their keys, from `Piles.keys`, uint64 [keys].
             starts: Where the keys of each text start, and the end of the last, [texts + 1].
-            first: Number of the first of these texts.
+            first: Number of the first of these texts among all.
             rank: Of all texts, int8 [rows].
             bitmaps: Of all texts, from `Words.bitmaps`, [rows, 2].
             counts: Words of all texts, [rows].
 
         Returns:
-            Numbers of the text and of the kept one, int64 [pairs, 2], each pair once.
+            Numbers of the text and of the first kept one that it is near to, int64 [found, 2].
         """
-        if self._lookup is None:
-            self.close()
-        table = self._lookup
-        assert table is not None
-        found = _pairs(
-            keys, starts, first, table.shift, table.starts, table.keys, table.owners, rank, bitmaps, counts,
-            self.piles.similarity,
+        table, least = self.table, self.piles.similarity
+        pairs = _pairs(
+            keys, starts, first, table.shift, table.starts, table.keys, table.owners, self.rows, rank, bitmaps, counts,
+            least,
         )
-        return np.unique(found, axis=0)
+        rows, place = np.unique(pairs[:, 0], return_inverse=True)
+        words = hash_words(texts.take(pa.array(rows)))
+        hashes = _short(words.hashes)
+        near = pairs[_first_near(place, hashes, words.starts, pairs[:, 1], self.words, self.starts, least)]
+        return np.stack([first + near[:, 0], self.rows[near[:, 1]]], axis=1)
+
+
+def _short(hashes: np.ndarray) -> np.ndarray:
+    """32 bits of each hash: enough to compare two texts by."""
+    return (hashes >> np.uint64(32)).astype(np.uint32)
 
 
 @compiled
 def _pairs(
     keys: np.ndarray, starts: np.ndarray, first: int, shift: int, table_starts: np.ndarray, table: np.ndarray,
-    owners: np.ndarray, rank: np.ndarray, bitmaps: np.ndarray, counts: np.ndarray, least: float,
+    owners: np.ndarray, kept: np.ndarray, rank: np.ndarray, bitmaps: np.ndarray, counts: np.ndarray, least: float,
 ) -> np.ndarray:
+    """Indices of texts and kept texts that share a key and may share enough words, [pairs, 2]."""
     pairs = np.empty((16, 2), np.int64)
     found = 0
     for text in range(len(starts) - 1):
-        row = first + text
         for index in range(starts[text], starts[text + 1]):
             place = keys[index] >> shift
             start, end = table_starts[place], table_starts[place + np.uint64(1)]
             if end - start > _PER_KEY:  # a pile that many texts have, such as "of" and "the", tells nothing
                 continue
             for at in range(start, end):
-                twin = owners[at]
+                row, twin = first + text, kept[owners[at]]
                 if (
                     table[at] == keys[index] and rank[row] < rank[twin]
                     and _may_be_near(bitmaps, counts, row, twin, least)
                 ):
                     if found == len(pairs):
                         pairs = np.concatenate((pairs, np.empty_like(pairs)))
-                    pairs[found, 0], pairs[found, 1] = row, twin
+                    pairs[found, 0], pairs[found, 1] = text, owners[at]
                     found += 1
     return pairs[:found]
 
@@ -191,8 +209,34 @@ def _pile_keys(
     return keys[:found], rows[:found]
 
 
-def similarity(one: list[int], other: list[int]) -> float:
-    """Shared words over all words, both counted as often as they occur, 0 to 1."""
-    a, b = Counter(one), Counter(other)
-    shared = sum((a & b).values())
-    return shared / max(len(one) + len(other) - shared, 1)
+@compiled
+def _first_near(
+    texts: np.ndarray, words: np.ndarray, starts: np.ndarray, kept: np.ndarray, kept_words: np.ndarray,
+    kept_starts: np.ndarray, least: float,
+) -> np.ndarray:
+    """Indices of the first pair of each text that shares enough words; the pairs of a text follow each other."""
+    pairs = np.empty(len(texts), np.int64)
+    found, last = 0, -1
+    for index in range(len(texts)):
+        text, twin = texts[index], kept[index]
+        if text != last and least <= similarity(
+            words[starts[text] : starts[text + 1]], kept_words[kept_starts[twin] : kept_starts[twin + 1]]
+        ):
+            pairs[found], last = index, text
+            found += 1
+    return pairs[:found]
+
+
+@compiled
+def similarity(one: np.ndarray, other: np.ndarray) -> float:
+    """Shared words over all words, both counted as often as they occur, 0 to 1, of hashes [words] each."""
+    a, b = np.sort(one), np.sort(other)
+    i = j = shared = 0
+    while i < len(a) and j < len(b):
+        if a[i] == b[j]:
+            shared, i, j = shared + 1, i + 1, j + 1
+        elif a[i] < b[j]:
+            i += 1
+        else:
+            j += 1
+    return shared / max(len(a) + len(b) - shared, 1)

@@ -67,7 +67,7 @@ def prepare(
         labels = map_labels(rows.labels, settings.label_names, settings.unknown_label == "keep")
         state = sieve(rows, facts, faults, labels, settings)
         split = _split(state, facts, settings)
-        leaks, compared = _leaks(state, split)
+        leaks = _leaks(state, split)
         names = _classes(state, split)
         fingerprints = _fingerprints(state, split, names)
         with ThreadPoolExecutor(2) as pool:
@@ -77,7 +77,7 @@ def prepare(
             prepared = _count(state, split, faults, names, fingerprints)
             _fill_examples(state)
             if report:
-                write_report(scratch / "report", prepared, state, split, facts, leaks, drift, settings, compared)
+                write_report(scratch / "report", prepared, state, split, facts, leaks, drift, settings)
             for written in writing:
                 written.result()
         profile.write(scratch / "train")
@@ -100,20 +100,20 @@ def _split(state: Sieve, facts: list[FileFacts], settings: PrepareSettings) -> n
     return split
 
 
-def _leaks(state: Sieve, split: np.ndarray) -> tuple[list[Leak], bool]:
-    """Find what two splits share, and do what the policy says; also whether the search for near ones was complete."""
+def _leaks(state: Sieve, split: np.ndarray) -> list[Leak]:
+    """Find what two splits share, and do what the policy says."""
     rows, least = state.rows, state.settings.near_duplicates
     leaks = find_equal(rows.exact, rows.normal, state.inside, split)
     free = state.inside.copy()
     for leak in leaks:
         free[leak.rows] = False
-    near, compared = find_near(rows, free, split, least) if least else ([], True)
-    leaks += near
+    if least:
+        leaks += find_near(rows, free, split, least)
     found = np.zeros(len(rows), bool)
     for leak in leaks:
         found[leak.rows] = True
     state.apply("leakage", found, hint="choose another split")
-    return leaks, compared
+    return leaks
 
 
 def _classes(state: Sieve, split: np.ndarray) -> list[str]:

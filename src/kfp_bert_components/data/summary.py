@@ -53,7 +53,7 @@ class LeakShown:
 
 def write_report(
     path: Path, prepared: Prepared, state: Sieve, split: np.ndarray, facts: list[FileFacts], leaks: list[Leak],
-    drift: Drift | None, settings: PrepareSettings, compared: bool,
+    drift: Drift | None, settings: PrepareSettings,
 ) -> None:
     """Write the page.
 
@@ -66,7 +66,6 @@ def write_report(
         leaks: Rows that two splits shared.
         drift: The comparison with the champion's data, if it was asked for.
         settings: What was asked for.
-        compared: Whether all near pairs could be compared.
     """
     from kfp_bert_components.reports.data import data_report
 
@@ -77,7 +76,7 @@ def write_report(
         words[name] = state.rows.words[mask]
     page = data_report(
         prepared=prepared, findings=list(state.findings.values()), files=facts, labels=state.names, counts=counts,
-        words=words, leaks=_shown(state, leaks), drift=drift, settings=settings, compared=compared,
+        words=words, leaks=_shown(state, leaks), drift=drift, settings=settings,
     )
     path.write_text(page, encoding="utf-8")
 

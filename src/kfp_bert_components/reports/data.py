@@ -22,7 +22,7 @@ def data_report(**context: Any) -> str:
 
     Args:
         **context: prepared, findings, files, labels, counts (rows a label, by split), words (words a text, by
-            split), leaks, drift, settings and compared, as `data.summary` makes them.
+            split), leaks, drift and settings, as `data.summary` makes them.
     """
     words, settings = context.pop("words"), context["settings"]
     limit = settings.max_length - 2  # [CLS] and [SEP] take two places
