@@ -88,7 +88,7 @@ def test_three_runs_of_the_pipeline_deploy_replace_and_take_back(gcs, tmp_path):
         assert endpoint.deployed_models[0].display_name.startswith("kfp-bert production v2")
     story = [event.text for event in registry.history()]
     print(*story, sep="\n")
-    assert len(story) == 8
+    assert len(story) == 9
     assert story[-1].startswith(
         "The rollout of version 3 to production failed, and version 2 serves as before: its answer to "
     )
