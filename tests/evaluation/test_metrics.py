@@ -7,7 +7,7 @@ from sklearn import metrics as peer
 
 from kfp_bert_components.evaluation.area_intervals import roc_interval
 from kfp_bert_components.evaluation.metrics import COUNT_METRICS, ROW_METRICS, confusion, metrics_with_intervals
-from kfp_bert_components.evaluation.row_metrics import pr_auc, roc_auc
+from kfp_bert_components.evaluation.row_metrics import ClassArea, pr_auc, roc_auc, roc_by_class
 from tests.support.evaluations import scores
 
 
@@ -106,11 +106,14 @@ def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
 
 
 def test_the_interval_of_the_area_holds_a_perfect_ranking_and_shrinks_with_the_classes():
-    assert roc_interval(np.repeat([0, 1], [190, 10]), np.eye(2)[np.repeat([0, 1], [190, 10])], 1.0, 0.0)[0] < 0.95
+    assert roc_interval([ClassArea(10, 1.0, 0.0)], 200, 1.0, 0.0)[0] < 0.95
     truth, probabilities = predictions(400)
-    value, influence = roc_auc(truth, probabilities)
-    low, high = roc_interval(truth, probabilities, value, np.sqrt((influence**2).sum()) / 400)
-    assert low < value - 1.5 * np.sqrt((influence**2).sum()) / 400 and value < high < 1
+    (value, influence), classes = roc_by_class(truth, probabilities)
+    error = np.sqrt((influence**2).sum()) / 400
+    low, high = roc_interval(classes, 400, value, error)
+    narrowest = min(np.diff(roc_interval([one], 400, one.value, one.error)) for one in classes)
+    assert value - 3 * error < low < value - 1.5 * error and value < high < 1
+    assert high - low < narrowest
 
 
 def test_what_is_not_defined_is_left_out():

@@ -4,13 +4,13 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from kfp_bert_components.evaluation.row_metrics import areas_by_class
+from kfp_bert_components.evaluation.row_metrics import ClassArea
 
 NORMAL = 1.959964
 _EDGE = 1e-9
 
 
-def roc_interval(truth: np.ndarray, probabilities: np.ndarray, value: float, error: float) -> tuple[float, float]:
+def roc_interval(classes: list[ClassArea], rows: int, value: float, error: float) -> tuple[float, float]:
     """95 % interval of the mean over the classes of the area under the ROC curve.
 
     For each class that of Newcombe 2006 (Statistics in Medicine 25, method 5): the areas whose standard error reaches
@@ -18,17 +18,15 @@ def roc_interval(truth: np.ndarray, probabilities: np.ndarray, value: float, err
     mean (as in Zou and Donner 2008, Statistics in Medicine 27).
 
     Args:
-        truth: Numbers of the true classes, int [rows].
-        probabilities: [rows, classes].
+        classes: The areas, from `roc_by_class`.
+        rows: Rows of the test set.
         value: The mean area.
         error: Its standard error.
     """
-    reaches, errors = [], []
-    for positives, area, influence in areas_by_class(truth, probabilities):
-        low, high = _newcombe(area, positives, len(truth) - positives)
-        reaches.append((area - low, high - area))
-        errors.append(np.sqrt((influence**2).sum()) / len(truth))
-    shrunk = min(1.0, error / np.mean(errors)) if error and np.all(errors) else 1.0
+    ends = [_newcombe(one.value, one.rows, rows - one.rows) for one in classes]
+    errors = [one.error for one in classes]
+    shrunk = min(1.0, error / np.mean(errors)) if error and all(errors) else 1.0
+    reaches = [(one.value - low, high - one.value) for one, (low, high) in zip(classes, ends, strict=True)]
     below, above = shrunk * np.mean(reaches, axis=0)
     return max(0.0, value - below), min(1.0, value + above)
 

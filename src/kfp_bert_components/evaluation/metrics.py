@@ -6,7 +6,7 @@ import numpy as np
 
 from kfp_bert_components.evaluation.area_intervals import NORMAL, pr_interval, roc_interval
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
-from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, row_log_loss
+from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, roc_auc, roc_by_class, row_log_loss
 
 __all__ = ["COUNT_METRICS", "ROW_METRICS", "by_class", "confusion", "metrics_with_intervals", "row_log_loss"]
 
@@ -77,7 +77,8 @@ def _resampled(weights: np.ndarray, rng: np.random.Generator) -> Iterator[np.nda
 
 def _of_rows(truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator) -> dict[str, dict[str, float]]:
     """The studentised bootstrap of the influences (Efron and Tibshirani 1993, chapter 12), no narrower than normal."""
-    measured = {name: f(truth, probabilities) for name, f in ROW_METRICS.items()}
+    roc, classes = roc_by_class(truth, probabilities)
+    measured = {name: roc if f is roc_auc else f(truth, probabilities) for name, f in ROW_METRICS.items()}
     defined = {name: both for name, both in measured.items() if both is not None}
     influences = np.stack([both[1] for both in defined.values()], axis=1)
     rows = len(truth)
@@ -98,7 +99,7 @@ def _of_rows(truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Genera
         most = np.inf if name == "log_loss" else 2.0 if name == "brier" else 1.0
         ends = value - max(high[i], NORMAL) * error[i], value + max(-low[i], NORMAL) * error[i]
         if name == "roc_auc":
-            ends = roc_interval(truth, probabilities, value, error[i])
+            ends = roc_interval(classes, rows, value, error[i])
         elif name == "pr_auc":
             ends = pr_interval(value, error[i])
         found[name] = {"value": value, "low": max(float(ends[0]), 0.0), "high": min(float(ends[1]), most)}

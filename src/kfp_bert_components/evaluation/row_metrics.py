@@ -5,7 +5,8 @@ mean of its square over n is the squared standard error (infinitesimal jackknife
 DeLong's variance (DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44) but for terms of order 1/n.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,14 @@ BINS = 15
 FLOOR = 1e-7
 
 Measured = tuple[float, np.ndarray]
+
+
+class ClassArea(NamedTuple):
+    """Area under the curve of one class against the rest: rows of the class, value and standard error."""
+
+    rows: int
+    value: float
+    error: float
 
 
 def row_log_loss(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -62,12 +71,17 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) 
 
 def roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> Measured | None:
     """Mean over the classes of the area under the ROC curve, each against the rest; None if none is defined."""
+    return roc_by_class(truth, probabilities)[0]
+
+
+def roc_by_class(truth: np.ndarray, probabilities: np.ndarray) -> tuple[Measured | None, list[ClassArea]]:
+    """`roc_auc`, and what it is the mean of."""
     return _one_against_rest(truth, probabilities, _auc)
 
 
 def pr_auc(truth: np.ndarray, probabilities: np.ndarray) -> Measured | None:
     """Mean over the classes of average precision, each against the rest; None if none is defined."""
-    return _one_against_rest(truth, probabilities, _average_precision)
+    return _one_against_rest(truth, probabilities, _average_precision)[0]
 
 
 ROW_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], Measured | None]] = {
@@ -89,24 +103,18 @@ def _calibration(truth: np.ndarray, probabilities: np.ndarray, bins: int) -> tup
     return confidence, confidence - (said == truth), bin_
 
 
-def areas_by_class(
-    truth: np.ndarray, probabilities: np.ndarray, area: Callable[[np.ndarray, np.ndarray], Measured] | None = None
-) -> Iterator[tuple[int, float, np.ndarray]]:
-    """Of each class that has rows and is not alone: rows, area under the curve (ROC unless said), influences."""
+def _one_against_rest(
+    truth: np.ndarray, probabilities: np.ndarray, area: Callable[[np.ndarray, np.ndarray], Measured]
+) -> tuple[Measured | None, list[ClassArea]]:
+    total, influence, classes = 0.0, np.zeros(len(truth)), []
     for number in range(probabilities.shape[1]):
         positive = truth == number
         if 0 < positive.sum() < len(truth):
-            yield int(positive.sum()), *(area or _auc)(positive, probabilities[:, number])
-
-
-def _one_against_rest(
-    truth: np.ndarray, probabilities: np.ndarray, area: Callable[[np.ndarray, np.ndarray], Measured]
-) -> Measured | None:
-    total, influence, defined = 0.0, np.zeros(len(truth)), 0
-    for _, value, part in areas_by_class(truth, probabilities, area):
-        total, defined = total + value, defined + 1
-        influence += part
-    return (total / defined, influence / defined) if defined else None
+            value, part = area(positive, probabilities[:, number])
+            total += value
+            influence += part
+            classes.append(ClassArea(int(positive.sum()), value, float(np.sqrt((part**2).sum())) / len(truth)))
+    return ((total / len(classes), influence / len(classes)) if classes else None), classes
 
 
 def _auc(positive: np.ndarray, scores: np.ndarray) -> Measured:
