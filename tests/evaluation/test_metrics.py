@@ -6,8 +6,9 @@ from scipy.stats import beta
 from sklearn import metrics as peer
 
 from kfp_bert_components.evaluation.area_intervals import roc_interval
+from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.metrics import COUNT_METRICS, ROW_METRICS, confusion, metrics_with_intervals
-from kfp_bert_components.evaluation.row_metrics import ClassArea, pr_auc, roc_auc, roc_by_class
+from kfp_bert_components.evaluation.row_metrics import ClassArea, ece, pr_auc, roc_auc, roc_by_class
 from tests.support.evaluations import scores
 
 
@@ -96,13 +97,28 @@ def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
 
     actual = {name: one["value"] for name, one in metrics_with_intervals(*model(400_000), ["a", "b"]).items()}
     names = ("accuracy", "macro_f1", "macro_recall", "mcc", "f1:b", "recall:b", "precision:b", "log_loss", "brier",
-             "roc_auc")  # fmt: skip
+             "roc_auc", "ece")  # fmt: skip
     covered = dict.fromkeys(names, 0)
     for _ in range(200):
         found = metrics_with_intervals(*model(200), ["a", "b"])
         for name in names:
             covered[name] += found[name]["low"] <= actual[name] <= found[name]["high"]
     assert min(covered.values()) >= 200 * (0.93 - 2 * np.sqrt(0.93 * 0.07 / 200)), covered
+
+
+def test_the_interval_of_the_calibration_error_begins_at_zero_where_chance_explains_it():
+    rng, from_zero = np.random.default_rng(0), 0
+    for _ in range(200):
+        confidence = rng.uniform(0.5, 1, 300)
+        truth = (rng.random(300) > confidence).astype(int)  # calibrated: right as often as it is sure
+        probabilities = np.stack([confidence, 1 - confidence], 1)
+        value = ece(truth, probabilities)[0]
+        low, high = ece_interval(truth, probabilities, value)
+        assert value > 0.01 and low <= value <= high
+        from_zero += low == 0
+    assert from_zero >= 200 * 0.9
+    sure = np.tile([0.99, 0.01], (300, 1))
+    assert ece_interval(np.arange(300) % 2, sure, 0.49)[0] > 0.4
 
 
 def test_the_interval_of_the_area_holds_a_perfect_ranking_and_shrinks_with_the_classes():

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kfp_bert_components.evaluation.area_intervals import NORMAL, pr_interval, roc_interval
+from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, roc_auc, roc_by_class, row_log_loss
 
@@ -76,7 +77,10 @@ def _resampled(weights: np.ndarray, rng: np.random.Generator) -> Iterator[np.nda
 
 
 def _of_rows(truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator) -> dict[str, dict[str, float]]:
-    """The studentised bootstrap of the influences (Efron and Tibshirani 1993, chapter 12), no narrower than normal."""
+    """The studentised bootstrap of the influences (Efron and Tibshirani 1993, chapter 12), no narrower than normal.
+
+    Areas under curves and the calibration error are too skew for that: they have intervals of their own.
+    """
     roc, classes = roc_by_class(truth, probabilities)
     measured = {name: roc if f is roc_auc else f(truth, probabilities) for name, f in ROW_METRICS.items()}
     defined = {name: both for name, both in measured.items() if both is not None}
@@ -102,6 +106,8 @@ def _of_rows(truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Genera
             ends = roc_interval(classes, rows, value, error[i])
         elif name == "pr_auc":
             ends = pr_interval(value, error[i])
+        elif name == "ece":
+            ends = ece_interval(truth, probabilities, value)
         found[name] = {"value": value, "low": max(float(ends[0]), 0.0), "high": min(float(ends[1]), most)}
     return found
 

@@ -50,15 +50,14 @@ def brier(truth: np.ndarray, probabilities: np.ndarray) -> Measured:
 
 def ece(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> Measured:
     """Expected calibration error of the most likely class, equal-width bins (Guo et al. 2017, ICML)."""
-    confidence, gap, bin_ = _calibration(truth, probabilities, bins)
+    _, gap, bin_ = by_confidence(truth, probabilities, bins)
     signs = np.sign(np.bincount(bin_, gap, bins))[bin_]
-    del confidence
     return _mean(signs * gap)
 
 
 def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> list[dict[str, float]]:
     """Mean confidence, share right and rows of every bin that has rows, for the reliability diagram."""
-    confidence, gap, bin_ = _calibration(truth, probabilities, bins)
+    confidence, gap, bin_ = by_confidence(truth, probabilities, bins)
     rows = np.bincount(bin_, minlength=bins)
     sure = np.bincount(bin_, confidence, bins)
     off = np.bincount(bin_, gap, bins)
@@ -95,7 +94,8 @@ def _mean(rows: np.ndarray) -> Measured:
     return value, rows - value
 
 
-def _calibration(truth: np.ndarray, probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, ...]:
+def by_confidence(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, ...]:
+    """Of each row how sure the model is of its answer, by how much that is too much, and its bin; [rows] each."""
     said = probabilities.argmax(1)
     confidence = probabilities[np.arange(len(said)), said].astype(np.float64)
     # Bins are open below and closed above, as in the paper.
