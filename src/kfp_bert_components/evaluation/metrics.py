@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kfp_bert_components.evaluation.area_intervals import NORMAL, pr_interval, roc_interval
+from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, roc_auc, roc_by_class, row_log_loss
@@ -77,7 +77,7 @@ def _resampled(weights: np.ndarray, rng: np.random.Generator) -> Iterator[np.nda
 
 
 def _of_rows(truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator) -> dict[str, dict[str, float]]:
-    """The studentised bootstrap of the influences (Efron and Tibshirani 1993, chapter 12), no narrower than normal.
+    """The studentised bootstrap of the influences (Efron and Tibshirani 1993, chapter 12).
 
     Areas under curves and the calibration error are too skew for that: they have intervals of their own.
     """
@@ -101,7 +101,7 @@ def _of_rows(truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Genera
     found = {}
     for i, (name, (value, _)) in enumerate(defined.items()):
         most = np.inf if name == "log_loss" else 2.0 if name == "brier" else 1.0
-        ends = value - max(high[i], NORMAL) * error[i], value + max(-low[i], NORMAL) * error[i]
+        ends = value - high[i] * error[i], value - low[i] * error[i]
         if name == "roc_auc":
             ends = roc_interval(classes, rows, value, error[i])
         elif name == "pr_auc":
