@@ -52,41 +52,31 @@ def gcloud(url: str, config: Path) -> Callable[[str, Path], None]:
     return run
 
 
-def transfer_manager_small(workers: int, kind: str) -> Callable[[str, Path], None]:
+def transfer_manager_small(workers: int, kind: str, folder: str, target: Path) -> None:
     """transfer_manager.download_many with a setting."""
     from google.cloud import storage
     from google.cloud.storage import transfer_manager
 
-    def run(folder: str, target: Path) -> None:
-        target.mkdir()
-        bucket = storage.Client().bucket(BUCKET)
-        blobs = list(bucket.list_blobs(prefix=f"{folder}/"))
-        pairs = [(blob, str(target / Path(blob.name).name)) for blob in blobs]
-        results = transfer_manager.download_many(pairs, worker_type=kind, max_workers=workers)
-        failed = [result for result in results if isinstance(result, Exception)]
-        if failed:
-            raise failed[0]
-
-    return run
+    target.mkdir()
+    bucket = storage.Client().bucket(BUCKET)
+    blobs = list(bucket.list_blobs(prefix=f"{folder}/"))
+    pairs = [(blob, str(target / Path(blob.name).name)) for blob in blobs]
+    results = transfer_manager.download_many(pairs, worker_type=kind, max_workers=workers)
+    failed = [result for result in results if isinstance(result, Exception)]
+    if failed:
+        raise failed[0]
 
 
-def transfer_manager_large(workers: int, kind: str, chunk: int) -> Callable[[str, Path], None]:
+def transfer_manager_large(workers: int, kind: str, chunk: int, folder: str, target: Path) -> None:
     """transfer_manager.download_chunks_concurrently with a setting."""
     from google.cloud import storage
     from google.cloud.storage import transfer_manager
 
-    def run(folder: str, target: Path) -> None:
-        target.mkdir()
-        for blob in storage.Client().bucket(BUCKET).list_blobs(prefix=f"{folder}/"):
-            transfer_manager.download_chunks_concurrently(
-                blob,
-                str(target / Path(blob.name).name),
-                chunk_size=chunk,
-                worker_type=kind,
-                max_workers=workers,
-            )
-
-    return run
+    target.mkdir()
+    for blob in storage.Client().bucket(BUCKET).list_blobs(prefix=f"{folder}/"):
+        transfer_manager.download_chunks_concurrently(
+            blob, str(target / Path(blob.name).name), chunk_size=chunk, worker_type=kind, max_workers=workers
+        )
 
 
 def obstore(url: str, at_once: int) -> Callable[[str, Path], None]:
