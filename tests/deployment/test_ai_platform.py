@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from google.cloud import aiplatform_v1 as v1
 
+from kfp_bert_components import ai_platform
 from kfp_bert_components.ai_platform import AiPlatform
 from kfp_bert_components.deployment.rollout import RolloutError
 from kfp_bert_components.errors import UserError
@@ -224,6 +225,15 @@ def test_an_upload_that_ends_late_is_found_by_the_next_run(world):
         world.deploy(operation_seconds=0.1)
     world.deploy()
     assert world.state()["models"] == ["kfp-bert version 1"]
+
+
+def test_a_wait_tells_how_long_it_takes(world, monkeypatch, capsys):
+    monkeypatch.setattr(ai_platform, "_TELL_SECONDS", 0.0)
+    world.promote()
+    world.deploy()
+    assert {"making endpoint kfp-bert-production: 0 s", "uploading version 1: 0 s", "deploying version 1: 0 s"} <= set(
+        capsys.readouterr().out.splitlines()
+    )
 
 
 def test_a_dedicated_endpoint_is_asked_at_its_own_address(world, monkeypatch):

@@ -152,6 +152,13 @@ def test_the_next_run_goes_on_with_the_same_job(server, splits, tmp_path):
     assert server.calls.count("CreateCustomJob") == 1
 
 
+def test_a_log_that_cannot_be_read_is_said_once_and_costs_nothing_else(server, splits, tmp_path, capsys):
+    server.log_status = 403
+    server.cloud.on_job = lambda job: threading.Timer(0.2, finish, (job, {"validation_loss": 0.5})).start()
+    assert run(server, splits, tmp_path) == {"validation_loss": 0.5}
+    assert capsys.readouterr().out.count("The job's log cannot be read (403 Client Error") == 1
+
+
 def test_a_restarted_run_waits_for_the_job_that_runs(server, splits, tmp_path):
     process = subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path), server.url])
     while "GetCustomJob" not in server.calls:

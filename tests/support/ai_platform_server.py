@@ -54,6 +54,7 @@ class AiPlatformServer:
         latency: Seconds added to predictions, by deployed model.
         broken: Deployed models that answer predictions with 500.
         logs: Lines of Cloud Logging, by job id.
+        log_status: HTTP status of its answers.
     """
 
     def __init__(self, cloud: Cloud | None = None) -> None:
@@ -64,6 +65,7 @@ class AiPlatformServer:
         self.latency: dict[str, float] = {}
         self.broken: set[str] = set()
         self.logs: dict[str, list[str]] = {}
+        self.log_status = 200
         self._lock = threading.Lock()
         self._servers = [
             _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self, "dedicated": dedicated}))
@@ -89,7 +91,7 @@ class AiPlatformServer:
     def answer(self, verb: str, path: str, query: str, body: bytes, dedicated: bool) -> tuple[int, str] | None:
         """Status and body of the answer; None to break the connection."""
         if path == "/v2/entries:list":
-            return 200, self._entries(json_format.json.loads(body))
+            return self.log_status, self._entries(json_format.json.loads(body))
         for route in ROUTES:
             match = route.pattern.fullmatch(path)
             if match and route.verb == verb:
