@@ -37,6 +37,7 @@ def plan(registry: Registry, keep: int = 5, unfinished_hours: float = 24.0) -> S
     if keep < 1:
         raise UserError(f"keep is {keep}: keep at least 1 former champion, to roll back to.")
     found, protected = Sweep(), _protected(registry)
+    newest = "newest former champion" if keep == 1 else f"{keep} newest former champions"
     champion = registry.champion()
     former: list[int] = []
     for event in reversed(champion.log if champion else ()):
@@ -46,9 +47,9 @@ def plan(registry: Registry, keep: int = 5, unfinished_hours: float = 24.0) -> S
         if number in protected:
             found.keep[number] = protected[number]
         elif number in former[:keep]:
-            found.keep[number] = f"one of the {keep} newest former champions"
+            found.keep[number] = f"among the {newest}"
         elif number in former:
-            found.remove[number] = f"older than the {keep} newest former champions"
+            found.remove[number] = f"older than the {newest}"
         else:
             age = _age_hours(registry, number)
             if age is None:

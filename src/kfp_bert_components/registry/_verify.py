@@ -26,7 +26,7 @@ def verify(registry: Registry, version: int | None = None) -> list[str]:
     """
     problems = [] if version is not None else _pointers(registry)
     records = [registry.version(version)] if version is not None else _readable(registry, problems)
-    with track(sum(len(one.files) for one in records), "verifying", "file") as bar:
+    with track(sum(len(one.files) for one in records), "verifying", "files") as bar:
         for record in records:
             problems += _files(registry, record, bar.update)
     return problems
