@@ -9,7 +9,7 @@ from unicodedata import category, combining
 
 import pytest
 
-from kfp_bert_components.bert.tokenizer import learn_tokenizer, load_tokenizer
+from kfp_bert_components.bert.tokenizer import learn_tokenizer, load_tokenizer, tokenize
 from kfp_bert_components.bert.wordpiece import WordPiece, differences
 from kfp_bert_components.errors import UserError
 from tests.support.minilm import minilm_or_skip
@@ -87,6 +87,8 @@ def test_no_difference_under_any_setting(vocabulary, lowercase, strip_accents, c
         vocabulary, do_lower_case=lowercase, strip_accents=strip_accents, tokenize_chinese_chars=chinese
     )
     texts = HARD + texts_at_random(RANDOM_TEXTS // 4, 11)
+    got = tokenize(tokenizer, texts[:300], max_length=64)
+    assert (got.input_ids, got.token_type_ids) == expected_by_transformers(tokenizer, texts[:300], None, 64)
     assert differences(tokenizer, WordPiece(tokenizer, 64), texts, None) == []
 
 
@@ -104,8 +106,6 @@ def test_no_difference_at_any_length(vocabulary, max_length, truncation):
 
 @pytest.mark.parametrize("max_length", [6, 17, 18, 64])
 def test_ids_of_the_head_are_those_of_transformers(vocabulary, max_length):
-    from kfp_bert_components.bert.tokenizer import tokenize
-
     tokenizer = make(vocabulary)
     texts = HARD + texts_at_random(200, 17)
     for pairs in (None, texts[5:] + texts[:5]):
@@ -114,8 +114,6 @@ def test_ids_of_the_head_are_those_of_transformers(vocabulary, max_length):
 
 
 def test_head_and_tail_of_a_long_text_stay(vocabulary):
-    from kfp_bert_components.bert.tokenizer import tokenize
-
     tokenizer = make(vocabulary)
     text = " ".join(str(i % 10) for i in range(30))
     whole = tokenize(tokenizer, [text], max_length=64).input_ids[0]
@@ -169,7 +167,5 @@ def test_the_same_texts_give_the_same_vocabulary():
 
 
 def test_an_unknown_truncation_is_refused(vocabulary):
-    from kfp_bert_components.bert.tokenizer import tokenize
-
     with pytest.raises(UserError, match="head_tail"):
         tokenize(make(vocabulary), ["a"], max_length=8, truncation="middle")

@@ -48,7 +48,7 @@ class ShortTexts:
         import tensorflow as tf
 
         longest = self._longest()
-        for length in [*(length for length in LENGTHS if length < longest), min(longest, LENGTHS[-1])]:
+        for length in sorted({min(length, longest) for length in LENGTHS}):
             signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in _INPUTS]
             compiled = tf.function(
                 self._loaded.probabilities, input_signature=signature, jit_compile=True
