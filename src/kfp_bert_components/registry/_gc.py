@@ -47,7 +47,7 @@ def plan(registry: Registry, keep: int = 5, unfinished_hours: float = 24.0) -> S
         if number in protected:
             found.keep[number] = protected[number]
         elif number in former[:keep]:
-            found.keep[number] = f"among the {newest}"
+            found.keep[number] = f"{'' if keep == 1 else 'one of '}the {newest}"
         elif number in former:
             found.remove[number] = f"older than the {newest}"
         else:
