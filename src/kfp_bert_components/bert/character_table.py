@@ -10,16 +10,17 @@ import numpy as np
 from kfp_bert_components.errors import UserError
 
 SELF, NOTHING = -1, -2  # in a row: the character itself; end of the row
-_LAST, _BLOCK = 0x110000, 128
+BLOCK = 128  # code points in a block; a power of two
+_LAST = 0x110000
 
 
 @dataclass(frozen=True)
 class CharacterTable:
-    """Maps a code point c to what becomes of it: `rows[blocks[index[c // 128], c % 128]]`.
+    """Maps a code point c to what becomes of it: `rows[blocks[index[c // BLOCK], c % BLOCK]]`.
 
     Attributes:
-        index: Block number of every 128 code points.
-        blocks: Row numbers, [blocks, 128].
+        index: Block number of every BLOCK code points.
+        blocks: Row numbers, [blocks, BLOCK].
         rows: Code points that replace a character, [rows, most], filled with NOTHING; SELF stands for the
             character itself, and a space parts words.
     """
@@ -61,7 +62,7 @@ def _table(normalizer: str, pre_tokenizer: str) -> CharacterTable:
     rows = np.full((len(numbers), max(map(len, numbers))), NOTHING, np.int32)
     for row, number in numbers.items():
         rows[number, : len(row)] = row
-    blocks, index = np.unique(of_character.reshape(-1, _BLOCK), axis=0, return_inverse=True)
+    blocks, index = np.unique(of_character.reshape(-1, BLOCK), axis=0, return_inverse=True)
     return CharacterTable(index.reshape(-1).astype(np.int32), blocks.astype(np.int32), rows)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kfp_bert_components.bert.character_table import NOTHING, SELF, character_table
+from kfp_bert_components.bert.character_table import BLOCK, NOTHING, SELF, character_table
 from kfp_bert_components.errors import UserError
 
 _NONE = -1  # no id
@@ -33,13 +33,15 @@ class WordPiece(tf.Module):
         super().__init__(name="wordpiece")
         _refuse_added(tokenizer)
         table = character_table(tokenizer)
-        self._index, self._blocks = tf.constant(table.index), tf.constant(table.blocks)
-        self._rows = tf.constant(table.rows)
-        vocabulary = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
-        self._vocabulary = _hash_table(vocabulary)
+        self._block_starts = tf.constant(table.index * BLOCK)
+        self._blocks, self._rows = tf.constant(table.blocks.reshape(-1)), tf.constant(table.rows)
         model = tokenizer.backend_tokenizer.model
         self._prefix, self._most_characters = model.continuing_subword_prefix, model.max_input_chars_per_word
-        self._longest = max(len(piece.removeprefix(self._prefix)) for piece in vocabulary)
+        vocabulary = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+        sizes = {piece: len(piece.removeprefix(self._prefix)) for piece in vocabulary}
+        # Longer words are unknown, whatever the vocabulary holds.
+        known = {piece: vocabulary[piece] for piece, size in sizes.items() if size <= self._most_characters}
+        self._vocabulary, self._longest = _hash_table(known), max(sizes[piece] for piece in known)
         self._unknown = vocabulary[model.unk_token]
         self._special = (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
         self._max_length, self._truncation = max_length, truncation
@@ -72,8 +74,6 @@ class WordPiece(tf.Module):
         if most_words is not None:
             words, starts = _drop_middle(words, row, starts, *_ends(most_words, self._truncation))
         ids = self._vocabulary.lookup(words)
-        too_long = tf.strings.length(words, unit="UTF8_CHAR") > self._most_characters
-        ids = tf.where(too_long, self._unknown, ids)
         unknown = tf.reshape(tf.where(ids == _NONE), [-1])
         unique, which = tf.unique(tf.gather(words, unknown))
         split = tf.gather(self._split(unique), which)  # [unknown, most pieces]
@@ -88,9 +88,8 @@ class WordPiece(tf.Module):
         splits, codes = tf.raw_ops.UnicodeDecode(
             input=texts, input_encoding="UTF-8", errors="replace", Tsplits=tf.int32
         )
-        row = tf.gather_nd(
-            self._blocks, tf.stack([tf.gather(self._index, codes // 128), codes % 128], axis=1)
-        )
+        block = tf.gather(self._block_starts, tf.bitwise.right_shift(codes, BLOCK.bit_length() - 1))
+        row = tf.gather(self._blocks, block + tf.bitwise.bitwise_and(codes, BLOCK - 1))
         new = tf.gather(self._rows, row)  # [characters, most]
         new += tf.cast(new == SELF, tf.int32) * (codes - SELF)[:, None]  # faster than `where`, which would broadcast
         used = new != NOTHING
@@ -101,12 +100,15 @@ class WordPiece(tf.Module):
             output_encoding="UTF-8",
         )
         where, words, _ = tf.raw_ops.StringSplit(input=normalized, delimiter=" ", skip_empty=True)
-        row = where[:, 0]
-        return words, row, tf.searchsorted(row, tf.range(tf.size(texts, out_type=tf.int64) + 1))
+        row, rows = where[:, 0], tf.range(tf.size(texts, out_type=tf.int64) + 1)
+        starts = tf.raw_ops.LowerBound(sorted_inputs=row[None], values=rows[None], out_type=tf.int32)
+        return words, row, starts[0]
 
     def _split(self, words: tf.Tensor) -> tf.Tensor:
         """Greedy longest pieces of unknown words: ids [words, most pieces], filled with no id."""
         lengths = tf.strings.length(words, unit="UTF8_CHAR")
+        too_long = lengths > self._most_characters
+        lengths = tf.where(too_long, 0, lengths)
         sizes = tf.range(tf.minimum(self._longest, tf.reduce_max(tf.concat([[1], lengths], 0))), 0, -1)
 
         def step(at: tf.Tensor, pieces: tf.Tensor, prefix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -131,7 +133,7 @@ class WordPiece(tf.Module):
         _, pieces, _ = tf.while_loop(
             lambda at, *_: tf.reduce_any(at < lengths),
             step,
-            (tf.zeros_like(lengths), tf.fill([tf.size(words), 1], _NONE), tf.constant("")),
+            (tf.zeros_like(lengths), tf.where(too_long, self._unknown, _NONE)[:, None], tf.constant("")),
             shape_invariants=(tf.TensorShape([None]), tf.TensorShape([None, None]), tf.TensorShape([])),
         )
         return pieces
@@ -147,14 +149,17 @@ class WordPiece(tf.Module):
         begin = tf.ones_like(total)
         for number, (pieces, starts, kept) in enumerate(segments):
             here = column - begin[:, None]
-            count = starts[1:] - starts[:-1]
-            head, _ = _ends(kept, self._truncation)
-            cut = tf.where(here < head[:, None], 0, (count - kept)[:, None])
             inside = (here >= 0) & (here < kept[:, None])
-            source = tf.where(inside, starts[:-1, None] + here + cut, 0)
+            source = starts[:-1, None] + here
+            if self._truncation != "head":
+                count = starts[1:] - starts[:-1]
+                head, _ = _ends(kept, self._truncation)
+                source += tf.where(here < head[:, None], 0, (count - kept)[:, None])
+            source = tf.where(inside, source, 0)
             ids = tf.where(inside, tf.gather(tf.concat([pieces, [pad]], 0), source), ids)
             ids = tf.where(here == kept[:, None], sep, ids)
-            types = tf.where((here >= 0) & (here <= kept[:, None]), number, types)
+            if number:
+                types = tf.where((here >= 0) & (here <= kept[:, None]), number, types)
             begin += kept + 1
         mask = tf.cast(column < total[:, None], tf.int32)
         return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
@@ -194,9 +199,10 @@ def _drop_middle(
 
     One word too many stays, so that a text which lost words is still seen to be too long.
     """
-    count = starts[1:] - starts[:-1]
     place = tf.range(tf.size(words)) - tf.gather(starts, row)
-    stay = (place <= head) | (place >= tf.gather(count, row) - tail)
+    stay = place <= head
+    if tail:
+        stay |= place >= tf.gather(starts[1:] - starts[:-1], row) - tail
     ends = tf.concat([[0], tf.cumsum(tf.cast(stay, tf.int32))], 0)
     return _kept(words, stay), tf.gather(ends, starts)
 
