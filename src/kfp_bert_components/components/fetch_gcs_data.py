@@ -43,6 +43,7 @@ def fetch_gcs_data(
         impersonate=impersonate_service_account,
         anonymous=anonymous,
     )
-    print(f"Fetched {fetched.files} files, {fetched.bytes} bytes, fingerprint {fetched.fingerprint[:16]}.")
+    files = f"{fetched.files:,} file{'s' * (fetched.files != 1)}"
+    print(f"Fetched {files}, {fetched.bytes / 1e6:,.1f} MB, fingerprint {fetched.fingerprint[:16]}.")
     data.metadata["fingerprint"] = fetched.fingerprint
     return namedtuple("Outputs", ["fingerprint"])(fetched.fingerprint)
