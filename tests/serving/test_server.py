@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kfp_bert_components.bert import new_classifier, write_bundle
 from kfp_bert_components.errors import NotFoundError
 from kfp_bert_components.serving.server import _fetched
 from kfp_bert_components.serving.source import newest
@@ -33,6 +34,26 @@ def test_it_prints_its_address_and_ends_cleanly(tmp_path, number):
         with urllib.request.urlopen(request, timeout=30) as reply:
             assert json.load(reply)["predictions"][0]["label"] == "shout"
         process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_it_answers_and_ends_cleanly_while_it_compiles(tmp_path):
+    classifier = new_classifier(["the cat"], ["no", "yes"], vocabulary_size=20, layers=1, width=16, max_length=64)
+    write_bundle(tmp_path, classifier, max_length=64, base_model="", parameters={}, data_fingerprint="", pair=False)
+    command = [sys.executable, "-c", START, str(tmp_path), "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        address = next(line for line in iter(process.stdout.readline, "") if line.startswith("ready at ")).split()[-1]
+        request = urllib.request.Request(address, json.dumps({"instances": ["the cat"]}).encode())
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            assert json.load(reply)["predictions"][0]["label"] in ("no", "yes")
+        process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
     finally:
         process.kill()
