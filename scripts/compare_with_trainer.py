@@ -4,8 +4,9 @@
 
 Trains on Conan and Swordfish and tests on Terminator, with each system and seed; prints accuracy and macro F1 of
 each run, then one line of JSON. Exits 1 where the mean macro F1 of ours is lower than the Trainer's by more than the
-Trainer's own spread over seeds (standard deviation). FOLDER keeps the predictions of each run, so that runs can be
-made one by one. Needs the films (IMSDB_FOLDER) and the peers' environment (`make peers`).
+Trainer's own spread over seeds (standard deviation). FOLDER keeps the predictions of each run and checkpoints of
+ours, so that runs can be made one by one and go on where they were cut off. Needs the films (IMSDB_FOLDER) and the
+peers' environment (`make peers`).
 """
 
 import argparse
@@ -40,6 +41,8 @@ def main() -> int:
     for seed in options.seeds:
         for system in options.systems:
             settings = SETTINGS | {"epochs": options.epochs, "seed": seed}
+            if options.folder and system != "trainer":
+                settings |= {"checkpoint_dir": str(options.folder / "checkpoints"), "checkpoint_minutes": 1}
             name = f"{system}-{seed}-{options.epochs}"
             predicted = kept(options.folder, name, predict, system, rows, labels, settings)
             found[system].append(scores([label for _, label in rows["test"]], predicted))
