@@ -90,8 +90,11 @@ def _text(rng: Any, words: list[str]) -> str:
 
 def _main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-    from kfp_bert_components.training import TrainingSettings, finetune
+    from kfp_bert_components.training import TrainingSettings, finetune, run
     from kfp_bert_components.training.loop import Trial
+
+    if settings.pop("fused", False):  # as a long run does
+        run.FUSED_FROM = 0
 
     if len(sys.argv) > 3:
         at, number = int(sys.argv[3]), getattr(signal, sys.argv[4])

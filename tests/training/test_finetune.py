@@ -2,17 +2,22 @@
 
 import json
 import math
-from types import SimpleNamespace
+import re
 
 import numpy as np
 import pytest
 
 from kfp_bert_components.bert import read_bundle
+from kfp_bert_components.data import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training import TrainingSettings, finetune
 from kfp_bert_components.training.diagnosis import check_finite
 from tests.support.training import LABELS, make_base_model, make_splits
 
+REPORTED = (
+    "Training and validation loss by epoch", "macro F1", "learning rate", "gradient norm", "Rows of each label",
+    "No row is longer than 32 tokens", "The longest training rows", "Hardest validation rows",
+)  # fmt: skip
 SMALL = {"layers": 1, "width": 32, "heads": 2, "max_length": 32, "batch_size": 16}
 
 
@@ -35,8 +40,10 @@ def train(splits, tmp_path):
     return run
 
 
-def test_from_scratch_it_learns_and_writes_a_bundle_and_a_report(train, tmp_path):
+def test_from_scratch_it_learns_and_writes_a_bundle_and_a_report(train, tmp_path, capsys):
     metrics = train(epochs=12, learning_rate=5e-3, tensorboard_dir=str(tmp_path / "logs"))
+    progress = r"training \d+/1152 examples \(\d+ %\), +[\d.]+ examples/s, [\d:]+ left, loss"
+    assert re.search(progress, capsys.readouterr().out)
     assert metrics["validation_accuracy"] > 0.9
     assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
     bundle = read_bundle(tmp_path / "model")
@@ -44,7 +51,8 @@ def test_from_scratch_it_learns_and_writes_a_bundle_and_a_report(train, tmp_path
     assert [LABELS[i] for i in found] == ["animal", "colour"]
     assert bundle.metadata["parameters"]["learning_rate"] == 5e-3
     page = (tmp_path / "report.html").read_text()
-    assert "Hardest validation rows" in page and "macro F1" in page
+    for content in REPORTED:
+        assert content in page
     assert _event_tags(tmp_path / "logs" / "seed_0") >= {"loss", "learning_rate", "validation/macro_f1"}
 
 
@@ -56,16 +64,23 @@ def test_a_pair_is_trained_and_exported_as_a_pair(train, tmp_path):
     assert LABELS[int(found.argmax())] == "animal"
 
 
-def test_the_weights_of_the_best_evaluation_are_kept(train, base_model, capsys):
-    # a rate of this size learns first and forgets later, or the other way round: the best is what counts
-    metrics = train(base_model=str(base_model), epochs=4, learning_rate=2e-2, metric="loss")
+def test_the_weights_of_the_best_evaluation_are_exported(train, base_model, splits, tmp_path, capsys):
+    # a rate that only rises, and far too high: it learns first and forgets later
+    metrics = train(base_model=str(base_model), epochs=6, learning_rate=0.3, warmup=1.0, metric="loss")
     lines = [line for line in capsys.readouterr().out.splitlines() if "validation loss" in line]
     losses = [float(line.split("validation loss ")[1].split(",")[0]) for line in lines]
     assert metrics["validation_loss"] == pytest.approx(min(losses), abs=1e-3)
+    assert losses[-1] > min(losses) + 0.01
+    rows = read_split(splits / "validation").table
+    likely = read_bundle(tmp_path / "model").predict(rows.column("text").to_pylist())
+    targets = [LABELS.index(label) for label in rows.column("label").to_pylist()]
+    exported = -np.log(likely[np.arange(len(targets)), targets]).mean()
+    assert exported == pytest.approx(metrics["validation_loss"], abs=1e-4)
 
 
-def test_early_stopping_and_hopeless_seeds_save_steps(train, base_model, tmp_path):
-    metrics = train(base_model=str(base_model), epochs=30, learning_rate=1e-7, patience=2, seeds=3)
+@pytest.mark.parametrize("metric", ["macro_f1", "f1:colour"])
+def test_early_stopping_and_hopeless_seeds_save_steps(train, base_model, tmp_path, metric):
+    metrics = train(base_model=str(base_model), epochs=30, learning_rate=1e-7, patience=2, seeds=3, metric=metric)
     assert metrics["epochs_trained"] < 20
     assert "trained to the end" not in (tmp_path / "report.html").read_text()
 
@@ -88,9 +103,8 @@ def test_all_of_the_other_settings_at_once(train, base_model):
 )
 def test_a_loss_that_is_no_number_stops_with_the_step_and_the_cause(settings, losses, cause):
     curve = [(0, step + 1, loss, 1e-5, 1.0) for step, loss in enumerate([*losses, math.nan])]
-    step = SimpleNamespace(loss_scaling=False)
     with pytest.raises(UserError, match=f"stopped at step 4 because the loss is nan; .*{cause}"):
-        check_finite(curve, step, TrainingSettings(**settings))
+        check_finite(curve, TrainingSettings(**settings))
 
 
 def test_broken_weights_are_named_as_the_cause(train, base_model, tmp_path):

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoef
+from sklearn.utils.class_weight import compute_class_weight
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.training.examples import class_weights
 from kfp_bert_components.training.metrics import check_metric, classification_metrics, is_better
 from kfp_bert_components.training.state import RunState
 
@@ -24,6 +26,14 @@ def test_metrics_are_those_of_scikit_learn(pairs):
     power = np.exp(logits)
     likely = power / power.sum(axis=1, keepdims=True)
     assert ours["loss"] == pytest.approx(log_loss(targets, likely, labels=range(4)))
+
+
+def test_balanced_class_weights_are_those_of_scikit_learn():
+    targets = np.array([0, 0, 0, 2, 2, 3])  # no row of class 1
+    weights = class_weights("balanced", targets, 4)
+    expected = compute_class_weight("balanced", classes=np.array([0, 2, 3]), y=targets)
+    np.testing.assert_allclose(weights[[0, 2, 3]], expected)
+    assert class_weights("none", targets, 4).tolist() == [1, 1, 1, 1]
 
 
 def test_a_loss_is_better_when_it_is_lower_and_nan_never_is():

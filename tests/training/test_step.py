@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kfp_bert_components.training.distribution import Distribution, open_distribution
+from kfp_bert_components.training.distribution import open_distribution
 from kfp_bert_components.training.optimizer import AdamW, clip, decays, layer_rates
 from kfp_bert_components.training.step import Step, weighted_loss
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROWS = 7
 
 
-def make_step(distribution, loss_scaling=False):
+def make_step(distribution):
     """A step that trains a small network: embedding, dense layer, mean over the tokens."""
     keras.utils.set_random_seed(1)
     with distribution.strategy.scope():
@@ -35,9 +35,7 @@ def make_step(distribution, loss_scaling=False):
             [variable.value for variable in variables], [1.0] * len(variables),
             [decays(variable.path) for variable in variables], weight_decay=0.01, epsilon=1e-6,
         )  # fmt: skip
-        return Step(
-            model, optimizer, distribution, label_smoothing=0.1, max_gradient_norm=1.0, loss_scaling=loss_scaling
-        )
+        return Step(model, optimizer, distribution, label_smoothing=0.1, max_gradient_norm=1.0)
 
 
 def run_steps(step, parts=1):
@@ -69,27 +67,6 @@ def assert_same(found, expected):
 
 def test_batches_that_are_added_up_are_one_large_batch(plain):
     assert_same(run_steps(make_step(open_distribution()), parts=3), plain)
-
-
-def test_a_scaled_loss_gives_the_same_weights(plain):
-    assert_same(run_steps(make_step(open_distribution(), loss_scaling=True)), plain)
-
-
-def test_an_overflow_skips_the_step_and_halves_the_scale():
-    step = make_step(open_distribution(), loss_scaling=True)
-    before = [variable.numpy() for variable in step.model.variables]
-    step.scale.assign(float("inf"))
-    run = step.distribution
-    assert isinstance(run, Distribution)
-    ids = np.ones((2, 3), np.int32)
-    batch = {
-        "input_ids": ids, "token_type_ids": ids, "attention_mask": ids, "targets": np.zeros(2, np.int32),
-        "weights": np.full(2, 0.5, np.float32),
-    }  # fmt: skip
-    step.train([batch], 1e-2, 1, False)
-    for old, variable in zip(before, step.model.variables, strict=True):
-        np.testing.assert_array_equal(old, variable.numpy())
-    assert step.scale.numpy() == 2.0**24
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from tests.support.training import finish, make_base_model, make_splits, start, 
 # that is zero but for rounding (that of the key's bias) from becoming a step of full size.
 SETTINGS = {
     "epochs": 2, "batch_size": 16, "max_length": 32, "learning_rate": 1e-3, "dropout": 0.0, "epsilon": 1e-4,
-    "deterministic": True,
+    "deterministic": True, "fused": True,
 }  # fmt: skip
 
 

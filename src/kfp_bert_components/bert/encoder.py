@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from kfp_bert_components.bert import fused
 from kfp_bert_components.bert.config import BertConfig
 from kfp_bert_components.errors import UserError
 
@@ -117,7 +118,12 @@ class SelfAttention(layers.Layer):
 
 
 class TransformerLayer(layers.Layer):
-    """Self-attention and a feed-forward part, each added to its input and normalised: [T, H] -> [T, H]."""
+    """Self-attention and a feed-forward part, each added to its input and normalised: [T, H] -> [T, H].
+
+    Where `fused` is set it trains by `bert.fused`: the same numbers, faster on a CPU.
+    """
+
+    fused = False
 
     def __init__(self, config: BertConfig, seeds: Iterator[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -149,11 +155,13 @@ class TransformerLayer(layers.Layer):
         self.output_dense.build((None, self.intermediate.units))
 
     def call(self, x: Any, bias: Any, training: bool = False, first: bool = False) -> Any:
-        attended = self.attention_output(self.attention(x, bias, training=training, first=first))
+        attended = self.attention(x, bias, training=training, first=first)
         if first:
             batch, _, _, length = ops.shape(bias)
             x = ops.reshape(x, (batch, length, x.shape[-1]))[:, 0]
-        x = self.attention_norm(x + self.dropout(attended, training=training))
+        if training and self.fused:
+            return fused.after_attention(self, x, attended)
+        x = self.attention_norm(x + self.dropout(self.attention_output(attended), training=training))
         fed = self.output_dense(self.activation(self.intermediate(x)))
         return self.output_norm(x + self.dropout(fed, training=training))
 
@@ -252,10 +260,14 @@ class BertClassifier(keras.Model):
             self.head.build((None, self.config.hidden_size))
             self.built = True
 
+    def fuse(self, fused: bool = True) -> None:
+        """Say whether its layers train by `bert.fused`, which compiles pieces of them for each shape of input."""
+        for layer in self.encoder.layers:
+            layer.fused = fused
+
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         ids = [inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask")]
-        # `bert.fused`, by which layers may train, knows whole layers only.
-        states = self.encoder(*ids, training=True)[:, 0] if training else self.encoder.first_states(*ids)
+        states = self.encoder.first_states(*ids, training=training)
         return self.head(self.dropout(self.encoder.pool(states), training=training))
 
 

@@ -50,7 +50,7 @@ class Checkpoints:
         Args:
             state: Where the run stands.
             weights: Variables of the model.
-            others: Variables of the step: moments of the optimizer, scale of the loss.
+            others: Variables of the step: moments of the optimizer.
         """
         if self._store is None:
             return

@@ -1,7 +1,6 @@
 """Why a loss became infinite or no number."""
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -9,30 +8,24 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.training.settings import TrainingSettings
 
 
-def check_finite(curve: list[tuple[float, ...]], step: Any, settings: TrainingSettings) -> None:
+def check_finite(curve: list[tuple[float, ...]], settings: TrainingSettings) -> None:
     """Stop a run whose last step had a loss or gradient that is not finite.
 
     Args:
         curve: Rows of trial, step, loss, learning rate and gradient norm; the last one is checked.
-        step: The `Step` that did it.
         settings: The run's settings.
 
     Raises:
         UserError: With the step, what was not finite, and the likely cause.
     """
     _, number, loss, _, norm = curve[-1]
-    if math.isfinite(loss) and (math.isfinite(norm) or _overflow_is_handled(step)):
+    if math.isfinite(loss) and math.isfinite(norm):
         return
     what = f"loss is {loss}" if not math.isfinite(loss) else f"loss is {loss:.3g} but the gradient is {norm}"
     raise UserError(
         f"Training stopped at step {number:.0f} because the {what}; the likely cause is "
         f"{_likely_cause(curve, settings)}."
     )
-
-
-def _overflow_is_handled(step: Any) -> bool:
-    """Whether a gradient that overflowed in float16 was skipped and its scale halved."""
-    return bool(step.loss_scaling and step.scale.numpy() > 1)
 
 
 def _likely_cause(curve: list[tuple[float, ...]], settings: TrainingSettings) -> str:

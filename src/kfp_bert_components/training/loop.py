@@ -110,7 +110,7 @@ class Trial:
             loss, norm, stop = self.step.train(rows, rate, state.step + 1, run.sigterm.received)
         state.step += 1
         state.curve.append((state.trial, state.step, loss, rate, norm))
-        check_finite(state.curve, self.step, settings)
+        check_finite(state.curve, settings)
         state.examples += sum(len(batch.rows) for batch in batches)
         state.seconds += time.monotonic() - started
         run.events.scalars(

@@ -18,7 +18,6 @@ class Step:
         distribution: Who trains.
         label_smoothing: Share of the target that is spread over all classes.
         max_gradient_norm: Limit of the global gradient norm; 0 never clips.
-        loss_scaling: Whether the loss is scaled, so that small float16 gradients don't vanish.
     """
 
     def __init__(
@@ -29,13 +28,9 @@ class Step:
         *,
         label_smoothing: float,
         max_gradient_norm: float,
-        loss_scaling: bool,
     ) -> None:
         self.model, self.optimizer, self.distribution = model, optimizer, distribution
         self.label_smoothing, self.max_gradient_norm = label_smoothing, max_gradient_norm
-        self.loss_scaling = loss_scaling
-        self.scale = tf.Variable(2.0**15 if loss_scaling else 1.0, trainable=False)
-        self.good_steps = tf.Variable(0, trainable=False)
         self.sums: list[tf.Variable] = []  # gradients of earlier batches of the same step
         self._compiled = tf.function(self._step, reduce_retracing=True)
         self._gather = tf.function(self._add, reduce_retracing=True)
@@ -44,7 +39,7 @@ class Step:
     @property
     def variables(self) -> list[tf.Variable]:
         """What a checkpoint must hold besides the weights."""
-        return [*self.optimizer.first, *self.optimizer.second, self.scale, self.good_steps]
+        return [*self.optimizer.first, *self.optimizer.second]
 
     def train(
         self, batches: list[dict[str, np.ndarray]], learning_rate: float, step: int, stop: bool
@@ -87,12 +82,8 @@ class Step:
         if added:
             self._accumulate(gradients)
             gradients = [total.read_value() for total in self.sums]
-        gradients, norm = self._clipped(gradients)
-        if self.loss_scaling:
-            tf.cond(tf.math.is_finite(norm), lambda: self._move(gradients, rate, number), lambda: None)
-            self._rescale(tf.math.is_finite(norm))
-        else:
-            self._move(gradients, rate, number)
+        gradients, norm = clip([self._first(gradient) for gradient in gradients], self.max_gradient_norm)
+        self.optimizer.apply(gradients, rate, number)
         if added:
             for total in self.sums:
                 total.assign(tf.zeros_like(total))
@@ -109,8 +100,7 @@ class Step:
         with tf.GradientTape() as tape:
             logits = tf.cast(self.model(inputs, training=True), tf.float32)
             loss = weighted_loss(logits, batch["targets"], batch["weights"], self.label_smoothing)
-            scaled = loss * self.scale
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(scaled, self.optimizer.variables)]
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, self.optimizer.variables)]
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -123,23 +113,6 @@ class Step:
         update = self.distribution.strategy.extended.update
         for total, gradient in zip(self.sums, gradients, strict=True):
             update(total, lambda variable, value: variable.assign_add(value), args=(gradient,))
-
-    def _clipped(self, gradients: list[Any]) -> tuple[list[Any], tf.Tensor]:
-        gradients = [self._first(gradient) for gradient in gradients]
-        if self.loss_scaling:
-            gradients = [gradient / self.scale for gradient in gradients]
-        return clip(gradients, self.max_gradient_norm)
-
-    def _move(self, gradients: list[Any], rate: tf.Tensor, number: tf.Tensor) -> None:
-        self.optimizer.apply(gradients, rate, number)
-
-    def _rescale(self, finite: tf.Tensor) -> None:
-        """Half the scale after an overflow, twice the scale after 2,000 steps without one."""
-        good = tf.where(finite, self.good_steps + 1, 0)
-        grow = good >= 2000
-        factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
-        self.scale.assign(tf.clip_by_value(self.scale * factor, 1.0, 2.0**24))
-        self.good_steps.assign(tf.where(grow, 0, good))
 
     def _first(self, value: Any) -> tf.Tensor:
         """The value of the first local replica, where all replicas hold the same."""
