@@ -267,7 +267,7 @@ class BertClassifier(keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         ids = [inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask")]
-        states = self.encoder.first_states(*ids, training=training)
+        states = self.encoder.first_states(*ids, training)
         return self.head(self.dropout(self.encoder.pool(states), training=training))
 
 
