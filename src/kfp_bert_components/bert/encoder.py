@@ -266,8 +266,9 @@ class BertClassifier(keras.Model):
             layer.fused = fused
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        ids = [inputs[name] for name in ("input_ids", "token_type_ids", "attention_mask")]
-        states = self.encoder.first_states(*ids, training)
+        states = self.encoder.first_states(
+            inputs["input_ids"], inputs["token_type_ids"], inputs["attention_mask"], training=training
+        )
         return self.head(self.dropout(self.encoder.pool(states), training=training))
 
 
