@@ -16,7 +16,7 @@ import pytest
 from kfp_bert_components.ai_platform import AiPlatform
 from kfp_bert_components.deployment.rollout import RolloutError
 from kfp_bert_components.deployment.states import RESTING
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import TransientError, UserError
 from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.rollouts import ENDPOINT, World
 from tests.support.stores import gcs
@@ -119,7 +119,7 @@ def test_whatever_call_fails_traffic_is_wholly_at_old_or_new_as_recorded(gcs, fa
 def attempt(world):
     try:
         world.deploy(lease_seconds=2)
-    except UserError as error:
+    except (UserError, TransientError) as error:
         return repr(error)
     return ""
 

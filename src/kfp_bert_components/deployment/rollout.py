@@ -93,6 +93,7 @@ def roll_out(
     Raises:
         RolloutError: The version did not pass; what answered before answers again, and the record says why.
         LeaseLostError: Another run took over.
+        TransientError: The target could not be asked whether the champion is live; nothing was changed.
         UserError: There is no champion.
     """
     report = _unfailing(report)
