@@ -40,15 +40,16 @@ def train(splits, tmp_path):
     return run
 
 
-def test_from_scratch_it_learns_and_writes_a_bundle_and_a_report(train, tmp_path, capsys):
+def test_from_scratch_it_learns_and_writes_a_bundle_and_a_report(train, splits, tmp_path, capsys):
     metrics = train(epochs=12, learning_rate=5e-3, tensorboard_dir=str(tmp_path / "logs"))
     progress = r"training \d+/1152 examples \(\d+ %\), +[\d.]+ examples/s, [\d:]+ left, loss"
     assert re.search(progress, capsys.readouterr().out)
     assert metrics["validation_accuracy"] > 0.9
     assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
-    bundle = read_bundle(tmp_path / "model")
-    found = bundle.predict(["the big dog is here", "very old green"]).argmax(axis=1)
-    assert [LABELS[i] for i in found] == ["animal", "colour"]
+    bundle, validation = read_bundle(tmp_path / "model"), read_split(splits / "validation").table.to_pydict()
+    found = [bundle.labels[i] for i in bundle.predict(validation["text"]).argmax(axis=1)]
+    right = np.mean([one == other for one, other in zip(found, validation["label"], strict=True)])
+    assert right == pytest.approx(metrics["validation_accuracy"])
     assert bundle.metadata["parameters"]["learning_rate"] == 5e-3
     page = (tmp_path / "report.html").read_text()
     for content in REPORTED:

@@ -18,7 +18,7 @@ class Batch:
     length: int
 
 
-def bucket_limits(lengths: np.ndarray, count: int = 8) -> tuple[int, ...]:
+def bucket_limits(lengths: np.ndarray, count: int = 16) -> tuple[int, ...]:
     """The lengths to pad to, chosen so that the least padding is needed over all rows.
 
     Few different lengths keep the kernels that are prepared for one shape (oneDNN, XLA) in use.
