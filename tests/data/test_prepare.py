@@ -1,7 +1,11 @@
 """From files to splits: what is read, dropped, and kept apart."""
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from kfp_bert_components.data import PrepareSettings, prepare, read_split
@@ -23,6 +27,18 @@ def write_csv(path: Path, rows: list[tuple[str, str]], header: str = "text,label
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(header + "".join(f'"{text}",{label}\n' for text, label in rows), encoding="utf-8")
     return path
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    """A table in the format that the name says."""
+    path.parent.mkdir(parents=True)
+    table = pa.Table.from_pylist(rows)
+    if path.suffix == ".parquet":
+        pq.write_table(table, path)
+    elif path.suffix == ".csv":
+        pa_csv.write_csv(table, path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def run(source: Path, folder: Path, **settings: object):
@@ -82,3 +98,24 @@ def test_wrong_settings_are_named_in_one_sentence(tmp_path: Path, settings: dict
     with pytest.raises(UserError) as error:
         run(source, tmp_path / "out", **settings)
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_metadata_columns_stay_with_their_rows_in_every_split(tmp_path: Path, kind: str):
+    rows = [{"text": text, "label": label, "film": f"film {len(text) % 3}"} for text, label in lines(200)]
+    rows[0]["film"] = ""
+    write_rows(tmp_path / "in" / f"a.{kind}", rows)
+    _, *splits = run(tmp_path / "in", tmp_path / "out", metadata_columns=["film"])
+    assert all(split.table.column_names == ["id", "text", "label", "source", "film"] for split in splits)
+    kept = {row["text"]: row["film"] for split in splits for row in split.table.to_pylist()}
+    assert kept == {row["text"]: row["film"] for row in rows}
+    with pytest.raises(UserError, match="'actor'.*metadata_columns"):
+        run(tmp_path / "in", tmp_path / "out", metadata_columns=["actor"])
+
+
+@pytest.mark.parametrize(
+    "names, said", [("film", "list of strings"), (["label"], "every split"), (["a", "a"], "twice")]
+)
+def test_metadata_columns_that_make_no_sense_are_refused(names, said: str):
+    with pytest.raises(UserError, match=said):
+        PrepareSettings(metadata_columns=names)

@@ -17,6 +17,7 @@ def prepare_text_data(
     text_column: str = "text",
     label_column: str = "label",
     pair_column: str = "",
+    metadata_columns: List[str] = [],
     label_names: Dict[str, str] = {},
     file_format: str = "auto",
     encoding: str = "auto",
@@ -54,6 +55,8 @@ def prepare_text_data(
         text_column: Name of the column with the text, or its position such as "#1". Default: "text".
         label_column: Name or position of the column with the label. Default: "label".
         pair_column: Name or position of a second text, for tasks on pairs. Default: none.
+        metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
+            Default: none; the column "source", the name of a row's file, is always there.
         label_names: Names for the labels in the data, such as {"0": "other"}. Default: as they are.
         file_format: auto, csv, tsv, jsonl or parquet. Default: found out file by file.
         encoding: auto, or a codec such as "cp1252". Default: found out file by file.
@@ -101,8 +104,9 @@ def prepare_text_data(
 
     settings = PrepareSettings(
         text_column=text_column, label_column=label_column, pair_column=pair_column,
-        label_names=label_names, file_format=file_format, encoding=encoding, delimiter=delimiter,
-        header=header, quoting=quoting, split_by=split_by, split_column=split_column,
+        metadata_columns=metadata_columns, label_names=label_names,
+        file_format=file_format, encoding=encoding, delimiter=delimiter, header=header,
+        quoting=quoting, split_by=split_by, split_column=split_column,
         test_values=test_values, validation_values=validation_values, test_fraction=test_fraction,
         validation_fraction=validation_fraction, stratify=stratify, unreadable=unreadable,
         empty_text=empty_text, missing_label=missing_label, unknown_label=unknown_label,

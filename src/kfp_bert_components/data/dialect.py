@@ -132,7 +132,10 @@ def _has_header(rows: Sequence[Sequence[str]], settings: PrepareSettings) -> boo
     if settings.header != "auto":
         return settings.header == "yes"
     first = [cell.strip() for cell in rows[0]]
-    asked = [settings.text_column, settings.label_column, settings.pair_column, settings.split_column]
+    asked = [
+        settings.text_column, settings.label_column, settings.pair_column, settings.split_column,
+        *settings.metadata_columns,
+    ]  # fmt: skip
     if any(name in first for name in asked if name and not name.startswith("#")):
         return True
     position = settings.label_column.removeprefix("#")

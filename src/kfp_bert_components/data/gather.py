@@ -13,7 +13,7 @@ from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.chunks import Chunk, Faults, FileFacts
 from kfp_bert_components.data.keys import PAIR_MARK, exact_keys
 from kfp_bert_components.data.near import Piles
-from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.data.settings import METADATA, PrepareSettings
 from kfp_bert_components.data.spool import Spool
 from kfp_bert_components.data.words import hash_words
 from kfp_bert_components.errors import UserError
@@ -48,7 +48,8 @@ class Rows:
         place: Index into `places` with split_by column or group, else 0.
         labels: The different labels as they stand in the data.
         places: The different values of the split column.
-        texts: The texts themselves: columns text and text_pair, and near, the keys of the search for near duplicates.
+        texts: The texts themselves: columns text and text_pair, the metadata columns by their roles, and near, the
+            keys of the search for near duplicates.
         pair: Whether there are second texts.
     """
 
@@ -141,6 +142,7 @@ def _numbers(chunk: Chunk, piles: Piles | None) -> tuple[dict[str, np.ndarray], 
         texts["text_pair"] = chunk.cells["pair"]
         joined = pc.binary_join_element_wise(joined, chunk.cells["pair"], PAIR_MARK.decode())
         length = length + np.asarray(pc.utf8_length(chunk.cells["pair"]))
+    texts |= {role: cells for role, cells in chunk.cells.items() if role.startswith(METADATA)}
     exact = exact_keys(joined.cast(pa.binary()).to_pylist())
     words = hash_words(joined)
     numbers = {

@@ -14,7 +14,7 @@ import pyarrow as pa
 from kfp_bert_components.data.assign import SPLITS, TRAIN, assign
 from kfp_bert_components.data.checks import Sieve, sieve, sieve_repeats
 from kfp_bert_components.data.chunks import Faults, FileFacts, shorten
-from kfp_bert_components.data.gather import BLANK, Rows, gather
+from kfp_bert_components.data.gather import BLANK, gather
 from kfp_bert_components.data.keys import ids, spread
 from kfp_bert_components.data.labels import LabelMap, map_labels
 from kfp_bert_components.data.leaks import Leak, find_equal, find_near
@@ -27,7 +27,7 @@ from kfp_bert_components.data.profile import (
     read_reference,
 )
 from kfp_bert_components.data.read_tables import read_tables
-from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.data.settings import METADATA, PrepareSettings
 from kfp_bert_components.data.splits import HEADER, fingerprint_of, write_batches
 from kfp_bert_components.data.spool import Spool
 from kfp_bert_components.data.summary import Prepared, write_report
@@ -150,7 +150,7 @@ def _write_split(
 ) -> None:
     """Write a split into scratch space."""
     name, keep = SPLITS[number], state.inside & (split == number)
-    write_batches(scratch / name, name, names, fingerprints[name], _schema(state.rows), _batches(state, keep))
+    write_batches(scratch / name, name, names, fingerprints[name], _schema(state), _batches(state, keep))
 
 
 def _profile(state: Sieve, split: np.ndarray, names: list[str], fingerprint: str) -> Profile:
@@ -173,9 +173,10 @@ def _drift(profile: Profile, reference: str) -> Drift | None:
     return compare_profiles(profile, before, place) if before else Drift(reference, note=place)
 
 
-def _schema(rows: Rows) -> pa.Schema:
-    texts = ["text", "text_pair"] if rows.pair else ["text"]
-    return pa.schema([(name, pa.string()) for name in ["id", *texts, "label", "source"]])
+def _schema(state: Sieve) -> pa.Schema:
+    texts = ["text", "text_pair"] if state.rows.pair else ["text"]
+    names = ["id", *texts, "label", "source", *state.settings.metadata_columns]
+    return pa.schema([(name, pa.string()) for name in names])
 
 
 def _batches(state: Sieve, keep: np.ndarray) -> Iterator[pa.RecordBatch]:
@@ -183,7 +184,7 @@ def _batches(state: Sieve, keep: np.ndarray) -> Iterator[pa.RecordBatch]:
     rows = state.rows
     labels = pa.array(state.names)
     sources = pa.array([fact.name for fact in state.facts])
-    schema = _schema(rows)
+    schema = _schema(state)
     start = 0
     for batch in rows.texts:
         here = slice(start, start + batch.num_rows)
@@ -191,11 +192,12 @@ def _batches(state: Sieve, keep: np.ndarray) -> Iterator[pa.RecordBatch]:
         mask = keep[here]
         if not mask.any():
             continue
-        texts = batch.filter(pa.array(mask)).columns[: 1 + rows.pair]
+        batch = batch.filter(pa.array(mask))
         yield pa.record_batch(
             [
-                ids(rows.exact[here][mask]), *texts, labels.take(pa.array(state.code[here][mask])),
-                sources.take(pa.array(rows.file[here][mask])),
+                ids(rows.exact[here][mask]), *batch.columns[: 1 + rows.pair],
+                labels.take(pa.array(state.code[here][mask])), sources.take(pa.array(rows.file[here][mask])),
+                *(batch[METADATA + name] for name in state.settings.metadata_columns),
             ],
             schema=schema,
         )

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from kfp_bert_components.data.chunks import LONGEST_CELL, Chunk, Faults
 from kfp_bert_components.data.read_csv import _lines
+from kfp_bert_components.data.settings import parameter_of
 from kfp_bert_components.data.table_files import TableFile
 from kfp_bert_components.errors import UserError
 
@@ -55,7 +56,7 @@ def read_jsonl(
         if keys and key not in keys:
             shown = ", ".join(repr(name[:40]) for name in sorted(keys)[:10])
             raise UserError(
-                f"{file.name} has no key {key!r}: its objects have {shown}; set {role}_column to one of them."
+                f"{file.name} has no key {key!r}: its objects have {shown}; set {parameter_of(role)} to one of them."
             )
     if rows:
         yield _chunk(number, rows, cells)

@@ -38,7 +38,7 @@ def read_parquet(file: TableFile, number: int, roles: dict[str, int]) -> Iterato
     try:
         reader = pq.ParquetFile(file.path)
         names = reader.schema_arrow.names
-        wanted = [names[index] for index in roles.values()]
+        wanted = [names[index] for index in sorted(set(roles.values()))]
         for batch in reader.iter_batches(ROWS, columns=wanted):
             cells = {role: _bytes(batch.column(names[index]), names[index], file) for role, index in roles.items()}
             yield Chunk(number, np.arange(row, row + batch.num_rows), cells)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kfp_bert_components.data.chunks import Chunk, Faults, FileFacts
 from kfp_bert_components.data.dialect import find_column, find_dialect
-from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.data.settings import METADATA, PrepareSettings, parameter_of
 from kfp_bert_components.data.survey import find_encoding, survey
 from kfp_bert_components.data.table_files import TableFile, compression_of
 from kfp_bert_components.errors import UserError
@@ -110,13 +110,13 @@ def _asked(settings: PrepareSettings) -> dict[str, str]:
         asked["pair"] = settings.pair_column
     if settings.split_column:
         asked["split"] = settings.split_column
-    return asked
+    return asked | {METADATA + name: name for name in settings.metadata_columns}
 
 
 def _roles(
     file: TableFile, columns: tuple[str, ...], settings: PrepareSettings, first: tuple[str, ...] = ()
 ) -> dict[str, int]:
     return {
-        role: find_column(asked, columns, file.name, f"{role}_column", first)
+        role: find_column(asked, columns, file.name, parameter_of(role), first)
         for role, asked in _asked(settings).items()
     }

@@ -22,6 +22,17 @@ CHECKS = (
 )
 
 
+# Columns that every split has.
+OWN_COLUMNS = ("id", "text", "text_pair", "label", "source")
+# What the role of a metadata column starts with; its name follows.
+METADATA = "metadata:"
+
+
+def parameter_of(role: str) -> str:
+    """The parameter that says which column has a role."""
+    return "metadata_columns" if role.startswith(METADATA) else f"{role}_column"
+
+
 @dataclass(frozen=True)
 class PrepareSettings:
     """How tables are read, checked and split. "" and "auto" mean: find out.
@@ -30,6 +41,7 @@ class PrepareSettings:
         text_column: Name of the column with the text, or its position as "#1".
         label_column: Name of the column with the label, or its position as "#2".
         pair_column: Name or position of a second text; "" for single texts.
+        metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
         label_names: Names for the labels in the data, such as {"0": "other"}; empty to take them as they are.
         file_format: auto, csv, tsv, jsonl or parquet.
         encoding: "auto", or a codec of Python such as "cp1252".
@@ -68,6 +80,7 @@ class PrepareSettings:
     text_column: str = "text"
     label_column: str = "label"
     pair_column: str = ""
+    metadata_columns: Sequence[str] = ()
     label_names: Mapping[str, str] = field(default_factory=dict)
     file_format: str = "auto"
     encoding: str = "auto"
@@ -113,7 +126,20 @@ class PrepareSettings:
             )
         if self.near_duplicates != 0 and not 0.5 <= self.near_duplicates <= 1:
             raise UserError(f"near_duplicates is {self.near_duplicates:g}: it must be 0 (off) or between 0.5 and 1.")
+        self._check_metadata()
         self._check_split()
+
+    def _check_metadata(self) -> None:
+        if isinstance(self.metadata_columns, str):
+            raise UserError("metadata_columns is a list of strings: put even a single one in a list.")
+        taken = [name for name in self.metadata_columns if name in OWN_COLUMNS]
+        if taken:
+            raise UserError(
+                f"metadata_columns names {taken[0]!r}, which every split has with a meaning of its own: rename it in "
+                "the data."
+            )
+        if len(set(self.metadata_columns)) < len(self.metadata_columns):
+            raise UserError("metadata_columns names a column twice: name each once.")
 
     def _check_split(self) -> None:
         if self.split_by in ("column", "group") and not self.split_column:
@@ -136,7 +162,9 @@ class PrepareSettings:
         default = PrepareSettings()
         values = {name.name: getattr(self, name.name) for name in fields(self)}
         # split_by and its column are checked together, so they are compared without building another object.
-        return {name: value for name, value in values.items() if value != getattr(default, name)}
+        changed = {name: value for name, value in values.items() if value != getattr(default, name)}
+        # An empty list is no other setting than an empty tuple.
+        return {name: value for name, value in changed.items() if value or getattr(default, name)}
 
 
 def _either(choices: Sequence[str]) -> str:

@@ -92,6 +92,7 @@ def _by_rule(table: pa.Table, name: str, rule: str) -> np.ndarray:
 def _text_column(table: pa.Table, column: str, where: str) -> np.ndarray:
     if column not in table.column_names:
         raise UserError(
-            f"{where} names the column {column!r}; the test split has {', '.join(table.column_names)}."
+            f"{where} names the column {column!r}; the test split has {', '.join(table.column_names)}. Let "
+            "prepare_text_data keep it: metadata_columns."
         )
     return np.array(["" if value is None else str(value) for value in table[column].to_pylist()])
