@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import beta
 from sklearn import metrics as peer
 
-from kfp_bert_components.evaluation.area_intervals import roc_interval
+from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.metrics import COUNT_METRICS, ROW_METRICS, confusion, metrics_with_intervals
-from kfp_bert_components.evaluation.row_metrics import ClassArea, ece, pr_auc, roc_auc, roc_by_class
+from kfp_bert_components.evaluation.row_metrics import ClassArea, ece, pr_auc, pr_by_class, roc_auc, roc_by_class
 from tests.support.evaluations import scores
 
 
@@ -97,7 +97,7 @@ def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
 
     actual = {name: one["value"] for name, one in metrics_with_intervals(*model(400_000), ["a", "b"]).items()}
     names = ("accuracy", "macro_f1", "macro_recall", "mcc", "f1:b", "recall:b", "precision:b", "log_loss", "brier",
-             "roc_auc", "ece")  # fmt: skip
+             "roc_auc", "pr_auc", "ece")  # fmt: skip
     covered = dict.fromkeys(names, 0)
     for _ in range(200):
         found = metrics_with_intervals(*model(200), ["a", "b"])
@@ -121,15 +121,42 @@ def test_the_interval_of_the_calibration_error_begins_at_zero_where_chance_expla
     assert ece_interval(np.arange(300) % 2, sure, 0.49)[0] > 0.4
 
 
-def test_the_interval_of_the_area_holds_a_perfect_ranking_and_shrinks_with_the_classes():
-    assert roc_interval([ClassArea(10, 1.0, 0.0)], 200, 1.0, 0.0)[0] < 0.95
+def test_the_interval_of_an_area_holds_a_perfect_ranking_and_shrinks_with_the_classes():
+    perfect = [ClassArea(10, 190, 1.0, 0.0)]
+    assert 0.8 < roc_interval(perfect, 0.0)[0] < 0.95 and 0.6 < pr_interval(perfect, 0.0)[0] < 0.95
     truth, probabilities = predictions(400)
-    (value, influence), classes = roc_by_class(truth, probabilities)
-    error = np.sqrt((influence**2).sum()) / 400
-    low, high = roc_interval(classes, 400, value, error)
-    narrowest = min(np.diff(roc_interval([one], 400, one.value, one.error)) for one in classes)
-    assert value - 3 * error < low < value - 1.5 * error and value < high < 1
-    assert high - low < narrowest
+    for by_class, interval in ((roc_by_class, roc_interval), (pr_by_class, pr_interval)):
+        (value, influence), classes = by_class(truth, probabilities)
+        error = np.sqrt((influence**2).sum()) / 400
+        low, high = interval(classes, error)
+        narrowest = min(np.diff(interval([one], one.error)) for one in classes)
+        assert value - 3 * error < low < value - 1.5 * error and value + 1.2 * error < high < 1
+        assert high - low < narrowest
+
+
+def test_the_interval_of_an_area_is_wilsons_where_all_rows_of_a_class_are_alike():
+    """Positives above or below all negatives: the area and average precision are shares of them."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    error = np.sqrt(0.8 * 0.2 / 1999)
+    expected = proportion_confint(1600, 2000, method="wilson")
+    assert roc_interval([ClassArea(2000, 10**7, 0.8, error)], error) == pytest.approx(expected, abs=1e-4)
+    assert pr_interval([ClassArea(2000, 10**7, 0.8, error)], error) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_bias_of_average_precision_is_what_it_is_too_high_on_few_rows():
+    rng = np.random.default_rng(0)
+
+    def rare(rows):
+        truth = (rng.random(rows) < 0.05).astype(int)
+        score = truth + rng.standard_normal(rows)
+        return pr_by_class(truth, np.stack([-score, score], 1))[1][1]
+
+    true = rare(1_000_000).value
+    found = [rare(200) for _ in range(400)]
+    excess = np.mean([one.value for one in found]) - true
+    assert excess > 0.03
+    assert np.mean([one.bias for one in found]) == pytest.approx(excess, abs=0.02)
 
 
 def test_what_is_not_defined_is_left_out():

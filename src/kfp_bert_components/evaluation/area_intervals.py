@@ -1,51 +1,62 @@
-"""Intervals of areas under curves, which lie close to 1 and rest on few rows of a rare class."""
+"""Intervals of areas under curves, which lie close to 1 and rest on few rows of a rare class.
+
+Wilson's interval of a share, of as many rows as would give a share the standard error that the area has (Korn and
+Graubard 1998, Survey Methodology 24; Dean and Pagano 2015, Journal of Survey Statistics and Methodology 3). The
+error is DeLong's or its like for average precision. A nearly perfect ranking shows hardly any: so half a row of the
+rarer side counts as if it had the error that is usual for such an area.
+"""
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit, logit
 
 from kfp_bert_components.evaluation.row_metrics import ClassArea
 
 NORMAL = 1.959964
-_EDGE = 1e-9
 
 
-def roc_interval(classes: list[ClassArea], rows: int, value: float, error: float) -> tuple[float, float]:
+def roc_interval(classes: list[ClassArea], error: float) -> tuple[float, float]:
     """95 % interval of the mean over the classes of the area under the ROC curve.
 
-    For each class that of Newcombe 2006 (Statistics in Medicine 25, method 5): the areas whose standard error reaches
-    to the one that was seen. Their reaches are averaged, and shrunk as the errors of the classes cancel out in the
-    mean (as in Zou and Donner 2008, Statistics in Medicine 27).
+    What is usual is the error of Hanley and McNeil 1982 (Radiology 143).
 
     Args:
         classes: The areas, from `roc_by_class`.
-        rows: Rows of the test set.
-        value: The mean area.
-        error: Its standard error.
+        error: Standard error of their mean.
     """
-    ends = [_newcombe(one.value, one.rows, rows - one.rows) for one in classes]
-    errors = [one.error for one in classes]
-    shrunk = min(1.0, error / np.mean(errors)) if error and all(errors) else 1.0
-    reaches = [(one.value - low, high - one.value) for one, (low, high) in zip(classes, ends, strict=True)]
-    below, above = shrunk * np.mean(reaches, axis=0)
-    return max(0.0, value - below), min(1.0, value + above)
+    positives, negatives, values, *_ = np.array(classes).T
+    alike = (1 - values) / (2 - values) + values / (1 + values)
+    return _interval(classes, positives * negatives / (1 + alike * ((positives + negatives) / 2 - 1)), error)
 
 
-def pr_interval(value: float, error: float) -> tuple[float, float]:
-    """95 % interval of average precision, symmetric in its logit (Boyd, Eng and Page 2013, ECML)."""
-    middle = min(max(value, _EDGE), 1 - _EDGE)
-    reach = NORMAL * error / (middle * (1 - middle))
-    return float(expit(logit(middle) - reach)), float(expit(logit(middle) + reach))
+def pr_interval(classes: list[ClassArea], error: float) -> tuple[float, float]:
+    """95 % interval of the mean over the classes of average precision.
+
+    What is usual is the error of a share of the positives (Boyd, Eng and Page 2013, ECML). The interval reaches down
+    further by the bias of average precision.
+
+    Args:
+        classes: The areas, from `pr_by_class`.
+        error: Standard error of their mean.
+    """
+    return _interval(classes, np.array(classes)[:, 0], error)
 
 
-def _newcombe(area: float, positives: int, negatives: int) -> tuple[float, float]:
-    """Ends of the areas from which `area` is no more than 1.96 standard errors away."""
-    half = (positives + negatives) / 2 - 1
+def _interval(classes: list[ClassArea], usual: np.ndarray, error: float) -> tuple[float, float]:
+    """Of the mean: the reaches of the classes, shrunk as their errors cancel out (Zou and Donner 2008)."""
+    positives, negatives, values, errors, biases = np.array(classes).T
+    fewer = np.minimum(positives, negatives)
+    variance = errors**2 * fewer / np.maximum(fewer - 1, 1)
+    unbiased = np.maximum(values - biases, 0)
+    low = _wilson(unbiased, variance, 0.5 / fewer, usual)[0]
+    high = _wilson(values, variance, 0.5 / fewer, usual)[1]
+    shrunk = error / errors.mean() if errors.any() else 1.0
+    below, above = (unbiased - low).mean(), (high - values).mean()
+    return max(0.0, float(unbiased.mean() - shrunk * below)), min(1.0, float(values.mean() + shrunk * above))
 
-    def too_far(other: float) -> float:
-        spread = 1 + half * ((1 - other) / (2 - other) + other / (1 + other))
-        return abs(other - area) - NORMAL * float(np.sqrt(other * (1 - other) * spread / (positives * negatives)))
 
-    low = brentq(too_far, 0, area * (1 - _EDGE)) if area > _EDGE else 0.0
-    high = brentq(too_far, area + (1 - area) * _EDGE, 1) if area < 1 - _EDGE else 1.0
-    return low, high
+def _wilson(value: np.ndarray, variance: np.ndarray, weight: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """Wilson's interval [2, classes]; `weight` is that of the usual number of rows, as a part of the value."""
+    rows = (value * (1 - value) + weight) / (variance + weight / usual)
+    square = NORMAL**2 / rows
+    reach = NORMAL * np.sqrt((value * (1 - value) + square / 4) / rows)
+    middle = value + square / 2
+    return np.stack([middle - reach, middle + reach]) / (1 + square)

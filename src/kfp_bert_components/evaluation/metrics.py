@@ -7,7 +7,14 @@ import numpy as np
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
-from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, roc_auc, roc_by_class, row_log_loss
+from kfp_bert_components.evaluation.row_metrics import (
+    ROW_METRICS,
+    ece,
+    pr_by_class,
+    roc_by_class,
+    row_brier,
+    row_log_loss,
+)
 
 __all__ = ["COUNT_METRICS", "ROW_METRICS", "by_class", "confusion", "metrics_with_intervals", "row_log_loss"]
 
@@ -77,39 +84,43 @@ def _resampled(weights: np.ndarray, rng: np.random.Generator) -> Iterator[np.nda
 
 
 def _of_rows(truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator) -> dict[str, dict[str, float]]:
-    """The studentised bootstrap of the influences (Efron and Tibshirani 1993, chapter 12).
+    """Metrics of probabilities: means are bootstrapped, the others are too skew for that."""
+    each = np.stack([row_log_loss(truth, probabilities), row_brier(truth, probabilities)], axis=1)
+    values, (low, high) = each.mean(0), _studentised(each, rng)
+    found = {name: (values[i], low[i], high[i]) for i, name in enumerate(("log_loss", "brier"))}
+    for name, areas, interval in (("roc_auc", roc_by_class, roc_interval), ("pr_auc", pr_by_class, pr_interval)):
+        mean, classes = areas(truth, probabilities)
+        if mean is not None:
+            error = float(np.sqrt((mean[1] ** 2).sum())) / len(truth)
+            found[name] = (mean[0], *interval(classes, error))
+    calibration = ece(truth, probabilities)[0]
+    found["ece"] = (calibration, *ece_interval(truth, probabilities, calibration))
+    most = {"log_loss": np.inf, "brier": 2.0}
+    return {
+        name: {"value": float(value), "low": max(float(low), 0.0), "high": min(float(high), most.get(name, 1.0))}
+        for name, (value, low, high) in found.items()
+    }
 
-    Areas under curves and the calibration error are too skew for that: they have intervals of their own.
+
+def _studentised(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """95 % intervals [2, columns] of the means over `rows` [rows, columns], by the studentised bootstrap.
+
+    Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 12.
     """
-    roc, classes = roc_by_class(truth, probabilities)
-    measured = {name: roc if f is roc_auc else f(truth, probabilities) for name, f in ROW_METRICS.items()}
-    defined = {name: both for name, both in measured.items() if both is not None}
-    influences = np.stack([both[1] for both in defined.values()], axis=1)
-    rows = len(truth)
-    if rows > GROUPS:
-        order = rng.permutation(rows)
-        cuts = np.linspace(0, rows, GROUPS, endpoint=False).astype(np.int64)
-        influences = np.add.reduceat(influences[order], cuts, axis=0)
-    places = len(influences)
-    both = np.concatenate([influences, influences**2], axis=1)
+    mean = rows.mean(0)
+    centred = rows - mean
+    error = np.sqrt((centred**2).sum(0)) / len(rows)
+    if len(rows) > GROUPS:
+        cuts = np.linspace(0, len(rows), GROUPS, endpoint=False).astype(np.int64)
+        centred = np.add.reduceat(centred[rng.permutation(len(rows))], cuts, axis=0)
+    places = len(centred)
+    both = np.concatenate([centred, centred**2], axis=1)
     sums = np.stack([np.bincount(rng.integers(places, size=places), minlength=places) @ both for _ in range(DRAWS)])
-    shifts, squares = sums[:, : len(defined)], sums[:, len(defined) :]
+    shifts, squares = np.split(sums, 2, axis=1)
     errors = np.sqrt(np.maximum(squares - shifts**2 / places, 0))
-    studentised = np.divide(shifts, errors, out=np.zeros_like(shifts), where=errors > 0)
-    error = np.sqrt((influences**2).sum(0)) / rows
-    low, high = np.quantile(studentised, [0.025, 0.975], axis=0)
-    found = {}
-    for i, (name, (value, _)) in enumerate(defined.items()):
-        most = np.inf if name == "log_loss" else 2.0 if name == "brier" else 1.0
-        ends = value - high[i] * error[i], value - low[i] * error[i]
-        if name == "roc_auc":
-            ends = roc_interval(classes, rows, value, error[i])
-        elif name == "pr_auc":
-            ends = pr_interval(value, error[i])
-        elif name == "ece":
-            ends = ece_interval(truth, probabilities, value)
-        found[name] = {"value": value, "low": max(float(ends[0]), 0.0), "high": min(float(ends[1]), most)}
-    return found
+    drawn = np.divide(shifts, errors, out=np.zeros_like(shifts), where=errors > 0)
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return np.stack([mean - high * error, mean - low * error])
 
 
 def _interval(value: float, draws: np.ndarray) -> dict[str, float]:

@@ -15,14 +15,26 @@ BINS = 15
 FLOOR = 1e-7
 
 Measured = tuple[float, np.ndarray]
+# Value, influences and bias.
+Area = tuple[float, np.ndarray, float]
 
 
 class ClassArea(NamedTuple):
-    """Area under the curve of one class against the rest: rows of the class, value and standard error."""
+    """Area under the curve of one class against the rest.
 
-    rows: int
+    Attributes:
+        positives: Rows of the class.
+        negatives: Rows of the others.
+        value: The area.
+        error: Its standard error.
+        bias: By how much it is too high on so few rows; 0 for ROC-AUC.
+    """
+
+    positives: int
+    negatives: int
     value: float
     error: float
+    bias: float = 0.0
 
 
 def row_log_loss(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -80,7 +92,12 @@ def roc_by_class(truth: np.ndarray, probabilities: np.ndarray) -> tuple[Measured
 
 def pr_auc(truth: np.ndarray, probabilities: np.ndarray) -> Measured | None:
     """Mean over the classes of average precision, each against the rest; None if none is defined."""
-    return _one_against_rest(truth, probabilities, _average_precision)[0]
+    return pr_by_class(truth, probabilities)[0]
+
+
+def pr_by_class(truth: np.ndarray, probabilities: np.ndarray) -> tuple[Measured | None, list[ClassArea]]:
+    """`pr_auc`, and what it is the mean of."""
+    return _one_against_rest(truth, probabilities, _average_precision)
 
 
 ROW_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], Measured | None]] = {
@@ -104,21 +121,22 @@ def by_confidence(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS
 
 
 def _one_against_rest(
-    truth: np.ndarray, probabilities: np.ndarray, area: Callable[[np.ndarray, np.ndarray], Measured]
+    truth: np.ndarray, probabilities: np.ndarray, area: Callable[[np.ndarray, np.ndarray], Area]
 ) -> tuple[Measured | None, list[ClassArea]]:
     total, influence, classes = 0.0, np.zeros(len(truth)), []
     for number in range(probabilities.shape[1]):
         positive = truth == number
         if 0 < positive.sum() < len(truth):
-            value, part = area(positive, probabilities[:, number])
+            value, part, bias = area(positive, probabilities[:, number])
             total += value
             influence += part
-            classes.append(ClassArea(int(positive.sum()), value, float(np.sqrt((part**2).sum())) / len(truth)))
+            rows, error = int(positive.sum()), float(np.sqrt((part**2).sum())) / len(truth)
+            classes.append(ClassArea(rows, len(truth) - rows, value, error, bias))
     return ((total / len(classes), influence / len(classes)) if classes else None), classes
 
 
-def _auc(positive: np.ndarray, scores: np.ndarray) -> Measured:
-    """Share of pairs (positive, negative) that are in order, ties counting half, and each row's influence."""
+def _auc(positive: np.ndarray, scores: np.ndarray) -> Area:
+    """Share of pairs (positive, negative) that are in order, ties counting half, each row's influence, and no bias."""
     order = np.argsort(scores, kind="stable")
     ordered, hit = scores[order], positive[order]
     start, stop = _ties(ordered)
@@ -131,11 +149,15 @@ def _auc(positive: np.ndarray, scores: np.ndarray) -> Measured:
     value = float(beaten[hit].mean())
     influence = np.empty(rows)
     influence[order] = np.where(hit, (beaten - value) * (rows / positives), (beating - value) * (rows / negatives))
-    return value, influence
+    return value, influence, 0.0
 
 
-def _average_precision(positive: np.ndarray, scores: np.ndarray) -> Measured:
-    """Precision at the rank of each positive, averaged, and each row's influence."""
+def _average_precision(positive: np.ndarray, scores: np.ndarray) -> Area:
+    """Precision at the rank of each positive, averaged, each row's influence, and the bias.
+
+    Each positive counts itself among the rows down to its rank; without itself, their precision has no bias. The
+    highest, which may have none above it, counts like the next one.
+    """
     order = np.argsort(-scores, kind="stable")
     ordered, hit = -scores[order], positive[order].astype(np.float64)
     start, stop = _ties(ordered)
@@ -148,7 +170,11 @@ def _average_precision(positive: np.ndarray, scores: np.ndarray) -> Measured:
     cost = np.concatenate([np.cumsum((hit * found / stop**2)[::-1])[::-1], [0.0]])[start]
     influence = np.empty(rows)
     influence[order] = (hit * (precision - value + gain) - cost) * (rows / positives)
-    return value, influence
+    others, at = found[hit > 0] - 1, stop[hit > 0] - 1
+    alone = others / np.maximum(at, 1)
+    if at[0] == 0:
+        alone[0] = alone[1] if positives > 1 else 1.0
+    return value, influence, value - float(alone.mean())
 
 
 def _ties(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
