@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from kfp_bert_components.data.compiled import mix
 from kfp_bert_components.data.lookup import Lookup
-from kfp_bert_components.data.near import NearIndex, Piles, similarity
+from kfp_bert_components.data.marks import Marks
+from kfp_bert_components.data.near import NearIndex, Piles, Sketches, similarity
 from kfp_bert_components.data.words import hash_words
 
 
 def key(text: str) -> int:
-    return int(hash_words(pa.array(["before", text, "after"])).sequence_keys()[1])
+    return int(hash_words(pa.array(["before", text, "after"])).sequences[1])
 
 
 def test_case_punctuation_spaces_and_unicode_forms_do_not_matter():
@@ -36,8 +37,8 @@ def test_rows_that_touch_without_a_space_are_split():
 
 def test_a_slice_of_an_array_gives_the_same_as_a_copy_of_it():
     texts = pa.array([f"row {i} of some é" if i % 3 else f"row {i}" for i in range(50)])
-    whole = hash_words(texts).sequence_keys()
-    assert (hash_words(texts.slice(7, 20)).sequence_keys() == whole[7:27]).all()
+    whole = hash_words(texts).sequences
+    assert (hash_words(texts.slice(7, 20)).sequences == whole[7:27]).all()
 
 
 def test_nearly_all_pairs_that_share_four_fifths_of_their_words_are_found():
@@ -50,14 +51,15 @@ def test_nearly_all_pairs_that_share_four_fifths_of_their_words_are_found():
         for place in rng.choice(len(words), rng.integers(0, len(words) // 9 + 1), replace=False):
             words[place] = f"new{rng.integers(10**6)}"
     kept, others = (hash_words(pa.array([" ".join(words) for words in texts])) for texts in (base, changed))
-    index = NearIndex(Piles(0.8))
-    index.add(kept, np.arange(1_000))
-    index.close()
-    keys, row = index.piles.keys(others)
-    starts = np.searchsorted(row, np.arange(1_001))
     bitmaps, counts = np.concatenate([kept.bitmaps(), others.bitmaps()]), np.concatenate([kept.counts, others.counts])
+    index = NearIndex(Piles(0.8), Sketches(np.repeat([1, 0], 1_000), counts, bitmaps))
+    index.add(kept, *index.piles.neighbour_keys(kept), np.arange(1_000))
+    keys, starts = index.piles.keys(others)
+    wanted = Marks(len(keys))
+    wanted.add(keys)
+    index.close(wanted)
     texts = pa.array([" ".join(words) for words in changed])
-    found = index.find(texts, keys, starts, 1_000, np.repeat([1, 0], 1_000), bitmaps, counts)
+    found = index.find(texts, keys, starts, 1_000)
     near = [i for i in range(1_000) if share(base[i], changed[i]) >= 0.8]
     assert len(near) > 900
     assert np.isin(near, found[:, 0] - 1_000).sum() >= 0.97 * len(near)
@@ -101,3 +103,19 @@ def test_a_lookup_finds_the_first_owner_of_a_key(keys, wanted):
     lookup = Lookup(np.array(keys, np.uint64) * spread, np.arange(len(keys)))
     found = lookup.first(np.array(wanted, np.uint64) * spread)
     assert found.tolist() == [keys.index(key) if key in keys else -1 for key in wanted]
+
+
+@settings(deadline=None)  # compiles at its first call
+@given(st.lists(st.integers(0, 2**64 - 1)), st.lists(st.integers(0, 2**64 - 1)))
+def test_marks_have_every_key_that_was_added_and_none_at_first(added, others):
+    marks = Marks(len(added))
+    had = marks.add(np.array(added, np.uint64))
+    assert all(had[index] for index, key in enumerate(added) if key in added[:index])
+    assert marks.has(np.array(added, np.uint64)).all()
+    assert not Marks(10).has(np.array(others, np.uint64)).any()
+
+
+def test_marks_rarely_have_a_key_that_was_not_added():
+    keys = np.random.default_rng(0).integers(2**64, size=20_000, dtype=np.uint64)
+    marks = Marks(10_000)
+    assert marks.add(keys[:10_000]).mean() < 1 / 8 and marks.has(keys[10_000:]).mean() < 1 / 8

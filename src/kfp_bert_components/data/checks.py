@@ -9,6 +9,7 @@ import numpy as np
 from kfp_bert_components.data.chunks import EXAMPLES, Example, Faults, FileFacts
 from kfp_bert_components.data.gather import BLANK, EMPTY, MOJIBAKE, NO_LABEL, Rows
 from kfp_bert_components.data.labels import UNKNOWN, LabelMap
+from kfp_bert_components.data.marks import Marks
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.errors import UserError
 
@@ -236,12 +237,19 @@ def _duplicates(state: Sieve, keys: np.ndarray, index: np.ndarray) -> None:
 
 def _repeated(state: Sieve, keys: np.ndarray) -> np.ndarray:
     """The rows still in whose key occurs more than once, in their order."""
-    index = np.flatnonzero(state.inside)
+    index = _perhaps_repeated(np.flatnonzero(state.inside), keys)
     if not len(index):
         return index
     order = np.argsort(keys[index])
     same = keys[index[order[1:]]] == keys[index[order[:-1]]]
     return np.sort(index[order[np.append(same, False) | np.append(False, same)]])
+
+
+def _perhaps_repeated(index: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """All rows of `index` whose key occurs more than once there, and a few more."""
+    seen, twice = Marks(len(index)), Marks(len(index))
+    twice.add(keys[index[seen.add(keys[index])]])
+    return index[twice.has(keys[index])]
 
 
 def _keys_within(state: Sieve, part: np.ndarray) -> np.ndarray:

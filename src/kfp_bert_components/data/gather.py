@@ -15,7 +15,7 @@ from kfp_bert_components.data.keys import PAIR_MARK, exact_keys
 from kfp_bert_components.data.near import Piles
 from kfp_bert_components.data.settings import METADATA, PrepareSettings
 from kfp_bert_components.data.spool import Spool
-from kfp_bert_components.data.words import hash_words
+from kfp_bert_components.data.words import hash_words, is_ascii
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.progress import track
 
@@ -137,30 +137,30 @@ def _numbers(chunk: Chunk, piles: Piles | None) -> tuple[dict[str, np.ndarray], 
     """The numbers of the rows that need nothing but their texts, and the batch for the spool."""
     texts = {"text": chunk.cells["text"]}
     joined = chunk.cells["text"]
-    length = np.asarray(pc.utf8_length(joined))
     if "pair" in chunk.cells:
         texts["text_pair"] = chunk.cells["pair"]
         joined = pc.binary_join_element_wise(joined, chunk.cells["pair"], PAIR_MARK.decode())
-        length = length + np.asarray(pc.utf8_length(chunk.cells["pair"]))
+    plain = is_ascii(joined)
+    length = np.asarray((pc.binary_length if plain else pc.utf8_length)(joined))
     texts |= {role: cells for role, cells in chunk.cells.items() if role.startswith(METADATA)}
     exact = exact_keys(joined.cast(pa.binary()).to_pylist())
     words = hash_words(joined)
     numbers = {
         "exact": exact,
         # "!" and "--" have no words to compare: they are only equal to themselves.
-        "normal": np.where(words.counts > 0, words.sequence_keys(), exact),
-        "words": words.counts, "length": length, "file": np.full(len(joined), chunk.file), "row": chunk.rows,
-        "flags": _flags(chunk, joined),
+        "normal": np.where(words.counts > 0, words.sequences, exact),
+        # The mark between the texts of a pair is no character of theirs.
+        "words": words.counts, "length": length - ("pair" in chunk.cells),
+        "file": np.full(len(joined), chunk.file), "row": chunk.rows, "flags": _flags(chunk, joined, plain),
     }
     if piles:
         numbers["bitmaps"] = words.bitmaps()
-        keys, row = piles.keys(words)
-        offsets = np.searchsorted(row, np.arange(len(joined) + 1)).astype(np.int32)
-        texts["near"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(keys))
+        keys, starts = piles.keys(words)
+        texts["near"] = pa.ListArray.from_arrays(pa.array(starts), pa.array(keys))
     return numbers, pa.record_batch(list(texts.values()), names=list(texts))
 
 
-def _flags(chunk: Chunk, joined: pa.Array) -> np.ndarray:
+def _flags(chunk: Chunk, joined: pa.Array, plain: bool) -> np.ndarray:
     empty = _is_empty(chunk.cells["text"])
     if "pair" in chunk.cells:
         empty |= _is_empty(chunk.cells["pair"])
@@ -170,8 +170,8 @@ def _flags(chunk: Chunk, joined: pa.Array) -> np.ndarray:
     for cells in chunk.cells.values():
         blank &= np.asarray(pc.equal(pc.binary_length(cells), 0))
     flags |= np.where(blank, BLANK, 0)
-    wide = np.flatnonzero(~np.asarray(pc.string_is_ascii(joined)))
-    if len(wide):
+    if not plain:
+        wide = np.flatnonzero(~np.asarray(pc.string_is_ascii(joined)))
         broken = np.asarray(pc.match_substring_regex(joined.take(pa.array(wide)), _MOJIBAKE))
         flags[wide[broken]] |= MOJIBAKE
     return flags.astype(np.uint8)

@@ -12,9 +12,10 @@ from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.assign import TEST, TRAIN, VALIDATION
 from kfp_bert_components.data.gather import Rows
 from kfp_bert_components.data.lookup import Lookup
-from kfp_bert_components.data.near import NearIndex, Piles
+from kfp_bert_components.data.marks import Marks
+from kfp_bert_components.data.near import NearIndex, Piles, Sketches
 from kfp_bert_components.data.texts import joined_text
-from kfp_bert_components.data.words import hash_words
+from kfp_bert_components.data.words import Words, hash_words
 
 EXACT, NORMALISED, NEAR = "exact", "normalised", "near"
 # (split that loses the row, split that keeps it): the test set is never touched.
@@ -79,15 +80,13 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
     Returns:
         The leaks; a row is in one of them only.
     """
-    index = _index(rows, inside & (split != TRAIN), least)
     # A row gives way to the splits above its own, TRAIN < VALIDATION < TEST; one that is out has nothing to lose.
-    rank = np.where(inside, split, TEST).astype(np.int8)
+    ranks = np.where(inside, split, TEST).astype(np.int8)
+    index = _index(rows, inside & (split != TRAIN), ranks, least)
 
     def of_batch(item: tuple[int, pa.RecordBatch]) -> np.ndarray:
         start, batch = item
-        near = batch.column("near")
-        keys, starts = np.asarray(near.flatten()), np.asarray(near.offsets)
-        return index.find(joined_text(batch), keys, starts, start, rank, rows.bitmaps, rows.words)
+        return index.find(joined_text(batch), *_near_keys(batch), start)
 
     parts = [found for _, found in ahead(of_batch, _with_starts(rows))]
     near = np.concatenate([np.empty((0, 2), np.int64), *parts])
@@ -99,14 +98,31 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
     return leaks
 
 
-def _index(rows: Rows, kept: np.ndarray, least: float) -> NearIndex:
-    """The rows that others may be near to."""
-    index = NearIndex(Piles(least))
-    for start, batch in _with_starts(rows):
-        mask = kept[start : start + batch.num_rows]
-        index.add(hash_words(joined_text(batch.filter(pa.array(mask)))), start + np.flatnonzero(mask))
-    index.close()
+def _index(rows: Rows, kept: np.ndarray, ranks: np.ndarray, least: float) -> NearIndex:
+    """The kept rows, for the others to be compared with."""
+    piles = Piles(least)
+    index = NearIndex(piles, Sketches(ranks, rows.words, rows.bitmaps))
+    asking = ranks < TEST
+    wanted = Marks(piles.most_keys(rows.words[asking]))
+
+    def of_batch(item: tuple[int, pa.RecordBatch]) -> tuple[Words, np.ndarray, np.ndarray]:
+        start, batch = item
+        words = hash_words(joined_text(batch.filter(pa.array(kept[start : start + batch.num_rows]))))
+        return words, *piles.neighbour_keys(words)
+
+    for (start, batch), of_kept in ahead(of_batch, _with_starts(rows)):
+        here = slice(start, start + batch.num_rows)
+        index.add(*of_kept, start + np.flatnonzero(kept[here]))
+        keys, starts = _near_keys(batch)
+        wanted.add(keys[np.repeat(asking[here], np.diff(starts))])
+    index.close(wanted)
     return index
+
+
+def _near_keys(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+    """The keys of `Piles.keys` of a batch, and where those of each row start."""
+    near = batch.column("near")
+    return np.asarray(near.flatten()), np.asarray(near.offsets)
 
 
 def _with_starts(rows: Rows) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -11,12 +11,14 @@ Every pair that a key brings together is then compared word by word.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from kfp_bert_components.data.compiled import compiled, mix
 from kfp_bert_components.data.lookup import Lookup
+from kfp_bert_components.data.marks import Marks
 from kfp_bert_components.data.words import Words, hash_words
 
 # Shorter texts are only compared whole.
@@ -52,6 +54,11 @@ class Piles:
         differ = largest * (1 - self.similarity) / self.similarity
         return np.clip(np.floor(differ).astype(np.int64) + 1, 1, _MOST_PILES)
 
+    def most_keys(self, counts: np.ndarray) -> int:
+        """The most keys that rows of so many words have together."""
+        classes = self.classes(counts)
+        return int(self.number(classes[classes >= 0]).sum())
+
     def keys(self, words: Words, shift: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """The keys of the piles.
 
@@ -60,11 +67,40 @@ class Piles:
             shift: -1, 0 or 1: deal them as the class below, their own class, or the one above.
 
         Returns:
-            Keys, uint64 [k], and the row of each, int64 [k], sorted by row.
+            Keys, uint64 [k], and where those of each row start, and the end of the last, int32 [rows + 1].
         """
         classes = self.classes(words.counts)
         piles = np.where(classes >= 0, self.number(np.maximum(classes + shift, 0)), 0)
         return _pile_keys(words.hashes, words.starts, classes + shift, piles)
+
+    def neighbour_keys(self, words: Words) -> tuple[np.ndarray, np.ndarray]:
+        """The keys of the piles as `keys` makes them of the class of each row and of those beside it.
+
+        Returns:
+            Keys, uint64 [k], and the index of the row of each, int32 [k].
+        """
+        dealt = [self.keys(words, shift) for shift in (-1, 0, 1)]
+        rows = np.arange(len(words.counts), dtype=np.int32)
+        owners = [np.repeat(rows, np.diff(starts)) for _, starts in dealt]
+        return np.concatenate([keys for keys, _ in dealt]), np.concatenate(owners)
+
+
+class Sketches(NamedTuple):
+    """What is known of some texts without reading them.
+
+    Attributes:
+        ranks: A text is compared with those of a higher rank, int8 [texts].
+        counts: Words of each, int32 [texts].
+        bitmaps: From `Words.bitmaps`, uint64 [texts, 2].
+    """
+
+    ranks: np.ndarray
+    counts: np.ndarray
+    bitmaps: np.ndarray
+
+    def of(self, rows: np.ndarray | slice) -> Sketches:
+        """Those of some of the texts."""
+        return Sketches(self.ranks[rows], self.counts[rows], self.bitmaps[rows])
 
 
 class NearIndex:
@@ -72,10 +108,12 @@ class NearIndex:
 
     Args:
         piles: How words are dealt.
+        sketches: Of all texts.
     """
 
-    def __init__(self, piles: Piles) -> None:
+    def __init__(self, piles: Piles, sketches: Sketches) -> None:
         self.piles = piles
+        self.sketches = sketches
         self._keys: list[np.ndarray] = []
         self._owners: list[np.ndarray] = []
         self._words: list[np.ndarray] = []
@@ -83,31 +121,37 @@ class NearIndex:
         self._rows: list[np.ndarray] = []
         self._size = 0
 
-    def add(self, words: Words, rows: np.ndarray) -> None:
-        """Take in texts of the kept splits, with the number of each among all texts, int64 [rows]."""
-        for shift in (-1, 0, 1):
-            keys, row = self.piles.keys(words, shift)
-            self._keys.append(keys)
-            self._owners.append((self._size + row).astype(np.int32))
+    def add(self, words: Words, keys: np.ndarray, owners: np.ndarray, rows: np.ndarray) -> None:
+        """Take in texts of the kept splits.
+
+        Args:
+            words: Of the texts.
+            keys: From `Piles.neighbour_keys`, uint64 [keys].
+            owners: Index of the text that each belongs to, int32 [keys].
+            rows: The number of each text among all, int64 [texts].
+        """
+        self._keys.append(keys)
+        self._owners.append(owners + np.int32(self._size))
         self._words.append(_short(words.hashes))
         self._counts.append(words.counts)
         self._rows.append(rows)
         self._size += len(rows)
 
-    def close(self) -> None:
-        """Nothing more will be added."""
-        # Piece by piece, for the sake of memory.
-        keys, self._keys = np.concatenate(self._keys), []
-        owners, self._owners = np.concatenate(self._owners), []
+    def close(self, wanted: Marks) -> None:
+        """Nothing more will be added, and none but the wanted keys will be asked for."""
+        asked = [wanted.has(keys) for keys in self._keys]
+        keys, owners = (
+            np.concatenate([values[mask] for values, mask in zip(parts, asked, strict=True)])
+            for parts in (self._keys, self._owners)
+        )
+        self._keys, self._owners = [], []
         self.table = Lookup(keys, owners)
         self.words, self._words = np.concatenate(self._words), []
         self.starts = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
         self.rows = np.concatenate(self._rows)
+        self.kept = self.sketches.of(self.rows)
 
-    def find(
-        self, texts: pa.Array, keys: np.ndarray, starts: np.ndarray, first: int, rank: np.ndarray,
-        bitmaps: np.ndarray, counts: np.ndarray,
-    ) -> np.ndarray:
+    def find(self, texts: pa.Array, keys: np.ndarray, starts: np.ndarray, first: int) -> np.ndarray:
         """Texts that are near to a kept one of a higher rank.
 
         Args:
@@ -115,18 +159,18 @@ class NearIndex:
             keys: Their keys, from `Piles.keys`, uint64 [keys].
             starts: Where the keys of each text start, and the end of the last, [texts + 1].
             first: Number of the first of these texts among all.
-            rank: Of all texts, int8 [rows].
-            bitmaps: Of all texts, from `Words.bitmaps`, [rows, 2].
-            counts: Words of all texts, [rows].
 
         Returns:
             Numbers of the text and of the first kept one that it is near to, int64 [found, 2].
         """
         table, least = self.table, self.piles.similarity
-        pairs = _pairs(
-            keys, starts, first, table.shift, table.starts, table.keys, table.owners, self.rows, rank, bitmaps, counts,
-            least,
-        )
+        sketches = self.sketches.of(slice(first, first + len(texts)))
+        pairs = np.empty((len(texts), 2), np.int64)
+        for _ in range(2):  # a second time where there are more than fit
+            found = _pairs(
+                keys, starts, sketches, table.shift, table.starts, table.keys, table.owners, self.kept, least, pairs
+            )
+            pairs = pairs[:found] if found <= len(pairs) else np.empty((found, 2), np.int64)
         rows, place = np.unique(pairs[:, 0], return_inverse=True)
         words = hash_words(texts.take(pa.array(rows)))
         hashes = _short(words.hashes)
@@ -141,38 +185,36 @@ def _short(hashes: np.ndarray) -> np.ndarray:
 
 @compiled
 def _pairs(
-    keys: np.ndarray, starts: np.ndarray, first: int, shift: int, table_starts: np.ndarray, table: np.ndarray,
-    owners: np.ndarray, kept: np.ndarray, rank: np.ndarray, bitmaps: np.ndarray, counts: np.ndarray, least: float,
-) -> np.ndarray:
-    """Indices of texts and kept texts that share a key and may share enough words, [pairs, 2]."""
-    pairs = np.empty((16, 2), np.int64)
+    keys: np.ndarray, starts: np.ndarray, texts: Sketches, shift: int, table_starts: np.ndarray, table: np.ndarray,
+    owners: np.ndarray, kept: Sketches, least: float, pairs: np.ndarray,
+) -> int:
+    """The number of texts and kept texts that share a key and may share enough words; `pairs` gets their indices."""
     found = 0
+    highest = kept.ranks.max() if len(kept.ranks) else 0
     for text in range(len(starts) - 1):
+        rank, words = texts.ranks[text], np.int64(texts.counts[text])
+        low, high = texts.bitmaps[text, 0], texts.bitmaps[text, 1]
+        if rank >= highest:
+            continue
         for index in range(starts[text], starts[text + 1]):
-            place = keys[index] >> shift
-            start, end = table_starts[place], table_starts[place + np.uint64(1)]
+            key = keys[index]
+            start, end = table_starts[key >> shift], table_starts[(key >> shift) + np.uint64(1)]
             if end - start > _PER_KEY:  # a pile that many texts have, such as "of" and "the", tells nothing
                 continue
-            for at in range(start, end):
-                row, twin = first + text, kept[owners[at]]
-                if (
-                    table[at] == keys[index] and rank[row] < rank[twin]
-                    and _may_be_near(bitmaps, counts, row, twin, least)
-                ):
-                    if found == len(pairs):
-                        pairs = np.concatenate((pairs, np.empty_like(pairs)))
-                    pairs[found, 0], pairs[found, 1] = text, owners[at]
+            # Unsigned, a place needs no check for being counted from the end.
+            for at in range(np.uint64(start), np.uint64(end)):
+                if table[at] != key:
+                    continue
+                twin = np.uint64(owners[at])
+                if rank >= kept.ranks[twin]:
+                    continue
+                differ = _ones(low ^ kept.bitmaps[twin, 0]) + _ones(high ^ kept.bitmaps[twin, 1])
+                # With s shared of n words, the share is s / (n - s), and n - 2 s words are in one text only.
+                if differ * (1 + least) <= (words + kept.counts[twin]) * (1 - least) + 1e-6:
+                    if found < len(pairs):
+                        pairs[found, 0], pairs[found, 1] = text, twin
                     found += 1
-    return pairs[:found]
-
-
-@compiled
-def _may_be_near(bitmaps: np.ndarray, counts: np.ndarray, one: int, other: int, least: float) -> bool:
-    """Whether two texts can share so many words, by their bitmaps and sizes alone."""
-    differ = _ones(bitmaps[one, 0] ^ bitmaps[other, 0]) + _ones(bitmaps[one, 1] ^ bitmaps[other, 1])
-    words = np.int64(counts[one]) + np.int64(counts[other])
-    # With s shared of a + b words, the share is s / (a + b - s), and a + b - 2 s words are in one text only.
-    return differ * (1 + least) <= words * (1 - least) + 1e-6
+    return found
 
 
 @compiled
@@ -188,12 +230,13 @@ def _ones(bits: int) -> int:
 def _pile_keys(
     hashes: np.ndarray, starts: np.ndarray, classes: np.ndarray, piles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The key of each pile that is large enough, and its row."""
-    keys, rows = np.empty(piles.sum(), np.uint64), np.empty(piles.sum(), np.int64)
+    """The key of each pile that is large enough, and where those of each row start."""
+    keys, key_starts = np.empty(piles.sum(), np.uint64), np.empty(len(piles) + 1, np.int32)
     sums, sizes = np.empty(_MOST_PILES, np.uint64), np.empty(_MOST_PILES, np.int64)
     found = 0
     for row in range(len(piles)):
         number = piles[row]
+        key_starts[row] = found
         sums[:number] = 0
         sizes[:number] = 0
         for place in range(starts[row], starts[row + 1] if number else starts[row]):
@@ -204,9 +247,9 @@ def _pile_keys(
         for pile in range(number):
             if sizes[pile] >= least:
                 keys[found] = mix(sums[pile] + np.uint64(pile * 64 + classes[row]) * _ODD)
-                rows[found] = row
                 found += 1
-    return keys[:found], rows[:found]
+    key_starts[len(piles)] = found
+    return keys[:found], key_starts
 
 
 @compiled

@@ -30,10 +30,12 @@ class Words:
     Attributes:
         hashes: One number a word, rows one after the other, uint64 [words].
         starts: Where each row's words start, and the end of the last, int64 [rows + 1].
+        sequences: A hash of each row's words in their order, uint64 [rows]; 0 for a row without words.
     """
 
     hashes: np.ndarray
     starts: np.ndarray
+    sequences: np.ndarray
 
     @property
     def counts(self) -> np.ndarray:
@@ -47,10 +49,6 @@ class Words:
         """
         return _bitmaps(self.hashes, self.starts)
 
-    def sequence_keys(self) -> np.ndarray:
-        """A hash of each row's words in their order, uint64 [rows]; 0 for a row without words."""
-        return _sequence_keys(self.hashes, self.starts)
-
 
 def hash_words(texts: pa.StringArray) -> Words:
     """Split texts into words and hash each.
@@ -61,11 +59,17 @@ def hash_words(texts: pa.StringArray) -> Words:
     return Words(*_hash_words(*_buffer(_fold(texts)), _TABLE))
 
 
+def is_ascii(texts: pa.Array) -> bool:
+    """Whether no text has a character beyond ASCII; one quick look at all their bytes."""
+    data, starts = _buffer(texts)
+    return bool(data[starts[0] : starts[-1]].view(np.int8).min(initial=0) >= 0)
+
+
 def _fold(texts: pa.StringArray) -> pa.Array:
     """Rows with characters beyond ASCII in a form that the byte table can split."""
-    wide = pc.invert(pc.string_is_ascii(texts))
-    if not pc.any(wide).as_py():
+    if is_ascii(texts):
         return texts
+    wide = pc.invert(pc.string_is_ascii(texts))
     folded = pc.utf8_lower(pc.utf8_normalize(texts.filter(wide), "NFKC"))
     folded = pc.replace_substring_regex(folded, r"[^\p{L}\p{N}\p{M}]+", " ")
     folded = pc.replace_substring_regex(folded, _NO_SPACES, r"\1 ")
@@ -84,28 +88,34 @@ def _buffer(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compiled
-def _hash_words(text: np.ndarray, offsets: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """FNV-1a of each word, and where each row's words start."""
+def _hash_words(
+    text: np.ndarray, offsets: np.ndarray, table: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """FNV-1a of each word, where each row's words start, and the hash of each row's sequence of words."""
     rows = len(offsets) - 1
     hashes = np.empty((offsets[rows] - offsets[0]) // 2 + rows, np.uint64)  # a word and its end are two bytes or more
-    starts = np.empty(rows + 1, np.int64)
+    starts, sequences = np.empty(rows + 1, np.int64), np.empty(rows, np.uint64)
     words = 0
     for row in range(rows):
         starts[row] = words
-        found = _FNV_BASIS
-        for place in range(offsets[row], offsets[row + 1]):
+        word, sequence = _FNV_BASIS, np.uint64(0)
+        # Unsigned, a place needs no check for being counted from the end.
+        for place in range(np.uint64(offsets[row]), np.uint64(offsets[row + 1])):
             letter = table[text[place]]
             if letter:
-                found = (found ^ np.uint64(letter)) * _FNV_PRIME
-            elif found != _FNV_BASIS:
-                hashes[words] = mix(found)
+                word = (word ^ np.uint64(letter)) * _FNV_PRIME
+            elif word != _FNV_BASIS:
+                hashes[words] = mix(word)
+                sequence = mix(sequence * _ODD + hashes[words])
                 words += 1
-                found = _FNV_BASIS
-        if found != _FNV_BASIS:
-            hashes[words] = mix(found)
+                word = _FNV_BASIS
+        if word != _FNV_BASIS:
+            hashes[words] = mix(word)
+            sequence = mix(sequence * _ODD + hashes[words])
             words += 1
+        sequences[row] = sequence
     starts[rows] = words
-    return hashes[:words], starts
+    return hashes[:words], starts, sequences
 
 
 @compiled
@@ -115,13 +125,4 @@ def _bitmaps(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
         for place in range(starts[row], starts[row + 1]):
             bit = hashes[place] & np.uint64(127)
             found[row, bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
-    return found
-
-
-@compiled
-def _sequence_keys(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    found = np.zeros(len(starts) - 1, np.uint64)
-    for row in range(len(found)):
-        for place in range(starts[row], starts[row + 1]):
-            found[row] = mix(found[row] * _ODD + hashes[place])
     return found

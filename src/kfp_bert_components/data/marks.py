@@ -1,0 +1,48 @@
+"""Keys that have been seen, held in a few bits each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kfp_bert_components.data.compiled import compiled
+
+
+class Marks:
+    """A set that has every key that was added, and now and then one that was not (a Bloom filter of one hash).
+
+    Args:
+        size: The most keys that it will hold; at that size it wrongly has one in eight or fewer of other keys.
+    """
+
+    def __init__(self, size: int) -> None:
+        bits = max(6, int(np.ceil(np.log2(8 * size + 1))))
+        self._shift = np.uint64(64 - bits)
+        self._bits = np.zeros(1 << (bits - 6), np.uint64)
+
+    def add(self, keys: np.ndarray) -> np.ndarray:
+        """Add keys, well spread, uint64 [n]; whether the set had each before, bool [n]."""
+        return _add(keys, self._shift, self._bits)
+
+    def has(self, keys: np.ndarray) -> np.ndarray:
+        """Whether the set has each key, bool [n]."""
+        return _has(keys, self._shift, self._bits)
+
+
+@compiled
+def _add(keys: np.ndarray, shift: int, bits: np.ndarray) -> np.ndarray:
+    had = np.empty(len(keys), np.bool_)
+    for index in range(len(keys)):
+        place = keys[index] >> shift
+        bit = np.uint64(1) << (place & np.uint64(63))
+        had[index] = bits[place >> np.uint64(6)] & bit
+        bits[place >> np.uint64(6)] |= bit
+    return had
+
+
+@compiled
+def _has(keys: np.ndarray, shift: int, bits: np.ndarray) -> np.ndarray:
+    has = np.empty(len(keys), np.bool_)
+    for index in range(len(keys)):
+        place = keys[index] >> shift
+        has[index] = bits[place >> np.uint64(6)] >> (place & np.uint64(63)) & np.uint64(1)
+    return has
