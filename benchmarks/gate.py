@@ -3,9 +3,9 @@
 Two models answer the same rows. A row's scores are a signal of its class, a part of noise that both models share
 and a part that each has for itself; equally good models differ in the latter only. About 8 % of their answers
 differ. Classes are balanced or 95:5 (models trained with balanced class weights, as is usual there). Prints one
-JSON line last.
+JSON line last. About 20 minutes of one core.
 
-    --pairs N      simulated pairs in every cell (2000)
+    --pairs N      simulated pairs in every cell (2000); 200 take some two minutes
     --rows N ...   sizes of the test set (200 500 1000 2000 5000)
     --skip-large   leave out the million rows
 """
@@ -13,10 +13,8 @@ JSON line last.
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -31,8 +29,8 @@ from kfp_bert_components.gate.swaps import pivot_of_accuracy, pivot_of_counts, p
 
 ALPHA = 0.05
 ROWS = (200, 500, 1000, 2000, 5000)
-# Sizes at which the intervals of a single model are looked at.
-ALONE = (200, 1000)
+# Sizes at which the intervals of a single model, and limits other than 0, are looked at.
+SOME_ROWS = (200, 1000)
 METRICS = ("accuracy", "macro_f1", "mcc", "log_loss")
 # Share of class 1, strength of the signal, share of the noise that the two models have in common.
 WORLDS = {"balanced": (0.5, 2.3, 0.88), "95:5": (0.05, 2.3, 0.88)}
@@ -114,12 +112,10 @@ def equal_models(world, rows, pairs):
 def better_models(world, rows, resolvable, pairs, curve):
     """Promotions and coverage when the true gain is the reported smallest resolvable difference."""
     powers, coverage = {}, {}
-    gains, values = curve
     for name in METRICS:
-        reached = np.array([one[name] - values[0][name] for one in values])
-        if reached.max() < resolvable[name]:
-            continue  # not even a perfect candidate gains that much
-        gain = float(np.interp(resolvable[name], reached, gains))
+        gain = gain_for(name, resolvable[name], curve)
+        if not gain:
+            continue
         rng, shown, covered = np.random.default_rng([rows, 7, len(name)]), [], []
         for turn in range(pairs):
             pivot = one_metric(name, *pair(rng, rows, world, gain), turn)
@@ -128,6 +124,37 @@ def better_models(world, rows, resolvable, pairs, curve):
             covered.append(low <= resolvable[name] <= high)
         powers[name], coverage[name] = float(np.mean(shown)), float(np.mean(covered))
     return powers, coverage
+
+
+def at_limits(world, rows, resolvable, pairs, curve):
+    """Promotions of candidates that are better or worse by exactly what the policy allows, and of equal ones.
+
+    The limits are a loss as large as the smallest resolvable difference (`margin`), and a gain of half of that
+    (`min_improvement`). An equal candidate should be promoted where the loss is allowed.
+    """
+    levels, powers = {}, {}
+    for name in METRICS:
+        for kind, delta in (("margin", -resolvable[name]), ("min_improvement", resolvable[name] / 2)):
+            gain = gain_for(name, delta, curve)
+            if gain:
+                levels[name, kind] = promoted_share(name, world, rows, gain, delta, pairs)
+        powers[name] = promoted_share(name, world, rows, 1.0, -resolvable[name], pairs // 4)
+    return levels, powers
+
+
+def promoted_share(name, world, rows, gain, delta, pairs):
+    rng = np.random.default_rng([rows, 13, len(name)])
+    return float(np.mean([
+        one_metric(name, *pair(rng, rows, world, gain), turn, delta).p_value(delta) <= ALPHA for turn in range(pairs)
+    ]))  # fmt: skip
+
+
+def gain_for(name, difference, curve):
+    """How many times the signal of the champion a candidate needs to be better by `difference`; None: no such one."""
+    gains, values = curve
+    equal = values[list(gains).index(1.0)]
+    reached = np.array([one[name] - equal[name] for one in values])
+    return float(np.interp(difference, reached, gains)) if reached[0] < difference < reached[-1] else None
 
 
 def one_model(world, rows, models):
@@ -146,16 +173,16 @@ def measure(truth, side, seed=0):
     return metrics_with_intervals(truth, np.stack([1 - side, side], 1), ["frequent", "rare"], seed)
 
 
-def one_metric(name, truth, one, two, seed) -> Pivot:
+def one_metric(name, truth, one, two, seed, delta=0.0) -> Pivot:
     if name == "log_loss":
         gains = losses(truth, two) - losses(truth, one)
         return pivot_of_rows(gains, float(gains.mean()), DRAWS, seed)
     sizes = table(truth, one, two)
     if name == "accuracy":
-        return pivot_of_accuracy(int(sizes[6] + sizes[1]), int(sizes[5] + sizes[2]), len(truth))
+        return pivot_of_accuracy(int(sizes[6] + sizes[1]), int(sizes[5] + sizes[2]), len(truth), delta, DRAWS)
     some = sizes > 0
     present = np.bincount(truth, minlength=2) > 0
-    return pivot_of_counts(COUNT_METRICS[name], CELLS[:, some], sizes[some], present, DRAWS, seed)
+    return pivot_of_counts(COUNT_METRICS[name], CELLS[:, some], sizes[some], present, DRAWS, seed, delta)
 
 
 def reuse(sets, uses=20, rows=1000):
@@ -182,56 +209,9 @@ def reuse(sets, uses=20, rows=1000):
 
 def large():
     """Seconds and peak GiB of measuring and comparing a million rows of 20 classes, in a process of its own."""
-    code = "import sys; sys.path.insert(0, 'benchmarks'); import gate; gate.large_here()"
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    script = Path(__file__).with_name("gate_large.py")
+    out = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True)
     return json.loads(out.stdout.splitlines()[-1])
-
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def large_here(rows=1_000_000, classes=20):
-    import pyarrow as pa
-
-    from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
-    from kfp_bert_components.evaluation.score import _measured, _predictions
-    from kfp_bert_components.evaluation.slices import find_slices
-    from kfp_bert_components.gate import Policy, compare
-
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, classes, rows)
-    common = rng.standard_normal((rows, classes), dtype=np.float32)
-    labels = [f"class {i}" for i in range(classes)]
-    split = pa.table({
-        "id": [f"{i:016x}" for i in rng.permutation(rows)],
-        "text": ["some words"] * (rows // 2) + ["one"] * (rows // 2),
-        "label": pa.array(labels).take(pa.array(truth)),
-    })  # fmt: skip
-    seconds = 0.0
-    with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        for name in ("candidate", "champion"):
-            logits = common + 0.4 * rng.standard_normal((rows, classes), dtype=np.float32)
-            logits[np.arange(rows), truth] += 2
-            np.exp(logits, out=logits)
-            logits /= logits.sum(1, keepdims=True)
-            start = time.perf_counter()
-            members = find_slices(split)
-            draft = Evaluation(
-                labels=labels, test_fingerprint="t", model_fingerprint=name,
-                predictions=_predictions(split, logits, members),
-                slices=list(members), model_version=1 if name == "champion" else None,
-            )  # fmt: skip
-            write_evaluation(_measured(draft), place / name)
-            seconds += time.perf_counter() - start
-            del logits, draft
-        del common, split
-        start = time.perf_counter()
-        policy = Policy(max_class_drop=0.01, max_slice_drop=0.01, max_negative_flips=0.2, max_calibration_rise=0.02)
-        compare(place / "candidate", place / "champion", place / "d", place / "r.html", place / "s.md", policy)
-        seconds += time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    print(json.dumps({"seconds": seconds, "peak_gib": peak}))
 
 
 def main():
@@ -241,8 +221,9 @@ def main():
     arguments.add_argument("--skip-large", action="store_true")
     chosen = arguments.parse_args()
     results, levels, powers, coverages, alone, naive = [], {}, {}, {}, {}, defaultdict(list)
+    limits, allowing = {}, {}
     for world in WORLDS:
-        gains = np.concatenate([np.linspace(1, 1.5, 11), np.linspace(1.6, 4, 13)])
+        gains = np.concatenate([np.linspace(0.3, 1, 15)[:-1], np.linspace(1, 1.5, 11), np.linspace(1.6, 4, 13)])
         curve = gains, [true_values(world, gain) for gain in gains]
         for rows in chosen.rows:
             start = time.perf_counter()
@@ -261,9 +242,12 @@ def main():
                     f"{coverage.get(name, float('nan')):.4f}  resolvable {resolvable[name]:.4f}  "
                     f"power {power.get(name, float('nan')):.4f}", flush=True,
                 )  # fmt: skip
-            if rows in ALONE:
-                for name, value in one_model(world, rows, chosen.pairs // 4).items():
+            if rows in SOME_ROWS:
+                for name, value in one_model(world, rows, chosen.pairs // 2).items():
                     alone[f"{name}, {world}, {rows} rows"] = value
+                at, allowed = at_limits(world, rows, resolvable, chosen.pairs, curve)
+                limits |= {f"{name}, {kind}, {world}, {rows} rows": value for (name, kind), value in at.items()}
+                allowing |= {f"{name}, {world}, {rows} rows": value for name, value in allowed.items()}
             print(f"  {time.perf_counter() - start:.0f} s", flush=True)
     allowed = ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / chosen.pairs)
 
@@ -278,6 +262,13 @@ def main():
     low, high = min(coverages, key=coverages.__getitem__), max(coverages, key=coverages.__getitem__)
     add("coverage_min", coverages[low], cell=low)
     add("coverage_max", coverages[high], cell=high)
+    if limits:
+        furthest, least = max(limits, key=limits.__getitem__), min(allowing, key=allowing.__getitem__)
+        add("promotion_at_limit_worst", limits[furthest], cell=furthest)
+        add("power_of_margin_worst", allowing[least], chosen.pairs // 4, cell=least)
+        ends = min(alone, key=alone.__getitem__), max(alone, key=alone.__getitem__)
+        add("coverage_of_one_model_min", alone[ends[0]], chosen.pairs // 2, cell=ends[0])
+        add("coverage_of_one_model_max", alone[ends[1]], chosen.pairs // 2, cell=ends[1])
     spent, unspent = reuse(chosen.pairs)
     add("reuse_false_promotion", spent, peer="alpha not spent", peer_value=unspent)
     if not chosen.skip_large:
@@ -290,7 +281,8 @@ def main():
     missing = {"seconds_1m_rows": "left out by --skip-large"} if chosen.skip_large else {}
     print(json.dumps({
         "benchmark": "gate", "environment": environment, "results": results, "missing": missing,
-        "cells": {"false_promotion": levels, "power": powers, "coverage": coverages, "coverage_of_one_model": alone},
+        "cells": {"false_promotion": levels, "power": powers, "coverage": coverages, "coverage_of_one_model": alone,
+                  "promotion_at_limit": limits, "power_of_margin": allowing},
     }))  # fmt: skip
 
 

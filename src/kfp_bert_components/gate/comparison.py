@@ -56,7 +56,7 @@ def decide(new: Evaluation, old: Evaluation, policy: Policy, registry: str = "")
     unbeatable = old.empty and policy.primary_metric in ("ece", "roc_auc", "pr_auc")
     metric = "accuracy" if unbeatable else policy.primary_metric
     rules = policy if not old.empty else _first_run_policy(policy, metric)
-    pivot, method = difference(exam, metric)
+    pivot, method = difference(exam, metric, delta=rules.delta)
     use = _use(new, old, policy, registry)
     same = bool(np.array_equal(*exam.said)) if metric not in ROW_METRICS else pivot.error == 0 and pivot.value == 0
     against = _NOBODY if old.empty else f"version {old.model_version}" if old.model_version else "the champion"

@@ -13,18 +13,20 @@ from kfp_bert_components.gate.swaps import PERMUTATIONS, pivot_of_accuracy, pivo
 METHODS = {
     "accuracy": "exact McNemar test (McNemar 1947; binomial)",
     "counts": "studentised paired permutation test (Chung and Romano 2013)",
+    "tilted": "studentised bootstrap of the rows, weighted to have the difference that is tested (Efron 1981)",
     "rows": "studentised paired permutation test on the influence of each row (Chung and Romano 2013; Efron 1982)",
 }
 _MANY_CELLS = 500
 
 
-def difference(exam: Exam, metric: str, draws: int = PERMUTATIONS) -> tuple[Pivot, str]:
+def difference(exam: Exam, metric: str, draws: int = PERMUTATIONS, delta: float = 0.0) -> tuple[Pivot, str]:
     """Candidate minus champion, positive where the candidate is better, with its reference distribution.
 
     Args:
         exam: The two models' predictions.
         metric: Name of a metric.
         draws: Random swaps, fewer where classes are many.
+        delta: The difference that will be tested, from a policy or a guardrail.
 
     Returns:
         The pivot, and a key of METHODS.
@@ -34,7 +36,8 @@ def difference(exam: Exam, metric: str, draws: int = PERMUTATIONS) -> tuple[Pivo
     """
     if metric == "accuracy":
         wins, losses = exam.flips
-        return pivot_of_accuracy(int(wins.sum()), int(losses.sum()), exam.rows), "accuracy"
+        pivot = pivot_of_accuracy(int(wins.sum()), int(losses.sum()), exam.rows, delta)
+        return pivot, "tilted" if delta else "accuracy"
     if metric in ROW_METRICS:
         return _of_rows(exam, metric, draws), "rows"
     found = COUNT_METRICS.get(metric) or _of_class(exam, metric)
@@ -42,7 +45,8 @@ def difference(exam: Exam, metric: str, draws: int = PERMUTATIONS) -> tuple[Pivo
     if len(sizes) > _MANY_CELLS:
         # The primary metric keeps an exact test; for the many others the normal limit is as good by then.
         draws = 1_999 if draws == PERMUTATIONS else 0
-    return pivot_of_counts(found, cells, sizes, exam.present, draws), "counts"
+    pivot = pivot_of_counts(found, cells, sizes, exam.present, draws, delta=delta)
+    return pivot, "tilted" if delta else "counts"
 
 
 def scores(exam: Exam, metric: str) -> tuple[float, float]:

@@ -62,7 +62,7 @@ def _classes(exam: Exam, policy: Policy) -> list[_Tested]:
         return []
     found = []
     for number in np.flatnonzero(np.bincount(exam.truth, minlength=len(exam.labels)) >= policy.min_rows):
-        pivot, _ = difference(exam, f"f1:{exam.labels[number]}", _DRAWS)
+        pivot, _ = difference(exam, f"f1:{exam.labels[number]}", _DRAWS, -policy.max_class_drop)
         found.append(_change(f"F1 of class {exam.labels[number]}", pivot, policy.max_class_drop))
     return found
 
@@ -71,7 +71,8 @@ def _slices(exam: Exam, new: Evaluation, policy: Policy) -> list[_Tested]:
     found = []
     for name, rows in slices_of(exam, new) if policy.max_slice_drop else ():
         if rows.sum() >= policy.min_rows:
-            found.append(_change(f"accuracy where {name}", slice_pivot(exam, rows), policy.max_slice_drop))
+            pivot = slice_pivot(exam, rows, -policy.max_slice_drop)
+            found.append(_change(f"accuracy where {name}", pivot, policy.max_slice_drop))
     return found
 
 
@@ -80,10 +81,10 @@ def slices_of(exam: Exam, new: Evaluation) -> list[tuple[str, np.ndarray]]:
     return [(name, new.members(name)[exam.order]) for name in new.slices]
 
 
-def slice_pivot(exam: Exam, rows: np.ndarray) -> Any:
-    """Difference of accuracy on some rows."""
+def slice_pivot(exam: Exam, rows: np.ndarray, delta: float = 0.0) -> Any:
+    """Difference of accuracy on some rows, to be tested against `delta`."""
     wins, losses = (int((part & rows).sum()) for part in exam.flips)
-    return pivot_of_accuracy(wins, losses, int(rows.sum()))
+    return pivot_of_accuracy(wins, losses, int(rows.sum()), delta, _DRAWS)
 
 
 def _change(name: str, pivot: Any, most: float) -> _Tested:

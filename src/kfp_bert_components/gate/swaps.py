@@ -3,10 +3,11 @@
 from functools import lru_cache
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from kfp_bert_components.evaluation.count_metrics import CountMetric
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric
 from kfp_bert_components.gate.pivot import EPSILON, Pivot
+from kfp_bert_components.gate.tables import Side, gains_of, mirror_of, ratio, studentise, with_mirrors
+from kfp_bert_components.gate.tilt import tilted_draws
 
 PERMUTATIONS = 9_999
 # Swaps of rows that are drawn one by one; larger test sets swap random groups of rows together, which is exact too.
@@ -17,8 +18,8 @@ _NUDGE = 1e-3
 
 def pivot_of_counts(
     metric: CountMetric, cells: np.ndarray, sizes: np.ndarray, present: np.ndarray, draws: int = PERMUTATIONS,
-    seed: int = 0,
-) -> Pivot:
+    seed: int = 0, delta: float = 0.0,
+) -> Pivot:  # fmt: skip
     """Compare on a metric of the confusion matrix.
 
     Rows with the same (truth, candidate, champion) are one cell: a random swap is a binomial draw a cell.
@@ -30,20 +31,27 @@ def pivot_of_counts(
         present: Classes to average over, bool [classes].
         draws: Random swaps; 0 takes the normal distribution instead, for large test sets.
         seed: Seed of the draws.
+        delta: The difference that will be tested; if it is not 0, what is drawn has that difference.
     """
-    cells, sizes = _with_mirrors(cells, sizes)
-    one, two = _Side(cells[0], cells[1], len(present)), _Side(cells[0], cells[2], len(present))
-    value, error = (float(part[0]) for part in _studentise(metric, one, two, sizes[None], present))
+    cells, sizes = with_mirrors(cells, sizes)
+    one, two = Side(cells[0], cells[1], len(present)), Side(cells[0], cells[2], len(present))
+    value, error = (float(part[0]) for part in studentise(metric, one, two, sizes[None], present))
     if error == 0:
         return Pivot(value, 0.0, np.zeros(1), np.ones(1), int(sizes.sum()))
-    gains = _gains(metric, one, two, sizes, present)
+    gains = gains_of(metric, one, two, sizes, present)
     step_of = _step(np.repeat(gains, sizes * (cells[1] != cells[2])))
     slope = _slope_of_counts(metric, one, two, sizes, present, gains)
     differ = int(sizes[cells[1] != cells[2]].sum())
     if draws == 0:
         return Pivot(value, error, *_normal(), int(sizes.sum()), step_of, slope, _least(sizes, differ))
+    if delta:
+        tilted = tilted_draws(metric, (one, two), sizes, cells[1] != cells[2], present, delta, draws, seed)
+        if tilted is not None:
+            # The observed arrangement counts as at least as good as itself.
+            reference = _equal(np.sort(np.append(tilted, np.inf)))
+            return Pivot(value, error, *reference, int(sizes.sum()), step_of, slope, _least(tilted, differ))
     rng = np.random.default_rng(seed)
-    mirror = _mirror(cells)
+    mirror = mirror_of(cells)
     pairs = np.flatnonzero(cells[1] < cells[2])
     found = []
     step = max(1, _CELLS_AT_ONCE // len(sizes))
@@ -52,21 +60,27 @@ def pivot_of_counts(
         both = sizes[pairs] + sizes[mirror[pairs]]
         swapped[:, pairs] = rng.binomial(both, 0.5, (len(swapped), len(pairs)))
         swapped[:, mirror[pairs]] = both - swapped[:, pairs]
-        values, errors = _studentise(metric, one, two, swapped, present)
-        found.append(_ratio(values, errors))
+        values, errors = studentise(metric, one, two, swapped, present)
+        found.append(ratio(values, errors))
     drawn = np.concatenate(found)
     return Pivot(value, error, *_symmetric(drawn), int(sizes.sum()), step_of, slope, _least(drawn, differ))
 
 
-def pivot_of_accuracy(wins: int, losses: int, rows: int) -> Pivot:
+def pivot_of_accuracy(wins: int, losses: int, rows: int, delta: float = 0.0, draws: int = PERMUTATIONS) -> Pivot:
     """Compare on accuracy: the swaps have a binomial distribution, so nothing is drawn (exact McNemar test).
 
     Args:
         wins: Rows that only the candidate has right.
         losses: Rows that only the champion has right.
         rows: All rows.
+        delta: The difference that will be tested; if it is not 0, tables that have it are drawn.
+        draws: How many.
     """
     from scipy.stats import binom
+
+    if delta and wins + losses:
+        cells, sizes = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 1]]), np.array([wins, losses, rows - wins - losses])
+        return pivot_of_counts(COUNT_METRICS["accuracy"], cells, sizes, np.array([False, True]), draws, delta=delta)
 
     differ = wins + losses
     value = (wins - losses) / rows
@@ -78,7 +92,7 @@ def pivot_of_accuracy(wins: int, losses: int, rows: int) -> Pivot:
     centred = np.array([1, -1, 0]) - value
     slope = _slope(centred, rows, np.array([wins, losses, rows - differ]))
     weights = binom.pmf(np.arange(differ + 1), differ, 0.5)
-    return Pivot(value, error, _ratio(gains, errors), weights, rows, slope=slope)
+    return Pivot(value, error, ratio(gains, errors), weights, rows, slope=slope)
 
 
 def pivot_of_rows(gains: np.ndarray, value: float, draws: int = PERMUTATIONS, seed: int = 0) -> Pivot:
@@ -101,7 +115,7 @@ def pivot_of_rows(gains: np.ndarray, value: float, draws: int = PERMUTATIONS, se
     differ = gains[np.abs(gains) > EPSILON * np.abs(gains).max()]
     exact = 2 ** len(differ) <= draws
     sums = (_all_swap_sums(differ) if exact else swap_sums(gains[:, None], draws, seed)[:, 0]) / rows
-    found = _ratio(sums, np.sqrt(np.maximum(squares / rows - sums**2, 0) / rows))
+    found = ratio(sums, np.sqrt(np.maximum(squares / rows - sums**2, 0) / rows))
     weighted = _equal(np.sort(found)) if exact else _symmetric(found)
     least = 0.0 if exact else _least(found, len(differ))
     return Pivot(value, error, *weighted, rows, _step(gains - value), _slope(gains - value, rows), least)
@@ -116,8 +130,10 @@ def swap_sums(gains: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
         gains = np.add.reduceat(gains[order], cuts, axis=0)
     found = []
     for start in range(0, draws, 1000):
-        signs = rng.integers(0, 2, (min(1000, draws - start), len(gains)), dtype=np.int8)
-        found.append((2.0 * signs - 1.0) @ gains)
+        some = min(1000, draws - start)
+        bits = np.frombuffer(rng.bytes(some * len(gains) // 8 + 1), np.uint8)
+        swapped = np.unpackbits(bits, count=some * len(gains)).reshape(some, len(gains))
+        found.append(gains.sum(0) - 2.0 * (swapped.astype(np.float64) @ gains))
     return np.concatenate(found)
 
 
@@ -125,12 +141,6 @@ def _all_swap_sums(gains: np.ndarray) -> np.ndarray:
     """Sums under each of the 2^rows choices of signs of gains [rows]."""
     choices = np.arange(2 ** len(gains))[:, None] >> np.arange(len(gains)) & 1
     return (2.0 * choices - 1.0) @ gains
-
-
-def _gains(metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """What a row of each cell adds to the difference, [cells]."""
-    slopes = [metric.both(side.counts(sizes[None]), present)[1] for side in (one, two)]
-    return (one.pick(slopes[0]) - two.pick(slopes[1]))[0]
 
 
 def _step(gains: np.ndarray) -> float:
@@ -144,11 +154,11 @@ def _slope(centred: np.ndarray, rows: int, sizes: np.ndarray | float = 1.0) -> f
 
 
 def _slope_of_counts(
-    metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray, gains: np.ndarray
+    metric: CountMetric, one: Side, two: Side, sizes: np.ndarray, present: np.ndarray, gains: np.ndarray
 ) -> float:
     """The same of a metric of the confusion matrix: every cell grows with what its rows gain."""
     nudge = _NUDGE * gains / np.abs(gains).max()
-    values, errors = _studentise(metric, one, two, sizes * np.stack([1 - nudge, 1 + nudge]), present)
+    values, errors = studentise(metric, one, two, sizes * np.stack([1 - nudge, 1 + nudge]), present)
     change = values[1] - values[0]
     return float((errors[1] ** 2 - errors[0] ** 2) / change) if change else 0.0
 
@@ -176,51 +186,3 @@ def _normal() -> tuple[np.ndarray, np.ndarray]:
     from scipy.stats import norm
 
     return _symmetric(norm.isf((np.arange(10_000) + 0.5) / 20_000))
-
-
-def _ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = values / errors
-    return np.where(errors > 0, found, np.where(values == 0, 0.0, np.copysign(np.inf, values)))
-
-
-def _studentise(
-    metric: CountMetric, one: "_Side", two: "_Side", sizes: np.ndarray, present: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Difference and standard error for each row of `sizes` [draws, cells]."""
-    rows = sizes.sum(-1)
-    first, first_slope = metric.both(one.counts(sizes), present)
-    second, second_slope = metric.both(two.counts(sizes), present)
-    influence = one.pick(first_slope) - two.pick(second_slope)
-    mean = (influence * sizes).sum(-1) / rows
-    square = (influence**2 * sizes).sum(-1) / rows - mean**2
-    return first - second, np.sqrt(np.maximum(square, 0) / rows)
-
-
-class _Side:
-    """One model's predictions, by cell: adds cells up to its confusion matrix, and looks slopes up by cell."""
-
-    def __init__(self, truth: np.ndarray, predicted: np.ndarray, classes: int) -> None:
-        self._place = truth * classes + predicted
-        self._onto = csr_array(
-            (np.ones(len(truth)), (self._place, np.arange(len(truth)))), (classes * classes, len(truth))
-        )
-        self._classes = classes
-
-    def counts(self, sizes: np.ndarray) -> np.ndarray:
-        return (self._onto @ sizes.T).T.reshape(*sizes.shape[:-1], self._classes, self._classes)
-
-    def pick(self, slopes: np.ndarray) -> np.ndarray:
-        return slopes.reshape(*slopes.shape[:-2], -1)[..., self._place]
-
-
-def _with_mirrors(cells: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Add for each cell the one with the two predictions swapped, in sorted order."""
-    every = np.concatenate([cells, cells[[0, 2, 1]]], axis=1)
-    unique, places = np.unique(every, axis=1, return_inverse=True)
-    return unique, np.bincount(places.ravel()[: cells.shape[1]], sizes, unique.shape[1]).astype(np.int64)
-
-
-def _mirror(cells: np.ndarray) -> np.ndarray:
-    numbers = {cell: i for i, cell in enumerate(map(tuple, cells.T.tolist()))}
-    return np.array([numbers[truth, two, one] for truth, one, two in cells.T.tolist()])
