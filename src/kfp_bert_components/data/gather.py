@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,7 +94,9 @@ def gather(
     piles = Piles(settings.near_duplicates) if settings.near_duplicates else None
     decoded = (_decoded(chunk, facts[chunk.file].name, faults, settings.unreadable == "keep") for chunk in chunks)
     full = (chunk for chunk in decoded if len(chunk.rows))
-    with track(None, "reading", "rows", every=2) as bar:
+    with ThreadPoolExecutor(1) as pool, track(None, "reading", "rows", every=2) as bar:
+        # The compiled loops take half a second to load: meanwhile the first file is looked through.
+        pool.submit(hash_words, pa.array(["some words"]))
         for chunk, (numbers, batch) in ahead(lambda chunk: _numbers(chunk, piles), full):
             numbers["label"] = labels.of(chunk.cells["label"])
             numbers["place"] = places.of(chunk.cells["split"]) if "split" in chunk.cells else np.zeros(len(chunk.rows))

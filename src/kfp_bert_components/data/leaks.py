@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,7 +87,7 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
         start, batch = item
         return index.find(joined_text(batch), *_near_keys(batch), start)
 
-    parts = [found for _, found in ahead(of_batch, _with_starts(rows))]
+    parts = [found for _, found in ahead(of_batch, rows.texts.numbered())]
     near = np.concatenate([np.empty((0, 2), np.int64), *parts])
     leaks = []
     for loser, keeper in PAIRS:
@@ -107,10 +106,10 @@ def _index(rows: Rows, kept: np.ndarray, ranks: np.ndarray, least: float) -> Nea
 
     def of_batch(item: tuple[int, pa.RecordBatch]) -> tuple[Words, np.ndarray, np.ndarray]:
         start, batch = item
-        words = hash_words(joined_text(batch.filter(pa.array(kept[start : start + batch.num_rows]))))
+        words = hash_words(joined_text(batch).filter(pa.array(kept[start : start + batch.num_rows])))
         return words, *piles.neighbour_keys(words)
 
-    for (start, batch), of_kept in ahead(of_batch, _with_starts(rows)):
+    for (start, batch), of_kept in ahead(of_batch, rows.texts.numbered()):
         here = slice(start, start + batch.num_rows)
         index.add(*of_kept, start + np.flatnonzero(kept[here]))
         keys, starts = _near_keys(batch)
@@ -123,11 +122,3 @@ def _near_keys(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
     """The keys of `Piles.keys` of a batch, and where those of each row start."""
     near = batch.column("near")
     return np.asarray(near.flatten()), np.asarray(near.offsets)
-
-
-def _with_starts(rows: Rows) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The batches of the spool, each with the number of its first row."""
-    start = 0
-    for batch in rows.texts:
-        yield start, batch
-        start += batch.num_rows

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.assign import SPLITS, TRAIN, assign
 from kfp_bert_components.data.checks import Sieve, sieve, sieve_repeats
 from kfp_bert_components.data.chunks import Faults, FileFacts, shorten
@@ -28,7 +29,7 @@ from kfp_bert_components.data.profile import (
 )
 from kfp_bert_components.data.read_tables import read_tables
 from kfp_bert_components.data.settings import METADATA, PrepareSettings
-from kfp_bert_components.data.splits import HEADER, fingerprint_of, write_batches
+from kfp_bert_components.data.splits import HEADER, fingerprint_of, write_header, write_rows
 from kfp_bert_components.data.spool import Spool
 from kfp_bert_components.data.summary import Prepared, write_report
 from kfp_bert_components.data.table_files import list_files
@@ -69,10 +70,12 @@ def prepare(
         split = _split(state, facts, settings)
         leaks = _leaks(state, split)
         names = _classes(state, split)
-        fingerprints = _fingerprints(state, split, names)
-        with ThreadPoolExecutor(2) as pool:
-            writing = [pool.submit(_write_split, state, split, i, names, fingerprints, scratch) for i in range(3)]
-            profile = _profile(state, split, names, fingerprints["train"])
+        with ThreadPoolExecutor(4) as pool:
+            hashing = pool.submit(_fingerprints, state, split, names)
+            writing = [pool.submit(_write_rows, state, split, number, scratch) for number in range(3)]
+            profile = _profile(state, split, names)
+            fingerprints = hashing.result()
+            profile = replace(profile, fingerprint=fingerprints["train"])
             drift = _drift(profile, settings.reference)
             prepared = _count(state, split, faults, names, fingerprints)
             _fill_examples(state)
@@ -81,8 +84,9 @@ def prepare(
             for written in writing:
                 written.result()
         profile.write(scratch / "train")
-        for split_name, target in zip(SPLITS, (train, validation, test), strict=True):
-            publish_folder(scratch / split_name, Path(target), last=[HEADER])
+        for name, target in zip(SPLITS, (train, validation, test), strict=True):
+            write_header(scratch / name, name, names, prepared.rows[name], fingerprints[name], rows.pair)
+            publish_folder(scratch / name, Path(target), last=[HEADER])
         if report:
             Path(report).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(scratch / "report", report)
@@ -145,15 +149,29 @@ def _fingerprints(state: Sieve, split: np.ndarray, names: list[str]) -> dict[str
     return found
 
 
-def _write_split(
-    state: Sieve, split: np.ndarray, number: int, names: list[str], fingerprints: dict[str, str], scratch: Path
-) -> None:
-    """Write a split into scratch space."""
-    name, keep = SPLITS[number], state.inside & (split == number)
-    write_batches(scratch / name, name, names, fingerprints[name], _schema(state), _batches(state, keep))
+def _write_rows(state: Sieve, split: np.ndarray, number: int, scratch: Path) -> None:
+    """Write the rows of a split into scratch space."""
+    keep = state.inside & (split == number)
+    texts = ["text", "text_pair"] if state.rows.pair else ["text"]
+    metadata = state.settings.metadata_columns
+    schema = pa.schema([(name, pa.string()) for name in ["id", *texts, "label", "source", *metadata]])
+    columns = [*texts, *(METADATA + name for name in metadata)]
+    labels, sources = pa.array(state.names), pa.array([fact.name for fact in state.facts])
+
+    def of_split(item: tuple[int, pa.RecordBatch]) -> pa.RecordBatch:
+        rows = item[0] + np.flatnonzero(keep[item[0] : item[0] + item[1].num_rows])
+        kept = item[1].select(columns).take(pa.array(rows - item[0]))
+        arrays = [
+            ids(state.rows.exact[rows]), *kept.columns[: len(texts)], labels.take(pa.array(state.code[rows])),
+            sources.take(pa.array(state.rows.file[rows])), *kept.columns[len(texts) :],
+        ]
+        return pa.record_batch(arrays, schema=schema)
+
+    made = (batch for _, batch in ahead(of_split, state.rows.texts.numbered()) if batch.num_rows)
+    write_rows(scratch / SPLITS[number], schema, made)
 
 
-def _profile(state: Sieve, split: np.ndarray, names: list[str], fingerprint: str) -> Profile:
+def _profile(state: Sieve, split: np.ndarray, names: list[str]) -> Profile:
     rows = state.rows
     train = np.flatnonzero(state.inside & (split == TRAIN))
     counts = np.bincount(state.code[train], minlength=len(state.names))
@@ -163,7 +181,7 @@ def _profile(state: Sieve, split: np.ndarray, names: list[str], fingerprint: str
         sample = np.sort(train[np.argpartition(place, SAMPLE)[:SAMPLE]])
     texts = read_texts(rows.texts, sample).values()
     labels = {name: int(counts[state.names.index(name)]) for name in names}
-    return make_profile(rows.length[train], labels, texts, fingerprint)
+    return make_profile(rows.length[train], labels, texts)
 
 
 def _drift(profile: Profile, reference: str) -> Drift | None:
@@ -171,36 +189,6 @@ def _drift(profile: Profile, reference: str) -> Drift | None:
         return None
     before, place = read_reference(reference)
     return compare_profiles(profile, before, place) if before else Drift(reference, note=place)
-
-
-def _schema(state: Sieve) -> pa.Schema:
-    texts = ["text", "text_pair"] if state.rows.pair else ["text"]
-    names = ["id", *texts, "label", "source", *state.settings.metadata_columns]
-    return pa.schema([(name, pa.string()) for name in names])
-
-
-def _batches(state: Sieve, keep: np.ndarray) -> Iterator[pa.RecordBatch]:
-    """The rows of a split, batch by batch."""
-    rows = state.rows
-    labels = pa.array(state.names)
-    sources = pa.array([fact.name for fact in state.facts])
-    schema = _schema(state)
-    start = 0
-    for batch in rows.texts:
-        here = slice(start, start + batch.num_rows)
-        start += batch.num_rows
-        mask = keep[here]
-        if not mask.any():
-            continue
-        batch = batch.filter(pa.array(mask))
-        yield pa.record_batch(
-            [
-                ids(rows.exact[here][mask]), *batch.columns[: 1 + rows.pair],
-                labels.take(pa.array(state.code[here][mask])), sources.take(pa.array(rows.file[here][mask])),
-                *(batch[METADATA + name] for name in state.settings.metadata_columns),
-            ],
-            schema=schema,
-        )
 
 
 def _count(

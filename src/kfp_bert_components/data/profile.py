@@ -54,14 +54,13 @@ class Profile:
         (folder / NAME).write_text(body + "\n", encoding="utf-8")
 
 
-def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable[str], fingerprint: str) -> Profile:
+def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable[str]) -> Profile:
     """Describe a training set.
 
     Args:
         lengths: Characters of each text, [rows].
         labels: Rows of each label.
         texts: A sample of the texts.
-        fingerprint: Of the split.
     """
     import numpy as np
 
@@ -70,7 +69,7 @@ def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable
         words.update(re.findall(r"\w+", text.lower()))
     bins = np.bincount(np.searchsorted(LENGTH_ENDS, lengths), minlength=len(LENGTH_ENDS) + 1)
     top = dict(words.most_common(TOP_WORDS))
-    return Profile(len(lengths), dict(labels), bins.tolist(), top, words.total(), fingerprint)
+    return Profile(len(lengths), dict(labels), bins.tolist(), top, words.total())
 
 
 def parse_profile(data: bytes, place: str) -> Profile:

@@ -88,42 +88,50 @@ def write_split(folder: Path, name: str, labels: Sequence[str], table: pa.Table)
     if unknown:
         raise UserError(f"The {name} split has the label {min(map(str, unknown))!r}, which is not among its labels.")
     fingerprint = _fingerprint(table, labels)
-    write_batches(folder, name, labels, fingerprint, table.schema, table.to_batches(ROW_GROUP))
+    write_rows(folder, table.schema, table.to_batches(ROW_GROUP))
+    write_header(folder, name, labels, table.num_rows, fingerprint, "text_pair" in table.column_names)
     return fingerprint
 
 
-def write_batches(
-    folder: Path, name: str, labels: Sequence[str], fingerprint: str, schema: pa.Schema,
-    batches: Iterable[pa.RecordBatch],
-) -> None:
-    """Like `write_split`, for data that is made piece by piece and never lies in memory whole.
+def write_rows(folder: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write the examples of a split that are made piece by piece and never lie in memory whole.
 
     Args:
-        folder: Created if it is missing.
-        name: "train", "validation" or "test".
-        labels: All labels, in the order of the model's classes.
-        fingerprint: From `fingerprint_of`.
+        folder: Created if it is missing. It is a split when `write_header` has been called, too.
         schema: Of the batches.
-        batches: Their rows.
+        batches: The examples.
     """
     import pyarrow.parquet as pq
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = 0
-    # Texts and ids hardly ever repeat: a dictionary of them costs time and saves nothing.
+    # Texts and ids hardly ever repeat: a dictionary of them costs time and saves nothing. Nor do ids shrink.
     repeating = [field.name for field in schema if field.name not in ("id", "text", "text_pair")]
+    compression = {name: "none" if name == "id" else "snappy" for name in schema.names}
     with pq.ParquetWriter(
-        folder / EXAMPLES, schema, compression="snappy", use_dictionary=repeating, write_statistics=False
+        folder / EXAMPLES, schema, compression=compression, use_dictionary=repeating, write_statistics=False
     ) as writer:
         for table in _row_groups(batches, schema):
             writer.write_table(table, row_group_size=ROW_GROUP)
-            rows += table.num_rows
+
+
+def write_header(
+    folder: Path, name: str, labels: Sequence[str], rows: int, fingerprint: str, pair: bool
+) -> None:
+    """Say what the examples of a split are.
+
+    Args:
+        folder: Where its rows were written to.
+        name: "train", "validation" or "test".
+        labels: All labels, in the order of the model's classes.
+        rows: The number of examples.
+        fingerprint: From `fingerprint_of`.
+        pair: Whether an example is two texts.
+    """
     header = {
-        "format": FORMAT, "name": name, "labels": list(labels), "rows": rows, "fingerprint": fingerprint,
-        "pair": "text_pair" in schema.names,
+        "format": FORMAT, "name": name, "labels": list(labels), "rows": rows, "fingerprint": fingerprint, "pair": pair,
     }
-    (folder / HEADER).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (Path(folder) / HEADER).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def fingerprint_of(keys: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> str:

@@ -54,3 +54,10 @@ class Spool:
             reader = pa.ipc.open_file(file)
             for index in range(reader.num_record_batches):
                 yield reader.get_batch(index)
+
+    def numbered(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The batches, each with the number of its first row."""
+        start = 0
+        for batch in self:
+            yield start, batch
+            start += batch.num_rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass
 
+import numpy as np
+
 from kfp_bert_components.data.table_files import TableFile, blocks, refuse_foreign
 from kfp_bert_components.errors import UserError
 
@@ -55,14 +57,17 @@ def survey(file: TableFile, compression: str) -> Survey:
         if len(found.sample) < SAMPLE:
             found.sample += block[: SAMPLE - len(found.sample)]
         found.size += len(block)
-        found.quotes += block.count(b'"')
-        found.nuls += block.count(b"\0")
-        if not block.isascii():
+        codes = np.frombuffer(block, np.uint8)
+        found.quotes += int(np.count_nonzero(codes == ord('"')))
+        if codes.min() == 0:
+            found.nuls += block.count(b"\0")
+        plain = codes.max() < 128
+        if not plain:
             found.ascii = False
             if len(found.odd) < SAMPLE:
                 found.odd += _odd_lines(block)[: SAMPLE - len(found.odd)]
         # ASCII after whole characters is UTF-8: nothing to decode.
-        if found.valid_utf8 and (pending or not block.isascii()):
+        if found.valid_utf8 and (pending or not plain):
             found.valid_utf8 = _decodes(decoder, block)
             pending = bool(decoder.getstate()[0])
     found.valid_utf8 = found.valid_utf8 and _decodes(decoder, b"", final=True)
