@@ -39,7 +39,7 @@ start = time.perf_counter()
 table = pandas.read_csv(source).drop_duplicates("text")
 place = numpy.random.default_rng(0).random(len(table))
 for name, low, high in (("train", 0, 0.8), ("validation", 0.8, 0.9), ("test", 0.9, 1)):
-    table[(place >= low) & (place < high)].to_parquet(folder / f"{name}.parquet")
+    table[(place >= low) & (place < high)].to_parquet(folder / f"{name}.parquet", index=False)
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
