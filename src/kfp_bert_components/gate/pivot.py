@@ -3,7 +3,8 @@
 The statistic is (difference - delta) / standard error, the latter by the infinitesimal jackknife. Its reference is
 its distribution when the two predictions of each row are swapped at random: exact when the models are
 exchangeable, and right for large test sets also when they are not (Janssen 1997, Statistics & Probability
-Letters 36; Chung and Romano 2013, Annals of Statistics 41). Test and interval use the same critical value, so
+Letters 36; Chung and Romano 2013, Annals of Statistics 41); where a difference other than 0 is tested, see `tilt`.
+Test and interval use the same critical value, so
 that they agree for every delta.
 """
 
@@ -23,7 +24,7 @@ class Pivot:
     Attributes:
         value: Candidate minus champion, positive where the candidate is better.
         error: Standard error of `value`; 0 when the two never differ.
-        values: Studentised values under swaps, ascending, [draws].
+        values: Studentised values under swaps (or of drawn rows, see `tilt`), ascending, [draws].
         weights: Probability of each of `values`, [draws]; they add up to 1.
         rows: Rows of the test set.
         step: What one row that changes sides moves the metric, times the number of rows.
