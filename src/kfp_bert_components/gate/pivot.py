@@ -4,8 +4,7 @@ The statistic is (difference - delta) / standard error, the latter by the infini
 its distribution when the two predictions of each row are swapped at random: exact when the models are
 exchangeable, and right for large test sets also when they are not (Janssen 1997, Statistics & Probability
 Letters 36; Chung and Romano 2013, Annals of Statistics 41); where a difference other than 0 is tested, see `tilt`.
-Test and interval use the same critical value, so
-that they agree for every delta.
+Test and interval use the same critical value, so that they agree for every delta.
 """
 
 from dataclasses import dataclass
