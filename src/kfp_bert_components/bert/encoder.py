@@ -1,8 +1,9 @@
 """BERT (Devlin et al. 2019, arXiv:1810.04805) in Keras layers, with the numbers of Hugging Face's.
 
-Shapes in comments: B texts, S tokens in each, T = B * S, H hidden width, A attention heads, C classes.
+Shapes in comments: B texts, S tokens in the longest, T tokens in all, H hidden width, A attention heads, C classes.
 Inside, the tokens of all texts are the rows of one matrix [T, H]: TensorFlow fuses a product of two matrices with
-the bias and GELU after it, and not one of three dimensions.
+the bias and GELU after it, and not one of three dimensions. `Rows` says which token is in which row: outside of
+training padding has none, so nothing but attention spends time on it.
 """
 
 import itertools
@@ -15,6 +16,7 @@ from keras import layers, ops
 
 from kfp_bert_components.bert import fused
 from kfp_bert_components.bert.config import BertConfig
+from kfp_bert_components.bert.rows import Rows
 from kfp_bert_components.errors import UserError
 
 
@@ -59,7 +61,7 @@ def _activation(name: str) -> Callable[[Any], Any]:
 
 
 class Embeddings(layers.Layer):
-    """Sum of word, position and token type embeddings, normalised: ids [B, S] -> [B, S, H]."""
+    """Sum of word, position and token type embeddings, normalised: ids [B, S] -> [T, H]."""
 
     def __init__(self, config: BertConfig, seeds: Iterator[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -81,14 +83,14 @@ class Embeddings(layers.Layer):
     def _table(self, rows: int, name: str) -> Any:
         return self.add_weight((rows, self.config.hidden_size), _normal(self.config, self.seeds), name=name)
 
-    def call(self, input_ids: Any, token_type_ids: Any, training: bool = False) -> Any:
+    def call(self, input_ids: Any, token_type_ids: Any, rows: Rows, training: bool = False) -> Any:
         x = ops.take(self.word, input_ids, axis=0) + ops.take(self.token_type, token_type_ids, axis=0)
-        x = ops.cast(x + self.position[: ops.shape(input_ids)[1]], self.compute_dtype)
+        x = rows.take(ops.cast(x + self.position[: ops.shape(input_ids)[1]], self.compute_dtype))
         return self.dropout(self.norm(x), training=training)
 
 
 class SelfAttention(layers.Layer):
-    """Every token looks at every other of its text: x [T, H] and a bias [B, 1, 1, S] of the scores -> [T, H].
+    """Every token looks at every other of its text: x [T, H] -> [T, H].
 
     Query, key and value come out of one matrix product: side by side in the columns of `qkv`. With `first` only the
     first token of each text looks: -> [B, H].
@@ -105,16 +107,17 @@ class SelfAttention(layers.Layer):
     def build(self, input_shape: Any) -> None:
         self.qkv.build(input_shape)
 
-    def call(self, x: Any, bias: Any, training: bool = False, first: bool = False) -> Any:
-        batch, _, _, length = ops.shape(bias)
-        qkv = ops.reshape(self.qkv(x), (batch, length, 3, self.heads, self.size))
+    def call(self, x: Any, rows: Rows, training: bool = False, first: bool = False) -> Any:
+        qkv = ops.reshape(rows.put(self.qkv(x)), (*rows.shape, 3, self.heads, self.size))
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, A, S, H/A]
         if first:
             query = query[:, :, :1]
-        scores = ops.matmul(query * self.size**-0.5, ops.swapaxes(key, -1, -2)) + bias  # [B, A, S, S]
+        scores = ops.matmul(query * self.size**-0.5, ops.swapaxes(key, -1, -2)) + rows.bias  # [B, A, S, S]
         weights = self.dropout(ops.softmax(scores), training=training)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        return ops.reshape(mixed, (-1, self.heads * self.size))
+        if first:
+            return ops.reshape(mixed, (-1, self.heads * self.size))
+        return rows.take(ops.reshape(mixed, (*rows.shape, self.heads * self.size)))
 
 
 class TransformerLayer(layers.Layer):
@@ -154,11 +157,10 @@ class TransformerLayer(layers.Layer):
             layer.build(input_shape)
         self.output_dense.build((None, self.intermediate.units))
 
-    def call(self, x: Any, bias: Any, training: bool = False, first: bool = False) -> Any:
-        attended = self.attention(x, bias, training=training, first=first)
+    def call(self, x: Any, rows: Rows, training: bool = False, first: bool = False) -> Any:
+        attended = self.attention(x, rows=rows, training=training, first=first)
         if first:
-            batch, _, _, length = ops.shape(bias)
-            x = ops.reshape(x, (batch, length, x.shape[-1]))[:, 0]
+            x = rows.first(x)
         if training and self.fused:
             return fused.after_attention(self, x, attended)
         x = self.attention_norm(x + self.dropout(self.attention_output(attended), training=training))
@@ -202,25 +204,24 @@ class BertEncoder(layers.Layer):
         self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False
     ) -> list[Any]:
         """The embeddings' output and every layer's, each [B, S, H]."""
-        shape = (*ops.shape(input_ids), self.config.hidden_size)
-        states = self._states(input_ids, token_type_ids, attention_mask, training)
-        return [ops.reshape(x, shape) for x in states]
+        rows = Rows(attention_mask, self.compute_dtype, padded=True)
+        return [rows.put(x) for x in self._states(input_ids, token_type_ids, rows, training)]
 
     def first_states(
         self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False
     ) -> Any:
         """Last hidden states of the first tokens, [B, H]: the last layer computes no others."""
-        return self._states(input_ids, token_type_ids, attention_mask, training, first=True)[-1]
+        single = attention_mask.shape[0] == 1  # a text on its own has no padding, or some for the compiler's sake
+        rows = Rows(attention_mask, self.compute_dtype, padded=training or single)
+        return self._states(input_ids, token_type_ids, rows, training, first=True)[-1]
 
     def _states(
-        self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool, first: bool = False
+        self, input_ids: Any, token_type_ids: Any, rows: Rows, training: bool, first: bool = False
     ) -> list[Any]:
-        bias = (1.0 - ops.cast(attention_mask, self.compute_dtype)[:, None, None, :]) * -1e9
-        x = self.embeddings(input_ids, token_type_ids, training=training)
-        states = [ops.reshape(x, (-1, self.config.hidden_size))]
+        states = [self.embeddings(input_ids, token_type_ids, rows=rows, training=training)]
         for layer in self.layers:
             last = layer is self.layers[-1]
-            states.append(layer(states[-1], bias, training=training, first=first and last))
+            states.append(layer(states[-1], rows=rows, training=training, first=first and last))
         return states
 
     def call(self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False) -> Any:

@@ -20,6 +20,8 @@ class ServedModel(tf.Module):
     - `tokenize`: text (and text_pair), strings [B] -> a dict of int32 `input_ids`, `token_type_ids` and
       `attention_mask`, all [B, S]
     - `probabilities`: these three -> float32 [B, C]
+    - `probabilities_of_one`: the same for B = 1, of operations that XLA can compile; only where weights are variables,
+      since constants would be in the graph twice
     - `answer`: the probabilities -> a dict of `label`, `score` and `probabilities`
 
     Args:
@@ -49,6 +51,9 @@ class ServedModel(tf.Module):
         scores = [tf.TensorSpec([None, len(labels)], tf.float32, name="probabilities")]
         self.tokenize = tf.function(self._tokenize_pair if pair else self._tokenize, input_signature=texts)
         self.probabilities = tf.function(self._probabilities, input_signature=ids)
+        if self.weights:
+            one = [tf.TensorSpec([1, None], spec.dtype, name=spec.name) for spec in ids]
+            self.probabilities_of_one = tf.function(self._probabilities, input_signature=one)
         self.answer = tf.function(self._answer, input_signature=scores)
         self.serve = tf.function(self._serve_pair if pair else self._serve, input_signature=texts)
 

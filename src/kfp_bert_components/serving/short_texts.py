@@ -23,16 +23,12 @@ class ShortTexts:
 
     @staticmethod
     def fits(loaded: Any) -> bool:
-        """Whether this SavedModel can be compiled: its functions are there, its weights are variables, no GPU is.
-
-        Constants would be copied into the code for every length.
-        """
+        """Whether this SavedModel can be compiled: its functions are there, and no GPU is."""
         import tensorflow as tf
 
         if tf.config.list_physical_devices("GPU"):
             return False
-        names = ("tokenize", "probabilities", "answer")
-        return all(hasattr(loaded, name) for name in names) and bool(getattr(loaded, "weights", None))
+        return all(hasattr(loaded, name) for name in ("tokenize", "probabilities", "probabilities_of_one", "answer"))
 
     @property
     def ready(self) -> bool:
@@ -51,7 +47,7 @@ class ShortTexts:
         for length in sorted({min(length, longest) for length in LENGTHS}):
             signature = [tf.TensorSpec([1, length], tf.int32, name=name) for name in _INPUTS]
             compiled = tf.function(
-                self._loaded.probabilities, input_signature=signature, jit_compile=True
+                self._loaded.probabilities_of_one, input_signature=signature, jit_compile=True
             ).get_concrete_function()
             ids = {name: np.ones([1, length], np.int32) for name in _INPUTS}
             difference = np.abs(_call(compiled, ids) - _call(self._loaded.probabilities, ids)).max()
