@@ -1,15 +1,18 @@
 """The server as a process: it says when it is ready, and ends cleanly."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from kfp_bert_components.bert import new_classifier, write_bundle
+from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
 from kfp_bert_components.errors import NotFoundError
 from kfp_bert_components.serving.server import _fetched
 from kfp_bert_components.serving.source import newest
@@ -19,19 +22,14 @@ from tests.support.tiny_model import write_tiny_saved_model
 
 __all__ = ["gcs"]
 
-START = "from kfp_bert_components.serving import serve; import sys; serve(sys.argv[1], port=int(sys.argv[2]))"
-
-
-def label_before_the_signal(folder, number, text):
-    """Serve a folder, ask for the label of a text, send the signal, and see the server end cleanly."""
-    command = [sys.executable, "-c", START, str(folder), "0"]
+@contextmanager
+def served(folder, number=signal.SIGTERM):
+    """`kfp-bert serve` on a folder, as its address and the lines it prints; the signal ends it cleanly."""
+    command = [sys.executable, "-c", "from kfp_bert_components.cli import main; main()", "serve", folder, "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         lines = iter(process.stdout.readline, "")
-        address = next(line for line in lines if line.startswith("ready at ")).split()[-1]
-        request = urllib.request.Request(address, json.dumps({"instances": [text]}).encode())
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            label = json.load(reply)["predictions"][0]["label"]
+        yield next(line for line in lines if line.startswith("ready at ")).split()[-1], lines
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     finally:
@@ -39,19 +37,49 @@ def label_before_the_signal(folder, number, text):
         process.communicate()
     assert process.returncode == 0
     assert "Traceback" not in errors
-    return label
+
+
+def predictions(address, texts):
+    request = urllib.request.Request(address, json.dumps({"instances": texts}).encode())
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)["predictions"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_prints_its_address_and_ends_cleanly(tmp_path, number):
-    assert label_before_the_signal(write_tiny_saved_model(tmp_path / "model"), number, "HI") == "shout"
+    with served(write_tiny_saved_model(tmp_path / "model"), number) as (address, _):
+        assert predictions(address, ["HI"])[0]["label"] == "shout"
 
 
 @pytest.mark.slow
-def test_it_answers_and_ends_cleanly_while_it_compiles(tmp_path):
-    classifier = new_classifier(["the cat"], ["no", "yes"], vocabulary_size=20, layers=1, width=16, max_length=64)
-    write_bundle(tmp_path, classifier, max_length=64, base_model="", parameters={}, data_fingerprint="", pair=False)
-    assert label_before_the_signal(tmp_path, signal.SIGTERM, "the cat") in ("no", "yes")
+@pytest.mark.parametrize("lengths", [(1, 3, 9, 20), (20, 9, 3, 1)])
+def test_each_version_answers_with_its_own_weights_whatever_the_length(tmp_path, lengths):
+    texts = ["the cat " * n for n in lengths]
+    for seed in (1, 2):
+        classifier = new_classifier(
+            texts, ["no", "yes"], vocabulary_size=20, layers=2, width=64, heads=2, max_length=48, seed=seed
+        )
+        folder = tmp_path / str(seed)
+        write_bundle(folder, classifier, max_length=48, base_model="", parameters={}, data_fingerprint="", pair=False)
+    versions = tmp_path / "versions"
+    shutil.copytree(tmp_path / "1" / "saved_model", versions / "1")
+
+    expected_of = {seed: read_bundle(tmp_path / str(seed)).predict(texts) for seed in (1, 2)}
+    assert np.abs(expected_of[1] - expected_of[2]).max() > 1e-3
+
+    def ask(address, seed):
+        expected = expected_of[seed]
+        single = [predictions(address, [text])[0]["probabilities"] for text in texts]
+        together = [answer["probabilities"] for answer in predictions(address, texts)]
+        np.testing.assert_allclose(single, expected, atol=1e-6)
+        np.testing.assert_allclose(together, expected, atol=1e-6)
+
+    with served(versions) as (address, lines):
+        ask(address, 1)
+        shutil.copytree(tmp_path / "2" / "saved_model", tmp_path / "copy")
+        (tmp_path / "copy").rename(versions / "2")
+        next(line for line in lines if line.startswith("serving version 2"))
+        ask(address, 2)
 
 
 def test_a_model_on_gs_is_copied_and_served(gcs, tmp_path):
