@@ -91,6 +91,24 @@ def test_non_inferiority_promotes_a_candidate_that_is_as_good(tmp_path):
     assert judge(candidate, champion, Policy("accuracy", margin=0.0001)).outcome != "PROMOTE"
 
 
+@pytest.mark.parametrize(("rare", "outcome"), [(10, "HOLD"), (60, "PROMOTE")])
+@pytest.mark.parametrize("policy", [Policy("mcc", margin=0.3), Policy("mcc", min_improvement=0.01)])
+def test_mcc_is_tested_against_a_limit_only_with_enough_rows_of_each_class(tmp_path, rare, outcome, policy):
+    truth = np.repeat([0, 1], [rare, 500])
+    rng = np.random.default_rng(0)
+    right = np.eye(2)[truth]
+    weak = np.eye(2)[np.where(rng.random(len(truth)) < 0.4, 1 - truth, truth)]
+    new, old = (
+        write_numbers(tmp_path / name, truth, 0.1 + 0.8 * said, LABELS[:2], version=version)
+        for name, said, version in (("new", right, None), ("old", weak, 4))
+    )
+    made = judge(new, old, policy)
+    assert made.outcome == outcome
+    if rare == 10:
+        assert "the class 'action' has too few rows to test Matthews correlation" in made.reason
+        assert judge(new, old, Policy("mcc")).outcome == "PROMOTE"
+
+
 def test_a_guardrail_keeps_back_a_candidate_that_is_slower_or_flips_much(tmp_path):
     good, champion = models(tmp_path, 3.5, 2.0, system={"latency_p95_ms": 5.0, "size_bytes": 10.0})
     assert judge(good, champion, Policy(max_latency_ratio=1.1, max_size_ratio=1.1)).outcome == "PROMOTE"

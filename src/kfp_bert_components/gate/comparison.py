@@ -14,7 +14,7 @@ from kfp_bert_components.gate.exam import Exam, same_exam
 from kfp_bert_components.gate.guardrails import check_guardrails
 from kfp_bert_components.gate.policy import Policy
 from kfp_bert_components.gate.uses import Use, spend, uncounted
-from kfp_bert_components.gate.verdict import POWER, Finding, more_rows, verdict
+from kfp_bert_components.gate.verdict import FEWEST_FOR_MCC, POWER, Finding, more_rows, verdict
 
 _NOBODY = "always saying the most frequent class"
 
@@ -60,7 +60,7 @@ def decide(new: Evaluation, old: Evaluation, policy: Policy, registry: str = "")
     use = _use(new, old, policy, registry)
     same = bool(np.array_equal(*exam.said)) if metric not in ROW_METRICS else pivot.error == 0 and pivot.value == 0
     against = _NOBODY if old.empty else f"version {old.model_version}" if old.model_version else "the champion"
-    found = Finding(pivot, exam.rows, against, same, old.empty)
+    found = Finding(pivot, exam.rows, against, same, old.empty, _rare(exam, metric, rules.delta))
     guards = [] if old.empty else check_guardrails(exam, new, old, policy, use.alpha)
     outcome, reason = verdict(found, rules, use, guards)
     if old.empty:
@@ -84,6 +84,13 @@ def decide(new: Evaluation, old: Evaluation, policy: Policy, registry: str = "")
         guardrails=[one.as_dict() for one in guards], test_set=asdict(use), policy=policy.as_dict(),
     )  # fmt: skip
     return made, exam
+
+
+def _rare(exam: Exam, metric: str, delta: float) -> str:
+    """The class with the fewest rows where MCC can't be tested against a difference of `delta`, else ""."""
+    counts = np.bincount(exam.truth, minlength=len(exam.labels))
+    least = int(np.where(exam.present, counts, exam.rows).argmin())
+    return exam.labels[least] if metric == "mcc" and delta and counts[least] < FEWEST_FOR_MCC else ""
 
 
 def _first_run_policy(policy: Policy, metric: str) -> Policy:
