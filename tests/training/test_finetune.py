@@ -95,6 +95,15 @@ def test_all_of_the_other_settings_at_once(train, base_model):
     assert metrics["steps"] == 3 and math.isfinite(metrics["validation_loss"])
 
 
+def test_the_export_can_be_in_bfloat16(train, base_model, tmp_path, capsys):
+    train(base_model=str(base_model), epochs=1, export_precision="bfloat16")
+    assert "in bfloat16 the probabilities of 256 texts move by at most 0.0" in capsys.readouterr().out
+    bundle = read_bundle(tmp_path / "model")
+    assert bundle.metadata["precision"] == "bfloat16"
+    assert "export_precision" not in bundle.metadata["parameters"]  # a checkpoint serves both
+    np.testing.assert_allclose(bundle.predict(["a very old horse"]).sum(), 1, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("settings", "losses", "cause"),
     [
@@ -126,6 +135,7 @@ def test_broken_weights_are_named_as_the_cause(train, base_model, tmp_path):
     [
         ({"epochs": -1}, "epochs is -1"),
         ({"precision": "int8"}, "precision is 'int8'"),
+        ({"export_precision": "int8"}, "export_precision is 'int8'"),
         ({"metric": "auc"}, "metric is 'auc'"),
         ({"width": 30, "heads": 4}, "width is 30, but must be a multiple of heads"),
         ({"base_model": "/no/such/folder"}, "/no/such/folder"),

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from tests.support.training import finish, make_base_model, make_splits, start, weights
 
@@ -53,3 +55,19 @@ def test_sigterm_writes_a_checkpoint_of_that_step(whole, tmp_path):
     unhurried = (whole[0], whole[1] | {"checkpoint_steps": 0, "checkpoint_minutes": 1000.0})
     output = _resumed(unhurried, tmp_path, "SIGTERM", 143, [4])
     assert "Going on from the checkpoint of seed 0 at step 5." in output  # told during step 5, which is finished
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_other_weights_is_refused_in_a_sentence(whole, tmp_path):
+    folder, settings = make_splits(tmp_path), whole[1] | {"checkpoint_dir": str(tmp_path / "checkpoints")}
+    finish(start(folder, settings, kill=(3, "SIGKILL")))
+    (path,) = (tmp_path / "checkpoints").rglob("*.safetensors")
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    arrays = load_file(path)
+    del arrays[f"others/{sum(name.startswith('others/') for name in arrays) - 1}"]
+    save_file(arrays, path, metadata=metadata)
+    ended, output = finish(start(folder, settings))
+    assert ended == 1
+    assert "checkpoint of this run holds other weights than this version of the package trains; remove it" in output
+    assert path.exists()

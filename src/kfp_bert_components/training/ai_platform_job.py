@@ -135,7 +135,7 @@ def _key(train: Path, validation: Path, settings: TrainingSettings, job: JobSett
     if settings.base_model and base.is_dir():
         data += [f"{name} {file_crc32c(base / name)}" for name in relative_files(base)]
     machines = [job.machine_type, job.accelerator_type, job.accelerator_count, job.replicas]
-    parts = [data, settings.parameters(), job.image, machines]
+    parts = [data, settings.parameters(), settings.export_precision, job.image, machines]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

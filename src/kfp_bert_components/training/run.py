@@ -155,6 +155,11 @@ def _fusing_pays(job: Run) -> bool:
 
 
 def _assign(variables: Any, values: Any) -> None:
+    if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+        raise UserError(
+            "The newest checkpoint of this run holds other weights than this version of the package trains; remove it "
+            "from checkpoint_dir, or go on with the version that wrote it."
+        )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
@@ -230,7 +235,7 @@ def _write(
         model, classifier, max_length=settings.max_length, base_model=settings.base_model,
         parameters=settings.parameters(), data_fingerprint=splits[0].fingerprint, pair=splits[0].pair,
         check_texts=[text for split in splits for text in check_texts(split)], truncation=settings.truncation,
-        data_profile=data_profile,
+        data_profile=data_profile, precision=settings.export_precision,
     )  # fmt: skip
     write_report(job, classifier, validation, metrics, report)
 
