@@ -97,7 +97,7 @@ def test_all_of_the_other_settings_at_once(train, base_model):
 
 def test_the_export_can_be_in_bfloat16(train, base_model, tmp_path, capsys):
     train(base_model=str(base_model), epochs=1, export_precision="bfloat16")
-    assert "in bfloat16 the probabilities of 256 texts move by at most 0.0" in capsys.readouterr().out
+    assert "in bfloat16 the probabilities of 144 texts move by at most 0.0" in capsys.readouterr().out
     bundle = read_bundle(tmp_path / "model")
     assert bundle.metadata["precision"] == "bfloat16"
     assert "export_precision" not in bundle.metadata["parameters"]  # a checkpoint serves both
