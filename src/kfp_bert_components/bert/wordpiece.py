@@ -79,9 +79,8 @@ class WordPiece(tf.Module):
         split = tf.gather(self._split(unique), which)  # [unknown, most pieces]
         pieces = tf.pad(ids[:, None], [[0, 0], [0, tf.shape(split)[1] - 1]], constant_values=_NONE)
         pieces = tf.tensor_scatter_nd_update(pieces, unknown[:, None], split)
-        used = pieces != _NONE
-        ends = tf.cumsum(tf.reduce_sum(tf.cast(used, tf.int32), axis=1))
-        return _kept(pieces, used), tf.gather(tf.concat([[0], ends], 0), starts)
+        place, starts = _places(pieces != _NONE, starts)
+        return tf.gather_nd(pieces, place), starts
 
     def _words(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The words of all texts in a row, which text each is from, and where each text starts [batch + 1]."""
@@ -91,18 +90,13 @@ class WordPiece(tf.Module):
         block = tf.gather(self._block_starts, tf.bitwise.right_shift(codes, BLOCK.bit_length() - 1))
         row = tf.gather(self._blocks, block + tf.bitwise.bitwise_and(codes, BLOCK - 1))
         new = tf.gather(self._rows, row)  # [characters, most]
-        new += tf.cast(new == SELF, tf.int32) * (codes - SELF)[:, None]  # faster than `where`, which would broadcast
-        used = new != NOTHING
-        ends = tf.cumsum(tf.reduce_sum(tf.cast(used, tf.int32), axis=1))
-        normalized = tf.raw_ops.UnicodeEncode(
-            input_values=_kept(new, used),
-            input_splits=tf.gather(tf.concat([[0], ends], 0), splits),
-            output_encoding="UTF-8",
-        )
+        place, splits = _places(new != NOTHING, splits)
+        new = tf.gather_nd(new, place)
+        new = tf.where(new == SELF, tf.gather(codes, place[:, 0]), new)
+        normalized = tf.raw_ops.UnicodeEncode(input_values=new, input_splits=splits, output_encoding="UTF-8")
         where, words, _ = tf.raw_ops.StringSplit(input=normalized, delimiter=" ", skip_empty=True)
-        row, rows = where[:, 0], tf.range(tf.size(texts, out_type=tf.int64) + 1)
-        starts = tf.raw_ops.LowerBound(sorted_inputs=row[None], values=rows[None], out_type=tf.int32)
-        return words, row, starts[0]
+        row = where[:, 0]
+        return words, row, _first_at(row, tf.range(tf.size(texts) + 1))
 
     def _split(self, words: tf.Tensor) -> tf.Tensor:
         """Greedy longest pieces of unknown words: ids [words, most pieces], filled with no id."""
@@ -187,9 +181,16 @@ def _ends(room: Any, truncation: str) -> tuple[Any, Any]:
     return room // 4, room - room // 4
 
 
-def _kept(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The values where the mask is true, in a row: `tf.boolean_mask` in two operations instead of twenty."""
-    return tf.gather_nd(values, tf.where(mask))
+def _places(mask: tf.Tensor, starts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where a mask [rows, ...] is true, [n, dimensions], and where in that list the texts start, given their rows."""
+    place = tf.where(mask)
+    return place, _first_at(place[:, 0], starts)
+
+
+def _first_at(sorted_rows: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+    """For each start the place of the first row that is not before it."""
+    values = tf.cast(starts, tf.int64)
+    return tf.raw_ops.LowerBound(sorted_inputs=sorted_rows[None], values=values[None], out_type=tf.int32)[0]
 
 
 def _drop_middle(
@@ -203,8 +204,8 @@ def _drop_middle(
     stay = place <= head
     if tail:
         stay |= place >= tf.gather(starts[1:] - starts[:-1], row) - tail
-    ends = tf.concat([[0], tf.cumsum(tf.cast(stay, tf.int32))], 0)
-    return _kept(words, stay), tf.gather(ends, starts)
+    place, starts = _places(stay, starts)
+    return tf.gather_nd(words, place), starts
 
 
 def _share(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
