@@ -197,9 +197,11 @@ def main() -> None:
                 "tokenizer_batch32_vs_tensorflow_text", tokens, texts32, peer, "tensorflow_text", clock, rounds * 3
             ),
         ]
-        share = median(timed(tokens, texts32, clock)) / median(timed(fp32, batch_ids, clock))
+        share = median(
+            median(timed(tokens, texts32, clock)) / median(timed(fp32, batch_ids, clock)) for _ in range(rounds)
+        )
         print(f"the tokenizer takes {share:.1%} of the network's time on a batch of 32")
-        results.append({"name": "tokenizer_share_of_batch32", "value": round(share, 4), "runs": 1})
+        results.append({"name": "tokenizer_share_of_batch32", "value": round(share, 4), "runs": rounds})
         peer.close()
     print(json.dumps({
         "benchmark": "serving",
