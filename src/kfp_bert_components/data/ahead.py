@@ -12,17 +12,24 @@ Result = TypeVar("Result")
 _THREADS = 2
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
+def ahead(
+    work: Callable[[Item], Result], items: Iterable[Item], most: int = _THREADS + 1
+) -> Iterator[tuple[Item, Result]]:
     """Each item and the result of some work on it, in their order.
 
-    The work runs in two other threads, on no more than three items at a time, so that a long stream does not pile up
-    in memory. It should spend its time in code that lets other threads run, as NumPy and Arrow do.
+    The work runs in two other threads. It should spend its time in code that lets other threads run, as NumPy and
+    Arrow do.
+
+    Args:
+        work: What to do with each.
+        items: Taken one by one.
+        most: Items that are held at a time, so that a long stream does not pile up in memory.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for item in items:
             waiting.append((item, pool.submit(work, item)))
-            if len(waiting) > _THREADS:
+            if len(waiting) >= most:
                 done, future = waiting.popleft()
                 yield done, future.result()
         while waiting:

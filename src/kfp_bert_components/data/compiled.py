@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numba
+from numba.extending import intrinsic
 
 
 def compiled(function: Callable) -> Callable:
@@ -17,6 +18,11 @@ def compiled(function: Callable) -> Callable:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # there is no such folder
         return numba.njit(nogil=True)(function)
+
+
+def instruction(function: Callable) -> Callable:
+    """Turn a function that writes LLVM's code, as `numba.extending.intrinsic` explains, into one to call in loops."""
+    return intrinsic(function)
 
 
 @compiled

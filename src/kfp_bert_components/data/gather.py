@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kfp_bert_components.data.ahead import ahead
+from kfp_bert_components.data.arrow import bytes_of, strings, to_arrow, to_numpy
 from kfp_bert_components.data.chunks import Chunk, Faults, FileFacts
-from kfp_bert_components.data.keys import PAIR_MARK, exact_keys
+from kfp_bert_components.data.keys import PAIR_MARK
 from kfp_bert_components.data.near import Piles
 from kfp_bert_components.data.settings import METADATA, PrepareSettings
 from kfp_bert_components.data.spool import Spool
 from kfp_bert_components.data.words import hash_words, is_ascii
+from kfp_bert_components.data.xxh3 import xxh3
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.progress import track
 
@@ -24,6 +26,8 @@ from kfp_bert_components.progress import track
 EMPTY, BLANK, NO_LABEL, MOJIBAKE = 1, 2, 4, 8
 # More different labels than this is no list of classes.
 MOST_LABELS = 10_000
+# Chunks that are held: as many as can be read while the compiled loops are loaded.
+MOST_CHUNKS = 12
 # UTF-8 that was read as Windows-1252 or Latin-1, and the mark that stands for what could not be read at all.
 _MOJIBAKE = "[\u00c2\u00c3][\u0080-\u00bf\u0192\u201a-\u203a\u20ac]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\ufffd"
 _COLUMNS = {
@@ -96,8 +100,8 @@ def gather(
     full = (chunk for chunk in decoded if len(chunk.rows))
     with ThreadPoolExecutor(1) as pool, track(None, "reading", "rows", every=2) as bar:
         # The compiled loops take half a second to load: meanwhile the first file is looked through.
-        pool.submit(hash_words, pa.array(["some words"]))
-        for chunk, (numbers, batch) in ahead(lambda chunk: _numbers(chunk, piles), full):
+        pool.submit(hash_words, strings(["some words"]))
+        for chunk, (numbers, batch) in ahead(lambda chunk: _numbers(chunk, piles), full, MOST_CHUNKS):
             numbers["label"] = labels.of(chunk.cells["label"])
             numbers["place"] = places.of(chunk.cells["split"]) if "split" in chunk.cells else np.zeros(len(chunk.rows))
             for name, values in numbers.items():
@@ -133,7 +137,7 @@ class _Numbers:
                 self._numbers[value] = len(self.values)
                 self.values.append(value)
             known.append(self._numbers[value])
-        return np.array(known, np.int32)[np.asarray(coded.indices)] if known else np.empty(0, np.int32)
+        return np.array(known, np.int32)[to_numpy(coded.indices)] if known else np.empty(0, np.int32)
 
 
 def _numbers(chunk: Chunk, piles: Piles | None) -> tuple[dict[str, np.ndarray], pa.RecordBatch]:
@@ -144,9 +148,9 @@ def _numbers(chunk: Chunk, piles: Piles | None) -> tuple[dict[str, np.ndarray], 
         texts["text_pair"] = chunk.cells["pair"]
         joined = pc.binary_join_element_wise(joined, chunk.cells["pair"], PAIR_MARK.decode())
     plain = is_ascii(joined)
-    length = np.asarray((pc.binary_length if plain else pc.utf8_length)(joined))
+    length = np.diff(bytes_of(joined)[1]) if plain else to_numpy(pc.utf8_length(joined))
     texts |= {role: cells for role, cells in chunk.cells.items() if role.startswith(METADATA)}
-    exact = exact_keys(joined.cast(pa.binary()).to_pylist())
+    exact = xxh3(*bytes_of(joined))
     words = hash_words(joined)
     numbers = {
         "exact": exact,
@@ -159,7 +163,7 @@ def _numbers(chunk: Chunk, piles: Piles | None) -> tuple[dict[str, np.ndarray], 
     if piles:
         numbers["bitmaps"] = words.bitmaps()
         keys, starts = piles.keys(words)
-        texts["near"] = pa.ListArray.from_arrays(pa.array(starts), pa.array(keys))
+        texts["near"] = pa.ListArray.from_arrays(to_arrow(starts), to_arrow(keys))
     return numbers, pa.record_batch(list(texts.values()), names=list(texts))
 
 
@@ -171,17 +175,17 @@ def _flags(chunk: Chunk, joined: pa.Array, plain: bool) -> np.ndarray:
     flags = np.where(empty, EMPTY, 0) | np.where(no_label, NO_LABEL, 0)
     blank = np.ones(len(empty), bool)
     for cells in chunk.cells.values():
-        blank &= np.asarray(pc.equal(pc.binary_length(cells), 0))
+        blank &= np.diff(bytes_of(cells)[1]) == 0
     flags |= np.where(blank, BLANK, 0)
     if not plain:
-        wide = np.flatnonzero(~np.asarray(pc.string_is_ascii(joined)))
-        broken = np.asarray(pc.match_substring_regex(joined.take(pa.array(wide)), _MOJIBAKE))
+        wide = np.flatnonzero(~to_numpy(pc.string_is_ascii(joined)))
+        broken = to_numpy(pc.match_substring_regex(joined.take(to_arrow(wide)), _MOJIBAKE))
         flags[wide[broken]] |= MOJIBAKE
     return flags.astype(np.uint8)
 
 
 def _is_empty(cells: pa.Array) -> np.ndarray:
-    return np.asarray(pc.or_(pc.utf8_is_space(cells), pc.equal(pc.binary_length(cells), 0)))
+    return to_numpy(pc.utf8_is_space(cells)) | (np.diff(bytes_of(cells)[1]) == 0)
 
 
 def _decoded(chunk: Chunk, name: str, faults: Faults, keep: bool) -> Chunk:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_bert_components.data.ahead import ahead
+from kfp_bert_components.data.arrow import strings, to_arrow
 from kfp_bert_components.data.assign import SPLITS, TRAIN, assign
 from kfp_bert_components.data.checks import Sieve, sieve, sieve_repeats
 from kfp_bert_components.data.chunks import Faults, FileFacts, shorten
@@ -156,14 +157,14 @@ def _write_rows(state: Sieve, split: np.ndarray, number: int, scratch: Path) -> 
     metadata = state.settings.metadata_columns
     schema = pa.schema([(name, pa.string()) for name in ["id", *texts, "label", "source", *metadata]])
     columns = [*texts, *(METADATA + name for name in metadata)]
-    labels, sources = pa.array(state.names), pa.array([fact.name for fact in state.facts])
+    labels, sources = strings(state.names), strings([fact.name for fact in state.facts])
 
     def of_split(item: tuple[int, pa.RecordBatch]) -> pa.RecordBatch:
         rows = item[0] + np.flatnonzero(keep[item[0] : item[0] + item[1].num_rows])
-        kept = item[1].select(columns).take(pa.array(rows - item[0]))
+        kept = item[1].select(columns).take(to_arrow(rows - item[0]))
         arrays = [
-            ids(state.rows.exact[rows]), *kept.columns[: len(texts)], labels.take(pa.array(state.code[rows])),
-            sources.take(pa.array(state.rows.file[rows])), *kept.columns[len(texts) :],
+            ids(state.rows.exact[rows]), *kept.columns[: len(texts)], labels.take(to_arrow(state.code[rows])),
+            sources.take(to_arrow(state.rows.file[rows])), *kept.columns[len(texts) :],
         ]
         return pa.record_batch(arrays, schema=schema)
 

@@ -59,9 +59,9 @@ def survey(file: TableFile, compression: str) -> Survey:
         found.size += len(block)
         codes = np.frombuffer(block, np.uint8)
         found.quotes += int(np.count_nonzero(codes == ord('"')))
-        if codes.min() == 0:
+        if b"\0" in block:
             found.nuls += block.count(b"\0")
-        plain = codes.max() < 128
+        plain = block.isascii()
         if not plain:
             found.ascii = False
             if len(found.odd) < SAMPLE:

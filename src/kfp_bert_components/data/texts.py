@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kfp_bert_components.data.arrow import to_arrow
 from kfp_bert_components.data.keys import PAIR_MARK
 from kfp_bert_components.data.spool import Spool
 
@@ -29,7 +30,7 @@ def read_texts(spool: Spool, wanted: np.ndarray) -> dict[int, str]:
     for batch in spool:
         here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]
         if len(here):
-            texts = joined_text(batch.take(pa.array(here - start))).to_pylist()
+            texts = joined_text(batch.take(to_arrow(here - start))).to_pylist()
             found.update(zip(here.tolist(), texts, strict=True))
         start += batch.num_rows
         if len(found) == len(wanted):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kfp_bert_components.data.arrow import bytes_of
 from kfp_bert_components.data.compiled import compiled, mix
 
 # Letters and digits in lower case, other ASCII as 0; bytes of longer UTF-8 sequences stay.
@@ -56,12 +57,12 @@ def hash_words(texts: pa.StringArray) -> Words:
     Args:
         texts: Valid UTF-8 without nulls, string [rows].
     """
-    return Words(*_hash_words(*_buffer(_fold(texts)), _TABLE))
+    return Words(*_hash_words(*bytes_of(_fold(texts)), _TABLE))
 
 
 def is_ascii(texts: pa.Array) -> bool:
     """Whether no text has a character beyond ASCII; one quick look at all their bytes."""
-    data, starts = _buffer(texts)
+    data, starts = bytes_of(texts)
     return bool(data[starts[0] : starts[-1]].view(np.int8).min(initial=0) >= 0)
 
 
@@ -74,17 +75,6 @@ def _fold(texts: pa.StringArray) -> pa.Array:
     folded = pc.replace_substring_regex(folded, r"[^\p{L}\p{N}\p{M}]+", " ")
     folded = pc.replace_substring_regex(folded, _NO_SPACES, r"\1 ")
     return pc.replace_with_mask(texts, wide, folded)
-
-
-def _buffer(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes that all rows lie in, uint8, and where each row starts in them, int32 [rows + 1]."""
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    _, offsets, data = texts.buffers()
-    if not len(texts):
-        return np.empty(0, np.uint8), np.zeros(1, np.int32)
-    starts = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data or b"", np.uint8), starts
 
 
 @compiled
