@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from kfp_bert_components.data.compiled import mix
 from kfp_bert_components.data.lookup import Lookup
 from kfp_bert_components.data.marks import Marks
 from kfp_bert_components.data.near import NearIndex, Piles, Sketches, similarity
 from kfp_bert_components.data.words import hash_words
+from kfp_bert_components.data.xxh3 import xxh3
 
 
 def key(text: str) -> int:
@@ -53,11 +55,11 @@ def test_nearly_all_pairs_that_share_four_fifths_of_their_words_are_found():
     kept, others = (hash_words(pa.array([" ".join(words) for words in texts])) for texts in (base, changed))
     bitmaps, counts = np.concatenate([kept.bitmaps(), others.bitmaps()]), np.concatenate([kept.counts, others.counts])
     index = NearIndex(Piles(0.8), Sketches(np.repeat([1, 0], 1_000), counts, bitmaps))
-    index.add(kept, *index.piles.neighbour_keys(kept), np.arange(1_000))
     keys, starts = index.piles.keys(others)
     wanted = Marks(len(keys))
     wanted.add(keys)
-    index.close(wanted)
+    index.add(kept, *index.piles.neighbour_keys(kept, wanted), np.arange(1_000))
+    index.close()
     texts = pa.array([" ".join(words) for words in changed])
     found = index.find(texts, keys, starts, 1_000)
     near = [i for i in range(1_000) if share(base[i], changed[i]) >= 0.8]
@@ -119,3 +121,20 @@ def test_marks_rarely_have_a_key_that_was_not_added():
     keys = np.random.default_rng(0).integers(2**64, size=20_000, dtype=np.uint64)
     marks = Marks(10_000)
     assert marks.add(keys[:10_000]).mean() < 1 / 8 and marks.has(keys[10_000:]).mean() < 1 / 8
+
+
+@settings(deadline=None)  # compiles at its first call
+@given(st.lists(st.binary(max_size=300)))
+def test_xxh3_is_that_of_the_xxhash_package(texts):
+    check_xxh3(texts)
+
+
+def test_xxh3_is_that_of_the_xxhash_package_at_every_length():
+    data = np.random.default_rng(0).bytes(5_000)
+    check_xxh3([data[:size] for size in range(2_200)] + [data])
+
+
+def check_xxh3(texts: list[bytes]) -> None:
+    starts = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    found = xxh3(np.frombuffer(b"".join(texts), np.uint8), starts)
+    assert found.tolist() == [xxh3_64_intdigest(text) for text in texts]

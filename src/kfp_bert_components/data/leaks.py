@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_bert_components.data.ahead import ahead
+from kfp_bert_components.data.arrow import to_arrow, to_numpy
 from kfp_bert_components.data.assign import TEST, TRAIN, VALIDATION
 from kfp_bert_components.data.gather import Rows
 from kfp_bert_components.data.lookup import Lookup
@@ -81,7 +82,7 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
     """
     # A row gives way to the splits above its own, TRAIN < VALIDATION < TEST; one that is out has nothing to lose.
     ranks = np.where(inside, split, TEST).astype(np.int8)
-    index = _index(rows, inside & (split != TRAIN), ranks, least)
+    index = _index(rows, inside & (split != TRAIN), ranks, Piles(least))
 
     def of_batch(item: tuple[int, pa.RecordBatch]) -> np.ndarray:
         start, batch = item
@@ -97,28 +98,33 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
     return leaks
 
 
-def _index(rows: Rows, kept: np.ndarray, ranks: np.ndarray, least: float) -> NearIndex:
+def _index(rows: Rows, kept: np.ndarray, ranks: np.ndarray, piles: Piles) -> NearIndex:
     """The kept rows, for the others to be compared with."""
-    piles = Piles(least)
     index = NearIndex(piles, Sketches(ranks, rows.words, rows.bitmaps))
-    asking = ranks < TEST
-    wanted = Marks(piles.most_keys(rows.words[asking]))
+    wanted = _wanted(rows, ranks < TEST, piles)
 
     def of_batch(item: tuple[int, pa.RecordBatch]) -> tuple[Words, np.ndarray, np.ndarray]:
         start, batch = item
-        words = hash_words(joined_text(batch).filter(pa.array(kept[start : start + batch.num_rows])))
-        return words, *piles.neighbour_keys(words)
+        here = np.flatnonzero(kept[start : start + batch.num_rows])
+        words = hash_words(joined_text(batch).take(to_arrow(here)))
+        return words, *piles.neighbour_keys(words, wanted)
 
     for (start, batch), of_kept in ahead(of_batch, rows.texts.numbered()):
-        here = slice(start, start + batch.num_rows)
-        index.add(*of_kept, start + np.flatnonzero(kept[here]))
-        keys, starts = _near_keys(batch)
-        wanted.add(keys[np.repeat(asking[here], np.diff(starts))])
-    index.close(wanted)
+        index.add(*of_kept, start + np.flatnonzero(kept[start : start + batch.num_rows]))
+    index.close()
     return index
+
+
+def _wanted(rows: Rows, asking: np.ndarray, piles: Piles) -> Marks:
+    """The keys of the rows that are asking."""
+    wanted = Marks(piles.most_keys(rows.words[asking]))
+    for start, batch in rows.texts.numbered():
+        keys, starts = _near_keys(batch)
+        wanted.add(keys[np.repeat(asking[start : start + batch.num_rows], np.diff(starts))])
+    return wanted
 
 
 def _near_keys(batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
     """The keys of `Piles.keys` of a batch, and where those of each row start."""
     near = batch.column("near")
-    return np.asarray(near.flatten()), np.asarray(near.offsets)
+    return to_numpy(near.flatten()), to_numpy(near.offsets)

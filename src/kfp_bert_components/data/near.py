@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from kfp_bert_components.data.arrow import to_arrow
 from kfp_bert_components.data.compiled import compiled, mix
 from kfp_bert_components.data.lookup import Lookup
 from kfp_bert_components.data.marks import Marks
@@ -73,16 +74,24 @@ class Piles:
         piles = np.where(classes >= 0, self.number(np.maximum(classes + shift, 0)), 0)
         return _pile_keys(words.hashes, words.starts, classes + shift, piles)
 
-    def neighbour_keys(self, words: Words) -> tuple[np.ndarray, np.ndarray]:
+    def neighbour_keys(self, words: Words, wanted: Marks) -> tuple[np.ndarray, np.ndarray]:
         """The keys of the piles as `keys` makes them of the class of each row and of those beside it.
+
+        Args:
+            words: The words of some rows.
+            wanted: The keys that will be asked for; others are left out.
 
         Returns:
             Keys, uint64 [k], and the index of the row of each, int32 [k].
         """
-        dealt = [self.keys(words, shift) for shift in (-1, 0, 1)]
         rows = np.arange(len(words.counts), dtype=np.int32)
-        owners = [np.repeat(rows, np.diff(starts)) for _, starts in dealt]
-        return np.concatenate([keys for keys, _ in dealt]), np.concatenate(owners)
+        kept_keys, owners = [], []
+        for shift in (-1, 0, 1):
+            keys, starts = self.keys(words, shift)
+            asked = np.flatnonzero(wanted.has(keys))
+            kept_keys.append(keys[asked])
+            owners.append(np.repeat(rows, np.diff(starts))[asked])
+        return np.concatenate(kept_keys), np.concatenate(owners)
 
 
 class Sketches(NamedTuple):
@@ -137,15 +146,10 @@ class NearIndex:
         self._rows.append(rows)
         self._size += len(rows)
 
-    def close(self, wanted: Marks) -> None:
-        """Nothing more will be added, and none but the wanted keys will be asked for."""
-        asked = [wanted.has(keys) for keys in self._keys]
-        keys, owners = (
-            np.concatenate([values[mask] for values, mask in zip(parts, asked, strict=True)])
-            for parts in (self._keys, self._owners)
-        )
+    def close(self) -> None:
+        """Nothing more will be added."""
+        self.table = Lookup(np.concatenate(self._keys), np.concatenate(self._owners))
         self._keys, self._owners = [], []
-        self.table = Lookup(keys, owners)
         self.words, self._words = np.concatenate(self._words), []
         self.starts = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
         self.rows = np.concatenate(self._rows)
@@ -165,14 +169,15 @@ class NearIndex:
         """
         table, least = self.table, self.piles.similarity
         sketches = self.sketches.of(slice(first, first + len(texts)))
-        pairs = np.empty((len(texts), 2), np.int64)
-        for _ in range(2):  # a second time where there are more than fit
+        found, pairs = len(texts), np.empty((0, 2), np.int64)
+        while len(pairs) < found:  # a second time where there are more than fit
+            pairs = np.empty((found, 2), np.int64)
             found = _pairs(
                 keys, starts, sketches, table.shift, table.starts, table.keys, table.owners, self.kept, least, pairs
             )
-            pairs = pairs[:found] if found <= len(pairs) else np.empty((found, 2), np.int64)
+        pairs = pairs[:found]
         rows, place = np.unique(pairs[:, 0], return_inverse=True)
-        words = hash_words(texts.take(pa.array(rows)))
+        words = hash_words(texts.take(to_arrow(rows)))
         hashes = _short(words.hashes)
         near = pairs[_first_near(place, hashes, words.starts, pairs[:, 1], self.words, self.starts, least)]
         return np.stack([first + near[:, 0], self.rows[near[:, 1]]], axis=1)
