@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
 from kfp_bert_components.data.compiled import mix
+from kfp_bert_components.data.digests import digest
 from kfp_bert_components.data.lookup import Lookup
 from kfp_bert_components.data.marks import Marks
 from kfp_bert_components.data.near import NearIndex, Piles, Sketches, similarity
@@ -52,20 +53,35 @@ def test_nearly_all_pairs_that_share_four_fifths_of_their_words_are_found():
     for words in changed:
         for place in rng.choice(len(words), rng.integers(0, len(words) // 9 + 1), replace=False):
             words[place] = f"new{rng.integers(10**6)}"
-    kept, others = (hash_words(pa.array([" ".join(words) for words in texts])) for texts in (base, changed))
-    bitmaps, counts = np.concatenate([kept.bitmaps(), others.bitmaps()]), np.concatenate([kept.counts, others.counts])
-    index = NearIndex(Piles(0.8), Sketches(np.repeat([1, 0], 1_000), counts, bitmaps))
-    keys, starts = index.piles.keys(others)
-    wanted = Marks(len(keys))
-    wanted.add(keys)
-    index.add(kept, *index.piles.neighbour_keys(kept, wanted), np.arange(1_000))
+    texts = [pa.array([" ".join(words) for words in rows]) for rows in (base, changed)]
+    piles = Piles(0.8)
+    kept, others = (digest(rows, piles) for rows in texts)
+    counts, bitmaps = np.concatenate([kept.counts, others.counts]), np.concatenate([kept.bitmaps, others.bitmaps])
+    wanted = Marks(len(others.keys))
+    wanted.add(others.keys)
+    index = NearIndex(piles, Sketches(np.repeat([1, 0], 1_000), counts, bitmaps), np.arange(1_000))
+    words = hash_words(texts[0])
+    index.add(words, *piles.neighbour_keys(words, wanted))
     index.close()
-    texts = pa.array([" ".join(words) for words in changed])
-    found = index.find(texts, keys, starts, 1_000)
+    found = index.find(texts[1], others.keys, others.key_starts, 1_000)
     near = [i for i in range(1_000) if share(base[i], changed[i]) >= 0.8]
     assert len(near) > 900
     assert np.isin(near, found[:, 0] - 1_000).sum() >= 0.97 * len(near)
     assert all(share(base[twin], changed[row - 1_000]) >= 0.8 for row, twin in found.tolist())
+
+
+@settings(deadline=None)  # compiles at its first call
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "cd", "É", "1", ".", "x y z"]), max_size=40)))
+def test_a_digest_holds_what_the_words_say(rows):
+    texts, piles = pa.array([" ".join(words) for words in rows], pa.string()), Piles(0.8)
+    found, words = digest(texts, piles), hash_words(texts)
+    keys, starts = piles.keys(words)
+    assert found.counts.tolist() == words.counts.tolist()
+    assert found.sequences.tolist() == words.sequences.tolist()
+    assert found.keys.tolist() == keys.tolist() and found.key_starts.tolist() == starts.tolist()
+    for row, (low, high) in enumerate(found.bitmaps.tolist()):
+        hashes = words.hashes[words.starts[row] : words.starts[row + 1]].tolist()
+        assert {bit for bit in range(128) if (high << 64 | low) >> bit & 1} == {value % 128 for value in hashes}
 
 
 def share(one: list[str], other: list[str]) -> float:
@@ -115,6 +131,12 @@ def test_marks_have_every_key_that_was_added_and_none_at_first(added, others):
     assert all(had[index] for index, key in enumerate(added) if key in added[:index])
     assert marks.has(np.array(added, np.uint64)).all()
     assert not Marks(10).has(np.array(others, np.uint64)).any()
+
+
+def test_marks_take_the_keys_of_some_rows_only():
+    keys, marks = np.arange(6, dtype=np.uint64) << np.uint64(61), Marks(6)
+    marks.add_of(keys, np.array([0, 2, 3, 6], np.int32), np.array([True, False, True]))
+    assert marks.has(keys).tolist() == [True, True, False, True, True, True]
 
 
 def test_marks_rarely_have_a_key_that_was_not_added():

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.arrow import bytes_of, strings, to_arrow, to_numpy
 from kfp_bert_components.data.chunks import Chunk, Faults, FileFacts
+from kfp_bert_components.data.digests import digest
 from kfp_bert_components.data.keys import PAIR_MARK
 from kfp_bert_components.data.near import Piles
 from kfp_bert_components.data.settings import METADATA, PrepareSettings
 from kfp_bert_components.data.spool import Spool
-from kfp_bert_components.data.words import hash_words, is_ascii
+from kfp_bert_components.data.words import is_ascii
 from kfp_bert_components.data.xxh3 import xxh3
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.progress import track
@@ -100,7 +101,7 @@ def gather(
     full = (chunk for chunk in decoded if len(chunk.rows))
     with ThreadPoolExecutor(1) as pool, track(None, "reading", "rows", every=2) as bar:
         # The compiled loops take half a second to load: meanwhile the first file is looked through.
-        pool.submit(hash_words, strings(["some words"]))
+        pool.submit(digest, strings(["some words"]), piles)
         for chunk, (numbers, batch) in ahead(lambda chunk: _numbers(chunk, piles), full, MOST_CHUNKS):
             numbers["label"] = labels.of(chunk.cells["label"])
             numbers["place"] = places.of(chunk.cells["split"]) if "split" in chunk.cells else np.zeros(len(chunk.rows))
@@ -151,19 +152,18 @@ def _numbers(chunk: Chunk, piles: Piles | None) -> tuple[dict[str, np.ndarray], 
     length = np.diff(bytes_of(joined)[1]) if plain else to_numpy(pc.utf8_length(joined))
     texts |= {role: cells for role, cells in chunk.cells.items() if role.startswith(METADATA)}
     exact = xxh3(*bytes_of(joined))
-    words = hash_words(joined)
+    found = digest(joined, piles)
     numbers = {
         "exact": exact,
         # "!" and "--" have no words to compare: they are only equal to themselves.
-        "normal": np.where(words.counts > 0, words.sequences, exact),
+        "normal": np.where(found.counts > 0, found.sequences, exact),
         # The mark between the texts of a pair is no character of theirs.
-        "words": words.counts, "length": length - ("pair" in chunk.cells),
+        "words": found.counts, "length": length - ("pair" in chunk.cells),
         "file": np.full(len(joined), chunk.file), "row": chunk.rows, "flags": _flags(chunk, joined, plain),
     }
     if piles:
-        numbers["bitmaps"] = words.bitmaps()
-        keys, starts = piles.keys(words)
-        texts["near"] = pa.ListArray.from_arrays(to_arrow(starts), to_arrow(keys))
+        numbers["bitmaps"] = found.bitmaps
+        texts["near"] = pa.ListArray.from_arrays(to_arrow(found.key_starts), to_arrow(found.keys))
     return numbers, pa.record_batch(list(texts.values()), names=list(texts))
 
 

@@ -100,7 +100,7 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
 
 def _index(rows: Rows, kept: np.ndarray, ranks: np.ndarray, piles: Piles) -> NearIndex:
     """The kept rows, for the others to be compared with."""
-    index = NearIndex(piles, Sketches(ranks, rows.words, rows.bitmaps))
+    index = NearIndex(piles, Sketches(ranks, rows.words, rows.bitmaps), np.flatnonzero(kept))
     wanted = _wanted(rows, ranks < TEST, piles)
 
     def of_batch(item: tuple[int, pa.RecordBatch]) -> tuple[Words, np.ndarray, np.ndarray]:
@@ -109,8 +109,8 @@ def _index(rows: Rows, kept: np.ndarray, ranks: np.ndarray, piles: Piles) -> Nea
         words = hash_words(joined_text(batch).take(to_arrow(here)))
         return words, *piles.neighbour_keys(words, wanted)
 
-    for (start, batch), of_kept in ahead(of_batch, rows.texts.numbered()):
-        index.add(*of_kept, start + np.flatnonzero(kept[start : start + batch.num_rows]))
+    for _, of_kept in ahead(of_batch, rows.texts.numbered()):
+        index.add(*of_kept)
     index.close()
     return index
 
@@ -120,7 +120,7 @@ def _wanted(rows: Rows, asking: np.ndarray, piles: Piles) -> Marks:
     wanted = Marks(piles.most_keys(rows.words[asking]))
     for start, batch in rows.texts.numbered():
         keys, starts = _near_keys(batch)
-        wanted.add(keys[np.repeat(asking[start : start + batch.num_rows], np.diff(starts))])
+        wanted.add_of(keys, starts, asking[start : start + batch.num_rows])
     return wanted
 
 

@@ -23,6 +23,16 @@ class Marks:
         """Add keys, well spread, uint64 [n]; whether the set had each before, bool [n]."""
         return _add(keys, self._shift, self._bits)
 
+    def add_of(self, keys: np.ndarray, starts: np.ndarray, rows: np.ndarray) -> None:
+        """Add the keys of some rows.
+
+        Args:
+            keys: Of all rows, well spread, uint64 [n].
+            starts: Where those of each row start, and the end of the last, int32 [rows + 1].
+            rows: Whether each row's are added, bool [rows].
+        """
+        _add_of(keys, starts, rows, self._shift, self._bits)
+
     def has(self, keys: np.ndarray) -> np.ndarray:
         """Whether the set has each key, bool [n]."""
         return _has(keys, self._shift, self._bits)
@@ -37,6 +47,14 @@ def _add(keys: np.ndarray, shift: int, bits: np.ndarray) -> np.ndarray:
         had[index] = bits[place >> np.uint64(6)] & bit
         bits[place >> np.uint64(6)] |= bit
     return had
+
+
+@compiled
+def _add_of(keys: np.ndarray, starts: np.ndarray, rows: np.ndarray, shift: int, bits: np.ndarray) -> None:
+    for row in range(len(rows)):
+        for index in range(starts[row], starts[row + 1] if rows[row] else starts[row]):
+            place = keys[index] >> shift
+            bits[place >> np.uint64(6)] |= np.uint64(1) << (place & np.uint64(63))
 
 
 @compiled

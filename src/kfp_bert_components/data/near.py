@@ -25,7 +25,7 @@ from kfp_bert_components.data.words import Words, hash_words
 # Shorter texts are only compared whole.
 LEAST_WORDS = 5
 # More piles than this are not needed: texts of hundreds of words that share 80 % of them share whole piles anyway.
-_MOST_PILES = 24
+MOST_PILES = 24
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 # Kept texts that may share a key.
 _PER_KEY = 64
@@ -53,7 +53,7 @@ class Piles:
         """The number of piles in each class, int64 [n]."""
         largest = min(self.similarity, 0.95) ** -(classes + 1.0)
         differ = largest * (1 - self.similarity) / self.similarity
-        return np.clip(np.floor(differ).astype(np.int64) + 1, 1, _MOST_PILES)
+        return np.clip(np.floor(differ).astype(np.int64) + 1, 1, MOST_PILES)
 
     def most_keys(self, counts: np.ndarray) -> int:
         """The most keys that rows of so many words have together."""
@@ -100,7 +100,7 @@ class Sketches(NamedTuple):
     Attributes:
         ranks: A text is compared with those of a higher rank, int8 [texts].
         counts: Words of each, int32 [texts].
-        bitmaps: From `Words.bitmaps`, uint64 [texts, 2].
+        bitmaps: From `digests.digest`, uint64 [texts, 2].
     """
 
     ranks: np.ndarray
@@ -118,42 +118,37 @@ class NearIndex:
     Args:
         piles: How words are dealt.
         sketches: Of all texts.
+        rows: The numbers of the kept ones among them, sorted, int64 [kept].
     """
 
-    def __init__(self, piles: Piles, sketches: Sketches) -> None:
+    def __init__(self, piles: Piles, sketches: Sketches, rows: np.ndarray) -> None:
         self.piles = piles
         self.sketches = sketches
+        self.rows = rows
+        self.kept = sketches.of(rows)
+        self.starts = np.concatenate([[0], np.cumsum(self.kept.counts, dtype=np.int64)])
+        self.words = np.empty(self.starts[-1], np.uint32)
         self._keys: list[np.ndarray] = []
         self._owners: list[np.ndarray] = []
-        self._words: list[np.ndarray] = []
-        self._counts: list[np.ndarray] = []
-        self._rows: list[np.ndarray] = []
         self._size = 0
 
-    def add(self, words: Words, keys: np.ndarray, owners: np.ndarray, rows: np.ndarray) -> None:
-        """Take in texts of the kept splits.
+    def add(self, words: Words, keys: np.ndarray, owners: np.ndarray) -> None:
+        """Take in the next of the kept texts.
 
         Args:
             words: Of the texts.
             keys: From `Piles.neighbour_keys`, uint64 [keys].
             owners: Index of the text that each belongs to, int32 [keys].
-            rows: The number of each text among all, int64 [texts].
         """
         self._keys.append(keys)
         self._owners.append(owners + np.int32(self._size))
-        self._words.append(_short(words.hashes))
-        self._counts.append(words.counts)
-        self._rows.append(rows)
-        self._size += len(rows)
+        self.words[self.starts[self._size] : self.starts[self._size + len(words.counts)]] = _short(words.hashes)
+        self._size += len(words.counts)
 
     def close(self) -> None:
         """Nothing more will be added."""
         self.table = Lookup(np.concatenate(self._keys), np.concatenate(self._owners))
         self._keys, self._owners = [], []
-        self.words, self._words = np.concatenate(self._words), []
-        self.starts = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
-        self.rows = np.concatenate(self._rows)
-        self.kept = self.sketches.of(self.rows)
 
     def find(self, texts: pa.Array, keys: np.ndarray, starts: np.ndarray, first: int) -> np.ndarray:
         """Texts that are near to a kept one of a higher rank.
@@ -237,24 +232,33 @@ def _pile_keys(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The key of each pile that is large enough, and where those of each row start."""
     keys, key_starts = np.empty(piles.sum(), np.uint64), np.empty(len(piles) + 1, np.int32)
-    sums, sizes = np.empty(_MOST_PILES, np.uint64), np.empty(_MOST_PILES, np.int64)
-    found = 0
+    sums, sizes = np.empty(MOST_PILES, np.uint64), np.empty(MOST_PILES, np.int64)
+    key_starts[0] = 0
     for row in range(len(piles)):
-        number = piles[row]
-        key_starts[row] = found
-        sums[:number] = 0
-        sizes[:number] = 0
-        for place in range(starts[row], starts[row + 1] if number else starts[row]):
-            pile = np.int64((hashes[place] >> np.uint64(40)) * np.uint64(number) >> np.uint64(24))
-            sums[pile] += hashes[place]
-            sizes[pile] += 1
-        least = 2 if starts[row + 1] - starts[row] < 16 else 3
-        for pile in range(number):
-            if sizes[pile] >= least:
-                keys[found] = mix(sums[pile] + np.uint64(pile * 64 + classes[row]) * _ODD)
-                found += 1
-    key_starts[len(piles)] = found
-    return keys[:found], key_starts
+        key_starts[row + 1] = deal(
+            hashes, starts[row], starts[row + 1], classes[row], piles[row], sums, sizes, keys, key_starts[row]
+        )
+    return keys[: key_starts[len(piles)]], key_starts
+
+
+@compiled
+def deal(
+    hashes: np.ndarray, start: int, end: int, size_class: int, number: int, sums: np.ndarray, sizes: np.ndarray,
+    keys: np.ndarray, found: int,
+) -> int:
+    """Write the keys of a row's piles from the place `found` on; their end. `sums` and `sizes` are scratch space."""
+    sums[:number] = 0
+    sizes[:number] = 0
+    for place in range(start, end if number else start):
+        pile = np.int64((hashes[place] >> np.uint64(40)) * np.uint64(number) >> np.uint64(24))
+        sums[pile] += hashes[place]
+        sizes[pile] += 1
+    least = 2 if end - start < 16 else 3
+    for pile in range(number):
+        if sizes[pile] >= least:
+            keys[found] = mix(sums[pile] + np.uint64(pile * 64 + size_class) * _ODD)
+            found += 1
+    return found
 
 
 @compiled

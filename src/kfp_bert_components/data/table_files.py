@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 
-BLOCK = 1 << 20
+BLOCK = 8 << 20
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 # What a file is that can't be a table, by its first bytes: the name in the sentence that the user gets.
 FOREIGN = {
@@ -65,7 +65,7 @@ def open_bytes(path: Path, compression: str) -> IO[bytes] | Any:
 
 
 def blocks(file: TableFile, compression: str) -> Iterator[bytes]:
-    """The plain bytes piece by piece.
+    """The plain bytes in pieces of `BLOCK` or less.
 
     Raises:
         UserError: The compressed stream is damaged.

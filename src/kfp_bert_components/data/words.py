@@ -17,7 +17,7 @@ from kfp_bert_components.data.arrow import bytes_of
 from kfp_bert_components.data.compiled import compiled, mix
 
 # Letters and digits in lower case, other ASCII as 0; bytes of longer UTF-8 sequences stay.
-_TABLE = np.array([c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum() else 0 for c in range(256)], np.uint8)
+TABLE = np.array([c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum() else 0 for c in range(256)], np.uint8)
 _NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*)"
 # FNV-1a: Fowler, Noll, Vo, Eastlake: The FNV non-cryptographic hash algorithm (RFC 9923).
 _FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
@@ -43,13 +43,6 @@ class Words:
         """Number of words of each row, int64 [rows]."""
         return np.diff(self.starts)
 
-    def bitmaps(self) -> np.ndarray:
-        """128 bits a row, in which each word sets one, uint64 [rows, 2].
-
-        Two rows differ in at least as many words as their bitmaps differ in bits.
-        """
-        return _bitmaps(self.hashes, self.starts)
-
 
 def hash_words(texts: pa.StringArray) -> Words:
     """Split texts into words and hash each.
@@ -57,7 +50,7 @@ def hash_words(texts: pa.StringArray) -> Words:
     Args:
         texts: Valid UTF-8 without nulls, string [rows].
     """
-    return Words(*_hash_words(*bytes_of(_fold(texts)), _TABLE))
+    return Words(*_hash_words(*bytes_of(fold(texts)), TABLE))
 
 
 def is_ascii(texts: pa.Array) -> bool:
@@ -66,7 +59,7 @@ def is_ascii(texts: pa.Array) -> bool:
     return bool(data[starts[0] : starts[-1]].view(np.int8).min(initial=0) >= 0)
 
 
-def _fold(texts: pa.StringArray) -> pa.Array:
+def fold(texts: pa.StringArray) -> pa.Array:
     """Rows with characters beyond ASCII in a form that the byte table can split."""
     if is_ascii(texts):
         return texts
@@ -85,34 +78,30 @@ def _hash_words(
     rows = len(offsets) - 1
     hashes = np.empty((offsets[rows] - offsets[0]) // 2 + rows, np.uint64)  # a word and its end are two bytes or more
     starts, sequences = np.empty(rows + 1, np.int64), np.empty(rows, np.uint64)
-    words = 0
+    starts[0] = 0
     for row in range(rows):
-        starts[row] = words
-        word, sequence = _FNV_BASIS, np.uint64(0)
-        # Unsigned, a place needs no check for being counted from the end.
-        for place in range(np.uint64(offsets[row]), np.uint64(offsets[row + 1])):
-            letter = table[text[place]]
-            if letter:
-                word = (word ^ np.uint64(letter)) * _FNV_PRIME
-            elif word != _FNV_BASIS:
-                hashes[words] = mix(word)
-                sequence = mix(sequence * _ODD + hashes[words])
-                words += 1
-                word = _FNV_BASIS
-        if word != _FNV_BASIS:
-            hashes[words] = mix(word)
-            sequence = mix(sequence * _ODD + hashes[words])
-            words += 1
-        sequences[row] = sequence
-    starts[rows] = words
-    return hashes[:words], starts, sequences
+        starts[row + 1], sequences[row] = hash_row(text, offsets[row], offsets[row + 1], table, hashes, starts[row])
+    return hashes[: starts[rows]], starts, sequences
 
 
 @compiled
-def _bitmaps(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    found = np.zeros((len(starts) - 1, 2), np.uint64)
-    for row in range(len(starts) - 1):
-        for place in range(starts[row], starts[row + 1]):
-            bit = hashes[place] & np.uint64(127)
-            found[row, bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
-    return found
+def hash_row(
+    text: np.ndarray, start: int, end: int, table: np.ndarray, hashes: np.ndarray, words: int
+) -> tuple[int, int]:
+    """Write the hashes of one row's words from the place `words` on; their end, and the hash of their sequence."""
+    word, sequence = _FNV_BASIS, np.uint64(0)
+    # Unsigned, a place needs no check for being counted from the end.
+    for place in range(np.uint64(start), np.uint64(end)):
+        letter = table[text[place]]
+        if letter:
+            word = (word ^ np.uint64(letter)) * _FNV_PRIME
+        elif word != _FNV_BASIS:
+            hashes[words] = mix(word)
+            sequence = mix(sequence * _ODD + hashes[words])
+            words += 1
+            word = _FNV_BASIS
+    if word != _FNV_BASIS:
+        hashes[words] = mix(word)
+        sequence = mix(sequence * _ODD + hashes[words])
+        words += 1
+    return words, sequence
