@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.arrow import strings, to_arrow
-from kfp_bert_components.data.assign import SPLITS, TRAIN, assign
+from kfp_bert_components.data.assign import SPLITS, TEST, TRAIN, VALIDATION, assign
 from kfp_bert_components.data.checks import Sieve, sieve, sieve_repeats
 from kfp_bert_components.data.chunks import Faults, FileFacts, shorten
 from kfp_bert_components.data.gather import BLANK, gather
@@ -71,9 +70,10 @@ def prepare(
         split = _split(state, facts, settings)
         leaks = _leaks(state, split)
         names = _classes(state, split)
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(2) as pool:
+            writing = [pool.submit(_write_rows, state, split, TRAIN, scratch)]
             hashing = pool.submit(_fingerprints, state, split, names)
-            writing = [pool.submit(_write_rows, state, split, number, scratch) for number in range(3)]
+            writing += [pool.submit(_write_rows, state, split, number, scratch) for number in (VALIDATION, TEST)]
             profile = _profile(state, split, names)
             fingerprints = hashing.result()
             profile = replace(profile, fingerprint=fingerprints["train"])
@@ -159,17 +159,17 @@ def _write_rows(state: Sieve, split: np.ndarray, number: int, scratch: Path) -> 
     columns = [*texts, *(METADATA + name for name in metadata)]
     labels, sources = strings(state.names), strings([fact.name for fact in state.facts])
 
-    def of_split(item: tuple[int, pa.RecordBatch]) -> pa.RecordBatch:
-        rows = item[0] + np.flatnonzero(keep[item[0] : item[0] + item[1].num_rows])
-        kept = item[1].select(columns).take(to_arrow(rows - item[0]))
+    def of_split(start: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+        here = np.flatnonzero(keep[start : start + batch.num_rows])
+        rows, kept = start + here, batch.select(columns).take(to_arrow(here))
         arrays = [
             ids(state.rows.exact[rows]), *kept.columns[: len(texts)], labels.take(to_arrow(state.code[rows])),
             sources.take(to_arrow(state.rows.file[rows])), *kept.columns[len(texts) :],
         ]
         return pa.record_batch(arrays, schema=schema)
 
-    made = (batch for _, batch in ahead(of_split, state.rows.texts.numbered()) if batch.num_rows)
-    write_rows(scratch / SPLITS[number], schema, made)
+    made = (of_split(start, batch) for start, batch in state.rows.texts.numbered())
+    write_rows(scratch / SPLITS[number], schema, (batch for batch in made if batch.num_rows))
 
 
 def _profile(state: Sieve, split: np.ndarray, names: list[str]) -> Profile:
