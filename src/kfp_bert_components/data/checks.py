@@ -182,10 +182,19 @@ def outlier_limit(lengths: np.ndarray) -> float:
     """
     if len(lengths) < 20:
         return float("inf")
-    logs = np.log1p(lengths)
-    middle = np.median(logs)
-    spread = 1.4826 * np.median(np.abs(logs - middle))
+    rows = np.bincount(lengths)  # of each length: there are far fewer of them than rows
+    logs = np.log1p(np.arange(len(rows)))
+    middle = _median(logs, rows)
+    spread = 1.4826 * _median(np.abs(logs - middle), rows)
     return float(max(np.expm1(middle + 8 * spread), 10 * np.expm1(middle)))
+
+
+def _median(values: np.ndarray, rows: np.ndarray) -> float:
+    """The median of values of which each is there in so many rows."""
+    order = np.argsort(values)
+    ends = np.cumsum(rows[order])
+    middle = np.searchsorted(ends, [(ends[-1] - 1) // 2, ends[-1] // 2], side="right")
+    return float(values[order[middle]].mean())
 
 
 def _constant(state: Sieve) -> None:

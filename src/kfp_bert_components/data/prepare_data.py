@@ -70,20 +70,19 @@ def prepare(
         split = _split(state, facts, settings)
         leaks = _leaks(state, split)
         names = _classes(state, split)
-        with ThreadPoolExecutor(2) as pool:
-            writing = [pool.submit(_write_rows, state, split, TRAIN, scratch)]
-            hashing = pool.submit(_fingerprints, state, split, names)
-            writing += [pool.submit(_write_rows, state, split, number, scratch) for number in (VALIDATION, TEST)]
+        with ThreadPoolExecutor(1) as pool:  # the largest split takes as long as all the rest
+            writing = pool.submit(_write_rows, state, split, TRAIN, scratch)
             profile = _profile(state, split, names)
-            fingerprints = hashing.result()
+            fingerprints = _fingerprints(state, split, names)
             profile = replace(profile, fingerprint=fingerprints["train"])
             drift = _drift(profile, settings.reference)
             prepared = _count(state, split, faults, names, fingerprints)
             _fill_examples(state)
             if report:
                 write_report(scratch / "report", prepared, state, split, facts, leaks, drift, settings)
-            for written in writing:
-                written.result()
+            for number in (VALIDATION, TEST):
+                _write_rows(state, split, number, scratch)
+            writing.result()
         profile.write(scratch / "train")
         for name, target in zip(SPLITS, (train, validation, test), strict=True):
             write_header(scratch / name, name, names, prepared.rows[name], fingerprints[name], rows.pair)
