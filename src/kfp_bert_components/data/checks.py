@@ -1,12 +1,11 @@
-"""What is looked for in the rows, and what becomes of those that are found."""
+"""What is looked for in the rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from kfp_bert_components.data.chunks import EXAMPLES, Example, Faults, FileFacts
+from kfp_bert_components.data.chunks import Faults, FileFacts
+from kfp_bert_components.data.findings import Finding, Sieve, first_row, sentence
 from kfp_bert_components.data.gather import BLANK, EMPTY, MOJIBAKE, NO_LABEL, Rows
 from kfp_bert_components.data.labels import UNKNOWN, LabelMap
 from kfp_bert_components.data.marks import Marks
@@ -15,96 +14,6 @@ from kfp_bert_components.errors import UserError
 
 # Share of a text's rows from which on their label is taken for the right one.
 CLEAR_MAJORITY = 0.75
-# Parameter: what is wrong with "12 rows ..." of it.
-WHAT = {
-    "unreadable": "can't be read",
-    "empty_text": "have no text",
-    "missing_label": "have no label",
-    "unknown_label": "have a label that label_names does not know",
-    "mojibake": "were decoded with the wrong encoding",
-    "outlier_length": "are far longer than the rest",
-    "constant_text": "have all the same text",
-    "conflicting_labels": "have a text that occurs with different labels",
-    "duplicates": "repeat an earlier row",
-    "small_classes": "have a label that is too rare",
-    "leakage": "are in test or validation too",
-}
-
-
-@dataclass
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        check: The name of its parameter.
-        policy: error, drop or keep.
-        count: Rows that were found.
-        dropped: Rows that were taken out for it (a row counts for the first check that drops it).
-        examples: A few of them.
-        note: What else there is to say.
-    """
-
-    check: str
-    policy: str
-    count: int = 0
-    dropped: int = 0
-    examples: list[Example] = field(default_factory=list)
-    note: str = ""
-
-    @property
-    def what(self) -> str:
-        return WHAT[self.check]
-
-
-@dataclass
-class Sieve:
-    """The rows that are still in, and the findings so far.
-
-    Attributes:
-        rows: All rows.
-        facts: The files, for their names.
-        settings: The policies.
-        inside: Whether each row is still in, bool [rows].
-        code: Class of each row, int32 [rows].
-        names: Names of the classes.
-        findings: By check, in the order in which they ran.
-    """
-
-    rows: Rows
-    facts: list[FileFacts]
-    settings: PrepareSettings
-    inside: np.ndarray
-    code: np.ndarray
-    names: list[str]
-    findings: dict[str, Finding] = field(default_factory=dict)
-
-    def apply(self, check: str, found: np.ndarray, note: str = "", reasons: str = "", hint: str = "") -> None:
-        """Count the rows that a check found among those still in, and do what its policy says.
-
-        Args:
-            check: Name of the parameter.
-            found: Whether it found each row, bool [rows].
-            note: For the report.
-            reasons: What is wrong with the examples.
-            hint: What the user can do, for the sentence of the error.
-
-        Raises:
-            UserError: The policy is error, and there are such rows.
-        """
-        found = found & self.inside
-        where = np.flatnonzero(found)
-        policy = getattr(self.settings, check)
-        finding = self.findings[check] = Finding(check, policy, len(where), note=note)
-        finding.examples = [self.example(int(index), reasons) for index in where[:EXAMPLES]]
-        if policy == "error" and len(where):
-            raise UserError(_sentence(finding, hint))
-        if policy == "drop":
-            finding.dropped = len(where)
-            self.inside &= ~found
-
-    def example(self, index: int, reason: str = "") -> Example:
-        """A row as an example; its text is filled in later, when the texts are read again."""
-        return Example(self.facts[self.rows.file[index]].name, int(self.rows.row[index]), "", reason, index)
 
 
 def sieve(rows: Rows, facts: list[FileFacts], faults: Faults, labels: LabelMap, settings: PrepareSettings) -> Sieve:
@@ -148,7 +57,7 @@ def _unreadable(state: Sieve, faults: Faults) -> None:
     finding = Finding("unreadable", state.settings.unreadable, faults.count, faults.count, list(faults.examples))
     state.findings["unreadable"] = finding
     if finding.policy == "error" and finding.count:
-        raise UserError(_sentence(finding))
+        raise UserError(sentence(finding))
 
 
 def _too_many_dropped(state: Sieve, faults: Faults) -> None:
@@ -164,7 +73,7 @@ def _too_many_dropped(state: Sieve, faults: Faults) -> None:
         raise UserError(
             f"{dropped:,} of {total:,} rows would be dropped, more than max_dropped "
             f"({state.settings.max_dropped:.0%}) allows; "
-            f"most of them {worst.what}{_first(worst)}: mend the data or raise max_dropped."
+            f"most of them {worst.what}{first_row(worst)}: mend the data or raise max_dropped."
         )
 
 
@@ -285,27 +194,6 @@ def _small_classes(state: Sieve) -> None:
         raise UserError(
             f"After the checks {only} is left: a classifier needs two or more; check label_column and label_names."
         )
-
-
-def _sentence(finding: Finding, hint: str = "") -> str:
-    rows = f"{finding.count:,} row{'s' * (finding.count != 1)}"
-    what = finding.what if finding.count != 1 else _singular(finding.what)
-    how = f"{hint}, or " if hint else f"mend {'them' if finding.count != 1 else 'it'}, or "
-    choices = "'drop'" if finding.check == "missing_label" else "'drop' or 'keep'"
-    return f"{rows} {what}{_first(finding)}: {how}set {finding.check} to {choices}."
-
-
-def _first(finding: Finding) -> str:
-    if not finding.examples:
-        return ""
-    first = finding.examples[0]
-    reason = f": {first.reason}" if first.reason else ""
-    return f" (the first is {first.file} row {first.row}{reason})"
-
-
-def _singular(what: str) -> str:
-    verb, _, rest = what.partition(" ")
-    return f"{ {'have': 'has', 'were': 'was', 'are': 'is', 'repeat': 'repeats'}.get(verb, verb)} {rest}"
 
 
 def _listed(names: list[str]) -> str:

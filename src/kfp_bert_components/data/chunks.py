@@ -22,7 +22,8 @@ class Chunk:
     Attributes:
         file: Number of the file.
         rows: Where each row stands in its file, 1 for the first, header included, int64 [n].
-        cells: By role (text, pair, label, split, metadata:NAME): binary arrays [n] of UTF-8; a missing cell is null.
+        cells: By role (text, pair, label, split, metadata:NAME): binary or string arrays [n] of UTF-8; a missing cell
+            is null.
     """
 
     file: int

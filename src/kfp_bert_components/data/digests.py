@@ -53,7 +53,7 @@ def _digest(
     """The fields of Digests; the class and the number of piles are given for each number of words."""
     rows = len(offsets) - 1
     counts, sequences = np.empty(rows, np.int32), np.empty(rows, np.uint64)
-    bitmaps = np.zeros((rows, 2), np.uint64)
+    bitmaps = np.empty((rows, 2), np.uint64)
     keys, key_starts = np.empty(rows * numbers.max(), np.uint64), np.empty(rows + 1, np.int32)
     key_starts[0] = 0
     # Scratch space, for one row at a time.
@@ -62,9 +62,12 @@ def _digest(
     for row in range(rows):
         words, sequences[row] = hash_row(text, offsets[row], offsets[row + 1], table, hashes, 0)
         counts[row] = words
+        low = high = np.uint64(0)
         for place in range(words):
-            bit = hashes[place] & np.uint64(127)
-            bitmaps[row, bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
+            bit = np.uint64(1) << (hashes[place] & np.uint64(63))
+            upper = np.uint64(0) - (hashes[place] >> np.uint64(6) & np.uint64(1))  # all bits or none
+            low, high = low | bit & ~upper, high | bit & upper
+        bitmaps[row, 0], bitmaps[row, 1] = low, high
         key_starts[row + 1] = deal(
             hashes, 0, words, classes[words], numbers[words], sums, sizes, keys, key_starts[row]
         )

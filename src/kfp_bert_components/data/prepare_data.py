@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from kfp_bert_components.data.arrow import strings, to_arrow
 from kfp_bert_components.data.assign import SPLITS, TEST, TRAIN, VALIDATION, assign
-from kfp_bert_components.data.checks import Sieve, sieve, sieve_repeats
+from kfp_bert_components.data.checks import sieve, sieve_repeats
 from kfp_bert_components.data.chunks import Faults, FileFacts, shorten
+from kfp_bert_components.data.findings import Sieve
 from kfp_bert_components.data.gather import BLANK, gather
 from kfp_bert_components.data.keys import ids, spread
 from kfp_bert_components.data.labels import LabelMap, map_labels

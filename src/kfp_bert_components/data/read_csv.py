@@ -86,7 +86,8 @@ def _read_fast(
             escape_char="\\" if dialect.quoting == "backslash" else False, invalid_row_handler=skip,
         ),
         convert_options=arrow_csv.ConvertOptions(
-            column_types={name: pa.binary() for name in names}, strings_can_be_null=False,
+            # The survey has found all of the file to be UTF-8.
+            column_types={name: pa.string() for name in names}, check_utf8=False, strings_can_be_null=False,
             include_columns=[names[index] for index in sorted(set(roles.values()))],
         ),
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from kfp_bert_components.data.assign import SPLITS
-from kfp_bert_components.data.checks import Sieve
 from kfp_bert_components.data.chunks import FileFacts, shorten
+from kfp_bert_components.data.findings import Sieve
 from kfp_bert_components.data.leaks import Leak
 from kfp_bert_components.data.profile import Drift
 from kfp_bert_components.data.settings import PrepareSettings
