@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
-from scipy.stats import beta
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn import metrics as peer
+from statsmodels.stats.proportion import proportion_confint
 
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
+from kfp_bert_components.evaluation.count_intervals import count_intervals
 from kfp_bert_components.evaluation.metrics import COUNT_METRICS, ROW_METRICS, confusion, metrics_with_intervals
 from kfp_bert_components.evaluation.row_metrics import ClassArea, ece, pr_auc, pr_by_class, roc_auc, roc_by_class
 from tests.support.evaluations import scores
@@ -77,14 +81,39 @@ def test_every_interval_holds_its_value_and_nothing_is_nan():
             assert np.isfinite(list(one.values())).all()
 
 
-def test_recall_and_precision_of_a_class_have_jeffreys_interval():
+def test_shares_of_rows_have_wilsons_interval():
     truth = np.repeat([0, 0, 1, 2, 2], [80, 20, 10, 27, 3])
     said = np.repeat([0, 1, 1, 2, 0], [80, 20, 10, 27, 3])
     found = metrics_with_intervals(truth, np.eye(3)[said], ["a", "b", "c"])
-    for name, right, wrong in (("recall:a", 80, 20), ("recall:b", 10, 0), ("precision:a", 80, 3), ("recall:c", 27, 3)):
-        low, high = beta.ppf([0.025, 0.975], right + 0.5, wrong + 0.5)
-        assert found[name]["low"] == pytest.approx(low, abs=0.015), name
-        assert found[name]["high"] == pytest.approx(high if wrong else 1, abs=0.015), name
+    shares = {"recall:a": (80, 100), "recall:b": (10, 10), "precision:a": (80, 83), "accuracy": (117, 140)}
+    for name, (hits, rows) in (shares | {"weighted_recall": (117, 140)}).items():
+        low, high = proportion_confint(hits, rows, method="wilson")
+        assert found[name]["low"] == pytest.approx(low, abs=1e-6), name
+        assert found[name]["high"] == pytest.approx(high, abs=1e-6), name
+    shared, either = 80, 80 + 20 + 3  # rows of class a that are taken for it, and rows of either kind
+    low, high = (2 * end / (1 + end) for end in proportion_confint(shared, either, method="wilson"))
+    assert (found["f1:a"]["low"], found["f1:a"]["high"]) == pytest.approx((low, high), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", list(COUNT_METRICS))
+@given(counts=arrays(int, (3, 3), elements=st.integers(0, 60)))
+@settings(max_examples=60, deadline=None)
+def test_the_interval_of_any_confusion_matrix_holds_the_value(name, counts):
+    assume(counts.any())
+    low, high = count_intervals(counts)[name]
+    value = COUNT_METRICS[name].value(counts, counts.sum(1) > 0)
+    least = -1 if name == "mcc" else 0
+    assert least - 1e-9 <= low <= value <= high <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("name", list(COUNT_METRICS))
+@given(counts=arrays(int, (3, 3), elements=st.integers(1, 60)))
+@settings(max_examples=60, deadline=None)
+def test_intervals_of_counts_are_those_of_the_normal_distribution_where_rows_are_many(name, counts):
+    many, metric, present = 10_000 * counts, COUNT_METRICS[name], np.ones(3, bool)
+    value, slopes = metric.both(many, present)
+    error = np.sqrt((slopes**2 * many).sum()) / many.sum()
+    assert count_intervals(many)[name] == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.02 * error)
 
 
 def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
@@ -136,8 +165,6 @@ def test_the_interval_of_an_area_holds_a_perfect_ranking_and_shrinks_with_the_cl
 
 def test_the_interval_of_an_area_is_wilsons_where_all_rows_of_a_class_are_alike():
     """Positives above or below all negatives: the area and average precision are shares of them."""
-    from statsmodels.stats.proportion import proportion_confint
-
     error = np.sqrt(0.8 * 0.2 / 1999)
     expected = proportion_confint(1600, 2000, method="wilson")
     assert roc_interval([ClassArea(2000, 10**7, 0.8, error)], error) == pytest.approx(expected, abs=1e-4)

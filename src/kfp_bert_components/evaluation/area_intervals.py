@@ -8,9 +8,8 @@ rarer side counts as if it had the error that is usual for such an area.
 
 import numpy as np
 
+from kfp_bert_components.evaluation.count_intervals import wilson
 from kfp_bert_components.evaluation.row_metrics import ClassArea
-
-NORMAL = 1.959964
 
 
 def roc_interval(classes: list[ClassArea], error: float) -> tuple[float, float]:
@@ -56,7 +55,4 @@ def _interval(classes: list[ClassArea], usual: np.ndarray, error: float) -> tupl
 def _wilson(value: np.ndarray, variance: np.ndarray, weight: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """Wilson's interval [2, classes]; `weight` is that of the usual number of rows, as a part of the value."""
     rows = (value * (1 - value) + weight) / (variance + weight / usual)
-    square = NORMAL**2 / rows
-    reach = NORMAL * np.sqrt((value * (1 - value) + square / 4) / rows)
-    middle = value + square / 2
-    return np.stack([middle - reach, middle + reach]) / (1 + square)
+    return wilson(value * rows, rows)

@@ -3,18 +3,22 @@
 import numpy as np
 from scipy.stats import chi2, norm
 
-from kfp_bert_components.evaluation.area_intervals import NORMAL
+from kfp_bert_components.evaluation.count_intervals import NORMAL
 from kfp_bert_components.evaluation.row_metrics import BINS, by_confidence
 
 _FAR = 8.0
+_DRAWS = 2000
 
 
 def ece_interval(truth: np.ndarray, probabilities: np.ndarray, value: float) -> tuple[float, float]:
     """95 % interval of the calibration error that all possible rows would show, in the bins of `ece`.
 
-    The gap of each bin has a normal interval; they are put together around the sum of the gaps that are most likely
-    behind the ones that were seen (Zou and Donner 2008, Statistics in Medicine 27). It begins at 0 where a test of all
-    bins cannot tell the model from a calibrated one (Hosmer and Lemeshow 1980, Communications in Statistics 9).
+    Each bin has a most likely gap behind the one that was seen. The upper end puts the normal intervals of the gaps
+    together around the sum of those (Zou and Donner 2008, Statistics in Medicine 27). The lower end takes off what
+    chance adds to them, as drawn (parametric bootstrap). It is 0 where a test of all bins cannot tell the model from a
+    calibrated one (Hosmer and Lemeshow 1980, Communications in Statistics 9), and as the error has no other side than
+    this one there, the lower tail shrinks from 5 to 2.5 % with the distance from 0 (Feldman and Cousins 1998,
+    Physical Review D 57).
 
     Args:
         truth: Numbers of the true classes, int [rows].
@@ -28,15 +32,27 @@ def ece_interval(truth: np.ndarray, probabilities: np.ndarray, value: float) -> 
     calibrated = np.bincount(bin_, confidence * (1 - confidence), BINS) / rows**2
     # Few rows that are all right vary more than they show.
     errors = np.sqrt(np.maximum(seen, calibrated))
-    some, random = errors > 0, calibrated > 0
+    some = errors > 0
+    if not some.any():
+        return value, value
+    # A gap where a calibrated model would never be wrong is no chance.
+    certain = np.where(shares == 0, 0, np.inf)
+    unlike = np.divide(shares**2, calibrated, out=certain, where=calibrated > 0).sum()
     sizes, errors = np.abs(shares[some]), errors[some]
     likely = errors * _unfolded(sizes / errors)
-    below = np.maximum(likely - np.maximum(sizes - NORMAL * errors, 0), 0)
-    above = sizes + NORMAL * errors - likely
-    low, high = likely.sum() - np.hypot.reduce(below), likely.sum() + np.hypot.reduce(above)
-    if (shares[random] ** 2 / calibrated[random]).sum() <= chi2.ppf(0.95, max(random.sum(), 1)):
-        low = 0.0
-    return max(float(low), 0.0), max(float(high), value)
+    high = likely.sum() + np.hypot.reduce(sizes + NORMAL * errors - likely)
+    if unlike <= chi2.ppf(0.95, some.sum()):
+        return 0.0, max(float(high), value)
+    return _low(value, likely, errors), max(float(high), value)
+
+
+def _low(value: float, gaps: np.ndarray, errors: np.ndarray) -> float:
+    """The lower end, from the most likely gaps of the bins and their standard errors."""
+    drawn = np.random.default_rng(0).standard_normal((_DRAWS, len(gaps)))
+    added = np.abs(gaps + errors * drawn).sum(1) - gaps.sum()
+    middle, near, far = np.quantile(added, [0.5, 0.95, 0.975])
+    # From `near` where the end is 0 to `far` where it lies as far from 0 as that lies from the middle.
+    return max((value - near) / (1 + (far - near) / (far - middle)), value - far, 0.0)
 
 
 def _unfolded(sizes: np.ndarray) -> np.ndarray:

@@ -1,0 +1,114 @@
+"""Intervals of metrics of the confusion matrix: Wilson's score interval, also where a metric is no share of rows.
+
+An end of a score interval is a value that lies 1.96 standard errors from the one that was seen, the standard error
+being that of a model with that value (Wilson 1927, JASA 22): a model that was seen without a mistake has an interval
+too. Which model with that value? The one along the least favourable family: every cell of the matrix is weighted by
+the exponential of what a row more in it would add to the metric (Efron 1987, JASA 82; DiCiccio and Romano 1990,
+International Statistical Review 58). For accuracy that is Wilson's interval itself.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric, divide
+
+NORMAL = 1.959964
+_MOST_STEPS = 48
+
+Interval = tuple[float, float]
+
+
+def count_intervals(counts: np.ndarray) -> dict[str, Interval]:
+    """95 % intervals of the metrics over all classes.
+
+    Args:
+        counts: Counts of (true, predicted), int [classes, classes].
+
+    Returns:
+        By name of the metric: low, high.
+    """
+    # The weights of a weighted average are estimated too.
+    return {name: _score_interval(one, counts, name.startswith("weighted")) for name, one in COUNT_METRICS.items()}
+
+
+def class_intervals(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """95 % intervals of precision, recall and F1 of every class, by their names; [2, classes] each.
+
+    Precision and recall are shares of rows, and so is F1 / (2 - F1): of the rows that are of the class or are taken
+    for it, those that are both (Jaccard's index). Brown, Cai and DasGupta 2001 (Statistical Science 16) recommend
+    Wilson's interval for a share. One of no rows at all, like the precision of a class that is never predicted, may
+    be anything.
+    """
+    right, true, said = np.diagonal(counts), counts.sum(1), counts.sum(0)
+    share = wilson(right, true + said - right)
+    return {"precision": wilson(right, said), "recall": wilson(right, true), "f1": 2 * share / (1 + share)}
+
+
+def wilson(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Wilson's 95 % interval of the share `hits` / `rows`, [2, shares]; 0 to 1 where there are no rows."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    some = rows > 0
+    found = np.stack([np.zeros(len(rows)), np.ones(len(rows))])
+    found[:, some] = proportion_confint(hits[some], rows[some], method="wilson")
+    return found
+
+
+def _score_interval(metric: CountMetric, counts: np.ndarray, free: bool) -> Interval:
+    """The interval of one metric.
+
+    Args:
+        metric: The metric.
+        counts: [classes, classes].
+        free: Whether the shares of the classes are part of what is estimated. If not they stay as they are.
+    """
+    present, rows = counts.sum(1) > 0, counts.sum()
+    value = float(metric.value(counts, present))
+    base = counts + _unseen(present)
+    slopes = metric.both(base, present)[1]
+    spread = np.sqrt((slopes**2 * base).sum() / base.sum())
+    if spread == 0:
+        return value, value
+    # In steps that should be a quarter of the way to an end.
+    step = 0.25 * NORMAL / np.sqrt(rows) / spread * slopes
+
+    def at(steps: float) -> tuple[float, float]:
+        """The metric and its standard error in a member of the family."""
+        matrix = rows * _tilted(base, steps * step, free)
+        found, slopes = metric.both(matrix, present)
+        return float(found), float(np.sqrt((slopes**2 * matrix).sum()) / rows)
+
+    return min(value, _end(at, value, -1)), max(value, _end(at, value, 1))
+
+
+def _unseen(present: np.ndarray) -> np.ndarray:
+    """A part of a row in every cell, all of them one row together: mistakes that were not seen can happen too."""
+    classes = len(present)
+    found = np.full((classes, classes), 0.5 / max(classes - 1, 1))
+    np.fill_diagonal(found, 0.5)
+    return found / classes * present[:, None]
+
+
+def _tilted(base: np.ndarray, tilt: np.ndarray, free: bool) -> np.ndarray:
+    """Shares of the cells, weighted by the exponential of `tilt`."""
+    if free:
+        weighted = base * np.exp(tilt - tilt.max())
+        return weighted / weighted.sum()
+    weighted = base * np.exp(tilt - tilt.max(1, keepdims=True))
+    true = base.sum(1, keepdims=True)
+    return weighted * divide(true, weighted.sum(1, keepdims=True)) / base.sum()
+
+
+def _end(at: Callable[[float], tuple[float, float]], value: float, side: int) -> float:
+    """The member of the family from which `value` is as far as its standard error allows; the last one if none is."""
+    from scipy.optimize import brentq
+
+    def excess(steps: float) -> float:
+        found, error = at(side * steps)
+        return side * (found - value) - NORMAL * error
+
+    beyond = next((steps for steps in range(1, _MOST_STEPS) if excess(steps) > 0), _MOST_STEPS)
+    if excess(beyond - 1) < 0 < excess(beyond):
+        return at(side * brentq(excess, beyond - 1, beyond))[0]
+    return at(side * beyond)[0]

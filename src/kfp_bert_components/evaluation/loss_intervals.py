@@ -1,0 +1,64 @@
+"""Intervals of the mean log loss and Brier score: the studentised bootstrap.
+
+Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 12. A few confident mistakes make most of the log
+loss of a good model, and a small test set may have none of them: then the losses vary more than they show. How much
+they vary if the model is as sure as it should be, its own probabilities say; that counts as half a row beside those
+that make the variance that was seen.
+"""
+
+import numpy as np
+
+from kfp_bert_components.evaluation.row_metrics import FLOOR, row_brier, row_log_loss
+
+DRAWS = 2000
+# Larger test sets are resampled in this many random groups of rows: groups are as independent as rows are.
+GROUPS = 4_096
+
+
+def loss_intervals(
+    truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator
+) -> dict[str, tuple[float, float, float]]:
+    """By name, the mean and its 95 % interval.
+
+    Args:
+        truth: Numbers of the true classes, int [rows].
+        probabilities: [rows, classes].
+        rng: For the resampling.
+    """
+    losses = np.stack([row_log_loss(truth, probabilities), row_brier(truth, probabilities)], axis=1)
+    means, ends = losses.mean(0), _studentised(losses, rng)
+    ends[:, 0] = means[0] + (ends[:, 0] - means[0]) * _unseen(losses[:, 0], probabilities)
+    return {name: (means[i], ends[0, i], ends[1, i]) for i, name in enumerate(("log_loss", "brier"))}
+
+
+def _unseen(losses: np.ndarray, probabilities: np.ndarray) -> float:
+    """How many times the standard error of the log loss is what the rows show, at least 1."""
+    squares = (losses - losses.mean()) ** 2
+    seen = float(squares.mean())
+    if seen == 0:
+        return 1.0
+    logs = np.log(np.clip(probabilities, FLOOR, 1))
+    expected = -np.einsum("ij,ij->i", probabilities, logs, dtype=np.float64).mean()
+    expected_square = np.einsum("ij,ij,ij->i", probabilities, logs, logs, dtype=np.float64).mean()
+    # So many rows would show such a variance if each had the same part in it.
+    rows = squares.sum() ** 2 / (squares**2).sum()
+    variance = (rows * seen + 0.5 * (expected_square - expected**2)) / (rows + 0.5)
+    return float(np.sqrt(max(variance / seen, 1)))
+
+
+def _studentised(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """95 % intervals [2, columns] of the means over `rows` [rows, columns]."""
+    mean = rows.mean(0)
+    centred = rows - mean
+    error = np.sqrt((centred**2).sum(0)) / len(rows)
+    if len(rows) > GROUPS:
+        cuts = np.linspace(0, len(rows), GROUPS, endpoint=False).astype(np.int64)
+        centred = np.add.reduceat(centred[rng.permutation(len(rows))], cuts, axis=0)
+    places = len(centred)
+    both = np.concatenate([centred, centred**2], axis=1)
+    sums = np.stack([np.bincount(rng.integers(places, size=places), minlength=places) @ both for _ in range(DRAWS)])
+    shifts, squares = np.split(sums, 2, axis=1)
+    errors = np.sqrt(np.maximum(squares - shifts**2 / places, 0))
+    drawn = np.divide(shifts, errors, out=np.zeros_like(shifts), where=errors > 0)
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return np.stack([mean - high * error, mean - low * error])
