@@ -66,7 +66,7 @@ def _score_interval(metric: CountMetric, counts: np.ndarray, free: bool) -> Inte
     present, rows = counts.sum(1) > 0, counts.sum()
     value = float(metric.value(counts, present))
     base = counts + _unseen(present)
-    slopes = metric.both(base, present)[1]
+    slopes = np.where(base > 0, metric.both(base, present)[1], 0)
     spread = np.sqrt((slopes**2 * base).sum() / base.sum())
     if spread == 0:
         return value, value

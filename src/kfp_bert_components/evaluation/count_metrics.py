@@ -109,8 +109,9 @@ def _mcc(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
     true, said = counts.sum(-1)[..., :, None], counts.sum(-2)[..., None, :]
     right = np.trace(counts, axis1=-2, axis2=-1)[..., None, None]
     above = total * right - (true.swapaxes(-1, -2) * said).sum((-2, -1), keepdims=True)
-    spread_true = total**2 - (true**2).sum((-2, -1), keepdims=True)
-    spread_said = total**2 - (said**2).sum((-2, -1), keepdims=True)
+    squares = (true**2).sum((-2, -1), keepdims=True), (said**2).sum((-2, -1), keepdims=True)
+    # What rounding leaves where all rows are of one class is no spread.
+    spread_true, spread_said = (np.where(one < total**2 * (1 - 1e-12), total**2 - one, 0) for one in squares)
     below = np.sqrt(spread_true * spread_said)
     value = divide(above, below)
     rise = right + total * np.eye(counts.shape[-1]) - said.swapaxes(-1, -2) - true.swapaxes(-1, -2)

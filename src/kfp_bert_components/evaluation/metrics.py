@@ -43,7 +43,7 @@ Measured = dict[str, tuple[float, float, float]]
 
 def _of_counts(counts: np.ndarray) -> Measured:
     present, intervals = counts.sum(1) > 0, count_intervals(counts)
-    return {name: (metric.value(counts, present), *intervals[name]) for name, metric in COUNT_METRICS.items()}
+    return {name: (float(metric.value(counts, present)), *intervals[name]) for name, metric in COUNT_METRICS.items()}
 
 
 def _of_classes(counts: np.ndarray, labels: list[str]) -> Measured:
@@ -67,4 +67,5 @@ def _of_areas(truth: np.ndarray, probabilities: np.ndarray) -> Measured:
 
 def _bounded(name: str, value: float, low: float, high: float) -> dict[str, float]:
     least, most = _BOUNDS.get(name, (0.0, 1.0))
+    value = min(max(value, least), most)  # rounding
     return {"value": value, "low": max(min(low, value), least), "high": min(max(high, value), most)}
