@@ -188,7 +188,7 @@ def _small_classes(state: Sieve) -> None:
         hint=f"a label needs {state.settings.min_class_rows} rows, less than that have {', '.join(names[:5])}; "
              "add rows or lower min_class_rows",
     )
-    left = np.unique(state.code[state.inside])
+    left = np.flatnonzero(np.bincount(state.code[state.inside], minlength=len(state.names)))
     if len(left) < 2:
         only = f"only the label {state.names[left[0]]!r}" if len(left) else "no label"
         raise UserError(

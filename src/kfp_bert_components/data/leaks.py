@@ -55,9 +55,10 @@ def find_equal(exact: np.ndarray, normal: np.ndarray, inside: np.ndarray, split:
     """
     leaks = []
     free = inside.copy()
+    kinds = [(kind, keys, _perhaps_kept(keys, inside, split)) for kind, keys in ((EXACT, exact), (NORMALISED, normal))]
     for loser, keeper in PAIRS:
-        for kind, keys in ((EXACT, exact), (NORMALISED, normal)):
-            rows = np.flatnonzero(free & (split == loser))
+        for kind, keys, perhaps in kinds:
+            rows = np.flatnonzero(free & perhaps & (split == loser))
             kept = np.flatnonzero(inside & (split == keeper))
             lookup = Lookup(keys[kept], kept)
             twins = lookup.first(keys[rows])
@@ -66,6 +67,14 @@ def find_equal(exact: np.ndarray, normal: np.ndarray, inside: np.ndarray, split:
                 leaks.append(Leak(kind, loser, keeper, rows[found], twins[found]))
                 free[rows[found]] = False
     return leaks
+
+
+def _perhaps_kept(keys: np.ndarray, inside: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """Whether validation or test have the key of each row, bool [rows]; now and then True where they have not."""
+    kept = keys[inside & (split != TRAIN)]
+    marks = Marks(len(kept))
+    marks.add(kept)
+    return marks.has(keys)
 
 
 def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -> list[Leak]:

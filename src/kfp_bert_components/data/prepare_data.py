@@ -69,10 +69,12 @@ def prepare(
         labels = map_labels(rows.labels, settings.label_names, settings.unknown_label == "keep")
         state = sieve(rows, facts, faults, labels, settings)
         split = _split(state, facts, settings)
-        leaks = _leaks(state, split)
-        names = _classes(state, split)
-        with ThreadPoolExecutor(1) as pool:  # the largest split takes as long as all the rest
-            writing = pool.submit(_write_rows, state, split, TRAIN, scratch)
+        with ThreadPoolExecutor(1) as pool:  # writing the largest split takes as long as all the rest
+            # No leak is taken out of test: it is final.
+            writing = [pool.submit(_write_rows, state, split, TEST, scratch)]
+            leaks = _leaks(state, split)
+            names = _classes(state, split)
+            writing.append(pool.submit(_write_rows, state, split, TRAIN, scratch))
             profile = _profile(state, split, names)
             fingerprints = _fingerprints(state, split, names)
             profile = replace(profile, fingerprint=fingerprints["train"])
@@ -81,9 +83,9 @@ def prepare(
             _fill_examples(state)
             if report:
                 write_report(scratch / "report", prepared, state, split, facts, leaks, drift, settings)
-            for number in (VALIDATION, TEST):
-                _write_rows(state, split, number, scratch)
-            writing.result()
+            _write_rows(state, split, VALIDATION, scratch)
+            for done in writing:
+                done.result()
         profile.write(scratch / "train")
         for name, target in zip(SPLITS, (train, validation, test), strict=True):
             write_header(scratch / name, name, names, prepared.rows[name], fingerprints[name], rows.pair)

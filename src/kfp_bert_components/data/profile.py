@@ -64,9 +64,7 @@ def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable
     """
     import numpy as np
 
-    words: Counter[str] = Counter()
-    for text in texts:
-        words.update(re.findall(r"\w+", text.lower()))
+    words = Counter(re.findall(r"\w+", "\n".join(texts).lower()))
     bins = np.bincount(np.searchsorted(LENGTH_ENDS, lengths), minlength=len(LENGTH_ENDS) + 1)
     top = dict(words.most_common(TOP_WORDS))
     return Profile(len(lengths), dict(labels), bins.tolist(), top, words.total())
