@@ -2,11 +2,13 @@
 
 import gzip
 import html
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from xxhash import xxh3_64_intdigest
 
 from kfp_bert_components.data import PrepareSettings, prepare, read_split, write_split
 from kfp_bert_components.errors import NotFoundError, UserError
@@ -88,6 +90,16 @@ def test_pairs_are_told_apart_by_both_texts(tmp_path: Path):
     assert sum(prepared.rows.values()) == 80
     assert train.column_names[:4] == ["id", "text", "text_pair", "label"]
     assert len(set(train["id"].to_pylist())) == train.num_rows
+
+
+@pytest.mark.parametrize("which", [min, max])
+def test_a_text_of_half_of_all_rows_is_found_whatever_its_hash_is(which: Callable, tmp_path: Path):
+    several = texts(81)
+    constant = which(several, key=lambda text: xxh3_64_intdigest(text.encode()))
+    others = [text for text in several if text != constant]
+    source = write(tmp_path / "a.parquet", text=others + [constant] * 80, label=labels(160))
+    prepared, *_ = run(source, tmp_path / "out", constant_text="drop")
+    assert prepared.dropped["constant_text"] == 80
 
 
 def test_compressed_files_of_several_formats_are_read_together(tmp_path: Path):

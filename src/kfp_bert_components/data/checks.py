@@ -110,10 +110,11 @@ def _constant(state: Sieve) -> None:
     keys = state.rows.exact[state.inside]
     found = np.zeros(len(state.rows), bool)
     if len(keys) >= 10:
-        # The text of half of all rows is the median of the sorted keys.
-        middle = np.partition(keys, len(keys) // 2)[len(keys) // 2]
-        if 2 * (keys == middle).sum() >= len(keys):
-            found = state.rows.exact == middle
+        # The text of half of all rows is a median of the sorted keys, of which an even number has two.
+        middle = [(len(keys) - 1) // 2, len(keys) // 2]
+        for key in np.unique(np.partition(keys, middle)[middle]):
+            if 2 * (keys == key).sum() >= len(keys):
+                found |= state.rows.exact == key
     state.apply("constant_text", found, hint="check that text_column is the right column")
 
 
