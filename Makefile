@@ -26,7 +26,7 @@ quickstart: $(READY) ## Set up, then run the main job: data to a served, gated m
 	@$(BIN)/kfp-bert quickstart
 
 test: $(READY) ## Set up, then run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check .
