@@ -6,10 +6,12 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
+from kfp_bert_components.data.arrow import bytes_of, strings
 from kfp_bert_components.data.chunks import FileFacts
 from kfp_bert_components.data.gather import Rows
-from kfp_bert_components.data.keys import exact_keys, spread
+from kfp_bert_components.data.keys import spread
 from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.data.xxh3 import xxh3
 from kfp_bert_components.errors import UserError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -72,7 +74,7 @@ def _stratified(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: Prep
 
 
 def _by_group(rows: Rows, settings: PrepareSettings) -> np.ndarray:
-    keys = exact_keys([place.encode() for place in rows.places])[rows.place] if len(rows) else rows.exact
+    keys = xxh3(*bytes_of(strings(rows.places)))[rows.place] if len(rows) else rows.exact
     if settings.test_values or settings.validation_values:
         return _by_value(rows.places, rows.place, keys, "group", settings)
     return _hashed(keys, settings)

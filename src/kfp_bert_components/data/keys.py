@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from xxhash import xxh3_64_intdigest
 
 # Stands between the two texts of a pair where both are hashed as one.
 PAIR_MARK = b"\x1e"
 _HEX = np.frombuffer(b"".join(b"%02x" % c for c in range(256)), np.uint16)
-
-
-def exact_keys(texts: list[bytes]) -> np.ndarray:
-    """XXH3 of each text, uint64 [n]: the same on every machine and in every version."""
-    return np.fromiter(map(xxh3_64_intdigest, texts), np.uint64, len(texts))
 
 
 def ids(keys: np.ndarray) -> pa.Array:
