@@ -11,6 +11,8 @@ from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, ece, pr_by_c
 
 __all__ = ["COUNT_METRICS", "ROW_METRICS", "by_class", "confusion", "metrics_with_intervals", "row_log_loss"]
 
+# By name of the metric: value, low, high.
+Intervals = dict[str, tuple[float, float, float]]
 # The least and the most that a metric can be, where that is not 0 and 1.
 _BOUNDS = {"mcc": (-1.0, 1.0), "log_loss": (0.0, np.inf), "brier": (0.0, 2.0)}
 
@@ -38,15 +40,12 @@ def metrics_with_intervals(
     return {name: _bounded(name, *map(float, one)) for name, one in found.items()}
 
 
-Measured = dict[str, tuple[float, float, float]]
-
-
-def _of_counts(counts: np.ndarray) -> Measured:
+def _of_counts(counts: np.ndarray) -> Intervals:
     present, intervals = counts.sum(1) > 0, count_intervals(counts)
     return {name: (float(metric.value(counts, present)), *intervals[name]) for name, metric in COUNT_METRICS.items()}
 
 
-def _of_classes(counts: np.ndarray, labels: list[str]) -> Measured:
+def _of_classes(counts: np.ndarray, labels: list[str]) -> Intervals:
     found = {}
     for kind, (low, high) in class_intervals(counts).items() if labels else ():
         values = by_class(counts, kind)
@@ -55,7 +54,7 @@ def _of_classes(counts: np.ndarray, labels: list[str]) -> Measured:
     return found
 
 
-def _of_areas(truth: np.ndarray, probabilities: np.ndarray) -> Measured:
+def _of_areas(truth: np.ndarray, probabilities: np.ndarray) -> Intervals:
     found = {}
     for name, areas, interval in (("roc_auc", roc_by_class, roc_interval), ("pr_auc", pr_by_class, pr_interval)):
         mean, classes = areas(truth, probabilities)
