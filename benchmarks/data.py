@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
@@ -52,9 +53,7 @@ def write_table(path: Path, rows: int) -> None:
     rng = random.Random(0)
     letters = "etaoinshrdlucmfwypvbgk"
     vocabulary = ["".join(rng.choices(letters, k=rng.randint(2, 10))) for _ in range(50_000)]
-    weights = [0.0]
-    for rank in range(1, len(vocabulary) + 1):
-        weights.append(weights[-1] + 1 / rank)
+    weights = list(accumulate(1 / rank for rank in range(1, len(vocabulary) + 1)))
     recent: list[str] = []
     with path.open("w", encoding="utf-8") as file:
         file.write("text,label\n")
@@ -62,7 +61,7 @@ def write_table(path: Path, rows: int) -> None:
             if recent and rng.random() < 0.05:
                 text = rng.choice(recent)
             else:
-                words = rng.choices(vocabulary, cum_weights=weights[1:], k=rng.randint(5, 60))
+                words = rng.choices(vocabulary, cum_weights=weights, k=rng.randint(5, 60))
                 text = " ".join(words).capitalize() + "."
                 recent[number % 1000 : number % 1000 + 1] = [text]
             file.write(f'"{text}",label {number % 6}\n' if number % 10 == 0 else f"{text},label {number % 6}\n")
@@ -117,7 +116,7 @@ def main() -> None:
         else:
             missing["peak_gib_10m_rows"] = "--big-rows 0 was given"
     environment = {
-        "cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version(),
+        "cpus": len(os.sched_getaffinity(0)), "machine": platform.machine(), "python": platform.python_version(),
         "pyarrow": pyarrow.__version__, "load": os.getloadavg()[0], "csv_mb": round(size / 1e6),
     }
     print(json.dumps({"benchmark": "data", "environment": environment, "results": results, "missing": missing}))

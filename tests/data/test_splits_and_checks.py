@@ -2,6 +2,7 @@
 
 import gzip
 import html
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def test_stratified_splits_have_the_same_label_shares(tmp_path: Path):
     source = write(tmp_path / "a.parquet", text=texts(400), label=[int(i < 40) for i in range(400)])
     _, *tables = run(source, tmp_path / "out", stratify=True)
     assert [table["label"].to_pylist().count("1") for table in tables] == [32, 4, 4]
+    bars = re.findall(r"background:#\w+;width:([\d.]+)%", (tmp_path / "out/report.html").read_text())
+    assert bars == ["100.0"] * 3 + ["11.1"] * 3  # a tenth of each split beside nine tenths
 
 
 def test_exact_normalised_and_near_repetitions_leave_train_and_not_test(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +10,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_THREADS = 2
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 def ahead(
@@ -17,8 +18,8 @@ def ahead(
 ) -> Iterator[tuple[Item, Result]]:
     """Each item and the result of some work on it, in their order.
 
-    The work runs in two other threads. It should spend its time in code that lets other threads run, as NumPy and
-    Arrow do.
+    The work runs in a few other threads, no more than there are processors. It should spend its time in code that lets
+    other threads run, as NumPy and Arrow do.
 
     Args:
         work: What to do with each.

@@ -28,7 +28,7 @@ EMPTY, BLANK, NO_LABEL, MOJIBAKE = 1, 2, 4, 8
 # More different labels than this is no list of classes.
 MOST_LABELS = 10_000
 # Chunks that are held: as many as can be read while the compiled loops are loaded.
-MOST_CHUNKS = 12
+MOST_CHUNKS = 24
 # UTF-8 that was read as Windows-1252 or Latin-1, and the mark that stands for what could not be read at all.
 _MOJIBAKE = "[\u00c2\u00c3][\u0080-\u00bf\u0192\u201a-\u203a\u20ac]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\ufffd"
 _COLUMNS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +42,30 @@ class Leak:
     twins: np.ndarray = field(repr=False)
 
 
+def find_leaks(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -> list[Leak]:
+    """Find rows that another split repeats, exactly, normalised or nearly.
+
+    Args:
+        rows: All rows.
+        inside: Whether each row is still in.
+        split: The split of each row.
+        least: Least share of common words of near duplicates; 0 not to look for them.
+
+    Returns:
+        The leaks; a row is in one of them only.
+    """
+    if not least:
+        return find_equal(rows.exact, rows.normal, inside, split)
+    with ThreadPoolExecutor(1) as pool:
+        # Rows that turn out to be equal to others ask for nothing, but to wait for that takes longer.
+        wanted = pool.submit(_wanted, rows, inside & (split != TEST), Piles(least))
+        leaks = find_equal(rows.exact, rows.normal, inside, split)
+    free = inside.copy()
+    for leak in leaks:
+        free[leak.rows] = False
+    return leaks + find_near(rows, free, split, least, wanted.result())
+
+
 def find_equal(exact: np.ndarray, normal: np.ndarray, inside: np.ndarray, split: np.ndarray) -> list[Leak]:
     """Find rows that another split repeats, exactly or normalised.
 
@@ -77,7 +102,7 @@ def _perhaps_kept(keys: np.ndarray, inside: np.ndarray, split: np.ndarray) -> np
     return marks.has(keys)
 
 
-def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -> list[Leak]:
+def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float, wanted: Marks) -> list[Leak]:
     """Find rows that share most of their words with a row of another split.
 
     Args:
@@ -85,13 +110,14 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
         inside: Whether each row is still in; those of `find_equal` should not be.
         split: The split of each row.
         least: Least share of common words.
+        wanted: The keys of those that are not of the test set.
 
     Returns:
         The leaks; a row is in one of them only.
     """
     # A row gives way to the splits above its own, TRAIN < VALIDATION < TEST; one that is out has nothing to lose.
     ranks = np.where(inside, split, TEST).astype(np.int8)
-    index = _index(rows, inside & (split != TRAIN), ranks, Piles(least))
+    index = _index(rows, inside & (split != TRAIN), ranks, Piles(least), wanted)
 
     def of_batch(item: tuple[int, pa.RecordBatch]) -> np.ndarray:
         start, batch = item
@@ -107,10 +133,9 @@ def find_near(rows: Rows, inside: np.ndarray, split: np.ndarray, least: float) -
     return leaks
 
 
-def _index(rows: Rows, kept: np.ndarray, ranks: np.ndarray, piles: Piles) -> NearIndex:
+def _index(rows: Rows, kept: np.ndarray, ranks: np.ndarray, piles: Piles, wanted: Marks) -> NearIndex:
     """The kept rows, for the others to be compared with."""
     index = NearIndex(piles, Sketches(ranks, rows.words, rows.bitmaps), np.flatnonzero(kept))
-    wanted = _wanted(rows, ranks < TEST, piles)
 
     def of_batch(item: tuple[int, pa.RecordBatch]) -> tuple[Words, np.ndarray, np.ndarray]:
         start, batch = item

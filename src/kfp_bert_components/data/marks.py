@@ -12,16 +12,20 @@ class Marks:
 
     Args:
         size: The most keys that it will hold; at that size it wrongly has one in eight or fewer of other keys.
+
+    Attributes:
+        shift: The bits of a key above it are its place.
+        bits: 64 places each, uint64 [n].
     """
 
     def __init__(self, size: int) -> None:
         bits = max(6, int(np.ceil(np.log2(8 * size + 1))))
-        self._shift = np.uint64(64 - bits)
-        self._bits = np.zeros(1 << (bits - 6), np.uint64)
+        self.shift = np.uint64(64 - bits)
+        self.bits = np.zeros(1 << (bits - 6), np.uint64)
 
     def add(self, keys: np.ndarray) -> np.ndarray:
         """Add keys, well spread, uint64 [n]; whether the set had each before, bool [n]."""
-        return _add(keys, self._shift, self._bits)
+        return _add(keys, self.shift, self.bits)
 
     def add_of(self, keys: np.ndarray, starts: np.ndarray, rows: np.ndarray) -> None:
         """Add the keys of some rows.
@@ -31,11 +35,18 @@ class Marks:
             starts: Where those of each row start, and the end of the last, int32 [rows + 1].
             rows: Whether each row's are added, bool [rows].
         """
-        _add_of(keys, starts, rows, self._shift, self._bits)
+        _add_of(keys, starts, rows, self.shift, self.bits)
 
     def has(self, keys: np.ndarray) -> np.ndarray:
         """Whether the set has each key, bool [n]."""
-        return _has(keys, self._shift, self._bits)
+        return _has(keys, self.shift, self.bits)
+
+
+@compiled
+def marked(key: int, shift: int, bits: np.ndarray) -> int:
+    """1 where a set has the key, else 0."""
+    place = key >> shift
+    return bits[place >> np.uint64(6)] >> (place & np.uint64(63)) & np.uint64(1)
 
 
 @compiled
@@ -61,6 +72,5 @@ def _add_of(keys: np.ndarray, starts: np.ndarray, rows: np.ndarray, shift: int, 
 def _has(keys: np.ndarray, shift: int, bits: np.ndarray) -> np.ndarray:
     has = np.empty(len(keys), np.bool_)
     for index in range(len(keys)):
-        place = keys[index] >> shift
-        has[index] = bits[place >> np.uint64(6)] >> (place & np.uint64(63)) & np.uint64(1)
+        has[index] = marked(keys[index], shift, bits)
     return has

@@ -19,7 +19,7 @@ import pyarrow as pa
 from kfp_bert_components.data.arrow import to_arrow
 from kfp_bert_components.data.compiled import compiled, mix
 from kfp_bert_components.data.lookup import Lookup
-from kfp_bert_components.data.marks import Marks
+from kfp_bert_components.data.marks import Marks, marked
 from kfp_bert_components.data.words import Words, hash_words
 
 # Shorter texts are only compared whole.
@@ -147,7 +147,11 @@ class NearIndex:
 
     def close(self) -> None:
         """Nothing more will be added."""
-        self.table = Lookup(np.concatenate(self._keys), np.concatenate(self._owners))
+        keys = np.concatenate(self._keys)
+        self.table = Lookup(keys, np.concatenate(self._owners))
+        self.marks = Marks(len(keys))
+        self.marks.add(keys)
+        self.bitmaps = self.kept.bitmaps[self.table.owners]  # side by side for the texts that share a key
         self._keys, self._owners = [], []
 
     def find(self, texts: pa.Array, keys: np.ndarray, starts: np.ndarray, first: int) -> np.ndarray:
@@ -168,7 +172,8 @@ class NearIndex:
         while len(pairs) < found:  # a second time where there are more than fit
             pairs = np.empty((found, 2), np.int64)
             found = _pairs(
-                keys, starts, sketches, table.shift, table.starts, table.keys, table.owners, self.kept, least, pairs
+                keys, starts, sketches, self.marks.shift, self.marks.bits, table.shift, table.starts, table.keys,
+                table.owners, self.bitmaps, self.kept.ranks, least, pairs,
             )
         pairs = pairs[:found]
         rows, place = np.unique(pairs[:, 0], return_inverse=True)
@@ -185,34 +190,34 @@ def _short(hashes: np.ndarray) -> np.ndarray:
 
 @compiled
 def _pairs(
-    keys: np.ndarray, starts: np.ndarray, texts: Sketches, shift: int, table_starts: np.ndarray, table: np.ndarray,
-    owners: np.ndarray, kept: Sketches, least: float, pairs: np.ndarray,
+    keys: np.ndarray, starts: np.ndarray, texts: Sketches, mark_shift: int, marks: np.ndarray, shift: int,
+    table_starts: np.ndarray, table: np.ndarray, owners: np.ndarray, bitmaps: np.ndarray, ranks: np.ndarray,
+    least: float, pairs: np.ndarray,
 ) -> int:
     """The number of texts and kept texts that share a key and may share enough words; `pairs` gets their indices."""
     found = 0
-    highest = kept.ranks.max() if len(kept.ranks) else 0
+    highest = ranks.max() if len(ranks) else 0
     for text in range(len(starts) - 1):
-        rank, words = texts.ranks[text], np.int64(texts.counts[text])
+        rank = texts.ranks[text]
+        # A text of n words and one that shares at least t of all words with it differ in at most n (1 - t) / t.
+        most = texts.counts[text] * (1 - least) / least + 1e-6
         low, high = texts.bitmaps[text, 0], texts.bitmaps[text, 1]
         if rank >= highest:
             continue
         for index in range(starts[text], starts[text + 1]):
             key = keys[index]
+            if not marked(key, mark_shift, marks):  # nearly all keys end here, in an eighth of the memory
+                continue
             start, end = table_starts[key >> shift], table_starts[(key >> shift) + np.uint64(1)]
             if end - start > _PER_KEY:  # a pile that many texts have, such as "of" and "the", tells nothing
                 continue
             # Unsigned, a place needs no check for being counted from the end.
             for at in range(np.uint64(start), np.uint64(end)):
-                if table[at] != key:
-                    continue
-                twin = np.uint64(owners[at])
-                if rank >= kept.ranks[twin]:
-                    continue
-                differ = _ones(low ^ kept.bitmaps[twin, 0]) + _ones(high ^ kept.bitmaps[twin, 1])
-                # With s shared of n words, the share is s / (n - s), and n - 2 s words are in one text only.
-                if differ * (1 + least) <= (words + kept.counts[twin]) * (1 - least) + 1e-6:
+                # Without branches that depend on memory, the processor looks at several texts at a time.
+                close = _ones(low ^ bitmaps[at, 0]) + _ones(high ^ bitmaps[at, 1]) <= most
+                if close & (table[at] == key) and rank < ranks[owners[at]]:
                     if found < len(pairs):
-                        pairs[found, 0], pairs[found, 1] = text, twin
+                        pairs[found, 0], pairs[found, 1] = text, owners[at]
                     found += 1
     return found
 

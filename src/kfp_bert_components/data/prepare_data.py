@@ -19,7 +19,7 @@ from kfp_bert_components.data.findings import Sieve
 from kfp_bert_components.data.gather import BLANK, gather
 from kfp_bert_components.data.keys import ids, spread
 from kfp_bert_components.data.labels import LabelMap, map_labels
-from kfp_bert_components.data.leaks import Leak, find_equal, find_near
+from kfp_bert_components.data.leaks import Leak, find_leaks
 from kfp_bert_components.data.profile import (
     SAMPLE,
     Drift,
@@ -109,14 +109,8 @@ def _split(state: Sieve, facts: list[FileFacts], settings: PrepareSettings) -> n
 
 def _leaks(state: Sieve, split: np.ndarray) -> list[Leak]:
     """Find what two splits share, and do what the policy says."""
-    rows, least = state.rows, state.settings.near_duplicates
-    leaks = find_equal(rows.exact, rows.normal, state.inside, split)
-    free = state.inside.copy()
-    for leak in leaks:
-        free[leak.rows] = False
-    if least:
-        leaks += find_near(rows, free, split, least)
-    found = np.zeros(len(rows), bool)
+    leaks = find_leaks(state.rows, state.inside, split, state.settings.near_duplicates)
+    found = np.zeros(len(state.rows), bool)
     for leak in leaks:
         found[leak.rows] = True
     state.apply("leakage", found, hint="choose another split")

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.reports import render
-from kfp_bert_components.reports.charts import BLUE, GREEN, GREY, ORANGE, line_at, new_figure, shorten, svg
+from kfp_bert_components.reports.charts import BLUE, GREEN, GREY, ORANGE, line_at, new_figure, svg
 
 if TYPE_CHECKING:
     import numpy as np
     from markupsafe import Markup
 
 COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
-# More classes than this are shown in the table only.
-MOST_BARS = 20
 
 
 def data_report(**context: Any) -> str:
@@ -30,8 +28,7 @@ def data_report(**context: Any) -> str:
     dropped = sum(context["prepared"].dropped.values())
     return render(
         "data.html", **context, dropped=dropped, longer=longer, limit=limit,
-        shares_chart=_shares_chart(context["labels"], context["counts"]),
-        lengths_chart=_lengths_chart(words, limit),
+        shares=_shares(context["counts"]), colours=COLOURS, lengths_chart=_lengths_chart(words, limit),
         split_text=_split_text(settings), given=settings.given(), kind=_kind(context),
     )
 
@@ -42,7 +39,8 @@ def _kind(context: Mapping[str, Any]) -> str:
     faults = sum(prepared.dropped[check] for check in ("unreadable", "empty_text", "missing_label", "unknown_label"))
     kept = any(f.count and f.policy == "keep" and f.check != "outlier_length" for f in context["findings"])
     moved = drift is not None and drift.largest >= 0.25
-    return "wait" if kept or moved or faults > 0.01 * prepared.read else "good"
+    few = sum(prepared.dropped.values()) > 0.2 * prepared.read
+    return "wait" if kept or moved or few or faults > 0.01 * prepared.read else "good"
 
 
 def _split_text(settings: Any) -> str:
@@ -59,21 +57,11 @@ def _split_text(settings: Any) -> str:
     return "A hash of its text decides which split a row is in: it stays there when the data grows."
 
 
-def _shares_chart(labels: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Markup | str:
-    """Bars of the share of each label in each split."""
-    if len(labels) > MOST_BARS:
-        return ""
-    figure, axes = new_figure(5, 0.9 + 0.36 * len(labels))
-    height = 0.8 / len(counts)
-    for offset, (name, values) in enumerate(counts.items()):
-        total = max(sum(values), 1)
-        places = [index + (offset - 1) * height for index in range(len(labels))]
-        axes.barh(places, [100 * value / total for value in values], height, color=COLOURS[name], label=name)
-    axes.set_yticks(range(len(labels)), [shorten(label) for label in labels])
-    axes.invert_yaxis()
-    axes.set_xlabel("% of the split")
-    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.4, 1), fontsize=8)
-    return svg(figure, "Share of each label in train, validation and test")
+def _shares(counts: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:
+    """The share of each label in each split, as a part of the largest share of all."""
+    shares = {name: [value / max(sum(values), 1) for value in values] for name, values in counts.items()}
+    largest = max((share for values in shares.values() for share in values), default=0) or 1
+    return {name: [share / largest for share in values] for name, values in shares.items()}
 
 
 def _lengths_chart(words: Mapping[str, np.ndarray], limit: int) -> Markup:

@@ -49,21 +49,22 @@ def download_folder(store: Store, name: str, folder: Path) -> None:
 
 
 def publish_folder(scratch: Path, target: Path, last: Sequence[str] = ()) -> None:
-    """Copy a finished folder to where others look, each file written once and from start to end.
+    """Move the files of a finished folder to where others look.
 
-    The target may be a mounted bucket, where files can't be renamed, appended to or written at random.
+    On one disk they are renamed. The target may be a mounted bucket, where files can't be renamed, appended to or
+    written at random: there each is written once and from start to end.
 
     Args:
-        scratch: The finished folder, on a local disk.
+        scratch: The finished folder, on a local disk; it is left without its files.
         target: Created if it is missing.
-        last: Relative paths of files to copy after all others, in this order: those that say "complete".
+        last: Relative paths of files to move after all others, in this order: those that say "complete".
     """
     files = [file for file in relative_files(scratch) if file not in last] + list(last)
     target.mkdir(parents=True, exist_ok=True)
     for file in files:
         place = target / file
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(scratch / file, place)
+        shutil.move(scratch / file, place, shutil.copyfile)
 
 
 def relative_files(folder: Path) -> list[str]:
