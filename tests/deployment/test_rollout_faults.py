@@ -9,7 +9,7 @@ import pytest
 from kfp_bert_components.deployment import journal
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
-from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.rollouts import World
 from tests.support.stores import gcs
 
@@ -132,3 +132,16 @@ def test_what_a_dead_run_left_of_an_older_version_is_cleared_up_first(world):
     world.deploy(lease_seconds=0.3)
     assert world.state()["serving"] == {3: 100}
     assert world.state()["deployed"] == 1
+
+
+def test_a_run_that_stops_before_the_end_does_not_keep_the_next_one_waiting(world):
+    world.server.faults = [Fault("UndeployModel", times=-1)]
+    with pytest.raises(UserError, match="left finishing .*: run again to go on"):
+        world.deploy(lease_seconds=600)
+    assert world.state()["serving"] == {2: 100}
+    world.server.faults = []
+    lines = []
+    world.deploy(lease_seconds=600, report=lines.append)
+    assert lines[0] == "another run stopped rolling out version 2 (finishing): going on in its place"
+    assert world.state()["deployed"] == 1
+    assert world.state()["record"] == ("live", 2)

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment.states import PENDING, PREPARING, RESTING, TRANSITIONS, recorded_as
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
 
 _PAUSES = (0.2, 0.5, 1.0)  # seconds before a write is tried again
+_NOBODY = ""  # holder of a lease that was given up
 
 
 class LeaseLostError(UserError):
@@ -26,7 +28,8 @@ class Journal:
 
     The record is the lease as well: every write is a compare-and-swap on its generation, and a thread writes
     it again before the lease runs out. Whoever finds the record unchanged for `lease_seconds` takes it over,
-    by its own clock, so the clocks of two machines need not agree.
+    by its own clock, so the clocks of two machines need not agree. A run that stops short of the end gives its
+    lease up, and the next need not wait.
 
     Args:
         registry: The registry that holds the record.
@@ -39,6 +42,7 @@ class Journal:
         reason: Why the last rollout failed, or "".
         facts: What the target needs to go on: names, identifiers, traffic. Plain JSON.
         live: `{"version": n, "facts": {...}}` of the last rollout that ended live, or {}.
+        given_up: Whether the run that held the lease has stopped and let go of it.
     """
 
     def __init__(self, registry: Registry, target: str, lease_seconds: float = 60.0) -> None:
@@ -59,6 +63,7 @@ class Journal:
             self.state = details.get("step", PREPARING)
         self.facts: dict[str, Any] = details.get("facts", {})
         self.live: dict[str, Any] = details.get("live", {})
+        self.given_up = details.get("holder") == _NOBODY
 
     def acquire(self, version: int, report: Callable[[str], None] = print) -> bool:
         """Get the lease: begin a rollout of `version`, or take over one whose run is dead.
@@ -71,10 +76,13 @@ class Journal:
                 self._begin(version)
                 report(f"rolling out version {version}")
                 return True
-            report(f"another run is rolling out version {self.version} ({self.state}): waiting for it")
-            if self._changes_within_lease():
-                return False
-            report(f"it has not been heard of for {self._lease_seconds:g} s: going on in its place")
+            if self.given_up:
+                report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
+            else:
+                report(f"another run is rolling out version {self.version} ({self.state}): waiting for it")
+                if self._changes_within_lease():
+                    return False
+                report(f"it has not been heard of for {self._lease_seconds:g} s: going on in its place")
             self._write()
         except LeaseLostError:
             return False
@@ -86,7 +94,7 @@ class Journal:
         while time.monotonic() - heard < self._lease_seconds:
             time.sleep(min(1.0, self._lease_seconds / 10))
             self.read()
-            if self.state in RESTING or self.version != version:
+            if self.state in RESTING or self.version != version or self.given_up:
                 return True
             if self.generation != generation or self.state != state:
                 generation, state, heard = self.generation, self.state, time.monotonic()
@@ -166,6 +174,10 @@ class Journal:
         self._stop.set()
         if self._thread:
             self._thread.join()
+        if self.state not in RESTING and not self._lost:
+            self._holder = _NOBODY
+            with suppress(Exception):  # then the next run waits until the lease runs out
+                self._write_once()
 
     def _renew(self) -> None:
         renewed = time.monotonic()
