@@ -24,8 +24,8 @@ from kfp_bert_components.storage._parts import LONGEST_DELAY, Job, Part, Parts, 
 from kfp_bert_components.storage._signing import Signer
 from kfp_bert_components.storage._types import Access, Entry, GoneError
 
-THREADS = 8
-WINDOW = 16  # requests under way in a thread ...
+THREADS = min(8, 2 * (os.cpu_count() or 1))  # more take turns instead of working
+WINDOW = 128 // THREADS  # requests under way in a thread ...
 WINDOW_BYTES = 1 << 20  # ... unless more than this has been asked for
 TRIES = 8
 CORRUPT_TRIES = 4
