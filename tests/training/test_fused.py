@@ -33,32 +33,42 @@ def loss_and_gradients(model, inputs):
     return logits, [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
 
 
-def inputs(length=7):
-    ids = np.random.default_rng(0).integers(1, 60, (5, length)).astype(np.int32)
+def inputs(length=7, seed=0):
+    ids = np.random.default_rng(seed).integers(1, 60, (5, length)).astype(np.int32)
     mask = (np.arange(length) < np.array([[length], [3], [5], [2], [length]])).astype(np.int32)
     return {"input_ids": tf.constant(ids * mask), "token_type_ids": tf.zeros_like(ids), "attention_mask": mask}
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
 def test_logits_and_gradients_are_those_of_the_plain_layers(activation):
-    plain, fused = outcomes("float32", activation)
+    plain, fused = outcomes(plain_and_fused("float32", activation))
     for ours, theirs in zip(fused, plain, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5 * np.abs(theirs).max() + 1e-5)
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 def test_in_bfloat16_they_are_no_further_from_float32_than_the_plain_layers(activation):
-    exact = outcomes("float32", activation)[0]
-    plain, fused = outcomes("mixed_bfloat16", activation)
-    for ours, theirs, right in zip(fused, plain, exact, strict=True):
-        assert ours.dtype == tf.float32
-        assert distance(ours, right) <= 1.2 * distance(theirs, right) + 0.01
+    """On the average of several batches: of one batch, a single rounding can move all gradients."""
+    models = {dtype: plain_and_fused(dtype, activation) for dtype in ("float32", "mixed_bfloat16")}
+    far = {"ours": [], "theirs": []}
+    for batch in range(8):
+        exact = outcomes(models["float32"], batch)[0]
+        plain, fused = outcomes(models["mixed_bfloat16"], batch)
+        assert all(ours.dtype == tf.float32 for ours in fused)
+        far["ours"].append([distance(ours, right) for ours, right in zip(fused, exact, strict=True)])
+        far["theirs"].append([distance(theirs, right) for theirs, right in zip(plain, exact, strict=True)])
+    ours, theirs = (np.mean(values, axis=0) for values in far.values())
+    assert (ours <= 1.2 * theirs + 0.01).all(), np.stack([ours, theirs])
 
 
-def outcomes(dtype, activation):
-    """Logits and gradients, plain and fused."""
-    models = [make_model(dtype, fuse, hidden_act=activation) for fuse in (False, True)]
-    return [[logits, *gradients] for logits, gradients in (loss_and_gradients(model, inputs()) for model in models)]
+def plain_and_fused(dtype, activation):
+    return [make_model(dtype, fuse, hidden_act=activation) for fuse in (False, True)]
+
+
+def outcomes(models, batch=0):
+    """Logits and gradients of each model."""
+    results = (loss_and_gradients(model, inputs(seed=batch)) for model in models)
+    return [[logits, *gradients] for logits, gradients in results]
 
 
 def distance(value, right):
