@@ -206,7 +206,7 @@ def _pairs(
             continue
         for index in range(starts[text], starts[text + 1]):
             key = keys[index]
-            if not marked(key, mark_shift, marks):  # nearly all keys end here, in an eighth of the memory
+            if not marked(key, mark_shift, marks):  # most keys end here, in little memory
                 continue
             start, end = table_starts[key >> shift], table_starts[(key >> shift) + np.uint64(1)]
             if end - start > _PER_KEY:  # a pile that many texts have, such as "of" and "the", tells nothing
