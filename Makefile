@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; name it: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'
 	@echo "Setting up $(VENV) (the first time this downloads TensorFlow: some minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'pip>=25.1'
@@ -30,6 +30,7 @@ test: $(READY) ## Set up, then run the tests
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
 generate: $(READY) ## Write the component specs, their READMEs and the CLI reference
@@ -38,9 +39,9 @@ generate: $(READY) ## Write the component specs, their READMEs and the CLI refer
 check-generated: $(READY) ## Fail if a generated file is out of date
 	@$(BIN)/python scripts/generate.py --check
 
-constraints: $(READY) ## Pin anew what is known to install together, for every Python from 3.10 on
+constraints: $(READY) ## Pin anew what is known to install together, for every Python from 3.11 on
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --all-extras --group dev --upgrade \
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --upgrade \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.txt
 
 test-wheel: $(READY) ## Build the wheel, install it in a clean environment, use it there

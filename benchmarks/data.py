@@ -99,25 +99,41 @@ def main() -> None:
                 print(f"{name}: {seconds:.2f} s, {memory:.2f} GiB", flush=True)
             if number:  # the first pair warms the file cache
                 pairs.append((ours[0], theirs[0]))
-        results = [{
-            "name": "rows_per_second_vs_pandas", "value": round(median(b / a for a, b in pairs), 3), "peer": "pandas",
-            "peer_version": pandas.__version__, "runs": asked.runs,
-            "rows_per_second": round(asked.rows / median(a for a, _ in pairs)),
-        }]
+        results = [
+            {
+                "name": "rows_per_second_vs_pandas",
+                "value": round(median(b / a for a, b in pairs), 3),
+                "peer": "pandas",
+                "peer_version": pandas.__version__,
+                "runs": asked.runs,
+                "rows_per_second": round(asked.rows / median(a for a, _ in pairs)),
+            }
+        ]
         missing = {}
         if asked.big_rows:
             repeat_table(source, asked.big_rows, asked.rows)
             seconds, memory = run(OURS, source, folder)
-            results.append({
-                "name": "peak_gib_10m_rows", "value": round(memory, 2), "peer": None, "peer_version": None, "runs": 1,
-                "rows": asked.big_rows, "gib_of_csv": round(source.stat().st_size / 2**30, 2),
-                "seconds": round(seconds),
-            })
+            results.append(
+                {
+                    "name": "peak_gib_10m_rows",
+                    "value": round(memory, 2),
+                    "peer": None,
+                    "peer_version": None,
+                    "runs": 1,
+                    "rows": asked.big_rows,
+                    "gib_of_csv": round(source.stat().st_size / 2**30, 2),
+                    "seconds": round(seconds),
+                }
+            )
         else:
             missing["peak_gib_10m_rows"] = "--big-rows 0 was given"
     environment = {
-        "cpus": len(os.sched_getaffinity(0)), "machine": platform.machine(), "python": platform.python_version(),
-        "pyarrow": pyarrow.__version__, "load": os.getloadavg()[0], "csv_mb": round(size / 1e6),
+        "cpus": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "pyarrow": pyarrow.__version__,
+        "load": os.getloadavg()[0],
+        "csv_mb": round(size / 1e6),
     }
     print(json.dumps({"benchmark": "data", "environment": environment, "results": results, "missing": missing}))
 

@@ -136,12 +136,12 @@ def main() -> None:
                 missing[name] = "nginx is not installed (Debian: apt-get install nginx-light)"
         against_obstore(place, given, results, missing)
     environment = {
-        "python": platform.python_version(), "cpus": os.cpu_count(), "machine": platform.machine(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
         "google-cloud-storage": importlib.metadata.version("google-cloud-storage"),
-    }  # fmt: skip
-    print(
-        json.dumps({"benchmark": "fetch", "environment": environment, "results": results, "missing": missing})
-    )
+    }
+    print(json.dumps({"benchmark": "fetch", "environment": environment, "results": results, "missing": missing}))
 
 
 def against_gcloud(
@@ -157,9 +157,7 @@ def against_gcloud(
         folder = name.split("_")[0]
         try:
             results.append(
-                compare(
-                    name, peers.ours_as_command, run, folder, place, min(given.runs, 5), f"gcloud {version}"
-                )
+                compare(name, peers.ours_as_command, run, folder, place, min(given.runs, 5), f"gcloud {version}")
             )
         except RuntimeError as error:
             missing[name] = f"gcloud failed: {str(error).strip().splitlines()[-1]}"
@@ -184,9 +182,7 @@ def against_transfer_manager(place: Path, given: argparse.Namespace, results: li
             if given.only in name:
                 elsewhere = {name: partial(run_in, pool, run) for name, run in settings.items()}
                 setting, run = best(elsewhere, folder, place)
-                results.append(
-                    compare(name, peers.ours, run, folder, place, given.runs, f"{version} ({setting})")
-                )
+                results.append(compare(name, peers.ours, run, folder, place, given.runs, f"{version} ({setting})"))
 
 
 def fork_from_now_on() -> None:
@@ -197,9 +193,7 @@ def run_in(pool: Executor, run: Run, folder: str, target: Path) -> None:
     pool.submit(run, folder, target).result()
 
 
-def against_obstore(
-    place: Path, given: argparse.Namespace, results: list[dict], missing: dict[str, str]
-) -> None:
+def against_obstore(place: Path, given: argparse.Namespace, results: list[dict], missing: dict[str, str]) -> None:
     name = "latency_vs_obstore"
     if given.only not in name:
         return
@@ -213,9 +207,7 @@ def against_obstore(
         os.environ["STORAGE_EMULATOR_HOST"] = url
         settings = {f"{count} at once": peers.obstore(url, count) for count in (32, 64, 128, 256, 400)}
         setting, run = best(settings, "medium", place)
-        results.append(
-            compare(name, peers.ours, run, "medium", place, given.runs * 2 + 1, f"{version} ({setting})")
-        )
+        results.append(compare(name, peers.ours, run, "medium", place, given.runs * 2 + 1, f"{version} ({setting})"))
 
 
 if __name__ == "__main__":

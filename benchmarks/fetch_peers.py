@@ -14,7 +14,7 @@ BUCKET = "bench"
 
 def ours(folder: str, target: Path) -> None:
     """kfp_bert_components in this process."""
-    from kfp_bert_components.data import fetch
+    from kfp_bert_components.fetch import fetch
 
     fetch([f"gs://{BUCKET}/{folder}/"], target)
 
@@ -22,7 +22,7 @@ def ours(folder: str, target: Path) -> None:
 def ours_as_command(folder: str, target: Path) -> None:
     """kfp_bert_components in a process of its own, imports and all."""
     code = (
-        "import sys, pathlib; from kfp_bert_components.data import fetch; "
+        "import sys, pathlib; from kfp_bert_components.fetch import fetch; "
         "fetch([sys.argv[1]], pathlib.Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, f"gs://{BUCKET}/{folder}/", str(target)]
@@ -85,9 +85,7 @@ def obstore(url: str, at_once: int) -> Callable[[str, Path], None]:
     from obstore.store import GCSStore
 
     async def download(folder: str, target: Path) -> None:
-        store = GCSStore(
-            BUCKET, config={"base_url": url, "skip_signature": True}, client_options={"allow_http": True}
-        )
+        store = GCSStore(BUCKET, config={"base_url": url, "skip_signature": True}, client_options={"allow_http": True})
         limit = asyncio.Semaphore(at_once)
 
         async def one(name: str) -> None:

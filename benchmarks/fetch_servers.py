@@ -67,9 +67,7 @@ def make_bucket(root: Path, folders: dict[str, tuple[int, int]], port: int) -> N
     """Write objects and the answers about them; `folders` gives number and size of each folder's."""
     for folder in ("data", "meta", "list", "xml", "tmp"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    (root / "bucket.json").write_text(
-        json.dumps({"kind": "storage#bucket", "name": BUCKET, "location": "EU"})
-    )
+    (root / "bucket.json").write_text(json.dumps({"kind": "storage#bucket", "name": BUCKET, "location": "EU"}))
     for folder, (count, size) in folders.items():
         (root / "data" / folder).mkdir()
         (root / "meta" / folder).mkdir()
@@ -92,13 +90,21 @@ def _resource(name: str, data: bytes, port: int) -> dict:
     quoted = quote(name, safe="")
     crc = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
     return {
-        "kind": "storage#object", "id": f"{BUCKET}/{name}/1", "name": name, "bucket": BUCKET,
-        "generation": "1", "metageneration": "1", "contentType": "application/octet-stream",
+        "kind": "storage#object",
+        "id": f"{BUCKET}/{name}/1",
+        "name": name,
+        "bucket": BUCKET,
+        "generation": "1",
+        "metageneration": "1",
+        "contentType": "application/octet-stream",
         "storageClass": "STANDARD",
-        "size": str(len(data)), "crc32c": crc, "etag": "1", "timeCreated": "2026-01-01T00:00:00.000Z",
+        "size": str(len(data)),
+        "crc32c": crc,
+        "etag": "1",
+        "timeCreated": "2026-01-01T00:00:00.000Z",
         "updated": "2026-01-01T00:00:00.000Z",
         "mediaLink": f"http://127.0.0.1:{port}/download/storage/v1/b/{BUCKET}/o/{quoted}?alt=media",
-    }  # fmt: skip
+    }
 
 
 def _xml(folder: str, resources: list[dict]) -> str:
@@ -146,9 +152,7 @@ class SlowServer:
     def __enter__(self) -> str:
         ours, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        self._process = context.Process(
-            target=_serve_slowly, args=(self._root, self._latency, theirs), daemon=True
-        )
+        self._process = context.Process(target=_serve_slowly, args=(self._root, self._latency, theirs), daemon=True)
         self._process.start()
         return f"http://127.0.0.1:{ours.recv()}"
 
@@ -161,22 +165,15 @@ def _serve_slowly(root: Path, latency: float, ready: Connection) -> None:
     answers: dict[str, bytes] = {}
 
     def reply(data: bytes, kind: str) -> bytes:
-        return (
-            f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n{stamp}\r\n".encode()
-            + data
-        )
+        return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n{stamp}\r\n".encode() + data
 
     stamp = "ETag: 1\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
     for path in (root / "data").rglob("*.bin"):
         name = path.relative_to(root / "data").as_posix()
         body = reply(path.read_bytes(), "application/octet-stream")
         answers[f"/download/storage/v1/b/{BUCKET}/o/{name}"] = answers[f"/{BUCKET}/{name}"] = body
-        answers[f"/storage/v1/b/{BUCKET}/o/{name}"] = reply(
-            (root / "meta" / name).read_bytes(), "application/json"
-        )
-    answers[f"/storage/v1/b/{BUCKET}/o"] = reply(
-        (root / "list" / "medium-.json").read_bytes(), "application/json"
-    )
+        answers[f"/storage/v1/b/{BUCKET}/o/{name}"] = reply((root / "meta" / name).read_bytes(), "application/json")
+    answers[f"/storage/v1/b/{BUCKET}/o"] = reply((root / "list" / "medium-.json").read_bytes(), "application/json")
     answers[f"/storage/v1/b/{BUCKET}"] = reply((root / "bucket.json").read_bytes(), "application/json")
     answers[f"/{BUCKET}"] = reply((root / "xml" / "medium.xml").read_bytes(), "application/xml")
     missing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"

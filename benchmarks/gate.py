@@ -144,9 +144,14 @@ def at_limits(world, rows, resolvable, pairs, curve):
 
 def promoted_share(name, world, rows, gain, delta, pairs):
     rng = np.random.default_rng([rows, 13, len(name)])
-    return float(np.mean([
-        one_metric(name, *pair(rng, rows, world, gain), turn, delta).p_value(delta) <= ALPHA for turn in range(pairs)
-    ]))  # fmt: skip
+    return float(
+        np.mean(
+            [
+                one_metric(name, *pair(rng, rows, world, gain), turn, delta).p_value(delta) <= ALPHA
+                for turn in range(pairs)
+            ]
+        )
+    )
 
 
 def gain_for(name, difference, curve):
@@ -240,8 +245,9 @@ def main():
                 print(
                     f"{cell:34} promoted {levels[cell]:.4f}  coverage {coverages[f'{cell}, equal']:.4f} "
                     f"{coverage.get(name, float('nan')):.4f}  resolvable {resolvable[name]:.4f}  "
-                    f"power {power.get(name, float('nan')):.4f}", flush=True,
-                )  # fmt: skip
+                    f"power {power.get(name, float('nan')):.4f}",
+                    flush=True,
+                )
             if rows in SOME_ROWS:
                 for name, value in one_model(world, rows, chosen.pairs // 2).items():
                     alone[f"{name}, {world}, {rows} rows"] = value
@@ -279,11 +285,24 @@ def main():
         add("naive_false_promotion", value, peer=gate, cell=cell, cells=dict(cells))
     environment = {"python": platform.python_version(), "numpy": np.__version__, "machine": platform.machine()}
     missing = {"seconds_1m_rows": "left out by --skip-large"} if chosen.skip_large else {}
-    print(json.dumps({
-        "benchmark": "gate", "environment": environment, "results": results, "missing": missing,
-        "cells": {"false_promotion": levels, "power": powers, "coverage": coverages, "coverage_of_one_model": alone,
-                  "promotion_at_limit": limits, "power_of_margin": allowing},
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "gate",
+                "environment": environment,
+                "results": results,
+                "missing": missing,
+                "cells": {
+                    "false_promotion": levels,
+                    "power": powers,
+                    "coverage": coverages,
+                    "coverage_of_one_model": alone,
+                    "promotion_at_limit": limits,
+                    "power_of_margin": allowing,
+                },
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ def main(rows=1_000_000, classes=20):
     truth = rng.integers(0, classes, rows)
     common = rng.standard_normal((rows, classes), dtype=np.float32)
     labels = [f"class {i}" for i in range(classes)]
-    split = pa.table({
-        "id": [f"{i:016x}" for i in rng.permutation(rows)],
-        "text": ["some words"] * (rows // 2) + ["one"] * (rows // 2),
-        "label": pa.array(labels).take(pa.array(truth)),
-    })  # fmt: skip
+    split = pa.table(
+        {
+            "id": [f"{i:016x}" for i in rng.permutation(rows)],
+            "text": ["some words"] * (rows // 2) + ["one"] * (rows // 2),
+            "label": pa.array(labels).take(pa.array(truth)),
+        }
+    )
     seconds = 0.0
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
@@ -36,10 +38,13 @@ def main(rows=1_000_000, classes=20):
             start = time.perf_counter()
             members = find_slices(split)
             draft = Evaluation(
-                labels=labels, test_fingerprint="t", model_fingerprint=name,
+                labels=labels,
+                test_fingerprint="t",
+                model_fingerprint=name,
                 predictions=_predictions(split, logits, members),
-                slices=list(members), model_version=1 if name == "champion" else None,
-            )  # fmt: skip
+                slices=list(members),
+                model_version=1 if name == "champion" else None,
+            )
             write_evaluation(_measured(draft), place / name)
             seconds += time.perf_counter() - start
             del logits, draft

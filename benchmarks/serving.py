@@ -47,8 +47,12 @@ class Peer:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
         self._process = subprocess.Popen(
             [str(python), str(ROOT / "benchmarks" / "serving_peer.py"), str(folder), str(threads), clock],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
 
     def times(self, case: str, batches: list[Any]) -> list[float] | None:
         if case in self.missing:
@@ -109,9 +113,15 @@ def written(classifier: Any, folder: Path, precision: str) -> Path:
     from kfp_bert_components.bert import write_bundle
 
     write_bundle(
-        folder, classifier, max_length=128, base_model="MiniLM", parameters={}, data_fingerprint="", pair=False,
+        folder,
+        classifier,
+        max_length=128,
+        base_model="MiniLM",
+        parameters={},
+        data_fingerprint="",
+        pair=False,
         precision=precision,
-    )  # fmt: skip
+    )
     return folder / "saved_model"
 
 
@@ -136,16 +146,25 @@ def compare(
         assert theirs is not None
         ratios.append(median(mine) / median(theirs))
         print(f"{name}: ours {median(mine) * 1e3:.2f} ms, {case} {median(theirs) * 1e3:.2f} ms", flush=True)
-    return {"name": name, "value": round(median(ratios), 3), "peer": case, "peer_version": peer.versions[case],
-            "runs": rounds}  # fmt: skip
+    return {
+        "name": name,
+        "value": round(median(ratios), 3),
+        "peer": case,
+        "peer_version": peer.versions[case],
+        "runs": rounds,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs of each comparison")
     parser.add_argument("--threads", type=int, default=2, help="threads of each side")
-    parser.add_argument("--clock", choices=list(CLOCKS), default="wall",
-                        help="cpu: seconds of processor time, for a busy machine, with --threads 1")
+    parser.add_argument(
+        "--clock",
+        choices=list(CLOCKS),
+        default="wall",
+        help="cpu: seconds of processor time, for a busy machine, with --threads 1",
+    )
     parser.add_argument("--batches", type=int, default=6, help="batches of 32 lines, and ten times as many single ones")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -203,14 +222,24 @@ def main() -> None:
         print(f"the tokenizer takes {share:.1%} of the network's time on a batch of 32")
         results.append({"name": "tokenizer_share_of_batch32", "value": round(share, 4), "runs": rounds})
         peer.close()
-    print(json.dumps({
-        "benchmark": "serving",
-        "environment": {"cpus": os.cpu_count(), "threads": arguments.threads, "clock": arguments.clock,
-                        "python": platform.python_version(), "tensorflow": tf.__version__, "load": os.getloadavg()[0]},
-        "results": [result for result in results if result],
-        "means": MEANS,
-        "missing": peer.missing,
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "serving",
+                "environment": {
+                    "cpus": os.cpu_count(),
+                    "threads": arguments.threads,
+                    "clock": arguments.clock,
+                    "python": platform.python_version(),
+                    "tensorflow": tf.__version__,
+                    "load": os.getloadavg()[0],
+                },
+                "results": [result for result in results if result],
+                "means": MEANS,
+                "missing": peer.missing,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -49,10 +49,15 @@ def onnx_runtime(folder: str):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Logits().eval(), tuple(torch.ones((2, 8), dtype=torch.long) for _ in names), str(path), input_names=names,
-            output_names=["logits"], dynamic_axes={name: {0: "batch", 1: "length"} for name in names},
-            opset_version=17, dynamo=False,
-        )  # fmt: skip
+            Logits().eval(),
+            tuple(torch.ones((2, 8), dtype=torch.long) for _ in names),
+            str(path),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_axes={name: {0: "batch", 1: "length"} for name in names},
+            opset_version=17,
+            dynamo=False,
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -23,9 +23,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 PEERS = Path(os.environ.get("KFP_BERT_PEERS", ROOT / ".peers")) / "bin" / "python"
 SETTINGS = {
-    "batch_size": 32, "max_length": 128, "epochs": 1, "learning_rate": 5e-5, "weight_decay": 0.01, "warmup": 0.1,
+    "batch_size": 32,
+    "max_length": 128,
+    "epochs": 1,
+    "learning_rate": 5e-5,
+    "weight_decay": 0.01,
+    "warmup": 0.1,
     "seed": 0,
-}  # fmt: skip
+}
 PRECISIONS = ("float32", "bfloat16")
 # result name: precisions of ours, of which the fastest one counts, and the Trainer's variant
 PAIRS = {
@@ -63,8 +68,12 @@ def main() -> None:
                     results.append(_compare(name, ours, theirs, options))
             ours.close(), theirs.close()
     environment = {
-        "python": platform.python_version(), "cpus": os.cpu_count(), **greetings, "rows": options.rows, **SETTINGS,
-    }  # fmt: skip
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        **greetings,
+        "rows": options.rows,
+        **SETTINGS,
+    }
     print(json.dumps({"benchmark": "training", "environment": environment, "results": results, "missing": missing}))
 
 
@@ -76,9 +85,13 @@ class Child:
         if device == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             env=environment,
-        )  # fmt: skip
+        )
         self.greeting = self._line()
         self._warm: set[str] = set()
 
@@ -113,11 +126,15 @@ def _compare(name: str, ours: Child, theirs: Child, options: argparse.Namespace)
         print(f"{name}: ours {pairs[-1][0]:.2f} s, Trainer {pairs[-1][1]:.2f} s", file=sys.stderr, flush=True)
     value = statistics.median(b / a for a, b in pairs)
     return {
-        "name": name, "value": round(value, 3), "ours": mine, "peer": f"transformers Trainer, {peer}",
-        "peer_version": theirs.greeting, "runs": options.runs,
+        "name": name,
+        "value": round(value, 3),
+        "ours": mine,
+        "peer": f"transformers Trainer, {peer}",
+        "peer_version": theirs.greeting,
+        "runs": options.runs,
         "our_examples_per_second": round(options.rows / statistics.median(a for a, _ in pairs), 1),
         "peer_examples_per_second": round(options.rows / statistics.median(b for _, b in pairs), 1),
-    }  # fmt: skip
+    }
 
 
 def _job(rows: int) -> dict:

@@ -48,8 +48,7 @@ def rows(job: dict, part: str, padding: str | bool = False) -> list[dict]:
         list(texts), truncation=True, max_length=length, padding=padding, split_special_tokens=True
     )
     return [
-        {**{name: values[i] for name, values in found.items()}, "labels": target}
-        for i, target in enumerate(targets)
+        {**{name: values[i] for name, values in found.items()}, "labels": target} for i, target in enumerate(targets)
     ]
 
 
@@ -61,12 +60,21 @@ def make_trainer(job: dict, train: list[dict], folder: str, callbacks: list | No
         job["base_model"], num_labels=len(job["labels"]), dtype=torch.float32
     )
     training = TrainingArguments(
-        folder, per_device_train_batch_size=settings["batch_size"], num_train_epochs=settings["epochs"],
-        learning_rate=settings["learning_rate"], weight_decay=settings["weight_decay"],
-        warmup_steps=settings["warmup"], seed=settings["seed"], use_cpu=not torch.cuda.is_available(),
-        optim="adamw_torch_fused", report_to="none",
-        save_strategy="no", logging_strategy="no", disable_tqdm=True, **arguments,
-    )  # fmt: skip
+        folder,
+        per_device_train_batch_size=settings["batch_size"],
+        num_train_epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        warmup_steps=settings["warmup"],
+        seed=settings["seed"],
+        use_cpu=not torch.cuda.is_available(),
+        optim="adamw_torch_fused",
+        report_to="none",
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        **arguments,
+    )
     collator = DataCollatorWithPadding(job["tokenizer"])
     return Trainer(model, training, data_collator=collator, train_dataset=train, callbacks=callbacks)
 

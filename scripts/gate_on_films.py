@@ -42,14 +42,21 @@ class Contest:
         write_rows(place, "train", self._labels, [row for i, row in enumerate(rows) if i % 10])
         write_rows(place, "validation", self._labels, rows[::10])
         settings = TrainingSettings(
-            base_model=str(minilm_folder()), epochs=self._epochs, max_length=64, seed=seed,
-            checkpoint_dir=str(place / "checkpoints"), checkpoint_minutes=1,
-        )  # fmt: skip
+            base_model=str(minilm_folder()),
+            epochs=self._epochs,
+            max_length=64,
+            seed=seed,
+            checkpoint_dir=str(place / "checkpoints"),
+            checkpoint_minutes=1,
+        )
         finetune(place / "train", place / "validation", place / "model", place / "training.html", settings)
         evaluate(
-            place / "model", self._folder / "test", place / "evaluation", place / "evaluation.html",
+            place / "model",
+            self._folder / "test",
+            place / "evaluation",
+            place / "evaluation.html",
             model_version=1 if name == "champion" else None,
-        )  # fmt: skip
+        )
 
     def compare(self, name: str) -> dict[str, Any]:
         """By policy, the gate's decision between the model and the champion."""
@@ -59,9 +66,13 @@ class Contest:
         for policy, rules in policies().items():
             pages = place / policy
             made = compare(
-                place / "evaluation", champion / "evaluation", pages / "decision", pages / "comparison.html",
-                pages / "summary.md", rules,
-            )  # fmt: skip
+                place / "evaluation",
+                champion / "evaluation",
+                pages / "decision",
+                pages / "comparison.html",
+                pages / "summary.md",
+                rules,
+            )
             print(f"{name}, {policy}: {made.outcome}. {made.reason}", flush=True)
             kept = ("value", "low", "high", "p_value")
             found[policy] = {"outcome": made.outcome} | {key: made.difference[key] for key in kept}
@@ -108,10 +119,19 @@ def main() -> int:
             copies.append(contest.compare(f"copy {number}"))
     allowed = int(binom.ppf(0.95, options.copies, 0.05))
     promoted = {policy: sum(outcome(one, policy) == "PROMOTE" for one in copies) for policy in policies()}
-    print(json.dumps({
-        "rows": {"conan": len(conan), "swordfish": len(swordfish), "test": len(test)}, "epochs": options.epochs,
-        "better": better, "worse": worse, "copies": copies, "promoted_copies": promoted, "allowed_copies": allowed,
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "rows": {"conan": len(conan), "swordfish": len(swordfish), "test": len(test)},
+                "epochs": options.epochs,
+                "better": better,
+                "worse": worse,
+                "copies": copies,
+                "promoted_copies": promoted,
+                "allowed_copies": allowed,
+            }
+        )
+    )
     good = all(
         outcome(better, policy) == "PROMOTE" and outcome(worse, policy) == "REJECT" and count <= allowed
         for policy, count in promoted.items()

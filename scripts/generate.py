@@ -22,13 +22,20 @@ from kfp_bert_components import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 TYPES = {
-    "STRING": "str", "NUMBER_INTEGER": "int", "NUMBER_DOUBLE": "float", "BOOLEAN": "bool", "LIST": "list",
+    "STRING": "str",
+    "NUMBER_INTEGER": "int",
+    "NUMBER_DOUBLE": "float",
+    "BOOLEAN": "bool",
+    "LIST": "list",
     "STRUCT": "dict",
-}  # fmt: skip
+}
 TEMPLATES = Environment(
-    loader=FileSystemLoader(ROOT / "scripts" / "templates"), undefined=StrictUndefined, trim_blocks=True,
-    lstrip_blocks=True, keep_trailing_newline=True,
-)  # fmt: skip
+    loader=FileSystemLoader(ROOT / "scripts" / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
 def generate() -> Iterator[tuple[Path, str]]:

@@ -84,7 +84,11 @@ view: the {place}|{name}|the {thing}|the {role}s|{time}|{who}
 
 # Shares of the rows, uneven as in real scripts.
 SHARES = {
-    "scene_heading": 0.16, "action": 0.21, "character": 0.17, "dialogue": 0.20, "parenthetical": 0.14,
+    "scene_heading": 0.16,
+    "action": 0.21,
+    "character": 0.17,
+    "dialogue": 0.20,
+    "parenthetical": 0.14,
     "transition": 0.12,
 }
 CAPITALS = {"scene_heading", "character", "transition"}
@@ -99,6 +103,7 @@ def read_grammar() -> dict[str, list[str]]:
 
 def expand(grammar: dict[str, list[str]], symbol: str, rng: random.Random) -> str:
     """A random expansion of a symbol of the grammar."""
+
     def fill(slot: re.Match[str]) -> str:
         capital, inner, half = slot.groups()
         text = expand(grammar, inner, rng)

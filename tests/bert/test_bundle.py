@@ -99,9 +99,7 @@ def test_a_folder_without_bundle_and_an_unknown_format_are_refused(tmp_path):
 
 def test_a_longer_limit_than_the_network_has_positions_is_refused(classifier, tmp_path):
     with pytest.raises(UserError, match="takes 3 to 40"):
-        write_bundle(
-            tmp_path, classifier, max_length=41, base_model="", parameters={}, data_fingerprint="", pair=False
-        )
+        write_bundle(tmp_path, classifier, max_length=41, base_model="", parameters={}, data_fingerprint="", pair=False)
 
 
 def test_bfloat16_halves_the_graph_and_moves_probabilities_little(tmp_path):
@@ -126,9 +124,7 @@ def test_bfloat16_halves_the_graph_and_moves_probabilities_little(tmp_path):
     assert sizes["bfloat16"] < 0.65 * sizes["float32"]
 
 
-def test_a_bfloat16_network_too_large_for_one_graph_keeps_its_weights_in_variables(
-    classifier, tmp_path, monkeypatch
-):
+def test_a_bfloat16_network_too_large_for_one_graph_keeps_its_weights_in_variables(classifier, tmp_path, monkeypatch):
     from kfp_bert_components.bert import export
 
     answers = {}
@@ -136,9 +132,15 @@ def test_a_bfloat16_network_too_large_for_one_graph_keeps_its_weights_in_variabl
         monkeypatch.setattr(export, "MOST_BYTES_IN_GRAPH", most)
         folder = tmp_path / str(most)
         write_bundle(
-            folder, classifier, max_length=24, base_model="", parameters={}, data_fingerprint="", pair=False,
+            folder,
+            classifier,
+            max_length=24,
+            base_model="",
+            parameters={},
+            data_fingerprint="",
+            pair=False,
             precision="bfloat16",
-        )  # fmt: skip
+        )
         answers[most] = read_bundle(folder).predict(TEXTS)
         assert (folder / "saved_model" / "saved_model.pb").stat().st_size > 0
     first, second = answers.values()
@@ -188,7 +190,13 @@ def test_a_tokenizer_that_the_graph_does_not_follow_is_not_exported(classifier, 
     spoiled = _spoiled({**classifier.tokenizer.get_vocab()}, change)
     with pytest.raises(UserError, match=says):
         write_bundle(
-            tmp_path, replace(classifier, tokenizer=spoiled), max_length=24, base_model="", parameters={},
-            data_fingerprint="", pair=False, check_texts=[*TEXTS[:3], "word"],
-        )  # fmt: skip
+            tmp_path,
+            replace(classifier, tokenizer=spoiled),
+            max_length=24,
+            base_model="",
+            parameters={},
+            data_fingerprint="",
+            pair=False,
+            check_texts=[*TEXTS[:3], "word"],
+        )
     assert not (tmp_path / "bundle.json").exists()

@@ -10,9 +10,14 @@ from kfp_bert_components.bert.encoder import BertClassifier
 @pytest.mark.parametrize("layers", [1, 3])
 def test_the_first_token_alone_is_as_good_as_all_in_the_last_layer(layers):
     config = BertConfig(
-        vocab_size=50, hidden_size=24, num_hidden_layers=layers, num_attention_heads=3, intermediate_size=40,
-        max_position_embeddings=16, labels=("a", "b"),
-    )  # fmt: skip
+        vocab_size=50,
+        hidden_size=24,
+        num_hidden_layers=layers,
+        num_attention_heads=3,
+        intermediate_size=40,
+        max_position_embeddings=16,
+        labels=("a", "b"),
+    )
     model = BertClassifier(config, seed=4)
     random = np.random.default_rng(0)
     mask = (np.arange(9) < np.array([9, 1, 5])[:, None]).astype(np.int32)

@@ -20,7 +20,11 @@ pytestmark = [pytest.mark.peers, pytest.mark.slow]
 SCRIPT = Path(__file__).parents[1] / "support" / "peer_transformers.py"
 LIMIT = 1e-5
 SMALL = {
-    "vocab_size": 90, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40,
+    "vocab_size": 90,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
     "max_position_embeddings": 32,
 }
 CONFIGS = {
@@ -166,9 +170,15 @@ def test_the_bundle_of_a_minilm_classifier_answers_as_torch_and_loads_whole(tmp_
     classifier = load_checkpoint(str(minilm_or_skip()), labels)
     bundle, folder = tmp_path / "bundle", tmp_path / "torch" / "minilm"
     write_bundle(
-        bundle, classifier, max_length=64, base_model="", parameters={}, data_fingerprint="", pair=False,
+        bundle,
+        classifier,
+        max_length=64,
+        base_model="",
+        parameters={},
+        data_fingerprint="",
+        pair=False,
         check_texts=texts,
-    )  # fmt: skip
+    )
     shutil.copytree(bundle / "huggingface", folder)
     np.savez(folder / "inputs.npz", **padded(classifier.tokenize(texts, max_length=64)))
     run_peer("torch", SCRIPT, "run", tmp_path / "torch")

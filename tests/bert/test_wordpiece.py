@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (hard texts are best seen whole)
 """The tokenizer in the graph gives exactly the ids of transformers."""
 
 import csv
@@ -18,21 +17,72 @@ from tests.support.minilm import minilm_or_skip
 RANDOM_TEXTS = int(os.environ.get("KFP_BERT_RANDOM_TEXTS", "2000"))
 
 HARD = [
-    "", " ", "\t\n\r", "[CLS] [SEP] [MASK] [PAD] [UNK]", "##ing # ## [", "don't--stop...$5.00 `x` ^~|+=<>",
-    "Café naïve Ångström İstanbul DŽ ß ẞ ﬁ Σίσυφος ΣΑΣ", "e\u0301\u0323 o\u0308\u0304 q\u0307\u0323", "l'été où",
-    "한국어 텍스트를 토큰으로 나눈다", "\u1112\u1161\u11ab\u1100\u1173\u11af", "日本語と中文。漢字かな交じり文、カタカナ", "\U00020000\U0002f800 㐀",
-    "مرحبا بالعالم، السَّلامُ عليكم", "नमस्ते दुनिया, हिन्दी में", "ไทยภาษา", "עִבְרִית", "👩‍👩‍👧‍👦 🇩🇪 👍🏽 ☺️ 1️⃣",
-    "a\u200bb\u00adc\x00d\x07e\x1bf\x7fg\u0085h\u2028i\u2029j\u3000k\u00a0l\u180em\ufeffn\u202eo", "\ufffd", "\ue000\U000f0000",
-    "x" * 100, "x" * 101, "é" * 100 + " " + "é" * 101, "a" * 5000, "un" * 49 + "ab", "supercalifragilisticexpialidocious" * 2,
-    "word " * 700, "antidisestablishmentarianism " * 80, "\U0001d165\u302e\U00016ff0 \u302e\U0001d165", "ﷺ ㍿ ｆｕｌｌ ½ Ⅷ №",
+    "",
+    " ",
+    "\t\n\r",
+    "[CLS] [SEP] [MASK] [PAD] [UNK]",
+    "##ing # ## [",
+    "don't--stop...$5.00 `x` ^~|+=<>",
+    "Café naïve Ångström İstanbul DŽ ß ẞ ﬁ Σίσυφος ΣΑΣ",
+    "e\u0301\u0323 o\u0308\u0304 q\u0307\u0323",
+    "l'été où",
+    "한국어 텍스트를 토큰으로 나눈다",
+    "\u1112\u1161\u11ab\u1100\u1173\u11af",
+    "日本語と中文。漢字かな交じり文、カタカナ",
+    "\U00020000\U0002f800 㐀",
+    "مرحبا بالعالم، السَّلامُ عليكم",
+    "नमस्ते दुनिया, हिन्दी में",
+    "ไทยภาษา",
+    "עִבְרִית",
+    "👩‍👩‍👧‍👦 🇩🇪 👍🏽 ☺️ 1️⃣",
+    "a\u200bb\u00adc\x00d\x07e\x1bf\x7fg\u0085h\u2028i\u2029j\u3000k\u00a0l\u180em\ufeffn\u202eo",
+    "\ufffd",
+    "\ue000\U000f0000",
+    "x" * 100,
+    "x" * 101,
+    "é" * 100 + " " + "é" * 101,
+    "a" * 5000,
+    "un" * 49 + "ab",
+    "supercalifragilisticexpialidocious" * 2,
+    "word " * 700,
+    "antidisestablishmentarianism " * 80,
+    "\U0001d165\u302e\U00016ff0 \u302e\U0001d165",
+    "ﷺ ㍿ ｆｕｌｌ ½ Ⅷ №",
 ]
-WORDS = ["the", "Running", "café", "étude", "한국", "中", "don't", "unaffable", "XYZ", "naïve", "e\u0301", "ß", "Σ", "[SEP]"]
+WORDS = [
+    "the",
+    "Running",
+    "café",
+    "étude",
+    "한국",
+    "中",
+    "don't",
+    "unaffable",
+    "XYZ",
+    "naïve",
+    "e\u0301",
+    "ß",
+    "Σ",
+    "[SEP]",
+]
 
 
 def random_text(source: random.Random) -> str:
     """Characters of all planes, common scripts more often, and words of a vocabulary between them."""
-    ranges = [(32, 127), (0, 0x250), (0x300, 0x370), (0x370, 0x600), (0x900, 0xE80), (0x1100, 0x1200), (0x2000, 0x2C00),
-              (0x3000, 0xA000), (0xAC00, 0xD7A4), (0xF900, 0xFFFF), (0x10000, 0x20000), (0x20000, 0x110000)]
+    ranges = [
+        (32, 127),
+        (0, 0x250),
+        (0x300, 0x370),
+        (0x370, 0x600),
+        (0x900, 0xE80),
+        (0x1100, 0x1200),
+        (0x2000, 0x2C00),
+        (0x3000, 0xA000),
+        (0xAC00, 0xD7A4),
+        (0xF900, 0xFFFF),
+        (0x10000, 0x20000),
+        (0x20000, 0x110000),
+    ]
     parts = []
     for _ in range(source.randrange(12)):
         kind = source.randrange(4)
@@ -83,9 +133,7 @@ def expected_by_transformers(tokenizer, texts, pairs, max_length):
     list(itertools.product([True, False], [None, True, False], [True, False])),
 )
 def test_no_difference_under_any_setting(vocabulary, lowercase, strip_accents, chinese):
-    tokenizer = make(
-        vocabulary, do_lower_case=lowercase, strip_accents=strip_accents, tokenize_chinese_chars=chinese
-    )
+    tokenizer = make(vocabulary, do_lower_case=lowercase, strip_accents=strip_accents, tokenize_chinese_chars=chinese)
     texts = HARD + texts_at_random(RANDOM_TEXTS // 4, 11)
     got = tokenize(tokenizer, texts[:300], max_length=64)
     assert (got.input_ids, got.token_type_ids) == expected_by_transformers(tokenizer, texts[:300], None, 64)

@@ -70,7 +70,12 @@ def test_files_with_three_kinds_of_first_row_and_one_of_them_as_the_test_set(tmp
     odd = [(text, str(i % 2)) for i, (text, _) in enumerate(lines(60, 200))]
     write_csv(tmp_path / "in/odd.csv", [*odd, (lines(1)[0][0], "0")], header=",0\n")
     prepared, train, validation, test = run(
-        tmp_path / "in", tmp_path / "out", text_column="#1", label_column="#2", split_by="file", test_values=["odd*"],
+        tmp_path / "in",
+        tmp_path / "out",
+        text_column="#1",
+        label_column="#2",
+        split_by="file",
+        test_values=["odd*"],
         label_names={"0": "other", "1": "scene"},
     )
     assert prepared.read == 182  # of the three first rows only `sentence,label` is a header
@@ -87,12 +92,18 @@ def test_jsonl_with_numbers_as_labels(tmp_path: Path):
     assert prepared.labels == ["0", "1"] and prepared.read == 100
 
 
-@pytest.mark.parametrize(("settings", "sentence"), [
-    ({"text_column": "sentence"}, "a.csv has no column 'sentence': its first row is 'text', 'label'"),
-    ({"label_names": {"good": "1"}}, "have a label that label_names does not know (the first is a.csv row 2)"),
-    ({"duplicates": "error"}, "5 rows repeat an earlier row (the first is a.csv row 102)"),
-    ({"split_by": "file", "test_values": ["b*"]}, "test_values has 'b*', but no file matches it: there is 'a.csv'."),
-])
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"text_column": "sentence"}, "a.csv has no column 'sentence': its first row is 'text', 'label'"),
+        ({"label_names": {"good": "1"}}, "have a label that label_names does not know (the first is a.csv row 2)"),
+        ({"duplicates": "error"}, "5 rows repeat an earlier row (the first is a.csv row 102)"),
+        (
+            {"split_by": "file", "test_values": ["b*"]},
+            "test_values has 'b*', but no file matches it: there is 'a.csv'.",
+        ),
+    ],
+)
 def test_wrong_settings_are_named_in_one_sentence(tmp_path: Path, settings: dict, sentence: str):
     source = write_csv(tmp_path / "a.csv", lines(100) + lines(5))
     with pytest.raises(UserError) as error:

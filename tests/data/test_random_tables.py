@@ -19,11 +19,22 @@ from kfp_bert_components.data import PrepareSettings, prepare, read_split
 from kfp_bert_components.errors import UserError
 
 EXAMPLES = int(os.environ.get("KFP_BERT_TABLES", "60"))
-CHECKS = ("unreadable", "empty_text", "unknown_label", "duplicates", "conflicting_labels", "small_classes",
-          "outlier_length", "mojibake", "constant_text", "leakage")
+CHECKS = (
+    "unreadable",
+    "empty_text",
+    "unknown_label",
+    "duplicates",
+    "conflicting_labels",
+    "small_classes",
+    "outlier_length",
+    "mojibake",
+    "constant_text",
+    "leakage",
+)
 
 cells = st.one_of(
-    st.text(max_size=12), st.text(alphabet="ab ,;\t\"'\\\n\r\0é€日\ufeff", max_size=12),
+    st.text(max_size=12),
+    st.text(alphabet="ab ,;\t\"'\\\n\r\0é€日\ufeff", max_size=12),
     st.sampled_from(["the cat sat on the mat today", "The cat sat on the mat, today!", "1", "1.0", "", " ", "a"]),
 )
 tables = st.lists(st.tuples(cells, st.sampled_from(["x", "y", "z", "", "1", "1.0"])), max_size=40)
@@ -52,7 +63,7 @@ def files(draw: st.DrawFn) -> tuple[str, bytes]:
         data = "".join(line + end for line in lines).encode(encoding, "replace")
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(data)))
-        data = data[:at] + draw(st.binary(max_size=4)) + data[at + draw(st.integers(0, 4)):]
+        data = data[:at] + draw(st.binary(max_size=4)) + data[at + draw(st.integers(0, 4)) :]
     return f"a.{'csv' if kind == 'plain' else kind}", data
 
 
@@ -62,9 +73,12 @@ lenient = st.fixed_dictionaries({check: st.sampled_from(["drop", "keep"]) for ch
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    file=files(), policy=st.one_of(lenient, lenient, policies), stratify=st.booleans(),
+    file=files(),
+    policy=st.one_of(lenient, lenient, policies),
+    stratify=st.booleans(),
     columns=st.sampled_from([("text", "label"), ("#1", "#2")]),
-    names=st.sampled_from([{}, {"x": "ex", "y": "why"}]), page=st.integers(0, 9),
+    names=st.sampled_from([{}, {"x": "ex", "y": "why"}]),
+    page=st.integers(0, 9),
 )
 def test_no_traceback_and_no_row_lost(
     file: tuple, policy: dict, stratify: bool, columns: tuple, names: dict, page: int

@@ -110,8 +110,11 @@ def test_compressed_files_of_several_formats_are_read_together(tmp_path: Path):
     lines = [f"{text}\t{i % 2}\n" for i, text in enumerate(texts(90))]
     (tmp_path / "in/a.tsv.gz").write_bytes(gzip.compress(("text\tlabel\n" + "".join(lines[:30])).encode()))
     (tmp_path / "in/b.csv.zst").write_bytes(
-        pa.compress(("label,text\n" + "".join(f"{i % 2},{t}\n" for i, t in enumerate(texts(90)[30:60]))).encode(),
-                    codec="zstd", asbytes=True)
+        pa.compress(
+            ("label,text\n" + "".join(f"{i % 2},{t}\n" for i, t in enumerate(texts(90)[30:60]))).encode(),
+            codec="zstd",
+            asbytes=True,
+        )
     )
     write(tmp_path / "in/c.parquet", text=texts(90)[60:], label=[float(i % 2) for i in range(30)])
     prepared, *_ = run(tmp_path / "in", tmp_path / "out")
@@ -141,9 +144,7 @@ def test_text_of_the_data_is_escaped_in_the_report(tmp_path: Path):
 def test_the_fingerprint_does_not_depend_on_the_order_of_rows(tmp_path: Path):
     table = pa.table({"id": ["b", "a", "a"], "text": ["x", "y", "y"], "label": ["1", "1", "0"]})
     orders = [[0, 1, 2], [2, 0, 1]]
-    prints = {
-        write_split(tmp_path / str(i), "train", ["0", "1"], table.take(order)) for i, order in enumerate(orders)
-    }
+    prints = {write_split(tmp_path / str(i), "train", ["0", "1"], table.take(order)) for i, order in enumerate(orders)}
     assert len(prints) == 1
     assert read_split(tmp_path / "0").table.num_rows == 3
     with pytest.raises(NotFoundError, match="holds no split"):

@@ -51,6 +51,4 @@ def train_and_deploy(sources: List[str], registry: str, api_endpoint: str, epoch
     promotion = promote_model(
         model=model, evaluation=candidate, decision=comparison.outputs["decision"], registry=registry
     ).set_caching_options(False)
-    deploy_if_pending(
-        pending=promotion.outputs["deployment_pending"], registry=registry, api_endpoint=api_endpoint
-    )
+    deploy_if_pending(pending=promotion.outputs["deployment_pending"], registry=registry, api_endpoint=api_endpoint)

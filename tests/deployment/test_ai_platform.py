@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components import ai_platform
-from kfp_bert_components.ai_platform import AiPlatform
+from kfp_bert_components.ai_platform import client as ai_platform
+from kfp_bert_components.ai_platform.client import AiPlatform
 from kfp_bert_components.deployment.rollout import RolloutError
 from kfp_bert_components.errors import UserError
 from tests.support.ai_platform_server import AiPlatformServer, Fault

@@ -17,12 +17,12 @@ from google.cloud import aiplatform_v1 as v1
 from kfp import dsl
 
 from kfp_bert_components import finetune_bert
+from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
+from kfp_bert_components.ai_platform.job_worker import is_chief
 from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings, finetune
-from kfp_bert_components.training.ai_platform_job import JobSettings, run_as_custom_job
-from kfp_bert_components.training.ai_platform_worker import is_chief
 from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.stores import gcs
 from tests.support.training import make_base_model, weights
@@ -33,7 +33,7 @@ RUN = TrainingSettings(epochs=1, layers=1, width=8, heads=1, vocabulary_size=120
 WAITING = """
 import sys
 from pathlib import Path
-from kfp_bert_components.training.ai_platform_job import JobSettings, run_as_custom_job
+from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
 from kfp_bert_components.training import TrainingSettings
 folder, url = Path(sys.argv[1]), sys.argv[2]
 paths = [folder / name for name in ("train", "validation", "model", "report.html")]
@@ -254,12 +254,21 @@ def test_the_component_trains_in_a_job_by_one_parameter(server, splits, tmp_path
     server.cloud.on_job = lambda job: threading.Timer(0.2, finish, (job, {"validation_loss": 0.5})).start()
     metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
     finetune_bert.python_func(
-        train=dsl.Dataset(uri=str(splits[0])), validation=dsl.Dataset(uri=str(splits[1])),
-        model=dsl.Model(uri=str(tmp_path / "model")), metrics=metrics, report=dsl.HTML(uri=str(tmp_path / "report")),
-        run_on="ai_platform", job_image="image:1", job_project="p", job_location="region-1",
-        job_staging="gs://bucket/staging", job_machine_type="n1-highmem-8", job_replicas=3, job_spot=True,
+        train=dsl.Dataset(uri=str(splits[0])),
+        validation=dsl.Dataset(uri=str(splits[1])),
+        model=dsl.Model(uri=str(tmp_path / "model")),
+        metrics=metrics,
+        report=dsl.HTML(uri=str(tmp_path / "report")),
+        run_on="ai_platform",
+        job_image="image:1",
+        job_project="p",
+        job_location="region-1",
+        job_staging="gs://bucket/staging",
+        job_machine_type="n1-highmem-8",
+        job_replicas=3,
+        job_spot=True,
         job_api_endpoint=server.url,
-    )  # fmt: skip
+    )
     (job,) = server.cloud.jobs.values()
     pools = job.job_spec.worker_pool_specs
     assert sum(pool.replica_count for pool in pools) == 3

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from kfp_bert_components.ai_platform import AiPlatformSettings, deploy_to_ai_platform
 from kfp_bert_components.components.deploy_to_ai_platform import deploy_to_ai_platform as component
-from kfp_bert_components.deployment import AiPlatformSettings, RolloutError, deploy_to_ai_platform
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.deployment.examples import load_examples
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
@@ -38,9 +39,7 @@ def test_the_texts_and_answers_come_from_the_stored_evaluation(tmp_path):
     examples = load_examples(registry, 1)
     assert sorted(one.instance["text"] for one in examples.rows) == sorted(TEXTS)
     assert examples.labels == ["calm", "shout"]
-    assert examples.rows[0].expected == pytest.approx(
-        tuple(shout("", [examples.rows[0].instance])[0]["probabilities"])
-    )
+    assert examples.rows[0].expected == pytest.approx(tuple(shout("", [examples.rows[0].instance])[0]["probabilities"]))
 
 
 def test_a_registry_on_a_disk_is_staged(server, tmp_path):
@@ -63,9 +62,7 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(server, tmp_path):
     before = registry.deployment("production").generation
     server.calls.clear()
     lines: list[str] = []
-    plan = deploy_to_ai_platform(
-        registry.uri, SETTINGS, api_endpoint=server.url, dry_run=True, report=lines.append
-    )
+    plan = deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, dry_run=True, report=lines.append)
     assert (plan.version, plan.deployed_model_id) == (2, "")
     assert server.changing_calls() == []
     assert len(server.calls) <= 5

@@ -13,15 +13,37 @@ PAGE = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
 # Of kubeflow/pipelines, components/gcp/ml_engine/{deploy,train}/component.yaml: inputs, then outputs.
 OLD = {
     "deploy": {
-        "model_uri", "project_id", "model_id", "version_id", "runtime_version", "python_version", "model", "version",
-        "replace_existing_version", "set_default", "wait_interval", "model_name", "version_name",
+        "model_uri",
+        "project_id",
+        "model_id",
+        "version_id",
+        "runtime_version",
+        "python_version",
+        "model",
+        "version",
+        "replace_existing_version",
+        "set_default",
+        "wait_interval",
+        "model_name",
+        "version_name",
     },
     "train": {
-        "project_id", "python_module", "package_uris", "region", "args", "job_dir", "python_version",
-        "runtime_version", "master_image_uri", "worker_image_uri", "training_input", "job_id_prefix",
-        "wait_interval", "job_id",
+        "project_id",
+        "python_module",
+        "package_uris",
+        "region",
+        "args",
+        "job_dir",
+        "python_version",
+        "runtime_version",
+        "master_image_uri",
+        "worker_image_uri",
+        "training_input",
+        "job_id_prefix",
+        "wait_interval",
+        "job_id",
     },
-}  # fmt: skip
+}
 
 
 def rows(old):

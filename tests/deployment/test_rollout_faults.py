@@ -34,9 +34,7 @@ WRITES = 9  # records that one rollout writes, at least
 @pytest.mark.parametrize("position", range(1, WRITES + 1, 1 if ALL else 3))
 @pytest.mark.parametrize("times", [1, 1000], ids=["once", "always"])
 @pytest.mark.parametrize("effect", ["before", "after"])
-def test_a_registry_that_fails_leaves_traffic_wholly_at_old_or_new(
-    world, monkeypatch, position, times, effect
-):
+def test_a_registry_that_fails_leaves_traffic_wholly_at_old_or_new(world, monkeypatch, position, times, effect):
     real, calls = Registry.record_deployment, []
 
     def failing(self, *arguments, **options):

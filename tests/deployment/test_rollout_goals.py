@@ -13,7 +13,7 @@ from itertools import count
 
 import pytest
 
-from kfp_bert_components.ai_platform import AiPlatform
+from kfp_bert_components.ai_platform.client import AiPlatform
 from kfp_bert_components.deployment.rollout import RolloutError
 from kfp_bert_components.deployment.states import RESTING
 from kfp_bert_components.errors import TransientError, UserError
@@ -161,9 +161,7 @@ def test_no_request_fails_throughout_rollouts_and_rollbacks(gcs):
         world.promote()
         world.deploy()
         stop, answered, failed = threading.Event(), [], []
-        askers = [
-            threading.Thread(target=ask, args=(world.server.url, stop, answered, failed)) for _ in range(2)
-        ]
+        askers = [threading.Thread(target=ask, args=(world.server.url, stop, answered, failed)) for _ in range(2)]
         for asker in askers:
             asker.start()
         for number in range(ROUNDS):

@@ -23,9 +23,11 @@ __all__ = ["gcs", "place"]
 def promote(registry: Registry, scratch: Path, name: str) -> int:
     champion = registry.champion()
     candidate = write_candidate(
-        scratch / name, name, champion_generation=champion.generation if champion else 0,
+        scratch / name,
+        name,
+        champion_generation=champion.generation if champion else 0,
         champion_version=champion.version if champion else None,
-    )  # fmt: skip
+    )
     (candidate[0] / "saved_model" / "saved_model.pb").write_text(f"graph of {name}")
     return registry.promote(*candidate)
 

@@ -64,8 +64,11 @@ def test_errors_are_allowed_up_to_their_share():
 def test_answers_of_others_do_not_count_and_too_few_in_time_fail_the_version():
     with pytest.raises(RolloutError, match="only 0 of 3 answers came"):
         smoke_test(
-            lambda instance: Answer("old", RIGHT, 0.0), "new", EXAMPLES, LABELS,
+            lambda instance: Answer("old", RIGHT, 0.0),
+            "new",
+            EXAMPLES,
+            LABELS,
             SmokeSettings(answers=3, timeout_seconds=0.05),
-        )  # fmt: skip
+        )
     with pytest.raises(UserError, match="no text to test"):
         run([], examples=[])

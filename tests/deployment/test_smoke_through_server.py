@@ -13,9 +13,7 @@ from kfp_bert_components.deployment import RolloutError, SmokeSettings, deploy_t
 from kfp_bert_components.registry import Registry
 from tests.support.examined import write_examined
 
-SERVE = (
-    "from kfp_bert_components.serving import serve; import sys; serve(sys.argv[1], port=0, poll_seconds=0.1)"
-)
+SERVE = "from kfp_bert_components.serving import serve; import sys; serve(sys.argv[1], port=0, poll_seconds=0.1)"
 
 
 @contextmanager

@@ -31,18 +31,26 @@ def split(folder, labels=LABELS, texts=TEXTS, wrong=1):
     right = ["shout" if text.isupper() else "calm" for text in texts]
     given = [one if i % 8 != wrong else "shout" for i, one in enumerate(right)]
     rows = range(len(texts))
-    table = pa.table({
-        "id": [f"{i:016x}" for i in rows], "text": texts, "label": given, "source": [f"film {i % 2}" for i in rows],
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "id": [f"{i:016x}" for i in rows],
+            "text": texts,
+            "label": given,
+            "source": [f"film {i % 2}" for i in rows],
+        }
+    )
     write_split(folder, "test", labels, table)
     return folder
 
 
 def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
     found = evaluate(
-        model, split(tmp_path / "t"), tmp_path / "e", tmp_path / "r.html",
+        model,
+        split(tmp_path / "t"),
+        tmp_path / "e",
+        tmp_path / "r.html",
         slicing=Slicing(["source"], {"shouted": "text ~ ^[A-Z ]+$"}),
-    )  # fmt: skip
+    )
     again = read_evaluation(tmp_path / "e")
     assert again.predictions.num_rows == 48 and again.labels == LABELS and not again.empty
     assert again.metrics == found.metrics and again.metrics["accuracy"]["value"] == pytest.approx(42 / 48)
@@ -60,14 +68,16 @@ def test_the_component_fills_the_ui_with_finite_numbers(model, tmp_path):
     logged, curves = {}, {}
     artifact = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("evaluation", "report")}
     evaluate_model.python_func(
-        SimpleNamespace(path=str(model)), SimpleNamespace(path=str(split(tmp_path / "t"))), artifact["evaluation"],
+        SimpleNamespace(path=str(model)),
+        SimpleNamespace(path=str(split(tmp_path / "t"))),
+        artifact["evaluation"],
         SimpleNamespace(log_metric=logged.__setitem__),
         SimpleNamespace(
             log_confusion_matrix=lambda labels, matrix: curves.update(labels=labels, matrix=matrix),
             log_roc_curve=lambda *parts: curves.update(roc=parts),
         ),
         artifact["report"],
-    )  # fmt: skip
+    )
     assert {"accuracy", "macro_f1", "mcc", "log_loss", "brier", "ece", "roc_auc", "pr_auc"} <= set(logged)
     assert logged["latency_p95_ms"] > 0
     assert all(math.isfinite(value) for value in logged.values())
@@ -114,7 +124,11 @@ def test_rules_of_slices():
     assert found["long"].tolist() == [True, False, False, True]
     assert found["late"].tolist() == [False, True, False, True]
     assert found["not x"].tolist() == found["label = y"].tolist() == [False, True, False, True]
-    for rule, said in (("what", "COLUMN OPERATOR VALUE"), ("age > 3", "names the column 'age'"),
-                       ("label > 3", "compares numbers"), ("text ~ (", "regular expression")):  # fmt: skip
+    for rule, said in (
+        ("what", "COLUMN OPERATOR VALUE"),
+        ("age > 3", "names the column 'age'"),
+        ("label > 3", "compares numbers"),
+        ("text ~ (", "regular expression"),
+    ):
         with pytest.raises(UserError, match=said):
             find_slices(table, (), {"s": rule})

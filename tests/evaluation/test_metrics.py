@@ -28,12 +28,13 @@ def test_values_agree_with_scikit_learn():
     said, classes = probabilities.argmax(1), range(4)
     found = {name: one["value"] for name, one in metrics_with_intervals(truth, probabilities, list("abcd")).items()}
     expected = {
-        "accuracy": peer.accuracy_score(truth, said), "mcc": peer.matthews_corrcoef(truth, said),
+        "accuracy": peer.accuracy_score(truth, said),
+        "mcc": peer.matthews_corrcoef(truth, said),
         "log_loss": peer.log_loss(truth, probabilities),
         "brier": peer.brier_score_loss(truth, probabilities, labels=classes),
         "roc_auc": peer.roc_auc_score(truth, probabilities, multi_class="ovr"),
         "pr_auc": peer.average_precision_score(np.eye(4)[truth], probabilities),
-    }  # fmt: skip
+    }
     for kind, score in (("f1", peer.f1_score), ("precision", peer.precision_score), ("recall", peer.recall_score)):
         for average in ("macro", "weighted"):
             expected[f"{average}_{kind}"] = score(truth, said, average=average)
@@ -125,8 +126,20 @@ def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
         return truth, scores(rng, truth, 2, 3.0, own=1.0)
 
     actual = {name: one["value"] for name, one in metrics_with_intervals(*model(400_000), ["a", "b"]).items()}
-    names = ("accuracy", "macro_f1", "macro_recall", "mcc", "f1:b", "recall:b", "precision:b", "log_loss", "brier",
-             "roc_auc", "pr_auc", "ece")  # fmt: skip
+    names = (
+        "accuracy",
+        "macro_f1",
+        "macro_recall",
+        "mcc",
+        "f1:b",
+        "recall:b",
+        "precision:b",
+        "log_loss",
+        "brier",
+        "roc_auc",
+        "pr_auc",
+        "ece",
+    )
     covered = dict.fromkeys(names, 0)
     for _ in range(200):
         found = metrics_with_intervals(*model(200), ["a", "b"])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kfp_bert_components.data import fetch
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.fetch import fetch
 from kfp_bert_components.storage import _download, _parts
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer

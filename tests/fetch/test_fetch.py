@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kfp_bert_components.data import fetch
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.fetch import fetch
 from kfp_bert_components.storage import _parts
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
@@ -31,9 +31,7 @@ __all__ = ["gcs"]
         ("gs://bucket", {"films/a.csv", "films/old/b.csv", "films/old/c.txt", "filmstrip.csv"}),
     ],
 )
-def test_a_source_brings_what_it_names(
-    gcs: GcsServer, tmp_path: Path, source: str, expected: set[str]
-) -> None:
+def test_a_source_brings_what_it_names(gcs: GcsServer, tmp_path: Path, source: str, expected: set[str]) -> None:
     for name in ("films/a.csv", "films/old/b.csv", "films/old/c.txt", "filmstrip.csv"):
         gcs.put("bucket", name, name.encode())
     gcs.put("bucket", "films/", b"")
@@ -125,15 +123,13 @@ def test_fetched_again_it_holds_what_the_sources_hold_now(gcs: GcsServer, tmp_pa
 def test_a_mounted_bucket_gets_each_file_once_and_whole(
     gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kfp_bert_components.data import fetch_data
+    from kfp_bert_components.fetch import fetch as fetch_data
 
     gcs.put("bucket", "in/a/x", b"x")
     gcs.put("bucket", "in/y", b"y" * 100)
     renamed = []
     monkeypatch.setattr(fetch_data, "is_fuse", lambda path: True)
-    monkeypatch.setattr(
-        os, "replace", lambda old, new, replace=os.replace: (renamed.append(new), replace(old, new))
-    )
+    monkeypatch.setattr(os, "replace", lambda old, new, replace=os.replace: (renamed.append(new), replace(old, new)))
     fetch(["gs://bucket/in"], tmp_path / "mount")
     assert files_of(tmp_path / "mount") == {"a/x": b"x", "y": b"y" * 100}
     assert (tmp_path / "mount" / "manifest.json").exists()

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from kfp_bert_components.data import fetch
+from kfp_bert_components.fetch import fetch
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.processes import start

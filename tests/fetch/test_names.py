@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kfp_bert_components.data import fetch
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.fetch import fetch
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import gcs
@@ -19,14 +19,22 @@ __all__ = ["gcs"]
 @pytest.mark.parametrize(
     "name",
     [
-        "../escape", "a/../../escape",
-        "/absolute", "a//b", "a\\b", "..\\escape", "a/./b", "..", "a/..", "nul\0byte",
-        "line\nbreak", "x" * 256, "a/../b",
+        "../escape",
+        "a/../../escape",
+        "/absolute",
+        "a//b",
+        "a\\b",
+        "..\\escape",
+        "a/./b",
+        "..",
+        "a/..",
+        "nul\0byte",
+        "line\nbreak",
+        "x" * 256,
+        "a/../b",
     ],
-)  # fmt: skip
-def test_a_name_that_could_escape_is_refused_and_nothing_is_written(
-    gcs: GcsServer, tmp_path: Path, name: str
-) -> None:
+)
+def test_a_name_that_could_escape_is_refused_and_nothing_is_written(gcs: GcsServer, tmp_path: Path, name: str) -> None:
     gcs.put("bucket", f"in/{name}", b"evil")
     gcs.put("bucket", "in/good", b"good")
     with pytest.raises(UserError, match="can't be fetched: its name"):
@@ -62,9 +70,7 @@ def test_a_name_that_is_a_file_and_a_folder_is_refused(gcs: GcsServer, tmp_path:
 def test_two_sources_with_one_name_are_refused(gcs: GcsServer, tmp_path: Path) -> None:
     gcs.put("bucket", "a/x.csv", b"1")
     gcs.put("bucket", "b/x.csv", b"2")
-    with pytest.raises(
-        UserError, match=r"a/x\.csv and gs://bucket/b/x\.csv would both become the file x\.csv"
-    ):
+    with pytest.raises(UserError, match=r"a/x\.csv and gs://bucket/b/x\.csv would both become the file x\.csv"):
         fetch(["gs://bucket/a/x.csv", "gs://bucket/b/x.csv"], tmp_path / "data")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kfp_bert_components.data import fetch
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.fetch import fetch
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import gcs
@@ -102,7 +102,7 @@ def test_other_sources_than_the_manifests_are_refused(tmp_path: Path, manifest: 
 
 
 def test_a_manifest_can_not_lead_out_of_the_target(tmp_path: Path, manifest: str) -> None:
-    from kfp_bert_components.data.fetch_manifest import Manifest, Pinned
+    from kfp_bert_components.fetch.manifest import Manifest, Pinned
 
     Manifest(["x"], [Pinned("gs://bucket/in/a", "../../escape", 1, 7, "")]).write(Path(manifest))
     with pytest.raises(UserError, match="could leave the target folder"):

@@ -27,10 +27,15 @@ def models(folder, *strengths, rows=400, seed=0, own=0.5, **options):
     common = rng.standard_normal((rows, 3))
     return [
         write_numbers(
-            folder / str(i), truth, scores(rng, truth, 3, strength, common, own), LABELS,
-            version=4 if i == len(strengths) - 1 else None, **options,
-        ) for i, strength in enumerate(strengths)
-    ]  # fmt: skip
+            folder / str(i),
+            truth,
+            scores(rng, truth, 3, strength, common, own),
+            LABELS,
+            version=4 if i == len(strengths) - 1 else None,
+            **options,
+        )
+        for i, strength in enumerate(strengths)
+    ]
 
 
 def one_model(rows=400):
@@ -46,9 +51,7 @@ def judge(candidate, champion, policy=None, **more):
 
 def run(candidate, champion, policy=None, folder=None, **more):
     folder = Path(folder or tempfile.mkdtemp())
-    made = compare(
-        candidate, champion, folder / "d", folder / "r.html", folder / "s.md", policy or Policy(), **more
-    )
+    made = compare(candidate, champion, folder / "d", folder / "r.html", folder / "s.md", policy or Policy(), **more)
     assert read_decision(folder / "d") == made
     return made
 
@@ -76,8 +79,9 @@ def test_too_few_rows_hold_and_the_reason_says_how_many_more(tmp_path):
     assert made.outcome == "HOLD"
     assert re.fullmatch(
         r"Accuracy rose by 0\.\d{3} over version 4 \(90 % interval −0\.\d{3} to \+0\.\d{3}\), which this test set of "
-        r"300 rows cannot tell from no change at alpha 0\.05: collect about [\d,]+ more rows\.", made.reason,
-    ), made.reason  # fmt: skip
+        r"300 rows cannot tell from no change at alpha 0\.05: collect about [\d,]+ more rows\.",
+        made.reason,
+    ), made.reason
 
 
 def test_a_large_test_set_that_shows_no_gain_of_the_wanted_size_rejects(tmp_path):
@@ -228,10 +232,15 @@ def test_policies_come_from_yaml_with_clear_errors(tmp_path):
         "mcc", alpha=0.01, max_class_drop=0.02, thresholds={"accuracy": 0.7}
     )
     for text, said in (
-        ("alfa: 0.05", "has the key 'alfa'"), ("alpha: high", "alpha must be of type number"),
-        ("alpha: 0.7", "above 0 and below 0.5"), ("- a", "mapping"), ("a: [", "no YAML"), ("format: 2", "format"),
-        ("primary_metric: f2", "not 'f2'"), ("thresholds: {accuracy: x}", "thresholds.accuracy"),
-    ):  # fmt: skip
+        ("alfa: 0.05", "has the key 'alfa'"),
+        ("alpha: high", "alpha must be of type number"),
+        ("alpha: 0.7", "above 0 and below 0.5"),
+        ("- a", "mapping"),
+        ("a: [", "no YAML"),
+        ("format: 2", "format"),
+        ("primary_metric: f2", "not 'f2'"),
+        ("thresholds: {accuracy: x}", "thresholds.accuracy"),
+    ):
         with pytest.raises(UserError, match=said):
             parse_policy(text)
     with pytest.raises(NotFoundError):
@@ -240,9 +249,11 @@ def test_policies_come_from_yaml_with_clear_errors(tmp_path):
 
 @settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
 @given(
-    seed=st.integers(0, 10_000), rows=st.integers(5, 120), strength=st.floats(0, 4),
+    seed=st.integers(0, 10_000),
+    rows=st.integers(5, 120),
+    strength=st.floats(0, 4),
     metric=st.sampled_from(["accuracy", "macro_f1", "mcc", "log_loss", "brier", "ece"]),
-)  # fmt: skip
+)
 def test_swapping_never_promotes_both_order_of_rows_means_nothing_and_an_equal_candidate_is_never_promoted(
     seed, rows, strength, metric
 ):

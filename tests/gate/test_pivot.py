@@ -27,16 +27,15 @@ def test_accuracy_is_the_exact_mcnemar_test_of_scipy_and_statsmodels(wins, losse
 
 @settings(deadline=None, max_examples=100)
 # Parts of 64 add up exactly, so that scipy and we find the same ties.
-@given(
-    st.lists(st.integers(-200, 200).filter(bool).map(lambda n: n / 64), min_size=2, max_size=10), st.integers(0, 40)
-)
+@given(st.lists(st.integers(-200, 200).filter(bool).map(lambda n: n / 64), min_size=2, max_size=10), st.integers(0, 40))
 def test_few_rows_that_differ_give_the_exact_permutation_test_of_scipy(gains, same):
     from scipy.stats import permutation_test
 
     gains = np.array(gains + [0.0] * same)
     assume(len(set(gains)) > 1)
-    exact = permutation_test((gains[gains != 0],), np.sum, permutation_type="samples", alternative="greater",
-                             n_resamples=np.inf)  # fmt: skip
+    exact = permutation_test(
+        (gains[gains != 0],), np.sum, permutation_type="samples", alternative="greater", n_resamples=np.inf
+    )
     assert pivot_of_rows(gains, gains.mean()).p_value() == pytest.approx(exact.pvalue, abs=1e-9)
 
 

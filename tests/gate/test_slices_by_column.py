@@ -29,10 +29,14 @@ class Run:
     def evaluate(self, model: str, evaluation: str) -> None:
         curves = SimpleNamespace(log_confusion_matrix=lambda *_: None, log_roc_curve=lambda *_: None)
         evaluate_model.python_func(
-            self.artifact(model), self.artifact("test"), self.artifact(evaluation),
-            SimpleNamespace(log_metric=lambda *_: None), curves, self.artifact(f"{evaluation}.html"),
+            self.artifact(model),
+            self.artifact("test"),
+            self.artifact(evaluation),
+            SimpleNamespace(log_metric=lambda *_: None),
+            curves,
+            self.artifact(f"{evaluation}.html"),
             slice_columns=["film"],
-        )  # fmt: skip
+        )
 
 
 def write_lines(path: Path) -> None:
@@ -49,8 +53,15 @@ def write_lines(path: Path) -> None:
 def write_model(folder: Path, shout_score: float) -> None:
     write_tiny_saved_model(folder / "saved_model", shout_score=shout_score)
     facts = {
-        "format": 1, "labels": LABELS, "pair": False, "max_length": 16, "fingerprint": folder.name,
-        "base_model": "tiny", "parameters": {}, "versions": {}, "data_fingerprint": "lines",
+        "format": 1,
+        "labels": LABELS,
+        "pair": False,
+        "max_length": 16,
+        "fingerprint": folder.name,
+        "base_model": "tiny",
+        "parameters": {},
+        "versions": {},
+        "data_fingerprint": "lines",
     }
     (folder / "bundle.json").write_text(json.dumps(facts))
 
@@ -59,9 +70,16 @@ def test_a_gain_that_a_slice_by_a_column_pays_for_is_rejected_and_the_reports_na
     run, registry = Run(tmp_path), str(tmp_path / "registry")
     write_lines(tmp_path / "lines.csv")
     run.step(
-        prepare_text_data, "lines.csv", "train", "validation", "test", "data.html", metadata_columns=["film"],
-        test_fraction=0.8, near_duplicates=0,
-    )  # fmt: skip
+        prepare_text_data,
+        "lines.csv",
+        "train",
+        "validation",
+        "test",
+        "data.html",
+        metadata_columns=["film"],
+        test_fraction=0.8,
+        near_duplicates=0,
+    )
     # The champion knows only the film that the candidate does not know.
     write_model(tmp_path / "champion", 0.1)
     write_model(tmp_path / "candidate", 0.9)

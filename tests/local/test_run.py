@@ -14,8 +14,15 @@ PIPELINES = Path(__file__).with_name("small_pipelines.py")
 def command(function, *params, root):
     words = [word for param in params for word in ("--param", param)]
     return [
-        sys.executable, "-m", "kfp_bert_components.cli", "run", f"{PIPELINES}:{function}", *words, "--root", str(root),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "kfp_bert_components.cli",
+        "run",
+        f"{PIPELINES}:{function}",
+        *words,
+        "--root",
+        str(root),
+    ]
 
 
 def run(function, *params, root):
@@ -72,8 +79,10 @@ def test_what_is_no_pipeline_is_refused_in_a_sentence(name, sentence):
 def test_a_stopped_run_leaves_nothing_running(tmp_path, sign):
     with subprocess.Popen(
         command("sleeping", f"folder={tmp_path}", root=tmp_path / "root"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         step = _wait_for_pid(tmp_path / "pid")
         process.send_signal(sign)
         _, errors = process.communicate(timeout=30)

@@ -15,8 +15,10 @@ def run(folder, **params):
     words = [word for name, value in params.items() for word in ("--param", f"{name}={value}")]
     return subprocess.run(
         [sys.executable, "-m", "kfp_bert_components.cli", "run", PIPELINE, *words, "--root", str(folder / "runs")],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def missing_file(folder):

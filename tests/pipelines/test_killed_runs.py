@@ -15,9 +15,15 @@ from tests.support.pipeline_runs import run_pipeline, small_data
 
 PIPELINE = "kfp_bert_components.pipelines:train_and_deploy"
 STEPS = (
-    "fetch-gcs-data", "prepare-text-data", "finetune-bert", "evaluate-model", "evaluate-champion", "compare-models",
-    "promote-model", "deploy-to-serving-directory",
-)  # fmt: skip
+    "fetch-gcs-data",
+    "prepare-text-data",
+    "finetune-bert",
+    "evaluate-model",
+    "evaluate-champion",
+    "compare-models",
+    "promote-model",
+    "deploy-to-serving-directory",
+)
 
 
 @pytest.mark.slow

@@ -51,8 +51,9 @@ def test_the_example_composed_from_urls_runs_to_a_served_model(tmp_path):
     with serving_folder(ROOT / "component_specs") as url:
         subprocess.run(
             [sys.executable, ROOT / "examples" / "train_and_deploy.py", tmp_path / "pipeline.yaml"],
-            check=True, env={"COMPONENT_SPECS": url, "PATH": "/usr/bin:/bin"},
-        )  # fmt: skip
+            check=True,
+            env={"COMPONENT_SPECS": url, "PATH": "/usr/bin:/bin"},
+        )
     strict_parse(tmp_path / "pipeline.yaml")
     registry, serving = tmp_path / "registry", tmp_path / "serving"
     outputs = run_pipeline(

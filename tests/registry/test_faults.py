@@ -27,9 +27,7 @@ def contents(uri: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(
-    place: str, tmp_path: Path
-) -> None:
+def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(place: str, tmp_path: Path) -> None:
     promote_next(Registry(f"{place}/undisturbed"), tmp_path, "first")
     promote_next(Registry(f"{place}/undisturbed"), tmp_path, "second")
     for position in count(1):
@@ -73,14 +71,10 @@ def test_a_loser_killed_after_any_call_and_run_again_leaves_nothing(place: str, 
 
 @pytest.mark.parametrize("match", ["champion.json", "claim.json", "promotions/", "version.json", "part0"])
 @pytest.mark.parametrize("kind", ["lost_reply", "503", "reset"])
-def test_a_lost_reply_or_a_refused_request_is_survived(
-    gcs: GcsServer, tmp_path: Path, match: str, kind: str
-) -> None:
+def test_a_lost_reply_or_a_refused_request_is_survived(gcs: GcsServer, tmp_path: Path, match: str, kind: str) -> None:
     registry = Registry("gs://bucket/registry")
     promote_next(registry, tmp_path, "first")
-    fault = gcs.faults.add(
-        kind, method="POST", in_body=match.encode()
-    )  # the name is in the body of an upload
+    fault = gcs.faults.add(kind, method="POST", in_body=match.encode())  # the name is in the body of an upload
     assert promote_next(registry, tmp_path, "second") == 2
     assert fault.hits == 1
     champion = registry.champion()

@@ -112,9 +112,7 @@ def test_a_changed_bundle_is_not_handed_out(registry: Registry, tmp_path: Path) 
         registry.fetch_bundle(3, tmp_path / "out")
 
 
-def test_gc_keeps_champion_deployed_and_newest_and_removes_the_rest(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_gc_keeps_champion_deployed_and_newest_and_removes_the_rest(registry: Registry, tmp_path: Path) -> None:
     for name in ("d", "e", "f"):
         promote_next(registry, tmp_path, name)
     registry.record_deployment("staging", "live", 1)
@@ -131,13 +129,9 @@ def test_gc_keeps_champion_deployed_and_newest_and_removes_the_rest(
 
 def test_gc_leaves_young_unfinished_versions_and_removes_old_ones(registry: Registry) -> None:
     claim = {"format": 1, "decision_id": "x", "by": "me"}
-    registry.store.write(
-        "versions/8/claim.json", json.dumps({**claim, "at": "2020-01-01T00:00:00.000Z"}).encode()
-    )
+    registry.store.write("versions/8/claim.json", json.dumps({**claim, "at": "2020-01-01T00:00:00.000Z"}).encode())
     registry.store.write("versions/8/bundle/part", b"half")
-    registry.store.write(
-        "versions/9/claim.json", json.dumps({**claim, "at": "2999-01-01T00:00:00.000Z"}).encode()
-    )
+    registry.store.write("versions/9/claim.json", json.dumps({**claim, "at": "2999-01-01T00:00:00.000Z"}).encode())
     assert [one.version for one in registry.versions()] == [1, 2, 3]
     swept = registry.gc()
     assert swept.remove.keys() == {8} and 9 in swept.keep

@@ -57,9 +57,7 @@ def test_promoting_again_changes_nothing(place: str, tmp_path: Path) -> None:
     assert registry.promote(*candidate) == 1
     champion = registry.champion()
     assert champion and champion.version == 2
-    assert set(before) - {("champion.json", before[0][1])} <= {
-        (e.name, e.generation) for e in registry.store.list()
-    }
+    assert set(before) - {("champion.json", before[0][1])} <= {(e.name, e.generation) for e in registry.store.list()}
 
 
 def test_the_loser_is_told_who_won_and_leaves_nothing(place: str, tmp_path: Path) -> None:
@@ -68,9 +66,7 @@ def test_the_loser_is_told_who_won_and_leaves_nothing(place: str, tmp_path: Path
     loser = write_candidate(tmp_path / "l", "l")
     registry.promote(*winner)
     before = registry.store.list()
-    with pytest.raises(
-        ConflictError, match=r"Version 1 became champion first .*decision the-winner.*run the pipeline"
-    ):
+    with pytest.raises(ConflictError, match=r"Version 1 became champion first .*decision the-winner.*run the pipeline"):
         registry.promote(*loser)
     assert registry.store.list() == before
 

@@ -28,9 +28,7 @@ PROMOTERS = int(os.environ.get("KFP_BERT_RACE_PROMOTERS", "12"))
 def test_of_many_promoters_at_once_one_wins_and_the_others_are_told_who(place: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     barrier, results = context.Barrier(PROMOTERS), context.Queue()
-    processes = [
-        start(compete, place, tmp_path, number, ROUNDS, barrier, results) for number in range(PROMOTERS)
-    ]
+    processes = [start(compete, place, tmp_path, number, ROUNDS, barrier, results) for number in range(PROMOTERS)]
     told = [results.get(timeout=600) for _ in range(PROMOTERS * ROUNDS)]
     for process in processes:
         process.join()

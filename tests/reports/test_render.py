@@ -11,10 +11,14 @@ from kfp_bert_components.reports import charts, render
 def page(**context):
     from kfp_bert_components.reports import _environment
 
-    return _environment().from_string(
-        '{% extends "base.html" %}{% block title %}{{ name }}{% endblock %}'
-        '{% block content %}<p>{{ name }}</p>{% for chart in charts %}{{ chart }}{% endfor %}{% endblock %}'
-    ).render(**context)
+    return (
+        _environment()
+        .from_string(
+            '{% extends "base.html" %}{% block title %}{{ name }}{% endblock %}'
+            "{% block content %}<p>{{ name }}</p>{% for chart in charts %}{{ chart }}{% endfor %}{% endblock %}"
+        )
+        .render(**context)
+    )
 
 
 def bars(labels):

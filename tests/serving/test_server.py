@@ -22,6 +22,7 @@ from tests.support.tiny_model import write_tiny_saved_model
 
 __all__ = ["gcs"]
 
+
 @contextmanager
 def served(folder, number=signal.SIGTERM):
     """`kfp-bert serve` on a folder, as its address and the lines it prints; the signal ends it cleanly."""

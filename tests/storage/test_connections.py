@@ -91,9 +91,7 @@ def test_a_proxy_is_asked_for_a_tunnel(secure: int, monkeypatch: pytest.MonkeyPa
         connection.send(b"GET / HTTP/1.1\r\n\r\n")
         assert b"".join(connection.body(connection.head())) == _BODY
         connection.close()
-    assert asked == [f"CONNECT localhost:{secure} HTTP/1.1".encode()] or asked[0].startswith(
-        b"CONNECT localhost:"
-    )
+    assert asked == [f"CONNECT localhost:{secure} HTTP/1.1".encode()] or asked[0].startswith(b"CONNECT localhost:")
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

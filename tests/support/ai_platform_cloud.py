@@ -138,9 +138,7 @@ class Cloud(Models):
             raise RefusalError(400, "INVALID_ARGUMENT", f"{number!r} is not a valid id of a deployed model")
         if not (wanted.HasField("dedicated_resources") or wanted.HasField("automatic_resources")):
             raise RefusalError(400, "INVALID_ARGUMENT", "the deployed model needs resources")
-        if any(one.id == number for one in endpoint.deployed_models) or self._running(
-            f"{endpoint.name}/", number
-        ):
+        if any(one.id == number for one in endpoint.deployed_models) or self._running(f"{endpoint.name}/", number):
             raise RefusalError(409, "ALREADY_EXISTS", f"deployed model {number} already exists")
         deployed = v1.DeployedModel(
             v1.DeployedModel.wrap(wanted), id=number, model=model.name, model_version_id=model.version_id
@@ -244,5 +242,3 @@ class Cloud(Models):
         endpoint.traffic_split = split
         endpoint.etag = self._etag()
         self.splits.setdefault(endpoint.name, []).append(split)
-
-

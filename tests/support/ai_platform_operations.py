@@ -103,10 +103,9 @@ class Operations:
 
     def _running(self, prefix: str, mark: str = "") -> bool:
         return any(
-            name.startswith(f"{prefix}operations/") and not one.done
-            and mark in ("", one.mark)
+            name.startswith(f"{prefix}operations/") and not one.done and mark in ("", one.mark)
             for name, one in self.operations.items()
-        )  # fmt: skip
+        )
 
     def _number(self) -> int:
         self._numbers += 1

@@ -1,6 +1,6 @@
 """Forty tables with something wrong, and what prepare says to each.
 
-    python -m tests.support.broken_tables     # writes tests/data/broken/: the small ones, and sentences.json
+python -m tests.support.broken_tables     # writes tests/data/broken/: the small ones, and sentences.json
 """
 
 import contextlib

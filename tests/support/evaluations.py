@@ -13,20 +13,27 @@ from kfp_bert_components.evaluation.slices import find_slices
 def write_numbers(folder: Path, truth, probabilities, labels, *, version=None, order=None, texts=None, system=None):
     """Write an evaluation of rows with these true classes and probabilities; `order` shuffles its rows."""
     rows = len(truth)
-    table = pa.table({
-        "id": [f"{i:08x}" for i in range(rows)],
-        "text": texts or [f"row {i} " + "word " * (i % 5) for i in range(rows)],
-        "label": [labels[k] for k in truth],
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "id": [f"{i:08x}" for i in range(rows)],
+            "text": texts or [f"row {i} " + "word " * (i % 5) for i in range(rows)],
+            "label": [labels[k] for k in truth],
+        }
+    )
     probabilities = np.asarray(probabilities, np.float32)
     if order is not None:
         table, probabilities = table.take(pa.array(order)), probabilities[order]
     members = find_slices(table)
     draft = Evaluation(
-        labels=labels, test_fingerprint="test", model_fingerprint=f"model {folder.name}", model_version=version,
-        champion_generation=7 if version else 0, predictions=_predictions(table, probabilities, members),
-        slices=list(members), system=system or {},
-    )  # fmt: skip
+        labels=labels,
+        test_fingerprint="test",
+        model_fingerprint=f"model {folder.name}",
+        model_version=version,
+        champion_generation=7 if version else 0,
+        predictions=_predictions(table, probabilities, members),
+        slices=list(members),
+        system=system or {},
+    )
     write_evaluation(_measured(draft), folder)
     return folder
 

@@ -39,13 +39,15 @@ def write_examined(
         from tests.support.tiny_model import write_tiny_saved_model
 
         write_tiny_saved_model(bundle / "saved_model", shout_score=model_score or shout_score)
-    rows = [
-        [1 - shout_score, shout_score] if text.isupper() else [shout_score, 1 - shout_score] for text in TEXTS
-    ]
-    table = pa.table({
-        "id": TEXTS, "text": TEXTS, "label": ["shout" if text.isupper() else "calm" for text in TEXTS],
-        "probabilities": pa.array(rows, pa.list_(pa.float32())),
-    })  # fmt: skip
+    rows = [[1 - shout_score, shout_score] if text.isupper() else [shout_score, 1 - shout_score] for text in TEXTS]
+    table = pa.table(
+        {
+            "id": TEXTS,
+            "text": TEXTS,
+            "label": ["shout" if text.isupper() else "calm" for text in TEXTS],
+            "probabilities": pa.array(rows, pa.list_(pa.float32())),
+        }
+    )
     model = json.loads((bundle / "bundle.json").read_text())["fingerprint"]
     known = json.loads((evaluation / "evaluation.json").read_text())
     record = Evaluation(

@@ -108,9 +108,7 @@ class Buckets:
             current = live.generation if live else 0
             expected, unexpected = query.get("ifGenerationMatch"), query.get("ifGenerationNotMatch")
             if expected is not None and int(expected) != current:
-                raise ApiError(
-                    412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."
-                )
+                raise ApiError(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
             if unexpected is not None and int(unexpected) == current:
                 raise ApiError(304, "notModified", "not modified")
 

@@ -12,7 +12,7 @@ def start(function: Any, *arguments: object) -> BaseProcess:
     """Start a function of a module in a process that inherits no threads and no connections."""
     context = multiprocessing.get_context("forkserver")
     # Imported once, in the process that the others are forked from.
-    context.set_forkserver_preload(["tests.support.promoters", "kfp_bert_components.data.fetch_data"])
+    context.set_forkserver_preload(["tests.support.promoters", "kfp_bert_components.fetch.fetching"])
     emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
     process = context.Process(target=_with_emulator, args=(emulator, function, arguments))
     process.start()

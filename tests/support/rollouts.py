@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.ai_platform import AiPlatform
-from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings
-from kfp_bert_components.deployment.ai_platform_target import AiPlatformTarget
+from kfp_bert_components.ai_platform.client import AiPlatform
+from kfp_bert_components.ai_platform.settings import AiPlatformSettings
+from kfp_bert_components.ai_platform.target import AiPlatformTarget
 from kfp_bert_components.deployment.examples import Examples
 from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke import Example, SmokeSettings
@@ -27,9 +27,7 @@ from tests.support.models import write_candidate
 RUNS = multiprocessing.get_context("forkserver")
 RUNS.set_forkserver_preload(["tests.support.rollouts"])
 ENDPOINT = "projects/p/locations/region-1/endpoints/kfp-bert-production"
-EXAMPLES = Examples(
-    [Example({"text": "HELLO"}, (0.1, 0.9)), Example({"text": "hello"}, (0.9, 0.1))], ["calm", "shout"]
-)
+EXAMPLES = Examples([Example({"text": "HELLO"}, (0.1, 0.9)), Example({"text": "hello"}, (0.9, 0.1))], ["calm", "shout"])
 QUICK = AiPlatformSettings("p", "region-1", drain_seconds=0, operation_seconds=2, canary_percent=20)
 FEW = SmokeSettings(answers=3, timeout_seconds=5)
 
@@ -46,12 +44,8 @@ def deploy_to(
     settings = replace(QUICK, **changes)
     cloud = AiPlatform("p", "region-1", url, poll_seconds=0.005, call_seconds=5)
     registry = Registry(registry_uri)
-    target = AiPlatformTarget(
-        cloud, registry, "production", settings, smoke, lambda version: EXAMPLES, report
-    )
-    return roll_out(
-        registry, "production", target, lease_seconds=lease_seconds, pause_seconds=0.005, report=report
-    )
+    target = AiPlatformTarget(cloud, registry, "production", settings, smoke, lambda version: EXAMPLES, report)
+    return roll_out(registry, "production", target, lease_seconds=lease_seconds, pause_seconds=0.005, report=report)
 
 
 class World:

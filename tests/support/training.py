@@ -60,9 +60,13 @@ def start(
     command = [sys.executable, "-m", "tests.support.training", str(folder), json.dumps(settings)]
     environment = dict(os.environ, TF_CONFIG=worker, TF_CPP_MIN_LOG_LEVEL="2", PYTHONPATH=str(ROOT))
     return subprocess.Popen(
-        [*command, *(map(str, kill) if kill else ())], cwd=ROOT, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [*command, *(map(str, kill) if kill else ())],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def finish(process: Any, timeout: float = 600) -> tuple[int, str]:

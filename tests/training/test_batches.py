@@ -49,8 +49,6 @@ def test_the_plan_of_an_epoch_depends_on_its_generator_alone():
     assert any(not np.array_equal(a.rows, b.rows) for a, b in zip(same[0], other, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("step", "expected"), [(0, 0.0), (5, 0.5), (10, 1.0), (55, 0.5), (99, 1 / 90), (100, 0.0)]
-)
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.0), (5, 0.5), (10, 1.0), (55, 0.5), (99, 1 / 90), (100, 0.0)])
 def test_the_rate_rises_and_falls_in_straight_lines(step, expected):
     assert learning_rate(step, 100, 1.0, 0.1) == pytest.approx(expected)

@@ -9,9 +9,16 @@ from tests.support.training import make_base_model, make_splits, weights
 def test_the_weights_are_those_of_training_with_all_words(tmp_path, monkeypatch):
     folder = make_splits(tmp_path)
     settings = TrainingSettings(
-        base_model=str(make_base_model(tmp_path / "base")), epochs=2, batch_size=16, max_length=32, dropout=0.1,
-        learning_rate=1e-2, weight_decay=0.5, epsilon=1e-4, layer_decay=0.8,
-    )  # fmt: skip
+        base_model=str(make_base_model(tmp_path / "base")),
+        epochs=2,
+        batch_size=16,
+        max_length=32,
+        dropout=0.1,
+        learning_rate=1e-2,
+        weight_decay=0.5,
+        epsilon=1e-4,
+        layer_decay=0.8,
+    )
     found = []
     for share in (0.0, 2.0):  # never, and always
         monkeypatch.setattr(compact, "WORTH_IT_BELOW", share)

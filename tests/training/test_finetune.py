@@ -15,9 +15,15 @@ from kfp_bert_components.training.diagnosis import check_finite
 from tests.support.training import LABELS, make_base_model, make_splits
 
 REPORTED = (
-    "Training and validation loss by epoch", "macro F1", "learning rate", "gradient norm", "Rows of each label",
-    "No row is longer than 32 tokens", "The longest training rows", "Hardest validation rows",
-)  # fmt: skip
+    "Training and validation loss by epoch",
+    "macro F1",
+    "learning rate",
+    "gradient norm",
+    "Rows of each label",
+    "No row is longer than 32 tokens",
+    "The longest training rows",
+    "Hardest validation rows",
+)
 SMALL = {"layers": 1, "width": 32, "heads": 2, "max_length": 32, "batch_size": 16}
 
 
@@ -88,10 +94,18 @@ def test_early_stopping_and_hopeless_seeds_save_steps(train, base_model, tmp_pat
 
 def test_all_of_the_other_settings_at_once(train, base_model):
     metrics = train(
-        base_model=str(base_model), epochs=1, class_weights="balanced", label_smoothing=0.1,
-        layer_decay=0.9, accumulation_steps=2, evaluations_per_epoch=2, precision="bfloat16",
-        truncation="head_tail", dropout=0.2, metric="f1:animal",
-    )  # fmt: skip
+        base_model=str(base_model),
+        epochs=1,
+        class_weights="balanced",
+        label_smoothing=0.1,
+        layer_decay=0.9,
+        accumulation_steps=2,
+        evaluations_per_epoch=2,
+        precision="bfloat16",
+        truncation="head_tail",
+        dropout=0.2,
+        metric="f1:animal",
+    )
     assert metrics["steps"] == 3 and math.isfinite(metrics["validation_loss"])
 
 

@@ -11,10 +11,16 @@ from kfp_bert_components.bert.fused import dropout
 
 def make_model(dtype, fused, **changes):
     config = BertConfig(
-        vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
-        max_position_embeddings=16, labels=("a", "b", "c"), initializer_range=0.3,
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=16,
+        labels=("a", "b", "c"),
+        initializer_range=0.3,
         **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, **changes},
-    )  # fmt: skip
+    )
     model = BertClassifier(config, dtype=dtype)
     rng = np.random.default_rng(1)
     for variable in model.trainable_variables:

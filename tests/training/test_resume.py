@@ -10,9 +10,17 @@ from safetensors.numpy import load_file, save_file
 from tests.support.training import finish, make_base_model, make_splits, start, weights
 
 SETTINGS = {
-    "epochs": 3, "batch_size": 16, "max_length": 32, "learning_rate": 1e-3, "seeds": 2, "accumulation_steps": 2,
-    "deterministic": True, "checkpoint_steps": 1, "metric": "loss", "fused": True,
-}  # fmt: skip
+    "epochs": 3,
+    "batch_size": 16,
+    "max_length": 32,
+    "learning_rate": 1e-3,
+    "seeds": 2,
+    "accumulation_steps": 2,
+    "deterministic": True,
+    "checkpoint_steps": 1,
+    "metric": "loss",
+    "fused": True,
+}
 STEPS = 18  # 96 rows in batches of 16, two batches a step, 3 epochs, 2 seeds
 
 

@@ -32,9 +32,12 @@ def make_step(distribution):
         model = keras.Model(inputs, keras.layers.Dense(3)(x))
         variables = model.trainable_variables
         optimizer = AdamW(
-            [variable.value for variable in variables], [1.0] * len(variables),
-            [decays(variable.path) for variable in variables], weight_decay=0.01, epsilon=1e-6,
-        )  # fmt: skip
+            [variable.value for variable in variables],
+            [1.0] * len(variables),
+            [decays(variable.path) for variable in variables],
+            weight_decay=0.01,
+            epsilon=1e-6,
+        )
         return Step(model, optimizer, distribution, label_smoothing=0.1, max_gradient_norm=1.0)
 
 
@@ -45,9 +48,12 @@ def run_steps(step, parts=1):
     for number in range(1, 6):
         ids = rng.integers(0, 50, (ROWS, 5)).astype(np.int32)
         batch = {
-            "input_ids": ids, "token_type_ids": ids % 2, "attention_mask": np.ones_like(ids),
-            "targets": rng.integers(0, 3, ROWS).astype(np.int32), "weights": np.full(ROWS, 1 / ROWS, np.float32),
-        }  # fmt: skip
+            "input_ids": ids,
+            "token_type_ids": ids % 2,
+            "attention_mask": np.ones_like(ids),
+            "targets": rng.integers(0, 3, ROWS).astype(np.int32),
+            "weights": np.full(ROWS, 1 / ROWS, np.float32),
+        }
         cuts = np.array_split(np.arange(ROWS), parts)
         batches = [{name: array[cut] for name, array in batch.items()} for cut in cuts]
         losses.append(step.train(batches, 1e-2, number, False)[0])

@@ -11,9 +11,15 @@ from tests.support.training import finish, make_base_model, make_splits, start, 
 # Adam divides by the root of the squared gradient: an epsilon well above the rounding of a sum keeps a gradient
 # that is zero but for rounding (that of the key's bias) from becoming a step of full size.
 SETTINGS = {
-    "epochs": 2, "batch_size": 16, "max_length": 32, "learning_rate": 1e-3, "dropout": 0.0, "epsilon": 1e-4,
-    "deterministic": True, "fused": True,
-}  # fmt: skip
+    "epochs": 2,
+    "batch_size": 16,
+    "max_length": 32,
+    "learning_rate": 1e-3,
+    "dropout": 0.0,
+    "epsilon": 1e-4,
+    "deterministic": True,
+    "fused": True,
+}
 
 
 def _start_two(folder, settings, kill_second=None):

@@ -37,9 +37,7 @@ class Bundle:
         """Hash of weights, tokenizer and settings: equal for equal models."""
         return str(self.metadata["fingerprint"])
 
-    def predict(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, batch_size: int = 32
-    ) -> "np.ndarray":
+    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None, batch_size: int = 32) -> "np.ndarray":
         """Probabilities of the classes, as the SavedModel's serving signature answers.
 
         Args:
@@ -57,9 +55,7 @@ class Bundle:
 
         if self.metadata["pair"] != (pairs is not None):
             wanted = "pairs of texts" if self.metadata["pair"] else "single texts"
-            raise UserError(
-                f"the model in {self.folder} was trained on {wanted}: give it the same kind of data"
-            )
+            raise UserError(f"the model in {self.folder} was trained on {wanted}: give it the same kind of data")
         signature = self._signature()
         size = (
             [len(text) for text in texts]
@@ -83,9 +79,7 @@ class Bundle:
             loaded = tf.saved_model.load(str(self.folder / "saved_model"))
             self._loaded.append(loaded)
         serve = self._loaded[0].signatures["serving_default"]
-        return lambda inputs: serve(**{name: tf.constant(v) for name, v in inputs.items()})[
-            "probabilities"
-        ].numpy()
+        return lambda inputs: serve(**{name: tf.constant(v) for name, v in inputs.items()})["probabilities"].numpy()
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -104,7 +98,5 @@ def read_bundle(folder: Path) -> Bundle:
     except (ValueError, AttributeError) as error:
         raise UserError(f"{path} is no JSON object ({error}): give the folder of a model bundle") from error
     if known != FORMAT:
-        raise UserError(
-            f"{path} has format {known!r} and this version reads {FORMAT}: update kfp-bert-components"
-        )
+        raise UserError(f"{path} has format {known!r} and this version reads {FORMAT}: update kfp-bert-components")
     return Bundle(Path(folder), metadata)

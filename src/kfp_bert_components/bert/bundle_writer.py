@@ -159,21 +159,15 @@ def _check_bfloat16(
         moved = max(moved, float(np.abs(whole - rounded).max()))
     print(f"in bfloat16 the probabilities of {len(sample)} texts move by at most {moved:.4f}")
     if not moved <= BFLOAT16_MOST:
-        raise UserError(
-            f"in bfloat16 a probability moves by {moved:.3f}, more than {BFLOAT16_MOST}: export in float32"
-        )
+        raise UserError(f"in bfloat16 a probability moves by {moved:.3f}, more than {BFLOAT16_MOST}: export in float32")
 
 
 def _check_lengths(classifier: "Classifier", max_length: int, pair: bool) -> None:
     most, least = classifier.config.max_position_embeddings, 5 if pair else 3
     if not least <= max_length <= most:
-        raise UserError(
-            f"max_length is {max_length} and the model takes {least} to {most} tokens: choose one of those"
-        )
+        raise UserError(f"max_length is {max_length} and the model takes {least} to {most} tokens: choose one of those")
     if pair and classifier.config.type_vocab_size < 2:
-        raise UserError(
-            "the base model knows one token type and pairs of texts need two: choose another base model"
-        )
+        raise UserError("the base model knows one token type and pairs of texts need two: choose another base model")
 
 
 def _versions() -> dict[str, str]:

@@ -36,9 +36,7 @@ def read_config(folder: Path) -> BertConfig:
     try:
         return BertConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} is not the config of a BERT checkpoint ({error}): download it again"
-        ) from error
+        raise UserError(f"{path} is not the config of a BERT checkpoint ({error}): download it again") from error
 
 
 def load_weights(model: BertClassifier, folder: Path, saved: BertConfig) -> bool:
@@ -79,9 +77,7 @@ def save_weights(model: BertClassifier, folder: Path) -> None:
             full = name if name.startswith("classifier") else f"bert.{name}"
             tensors[full] = np.ascontiguousarray(part.T if path.endswith("kernel") else part)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    text = json.dumps(
-        dataclasses.replace(model.config).to_dict(), indent=2, sort_keys=True, ensure_ascii=False
-    )
+    text = json.dumps(dataclasses.replace(model.config).to_dict(), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -96,9 +92,7 @@ def _layout(config: BertConfig) -> Iterator[tuple[str, list[str]]]:
     yield from _norm("encoder/embeddings/norm", "embeddings.LayerNorm")
     for i in range(config.num_hidden_layers):
         ours, theirs = f"encoder/layer_{i}", f"encoder.layer.{i}"
-        yield from _dense(
-            f"{ours}/attention/qkv", *(f"{theirs}.attention.self.{n}" for n in ("query", "key", "value"))
-        )
+        yield from _dense(f"{ours}/attention/qkv", *(f"{theirs}.attention.self.{n}" for n in ("query", "key", "value")))
         yield from _dense(f"{ours}/attention_output", f"{theirs}.attention.output.dense")
         yield from _norm(f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm")
         yield from _dense(f"{ours}/intermediate", f"{theirs}.intermediate.dense")
@@ -129,9 +123,7 @@ def _assign(weight: Any, parts: list[np.ndarray], folder: Path) -> None:
     weight.assign(value)
 
 
-def _load_head(
-    ours: dict[str, Any], tensors: "_Tensors", saved: tuple[str, ...], labels: tuple[str, ...]
-) -> bool:
+def _load_head(ours: dict[str, Any], tensors: "_Tensors", saved: tuple[str, ...], labels: tuple[str, ...]) -> bool:
     (_, (kernel,)), (_, (bias,)) = _HEAD
     if sorted(saved) != sorted(labels) or kernel not in tensors or bias not in tensors:
         return False
@@ -156,9 +148,7 @@ class _Tensors:
             try:
                 file = safe_open(path, framework="numpy")
             except Exception as error:
-                raise UserError(
-                    f"{path} can't be read as safetensors ({error}): download it again"
-                ) from error
+                raise UserError(f"{path} can't be read as safetensors ({error}): download it again") from error
             for name in file.keys():  # noqa: SIM118  (safe_open is no dict)
                 self._where[_plain(name)] = (file, name)
 
@@ -177,9 +167,7 @@ class _Tensors:
 
 def _plain(name: str) -> str:
     name = name.removeprefix("bert.")
-    return re.sub(
-        r"LayerNorm\.(gamma|beta)$", lambda m: "LayerNorm." + {"gamma": "weight", "beta": "bias"}[m[1]], name
-    )
+    return re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: "LayerNorm." + {"gamma": "weight", "beta": "bias"}[m[1]], name)
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -190,9 +178,7 @@ def _weight_files(folder: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         for name in names:
             if not (folder / name).exists():
-                raise UserError(
-                    f"{folder} lacks {name}, which {index.name} names: download the checkpoint again"
-                )
+                raise UserError(f"{folder} lacks {name}, which {index.name} names: download the checkpoint again")
         return [folder / name for name in names]
     pickled = [name for name in _PICKLED if (folder / name).exists()]
     if pickled:

@@ -125,13 +125,9 @@ def new_classifier(
         seed: Of weights and dropout.
         dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
     """
-    tokenizer = learn_tokenizer(
-        texts, vocabulary_size=vocabulary_size, max_length=max_length, lowercase=lowercase
-    )
+    tokenizer = learn_tokenizer(texts, vocabulary_size=vocabulary_size, max_length=max_length, lowercase=lowercase)
     if width % heads:
-        raise UserError(
-            f"width is {width}, which heads={heads} does not divide: choose another number of heads"
-        )
+        raise UserError(f"width is {width}, which heads={heads} does not divide: choose another number of heads")
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,

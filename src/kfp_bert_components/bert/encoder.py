@@ -54,9 +54,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 def _activation(name: str) -> Callable[[Any], Any]:
     if name not in ACTIVATIONS:
         known = ", ".join(sorted(ACTIVATIONS))
-        raise UserError(
-            f"the checkpoint's hidden_act {name!r} is not known: choose a checkpoint with one of {known}"
-        )
+        raise UserError(f"the checkpoint's hidden_act {name!r} is not known: choose a checkpoint with one of {known}")
     return ACTIVATIONS[name]
 
 
@@ -66,9 +64,7 @@ class Embeddings(layers.Layer):
     def __init__(self, config: BertConfig, seeds: Iterator[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config, self.seeds = config, seeds
-        self.norm = layers.LayerNormalization(
-            epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm"
-        )
+        self.norm = layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=self.dtype_policy, name="norm")
         self.dropout = layers.Dropout(
             config.hidden_dropout_prob, seed=next(seeds), dtype=self.dtype_policy, name="dropout"
         )
@@ -139,12 +135,8 @@ class TransformerLayer(layers.Layer):
         self.intermediate = _dense(config.intermediate_size, config, seeds, policy, "intermediate")
         self.activation = _activation(config.hidden_act)
         self.output_dense = _dense(config.hidden_size, config, seeds, policy, "output")
-        self.output_norm = layers.LayerNormalization(
-            epsilon=config.layer_norm_eps, dtype=policy, name="output_norm"
-        )
-        self.dropout = layers.Dropout(
-            config.hidden_dropout_prob, seed=next(seeds), dtype=policy, name="dropout"
-        )
+        self.output_norm = layers.LayerNormalization(epsilon=config.layer_norm_eps, dtype=policy, name="output_norm")
+        self.dropout = layers.Dropout(config.hidden_dropout_prob, seed=next(seeds), dtype=policy, name="dropout")
 
     def build(self, input_shape: Any) -> None:
         for layer in (
@@ -190,8 +182,7 @@ class BertEncoder(layers.Layer):
         self.config = config
         self.embeddings = Embeddings(config, seeds, dtype=policy, name="embeddings")
         self.layers = [
-            TransformerLayer(config, seeds, dtype=policy, name=f"layer_{i}")
-            for i in range(config.num_hidden_layers)
+            TransformerLayer(config, seeds, dtype=policy, name=f"layer_{i}") for i in range(config.num_hidden_layers)
         ]
         self.pooler = _dense(config.hidden_size, config, seeds, policy, "pooler") if pooler else None
 
@@ -207,9 +198,7 @@ class BertEncoder(layers.Layer):
         rows = Rows(attention_mask, self.compute_dtype, padded=True)
         return [rows.put(x) for x in self._states(input_ids, token_type_ids, rows, training)]
 
-    def first_states(
-        self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False
-    ) -> Any:
+    def first_states(self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False) -> Any:
         """Last hidden states of the first tokens, [B, H]: the last layer computes no others."""
         single = attention_mask.shape[0] == 1  # a text on its own has no padding, or some for the compiler's sake
         rows = Rows(attention_mask, self.compute_dtype, padded=training or single)

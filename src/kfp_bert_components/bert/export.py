@@ -63,9 +63,7 @@ class ServedModel(tf.Module):
     def _tokenize_pair(self, text: tf.Tensor, text_pair: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.wordpiece(text, text_pair)
 
-    def _probabilities(
-        self, input_ids: tf.Tensor, token_type_ids: tf.Tensor, attention_mask: tf.Tensor
-    ) -> tf.Tensor:
+    def _probabilities(self, input_ids: tf.Tensor, token_type_ids: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:
         tokens = {"input_ids": input_ids, "token_type_ids": token_type_ids, "attention_mask": attention_mask}
         return tf.nn.softmax(tf.cast(self._network(tokens), tf.float32))
 

@@ -35,15 +35,11 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import BertTokenizer
 
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
-        raise UserError(
-            f"{folder} holds neither tokenizer.json nor vocab.txt: give a complete BERT checkpoint"
-        )
+        raise UserError(f"{folder} holds neither tokenizer.json nor vocab.txt: give a complete BERT checkpoint")
     tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True)
     kind = type(tokenizer.backend_tokenizer.model).__name__
     if kind != "WordPiece":
-        raise UserError(
-            f"the tokenizer in {folder} is {kind} and only WordPiece is supported: give a BERT checkpoint"
-        )
+        raise UserError(f"the tokenizer in {folder} is {kind} and only WordPiece is supported: give a BERT checkpoint")
     return tokenizer
 
 
@@ -78,9 +74,13 @@ def learn_tokenizer(
     # The trainer numbers characters inside words in the order of a hash table, and breaks ties by the
     # numbers: given beforehand, in order, the vocabulary depends on the texts alone.
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size, min_frequency=2, show_progress=False,
-        special_tokens=[*SPECIAL_TOKENS, *sorted(inner)], initial_alphabet=alphabet, limit_alphabet=len(alphabet),
-    )  # fmt: skip
+        vocab_size=vocabulary_size,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=[*SPECIAL_TOKENS, *sorted(inner)],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+    )
     learner.train_from_iterator((word for word, count in sorted(words.items()) for _ in range(count)), trainer)
     return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=lowercase, model_max_length=max_length)
 

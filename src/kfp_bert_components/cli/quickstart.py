@@ -6,8 +6,13 @@ import click
 
 
 @click.command()
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("quickstart"), show_default=True,
-              help="Where registry, served model and reports go.")  # fmt: skip
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path("quickstart"),
+    show_default=True,
+    help="Where registry, served model and reports go.",
+)
 @click.option("--keep-serving", is_flag=True, help="Leave the REST server up until Ctrl-C.")
 @click.option("--port", default=8501, show_default=True, help="Port of the REST server; another if it is in use.")
 def command(folder: Path, keep_serving: bool, port: int) -> None:

@@ -38,17 +38,13 @@ def list_(registry: str, as_json: bool) -> None:
         return
     for one in versions:
         notes = ["champion"] if champion and one.version == champion.version else []
-        notes += [
-            f"{record.state} on {name}" for name, record in live.items() if record.version == one.version
-        ]
+        notes += [f"{record.state} on {name}" for name, record in live.items() if record.version == one.version]
         notes += [
             f"live on {name}"
             for name, record in live.items()
             if record.live_version == one.version and record.version != one.version
         ]
-        click.echo(
-            f"{one.version:>5}  {one.at[:19]}Z  {_first_metric(one.metrics):<22}  {', '.join(notes)}".rstrip()
-        )
+        click.echo(f"{one.version:>5}  {one.at[:19]}Z  {_first_metric(one.metrics):<22}  {', '.join(notes)}".rstrip())
 
 
 @command.command()
@@ -82,9 +78,7 @@ def history(registry: str) -> None:
 
 @command.command()
 @click.argument("registry")
-@click.option(
-    "--to", "version", type=int, help="Version to go back to. Default: the champion before this one."
-)
+@click.option("--to", "version", type=int, help="Version to go back to. Default: the champion before this one.")
 @click.option("--reason", default="", help="Why, for the history.")
 def rollback(registry: str, version: int | None, reason: str) -> None:
     """Make an older version champion; the next pipeline run or deployment then deploys it."""

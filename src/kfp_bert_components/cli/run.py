@@ -9,8 +9,13 @@ import click
 @click.command()
 @click.argument("pipeline")
 @click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline.")
-@click.option("--root", type=click.Path(path_type=Path), default=Path("kfp-bert-runs"), show_default=True,
-              help="Folder for the artifacts of the run.")  # fmt: skip
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path("kfp-bert-runs"),
+    show_default=True,
+    help="Folder for the artifacts of the run.",
+)
 def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
     """Run PIPELINE on this machine, each step as a process.
 

@@ -8,9 +8,12 @@ import click
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", default=8501, show_default=True, help="TCP port; 0 for any free one.")
 @click.option(
-    "--compile/--no-compile", "compiled", default=True, show_default=True,
+    "--compile/--no-compile",
+    "compiled",
+    default=True,
+    show_default=True,
     help="Answer single short texts by compiled code, made in the background in some seconds.",
-)  # fmt: skip
+)
 def command(path: str, host: str, port: int, compiled: bool) -> None:
     """Serve the model at PATH: a bundle, a SavedModel folder, or a folder of versions.
 

@@ -56,13 +56,26 @@ def compare_models(
 
     from kfp_bert_components.gate import Policy, compare, parse_policy
 
-    rules = parse_policy(policy, Policy(
-        primary_metric=primary_metric, min_improvement=min_improvement, alpha=alpha, margin=margin,
-        override=override, override_by=override_by, override_reason=override_reason,
-    ))  # fmt: skip
+    rules = parse_policy(
+        policy,
+        Policy(
+            primary_metric=primary_metric,
+            min_improvement=min_improvement,
+            alpha=alpha,
+            margin=margin,
+            override=override,
+            override_by=override_by,
+            override_reason=override_reason,
+        ),
+    )
     made = compare(
-        Path(candidate.path), Path(champion.path), Path(decision.path), Path(report.path), Path(summary.path), rules,
+        Path(candidate.path),
+        Path(champion.path),
+        Path(decision.path),
+        Path(report.path),
+        Path(summary.path),
+        rules,
         registry,
-    )  # fmt: skip
+    )
     print(f"{made.outcome}: {made.reason}")
     return namedtuple("Outputs", ["promote", "outcome", "reason"])(made.promote, made.outcome, made.reason)

@@ -88,26 +88,42 @@ def deploy_to_ai_platform(
     """
     from collections import namedtuple
 
-    from kfp_bert_components.deployment import AiPlatformSettings, SmokeSettings, deploy_to_ai_platform
+    from kfp_bert_components.ai_platform import AiPlatformSettings, deploy_to_ai_platform
+    from kfp_bert_components.deployment import SmokeSettings
 
     settings = AiPlatformSettings(
-        project=project, location=location, endpoint=endpoint, dedicated=dedicated_endpoint,
-        model_id=model_id, image=serving_image, staging=staging, machine_type=machine_type,
-        accelerator_type=accelerator_type, accelerator_count=accelerator_count, min_replicas=min_replicas,
-        max_replicas=max_replicas, service_account=service_account, labels=labels,
+        project=project,
+        location=location,
+        endpoint=endpoint,
+        dedicated=dedicated_endpoint,
+        model_id=model_id,
+        image=serving_image,
+        staging=staging,
+        machine_type=machine_type,
+        accelerator_type=accelerator_type,
+        accelerator_count=accelerator_count,
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        service_account=service_account,
+        labels=labels,
         encryption_key=encryption_key,
-        request_log_table=request_log_table, request_log_rate=request_log_rate, canary_percent=canary_percent,
+        request_log_table=request_log_table,
+        request_log_rate=request_log_rate,
+        canary_percent=canary_percent,
         traffic_steps=tuple(int(step) for step in traffic_steps),
-        step_seconds=step_seconds, drain_seconds=drain_seconds,
-        keep_warm=keep_warm, operation_seconds=operation_seconds,
-    )  # fmt: skip
+        step_seconds=step_seconds,
+        drain_seconds=drain_seconds,
+        keep_warm=keep_warm,
+        operation_seconds=operation_seconds,
+    )
     smoke = SmokeSettings(
-        answers=smoke_answers, tolerance=smoke_tolerance, max_error_rate=max_error_rate,
-        max_latency_seconds=max_latency_seconds, bake_seconds=bake_seconds,
-    )  # fmt: skip
+        answers=smoke_answers,
+        tolerance=smoke_tolerance,
+        max_error_rate=max_error_rate,
+        max_latency_seconds=max_latency_seconds,
+        bake_seconds=bake_seconds,
+    )
     deployed = deploy_to_ai_platform(
         registry, settings, deployment_target, smoke, api_endpoint=api_endpoint, dry_run=dry_run
     )
-    return namedtuple("Outputs", ["endpoint", "deployed_model_id"])(
-        deployed.endpoint, deployed.deployed_model_id
-    )
+    return namedtuple("Outputs", ["endpoint", "deployed_model_id"])(deployed.endpoint, deployed.deployed_model_id)

@@ -29,7 +29,5 @@ def deploy_to_serving_directory(
 
     from kfp_bert_components.deployment import deploy_to_serving_directory
 
-    deployed = deploy_to_serving_directory(
-        registry, serving_directory, deployment_target, server_url=server_url
-    )
+    deployed = deploy_to_serving_directory(registry, serving_directory, deployment_target, server_url=server_url)
     return namedtuple("Outputs", ["serving_uri", "version"])(deployed.serving_uri, deployed.version)

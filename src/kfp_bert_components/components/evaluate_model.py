@@ -39,9 +39,12 @@ def evaluate_model(
     from kfp_bert_components.evaluation.score import Slicing
 
     found = evaluate(
-        Path(model.path), Path(test.path), Path(evaluation.path), Path(report.path),
+        Path(model.path),
+        Path(test.path),
+        Path(evaluation.path),
+        Path(report.path),
         slicing=Slicing(slice_columns, slice_rules),
-    )  # fmt: skip
+    )
     for name, value in found.overall().items():
         metrics.log_metric(name, value)
     classification_metrics.log_confusion_matrix(found.labels, found.confusion())

@@ -33,7 +33,7 @@ def fetch_gcs_data(
     from collections import namedtuple
     from pathlib import Path
 
-    from kfp_bert_components.data import fetch
+    from kfp_bert_components.fetch import fetch
 
     fetched = fetch(
         sources,

@@ -127,28 +127,57 @@ def finetune_bert(
     from kfp_bert_components.training import TrainingSettings, finetune
 
     settings = TrainingSettings(
-        base_model=base_model, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size,
-        max_length=max_length, truncation=truncation, seed=seed, weight_decay=weight_decay, warmup=warmup,
-        max_gradient_norm=max_gradient_norm, layer_decay=layer_decay, dropout=dropout,
-        class_weights=class_weights, label_smoothing=label_smoothing, accumulation_steps=accumulation_steps,
-        precision=precision, export_precision=export_precision, deterministic=deterministic, metric=metric,
-        evaluations_per_epoch=evaluations_per_epoch, patience=patience, seeds=seeds,
-        vocabulary_size=vocabulary_size, layers=layers, width=width, heads=heads,
-        checkpoint_dir=checkpoint_dir, checkpoint_minutes=checkpoint_minutes, tensorboard_dir=tensorboard_dir,
-    )  # fmt: skip
+        base_model=base_model,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_length=max_length,
+        truncation=truncation,
+        seed=seed,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        max_gradient_norm=max_gradient_norm,
+        layer_decay=layer_decay,
+        dropout=dropout,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+        accumulation_steps=accumulation_steps,
+        precision=precision,
+        export_precision=export_precision,
+        deterministic=deterministic,
+        metric=metric,
+        evaluations_per_epoch=evaluations_per_epoch,
+        patience=patience,
+        seeds=seeds,
+        vocabulary_size=vocabulary_size,
+        layers=layers,
+        width=width,
+        heads=heads,
+        checkpoint_dir=checkpoint_dir,
+        checkpoint_minutes=checkpoint_minutes,
+        tensorboard_dir=tensorboard_dir,
+    )
     paths = Path(train.path), Path(validation.path), Path(model.path), Path(report.path)
     if run_on == "pod":
         found = finetune(*paths, settings)
     elif run_on == "ai_platform":
-        from kfp_bert_components.training.ai_platform_job import JobSettings, run_as_custom_job
+        from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
 
         job = JobSettings(
-            project=job_project, location=job_location, staging=job_staging, image=job_image,
-            machine_type=job_machine_type, accelerator_type=job_accelerator_type,
-            accelerator_count=job_accelerator_count, replicas=job_replicas, spot=job_spot,
-            service_account=job_service_account, labels=job_labels, max_hours=job_max_hours,
+            project=job_project,
+            location=job_location,
+            staging=job_staging,
+            image=job_image,
+            machine_type=job_machine_type,
+            accelerator_type=job_accelerator_type,
+            accelerator_count=job_accelerator_count,
+            replicas=job_replicas,
+            spot=job_spot,
+            service_account=job_service_account,
+            labels=job_labels,
+            max_hours=job_max_hours,
             api_endpoint=job_api_endpoint,
-        )  # fmt: skip
+        )
         found = run_as_custom_job(*paths, settings, job)
     else:
         raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")

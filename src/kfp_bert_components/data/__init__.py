@@ -4,8 +4,6 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "fetch": "kfp_bert_components.data.fetch_data",
-    "Fetched": "kfp_bert_components.data.fetch_data",
     "prepare": "kfp_bert_components.data.prepare_data",
     "Prepared": "kfp_bert_components.data.summary",
     "PrepareSettings": "kfp_bert_components.data.settings",

@@ -7,18 +7,25 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from kfp_bert_components.data.arrow import bytes_of, strings
-from kfp_bert_components.data.chunks import FileFacts
 from kfp_bert_components.data.gather import Rows
 from kfp_bert_components.data.keys import spread
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.data.xxh3 import xxh3
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.chunks import FileFacts
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
 WORDS = {
-    "train": TRAIN, "training": TRAIN, "validation": VALIDATION, "valid": VALIDATION, "val": VALIDATION,
-    "dev": VALIDATION, "eval": VALIDATION, "test": TEST, "testing": TEST,
+    "train": TRAIN,
+    "training": TRAIN,
+    "validation": VALIDATION,
+    "valid": VALIDATION,
+    "val": VALIDATION,
+    "dev": VALIDATION,
+    "eval": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
 }
 # One hash for the test set and another for validation: changing one fraction leaves the other set as it is.
 _TEST_SALT, _VALIDATION_SALT = 1, 2
@@ -130,7 +137,8 @@ def _take_validation(split: np.ndarray, keys: np.ndarray, settings: PrepareSetti
 def _refuse_empty(split: np.ndarray, settings: PrepareSettings) -> None:
     counts = np.bincount(split, minlength=3)
     wanted = {
-        TRAIN: True, VALIDATION: settings.validation_fraction > 0 or bool(settings.validation_values),
+        TRAIN: True,
+        VALIDATION: settings.validation_fraction > 0 or bool(settings.validation_values),
         TEST: settings.test_fraction > 0 or bool(settings.test_values) or settings.split_by == "column",
     }
     for number, name in enumerate(SPLITS):

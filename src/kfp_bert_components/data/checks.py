@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from kfp_bert_components.data.chunks import Faults, FileFacts
 from kfp_bert_components.data.findings import Finding, Sieve, first_row, sentence
 from kfp_bert_components.data.gather import BLANK, EMPTY, MOJIBAKE, NO_LABEL, Rows
 from kfp_bert_components.data.labels import UNKNOWN, LabelMap
 from kfp_bert_components.data.marks import Marks
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.chunks import Faults, FileFacts
 
 # Share of a text's rows from which on their label is taken for the right one.
 CLEAR_MAJORITY = 0.75
@@ -185,9 +185,11 @@ def _small_classes(state: Sieve) -> None:
     if len(names):
         found = np.append(small, False)[state.code]
     state.apply(
-        "small_classes", found, note=", ".join(names[:10]),
+        "small_classes",
+        found,
+        note=", ".join(names[:10]),
         hint=f"a label needs {state.settings.min_class_rows} rows, less than that have {', '.join(names[:5])}; "
-             "add rows or lower min_class_rows",
+        "add rows or lower min_class_rows",
     )
     left = np.flatnonzero(np.bincount(state.code[state.inside], minlength=len(state.names)))
     if len(left) < 2:

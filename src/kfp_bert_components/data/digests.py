@@ -68,7 +68,5 @@ def _digest(
             upper = np.uint64(0) - (hashes[place] >> np.uint64(6) & np.uint64(1))  # all bits or none
             low, high = low | bit & ~upper, high | bit & upper
         bitmaps[row, 0], bitmaps[row, 1] = low, high
-        key_starts[row + 1] = deal(
-            hashes, 0, words, classes[words], numbers[words], sums, sizes, keys, key_starts[row]
-        )
+        key_starts[row + 1] = deal(hashes, 0, words, classes[words], numbers[words], sums, sizes, keys, key_starts[row])
     return counts, sequences, bitmaps, keys[: key_starts[rows]].copy(), key_starts

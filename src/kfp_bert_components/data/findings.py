@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kfp_bert_components.data.chunks import EXAMPLES, Example, FileFacts
 from kfp_bert_components.data.gather import Rows
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.chunks import EXAMPLES, Example, FileFacts
 
 # Parameter: what is wrong with "12 rows ..." of it.
 WHAT = {
@@ -123,4 +123,4 @@ def first_row(finding: Finding) -> str:
 
 def _singular(what: str) -> str:
     verb, _, rest = what.partition(" ")
-    return f"{ {'have': 'has', 'were': 'was', 'are': 'is', 'repeat': 'repeats'}.get(verb, verb)} {rest}"
+    return f"{ {'have': 'has', 'were': 'was', 'are': 'is', 'repeat': 'repeats'}.get(verb, verb) } {rest}"

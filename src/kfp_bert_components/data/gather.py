@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from kfp_bert_components.data.ahead import ahead
 from kfp_bert_components.data.arrow import bytes_of, strings, to_arrow, to_numpy
-from kfp_bert_components.data.chunks import Chunk, Faults, FileFacts
 from kfp_bert_components.data.digests import digest
 from kfp_bert_components.data.keys import PAIR_MARK
 from kfp_bert_components.data.near import Piles
@@ -22,6 +21,7 @@ from kfp_bert_components.data.words import is_ascii
 from kfp_bert_components.data.xxh3 import xxh3
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.progress import track
+from kfp_bert_components.tables.chunks import Chunk, Faults, FileFacts
 
 # Flags of a row.
 EMPTY, BLANK, NO_LABEL, MOJIBAKE = 1, 2, 4, 8
@@ -32,8 +32,16 @@ MOST_CHUNKS = 24
 # UTF-8 that was read as Windows-1252 or Latin-1, and the mark that stands for what could not be read at all.
 _MOJIBAKE = "[\u00c2\u00c3][\u0080-\u00bf\u0192\u201a-\u203a\u20ac]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\ufffd"
 _COLUMNS = {
-    "exact": np.uint64, "normal": np.uint64, "label": np.int32, "length": np.int32, "words": np.int32,
-    "bitmaps": np.uint64, "file": np.int32, "row": np.int64, "flags": np.uint8, "place": np.int32,
+    "exact": np.uint64,
+    "normal": np.uint64,
+    "label": np.int32,
+    "length": np.int32,
+    "words": np.int32,
+    "bitmaps": np.uint64,
+    "file": np.int32,
+    "row": np.int64,
+    "flags": np.uint8,
+    "place": np.int32,
 }
 
 
@@ -158,8 +166,11 @@ def _numbers(chunk: Chunk, piles: Piles | None) -> tuple[dict[str, np.ndarray], 
         # "!" and "--" have no words to compare: they are only equal to themselves.
         "normal": np.where(found.counts > 0, found.sequences, exact),
         # The mark between the texts of a pair is no character of theirs.
-        "words": found.counts, "length": length - ("pair" in chunk.cells),
-        "file": np.full(len(joined), chunk.file), "row": chunk.rows, "flags": _flags(chunk, joined, plain),
+        "words": found.counts,
+        "length": length - ("pair" in chunk.cells),
+        "file": np.full(len(joined), chunk.file),
+        "row": chunk.rows,
+        "flags": _flags(chunk, joined, plain),
     }
     if piles:
         numbers["bitmaps"] = found.bitmaps
@@ -190,9 +201,7 @@ def _is_empty(cells: pa.Array) -> np.ndarray:
 
 def _decoded(chunk: Chunk, name: str, faults: Faults, keep: bool) -> Chunk:
     """The chunk with strings for bytes; rows whose bytes are not UTF-8 are faults, or are mended where `keep`."""
-    cells = {
-        role: pc.fill_null(values, b"") if values.null_count else values for role, values in chunk.cells.items()
-    }
+    cells = {role: pc.fill_null(values, b"") if values.null_count else values for role, values in chunk.cells.items()}
     try:
         return Chunk(chunk.file, chunk.rows, {role: values.cast(pa.string()) for role, values in cells.items()})
     except pa.ArrowInvalid:

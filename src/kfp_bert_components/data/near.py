@@ -172,8 +172,19 @@ class NearIndex:
         while len(pairs) < found:  # a second time where there are more than fit
             pairs = np.empty((found, 2), np.int64)
             found = _pairs(
-                keys, starts, sketches, self.marks.shift, self.marks.bits, table.shift, table.starts, table.keys,
-                table.owners, self.bitmaps, self.kept.ranks, least, pairs,
+                keys,
+                starts,
+                sketches,
+                self.marks.shift,
+                self.marks.bits,
+                table.shift,
+                table.starts,
+                table.keys,
+                table.owners,
+                self.bitmaps,
+                self.kept.ranks,
+                least,
+                pairs,
             )
         pairs = pairs[:found]
         rows, place = np.unique(pairs[:, 0], return_inverse=True)
@@ -190,9 +201,19 @@ def _short(hashes: np.ndarray) -> np.ndarray:
 
 @compiled
 def _pairs(
-    keys: np.ndarray, starts: np.ndarray, texts: Sketches, mark_shift: int, marks: np.ndarray, shift: int,
-    table_starts: np.ndarray, table: np.ndarray, owners: np.ndarray, bitmaps: np.ndarray, ranks: np.ndarray,
-    least: float, pairs: np.ndarray,
+    keys: np.ndarray,
+    starts: np.ndarray,
+    texts: Sketches,
+    mark_shift: int,
+    marks: np.ndarray,
+    shift: int,
+    table_starts: np.ndarray,
+    table: np.ndarray,
+    owners: np.ndarray,
+    bitmaps: np.ndarray,
+    ranks: np.ndarray,
+    least: float,
+    pairs: np.ndarray,
 ) -> int:
     """The number of texts and kept texts that share a key and may share enough words; `pairs` gets their indices."""
     found = 0
@@ -248,8 +269,15 @@ def _pile_keys(
 
 @compiled
 def deal(
-    hashes: np.ndarray, start: int, end: int, size_class: int, number: int, sums: np.ndarray, sizes: np.ndarray,
-    keys: np.ndarray, found: int,
+    hashes: np.ndarray,
+    start: int,
+    end: int,
+    size_class: int,
+    number: int,
+    sums: np.ndarray,
+    sizes: np.ndarray,
+    keys: np.ndarray,
+    found: int,
 ) -> int:
     """Write the keys of a row's piles from the place `found` on; their end. `sums` and `sizes` are scratch space."""
     sums[:number] = 0
@@ -268,8 +296,13 @@ def deal(
 
 @compiled
 def _first_near(
-    texts: np.ndarray, words: np.ndarray, starts: np.ndarray, kept: np.ndarray, kept_words: np.ndarray,
-    kept_starts: np.ndarray, least: float,
+    texts: np.ndarray,
+    words: np.ndarray,
+    starts: np.ndarray,
+    kept: np.ndarray,
+    kept_words: np.ndarray,
+    kept_starts: np.ndarray,
+    least: float,
 ) -> np.ndarray:
     """Indices of the first pair of each text that shares enough words; the pairs of a text follow each other."""
     pairs = np.empty(len(texts), np.int64)

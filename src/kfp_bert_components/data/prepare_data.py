@@ -14,7 +14,6 @@ import pyarrow as pa
 from kfp_bert_components.data.arrow import strings, to_arrow
 from kfp_bert_components.data.assign import SPLITS, TEST, TRAIN, VALIDATION, assign
 from kfp_bert_components.data.checks import sieve, sieve_repeats
-from kfp_bert_components.data.chunks import Faults, FileFacts, shorten
 from kfp_bert_components.data.findings import Sieve
 from kfp_bert_components.data.gather import BLANK, gather
 from kfp_bert_components.data.keys import ids, spread
@@ -28,19 +27,24 @@ from kfp_bert_components.data.profile import (
     make_profile,
     read_reference,
 )
-from kfp_bert_components.data.read_tables import read_tables
 from kfp_bert_components.data.settings import METADATA, PrepareSettings
 from kfp_bert_components.data.splits import HEADER, fingerprint_of, write_header, write_rows
 from kfp_bert_components.data.spool import Spool
 from kfp_bert_components.data.summary import Prepared, write_report
-from kfp_bert_components.data.table_files import list_files
 from kfp_bert_components.data.texts import read_texts
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import publish_folder
+from kfp_bert_components.tables.chunks import Faults, FileFacts, shorten
+from kfp_bert_components.tables.files import list_files
+from kfp_bert_components.tables.read import read_tables
 
 
 def prepare(
-    source: Path, train: Path, validation: Path, test: Path, report: Path | None,
+    source: Path,
+    train: Path,
+    validation: Path,
+    test: Path,
+    report: Path | None,
     settings: PrepareSettings | None = None,
 ) -> Prepared:
     """Read labelled text, check it, and write it as three splits that share no text.
@@ -159,8 +163,11 @@ def _write_rows(state: Sieve, split: np.ndarray, number: int, scratch: Path) -> 
         here = np.flatnonzero(keep[start : start + batch.num_rows])
         rows, kept = start + here, batch.select(columns).take(to_arrow(here))
         arrays = [
-            ids(state.rows.exact[rows]), *kept.columns[: len(texts)], labels.take(to_arrow(state.code[rows])),
-            sources.take(to_arrow(state.rows.file[rows])), *kept.columns[len(texts) :],
+            ids(state.rows.exact[rows]),
+            *kept.columns[: len(texts)],
+            labels.take(to_arrow(state.code[rows])),
+            sources.take(to_arrow(state.rows.file[rows])),
+            *kept.columns[len(texts) :],
         ]
         return pa.record_batch(arrays, schema=schema)
 
@@ -188,9 +195,7 @@ def _drift(profile: Profile, reference: str) -> Drift | None:
     return compare_profiles(profile, before, place) if before else Drift(reference, note=place)
 
 
-def _count(
-    state: Sieve, split: np.ndarray, faults: Faults, names: list[str], fingerprints: dict[str, str]
-) -> Prepared:
+def _count(state: Sieve, split: np.ndarray, faults: Faults, names: list[str], fingerprints: dict[str, str]) -> Prepared:
     sizes = np.bincount(split[state.inside], minlength=3).tolist()
     blank = int(((state.rows.flags & BLANK) > 0).sum())
     dropped = {check: finding.dropped for check, finding in state.findings.items()}
@@ -214,5 +219,3 @@ def _tell(prepared: Prepared, state: Sieve, labels: LabelMap) -> None:
     for finding in state.findings.values():
         if finding.dropped:
             print(f"  dropped {finding.dropped:,}: {finding.what}")
-
-

@@ -138,8 +138,10 @@ def compare_profiles(now: Profile, before: Profile, source: str) -> Drift:
     ]
     common = list(before.words)[:500]
     gains = sorted(
-        ((word, before.words.get(word, 0) / max(before.word_total, 1), count / max(now.word_total, 1))
-         for word, count in now.words.items()),
+        (
+            (word, before.words.get(word, 0) / max(before.word_total, 1), count / max(now.word_total, 1))
+            for word, count in now.words.items()
+        ),
         key=lambda item: item[1] - item[2],
     )
     kept_before = [before.words[word] for word in common]
@@ -148,10 +150,9 @@ def compare_profiles(now: Profile, before: Profile, source: str) -> Drift:
         source,
         _stability([before.labels.get(name, 0) for name in names], [now.labels.get(name, 0) for name in names]),
         _stability(before.lengths, now.lengths),
-        _stability(
-            [*kept_before, before.word_total - sum(kept_before)], [*kept_now, now.word_total - sum(kept_now)]
-        ),
-        [gain for gain in gains[:10] if gain[2] > gain[1]], shares,
+        _stability([*kept_before, before.word_total - sum(kept_before)], [*kept_now, now.word_total - sum(kept_now)]),
+        [gain for gain in gains[:10] if gain[2] > gain[1]],
+        shares,
     )
 
 

@@ -17,8 +17,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "missing_label": ("error", "drop"),
 }
 CHECKS = (
-    "unreadable", "empty_text", "missing_label", "unknown_label", "duplicates", "conflicting_labels", "small_classes",
-    "outlier_length", "mojibake", "constant_text", "leakage",
+    "unreadable",
+    "empty_text",
+    "missing_label",
+    "unknown_label",
+    "duplicates",
+    "conflicting_labels",
+    "small_classes",
+    "outlier_length",
+    "mojibake",
+    "constant_text",
+    "leakage",
 )
 
 

@@ -115,9 +115,7 @@ def write_rows(folder: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch
             writer.write_table(table, row_group_size=ROW_GROUP)
 
 
-def write_header(
-    folder: Path, name: str, labels: Sequence[str], rows: int, fingerprint: str, pair: bool
-) -> None:
+def write_header(folder: Path, name: str, labels: Sequence[str], rows: int, fingerprint: str, pair: bool) -> None:
     """Say what the examples of a split are.
 
     Args:
@@ -129,7 +127,12 @@ def write_header(
         pair: Whether an example is two texts.
     """
     header = {
-        "format": FORMAT, "name": name, "labels": list(labels), "rows": rows, "fingerprint": fingerprint, "pair": pair,
+        "format": FORMAT,
+        "name": name,
+        "labels": list(labels),
+        "rows": rows,
+        "fingerprint": fingerprint,
+        "pair": pair,
     }
     (Path(folder) / HEADER).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from kfp_bert_components.data.assign import SPLITS
-from kfp_bert_components.data.chunks import FileFacts, shorten
 from kfp_bert_components.data.findings import Sieve
 from kfp_bert_components.data.leaks import Leak
 from kfp_bert_components.data.profile import Drift
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.data.texts import read_texts
+from kfp_bert_components.tables.chunks import FileFacts, shorten
 
 # Leaked rows of each kind that the report shows.
 SHOWN_LEAKS = 100
@@ -52,8 +52,14 @@ class LeakShown:
 
 
 def write_report(
-    path: Path, prepared: Prepared, state: Sieve, split: np.ndarray, facts: list[FileFacts], leaks: list[Leak],
-    drift: Drift | None, settings: PrepareSettings,
+    path: Path,
+    prepared: Prepared,
+    state: Sieve,
+    split: np.ndarray,
+    facts: list[FileFacts],
+    leaks: list[Leak],
+    drift: Drift | None,
+    settings: PrepareSettings,
 ) -> None:
     """Write the page.
 
@@ -75,8 +81,15 @@ def write_report(
         counts[name] = np.bincount(state.code[mask], minlength=len(state.names)).tolist()
         words[name] = state.rows.words[mask]
     page = data_report(
-        prepared=prepared, findings=list(state.findings.values()), files=facts, labels=state.names, counts=counts,
-        words=words, leaks=_shown(state, leaks), drift=drift, settings=settings,
+        prepared=prepared,
+        findings=list(state.findings.values()),
+        files=facts,
+        labels=state.names,
+        counts=counts,
+        words=words,
+        leaks=_shown(state, leaks),
+        drift=drift,
+        settings=settings,
     )
     path.write_text(page, encoding="utf-8")
 
@@ -91,7 +104,10 @@ def _shown(state: Sieve, leaks: list[Leak]) -> list[LeakShown]:
 
     return [
         LeakShown(
-            leak.kind, SPLITS[leak.loser], SPLITS[leak.keeper], len(leak.rows),
+            leak.kind,
+            SPLITS[leak.loser],
+            SPLITS[leak.keeper],
+            len(leak.rows),
             [
                 (*one(int(a)), *one(int(b)))
                 for a, b in zip(leak.rows[:SHOWN_LEAKS], leak.twins[:SHOWN_LEAKS], strict=True)

@@ -71,9 +71,7 @@ def fold(texts: pa.StringArray) -> pa.Array:
 
 
 @compiled
-def _hash_words(
-    text: np.ndarray, offsets: np.ndarray, table: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _hash_words(text: np.ndarray, offsets: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """FNV-1a of each word, where each row's words start, and the hash of each row's sequence of words."""
     rows = len(offsets) - 1
     hashes = np.empty((offsets[rows] - offsets[0]) // 2 + rows, np.uint64)  # a word and its end are two bytes or more

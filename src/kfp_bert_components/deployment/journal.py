@@ -154,9 +154,13 @@ class Journal:
         details |= {"facts": self.facts, "live": self.live}
         try:
             record = self._registry.record_deployment(
-                self._target, recorded_as(self.state), self.version, self.reason,
-                if_generation=self.generation, details=details,
-            )  # fmt: skip
+                self._target,
+                recorded_as(self.state),
+                self.version,
+                self.reason,
+                if_generation=self.generation,
+                details=details,
+            )
         except ConflictError:
             record = self._registry.deployment(self._target)
         if record.details.get("holder") != self._holder:

@@ -53,9 +53,7 @@ class ModelServer:
 
     def _call(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(
-            self._url + path, data=data, headers={"Content-Type": "application/json"}
-        )
+        request = urllib.request.Request(self._url + path, data=data, headers={"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=30) as reply:
                 return json.load(reply)

@@ -116,8 +116,7 @@ def _compare(prediction: dict[str, Any], example: Example, labels: Sequence[str]
     worst = max(abs(one - other) for one, other in zip(got, example.expected, strict=True))
     if worst > tolerance:
         raise RolloutError(
-            f"its answer to {text!r} differs by {worst:.4f} from the one that was examined "
-            f"({tolerance:g} is allowed)"
+            f"its answer to {text!r} differs by {worst:.4f} from the one that was examined ({tolerance:g} is allowed)"
         )
     best = labels[max(range(len(labels)), key=example.expected.__getitem__)]
     rest = sorted(example.expected)

@@ -101,7 +101,11 @@ def pr_by_class(truth: np.ndarray, probabilities: np.ndarray) -> tuple[Measured 
 
 
 ROW_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], Measured | None]] = {
-    "log_loss": log_loss, "brier": brier, "ece": ece, "roc_auc": roc_auc, "pr_auc": pr_auc,
+    "log_loss": log_loss,
+    "brier": brier,
+    "ece": ece,
+    "roc_auc": roc_auc,
+    "pr_auc": pr_auc,
 }
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
 

@@ -32,10 +32,17 @@ class Slicing:
 
 
 def evaluate(
-    model: Path, test: Path, evaluation: Path, report: Path | None = None, *, model_version: int | None = None,
-    champion_generation: int = 0, slicing: Slicing | None = None,
-    predict: Callable[[list[str], list[str] | None], np.ndarray] | None = None, new_labels: bool = False,
-) -> Evaluation:  # fmt: skip
+    model: Path,
+    test: Path,
+    evaluation: Path,
+    report: Path | None = None,
+    *,
+    model_version: int | None = None,
+    champion_generation: int = 0,
+    slicing: Slicing | None = None,
+    predict: Callable[[list[str], list[str] | None], np.ndarray] | None = None,
+    new_labels: bool = False,
+) -> Evaluation:
     """Score the bundle in `model` on the split in `test` through its serving signature; keep every prediction.
 
     Args:
@@ -66,10 +73,15 @@ def evaluate(
     members = find_slices(split.table, *((slicing.columns, slicing.rules) if slicing else ()))
     predictions = _predictions(split.table, probabilities, members)
     draft = Evaluation(
-        labels=labels, test_fingerprint=split.fingerprint, model_fingerprint=bundle.metadata["fingerprint"],
-        model_version=model_version, champion_generation=champion_generation, predictions=predictions,
-        system=_system(ask, texts, pairs, model), slices=list(members),
-    )  # fmt: skip
+        labels=labels,
+        test_fingerprint=split.fingerprint,
+        model_fingerprint=bundle.metadata["fingerprint"],
+        model_version=model_version,
+        champion_generation=champion_generation,
+        predictions=predictions,
+        system=_system(ask, texts, pairs, model),
+        slices=list(members),
+    )
     result = _measured(draft)
     write_evaluation(result, evaluation)
     if report is not None:
@@ -97,9 +109,13 @@ def evaluate_champion(registry: str, test: Path, evaluation: Path) -> Evaluation
     with tempfile.TemporaryDirectory() as scratch:
         store.fetch_bundle(champion.version, Path(scratch))
         return evaluate(
-            Path(scratch), test, evaluation, model_version=champion.version, champion_generation=champion.generation,
+            Path(scratch),
+            test,
+            evaluation,
+            model_version=champion.version,
+            champion_generation=champion.generation,
             new_labels=True,
-        )  # fmt: skip
+        )
 
 
 def _measured(draft: Evaluation) -> Evaluation:

@@ -13,8 +13,11 @@ PREFIX = "slice:"
 MOST_VALUES = 20
 _RULE = re.compile(r"\s*([\w ]+?)\s*(==|!=|<=|>=|<|>|~)\s*(.+?)\s*$", re.DOTALL)
 _NUMERIC: dict[str, Callable[[Any, Any], Any]] = {
-    "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
-}  # fmt: skip
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+}
 
 
 def find_slices(table: pa.Table, columns: Sequence[str] = (), rules: dict[str, str] | None = None) -> dict[str, Any]:
@@ -71,9 +74,11 @@ def _by_rule(table: pa.Table, name: str, rule: str) -> np.ndarray:
     value = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
     if operator in _NUMERIC:
         try:
-            values = _lengths(table) if column == "length" else np.array(
-                [float(one) if one else np.nan for one in _text_column(table, column, name)]
-            )  # fmt: skip
+            values = (
+                _lengths(table)
+                if column == "length"
+                else np.array([float(one) if one else np.nan for one in _text_column(table, column, name)])
+            )
             return _NUMERIC[operator](values, float(value))
         except ValueError:
             raise UserError(

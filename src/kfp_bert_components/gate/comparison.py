@@ -70,19 +70,36 @@ def decide(new: Evaluation, old: Evaluation, policy: Policy, registry: str = "")
     low_95, high_95 = pivot.estimate()
     ours, theirs = scores(exam, metric)
     made = Decision(
-        outcome=said, reason=why, gate_outcome=outcome, decision_id=uuid.uuid4().hex,
-        candidate_fingerprint=new.model_fingerprint, champion_version=old.model_version,
-        champion_generation=old.champion_generation, test_fingerprint=new.test_fingerprint,
+        outcome=said,
+        reason=why,
+        gate_outcome=outcome,
+        decision_id=uuid.uuid4().hex,
+        candidate_fingerprint=new.model_fingerprint,
+        champion_version=old.model_version,
+        champion_generation=old.champion_generation,
+        test_fingerprint=new.test_fingerprint,
         difference={
-            "metric": metric, "value": pivot.value, "low": _finite(low), "high": _finite(high),
-            "confidence": 1 - 2 * use.alpha, "p_value": pivot.p_value(rules.delta),
-            "low_95": _finite(low_95), "high_95": _finite(high_95), "candidate": ours, "champion": theirs,
-            "delta": rules.delta, "rows": exam.rows, "method": METHODS[method], "power": POWER,
+            "metric": metric,
+            "value": pivot.value,
+            "low": _finite(low),
+            "high": _finite(high),
+            "confidence": 1 - 2 * use.alpha,
+            "p_value": pivot.p_value(rules.delta),
+            "low_95": _finite(low_95),
+            "high_95": _finite(high_95),
+            "candidate": ours,
+            "champion": theirs,
+            "delta": rules.delta,
+            "rows": exam.rows,
+            "method": METHODS[method],
+            "power": POWER,
             "resolvable": None if same else pivot.resolvable(use.alpha, POWER),
             "more_rows": more_rows(found, rules, use.alpha),
         },
-        guardrails=[one.as_dict() for one in guards], test_set=asdict(use), policy=policy.as_dict(),
-    )  # fmt: skip
+        guardrails=[one.as_dict() for one in guards],
+        test_set=asdict(use),
+        policy=policy.as_dict(),
+    )
     return made, exam
 
 
@@ -122,14 +139,19 @@ def _use(new: Evaluation, old: Evaluation, policy: Policy, registry: str) -> Use
     if not registry:
         return uncounted(policy.alpha)
     rules = {key: value for key, value in policy.as_dict().items() if not key.startswith("override")}
-    return spend(registry, new.test_fingerprint, policy.alpha, {
-        "candidate": new.model_fingerprint, "champion_version": old.model_version,
-        "champion_generation": old.champion_generation, "policy": rules,
-    })  # fmt: skip
+    return spend(
+        registry,
+        new.test_fingerprint,
+        policy.alpha,
+        {
+            "candidate": new.model_fingerprint,
+            "champion_version": old.model_version,
+            "champion_generation": old.champion_generation,
+            "policy": rules,
+        },
+    )
 
 
 def _finite(value: float) -> float | None:
     """JSON has no infinity: an open end is null."""
     return float(value) if np.isfinite(value) else None
-
-

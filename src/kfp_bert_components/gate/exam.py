@@ -78,9 +78,7 @@ def same_exam(new: Evaluation, old: Evaluation) -> Exam:
     second = _order(old.predictions)
     _require_same_rows(new.predictions, first, old.predictions, second)
     labels = new.labels + [label for label in old.labels if label not in new.labels]
-    return Exam(
-        labels, new.truth()[first], _spread(new, labels)[first], _spread(old, labels)[second], first
-    )
+    return Exam(labels, new.truth()[first], _spread(new, labels)[first], _spread(old, labels)[second], first)
 
 
 def _order(table: pa.Table) -> np.ndarray:

@@ -7,11 +7,20 @@ from typing import Any
 from kfp_bert_components.errors import NotFoundError, UserError
 
 METRICS = {
-    "accuracy": "accuracy", "macro_f1": "macro F1", "macro_precision": "macro precision",
-    "macro_recall": "macro recall", "weighted_f1": "weighted F1", "weighted_precision": "weighted precision",
-    "weighted_recall": "weighted recall", "mcc": "Matthews correlation", "log_loss": "log loss",
-    "brier": "Brier score", "ece": "calibration error (ECE)", "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC",
-}  # fmt: skip
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "weighted_f1": "weighted F1",
+    "weighted_precision": "weighted precision",
+    "weighted_recall": "weighted recall",
+    "mcc": "Matthews correlation",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "calibration error (ECE)",
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+}
 CLASS_METRICS = ("f1:", "precision:", "recall:")
 
 
@@ -135,9 +144,12 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
 }
 # JSON schema of the policy file; also what the parameters are checked by.
 SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Policy of compare_models", "type": "object",
-    "properties": {"format": {"const": 1}, **_PROPERTIES}, "additionalProperties": False,
-}  # fmt: skip
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Policy of compare_models",
+    "type": "object",
+    "properties": {"format": {"const": 1}, **_PROPERTIES},
+    "additionalProperties": False,
+}
 
 
 def _check(name: str, value: Any, rule: dict[str, Any]) -> None:

@@ -17,9 +17,14 @@ _NUDGE = 1e-3
 
 
 def pivot_of_counts(
-    metric: CountMetric, cells: np.ndarray, sizes: np.ndarray, present: np.ndarray, draws: int = PERMUTATIONS,
-    seed: int = 0, delta: float = 0.0,
-) -> Pivot:  # fmt: skip
+    metric: CountMetric,
+    cells: np.ndarray,
+    sizes: np.ndarray,
+    present: np.ndarray,
+    draws: int = PERMUTATIONS,
+    seed: int = 0,
+    delta: float = 0.0,
+) -> Pivot:
     """Compare on a metric of the confusion matrix.
 
     Rows with the same (truth, candidate, champion) are one cell: a random swap is a binomial draw a cell.

@@ -17,9 +17,15 @@ _CELLS_AT_ONCE = 2_000_000
 
 
 def tilted_draws(
-    metric: CountMetric, sides: tuple[Side, Side], sizes: np.ndarray, differ: np.ndarray, present: np.ndarray,
-    delta: float, draws: int, seed: int,
-) -> np.ndarray | None:  # fmt: skip
+    metric: CountMetric,
+    sides: tuple[Side, Side],
+    sizes: np.ndarray,
+    differ: np.ndarray,
+    present: np.ndarray,
+    delta: float,
+    draws: int,
+    seed: int,
+) -> np.ndarray | None:
     """Studentised values of (difference - delta) when the true difference is `delta`, [draws].
 
     Args:

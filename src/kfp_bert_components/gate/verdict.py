@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from math import ceil
 
 from kfp_bert_components.evaluation.row_metrics import LOWER_IS_BETTER
+from kfp_bert_components.formats import number, signed
 from kfp_bert_components.gate.guardrails import Guardrail
 from kfp_bert_components.gate.pivot import Pivot
 from kfp_bert_components.gate.policy import METRICS, Policy
 from kfp_bert_components.gate.uses import Use
-from kfp_bert_components.reports.formats import number, signed
 
 POWER = 0.8
 # MCC hangs on the rarest class. Against a difference other than 0 its test was seen to promote 14 % at alpha = 5 % with

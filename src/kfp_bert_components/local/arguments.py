@@ -51,8 +51,13 @@ def _value(name: str, kind: str, text: str) -> Any:
             return _WORDS_FOR_BOOL[text.lower()]
         return _json(kind, text)
     except (ValueError, KeyError):
-        expected = {"NUMBER_INTEGER": "an integer", "NUMBER_DOUBLE": "a number", "BOOLEAN": "true or false",
-                    "LIST": "a JSON list", "STRUCT": "a JSON object"}.get(kind, kind)
+        expected = {
+            "NUMBER_INTEGER": "an integer",
+            "NUMBER_DOUBLE": "a number",
+            "BOOLEAN": "true or false",
+            "LIST": "a JSON list",
+            "STRUCT": "a JSON object",
+        }.get(kind, kind)
         raise UserError(f"Parameter {name!r} must be {expected}, not {text!r}.") from None
 
 

@@ -61,9 +61,14 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[Run]:
         arguments_path.write_text(json.dumps(arguments))
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "kfp_bert_components.local.worker", str(spec), str(arguments_path), str(root)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            env={**_QUIET, **os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**_QUIET, **os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
         try:
             yield Run(process, root / "log.txt")
         finally:

@@ -36,8 +36,10 @@ def running_server(path: Path, log: Path, port: int = 8501) -> Iterator[str]:
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "kfp_bert_components.cli", "serve", str(path), "--port", str(port)],
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(process, url, log)

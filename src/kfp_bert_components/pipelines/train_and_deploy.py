@@ -83,21 +83,36 @@ def train_and_deploy(
         registry=registry,
         deployment_target=deployment_target,
         data={
-            "text_column": text_column, "label_column": label_column, "label_names": label_names, "header": header,
-            "split_by": split_by, "split_column": split_column, "test_values": test_values,
-            "test_fraction": test_fraction, "max_length": max_length,
+            "text_column": text_column,
+            "label_column": label_column,
+            "label_names": label_names,
+            "header": header,
+            "split_by": split_by,
+            "split_column": split_column,
+            "test_values": test_values,
+            "test_fraction": test_fraction,
+            "max_length": max_length,
         },
         training={
-            "base_model": base_model, "epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size,
-            "max_length": max_length, "seed": seed,
+            "base_model": base_model,
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "max_length": max_length,
+            "seed": seed,
         },
         gate={
-            "primary_metric": primary_metric, "min_improvement": min_improvement, "alpha": alpha, "policy": policy,
+            "primary_metric": primary_metric,
+            "min_improvement": min_improvement,
+            "alpha": alpha,
+            "policy": policy,
         },
-    )  # fmt: skip
+    )
     # The registry, not this run's decision, says whether there is something to deploy: a run that died between
     # promotion and deployment is repaired by the next one.
     deploy_if_pending(
-        pending=promotion.outputs["deployment_pending"], registry=registry, serving_directory=serving_directory,
+        pending=promotion.outputs["deployment_pending"],
+        registry=registry,
+        serving_directory=serving_directory,
         deployment_target=deployment_target,
-    )  # fmt: skip
+    )

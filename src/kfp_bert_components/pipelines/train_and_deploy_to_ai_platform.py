@@ -35,9 +35,15 @@ def deploy_to_ai_platform_if_pending(
     """
     with dsl.If(pending == True, name="deployment-pending"):  # noqa: E712
         deploy_to_ai_platform(
-            registry=registry, project=project, location=location, endpoint=endpoint, machine_type=machine_type,
-            canary_percent=canary_percent, deployment_target=deployment_target, api_endpoint=api_endpoint,
-        ).set_caching_options(False)  # fmt: skip
+            registry=registry,
+            project=project,
+            location=location,
+            endpoint=endpoint,
+            machine_type=machine_type,
+            canary_percent=canary_percent,
+            deployment_target=deployment_target,
+            api_endpoint=api_endpoint,
+        ).set_caching_options(False)
 
 
 @dsl.pipeline(name="train-and-deploy-to-ai-platform")
@@ -106,20 +112,39 @@ def train_and_deploy_to_ai_platform(
         registry=registry,
         deployment_target=deployment_target,
         data={
-            "text_column": text_column, "label_column": label_column, "label_names": label_names, "header": header,
-            "split_by": split_by, "split_column": split_column, "test_values": test_values,
-            "test_fraction": test_fraction, "max_length": max_length,
+            "text_column": text_column,
+            "label_column": label_column,
+            "label_names": label_names,
+            "header": header,
+            "split_by": split_by,
+            "split_column": split_column,
+            "test_values": test_values,
+            "test_fraction": test_fraction,
+            "max_length": max_length,
         },
         training={
-            "base_model": base_model, "epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size,
-            "max_length": max_length, "seed": seed,
+            "base_model": base_model,
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "max_length": max_length,
+            "seed": seed,
         },
         gate={
-            "primary_metric": primary_metric, "min_improvement": min_improvement, "alpha": alpha, "policy": policy,
+            "primary_metric": primary_metric,
+            "min_improvement": min_improvement,
+            "alpha": alpha,
+            "policy": policy,
         },
-    )  # fmt: skip
+    )
     deploy_to_ai_platform_if_pending(
-        pending=promotion.outputs["deployment_pending"], registry=registry, project=project, location=location,
-        endpoint=endpoint, machine_type=machine_type, canary_percent=canary_percent,
-        deployment_target=deployment_target, api_endpoint=api_endpoint,
-    )  # fmt: skip
+        pending=promotion.outputs["deployment_pending"],
+        registry=registry,
+        project=project,
+        location=location,
+        endpoint=endpoint,
+        machine_type=machine_type,
+        canary_percent=canary_percent,
+        deployment_target=deployment_target,
+        api_endpoint=api_endpoint,
+    )

@@ -16,9 +16,14 @@ from kfp_bert_components import (
 
 
 def train_and_promote(
-    *, sources: Any, registry: Any, deployment_target: Any, data: dict[str, Any], training: dict[str, Any],
+    *,
+    sources: Any,
+    registry: Any,
+    deployment_target: Any,
+    data: dict[str, Any],
+    training: dict[str, Any],
     gate: dict[str, Any],
-) -> dsl.PipelineTask:  # fmt: skip
+) -> dsl.PipelineTask:
     """Add the steps from fetch_gcs_data to promote_model to the pipeline that is being defined.
 
     Args:
@@ -42,6 +47,9 @@ def train_and_promote(
         candidate=candidate, champion=champion.outputs["evaluation"], registry=registry, **gate
     ).set_caching_options(False)
     return promote_model(
-        model=model, evaluation=candidate, decision=comparison.outputs["decision"], registry=registry,
+        model=model,
+        evaluation=candidate,
+        decision=comparison.outputs["decision"],
+        registry=registry,
         deployment_target=deployment_target,
-    ).set_caching_options(False)  # fmt: skip
+    ).set_caching_options(False)

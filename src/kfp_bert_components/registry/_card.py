@@ -96,9 +96,7 @@ def _body(
         "|---|---|",
         *(f"| {_code(name)} | {_code(str(value))} |" for name, value in sorted(record["parameters"].items())),
         "",
-        "Libraries: "
-        + ", ".join(f"{name} {version}" for name, version in sorted(_versions(model).items()))
-        + ".",
+        "Libraries: " + ", ".join(f"{name} {version}" for name, version in sorted(_versions(model).items())) + ".",
         "",
         "## Use",
         "",
@@ -135,11 +133,7 @@ def _versions(model: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _numbers(one: object) -> bool:
-    return (
-        isinstance(one, Mapping)
-        and isinstance(one.get("value"), (int, float))
-        and one["value"] == one["value"]
-    )
+    return isinstance(one, Mapping) and isinstance(one.get("value"), (int, float)) and one["value"] == one["value"]
 
 
 def _interval(one: Mapping[str, Any]) -> str:

@@ -28,9 +28,7 @@ def sha256(path: Path) -> str:
 
 def describe_files(parts: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, dict[str, Any]]]:
     """The local path, and size, crc32c and sha256, of every file of a version by its name in it."""
-    paths = {
-        f"{part}/{name}": folder / name for part, folder in parts.items() for name in relative_files(folder)
-    }
+    paths = {f"{part}/{name}": folder / name for part, folder in parts.items() for name in relative_files(folder)}
     hashes = {
         name: {"size": path.stat().st_size, "crc32c": file_crc32c(path), "sha256": sha256(path)}
         for name, path in paths.items()
@@ -38,9 +36,7 @@ def describe_files(parts: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str
     return paths, hashes
 
 
-def put_files(
-    store: Store, version: int, paths: Mapping[str, Path], hashes: Mapping[str, Mapping[str, Any]]
-) -> None:
+def put_files(store: Store, version: int, paths: Mapping[str, Path], hashes: Mapping[str, Mapping[str, Any]]) -> None:
     """Upload the files that are not there yet; none is ever overwritten."""
     start = f"versions/{version}/"
     there = {entry.name[len(start) :]: entry.crc32c for entry in store.list(start)}

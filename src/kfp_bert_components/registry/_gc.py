@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
@@ -55,9 +55,7 @@ def plan(registry: Registry, keep: int = 5, unfinished_hours: float = 24.0) -> S
             if age is None:
                 found.keep[number] = "never champion, and of unknown age: remove it by hand"
             elif age < unfinished_hours:
-                found.keep[number] = (
-                    f"never champion, but only {age:.1f} hours old: a run may be working on it"
-                )
+                found.keep[number] = f"never champion, but only {age:.1f} hours old: a run may be working on it"
             else:
                 found.remove[number] = f"never became champion, {age:.0f} hours old"
     return found
@@ -91,9 +89,7 @@ def _remove(registry: Registry, number: int, why: str) -> bool:
             store.write(name, blob.data, if_generation=0)
             return False
     identity = record.get("decision_id") or _claim(registry, number).get("decision_id", "")
-    store.write(
-        f"removed/{number}.json", dump({"version": number, "at": now(), "by": author(), "reason": why})
-    )
+    store.write(f"removed/{number}.json", dump({"version": number, "at": now(), "by": author(), "reason": why}))
     remove_version(store, number)
     if identity:
         with contextlib.suppress(NotFoundError):
@@ -140,4 +136,4 @@ def _age_hours(registry: Registry, number: int) -> float | None:
 
 def _hours_since(at: str) -> float:
     made = datetime.fromisoformat(at.replace("Z", "+00:00"))
-    return (datetime.now(timezone.utc) - made).total_seconds() / 3600
+    return (datetime.now(UTC) - made).total_seconds() / 3600

@@ -34,9 +34,7 @@ def history(registry: Registry) -> list[Event]:
         events += _rollouts(target, registry.deployment(target).log)
     for entry in registry.store.list("removed/", checksums=False):
         one, _ = load(registry.store, entry.name)
-        events.append(
-            Event(one["at"], one["by"], f"Version {one['version']} was removed by gc: {one['reason']}.")
-        )
+        events.append(Event(one["at"], one["by"], f"Version {one['version']} was removed by gc: {one['reason']}."))
     return sorted(events, key=lambda event: event.at)
 
 

@@ -31,9 +31,7 @@ def read_inputs(bundle: Path, evaluation: Path, decision: Path) -> Inputs:
     """
     found = Inputs(read_bundle(bundle).metadata, read_evaluation(evaluation), read_decision(decision))
     if found.decision.outcome != "PROMOTE":
-        raise UserError(
-            f"The decision in {decision} is {found.decision.outcome}, not PROMOTE: {found.decision.reason}"
-        )
+        raise UserError(f"The decision in {decision} is {found.decision.outcome}, not PROMOTE: {found.decision.reason}")
     if found.decision.candidate_fingerprint != found.model["fingerprint"]:
         raise UserError(
             f"The decision in {decision} is about another model than the one in {bundle}: give the model "

@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from kfp_bert_components.errors import UserError
@@ -86,7 +86,7 @@ class Deployment:
 
 def now() -> str:
     """The time in UTC, to the millisecond, in a form that sorts."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def author() -> str:

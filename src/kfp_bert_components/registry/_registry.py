@@ -33,9 +33,7 @@ class Registry:
         except NotFoundError:
             return None
         last = value["log"][-1]
-        return Champion(
-            value["version"], generation, value["decision_id"], last["at"], last["by"], tuple(value["log"])
-        )
+        return Champion(value["version"], generation, value["decision_id"], last["at"], last["by"], tuple(value["log"]))
 
     def version(self, number: int) -> Version:
         """The record of one version; NotFoundError if there is none, or it never became complete."""

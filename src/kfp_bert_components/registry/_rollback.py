@@ -25,9 +25,7 @@ def rollback(registry: Registry, version: int | None, reason: str) -> Champion:
     except NotFoundError:
         # gc removes the record first and then looks at the pointer; we moved it first and look at the record.
         _move(registry, after, champion.version, f"version {target} was removed at the same moment")
-        raise ConflictError(
-            f"Version {target} was removed by gc at the same moment: choose another one."
-        ) from None
+        raise ConflictError(f"Version {target} was removed by gc at the same moment: choose another one.") from None
     return after
 
 

@@ -39,9 +39,7 @@ def _pointers(registry: Registry) -> list[str]:
     except UserError as error:
         return [str(error)]
     if champion and not registry.store.exists(f"versions/{champion.version}/version.json"):
-        problems.append(
-            f"The champion is version {champion.version}, which is not there: roll back to another one."
-        )
+        problems.append(f"The champion is version {champion.version}, which is not there: roll back to another one.")
     for target in registry.targets():
         try:
             live = registry.deployment(target).live_version
@@ -69,9 +67,7 @@ def _files(registry: Registry, record: Version, advance: object) -> list[str]:
     start, problems = f"versions/{record.version}/", []
     there = {entry.name[len(start) :] for entry in registry.store.list(start, checksums=False)}
     for name in sorted(there - set(record.files) - _OWN_FILES):
-        problems.append(
-            f"{registry.store.describe(start + name)} does not belong to version {record.version}."
-        )
+        problems.append(f"{registry.store.describe(start + name)} does not belong to version {record.version}.")
     with tempfile.TemporaryDirectory() as scratch:
         for name, expected in record.files.items():
             where, copy = registry.store.describe(start + name), Path(scratch, "file")

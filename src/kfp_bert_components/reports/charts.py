@@ -18,13 +18,26 @@ BLUE, ORANGE, GREEN, RED, GREY = "#2563a8", "#c2570c", "#1a7f4b", "#b42318", "#9
 _STYLE: Any = {
     # A label may hold a "$": it is text, not a formula.
     "text.parse_math": False,
-    "svg.fonttype": "none", "svg.hashsalt": "kfp-bert-components",
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY,
-    "xtick.color": MUTED, "ytick.color": MUTED,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "axes.grid": False, "grid.color": GRID, "grid.linewidth": 0.6, "legend.frameon": False,
-    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "kfp-bert-components",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
 }
 
 
@@ -69,16 +82,19 @@ def svg(figure: "Figure", description: str = "") -> "Markup":
             text.set_parse_math(False)
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     body = buffer.getvalue()
-    body = body[body.index("<svg"):]
+    body = body[body.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body)
     body = _unique_ids(body)
     width = float(re.search(r'width="([\d.]+)pt"', body).group(1)) / 0.75  # type: ignore[union-attr]
     body = re.sub(
         r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
-        lambda found: f'<svg viewBox="{found.group(1)}" role="img" style="max-width:{width:.0f}px" '
-                      f'aria-label="{escape(description)}">',
-        body, count=1,
+        lambda found: (
+            f'<svg viewBox="{found.group(1)}" role="img" style="max-width:{width:.0f}px" '
+            f'aria-label="{escape(description)}">'
+        ),
+        body,
+        count=1,
     )
     # matplotlib made it, and escapes the texts in it
     return Markup(body)
@@ -96,8 +112,15 @@ def line_at(axes: "Axes", value: float, label: str = "", colour: str = MUTED) ->
     axes.axvline(value, color=colour, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     if label:
         axes.annotate(
-            label, (value, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
-            ha="center", va="bottom", fontsize=8, color=colour,
+            label,
+            (value, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=8,
+            color=colour,
         )
 
 

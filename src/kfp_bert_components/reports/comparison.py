@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kfp_bert_components.formats import number, signed
 from kfp_bert_components.reports import gate_charts, render
 from kfp_bert_components.reports.evaluation import OVERALL
-from kfp_bert_components.reports.formats import number, signed
 
 if TYPE_CHECKING:
     from kfp_bert_components.evaluation import Evaluation
@@ -24,13 +24,24 @@ def page(decision: "Decision", exam: "Exam", new: "Evaluation", old: "Evaluation
 
     first, metric, names = old.empty, decision.difference["metric"], _names()
     return render(
-        "comparison.html", decision=decision, candidate=new, champion=old, exam=exam, first=first,
-        name=names.get(metric, metric_name(metric)), names=names, overall=OVERALL,
-        picture=gate_charts.difference_chart(decision.difference), matrices=_matrices(exam, first),
-        reliability=_reliability(exam, first), classes=None if first else _classes(exam),
-        slices=None if first else _slices(exam, new), lost=[] if first else _flips(exam, new, 1),
-        won=[] if first else _flips(exam, new, 0), changed=[int(part.sum()) for part in exam.flips],
-    )  # fmt: skip
+        "comparison.html",
+        decision=decision,
+        candidate=new,
+        champion=old,
+        exam=exam,
+        first=first,
+        name=names.get(metric, metric_name(metric)),
+        names=names,
+        overall=OVERALL,
+        picture=gate_charts.difference_chart(decision.difference),
+        matrices=_matrices(exam, first),
+        reliability=_reliability(exam, first),
+        classes=None if first else _classes(exam),
+        slices=None if first else _slices(exam, new),
+        lost=[] if first else _flips(exam, new, 1),
+        won=[] if first else _flips(exam, new, 0),
+        changed=[int(part.sum()) for part in exam.flips],
+    )
 
 
 def summary(decision: "Decision") -> str:
@@ -46,9 +57,9 @@ def summary(decision: "Decision") -> str:
     lines = [f"**{decision.outcome}**: {_plain(decision.reason)}", ""]
     lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows]
     lines += [""] + [
-        f"- {_result(one)}: {_plain(one['name'])} {_observed(one['value'], one)}, "
-        f"limit {_observed(one['limit'], one)}" for one in sorted(decision.guardrails, key=lambda one: one["passed"])
-    ]  # fmt: skip
+        f"- {_result(one)}: {_plain(one['name'])} {_observed(one['value'], one)}, limit {_observed(one['limit'], one)}"
+        for one in sorted(decision.guardrails, key=lambda one: one["passed"])
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -106,8 +117,9 @@ def _slices(exam: "Exam", new: "Evaluation") -> Any:
 
     rows = [
         _line(name, int(members.sum()), slice_pivot(exam, members), 1.0)
-        for name, members in slices_of(exam, new)[:_MOST_LINES] if members.any()
-    ]  # fmt: skip
+        for name, members in slices_of(exam, new)[:_MOST_LINES]
+        if members.any()
+    ]
     return gate_charts.intervals_chart(rows, "change of accuracy, with 95 % interval") if rows else None
 
 
@@ -125,7 +137,4 @@ def _flips(exam: "Exam", new: "Evaluation", side: int) -> list[tuple[str, str, s
     texts = new.predictions["text"].take(exam.order[rows]).to_pylist()
     name = exam.labels
     ours, theirs = exam.said
-    return [
-        (text, name[exam.truth[i]], name[theirs[i]], name[ours[i]])
-        for text, i in zip(texts, rows, strict=True)
-    ]
+    return [(text, name[exam.truth[i]], name[theirs[i]], name[ours[i]]) for text, i in zip(texts, rows, strict=True)]

@@ -27,9 +27,17 @@ def data_report(**context: Any) -> str:
     longer = {name: float((values > limit).mean()) if len(values) else 0.0 for name, values in words.items()}
     dropped = sum(context["prepared"].dropped.values())
     return render(
-        "data.html", **context, dropped=dropped, longer=longer, limit=limit,
-        shares=_shares(context["counts"]), colours=COLOURS, lengths_chart=_lengths_chart(words, limit),
-        split_text=_split_text(settings), given=settings.given(), kind=_kind(context),
+        "data.html",
+        **context,
+        dropped=dropped,
+        longer=longer,
+        limit=limit,
+        shares=_shares(context["counts"]),
+        colours=COLOURS,
+        lengths_chart=_lengths_chart(words, limit),
+        split_text=_split_text(settings),
+        given=settings.given(),
+        kind=_kind(context),
     )
 
 

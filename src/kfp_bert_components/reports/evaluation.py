@@ -12,9 +12,20 @@ if TYPE_CHECKING:
 WRONG_SHOWN = 25
 # Shown as a table, in this order.
 OVERALL = (
-    "accuracy", "macro_f1", "macro_precision", "macro_recall", "weighted_f1", "weighted_precision",
-    "weighted_recall", "mcc", "log_loss", "brier", "ece", "roc_auc", "pr_auc",
-)  # fmt: skip
+    "accuracy",
+    "macro_f1",
+    "macro_precision",
+    "macro_recall",
+    "weighted_f1",
+    "weighted_precision",
+    "weighted_recall",
+    "mcc",
+    "log_loss",
+    "brier",
+    "ece",
+    "roc_auc",
+    "pr_auc",
+)
 
 
 def page(evaluation: "Evaluation") -> str:
@@ -28,21 +39,26 @@ def page(evaluation: "Evaluation") -> str:
     counts = confusion(truth, said, len(evaluation.labels))
     drawn = len(evaluation.labels) <= gate_charts.MOST_CLASSES
     return render(
-        "evaluation.html", evaluation=evaluation, rows=len(truth), names=METRICS,
+        "evaluation.html",
+        evaluation=evaluation,
+        rows=len(truth),
+        names=METRICS,
         overall=[name for name in OVERALL if name in evaluation.metrics],
         classes=gate_charts.metric_chart(_classes(evaluation, counts), "F1, with 95 % interval"),
-        slices=_slices(evaluation, truth == said), mistakes=_mistakes(evaluation, truth, said, probabilities),
+        slices=_slices(evaluation, truth == said),
+        mistakes=_mistakes(evaluation, truth, said, probabilities),
         matrix=gate_charts.confusion_chart(counts, evaluation.labels, "number of rows") if drawn else None,
         reliability=gate_charts.reliability_chart({"model": reliability(truth, probabilities)}),
-    )  # fmt: skip
+    )
 
 
 def _classes(evaluation: "Evaluation", counts: np.ndarray) -> list[dict[str, Any]]:
     totals = dict(zip(evaluation.labels, counts.sum(1).tolist(), strict=True))
     found = [
         {"name": label, "rows": totals[label], **evaluation.metrics[f"f1:{label}"]}
-        for label in evaluation.labels if f"f1:{label}" in evaluation.metrics
-    ]  # fmt: skip
+        for label in evaluation.labels
+        if f"f1:{label}" in evaluation.metrics
+    ]
     return sorted(found, key=lambda one: one["value"])[:40]
 
 

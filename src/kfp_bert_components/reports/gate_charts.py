@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kfp_bert_components.formats import signed
 from kfp_bert_components.reports import charts
-from kfp_bert_components.reports.formats import signed
 
 if TYPE_CHECKING:
     from markupsafe import Markup

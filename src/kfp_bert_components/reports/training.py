@@ -56,9 +56,7 @@ def render_training(
     )
 
 
-def _loss_chart(
-    curve: "np.ndarray", evaluations: list[dict[str, Any]], per_epoch: int, first_seed: int
-) -> "Markup":
+def _loss_chart(curve: "np.ndarray", evaluations: list[dict[str, Any]], per_epoch: int, first_seed: int) -> "Markup":
     figure, axes = charts.new_figure()
     trials = sorted({int(trial) for trial in curve[:, 0]})
     for trial in trials:
@@ -68,9 +66,14 @@ def _loss_chart(
         axes.plot(steps[:, 1] / per_epoch, _smooth(steps[:, 2]), color=colour, linewidth=1, label=f"training{seed}")
         points = [e for e in evaluations if e["trial"] == trial]
         axes.plot(
-            [e["step"] / per_epoch for e in points], [e["metrics"]["loss"] for e in points],
-            color=colour, linestyle="--", marker="o", markersize=3, label=f"validation{seed}",
-        )  # fmt: skip
+            [e["step"] / per_epoch for e in points],
+            [e["metrics"]["loss"] for e in points],
+            color=colour,
+            linestyle="--",
+            marker="o",
+            markersize=3,
+            label=f"validation{seed}",
+        )
     axes.set(xlabel="epoch", ylabel="cross entropy", ylim=(0, None))
     axes.grid(axis="y")
     axes.legend(ncols=2 if len(trials) > 2 else 1, fontsize=8)
@@ -90,15 +93,24 @@ def _metric_chart(
             axes.plot(
                 [e["step"] / per_epoch for e in points],
                 [e["metrics"].get(name, float("nan")) for e in points],
-                color=COLOURS[(trial + number) % len(COLOURS)], marker="o", markersize=3, label=label,
-            )  # fmt: skip
+                color=COLOURS[(trial + number) % len(COLOURS)],
+                marker="o",
+                markersize=3,
+                label=label,
+            )
     kept = next(e for e in evaluations if (e["trial"], e["step"]) == best)
     shown = metric if (metric in names and metric != "loss") or len(names) == 1 else names[0]
     if kept["metrics"].get(shown) is not None:
         axes.plot(
-            best[1] / per_epoch, kept["metrics"][shown], marker="o", markersize=9,
-            markerfacecolor="none", markeredgecolor=charts.INK, linestyle="", label="kept",
-        )  # fmt: skip
+            best[1] / per_epoch,
+            kept["metrics"][shown],
+            marker="o",
+            markersize=9,
+            markerfacecolor="none",
+            markeredgecolor=charts.INK,
+            linestyle="",
+            label="kept",
+        )
     axes.set(xlabel="epoch", ylabel="on the validation rows")
     axes.grid(axis="y")
     axes.legend(fontsize=8)
@@ -112,9 +124,12 @@ def _step_chart(
     for trial in sorted({int(trial) for trial in curve[:, 0]}):
         steps = curve[curve[:, 0] == trial]
         axes.plot(
-            steps[:, 1] / per_epoch, steps[:, column], color=COLOURS[trial % len(COLOURS)], linewidth=1,
+            steps[:, 1] / per_epoch,
+            steps[:, column],
+            color=COLOURS[trial % len(COLOURS)],
+            linewidth=1,
             label=f"seed {first_seed + trial}",
-        )  # fmt: skip
+        )
     axes.set(xlabel="epoch", ylabel=name)
     if logarithmic:
         axes.set_yscale("log")

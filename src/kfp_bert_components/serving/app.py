@@ -89,9 +89,7 @@ class _Handlers:
             raise HTTPException(404, f"Version {asked} is not loaded: version {model.found.version} is.")
         state, version = ("AVAILABLE", model.found.version) if model else ("LOADING", 0)
         status = {"error_code": "OK", "error_message": self._holder.problem}
-        return JSONResponse(
-            {"model_version_status": [{"version": str(version), "state": state, "status": status}]}
-        )
+        return JSONResponse({"model_version_status": [{"version": str(version), "state": state, "status": status}]})
 
     async def predict(self, request: Request) -> Response:
         self._check_name(request)

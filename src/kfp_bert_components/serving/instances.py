@@ -63,9 +63,7 @@ def _instance(index: int, item: Any, inputs: tuple[str, ...], limits: Limits) ->
         if not isinstance(text, str):
             raise UserError(f"instances[{index}].{name} must be a string.")
         if len(text) > limits.characters:
-            raise UserError(
-                f"instances[{index}].{name} has {len(text)} characters: send at most {limits.characters}."
-            )
+            raise UserError(f"instances[{index}].{name} has {len(text)} characters: send at most {limits.characters}.")
         try:
             text.encode()
         except UnicodeEncodeError:

@@ -73,9 +73,7 @@ class Model:
         tensors = short.predict(feeds) if short and short.ready else self._signature(**feeds)
         outputs = {name: _plain(value.numpy().tolist()) for name, value in tensors.items()}
         names = sorted(outputs)
-        return [
-            dict(zip(names, row, strict=True)) for row in zip(*(outputs[name] for name in names), strict=True)
-        ]
+        return [dict(zip(names, row, strict=True)) for row in zip(*(outputs[name] for name in names), strict=True)]
 
 
 def _plain(value: Any) -> Any:

@@ -64,9 +64,7 @@ def serve(
         listener.close()
         raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}): choose another port.") from error
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=20)
-    )
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=20))
     threading.Thread(target=_announce, args=(app.state.holder, server, url), daemon=True).start()
     # uvicorn raises the signal again after it has shut down; here that is the regular end, not a failure.
     if threading.current_thread() is threading.main_thread():

@@ -47,8 +47,9 @@ class ShortTexts:
         for length in sorted({min(length, longest) for length in LENGTHS}):
             compiled = tf.function(
                 lambda inputs: self._loaded.probabilities_of_one(*tf.unstack(inputs)),
-                input_signature=[tf.TensorSpec([len(_INPUTS), 1, length], tf.int32)], jit_compile=True,
-            ).get_concrete_function()  # fmt: skip
+                input_signature=[tf.TensorSpec([len(_INPUTS), 1, length], tf.int32)],
+                jit_compile=True,
+            ).get_concrete_function()
             tokens = {name: np.ones([1, length - 1], np.int32) for name in _INPUTS}  # so that one place is padding
             difference = np.abs(compiled(_stacked(tokens, length)) - self._as_it_is(tokens)).max()
             if difference <= MOST_DIFFERENCE:

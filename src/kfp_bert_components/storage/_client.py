@@ -42,14 +42,10 @@ def _client(access: Access) -> storage.Client:
     if access.anonymous:
         client = storage.Client.create_anonymous_client()
     elif access.impersonate:
-        client = storage.Client(
-            project=access.user_project or "<none>", credentials=_impersonated(access.impersonate)
-        )
+        client = storage.Client(project=access.user_project or "<none>", credentials=_impersonated(access.impersonate))
     else:
         # The project is needed only to create buckets, which we never do: without it ADC need not know one.
-        client = storage.Client(
-            project=access.user_project or os.environ.get("GOOGLE_CLOUD_PROJECT") or "<none>"
-        )
+        client = storage.Client(project=access.user_project or os.environ.get("GOOGLE_CLOUD_PROJECT") or "<none>")
     adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS)
     client._http.mount("https://", adapter)
     client._http.mount("http://", adapter)
@@ -83,9 +79,7 @@ def explained(where: str, access: Access) -> Iterator[None]:
     except (api.GoogleAPICallError, InvalidResponse, auth.GoogleAuthError, api.RetryError) as error:
         raise translate(error, where, access) from None
     except (requests.RequestException, ConnectionError, TimeoutError) as error:
-        raise UserError(
-            f"{where} can't be reached: {_short(error)}. Check the network and try again."
-        ) from None
+        raise UserError(f"{where} can't be reached: {_short(error)}. Check the network and try again.") from None
 
 
 def translate(error: Exception, where: str, access: Access) -> UserError:
@@ -99,9 +93,7 @@ def translate(error: Exception, where: str, access: Access) -> UserError:
         who = f" as {access.impersonate}" if access.impersonate else ""
         return UserError(f"{where} can't be reached: signing in{who} failed: {_short(error)}.")
     if isinstance(error, api.RetryError):
-        return UserError(
-            f"{where} can't be reached after many tries: {_short(error.cause or error)}. Try again later."
-        )
+        return UserError(f"{where} can't be reached after many tries: {_short(error.cause or error)}. Try again later.")
     status = error.response.status_code if isinstance(error, InvalidResponse) else getattr(error, "code", 0)
     return explain_status(int(status or 0), _text(error), where, access)
 
@@ -125,13 +117,9 @@ def explain_status(status: int, text: str, where: str, access: Access) -> UserEr
         permission = re.search(r"(?:storage|serviceusage)\.\w+\.\w+", text)
         missing = f"the permission {permission[0]}" if permission else "a permission"
         who = "anonymous access" if access.anonymous or "anonymous caller" in lowered else "the account used"
-        return UserError(
-            f"{where} is forbidden: {who} lacks {missing} on it. Grant it, or use another account."
-        )
+        return UserError(f"{where} is forbidden: {who} lacks {missing} on it. Grant it, or use another account.")
     if status == 429 or status >= 500:
-        return UserError(
-            f"{where} can't be reached: Cloud Storage answered {status} again and again. Try again later."
-        )
+        return UserError(f"{where} can't be reached: Cloud Storage answered {status} again and again. Try again later.")
     return UserError(f"{where}: Cloud Storage refused the request with {status}: {text.strip()[:300]}")
 
 

@@ -79,9 +79,7 @@ class _Engine:
         self._parts = Parts(self._jobs)
 
     def run(self) -> None:
-        workers = [
-            threading.Thread(target=self._guarded, daemon=True) for _ in range(min(THREADS, self._parts.left))
-        ]
+        workers = [threading.Thread(target=self._guarded, daemon=True) for _ in range(min(THREADS, self._parts.left))]
         for worker in workers:
             worker.start()
         try:
@@ -104,9 +102,7 @@ class _Engine:
         except OSError as error:  # the connections' own errors are TransientError by now
             where = error.filename or self._jobs[0].path.parent
             reason = error.strerror or str(error)
-            self._parts.fail(
-                UserError(f"{where} can't be written: {reason}. Make room or give another folder.")
-            )
+            self._parts.fail(UserError(f"{where} can't be written: {reason}. Make room or give another folder."))
         except BaseException as error:
             self._parts.fail(error)
 
@@ -244,9 +240,7 @@ class _Engine:
         if head.status == 401 and self._signer.renew(part.tries):
             raise TransientError("the access token had run out")
         if head.status in _TRANSIENT:
-            self._again(
-                part, f"the server answered {head.status}", _seconds(head.headers.get("retry-after", ""))
-            )
+            self._again(part, f"the server answered {head.status}", _seconds(head.headers.get("retry-after", "")))
             return
         if head.status == 404 and "bucket does not exist" not in text.lower():
             raise GoneError(
@@ -258,8 +252,7 @@ class _Engine:
         part.tries += 1
         if part.tries >= TRIES:
             raise UserError(
-                f"{self._where(part.job)} can't be fetched: {reason}, "
-                f"and so {part.tries} times. Try again later."
+                f"{self._where(part.job)} can't be fetched: {reason}, and so {part.tries} times. Try again later."
             )
         self._parts.again(part, at_least)
 

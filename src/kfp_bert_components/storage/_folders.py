@@ -13,9 +13,7 @@ from kfp_bert_components.storage._types import Store
 _THREADS = 8
 
 
-def upload_folder(
-    folder: Path, store: Store, name: str, *, if_generation: int | None = None
-) -> dict[str, int]:
+def upload_folder(folder: Path, store: Store, name: str, *, if_generation: int | None = None) -> dict[str, int]:
     """Copy every file of a folder into a store as `name`/<relative path>.
 
     Args:

@@ -33,9 +33,7 @@ class GcsStore(Store):
         if blob.crc32c and blob.crc32c != crc32c(data):
             raise UserError(f"{self.describe(name)} arrived with wrong bytes: its crc32c differs. Try again.")
         if blob.generation is None:
-            raise UserError(
-                f"{self.describe(name)} came without a generation: the server is no Cloud Storage."
-            )
+            raise UserError(f"{self.describe(name)} came without a generation: the server is no Cloud Storage.")
         return Blob(data, int(blob.generation))
 
     def stat(self, name: str) -> Entry:

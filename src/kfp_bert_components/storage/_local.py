@@ -94,9 +94,7 @@ class LocalStore(Store):
                 target.write(block)
                 value, size = google_crc32c.extend(value, block), size + len(block)
         if (size, encode(value)) != (entry.size, entry.crc32c):
-            raise ConflictError(
-                f"{self.describe(entry.name)} does not hold the bytes it had when it was listed."
-            )
+            raise ConflictError(f"{self.describe(entry.name)} does not hold the bytes it had when it was listed.")
         return size
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
@@ -182,8 +180,7 @@ class LocalStore(Store):
             current = 0
         if expected is not None and current != expected:
             raise ConflictError(
-                f"{self.describe(name)} was changed by somebody else: expected generation {expected}, found "
-                f"{current}."
+                f"{self.describe(name)} was changed by somebody else: expected generation {expected}, found {current}."
             )
         return current
 

@@ -27,9 +27,7 @@ def open_store(uri: str, access: Access | None = None) -> Store:
 
         return LocalStore(local_path(uri))
     if scheme != "gs":
-        raise UserError(
-            f"{uri} has the unknown scheme {scheme}://: give gs://bucket/folder or a local folder."
-        )
+        raise UserError(f"{uri} has the unknown scheme {scheme}://: give gs://bucket/folder or a local folder.")
     bucket, _, prefix = rest.partition("/")
     if not bucket:
         raise UserError(f"{uri} names no bucket: give gs://bucket/folder.")

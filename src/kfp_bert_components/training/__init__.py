@@ -7,9 +7,7 @@ from kfp_bert_components.training.settings import TrainingSettings
 __all__ = ["TrainingSettings", "finetune"]
 
 
-def finetune(
-    train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings
-) -> dict[str, float]:
+def finetune(train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings) -> dict[str, float]:
     """Fine-tune BERT on a split, keep the weights that did best on another, and write them as a bundle.
 
     Where TF_CONFIG names several workers each of them calls this; only the first one writes. Call it before

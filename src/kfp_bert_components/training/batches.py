@@ -52,9 +52,7 @@ def bucket_limits(lengths: np.ndarray, count: int = 16) -> tuple[int, ...]:
     return tuple(reversed(limits))
 
 
-def plan_epoch(
-    lengths: np.ndarray, batch_size: int, limits: tuple[int, ...], rng: np.random.Generator
-) -> list[Batch]:
+def plan_epoch(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...], rng: np.random.Generator) -> list[Batch]:
     """All rows once, in batches of rows of similar length, in random order.
 
     Rows that don't fill a batch of their bucket move up to the next one, so that only one batch is not full

@@ -37,17 +37,11 @@ def _likely_cause(curve: list[tuple[float, ...]], settings: TrainingSettings) ->
             return f"base_model {settings.base_model!r}, {overflow}"
         return f"{rate}, which is too high for these settings, or precision {settings.precision}"
     losses, norms = before[:, 2], before[:, 4]
-    if (
-        settings.learning_rate > 1e-3
-        or losses[-1] > 2 * losses.min() + 0.5
-        or norms[-1] > 20 * np.median(norms)
-    ):
+    if settings.learning_rate > 1e-3 or losses[-1] > 2 * losses.min() + 0.5 or norms[-1] > 20 * np.median(norms):
         clip = "" if settings.max_gradient_norm else " and max_gradient_norm 1"
         return (
             f"{rate}, which is too high: the loss rose from {losses.min():.3g} to {losses[-1]:.3g} and "
             f"the norm of the gradient from {np.median(norms):.3g} to {norms[-1]:.3g}; "
             f"try {settings.learning_rate / 5:g}{clip}"
         )
-    return (
-        f"a step that was too long: try {rate.split()[0]} {settings.learning_rate / 5:g} and a longer warmup"
-    )
+    return f"a step that was too long: try {rate.split()[0]} {settings.learning_rate / 5:g} and a longer warmup"

@@ -60,11 +60,7 @@ class Distribution:
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
             if self.workers == 1:
                 raise
-            again = (
-                "they go on from the newest checkpoint"
-                if resumable
-                else "they begin anew without a checkpoint_dir"
-            )
+            again = "they go on from the newest checkpoint" if resumable else "they begin anew without a checkpoint_dir"
             raise WorkerLostError(
                 f"Another of the {self.workers} workers was lost after step {step}, and training can't go on "
                 f"without it; start all workers again: {again}."
@@ -111,13 +107,9 @@ def _cluster(text: str) -> tuple[int, int]:
         chiefs, others = cluster.get("chief", []), cluster.get("worker", [])
         index = int(task.get("index", 0))
     except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"TF_CONFIG is {text!r}, but must be JSON with cluster and task: {error}."
-        ) from error
+        raise UserError(f"TF_CONFIG is {text!r}, but must be JSON with cluster and task: {error}.") from error
     if task.get("type", "worker") not in ("chief", "worker", "master"):
-        raise UserError(
-            f"TF_CONFIG makes this process a {task['type']}, but only workers and a chief train here."
-        )
+        raise UserError(f"TF_CONFIG makes this process a {task['type']}, but only workers and a chief train here.")
     if task.get("type") == "worker" and chiefs:
         index += len(chiefs)
     return max(1, len(chiefs) + len(others)), index

@@ -103,9 +103,7 @@ def class_weights(kind: str, targets: np.ndarray, classes: int) -> np.ndarray:
     return (len(targets) / (occurring * np.maximum(counts, 1))).astype(np.float32)
 
 
-def with_weights(
-    examples: Examples, batches: Sequence[Batch], weights: np.ndarray
-) -> list[dict[str, np.ndarray]]:
+def with_weights(examples: Examples, batches: Sequence[Batch], weights: np.ndarray) -> list[dict[str, np.ndarray]]:
     """The batches of one step, with targets and with weights of the rows that add up to 1 over the step."""
     rows = np.concatenate([batch.rows for batch in batches])
     total = weights[examples.targets[rows]].sum()

@@ -58,9 +58,7 @@ class Run:
     def evaluated_at(self, step: int) -> bool:
         """Whether the validation rows are scored after this many steps."""
         within, times = (step - 1) % self.steps_per_epoch + 1, self.settings.evaluations_per_epoch
-        return step > 0 and any(
-            within == round(self.steps_per_epoch * k / times) for k in range(1, times + 1)
-        )
+        return step > 0 and any(within == round(self.steps_per_epoch * k / times) for k in range(1, times + 1))
 
 
 class Trial:
@@ -113,9 +111,7 @@ class Trial:
         check_finite(state.curve, settings)
         state.examples += sum(len(batch.rows) for batch in batches)
         state.seconds += time.monotonic() - started
-        run.events.scalars(
-            state.trial, state.step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}
-        )
+        run.events.scalars(state.trial, state.step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm})
         if stop:
             self._leave()
         if run.checkpoints.due(state.step):
@@ -152,9 +148,7 @@ class Trial:
             if self.run.sigterm.received and self.run.distribution.workers == 1:
                 self._leave()
 
-        return score(
-            self.step.predict, examples, 2 * self.run.settings.batch_size, len(self.run.labels), leave_if_told
-        )
+        return score(self.step.predict, examples, 2 * self.run.settings.batch_size, len(self.run.labels), leave_if_told)
 
     def _leave(self) -> None:
         self.save()

@@ -49,15 +49,11 @@ class AdamW:
         # the fused kernel leaves epsilon uncorrected; scaled like this it is Adam as published
         epsilon = self.epsilon * tf.sqrt(1 - power_2)
         update = self.strategy.extended.update
-        for parts in zip(
-            self.variables, self.first, self.second, gradients, self.rates, self.decays, strict=True
-        ):
+        for parts in zip(self.variables, self.first, self.second, gradients, self.rates, self.decays, strict=True):
             variable, first, second, gradient, rate, decays = parts
             scale = learning_rate * rate
             keep = 1 - scale * self.weight_decay if decays else None
-            update(
-                variable, self._move, args=(first, second, gradient, scale, keep, power_1, power_2, epsilon)
-            )
+            update(variable, self._move, args=(first, second, gradient, scale, keep, power_1, power_2, epsilon))
 
     def _move(
         self,
@@ -74,9 +70,17 @@ class AdamW:
         if keep is not None:
             variable.assign(variable * keep)
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle, m=first.handle, v=second.handle, grad=gradient, lr=rate, epsilon=epsilon,
-            beta1_power=power_1, beta2_power=power_2, beta1=self.beta_1, beta2=self.beta_2,
-        )  # fmt: skip
+            var=variable.handle,
+            m=first.handle,
+            v=second.handle,
+            grad=gradient,
+            lr=rate,
+            epsilon=epsilon,
+            beta1_power=power_1,
+            beta2_power=power_2,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+        )
 
 
 def decays(path: str) -> bool:

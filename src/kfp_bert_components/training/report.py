@@ -13,9 +13,7 @@ from kfp_bert_components.training.scoring import score
 ROWS = 12  # of each table of examples
 
 
-def write_report(
-    job: Any, classifier: Any, validation: Examples, metrics: dict[str, float], path: Path
-) -> None:
+def write_report(job: Any, classifier: Any, validation: Examples, metrics: dict[str, float], path: Path) -> None:
     """Write the HTML report of a run.
 
     Args:
@@ -61,8 +59,7 @@ def _label_counts(job: Any) -> list[tuple[str, int, int, float]]:
     """Label, rows to train on, rows to validate on, weight in the loss."""
     counts = [np.bincount(part.targets, minlength=len(job.labels)) for part in (job.train, job.validation)]
     return [
-        (label, int(counts[0][i]), int(counts[1][i]), float(job.class_weights[i]))
-        for i, label in enumerate(job.labels)
+        (label, int(counts[0][i]), int(counts[1][i]), float(job.class_weights[i])) for i, label in enumerate(job.labels)
     ]
 
 
@@ -75,9 +72,7 @@ def _longest(examples: Examples, labels: list[str]) -> list[tuple[str, str, int,
     ]
 
 
-def _hardest(
-    examples: Examples, logits: np.ndarray, labels: list[str]
-) -> list[tuple[str, str, str, float, float]]:
+def _hardest(examples: Examples, logits: np.ndarray, labels: list[str]) -> list[tuple[str, str, str, float, float]]:
     """Text, label, predicted label, probability of that, and loss, of the rows with the highest loss."""
     losses = cross_entropies(logits, examples.targets)
     rows = np.argsort(-losses, kind="stable")[:ROWS]

@@ -29,9 +29,7 @@ from kfp_bert_components.training.step import Step
 FUSED_FROM = 500
 
 
-def run(
-    train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings
-) -> dict[str, float]:
+def run(train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings) -> dict[str, float]:
     """What `kfp_bert_components.training.finetune` does."""
     distribution = open_distribution()
     if settings.deterministic:
@@ -59,18 +57,14 @@ def _check_splits(train: Any, validation: Any) -> None:
             "run of prepare_text_data."
         )
     if len(train.labels) < 2:
-        raise UserError(
-            f"The train split has one label only ({', '.join(train.labels)}); at least two are needed."
-        )
+        raise UserError(f"The train split has one label only ({', '.join(train.labels)}); at least two are needed.")
 
 
 def _prepare(splits: Any, settings: TrainingSettings, distribution: Distribution, sigterm: Sigterm) -> Any:
     """The run before its first step, and the classifier that it trains first."""
     with distribution.strategy.scope():
         classifier = make_classifier(settings, splits[0], seed=settings.seed)
-    examples = [
-        tokenize_split(classifier, split, settings.max_length, settings.truncation) for split in splits
-    ]
+    examples = [tokenize_split(classifier, split, settings.max_length, settings.truncation) for split in splits]
     used = compact.used_tokens(classifier.config.vocab_size, *examples)
     if used is not None:
         examples = [compact.renumber(part, used) for part in examples]
@@ -87,12 +81,19 @@ def _prepare(splits: Any, settings: TrainingSettings, distribution: Distribution
         steps=settings.checkpoint_steps,
     )
     job = Run(
-        settings=settings, train=examples[0], validation=examples[1], labels=splits[0].labels,
+        settings=settings,
+        train=examples[0],
+        validation=examples[1],
+        labels=splits[0].labels,
         class_weights=class_weights(settings.class_weights, examples[0].targets, len(splits[0].labels)),
-        limits=bucket_limits(examples[0].lengths), distribution=distribution, checkpoints=checkpoints,
+        limits=bucket_limits(examples[0].lengths),
+        distribution=distribution,
+        checkpoints=checkpoints,
         events=EventLog(settings.tensorboard_dir if distribution.chief else ""),
-        sigterm=sigterm, state=RunState(), used=used,
-    )  # fmt: skip
+        sigterm=sigterm,
+        state=RunState(),
+        used=used,
+    )
     _announce(job, classifier)
     return job, classifier
 
@@ -141,12 +142,16 @@ def _make_step(classifier: Any, job: Run) -> Step:
             [variable.value for variable in variables],
             layer_rates(paths, classifier.config.num_hidden_layers, settings.layer_decay),
             [decays(path) for path in paths],
-            weight_decay=settings.weight_decay, epsilon=settings.epsilon,
-        )  # fmt: skip
+            weight_decay=settings.weight_decay,
+            epsilon=settings.epsilon,
+        )
         return Step(
-            classifier.model, optimizer, job.distribution, label_smoothing=settings.label_smoothing,
+            classifier.model,
+            optimizer,
+            job.distribution,
+            label_smoothing=settings.label_smoothing,
             max_gradient_norm=settings.max_gradient_norm,
-        )  # fmt: skip
+        )
 
 
 def _fusing_pays(job: Run) -> bool:
@@ -176,16 +181,12 @@ def _agree_on_start(job: Run, classifier: Any) -> None:
             "folder that all workers share, such as gs://."
         )
     if chief[2] != mine[2]:
-        raise UserError(
-            "This worker has another vocabulary than the chief; give all workers the same base_model."
-        )
+        raise UserError("This worker has another vocabulary than the chief; give all workers the same base_model.")
 
 
 def _announce(job: Run, classifier: Any) -> None:
     settings, devices = job.settings, job.distribution
-    where = (
-        "1 device" if devices.replicas == 1 else f"{devices.replicas} devices of {devices.workers} worker(s)"
-    )
+    where = "1 device" if devices.replicas == 1 else f"{devices.replicas} devices of {devices.workers} worker(s)"
     start = repr(settings.base_model) if settings.base_model else "scratch"
     print(
         f"Training from {start} ({classifier.model.count_params():,} weights) on {len(job.train):,} rows, "
@@ -205,10 +206,13 @@ def _metrics(job: Run) -> dict[str, float]:
     metrics = {f"validation_{name}": value for name, value in kept["metrics"].items() if ":" not in name}
     metrics |= {
         "train_loss": sum(last) / len(last),
-        "best_step": best.step, "best_seed": job.settings.seed + best.trial,
-        "steps": len(state.curve), "epochs_trained": len(state.curve) / job.steps_per_epoch,
-        "seconds": state.seconds, "examples_per_second": state.examples / max(state.seconds, 1e-9),
-    }  # fmt: skip
+        "best_step": best.step,
+        "best_seed": job.settings.seed + best.trial,
+        "steps": len(state.curve),
+        "epochs_trained": len(state.curve) / job.steps_per_epoch,
+        "seconds": state.seconds,
+        "examples_per_second": state.examples / max(state.seconds, 1e-9),
+    }
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
@@ -223,20 +227,25 @@ def _write(
     assert best is not None
     values = best.weights
     if settings.precision != "float32" or job.distribution.replicas > 1 or job.used is not None:
-        classifier = make_classifier(
-            replace(settings, precision="float32"), splits[0], seed=settings.seed + best.trial
-        )
+        classifier = make_classifier(replace(settings, precision="float32"), splits[0], seed=settings.seed + best.trial)
     if job.used is not None:
         decay = _left_by_decay(job, classifier.config.num_hidden_layers)
         values = compact.expand(classifier.model, values, job.used, decay)
         validation = replace(validation, tokens=job.used[validation.tokens].astype("int32"))
     _assign(classifier.model.variables, values)
     write_bundle(
-        model, classifier, max_length=settings.max_length, base_model=settings.base_model,
-        parameters=settings.parameters(), data_fingerprint=splits[0].fingerprint, pair=splits[0].pair,
-        check_texts=[text for split in splits for text in check_texts(split)], truncation=settings.truncation,
-        data_profile=data_profile, precision=settings.export_precision,
-    )  # fmt: skip
+        model,
+        classifier,
+        max_length=settings.max_length,
+        base_model=settings.base_model,
+        parameters=settings.parameters(),
+        data_fingerprint=splits[0].fingerprint,
+        pair=splits[0].pair,
+        check_texts=[text for split in splits for text in check_texts(split)],
+        truncation=settings.truncation,
+        data_profile=data_profile,
+        precision=settings.export_precision,
+    )
     write_report(job, classifier, validation, metrics, report)
 
 

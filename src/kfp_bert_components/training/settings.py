@@ -113,9 +113,7 @@ class TrainingSettings:
         _one_of("precision", self.precision, ("float32", "bfloat16"))
         _one_of("export_precision", self.export_precision, ("float32", "bfloat16"))
         if self.dropout < 0 and self.dropout != -1:
-            raise UserError(
-                f"dropout is {self.dropout}, but must be -1 (the checkpoint's own) or between 0 and 0.9."
-            )
+            raise UserError(f"dropout is {self.dropout}, but must be -1 (the checkpoint's own) or between 0 and 0.9.")
         if self.width % self.heads:
             raise UserError(f"width is {self.width}, but must be a multiple of heads, which is {self.heads}.")
 

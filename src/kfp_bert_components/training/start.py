@@ -28,9 +28,13 @@ def make_classifier(settings: TrainingSettings, split: Any, seed: int) -> Any:
         return _new(settings, split, seed, dtype)
     dropout = None if settings.dropout < 0 else settings.dropout
     classifier = load_checkpoint(
-        settings.base_model, split.labels, hidden_dropout=dropout, attention_dropout=dropout, seed=seed,
+        settings.base_model,
+        split.labels,
+        hidden_dropout=dropout,
+        attention_dropout=dropout,
+        seed=seed,
         dtype=dtype,
-    )  # fmt: skip
+    )
     positions = classifier.config.max_position_embeddings
     if settings.max_length > positions:
         raise UserError(
@@ -48,9 +52,16 @@ def model_dtype(settings: TrainingSettings) -> str:
 def _new(settings: TrainingSettings, split: Any, seed: int, dtype: str) -> Any:
     texts, pairs = read_texts(split.table, split.pair)
     classifier = new_classifier(
-        texts + (pairs or []), split.labels, vocabulary_size=settings.vocabulary_size, layers=settings.layers,
-        width=settings.width, heads=settings.heads, max_length=settings.max_length, seed=seed, dtype=dtype,
-    )  # fmt: skip
+        texts + (pairs or []),
+        split.labels,
+        vocabulary_size=settings.vocabulary_size,
+        layers=settings.layers,
+        width=settings.width,
+        heads=settings.heads,
+        max_length=settings.max_length,
+        seed=seed,
+        dtype=dtype,
+    )
     if settings.dropout < 0:
         return classifier
     config = replace(

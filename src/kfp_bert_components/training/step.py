@@ -58,9 +58,7 @@ class Step:
         """
         if len(batches) > 1 and not self.sums:
             with self.distribution.strategy.scope():
-                self.sums = [
-                    tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.optimizer.variables
-                ]
+                self.sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.optimizer.variables]
         early = 0.0
         for batch in batches[:-1]:
             early += float(self._gather(self.distribution.scatter(batch)))

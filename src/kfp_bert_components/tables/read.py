@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kfp_bert_components.data.chunks import Chunk, Faults, FileFacts
-from kfp_bert_components.data.dialect import find_column, find_dialect
 from kfp_bert_components.data.settings import METADATA, PrepareSettings, parameter_of
-from kfp_bert_components.data.survey import find_encoding, survey
-from kfp_bert_components.data.table_files import TableFile, compression_of
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.chunks import Chunk, Faults, FileFacts
+from kfp_bert_components.tables.dialect import find_column, find_dialect
+from kfp_bert_components.tables.files import TableFile, compression_of
+from kfp_bert_components.tables.survey import find_encoding, survey
 
 
 def read_tables(
@@ -53,14 +53,14 @@ def _read_one(
     fact.encoding = find_encoding(file, found, settings.encoding)
     sample = found.sample.decode(fact.encoding, errors="replace")
     if _is_jsonl(sample, settings):
-        from kfp_bert_components.data.read_jsonl import read_jsonl
+        from kfp_bert_components.tables.read_jsonl import read_jsonl
 
         fact.kind = "jsonl"
         yield from read_jsonl(file, number, fact.compression, fact.encoding, _asked(settings), faults)
         return
     if settings.file_format == "auto" and sample.lstrip("\ufeff \t\r\n").startswith(("[{", "[\n")):
         raise UserError(f"{file.name} is one JSON array: write it as JSON Lines, one object a line.")
-    from kfp_bert_components.data.read_csv import read_csv
+    from kfp_bert_components.tables.read_csv import read_csv
 
     dialect = find_dialect(file.name, sample, len(found.sample) == found.size, settings)
     fact.kind, fact.columns, fact.header = "csv", dialect.columns, dialect.header
@@ -71,7 +71,7 @@ def _read_one(
 
 
 def _parquet(file: TableFile, number: int, settings: PrepareSettings, fact: FileFacts) -> Iterator[Chunk]:
-    from kfp_bert_components.data.read_parquet import parquet_columns, read_parquet
+    from kfp_bert_components.tables.read_parquet import parquet_columns, read_parquet
 
     fact.kind = "parquet"
     fact.columns = parquet_columns(file)

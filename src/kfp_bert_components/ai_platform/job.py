@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform import AiPlatform
+from kfp_bert_components.ai_platform.client import AiPlatform
+from kfp_bert_components.ai_platform.job_log import JobLog
 from kfp_bert_components.cancellation import cancellable
 from kfp_bert_components.errors import TransientError, UserError
-from kfp_bert_components.training.ai_platform_log import JobLog
 
 if TYPE_CHECKING:
     from kfp_bert_components.storage import Store
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 LABEL = "kfp-bert-job"
 FORMAT = 1
 _OVER = {
-    v1.JobState.JOB_STATE_SUCCEEDED, v1.JobState.JOB_STATE_FAILED, v1.JobState.JOB_STATE_CANCELLED,
-    v1.JobState.JOB_STATE_EXPIRED, v1.JobState.JOB_STATE_PARTIALLY_SUCCEEDED,
-}  # fmt: skip
+    v1.JobState.JOB_STATE_SUCCEEDED,
+    v1.JobState.JOB_STATE_FAILED,
+    v1.JobState.JOB_STATE_CANCELLED,
+    v1.JobState.JOB_STATE_EXPIRED,
+    v1.JobState.JOB_STATE_PARTIALLY_SUCCEEDED,
+}
 
 
 @dataclass(frozen=True)
@@ -180,24 +183,18 @@ def _spec(job: JobSettings, place: str, key: str) -> v1.CustomJob:
         machine.accelerator_type = v1.AcceleratorType.__members__[job.accelerator_type]
     container = v1.ContainerSpec(
         image_uri=job.image,
-        command=["python", "-m", "kfp_bert_components.training.ai_platform_worker", place],
+        command=["python", "-m", "kfp_bert_components.ai_platform.job_worker", place],
     )
     counts = [1, job.replicas - 1] if job.replicas > 1 else [1]  # the first pool is the chief
-    pools = [
-        v1.WorkerPoolSpec(machine_spec=machine, replica_count=count, container_spec=container)
-        for count in counts
-    ]
+    pools = [v1.WorkerPoolSpec(machine_spec=machine, replica_count=count, container_spec=container) for count in counts]
     strategy = v1.Scheduling.Strategy.SPOT if job.spot else v1.Scheduling.Strategy.STANDARD
     scheduling = v1.Scheduling(
-        timeout={"seconds": int(job.max_hours * 3600)}, strategy=strategy,
+        timeout={"seconds": int(job.max_hours * 3600)},
+        strategy=strategy,
         restart_job_on_worker_restart=job.replicas > 1,
-    )  # fmt: skip
-    spec = v1.CustomJobSpec(
-        worker_pool_specs=pools, scheduling=scheduling, service_account=job.service_account
     )
-    return v1.CustomJob(
-        display_name=f"kfp-bert finetune {key[:8]}", job_spec=spec, labels={**job.labels, LABEL: key}
-    )
+    spec = v1.CustomJobSpec(worker_pool_specs=pools, scheduling=scheduling, service_account=job.service_account)
+    return v1.CustomJob(display_name=f"kfp-bert finetune {key[:8]}", job_spec=spec, labels={**job.labels, LABEL: key})
 
 
 def _submit(cloud: AiPlatform, job: v1.CustomJob, key: str, store: Store) -> str:

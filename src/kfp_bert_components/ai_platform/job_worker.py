@@ -1,4 +1,4 @@
-"""What runs inside a custom job: `python -m kfp_bert_components.training.ai_platform_worker gs://PLACE`."""
+"""What runs inside a custom job: `python -m kfp_bert_components.ai_platform.job_worker gs://PLACE`."""
 
 from __future__ import annotations
 

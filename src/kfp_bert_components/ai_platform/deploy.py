@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from kfp_bert_components.ai_platform import AiPlatform
-from kfp_bert_components.deployment.ai_platform_endpoint import Endpoint, deployed
-from kfp_bert_components.deployment.ai_platform_models import Models
-from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings
-from kfp_bert_components.deployment.ai_platform_target import AiPlatformTarget
+from kfp_bert_components.ai_platform.client import AiPlatform
+from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed
+from kfp_bert_components.ai_platform.models import Models
+from kfp_bert_components.ai_platform.settings import AiPlatformSettings
+from kfp_bert_components.ai_platform.target import AiPlatformTarget
 from kfp_bert_components.deployment.examples import load_examples
 from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke import SmokeSettings
@@ -36,11 +36,18 @@ class DeployedModel:
 
 
 def deploy_to_ai_platform(
-    registry: str, settings: AiPlatformSettings, target: str = "production",
-    smoke: SmokeSettings | None = None, *, api_endpoint: str = "", dry_run: bool = False,
-    lease_seconds: float = 60.0, pause_seconds: float = 1.0, poll_seconds: float = 0.5,
+    registry: str,
+    settings: AiPlatformSettings,
+    target: str = "production",
+    smoke: SmokeSettings | None = None,
+    *,
+    api_endpoint: str = "",
+    dry_run: bool = False,
+    lease_seconds: float = 60.0,
+    pause_seconds: float = 1.0,
+    poll_seconds: float = 0.5,
     report: Callable[[str], None] = say,
-) -> DeployedModel:  # fmt: skip
+) -> DeployedModel:
     """Make an endpoint serve the registry's champion: canary, smoke test, shift, and back if anything fails.
 
     Args:
@@ -70,18 +77,21 @@ def deploy_to_ai_platform(
         if dry_run:
             endpoint, models = Endpoint(cloud, settings, target), Models(cloud, opened, settings)
             return _plan(opened, target, place, endpoint, models, settings, report)
-        live = roll_out(
-            opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report
-        )
+        live = roll_out(opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report)
     except TransientError as error:
         raise UserError(f"AI Platform can't be reached: {error}. Try again later.") from error
     return DeployedModel(live["facts"]["endpoint"], live["facts"]["deployed"], live["version"])
 
 
 def _plan(
-    registry: Registry, target: str, place: AiPlatformTarget, endpoint: Endpoint, models: Models,
-    settings: AiPlatformSettings, report: Callable[[str], None],
-) -> DeployedModel:  # fmt: skip
+    registry: Registry,
+    target: str,
+    place: AiPlatformTarget,
+    endpoint: Endpoint,
+    models: Models,
+    settings: AiPlatformSettings,
+    report: Callable[[str], None],
+) -> DeployedModel:
     """Say what a rollout would do. At most four calls, none of which changes anything."""
     champion, record = registry.require_champion(), registry.deployment(target)
     facts = record.details.get("facts", {})

@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from kfp_bert_components.data.fetch_manifest import Manifest, Pinned
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.fetch.manifest import Manifest, Pinned
 from kfp_bert_components.storage import Access, Entry, Store, open_store
 
 _WILD = re.compile(r"[*?\[{]")
@@ -48,17 +48,10 @@ def _resolve_one(source: str, access: Access) -> Iterable[Pinned]:
         base = pattern.rstrip("/")
         entries = store.list(f"{base}/" if base else "")
     if not entries:
-        kind = (
-            "matches no object"
-            if _WILD.search(pattern)
-            else "does not exist, neither as a file nor as a folder"
-        )
+        kind = "matches no object" if _WILD.search(pattern) else "does not exist, neither as a file nor as a folder"
         raise NotFoundError(f"{source} {kind}: check its spelling, and that the account may list it.")
     cut = len(base) + 1 if base else 0
-    return [
-        Pinned(store.describe(one.name), one.name[cut:], one.generation, one.size, one.crc32c)
-        for one in entries
-    ]
+    return [Pinned(store.describe(one.name), one.name[cut:], one.generation, one.size, one.crc32c) for one in entries]
 
 
 def _split(source: str) -> tuple[str, str]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import aiplatform_v1 as v1
 from google.protobuf import json_format
 
-from kfp_bert_components.ai_platform import AiPlatform
-from kfp_bert_components.deployment.ai_platform_endpoint import Endpoint, deployed, strays
-from kfp_bert_components.deployment.ai_platform_models import Models
-from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings
+from kfp_bert_components.ai_platform.client import AiPlatform
+from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed, strays
+from kfp_bert_components.ai_platform.models import Models
+from kfp_bert_components.ai_platform.settings import AiPlatformSettings
 from kfp_bert_components.deployment.smoke import Answer, SmokeSettings, smoke_test
 from kfp_bert_components.deployment.traffic import shared
 from kfp_bert_components.errors import NotFoundError
@@ -33,9 +33,15 @@ class AiPlatformTarget:
     """
 
     def __init__(
-        self, cloud: AiPlatform, registry: Registry, target: str, settings: AiPlatformSettings,
-        smoke: SmokeSettings, examples: Callable[[int], Examples], report: Callable[[str], None] = say,
-    ) -> None:  # fmt: skip
+        self,
+        cloud: AiPlatform,
+        registry: Registry,
+        target: str,
+        settings: AiPlatformSettings,
+        smoke: SmokeSettings,
+        examples: Callable[[int], Examples],
+        report: Callable[[str], None] = say,
+    ) -> None:
         self._cloud, self._target, self._settings, self._smoke = cloud, target, settings, smoke
         self._registry, self._examples, self._report = registry, examples, report
         self._endpoint = Endpoint(cloud, settings, target)

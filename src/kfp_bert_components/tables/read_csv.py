@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from kfp_bert_components.data.arrow import bytes_of
-from kfp_bert_components.data.chunks import LONGEST_CELL, Chunk, Faults
-from kfp_bert_components.data.dialect import Dialect
-from kfp_bert_components.data.survey import Survey
-from kfp_bert_components.data.table_files import TableFile, open_bytes
+from kfp_bert_components.tables.chunks import LONGEST_CELL, Chunk, Faults
+from kfp_bert_components.tables.dialect import Dialect
+from kfp_bert_components.tables.files import TableFile, open_bytes
+from kfp_bert_components.tables.survey import Survey
 
 ARROW_BLOCK = 8 << 20
 SLOW_ROWS = 20_000
@@ -25,8 +25,15 @@ LONGEST_RECORD_LINES = 2_000
 
 
 def read_csv(
-    file: TableFile, number: int, compression: str, encoding: str, dialect: Dialect, roles: dict[str, int],
-    found: Survey, faults: Faults, keep: bool,
+    file: TableFile,
+    number: int,
+    compression: str,
+    encoding: str,
+    dialect: Dialect,
+    roles: dict[str, int],
+    found: Survey,
+    faults: Faults,
+    keep: bool,
 ) -> Iterator[Chunk]:
     """Read a CSV file.
 
@@ -81,13 +88,19 @@ def _read_fast(
             column_names=names, skip_rows=first - 1, block_size=ARROW_BLOCK, use_threads=False
         ),
         parse_options=arrow_csv.ParseOptions(
-            delimiter=dialect.delimiter, newlines_in_values=dialect.quoting != "none", ignore_empty_lines=False,
-            quote_char=False if dialect.quoting == "none" else '"', double_quote=dialect.quoting == "double",
-            escape_char="\\" if dialect.quoting == "backslash" else False, invalid_row_handler=skip,
+            delimiter=dialect.delimiter,
+            newlines_in_values=dialect.quoting != "none",
+            ignore_empty_lines=False,
+            quote_char=False if dialect.quoting == "none" else '"',
+            double_quote=dialect.quoting == "double",
+            escape_char="\\" if dialect.quoting == "backslash" else False,
+            invalid_row_handler=skip,
         ),
         convert_options=arrow_csv.ConvertOptions(
             # The survey has found all of the file to be UTF-8.
-            column_types={name: pa.string() for name in names}, check_utf8=False, strings_can_be_null=False,
+            column_types={name: pa.string() for name in names},
+            check_utf8=False,
+            strings_can_be_null=False,
             include_columns=[names[index] for index in sorted(set(roles.values()))],
         ),
     )
@@ -123,8 +136,15 @@ def _positions(before: int, count: int, first: int, invalid: list[int]) -> np.nd
 
 
 def _read_slow(
-    file: TableFile, number: int, compression: str, encoding: str, dialect: Dialect, roles: dict[str, int],
-    faults: Faults, keep: bool, after: int,
+    file: TableFile,
+    number: int,
+    compression: str,
+    encoding: str,
+    dialect: Dialect,
+    roles: dict[str, int],
+    faults: Faults,
+    keep: bool,
+    after: int,
 ) -> Iterator[Chunk]:
     csv.field_size_limit(2 * LONGEST_CELL)
     width = len(dialect.columns)
@@ -226,7 +246,8 @@ def _lines(file: TableFile, compression: str, encoding: str) -> Iterator[str]:
     """The lines with their ends; bytes that can't be decoded become surrogates; a line without end is cut short."""
     text = io.TextIOWrapper(
         _Reader(open_bytes(file.path, compression)),  # type: ignore[type-var]
-        encoding=encoding, newline="",
+        encoding=encoding,
+        newline="",
         errors="surrogateescape" if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii") else "replace",
     )
     while line := text.readline(LONGEST_CELL + 2):
@@ -268,5 +289,3 @@ def _pour(local: Faults, faults: Faults, name: str, until: int | None = None) ->
     kept = [one for one in local.examples if one.row <= until]
     for one in kept:
         faults.add(name, one.row, one.reason, one.excerpt)
-
-

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kfp_bert_components.data.chunks import Chunk
-from kfp_bert_components.data.table_files import TableFile
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.chunks import Chunk
+from kfp_bert_components.tables.files import TableFile
 
 ROWS = 1 << 16
 

@@ -133,9 +133,12 @@ def _has_header(rows: Sequence[Sequence[str]], settings: PrepareSettings) -> boo
         return settings.header == "yes"
     first = [cell.strip() for cell in rows[0]]
     asked = [
-        settings.text_column, settings.label_column, settings.pair_column, settings.split_column,
+        settings.text_column,
+        settings.label_column,
+        settings.pair_column,
+        settings.split_column,
         *settings.metadata_columns,
-    ]  # fmt: skip
+    ]
     if any(name in first for name in asked if name and not name.startswith("#")):
         return True
     position = settings.label_column.removeprefix("#")
@@ -147,9 +150,7 @@ def _has_header(rows: Sequence[Sequence[str]], settings: PrepareSettings) -> boo
     return bool(labels) and index < len(first) and first[index] not in labels and repeated
 
 
-def find_column(
-    asked: str, columns: Sequence[str], file: str, parameter: str, first: Sequence[str] = ()
-) -> int:
+def find_column(asked: str, columns: Sequence[str], file: str, parameter: str, first: Sequence[str] = ()) -> int:
     """The index of a column that was asked for by name or as "#2".
 
     Raises:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.deployment.ai_platform_settings import PREBUILT_IMAGE, AiPlatformSettings, slug
+from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, AiPlatformSettings, slug
 from kfp_bert_components.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
-    from kfp_bert_components.ai_platform import AiPlatform
+    from kfp_bert_components.ai_platform.client import AiPlatform
     from kfp_bert_components.deployment.journal import Journal
     from kfp_bert_components.registry import Registry
 
@@ -67,9 +67,7 @@ class Models:
                 journal.check()
                 request = v1.DeleteModelVersionRequest(name=name)
                 operation = self._cloud.call(self._cloud.models.delete_model_version, request).operation.name
-                self._cloud.wait(
-                    operation, f"deleting {name}", self._settings.operation_seconds, journal.check
-                )
+                self._cloud.wait(operation, f"deleting {name}", self._settings.operation_seconds, journal.check)
 
     def _request(self, version: int) -> Any:
         settings = self._settings
@@ -123,9 +121,11 @@ def container(image: str) -> v1.ModelContainerSpec:
     if not image:
         return v1.ModelContainerSpec(image_uri=PREBUILT_IMAGE)
     spec = v1.ModelContainerSpec(
-        image_uri=image, ports=[v1.Port(container_port=PORT)],
-        predict_route="/v1/models/bert:predict", health_route="/healthz",
-    )  # fmt: skip
+        image_uri=image,
+        ports=[v1.Port(container_port=PORT)],
+        predict_route="/v1/models/bert:predict",
+        health_route="/healthz",
+    )
     if "kfp-bert-components/" in image:
         spec.command = ["kfp-bert", "serve", "$(AIP_STORAGE_URI)", "--host", "0.0.0.0", "--port", str(PORT)]
     return spec

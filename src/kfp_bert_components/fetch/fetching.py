@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfp_bert_components.data.fetch_manifest import Manifest, Pinned, read_manifest
-from kfp_bert_components.data.fetch_sources import check_paths, resolve
-from kfp_bert_components.data.fetch_transfer import transfer
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.fetch.manifest import Manifest, Pinned, read_manifest
+from kfp_bert_components.fetch.sources import check_paths, resolve
+from kfp_bert_components.fetch.transfer import transfer
 from kfp_bert_components.storage import Access, is_fuse, publish_folder
 
 

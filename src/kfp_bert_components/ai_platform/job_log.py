@@ -10,7 +10,7 @@ import google.auth.transport.requests
 import requests
 
 if TYPE_CHECKING:
-    from kfp_bert_components.ai_platform import AiPlatform
+    from kfp_bert_components.ai_platform.client import AiPlatform
 
 _PAGE = 1000
 
@@ -56,9 +56,12 @@ class JobLog:
         # Entries can arrive late, so the newest moment is asked for again; what was printed is skipped.
         wanted = f'resource.type="ml_job" resource.labels.job_id="{self._job_id}" timestamp>="{self._newest}"'
         body = {
-            "resourceNames": [f"projects/{self._project}"], "filter": wanted, "orderBy": "timestamp asc",
-            "pageSize": _PAGE, "pageToken": "",
-        }  # fmt: skip
+            "resourceNames": [f"projects/{self._project}"],
+            "filter": wanted,
+            "orderBy": "timestamp asc",
+            "pageSize": _PAGE,
+            "pageToken": "",
+        }
         found: list[dict[str, Any]] = []
         while True:
             reply = self._open().post(self._url, json=body, timeout=30)

@@ -69,14 +69,10 @@ def read_manifest(uri: str, access: Access | None = None) -> Manifest:
     try:
         value = json.loads(data)
         if value["format"] != FORMAT:
-            raise UserError(
-                f"{uri} has the format {value['format']}, this version reads {FORMAT}: update the package."
-            )
+            raise UserError(f"{uri} has the format {value['format']}, this version reads {FORMAT}: update the package.")
         found = Manifest(value["sources"], [Pinned(**one) for one in value["objects"]])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(
-            f"{uri} is no manifest of a fetch: give the manifest.json that a fetch wrote."
-        ) from None
+        raise UserError(f"{uri} is no manifest of a fetch: give the manifest.json that a fetch wrote.") from None
     if found.fingerprint != value.get("fingerprint"):
         raise UserError(f"{uri} was changed since it was written: its objects don't match its fingerprint.")
     return found

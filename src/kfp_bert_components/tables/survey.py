@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kfp_bert_components.data.table_files import TableFile, blocks, refuse_foreign
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.files import TableFile, blocks, refuse_foreign
 
 SAMPLE = 1 << 18
 # Bytes that no text has many of.
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
 BOMS = {
-    codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
 }
 
 

@@ -20,9 +20,16 @@ from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 from kfp_bert_components.progress import say
 
 _PASSING = (
-    api.Aborted, api.AlreadyExists, api.Conflict, api.TooManyRequests, api.ServerError, api.RetryError,
-    requests.exceptions.ConnectionError, requests.exceptions.Timeout, google.auth.exceptions.TransportError,
-)  # fmt: skip
+    api.Aborted,
+    api.AlreadyExists,
+    api.Conflict,
+    api.TooManyRequests,
+    api.ServerError,
+    api.RetryError,
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    google.auth.exceptions.TransportError,
+)
 
 _TELL_SECONDS = 15.0  # between two lines about a wait
 
@@ -40,9 +47,14 @@ class AiPlatform:
     """
 
     def __init__(
-        self, project: str, location: str, api_endpoint: str = "", *, call_seconds: float = 60.0,
+        self,
+        project: str,
+        location: str,
+        api_endpoint: str = "",
+        *,
+        call_seconds: float = 60.0,
         poll_seconds: float = 0.5,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not project or not location:
             raise UserError("AI Platform needs a project and a location, such as europe-west4.")
         self.parent = f"projects/{project}/locations/{location}"
@@ -126,9 +138,7 @@ class AiPlatform:
         while True:
             alive()
             try:
-                operation = self.call(
-                    self.endpoints.get_operation, operations_pb2.GetOperationRequest(name=name)
-                )
+                operation = self.call(self.endpoints.get_operation, operations_pb2.GetOperationRequest(name=name))
                 unread = 0
             except TransientError:
                 unread += 1

@@ -90,9 +90,14 @@ class AiPlatformSettings:
     def shape(self) -> str:
         """Six characters that differ when the same version must be deployed anew."""
         parts = [
-            self.image, self.machine_type, self.accelerator_type, self.accelerator_count, self.min_replicas,
-            self.max_replicas, self.service_account,
-        ]  # fmt: skip
+            self.image,
+            self.machine_type,
+            self.accelerator_type,
+            self.accelerator_count,
+            self.min_replicas,
+            self.max_replicas,
+            self.service_account,
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]
 
 

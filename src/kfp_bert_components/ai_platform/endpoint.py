@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.deployment.ai_platform_settings import AiPlatformSettings, slug
+from kfp_bert_components.ai_platform.settings import AiPlatformSettings, slug
 from kfp_bert_components.deployment.traffic import Split, restored
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 
 if TYPE_CHECKING:
-    from kfp_bert_components.ai_platform import AiPlatform
+    from kfp_bert_components.ai_platform.client import AiPlatform
     from kfp_bert_components.deployment.journal import Journal
 
 LABEL = "kfp-bert-target"
@@ -43,9 +43,7 @@ class Endpoint:
         found = list(self._cloud.call(self._cloud.endpoints.list_endpoints, request))
         if len(found) > 1:
             names = ", ".join(sorted(one.name for one in found))
-            raise UserError(
-                f"Several endpoints have the label {key}={value}: give one by its id, of {names}."
-            )
+            raise UserError(f"Several endpoints have the label {key}={value}: give one by its id, of {names}.")
         return found[0] if found else None
 
     def ensure(self, journal: Journal) -> None:
@@ -59,9 +57,7 @@ class Endpoint:
         running = self._cloud.running(name)
         if not running:
             journal.check()
-            request = v1.CreateEndpointRequest(
-                parent=self._cloud.parent, endpoint=self._to_make(), endpoint_id=number
-            )
+            request = v1.CreateEndpointRequest(parent=self._cloud.parent, endpoint=self._to_make(), endpoint_id=number)
             running = [self._cloud.call(self._cloud.endpoints.create_endpoint, request).operation.name]
         for operation in running:
             self._cloud.wait(operation, what, self._settings.operation_seconds, journal.check)
@@ -85,25 +81,25 @@ class Endpoint:
         settings = self._settings
         key, value = self._label()
         endpoint = v1.Endpoint(
-            display_name=f"kfp-bert {self._target}", labels={**settings.labels, key: value},
+            display_name=f"kfp-bert {self._target}",
+            labels={**settings.labels, key: value},
             dedicated_endpoint_enabled=settings.dedicated,
-        )  # fmt: skip
+        )
         if settings.encryption_key:
             endpoint.encryption_spec = v1.EncryptionSpec(kms_key_name=settings.encryption_key)
         if settings.request_log_table:
             endpoint.predict_request_response_logging_config = v1.PredictRequestResponseLoggingConfig(
-                enabled=True, sampling_rate=settings.request_log_rate or 1.0,
+                enabled=True,
+                sampling_rate=settings.request_log_rate or 1.0,
                 bigquery_destination=v1.BigQueryDestination(output_uri=settings.request_log_table),
-            )  # fmt: skip
+            )
         return endpoint
 
     # What is deployed, and its traffic
 
     def look(self, name: str = "") -> Any:
         """The endpoint as it is now."""
-        return self._cloud.call(
-            self._cloud.endpoints.get_endpoint, v1.GetEndpointRequest(name=name or self.name)
-        )
+        return self._cloud.call(self._cloud.endpoints.get_endpoint, v1.GetEndpointRequest(name=name or self.name))
 
     def settle(self, journal: Journal, what: str) -> None:
         """Wait for operations that are under way; how they end is seen by looking."""
@@ -119,9 +115,7 @@ class Endpoint:
         if number in deployed(self.look()):
             return
         journal.check()
-        request = v1.DeployModelRequest(
-            endpoint=self.name, deployed_model=self._model(number, model, display_name)
-        )
+        request = v1.DeployModelRequest(endpoint=self.name, deployed_model=self._model(number, model, display_name))
         operation = self._cloud.call(self._cloud.endpoints.deploy_model, request).operation.name
         self._cloud.wait(operation, what, self._settings.operation_seconds, journal.check)
 
@@ -134,13 +128,17 @@ class Endpoint:
             machine.accelerator_type = v1.AcceleratorType.__members__[settings.accelerator_type]
             machine.accelerator_count = settings.accelerator_count
         resources = v1.DedicatedResources(
-            machine_spec=machine, min_replica_count=settings.min_replicas,
+            machine_spec=machine,
+            min_replica_count=settings.min_replicas,
             max_replica_count=settings.max_replicas,
-        )  # fmt: skip
+        )
         return v1.DeployedModel(
-            id=number, model=model, display_name=display_name, dedicated_resources=resources,
+            id=number,
+            model=model,
+            display_name=display_name,
+            dedicated_resources=resources,
             service_account=settings.service_account,
-        )  # fmt: skip
+        )
 
     def give(self, journal: Journal, split: Split) -> None:
         """Set the traffic split, unless somebody changed the endpoint since it was looked at."""
@@ -210,6 +208,7 @@ def strays(endpoint: Any, target: str, keep: set[str]) -> list[str]:
     """Models that rollouts to this target deployed and that get no traffic, less those to keep."""
     ours = re.compile(rf"kfp-bert {re.escape(target)} v\d+ .*")
     return [
-        one.id for one in endpoint.deployed_models
+        one.id
+        for one in endpoint.deployed_models
         if ours.fullmatch(one.display_name) and one.id not in keep and not endpoint.traffic_split.get(one.id)
-    ]  # fmt: skip
+    ]

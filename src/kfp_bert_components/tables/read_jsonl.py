@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kfp_bert_components.data.chunks import LONGEST_CELL, Chunk, Faults
-from kfp_bert_components.data.read_csv import _lines
 from kfp_bert_components.data.settings import parameter_of
-from kfp_bert_components.data.table_files import TableFile
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.chunks import LONGEST_CELL, Chunk, Faults
+from kfp_bert_components.tables.files import TableFile
+from kfp_bert_components.tables.read_csv import _lines
 
 ROWS = 20_000
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from kfp_bert_components.data.fetch_manifest import Pinned
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.fetch.manifest import Pinned
 from kfp_bert_components.progress import track
 from kfp_bert_components.storage import Access, Entry, GoneError, Store, file_crc32c, open_store
 
@@ -61,11 +61,7 @@ def _remove_others(found: dict[str, Pinned], files: Path) -> None:
 
 def _missing(objects: Sequence[Pinned], files: Path, progress: Callable[[int], object]) -> list[Pinned]:
     """The objects that are not there yet with the right bytes; the others count as progress."""
-    there = [
-        one
-        for one in objects
-        if (files / one.path).is_file() and (files / one.path).stat().st_size == one.size
-    ]
+    there = [one for one in objects if (files / one.path).is_file() and (files / one.path).stat().st_size == one.size]
     lock = threading.Lock()
 
     def whole(one: Pinned) -> str:
@@ -100,9 +96,7 @@ def _by_store(
     groups: dict[str, list[tuple[Entry, Path]]] = {}
     for one in objects:
         place, name = _locate(one.source)
-        groups.setdefault(place, []).append(
-            (Entry(name, one.size, one.crc32c, one.generation), files / one.path)
-        )
+        groups.setdefault(place, []).append((Entry(name, one.size, one.crc32c, one.generation), files / one.path))
     for place, wanted in groups.items():
         yield open_store(place, access), wanted
 
