@@ -83,7 +83,11 @@ class NearIndex:
             for shift in (-1, 0, 1):
                 keys, ends = self._grouping.keys(part, shift)
                 entries.append(keys >> self._owner_bits << self._owner_bits | np.repeat(numbers, np.diff(ends)))
-        self._words, self._starts, self._bitmaps = map(np.concatenate, (words, starts, bitmaps))
+        self._words, self._starts, self._bitmaps = (
+            np.concatenate(words),
+            np.concatenate(starts),
+            np.concatenate(bitmaps),
+        )
         self._entries = np.concatenate(entries)
         self._entries.sort()
         # Sorted entries with the same upper bits follow each other: where those of each value of the bits begin.
@@ -120,9 +124,9 @@ def _group_keys(
     hashes: np.ndarray, starts: np.ndarray, classes: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The key of each group that is large enough, and where those of each row start."""
-    keys, key_starts = np.empty(groups.sum(), np.uint64), np.empty(len(groups) + 1, np.int32)
+    keys, key_starts = np.empty(groups.sum(), np.uint64), np.zeros(len(groups) + 1, np.int32)
     sums, sizes = np.empty(_MOST_GROUPS, np.uint64), np.empty(_MOST_GROUPS, np.int64)
-    found = key_starts[0] = 0
+    found = 0
     for row in range(len(groups)):
         number = groups[row]
         sums[:number] = 0
