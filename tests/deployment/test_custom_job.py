@@ -17,8 +17,7 @@ from google.cloud import aiplatform_v1 as v1
 from kfp import dsl
 
 from kfp_bert_components import finetune_bert
-from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
-from kfp_bert_components.ai_platform.job_worker import is_chief
+from kfp_bert_components.ai_platform import JobSettings, is_chief, run_as_custom_job
 from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import open_store
@@ -33,7 +32,7 @@ RUN = TrainingSettings(epochs=1, layers=1, width=8, heads=1, vocabulary_size=120
 WAITING = """
 import sys
 from pathlib import Path
-from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
+from kfp_bert_components.ai_platform import JobSettings, run_as_custom_job
 from kfp_bert_components.training import TrainingSettings
 folder, url = Path(sys.argv[1]), sys.argv[2]
 paths = [folder / name for name in ("train", "validation", "model", "report.html")]

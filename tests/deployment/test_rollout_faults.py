@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from kfp_bert_components.deployment import journal
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.ai_platform_server import AiPlatformServer, Fault
@@ -46,7 +45,6 @@ def test_a_registry_that_fails_leaves_traffic_wholly_at_old_or_new(world, monkey
             raise UserError("the storage is down")
         return record
 
-    monkeypatch.setattr(journal, "_PAUSES", (0.001, 0.001))
     monkeypatch.setattr(Registry, "record_deployment", failing)
     try:
         world.deploy()

@@ -16,7 +16,7 @@ from kfp_bert_components.registry import Registry
 from tests.support.gcs_server import GcsServer
 from tests.support.models import candidate_for, promote_next, write_candidate
 from tests.support.processes import start
-from tests.support.promoters import beat_by, promote_and_die
+from tests.support.promoters import let_rival_win, promote_and_die
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]
@@ -122,7 +122,7 @@ def test_a_twin_of_the_same_run_is_no_rival(place: str, tmp_path: Path) -> None:
 
 def test_a_loser_whose_rival_won_late_is_told(place: str, tmp_path: Path) -> None:
     registry = Registry(place)
-    beat_by(place, write_candidate(tmp_path / "r", "r", decision_id="rival"))
+    let_rival_win(registry, write_candidate(tmp_path / "r", "r", decision_id="rival"))
     with pytest.raises(ConflictError, match=r"Version 2 became champion first .*decision rival"):
         registry.promote(*write_candidate(tmp_path / "l", "l"))
     assert registry.numbers() == [2]

@@ -7,17 +7,18 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import google.cloud.storage  # noqa: F401 - takes a second, so it is imported once, before the processes are forked
+
 from kfp_bert_components.errors import ConflictError
-from kfp_bert_components.registry import Registry, _promotion
-from kfp_bert_components.storage import Store, _gcs  # imported once, before the processes are forked
+from kfp_bert_components.registry import Registry
+from kfp_bert_components.storage import Store
 from tests.support.models import write_candidate
 
-assert _gcs
 _CALLS = ("read", "write", "upload", "delete", "list", "stat", "folders")
 
 
 class CountedStore:
-    """Stands before a store and kills this process when the n-th call to it has taken effect."""
+    """Passes calls on to a store, and kills this process when the n-th call to it has taken effect."""
 
     def __init__(self, store: Store, last: int) -> None:
         self._store, self._last, self._calls = store, last, 0
@@ -38,30 +39,38 @@ class CountedStore:
         return call
 
 
+class RivalStore:
+    """Passes calls on to a store; a rival is promoted just before the champion pointer is written."""
+
+    def __init__(self, store: Store, uri: str, rival: tuple[Path, Path, Path]) -> None:
+        self._store, self._uri, self._rivals = store, uri, [rival]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def write(self, name: str, *args: Any, **settings: Any) -> Any:
+        if name == "champion.json" and self._rivals:
+            Registry(self._uri).promote(*self._rivals.pop())
+        return self._store.write(name, *args, **settings)
+
+
 def promote_and_die(
     uri: str, candidate: tuple[Path, Path, Path], last: int, rival: tuple[Path, Path, Path] | None = None
 ) -> None:
     """Promote, killed after call number `last`; a rival wins just before the pointer is moved."""
     registry = Registry(uri)
-    registry.store = CountedStore(registry.store, last)  # type: ignore[assignment]
     if rival:
-        beat_by(uri, rival)
+        let_rival_win(registry, rival)
+    registry.store = CountedStore(registry.store, last)  # type: ignore[assignment]
     try:
         registry.promote(*candidate)
     except ConflictError:
         assert rival
 
 
-def beat_by(uri: str, rival: tuple[Path, Path, Path]) -> None:
+def let_rival_win(registry: Registry, rival: tuple[Path, Path, Path]) -> None:
     """Let a rival win once the next promotion has stored its version, before it moves the pointer."""
-    swap = _promotion._swap
-
-    def late(*arguments: Any) -> int:
-        _promotion._swap = swap
-        Registry(uri).promote(*rival)
-        return swap(*arguments)
-
-    _promotion._swap = late
+    registry.store = RivalStore(registry.store, registry.uri, rival)  # type: ignore[assignment]
 
 
 def compete(uri: str, folder: Path, number: int, rounds: int, barrier: Any, results: Any) -> None:

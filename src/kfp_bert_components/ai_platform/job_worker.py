@@ -1,4 +1,4 @@
-"""What runs inside a custom job: `python -m kfp_bert_components.ai_platform.job_worker gs://PLACE`."""
+"""What runs inside a custom job: `python -m kfp_bert_components.ai_platform.job_worker gs://STAGING_FOLDER`."""
 
 from __future__ import annotations
 
@@ -6,40 +6,49 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage import download_folder, open_store, upload_folder
+from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.storage import Store, download_folder, open_store, upload_folder
+
+TASK = "job.json"
+RESULT = "output/result.json"
 
 
 def work(place: str) -> None:
-    """Train on the staged splits and, as the chief, put the outputs beside them.
+    """Train on the staged splits and, as the chief, write the outputs to the same staging folder.
 
     Args:
         place: The gs:// folder that `run_as_custom_job` filled. `output/result.json` is written last.
+
+    Raises:
+        UserError: The staged files are damaged, or training failed with a UserError.
     """
     from kfp_bert_components.training import TrainingSettings, finetune
 
     store = open_store(place)
-    job = json.loads(store.read("job.json").data)
-    if job.get("format") != 1:
-        raise UserError(f"{store.describe('job.json')} has an unknown format: use the package that wrote it.")
+    settings = TrainingSettings(**_load_settings(store))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for split in ("train", "validation"):
             download_folder(store, split, folder / split)
         model, report = folder / "model", folder / "report.html"
-        settings = TrainingSettings(**job["settings"])
         metrics = finetune(folder / "train", folder / "validation", model, report, settings)
         if is_chief(os.environ.get("TF_CONFIG", "")):
             upload_folder(model, store, "output/model")
             store.upload(report, "output/report.html")
-            result = {"format": 1, "metrics": metrics}
-            store.write("output/result.json", json.dumps(result).encode())
+            store.write(RESULT, dump_record({"metrics": metrics}).encode())
 
 
 def is_chief(config: str) -> bool:
-    """Whether this replica is the one that writes, by TF_CONFIG; a single machine always is."""
+    """Whether this replica writes the outputs.
+
+    Args:
+        config: The value of TF_CONFIG; "" if there is one machine only, which is the chief.
+    """
     if not config:
         return True
     parsed = json.loads(config)
@@ -47,6 +56,29 @@ def is_chief(config: str) -> bool:
     if "chief" in cluster:
         return task.get("type") == "chief"
     return task.get("type", "worker") == "worker" and int(task.get("index", 0)) == 0
+
+
+def dump_task(settings: Mapping[str, Any]) -> bytes:
+    """The content of job.json: the fields of `TrainingSettings`."""
+    return dump_record({"settings": settings}).encode()
+
+
+def _load_settings(store: Store) -> dict[str, Any]:
+    readers = {1: lambda fields: dict(fields["settings"])}
+    return load_record(
+        store.read(TASK).data, store.describe(TASK), readers, "delete the staging folder and run finetune_bert again"
+    )
+
+
+def load_metrics(store: Store) -> dict[str, float]:
+    """The metrics in a job's output/result.json; UserError if it is damaged or of a newer format."""
+    readers = {1: lambda fields: {name: float(value) for name, value in fields["metrics"].items()}}
+    return load_record(
+        store.read(RESULT).data,
+        store.describe(RESULT),
+        readers,
+        "delete the staging folder and run finetune_bert again",
+    )
 
 
 if __name__ == "__main__":
