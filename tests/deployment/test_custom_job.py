@@ -1,4 +1,4 @@
-"""Fine-tuning as a custom job: submitted once, watched, gone on with, cancelled, and collected."""
+"""Fine-tuning as a custom job: started once, followed, found again, cancelled, and its outputs copied."""
 
 import json
 import os

@@ -169,3 +169,22 @@ def test_a_cancelled_run_takes_its_version_back(tmp_path):
     record = registry.deployment("production")
     assert (record.state, record.reason) == ("failed", "the run was cancelled")
     assert open_versioned_folder(str(folder)).numbers() == []
+
+
+def test_a_version_that_somebody_else_put_there_is_never_deleted(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "saved_model.pb").write_text("by hand")
+    for name in ("first", "second", "third"):
+        promote(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, str(folder))
+    assert open_versioned_folder(str(folder)).complete() == [1, 3, 4]
+
+
+def test_the_metadata_of_a_version_has_the_fields_of_its_bundle_and_its_number_in_the_registry(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, str(folder))
+    bundle = json.loads(Path(registry.uri, "versions", "1", "bundle", "bundle.json").read_text())
+    metadata = json.loads((folder / "1" / "assets.extra" / "bundle.json").read_text())
+    assert metadata == {**bundle, "registry_version": 1}

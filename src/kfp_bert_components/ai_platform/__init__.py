@@ -2,7 +2,8 @@
 
 Two ways lead in, and both take their settings from settings.py and call the API through client.py:
 
-* `run_as_custom_job` (job.py) starts a job, in which job_worker.py trains, and prints its log (job_log.py).
+* `run_as_custom_job` (job.py) starts a job, in which job_worker.py trains, and prints its log (job_log.py);
+  they exchange settings and metrics through job_records.py.
 * `deploy_to_ai_platform` (deploy.py) rolls out to the target in target.py, which uses endpoint.py and models.py.
 """
 

@@ -14,7 +14,7 @@ from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.job_log import JobLog
-from kfp_bert_components.ai_platform.job_worker import RESULT, TASK, dump_task, load_metrics
+from kfp_bert_components.ai_platform.job_records import RESULT, read_result, write_settings
 from kfp_bert_components.ai_platform.settings import JobSettings
 from kfp_bert_components.cancellation import cancellable
 from kfp_bert_components.errors import TransientError, UserError
@@ -128,7 +128,7 @@ def _stage(store: Store, place: str, train: Path, validation: Path, settings: Tr
         settings = replace(settings, base_model=f"{place}/base_model")
     if not settings.checkpoint_dir:  # so that a job whose machine is taken away loses minutes only
         settings = replace(settings, checkpoint_dir=f"{place}/checkpoints")
-    store.write(TASK, dump_task(asdict(settings)))
+    write_settings(store, asdict(settings))
 
 
 def _custom_job(settings: JobSettings, place: str, key: str) -> v1.CustomJob:
@@ -204,7 +204,7 @@ def _collect(store: Store, model: Path, report: Path) -> dict[str, float]:
     """Copy the job's outputs to their places, and return its metrics."""
     from kfp_bert_components.storage import download_folder, publish_folder
 
-    metrics = load_metrics(store)
+    metrics = read_result(store)
     with tempfile.TemporaryDirectory() as scratch:
         download_folder(store, "output/model", Path(scratch) / "model")
         publish_folder(Path(scratch) / "model", model)

@@ -6,16 +6,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from kfp_bert_components.ai_platform.job_records import read_settings, write_result
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.records import dump_record, load_record
-from kfp_bert_components.storage import Store, download_folder, open_store, upload_folder
-
-TASK = "job.json"
-RESULT = "output/result.json"
+from kfp_bert_components.storage import download_folder, open_store, upload_folder
 
 
 def work(place: str) -> None:
@@ -30,7 +25,7 @@ def work(place: str) -> None:
     from kfp_bert_components.training import TrainingSettings, finetune
 
     store = open_store(place)
-    settings = TrainingSettings(**_load_settings(store))
+    settings = TrainingSettings(**read_settings(store))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for split in ("train", "validation"):
@@ -40,7 +35,7 @@ def work(place: str) -> None:
         if is_chief(os.environ.get("TF_CONFIG", "")):
             upload_folder(model, store, "output/model")
             store.upload(report, "output/report.html")
-            store.write(RESULT, dump_record({"metrics": metrics}).encode())
+            write_result(store, metrics)
 
 
 def is_chief(config: str) -> bool:
@@ -56,29 +51,6 @@ def is_chief(config: str) -> bool:
     if "chief" in cluster:
         return task.get("type") == "chief"
     return task.get("type", "worker") == "worker" and int(task.get("index", 0)) == 0
-
-
-def dump_task(settings: Mapping[str, Any]) -> bytes:
-    """The content of job.json: the fields of `TrainingSettings`."""
-    return dump_record({"settings": settings}).encode()
-
-
-def _load_settings(store: Store) -> dict[str, Any]:
-    readers = {1: lambda fields: dict(fields["settings"])}
-    return load_record(
-        store.read(TASK).data, store.describe(TASK), readers, "delete the staging folder and run finetune_bert again"
-    )
-
-
-def load_metrics(store: Store) -> dict[str, float]:
-    """The metrics in a job's output/result.json; UserError if it is damaged or of a newer format."""
-    readers = {1: lambda fields: {name: float(value) for name, value in fields["metrics"].items()}}
-    return load_record(
-        store.read(RESULT).data,
-        store.describe(RESULT),
-        readers,
-        "delete the staging folder and run finetune_bert again",
-    )
 
 
 if __name__ == "__main__":

@@ -163,8 +163,8 @@ def _with_retries(
 def _never_raising(report: Callable[[str], None]) -> Callable[[str], None]:
     """`report` without its errors: a log that is closed must not stop a rollout from reverting."""
 
-    def tell(line: str) -> None:
+    def call(line: str) -> None:
         with suppress(OSError, ValueError):
             report(line)
 
-    return tell
+    return call

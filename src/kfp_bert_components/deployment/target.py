@@ -59,7 +59,7 @@ class Target(Protocol):
         """Let the version get all requests. What served before must stay ready to serve."""
 
     def finish(self, journal: Journal) -> None:
-        """Delete what is not needed any more. There is no way back from here: an error leaves it to the next run."""
+        """Delete what is not needed any more. An error is not followed by `revert`: the next run calls this again."""
 
     def revert(self, journal: Journal) -> None:
         """Send all requests to what served before, then remove the version.
