@@ -70,7 +70,7 @@ def test_a_champion_that_is_live_is_left_alone_though_a_call_fails(world, fault)
     assert len(world.server.calls) <= 5
 
 
-def test_a_wrong_model_is_taken_back_and_the_record_says_why(world):
+def test_a_wrong_model_is_reverted_and_the_record_says_why(world):
     world.promote()
     world.deploy()
     world.wrong = {world.promote()}
@@ -129,7 +129,7 @@ def test_another_machine_is_a_new_rollout_of_the_same_version(world):
     assert machine.machine_type == "n1-highmem-8"
 
 
-def test_traffic_that_somebody_moved_by_hand_is_put_right(world):
+def test_traffic_that_somebody_moved_by_hand_is_corrected(world):
     world.promote()
     world.deploy(keep_warm=True)
     world.promote()
@@ -140,7 +140,7 @@ def test_traffic_that_somebody_moved_by_hand_is_put_right(world):
     assert dict(world.endpoint.traffic_split) == {new: 100}
 
 
-def test_a_slow_model_is_taken_back(world):
+def test_a_slow_model_is_reverted(world):
     world.promote()
     world.deploy()
     world.promote()
@@ -158,7 +158,7 @@ class SlowBut(dict):
         return super().get(key, 0.25)
 
 
-def test_a_model_that_fails_is_taken_back(world):
+def test_a_model_that_fails_is_reverted(world):
     world.promote()
     world.deploy()
     first = next(iter(world.endpoint.traffic_split))
@@ -179,7 +179,7 @@ class AllBut(set):
 
 @pytest.mark.parametrize("outcome", ["fail", "hang", "late"])
 @pytest.mark.parametrize("method", ["CreateEndpoint", "UploadModel", "DeployModel", "UndeployModel"])
-def test_an_operation_that_fails_hangs_or_ends_late_is_got_over(world, method, outcome):
+def test_after_an_operation_that_fails_hangs_or_ends_late_the_next_run_completes(world, method, outcome):
     world.promote()
     if method != "CreateEndpoint":
         world.deploy()
@@ -226,7 +226,7 @@ def test_an_upload_that_ends_late_is_found_by_the_next_run(world):
     assert world.state()["models"] == ["kfp-bert version 1"]
 
 
-def test_a_wait_tells_how_long_it_takes(world, capsys):
+def test_a_wait_reports_how_long_it_takes(world, capsys):
     world.promote()
     world.deploy(report_seconds=0.0)
     assert {

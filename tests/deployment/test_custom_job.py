@@ -144,14 +144,14 @@ def test_a_job_is_submitted_with_its_settings_and_its_outputs_are_collected(serv
     assert [line for line in lines if "epoch" in line] == [f"epoch {number} of 5" for number in range(1, 6)]
 
 
-def test_the_next_run_goes_on_with_the_same_job(server, splits, tmp_path):
+def test_the_next_run_continues_with_the_same_job(server, splits, tmp_path):
     server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
     run(server, splits, tmp_path)
     assert run(server, splits, tmp_path) == {"validation_loss": 0.5}
     assert server.calls.count("CreateCustomJob") == 1
 
 
-def test_a_log_that_cannot_be_read_is_said_once_and_costs_nothing_else(server, splits, tmp_path, capsys):
+def test_a_log_that_cannot_be_read_is_reported_once_and_the_job_goes_on(server, splits, tmp_path, capsys):
     server.log_status = 403
     server.cloud.on_job = lambda job: threading.Timer(0.2, finish, (job, {"validation_loss": 0.5})).start()
     assert run(server, splits, tmp_path) == {"validation_loss": 0.5}
@@ -191,7 +191,7 @@ def test_a_lost_answer_does_not_start_a_second_job(server, splits, tmp_path, eff
     assert len(server.cloud.jobs) == 1
 
 
-def test_a_job_that_fails_is_told_with_its_reason_and_tried_anew_next_time(server, splits, tmp_path):
+def test_a_job_that_fails_is_reported_with_its_reason_and_started_anew_next_time(server, splits, tmp_path):
     def fail(job):
         job.error = {"code": 3, "message": "out of memory"}
         job.state = v1.JobState.JOB_STATE_FAILED

@@ -54,7 +54,7 @@ def test_a_registry_on_a_disk_is_staged(server, tmp_path):
     assert model.artifact_uri.startswith("gs://bucket/staging/")
 
 
-def test_a_dry_run_tells_the_plan_and_changes_nothing(server, tmp_path):
+def test_a_dry_run_reports_the_plan_and_changes_nothing(server, tmp_path):
     registry = Registry("gs://bucket/registry")
     promote(registry, tmp_path, "first")
     first = deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)
@@ -73,7 +73,7 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(server, tmp_path):
     assert f"would undeploy {first.deployed_model_id}" in text
 
 
-def test_an_api_that_stays_away_is_said_in_a_sentence(server, tmp_path):
+def test_an_api_that_cannot_be_reached_is_reported_in_a_sentence(server, tmp_path):
     registry = Registry("gs://bucket/registry")
     promote(registry, tmp_path, "first")
     deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)
@@ -97,7 +97,7 @@ def test_the_component_deploys_and_gives_its_outputs(server, tmp_path):
     assert found.deployed_model_id.isdigit()
 
 
-def test_the_history_tells_the_story(server, tmp_path):
+def test_the_history_lists_what_happened(server, tmp_path):
     registry = Registry("gs://bucket/registry")
     promote(registry, tmp_path, "first")
     deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)

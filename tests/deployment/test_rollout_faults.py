@@ -118,7 +118,7 @@ def test_another_champion_meanwhile_is_what_serves_in_the_end(world):
     assert world.state()["deployed"] == 1
 
 
-def test_what_a_dead_run_left_of_an_older_version_is_cleared_up_first(world):
+def test_what_a_killed_run_left_of_an_older_version_is_reverted_first(world):
     run = world.deploy_elsewhere()
     while "Predict" not in world.server.calls:
         time.sleep(0.002)

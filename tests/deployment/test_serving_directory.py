@@ -157,7 +157,7 @@ def test_two_deployments_at_once_do_it_once(tmp_path):
     assert os.listdir(folder) == ["1"]
 
 
-def test_a_cancelled_run_takes_its_version_back(tmp_path):
+def test_a_cancelled_run_removes_its_version(tmp_path):
     registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
     promote(registry, tmp_path, "first")
     command = [sys.executable, "-c", STUCK, registry.uri, str(folder)]

@@ -32,7 +32,7 @@ def run(answers, requests=REQUESTS, **settings):
     return smoke_test(ask, "new", requests, SmokeSettings(**{"answers": 3, **settings}))
 
 
-def test_a_version_is_asked_on_while_it_bakes():
+def test_a_version_is_asked_as_long_as_it_bakes():
     started = time.monotonic()
     run(itertools.repeat(RIGHT), bake_seconds=0.2)
     assert time.monotonic() - started >= 0.2

@@ -59,7 +59,7 @@ def promote(registry, folder, name, **settings):
 
 
 @pytest.mark.slow
-def test_a_version_that_answers_differently_is_taken_away_and_the_server_goes_back(tmp_path):
+def test_a_version_that_answers_differently_is_removed_and_the_server_goes_back(tmp_path):
     registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
     smoke = SmokeSettings(answers=4, timeout_seconds=20, max_latency_seconds=5)
     promote(registry, tmp_path, "first")
