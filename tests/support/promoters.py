@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import google.cloud.storage  # noqa: F401 - takes a second, so it is imported once, before the processes are forked
 
 from kfp_bert_components.errors import ConflictError
 from kfp_bert_components.registry import Registry
@@ -17,8 +16,35 @@ from tests.support.models import write_candidate
 _CALLS = ("read", "write", "upload", "delete", "list", "stat", "folders")
 
 
+class InterruptedStore:
+    """Stands before a store and does something once, before a call of this kind for this object.
+
+    Args:
+        store: The store.
+        call: "write" or "delete".
+        name: Name of the object.
+        interruption: What to do; it is given no arguments.
+    """
+
+    def __init__(self, store: Store, call: str, name: str, interruption: Callable[[], object]) -> None:
+        self._store, self._call, self._name, self._interruption = store, call, name, interruption
+
+    def __getattr__(self, call: str) -> Any:
+        found = getattr(self._store, call)
+        if call != self._call:
+            return found
+
+        def interrupted(name: str, *args: object, **settings: object) -> object:
+            if name == self._name and self._interruption:
+                interruption, self._interruption = self._interruption, None
+                interruption()
+            return found(name, *args, **settings)
+
+        return interrupted
+
+
 class CountedStore:
-    """Passes calls on to a store, and kills this process when the n-th call to it has taken effect."""
+    """Stands before a store and kills this process when the n-th call to it has taken effect."""
 
     def __init__(self, store: Store, last: int) -> None:
         self._store, self._last, self._calls = store, last, 0
@@ -39,38 +65,28 @@ class CountedStore:
         return call
 
 
-class RivalStore:
-    """Passes calls on to a store; a rival is promoted just before the champion pointer is written."""
-
-    def __init__(self, store: Store, uri: str, rival: tuple[Path, Path, Path]) -> None:
-        self._store, self._uri, self._rivals = store, uri, [rival]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def write(self, name: str, *args: Any, **settings: Any) -> Any:
-        if name == "champion.json" and self._rivals:
-            Registry(self._uri).promote(*self._rivals.pop())
-        return self._store.write(name, *args, **settings)
-
-
 def promote_and_die(
     uri: str, candidate: tuple[Path, Path, Path], last: int, rival: tuple[Path, Path, Path] | None = None
 ) -> None:
     """Promote, killed after call number `last`; a rival wins just before the pointer is moved."""
     registry = Registry(uri)
-    if rival:
-        let_rival_win(registry, rival)
     registry.store = CountedStore(registry.store, last)  # type: ignore[assignment]
+    if rival:
+        beat_by(registry, rival)
     try:
         registry.promote(*candidate)
     except ConflictError:
         assert rival
 
 
-def let_rival_win(registry: Registry, rival: tuple[Path, Path, Path]) -> None:
-    """Let a rival win once the next promotion has stored its version, before it moves the pointer."""
-    registry.store = RivalStore(registry.store, registry.uri, rival)  # type: ignore[assignment]
+def beat_by(registry: Registry, rival: tuple[Path, Path, Path]) -> None:
+    """Let a rival win once the next promotion has stored its version, just before it moves the pointer."""
+    interrupt(registry, "write", "champion.json", lambda: Registry(registry.uri).promote(*rival))
+
+
+def interrupt(registry: Registry, call: str, name: str, interruption: Callable[[], object]) -> None:
+    """Do something once, just before the registry writes or deletes this object; see `InterruptedStore`."""
+    registry.store = InterruptedStore(registry.store, call, name, interruption)  # type: ignore[assignment]
 
 
 def compete(uri: str, folder: Path, number: int, rounds: int, barrier: Any, results: Any) -> None:
