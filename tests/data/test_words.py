@@ -91,7 +91,8 @@ def test_nearly_all_lines_of_a_screenplay_that_share_four_fifths_are_found():
 def test_nearly_all_lines_of_the_films_that_share_four_fifths_are_found(films: Path):
     texts = []
     for path in sorted(films.glob("*.csv")):
-        texts += [row[0] for row in csv.reader(path.open(encoding="utf-8", errors="replace", newline="")) if row]
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            texts += [row[0] for row in csv.reader(file) if row]
     assert recall(words_of(texts)) >= 0.99
 
 
