@@ -1,4 +1,4 @@
-"""Logits of many rows, batch by batch."""
+"""Logits of all rows of a split, batch by batch."""
 
 from collections.abc import Callable
 
@@ -13,19 +13,19 @@ def score(
     examples: Examples,
     batch_size: int,
     classes: int,
-    between: Callable[[], None] = lambda: None,
+    after_batch: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Logits of all rows in their order, float32 [rows, classes].
 
     Args:
-        predict: Gives the logits of one batch.
+        predict: From the inputs of a batch, as `Examples.inputs` gives them, to its logits [batch, classes].
         examples: The rows.
         batch_size: Rows in a batch.
         classes: Number of classes.
-        between: Called after each batch; may raise to stop.
+        after_batch: Called after each batch; it may raise an exception to end the scoring.
     """
     logits = np.zeros((len(examples), classes), np.float32)
     for batch in plan_in_order(examples.lengths, batch_size, bucket_limits(examples.lengths)):
         logits[batch.rows] = predict(examples.inputs(batch))
-        between()
+        after_batch()
     return logits
