@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from kfp_bert_components.training import TrainingSettings
 from kfp_bert_components.training.distribution import open_distribution
-from kfp_bert_components.training.examples import read_data
+from kfp_bert_components.training.rows import read_data
 from kfp_bert_components.training.start import make_classifier
 from kfp_bert_components.training.trainer import make_trainer
 

@@ -8,8 +8,8 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoe
 from sklearn.utils.class_weight import compute_class_weight
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.training.examples import class_weights
 from kfp_bert_components.training.metrics import check_metric, classification_metrics, is_better
+from kfp_bert_components.training.rows import class_weights
 from kfp_bert_components.training.state import RunState
 
 

@@ -12,10 +12,10 @@ from kfp_bert_components.data import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training.checkpoints import Checkpoints, assign
 from kfp_bert_components.training.distribution import Distribution, open_distribution
-from kfp_bert_components.training.examples import Examples, TrainingData, read_data, read_texts
 from kfp_bert_components.training.metrics import check_metric
 from kfp_bert_components.training.preemption import Sigterm
 from kfp_bert_components.training.report import write_report
+from kfp_bert_components.training.rows import Rows, TrainingData, read_data, read_texts
 from kfp_bert_components.training.scoring import score
 from kfp_bert_components.training.settings import TrainingSettings
 from kfp_bert_components.training.start import make_classifier, vocabulary_digest
@@ -149,13 +149,13 @@ def _write_bundle(
     )
 
 
-def _logits(model: Any, examples: Examples, used: np.ndarray | None, classes: int, batch_size: int) -> np.ndarray:
+def _logits(model: Any, rows: Rows, used: np.ndarray | None, classes: int, batch_size: int) -> np.ndarray:
     """What a network with the whole vocabulary gives for rows whose tokens may be places in `used`."""
     if used is not None:
-        examples = replace(examples, tokens=used[examples.tokens].astype(np.int32))
+        rows = replace(rows, tokens=used[rows.tokens].astype(np.int32))
     network = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
         return network({name: tf.constant(array) for name, array in inputs.items()}).numpy()
 
-    return score(predict, examples, 2 * batch_size, classes)
+    return score(predict, rows, 2 * batch_size, classes)

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from kfp_bert_components.training.examples import Examples, TrainingData
 from kfp_bert_components.training.metrics import cross_entropies
+from kfp_bert_components.training.rows import Rows, TrainingData
 from kfp_bert_components.training.state import RunState
 
-ROWS = 12  # of each table of examples
+TABLE_ROWS = 12  # of the longest and of the hardest rows
 
 
 def write_report(
@@ -63,28 +63,28 @@ def _label_counts(data: TrainingData) -> list[tuple[str, int, int, float]]:
     return list(counts)
 
 
-def _longest(examples: Examples, labels: list[str]) -> list[tuple[str, str, int, int]]:
+def _longest(rows: Rows, labels: list[str]) -> list[tuple[str, str, int, int]]:
     """Text, label, tokens, and tokens that were cut off, of the longest rows."""
-    rows = np.argsort(-examples.full_lengths, kind="stable")[:ROWS]
+    longest = np.argsort(-rows.full_lengths, kind="stable")[:TABLE_ROWS]
     return [
-        (examples.texts[row], labels[examples.targets[row]], int(length), int(length - examples.lengths[row]))
-        for row, length in zip(rows, examples.full_lengths[rows], strict=True)
+        (rows.texts[row], labels[rows.targets[row]], int(length), int(length - rows.lengths[row]))
+        for row, length in zip(longest, rows.full_lengths[longest], strict=True)
     ]
 
 
-def _hardest(examples: Examples, logits: np.ndarray, labels: list[str]) -> list[tuple[str, str, str, float, float]]:
+def _hardest(rows: Rows, logits: np.ndarray, labels: list[str]) -> list[tuple[str, str, str, float, float]]:
     """Text, label, predicted label, its probability, and loss in nats, of the rows with the highest loss."""
-    losses = cross_entropies(logits, examples.targets)
-    rows = np.argsort(-losses, kind="stable")[:ROWS]
+    losses = cross_entropies(logits, rows.targets)
+    hardest = np.argsort(-losses, kind="stable")[:TABLE_ROWS]
     power = np.exp(logits - logits.max(axis=1, keepdims=True))
     confidence = (power / power.sum(axis=1, keepdims=True)).max(axis=1)
     return [
         (
-            examples.texts[row],
-            labels[examples.targets[row]],
+            rows.texts[row],
+            labels[rows.targets[row]],
             labels[int(logits[row].argmax())],
             float(confidence[row]),
             float(losses[row]),
         )
-        for row in rows
+        for row in hardest
     ]

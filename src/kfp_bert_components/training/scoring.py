@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from kfp_bert_components.training.batches import bucket_limits, plan_in_order
-from kfp_bert_components.training.examples import Examples
+from kfp_bert_components.training.rows import Rows
 
 
 def score(
     predict: Callable[[dict[str, np.ndarray]], np.ndarray],
-    examples: Examples,
+    rows: Rows,
     batch_size: int,
     classes: int,
     after_batch: Callable[[], None] = lambda: None,
@@ -18,14 +18,14 @@ def score(
     """Logits of all rows in their order, float32 [rows, classes].
 
     Args:
-        predict: From the inputs of a batch, as `Examples.inputs` gives them, to its logits [batch, classes].
-        examples: The rows.
+        predict: From the inputs of a batch, as `Rows.inputs` gives them, to its logits [batch, classes].
+        rows: The rows.
         batch_size: Rows in a batch.
         classes: Number of classes.
         after_batch: Called after each batch; it may raise an exception to end the scoring.
     """
-    logits = np.zeros((len(examples), classes), np.float32)
-    for batch in plan_in_order(examples.lengths, batch_size, bucket_limits(examples.lengths)):
-        logits[batch.rows] = predict(examples.inputs(batch))
+    logits = np.zeros((len(rows), classes), np.float32)
+    for batch in plan_in_order(rows.lengths, batch_size, bucket_limits(rows.lengths)):
+        logits[batch.rows] = predict(rows.inputs(batch))
         after_batch()
     return logits

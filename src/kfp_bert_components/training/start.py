@@ -8,7 +8,7 @@ from typing import Any
 from kfp_bert_components.bert import load_checkpoint, new_classifier
 from kfp_bert_components.bert.encoder import BertClassifier
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.training.examples import read_texts
+from kfp_bert_components.training.rows import read_texts
 from kfp_bert_components.training.settings import NetworkSettings
 
 

@@ -32,8 +32,8 @@ class TrainStep:
         self.model, self.optimizer, self.distribution = model, optimizer, distribution
         self.label_smoothing, self.max_gradient_norm = label_smoothing, max_gradient_norm
         self._sums: list[tf.Variable] = []  # gradients of earlier batches of the same step
-        self._compiled = tf.function(self._step, reduce_retracing=True)
-        self._gather = tf.function(self._add, reduce_retracing=True)
+        self._compiled_step = tf.function(self._step, reduce_retracing=True)
+        self._compiled_add = tf.function(self._add, reduce_retracing=True)
         self._predict = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
 
     @property
@@ -62,11 +62,11 @@ class TrainStep:
                 self._sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.optimizer.variables]
         early = 0.0
         for batch in batches[:-1]:
-            early += float(self._gather(self.distribution.scatter(batch)))
+            early += float(self._compiled_add(self.distribution.scatter(batch)))
         flag = tf.constant(float(stop))
         rate, number = tf.constant(learning_rate, tf.float32), tf.constant(step, tf.float32)
         last = self.distribution.scatter(batches[-1])
-        loss, norm, stops = self._compiled(last, rate, number, flag, added=len(batches) > 1)
+        loss, norm, stops = self._compiled_step(last, rate, number, flag, added=len(batches) > 1)
         return early + float(loss), float(norm), float(stops) > 0
 
     def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from kfp_bert_components.training.batches import BatchPlan, bucket_limits
 from kfp_bert_components.training.distribution import Distribution
-from kfp_bert_components.training.examples import TrainingData, with_weights
 from kfp_bert_components.training.optimizer import AdamW, decays, layer_rates
+from kfp_bert_components.training.rows import TrainingData, with_weights
 from kfp_bert_components.training.schedule import Schedule
 from kfp_bert_components.training.settings import OptimizerSettings
 from kfp_bert_components.training.step import TrainStep
@@ -84,7 +84,7 @@ class Trainer:
         return StepResult(loss, rate, norm, sum(len(batch.rows) for batch in batches), any_stop)
 
     def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Logits without dropout, float32 [batch, classes], of inputs as `Examples.inputs` gives them."""
+        """Logits without dropout, float32 [batch, classes], of inputs as `Rows.inputs` gives them."""
         return self._step.predict(inputs)
 
     def rows_before(self, step: int) -> int:

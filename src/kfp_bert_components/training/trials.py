@@ -7,8 +7,8 @@ from kfp_bert_components.training.checkpoints import Checkpoints, assign
 from kfp_bert_components.training.diagnosis import NotFiniteError, explain
 from kfp_bert_components.training.distribution import Distribution
 from kfp_bert_components.training.events import EventLog
-from kfp_bert_components.training.examples import TrainingData
 from kfp_bert_components.training.preemption import Sigterm
+from kfp_bert_components.training.rows import TrainingData
 from kfp_bert_components.training.schedule import Schedule
 from kfp_bert_components.training.settings import TrainingSettings
 from kfp_bert_components.training.start import make_classifier, vocabulary_digest

@@ -13,7 +13,7 @@ from kfp_bert_components.training.trimming import renumbered, used_tokens
 
 
 @dataclass(frozen=True)
-class Examples:
+class Rows:
     """Tokenized rows, kept in flat arrays.
 
     Attributes:
@@ -62,8 +62,8 @@ class TrainingData:
             of the whole vocabulary. See `trimming`.
     """
 
-    train: Examples
-    validation: Examples
+    train: Rows
+    validation: Rows
     labels: list[str]
     class_weights: np.ndarray
     used: np.ndarray | None = None
@@ -99,7 +99,7 @@ def read_texts(table: Any, pair: bool) -> tuple[list[str], list[str] | None]:
     return texts, table.column("text_pair").to_pylist() if pair else None
 
 
-def tokenize_split(classifier: Any, split: Any, max_length: int, truncation: str) -> Examples:
+def tokenize_split(classifier: Any, split: Any, max_length: int, truncation: str) -> Rows:
     """Tokenize a split; the arguments are those of `read_data`.
 
     Returns:
@@ -113,7 +113,7 @@ def tokenize_split(classifier: Any, split: Any, max_length: int, truncation: str
     texts, pairs = read_texts(split.table, split.pair)
     tokens = classifier.tokenize(texts, pairs, max_length=max_length, truncation=truncation)
     index = {label: number for number, label in enumerate(split.labels)}
-    return Examples(
+    return Rows(
         tokens=_flat(tokens.input_ids),
         token_types=_flat(tokens.token_type_ids),
         starts=np.concatenate([[0], np.cumsum([len(ids) for ids in tokens.input_ids])]).astype(np.int64),
@@ -143,11 +143,11 @@ def class_weights(kind: str, targets: np.ndarray, classes: int) -> np.ndarray:
     return (len(targets) / (occurring * np.maximum(counts, 1))).astype(np.float32)
 
 
-def with_weights(examples: Examples, batches: Sequence[Batch], weights: np.ndarray) -> list[dict[str, np.ndarray]]:
+def with_weights(rows: Rows, batches: Sequence[Batch], weights: np.ndarray) -> list[dict[str, np.ndarray]]:
     """The batches of one step as arrays.
 
     Args:
-        examples: The training rows.
+        rows: The training rows.
         batches: The batches of the step.
         weights: Weight of each class, float32 [classes].
 
@@ -155,13 +155,12 @@ def with_weights(examples: Examples, batches: Sequence[Batch], weights: np.ndarr
         For each batch the inputs of the network, `targets` (int32 [batch]) and `weights` (float32 [batch]); the
         weights of all rows of the step add up to 1.
     """
-    rows = np.concatenate([batch.rows for batch in batches])
-    total = weights[examples.targets[rows]].sum()
+    total = weights[rows.targets[np.concatenate([batch.rows for batch in batches])]].sum()
     return [
         {
-            **examples.inputs(batch),
-            "targets": examples.targets[batch.rows],
-            "weights": weights[examples.targets[batch.rows]] / total,
+            **rows.inputs(batch),
+            "targets": rows.targets[batch.rows],
+            "weights": weights[rows.targets[batch.rows]] / total,
         }
         for batch in batches
     ]
