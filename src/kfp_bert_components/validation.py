@@ -51,9 +51,9 @@ def one_of(*allowed: str) -> AfterValidator:
 
 
 def sentence(error: ValidationError) -> str:
-    """What the first of pydantic's errors says, such as "epochs is -1, but should be greater than or equal to 0."."""
+    """What the first of pydantic's errors says, such as "epochs is -1, but it should be greater than or equal to 0."."""
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{name} is not known: leave it out."
-    return f"{name} is {first['input']!r}, but {first['msg'].removeprefix('Input ')}."
+    return f"{name} is {first['input']!r}, but it {first['msg'].removeprefix('Input ')}."
