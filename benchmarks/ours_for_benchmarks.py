@@ -1,4 +1,4 @@
-"""Our training loop without evaluation, checkpoints and export: epoch after epoch on the rows of a job."""
+"""Our training steps without evaluation, checkpoints and export: epoch after epoch on the same rows."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from kfp_bert_components.training import TrainingSettings
 from kfp_bert_components.training.distribution import open_distribution
-from kfp_bert_components.training.loop import Trial
-from kfp_bert_components.training.preemption import Sigterm
-from kfp_bert_components.training.run import _make_step, _prepare, _shrunk
+from kfp_bert_components.training.rows import read_data
+from kfp_bert_components.training.start import make_classifier
+from kfp_bert_components.training.trainer import make_trainer
 
 
 class Epochs:
@@ -24,15 +24,26 @@ class Epochs:
         texts, targets = zip(*job["train"], strict=True)
         labels = [job["labels"][i] for i in targets]
         table = pa.table({"id": [str(i) for i in range(len(texts))], "text": texts, "label": labels})
-        split = SimpleNamespace(name="train", labels=job["labels"], fingerprint="", pair=False, table=table)
+        split = SimpleNamespace(name="train", labels=job["labels"], pair=False, table=table)
         # so many epochs that the last one is never reached
         settings = TrainingSettings(base_model=job["base_model"], **{**job["settings"], "epochs": 1000}, **changes)
-        run, classifier = _prepare((split, split), settings, open_distribution(), Sigterm())
-        classifier = _shrunk(run, classifier)
-        self._trial = Trial(run, classifier.model, _make_step(classifier, run))
-        self._steps = run.steps_per_epoch
+        distribution = open_distribution()
+        with distribution.strategy.scope():
+            classifier = make_classifier(settings.network, split, seed=settings.seed, dtype=settings.dtype)
+        data = read_data(
+            classifier,
+            split,
+            split,
+            max_length=settings.max_length,
+            truncation=settings.truncation,
+            weighting=settings.class_weights,
+        )
+        self._schedule = settings.schedule(len(data.train))
+        self._trainer = make_trainer(classifier, data, self._schedule, settings.optimizer, distribution, settings.seed)
+        self._done = 0
 
     def run(self) -> None:
         """Train for one epoch."""
-        for _ in range(self._steps):
-            self._trial._one_step()
+        for _ in range(self._schedule.steps_per_epoch):
+            self._trainer.train_step(self._done)
+            self._done += 1

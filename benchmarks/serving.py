@@ -173,7 +173,7 @@ def main() -> None:
 
     from kfp_bert_components.bert import load_checkpoint
     from kfp_bert_components.serving.model import Model
-    from kfp_bert_components.serving.source import Found
+    from kfp_bert_components.serving.versions import ModelVersion
     from tests.support.minilm import minilm_folder
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
@@ -187,10 +187,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folders = {name: written(classifier, Path(scratch) / name, name) for name in ("float32", "bfloat16")}
         peer = Peer(Path(scratch) / "float32" / "huggingface", arguments.threads, arguments.clock)
-        server = Model(Found(folders["float32"], 1))
+        server = Model(ModelVersion(folders["float32"], 1))
         lengths = list(server.compile())
         print(f"compiled for single texts of {', '.join(map(str, lengths))} tokens", flush=True)
-        single = server.short_texts.probabilities
+        single = server.compiled.probabilities
         loaded, loaded16 = (tf.saved_model.load(str(folder)) for folder in folders.values())
         fp32, bf16 = called(loaded.probabilities), called(loaded16.probabilities)
 

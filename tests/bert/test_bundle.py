@@ -1,6 +1,7 @@
 """A bundle answers as the classifier it was written from, and refuses what it can't do."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,3 +201,21 @@ def test_a_tokenizer_that_the_graph_does_not_follow_is_not_exported(classifier, 
             check_texts=[*TEXTS[:3], "word"],
         )
     assert not (tmp_path / "bundle.json").exists()
+
+
+def test_a_bundle_json_of_format_1_is_read():
+    bundle = read_bundle(Path(__file__).parent / "format_1")  # written by a version that wrote format 1
+    assert bundle.labels == ["animal", "colour", "number"]
+    assert len(bundle.fingerprint) == 64
+    metadata = bundle.metadata
+    assert (metadata["max_length"], metadata["pair"], metadata["truncation"]) == (32, False, "head_tail")
+    assert (metadata["precision"], metadata["base_model"]) == ("float32", "")
+    assert (metadata["parameters"]["precision"], metadata["versions"]["keras"]) == ("bfloat16", "3.15.1")
+    assert set(json.loads((bundle.folder / "bundle.json").read_text())) == {"format", *metadata}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1, "labels": ["a", "b"]}'])
+def test_a_damaged_bundle_json_is_refused(tmp_path, text):
+    (tmp_path / "bundle.json").write_text(text)
+    with pytest.raises(UserError, match=r"bundle\.json is damaged: .*; give the folder of a model bundle\."):
+        read_bundle(tmp_path)

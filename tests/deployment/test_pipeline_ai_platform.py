@@ -11,7 +11,7 @@ import pytest
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.serving.model import Model
-from kfp_bert_components.serving.source import Found
+from kfp_bert_components.serving.versions import ModelVersion
 from kfp_bert_components.storage import download_folder, open_store
 from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.examined import write_examined
@@ -33,7 +33,7 @@ class Served:
         version = int(parent.split("/versions/")[1].split("/")[0])
         if version not in self.models:
             download_folder(open_store(parent), name, self.scratch / str(version))
-            self.models[version] = Model(Found(self.scratch / str(version), 1))
+            self.models[version] = Model(ModelVersion(self.scratch / str(version), 1))
         answers = self.models[version].predict(instances)
         for answer in answers if version in self.wrong else []:
             answer["probabilities"].reverse()

@@ -58,7 +58,7 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start training in a process of its own; `worker` is its TF_CONFIG."""
     command = [sys.executable, "-m", "tests.support.training", str(folder), json.dumps(settings)]
-    environment = dict(os.environ, TF_CONFIG=worker, TF_CPP_MIN_LOG_LEVEL="2", PYTHONPATH=str(ROOT))
+    environment = dict(os.environ, TF_CONFIG=worker, TF_CPP_MIN_LOG_LEVEL="2", PYTHONPATH=os.pathsep.join(sys.path))
     return subprocess.Popen(
         [*command, *(map(str, kill) if kill else ())],
         cwd=ROOT,
@@ -94,23 +94,23 @@ def _text(rng: Any, words: list[str]) -> str:
 
 def _main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-    from kfp_bert_components.training import TrainingSettings, finetune, run
-    from kfp_bert_components.training.loop import Trial
+    from kfp_bert_components.training import TrainingSettings, finetune, trainer
+    from kfp_bert_components.training.trial import Trial
 
     if settings.pop("fused", False):  # as a long run does
-        run.FUSED_FROM = 0
+        trainer.FUSED_FROM = 0
 
     if len(sys.argv) > 3:
         at, number = int(sys.argv[3]), getattr(signal, sys.argv[4])
-        one_step = Trial._one_step
+        train_step = Trial.train_step
 
         def step_and_die(trial: Trial) -> float:
-            loss = one_step(trial)
-            if len(trial.run.state.curve) == at:
+            loss = train_step(trial)
+            if len(trial.state.curve) == at:
                 os.kill(os.getpid(), number)
             return loss
 
-        Trial._one_step = step_and_die  # type: ignore[method-assign]
+        Trial.train_step = step_and_die  # type: ignore[method-assign]
     arguments = [folder / name for name in ("train", "validation", "model", "report.html")]
     print(json.dumps(finetune(*arguments, TrainingSettings(**settings))))
 

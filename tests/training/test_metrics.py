@@ -8,8 +8,8 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoe
 from sklearn.utils.class_weight import compute_class_weight
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.training.examples import class_weights
 from kfp_bert_components.training.metrics import check_metric, classification_metrics, is_better
+from kfp_bert_components.training.rows import class_weights
 from kfp_bert_components.training.state import RunState
 
 
@@ -47,13 +47,13 @@ def test_an_unknown_metric_is_refused_by_name():
         check_metric("f1:z", ["a", "b"])
 
 
-def test_a_seed_below_the_median_of_the_earlier_ones_is_hopeless():
+def test_a_seed_is_compared_with_the_median_of_the_earlier_ones():
     state = RunState(trial=2)
     for trial, values in enumerate([[0.5, 0.7], [0.6, 0.8], [0.56]]):
         state.evaluations += [
             {"trial": trial, "step": step, "metrics": {"mcc": value}} for step, value in enumerate(values)
         ]
-    assert not state.hopeless("mcc")  # 0.56 against 0.5 and 0.6
+    assert not state.below_median("mcc")  # 0.56 against 0.5 and 0.6
     state.evaluations.append({"trial": 2, "step": 1, "metrics": {"mcc": 0.74}})
-    assert state.hopeless("mcc")  # 0.74 against 0.7 and 0.8
-    assert not RunState(trial=0, evaluations=state.evaluations).hopeless("mcc")
+    assert state.below_median("mcc")  # 0.74 against 0.7 and 0.8
+    assert not RunState(trial=0, evaluations=state.evaluations).below_median("mcc")

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kfp_bert_components.training.distribution import open_distribution
 from kfp_bert_components.training.optimizer import AdamW, clip, decays, layer_rates
-from kfp_bert_components.training.step import Step, weighted_loss
+from kfp_bert_components.training.step import TrainStep, weighted_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 7
@@ -38,7 +38,7 @@ def make_step(distribution):
             weight_decay=0.01,
             epsilon=1e-6,
         )
-        return Step(model, optimizer, distribution, label_smoothing=0.1, max_gradient_norm=1.0)
+        return TrainStep(model, optimizer, distribution, label_smoothing=0.1, max_gradient_norm=1.0)
 
 
 def run_steps(step, parts=1):
@@ -89,7 +89,11 @@ def test_two_devices_of_one_machine_end_with_the_weights_of_one(plain, tmp_path)
     )
     command = [sys.executable, str(script), str(Path(__file__).parent)]
     result = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
     weights, losses = json.loads(result.stdout.splitlines()[-1])

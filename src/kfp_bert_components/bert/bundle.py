@@ -1,17 +1,19 @@
 """A trained model on disk: bundle.json, saved_model/ to serve, huggingface/ for transformers."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.records import load_record
 
 if TYPE_CHECKING:
     import numpy as np
 
 FORMAT = 1
+BUNDLE_JSON = "bundle.json"
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,12 @@ class Bundle:
     """A model bundle that was read.
 
     Attributes:
-        folder: Where it lies.
-        metadata: The content of bundle.json.
+        folder: The folder of the bundle.
+        metadata: What bundle.json says, without the number of its format.
     """
 
     folder: Path
     metadata: dict[str, Any]
-    _loaded: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def labels(self) -> list[str]:
@@ -38,12 +39,12 @@ class Bundle:
         return str(self.metadata["fingerprint"])
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None, batch_size: int = 32) -> "np.ndarray":
-        """Probabilities of the classes, as the SavedModel's serving signature answers.
+        """Probabilities of the classes, from the SavedModel's serving signature.
 
         Args:
             texts: The (first) texts.
             pairs: The second texts, for a model of pairs.
-            batch_size: Texts a call; texts of like length share one.
+            batch_size: Texts in one call; texts of similar length share a call.
 
         Returns:
             float32 [texts, classes], in the order of `labels`.
@@ -56,30 +57,26 @@ class Bundle:
         if self.metadata["pair"] != (pairs is not None):
             wanted = "pairs of texts" if self.metadata["pair"] else "single texts"
             raise UserError(f"the model in {self.folder} was trained on {wanted}: give it the same kind of data")
-        signature = self._signature()
-        size = (
-            [len(text) for text in texts]
-            if pairs is None
-            else [len(first) + len(second) for first, second in zip(texts, pairs, strict=True)]
-        )
-        order = sorted(range(len(texts)), key=size.__getitem__)
+        columns = {"text": texts} if pairs is None else {"text": texts, "text_pair": pairs}
+        sizes = [sum(map(len, row)) for row in zip(*columns.values(), strict=True)]
+        order = sorted(range(len(texts)), key=sizes.__getitem__)
         result = np.zeros((len(texts), len(self.labels)), np.float32)
         for start in range(0, len(order), batch_size):
-            part = order[start : start + batch_size]
-            inputs = {"text": [texts[i] for i in part]}
-            if pairs is not None:
-                inputs["text_pair"] = [pairs[i] for i in part]
-            result[part] = signature(inputs)
+            batch = order[start : start + batch_size]
+            result[batch] = self._serve({name: [column[i] for i in batch] for name, column in columns.items()})
         return result
 
-    def _signature(self) -> Any:
+    @cached_property
+    def _saved_model(self) -> Any:
         import tensorflow as tf
 
-        if not self._loaded:
-            loaded = tf.saved_model.load(str(self.folder / "saved_model"))
-            self._loaded.append(loaded)
-        serve = self._loaded[0].signatures["serving_default"]
-        return lambda inputs: serve(**{name: tf.constant(v) for name, v in inputs.items()})["probabilities"].numpy()
+        return tf.saved_model.load(str(self.folder / "saved_model"))
+
+    def _serve(self, inputs: dict[str, list[str]]) -> "np.ndarray":
+        import tensorflow as tf
+
+        serve = self._saved_model.signatures["serving_default"]
+        return serve(**{name: tf.constant(texts) for name, texts in inputs.items()})["probabilities"].numpy()
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -87,16 +84,14 @@ def read_bundle(folder: Path) -> Bundle:
 
     Raises:
         NotFoundError: There is no bundle.json.
-        UserError: Its format is unknown, or it is no JSON.
+        UserError: It is no JSON object, lacks labels or fingerprint, or is of a format that this version does not know.
     """
-    path = Path(folder) / "bundle.json"
+    path = Path(folder) / BUNDLE_JSON
     if not path.exists():
-        raise NotFoundError(f"{folder} holds no bundle.json: give the folder of a model bundle")
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-        known = metadata.get("format")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no JSON object ({error}): give the folder of a model bundle") from error
-    if known != FORMAT:
-        raise UserError(f"{path} has format {known!r} and this version reads {FORMAT}: update kfp-bert-components")
+        raise NotFoundError(f"{folder} holds no {BUNDLE_JSON}: give the folder of a model bundle")
+    metadata = load_record(path.read_bytes(), str(path), {1: _read_1}, "give the folder of a model bundle")
     return Bundle(Path(folder), metadata)
+
+
+def _read_1(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {name: fields[name] for name in ("labels", "pair", "fingerprint")}  # which must be there

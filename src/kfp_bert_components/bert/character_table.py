@@ -1,4 +1,4 @@
-"""What a tokenizer makes of every single character, read off the tokenizer itself."""
+"""What a tokenizer makes of every single character, found by asking the tokenizer itself."""
 
 import functools
 import json
@@ -9,20 +9,22 @@ import numpy as np
 
 from kfp_bert_components.errors import UserError
 
-SELF, NOTHING = -1, -2  # in a row: the character itself; end of the row
+SELF, NOTHING = -1, -2  # in a row of the table: the character itself; the row ends here
 BLOCK = 128  # code points in a block; a power of two
 _LAST = 0x110000
 
 
 @dataclass(frozen=True)
 class CharacterTable:
-    """Maps a code point c to what becomes of it: `rows[blocks[index[c // BLOCK], c % BLOCK]]`.
+    """The code points that replace a code point c: `rows[blocks[index[c // BLOCK], c % BLOCK]]`.
+
+    The two steps keep it small: many blocks of code points are equal, and many characters share a row.
 
     Attributes:
-        index: Block number of every BLOCK code points.
-        blocks: Row numbers, [blocks, BLOCK].
-        rows: Code points that replace a character, [rows, most], filled with NOTHING; SELF stands for the
-            character itself, and a space parts words.
+        index: Number of the block for each BLOCK code points, int32.
+        blocks: Number of the row for each code point of a block, int32 [blocks, BLOCK].
+        rows: Code points that replace a character, int32 [rows, most code points], filled up with NOTHING. SELF stands
+            for the character itself. Words are separated by spaces.
     """
 
     index: np.ndarray
@@ -31,10 +33,11 @@ class CharacterTable:
 
 
 def character_table(tokenizer: Any) -> CharacterTable:
-    """Read the table off a transformers tokenizer with a BERT normalizer and pre-tokenizer.
+    """The table of a transformers tokenizer with a BERT normalizer and pre-tokenizer.
 
-    Both work on one character at a time, but for one thing: stripping accents first puts neighbouring
-    combining characters in canonical order, and a few of those stay. Only a vocabulary with two can notice.
+    Both treat each character on its own, with one exception: where accents are stripped, neighbouring combining
+    characters are first put in canonical order, and a few of them are not stripped. Their order matters only where the
+    vocabulary holds at least two of them.
 
     Raises:
         UserError: The vocabulary holds two such characters.
@@ -49,14 +52,14 @@ def _table(normalizer: str, pre_tokenizer: str) -> CharacterTable:
     backend = _backend(normalizer, pre_tokenizer)
     numbers: dict[tuple[int, ...], int] = {(): 0}
     of_character = np.zeros(_LAST, np.int32)
-    parted = functools.cache(lambda character: _parted(backend, character))
+    pre_tokenized = functools.cache(lambda character: _pre_tokenized(backend, character))
     for start in range(0, _LAST, 4096):
         codes = [c for c in range(start, start + 4096) if not 0xD800 <= c < 0xE000]
         texts = _normalized(backend, codes)
         if not any(texts):  # most of Unicode is unassigned, and dropped
             continue
         for code, text in zip(codes, texts, strict=True):
-            new = "".join(map(parted, text))
+            new = "".join(map(pre_tokenized, text))
             row = tuple([SELF if ord(c) == code else ord(c) for c in new])
             of_character[code] = numbers.setdefault(row, len(numbers))
     rows = np.full((len(numbers), max(map(len, numbers))), NOTHING, np.int32)
@@ -71,7 +74,7 @@ def _refuse_reordered(tokenizer: Any) -> None:
     characters = sorted(set("".join(tokenizer.get_vocab())))
 
     def moves(character: str) -> bool:
-        # Beside a mark of a high and one of a low combining class that are both kept (U+1D16D, U+16FF0).
+        # it changes places with a combining character of a high or of a low class that is not stripped
         around = (f"\U0001d16d{character}", f"{character}\U00016ff0")
         return any(normalizer.normalize_str(text) == text[::-1] != text for text in around)
 
@@ -96,7 +99,7 @@ def _backend(normalizer: str, pre_tokenizer: str) -> Any:
 
 
 def _normalized(backend: Any, codes: list[int]) -> list[str]:
-    """What the normalizer makes of each character, found in one call: zeros stand between them."""
+    """What the normalizer makes of each character, asked for in one call: the digit 0 separates them."""
     if backend.normalizer is None:
         return [chr(code) for code in codes]
     if not codes:
@@ -107,8 +110,8 @@ def _normalized(backend: Any, codes: list[int]) -> list[str]:
     return ["0" if code == zero else part for code, part in zip(codes, parts, strict=True)]
 
 
-def _parted(backend: Any, character: str) -> str:
-    """The character as the pre-tokenizer treats it: kept, a space, or itself between spaces."""
+def _pre_tokenized(backend: Any, character: str) -> str:
+    """What the pre-tokenizer makes of a character: the same, a space, or the character between spaces."""
     if backend.pre_tokenizer is None:
         return character
     words = [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(f"a{character}a")]

@@ -1,4 +1,4 @@
-"""Weights between the files of a Hugging Face checkpoint and the network."""
+"""Reads weights from the files of a Hugging Face checkpoint into the network, and writes them."""
 
 import dataclasses
 import json
@@ -42,11 +42,11 @@ def read_config(folder: Path) -> BertConfig:
 def load_weights(model: BertClassifier, folder: Path, saved: BertConfig) -> bool:
     """Fill a network from the safetensors files of a checkpoint folder.
 
-    A weight of the encoder must be there. The pooler may be missing (a masked language model has none) and
-    keeps its fresh weights. The head is taken when the checkpoint's labels are the same set as the network's.
+    All weights of the encoder must be there. The pooler may be missing (a masked language model has none); it keeps its
+    fresh weights then. The head is taken where the checkpoint's labels are the same set as the network's.
 
     Args:
-        model: The network.
+        model: The network, with fresh weights.
         folder: Holds model.safetensors, or its shards and their index.
         saved: The checkpoint's own config.
 
@@ -66,7 +66,7 @@ def load_weights(model: BertClassifier, folder: Path, saved: BertConfig) -> bool
 
 
 def save_weights(model: BertClassifier, folder: Path) -> None:
-    """Write config.json and model.safetensors as transformers' BertForSequenceClassification has them."""
+    """Write config.json and model.safetensors (float32) in the form of transformers' BertForSequenceClassification."""
     from safetensors.numpy import save_file
 
     ours = {weight.path.split("/", 1)[1]: weight for weight in model.trainable_variables}
@@ -85,7 +85,10 @@ _HEAD = [("head/kernel", ["classifier.weight"]), ("head/bias", ["classifier.bias
 
 
 def _layout(config: BertConfig) -> Iterator[tuple[str, list[str]]]:
-    """Each weight of the encoder by our path, and the checkpoint's tensors that lie in it side by side."""
+    """For each weight of the encoder its path in our network, and the names of the checkpoint's tensors that make it.
+
+    Where there are several (query, key, value), our weight is all of them side by side.
+    """
     yield "encoder/embeddings/word", ["embeddings.word_embeddings.weight"]
     yield "encoder/embeddings/position", ["embeddings.position_embeddings.weight"]
     yield "encoder/embeddings/token_type", ["embeddings.token_type_embeddings.weight"]
@@ -137,7 +140,7 @@ def _load_head(ours: dict[str, Any], tensors: "_Tensors", saved: tuple[str, ...]
 
 
 class _Tensors:
-    """The tensors of a folder by their plain names: no `bert.` prefix, no old `gamma` and `beta`."""
+    """The tensors of a checkpoint folder, by names without the prefix `bert.` and the old `gamma` and `beta`."""
 
     def __init__(self, folder: Path) -> None:
         from safetensors import safe_open

@@ -1,4 +1,4 @@
-"""A text classifier: network, labels and tokenizer together, from a checkpoint or from nothing."""
+"""A text classifier: network, labels and tokenizer together, from a checkpoint or with random weights."""
 
 import dataclasses
 import tempfile
@@ -16,7 +16,7 @@ from kfp_bert_components.errors import UserError
 
 @dataclass(frozen=True)
 class Classifier:
-    """A BERT that sorts texts into classes.
+    """A BERT with a classification head, and its tokenizer.
 
     Attributes:
         model: Keras network: dict of int32 `input_ids`, `token_type_ids`, `attention_mask` [batch, length] to
@@ -61,20 +61,21 @@ def load_checkpoint(
 ) -> Classifier:
     """A classifier from a Hugging Face BERT checkpoint.
 
-    Its classification head is kept when its labels are the same set as `labels`; else the head is fresh.
+    Its classification head is kept where its labels are the same set as `labels`; otherwise the head is fresh.
 
     Args:
         base_model: Hub id, `gs://bucket/folder`, or local folder with config.json, safetensors and tokenizer
             files; a model bundle of this library works too.
         labels: The classes, in the order of the logits.
-        hidden_dropout: Replaces the checkpoint's dropout of sublayer outputs.
-        attention_dropout: Replaces the checkpoint's dropout of attention weights.
-        classifier_dropout: Replaces the checkpoint's dropout before the head.
+        hidden_dropout: Dropout of sublayer outputs, 0 to 1; None takes the checkpoint's.
+        attention_dropout: Dropout of attention weights; None takes the checkpoint's.
+        classifier_dropout: Dropout before the head; None takes the checkpoint's.
         seed: Of fresh weights and dropout.
         dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
 
     Raises:
-        UserError: The checkpoint can't be had, is no BERT, is incomplete, or holds only pickled weights.
+        UserError: The checkpoint can't be found or downloaded, is no BERT, is incomplete, or holds only pickled
+            weights; or there are fewer than two labels, or equal ones.
     """
     changes = {
         "hidden_dropout_prob": hidden_dropout,
@@ -121,9 +122,12 @@ def new_classifier(
         width: Hidden width; the feed-forward part is four times as wide.
         heads: Attention heads; divides `width`.
         max_length: Longest sequence in tokens.
-        lowercase: Whether case and accents are thrown away.
+        lowercase: Whether texts are lowercased and their accents stripped.
         seed: Of weights and dropout.
         dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
+
+    Raises:
+        UserError: `heads` does not divide `width`, or there are fewer than two labels, or equal ones.
     """
     tokenizer = learn_tokenizer(texts, vocabulary_size=vocabulary_size, max_length=max_length, lowercase=lowercase)
     if width % heads:

@@ -1,4 +1,4 @@
-"""The shape of a BERT, as a Hugging Face `config.json` says it."""
+"""The shape of a BERT, as in the `config.json` of a Hugging Face checkpoint."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 from kfp_bert_components.errors import UserError
 
-# Settings of other kinds of BERT that change the numbers: only these values are ours.
+# Settings that other kinds of BERT have, and the only values of them that are supported.
 _ONLY = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}
 
 
@@ -30,7 +30,7 @@ class BertConfig:
         pad_token_id: Id of the padding token.
         classifier_dropout: Dropout before the classification head; None stands for `hidden_dropout_prob`.
         labels: Names of the classes of the head, in the order of the logits; empty where there is none.
-        other: Whatever else the file held, kept to be written back.
+        other: All other fields of the file, kept so that they are written again.
     """
 
     vocab_size: int = 30522
@@ -52,7 +52,7 @@ class BertConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "BertConfig":
-        """Read the content of a `config.json`.
+        """A config from the fields of a `config.json`.
 
         Raises:
             UserError: The architecture is not BERT, or a setting of it is one that is not supported.
@@ -82,7 +82,7 @@ class BertConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of a `config.json` that transformers reads as a sequence classifier."""
+        """The fields of a `config.json` that transformers reads as a sequence classifier."""
         values = {**self.other, **dataclasses.asdict(self)}
         for name in ("labels", "other"):
             del values[name]

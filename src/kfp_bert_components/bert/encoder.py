@@ -1,9 +1,9 @@
-"""BERT (Devlin et al. 2019, arXiv:1810.04805) in Keras layers, with the numbers of Hugging Face's.
+"""BERT (Devlin et al. 2019, arXiv:1810.04805) in Keras layers, with the same results as Hugging Face's.
 
 Shapes in comments: B texts, S tokens in the longest, T tokens in all, H hidden width, A attention heads, C classes.
-Inside, the tokens of all texts are the rows of one matrix [T, H]: TensorFlow fuses a product of two matrices with
-the bias and GELU after it, and not one of three dimensions. `Rows` says which token is in which row: outside of
-training padding has none, so nothing but attention spends time on it.
+Between attention layers the tokens of all texts are packed into one matrix [T, H] (`bert.packing`). A product of two
+matrices is fused by TensorFlow with the bias and the GELU that follow; a product of three-dimensional tensors is not.
+Outside of training the matrix holds no padding, so only attention computes any.
 """
 
 import itertools
@@ -16,12 +16,12 @@ from keras import layers, ops
 
 from kfp_bert_components.bert import fused
 from kfp_bert_components.bert.config import BertConfig
-from kfp_bert_components.bert.rows import Rows
+from kfp_bert_components.bert.packing import Packing
 from kfp_bert_components.errors import UserError
 
 
 def gelu(x: Any) -> Any:
-    """Exact GELU, written with erf in the form that TensorFlow fuses into the matrix product before it."""
+    """Exact GELU, in the form (with erf) that TensorFlow fuses into the matrix product before it."""
     return 0.5 * x * (1.0 + ops.erf(x * (1.0 / math.sqrt(2.0))))
 
 
@@ -79,17 +79,17 @@ class Embeddings(layers.Layer):
     def _table(self, rows: int, name: str) -> Any:
         return self.add_weight((rows, self.config.hidden_size), _normal(self.config, self.seeds), name=name)
 
-    def call(self, input_ids: Any, token_type_ids: Any, rows: Rows, training: bool = False) -> Any:
+    def call(self, input_ids: Any, token_type_ids: Any, packing: Packing, training: bool = False) -> Any:
         x = ops.take(self.word, input_ids, axis=0) + ops.take(self.token_type, token_type_ids, axis=0)
-        x = rows.take(ops.cast(x + self.position[: ops.shape(input_ids)[1]], self.compute_dtype))
+        x = packing.pack(ops.cast(x + self.position[: ops.shape(input_ids)[1]], self.compute_dtype))
         return self.dropout(self.norm(x), training=training)
 
 
 class SelfAttention(layers.Layer):
-    """Every token looks at every other of its text: x [T, H] -> [T, H].
+    """Multi-head attention of every token over all tokens of its text: x [T, H] -> [T, H].
 
-    Query, key and value come out of one matrix product: side by side in the columns of `qkv`. With `first` only the
-    first token of each text looks: -> [B, H].
+    Query, key and value come from one matrix product, side by side in the columns of `qkv`. With `first` the result is
+    computed for the first token of each text only: -> [B, H].
     """
 
     def __init__(self, config: BertConfig, seeds: Iterator[int], **kwargs: Any) -> None:
@@ -103,23 +103,24 @@ class SelfAttention(layers.Layer):
     def build(self, input_shape: Any) -> None:
         self.qkv.build(input_shape)
 
-    def call(self, x: Any, rows: Rows, training: bool = False, first: bool = False) -> Any:
-        qkv = ops.reshape(rows.put(self.qkv(x)), (*rows.shape, 3, self.heads, self.size))
+    def call(self, x: Any, packing: Packing, training: bool = False, first: bool = False) -> Any:
+        qkv = ops.reshape(packing.unpack(self.qkv(x)), (*packing.shape, 3, self.heads, self.size))
         query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # each [B, A, S, H/A]
         if first:
             query = query[:, :, :1]
-        scores = ops.matmul(query * self.size**-0.5, ops.swapaxes(key, -1, -2)) + rows.bias  # [B, A, S, S]
+        scores = ops.matmul(query * self.size**-0.5, ops.swapaxes(key, -1, -2)) + packing.bias  # [B, A, S, S]
         weights = self.dropout(ops.softmax(scores), training=training)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         if first:
             return ops.reshape(mixed, (-1, self.heads * self.size))
-        return rows.take(ops.reshape(mixed, (*rows.shape, self.heads * self.size)))
+        return packing.pack(ops.reshape(mixed, (*packing.shape, self.heads * self.size)))
 
 
 class TransformerLayer(layers.Layer):
     """Self-attention and a feed-forward part, each added to its input and normalised: [T, H] -> [T, H].
 
-    Where `fused` is set it trains by `bert.fused`: the same numbers, faster on a CPU.
+    With `first` the result is computed for the first token of each text only: -> [B, H]. Where the attribute `fused` is
+    set, training uses `bert.fused`: the same results, faster on a CPU.
     """
 
     fused = False
@@ -149,10 +150,10 @@ class TransformerLayer(layers.Layer):
             layer.build(input_shape)
         self.output_dense.build((None, self.intermediate.units))
 
-    def call(self, x: Any, rows: Rows, training: bool = False, first: bool = False) -> Any:
-        attended = self.attention(x, rows=rows, training=training, first=first)
+    def call(self, x: Any, packing: Packing, training: bool = False, first: bool = False) -> Any:
+        attended = self.attention(x, packing=packing, training=training, first=first)
         if first:
-            x = rows.first(x)
+            x = packing.first(x)
         if training and self.fused:
             return fused.after_attention(self, x, attended)
         x = self.attention_norm(x + self.dropout(self.attention_output(attended), training=training))
@@ -163,14 +164,14 @@ class TransformerLayer(layers.Layer):
 class BertEncoder(layers.Layer):
     """Token ids to hidden states.
 
-    Call it with `input_ids`, `token_type_ids` and `attention_mask` (1 for tokens, 0 for padding), int [B, S]:
-    it returns the last hidden states [B, S, H]. `hidden_states` returns those of every depth, `first_states` the last
-    ones of each text's first token, and `pool` makes one vector a text of these.
+    Call it with `input_ids`, `token_type_ids` and `attention_mask` (1 for tokens, 0 for padding), int [B, S]. It
+    returns the hidden states after the last layer, [B, S, H]. `hidden_states` returns those after every layer,
+    `first_states` those of the first tokens after the last layer, and `pool` turns these into one vector a text.
 
     Args:
         config: The shape of the network.
         pooler: Whether there is a pooler: a dense layer and tanh over the first token.
-        seeds: One seed for each dropout layer.
+        seeds: Seeds of fresh weights and of dropout; one is taken for each.
     """
 
     def __init__(
@@ -195,29 +196,34 @@ class BertEncoder(layers.Layer):
         self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False
     ) -> list[Any]:
         """The embeddings' output and every layer's, each [B, S, H]."""
-        rows = Rows(attention_mask, self.compute_dtype, padded=True)
-        return [rows.put(x) for x in self._states(input_ids, token_type_ids, rows, training)]
+        packing = Packing(attention_mask, self.compute_dtype, keep_padding=True)
+        return [packing.unpack(x) for x in self._states(input_ids, token_type_ids, packing, training)]
 
     def first_states(self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False) -> Any:
-        """Last hidden states of the first tokens, [B, H]: the last layer computes no others."""
-        single = attention_mask.shape[0] == 1  # a text on its own has no padding, or some for the compiler's sake
-        rows = Rows(attention_mask, self.compute_dtype, padded=training or single)
-        return self._states(input_ids, token_type_ids, rows, training, first=True)[-1]
+        """Hidden states of the first tokens after the last layer, which computes no others: [B, H]."""
+        # packing gains nothing for a text alone: it has no padding, or a little for code compiled for some lengths
+        single = attention_mask.shape[0] == 1
+        packing = Packing(attention_mask, self.compute_dtype, keep_padding=training or single)
+        return self._states(input_ids, token_type_ids, packing, training, first=True)[-1]
 
     def _states(
-        self, input_ids: Any, token_type_ids: Any, rows: Rows, training: bool, first: bool = False
+        self, input_ids: Any, token_type_ids: Any, packing: Packing, training: bool, first: bool = False
     ) -> list[Any]:
-        states = [self.embeddings(input_ids, token_type_ids, rows=rows, training=training)]
+        states = [self.embeddings(input_ids, token_type_ids, packing=packing, training=training)]
         for layer in self.layers:
             last = layer is self.layers[-1]
-            states.append(layer(states[-1], rows=rows, training=training, first=first and last))
+            states.append(layer(states[-1], packing=packing, training=training, first=first and last))
         return states
 
     def call(self, input_ids: Any, token_type_ids: Any, attention_mask: Any, training: bool = False) -> Any:
         return self.hidden_states(input_ids, token_type_ids, attention_mask, training=training)[-1]
 
     def pool(self, states: Any) -> Any:
-        """One vector a text: last hidden states of the first tokens [B, H] -> [B, H]."""
+        """One vector a text, of what `first_states` returns: [B, H] -> [B, H].
+
+        Raises:
+            ValueError: This encoder has no pooler.
+        """
         if self.pooler is None:
             raise ValueError("this encoder was made without a pooler")
         return ops.tanh(self.pooler(states))
@@ -251,7 +257,7 @@ class BertClassifier(keras.Model):
             self.built = True
 
     def fuse(self, fused: bool = True) -> None:
-        """Say whether its layers train by `bert.fused`, which compiles pieces of them for each shape of input."""
+        """Set whether its layers train by `bert.fused`, which compiles parts of them for each shape of input."""
         for layer in self.encoder.layers:
             layer.fused = fused
 

@@ -10,23 +10,23 @@ import tensorflow as tf
 from kfp_bert_components.bert.encoder import BertClassifier
 from kfp_bert_components.bert.wordpiece import WordPiece
 
-# A graph must fit into one protocol buffer of 2 GiB.
+# Weights up to this size can be constants of a graph, which must fit into one protocol buffer of 2 GiB.
 MOST_BYTES_IN_GRAPH = 1_500_000_000
 
 
 class ServedModel(tf.Module):
-    """Tokenizer, network and labels as one graph, `serve`, made of three that can be called on their own:
+    """Tokenizer, network and labels as one graph, `serve`, whose parts can be called on their own:
 
     - `tokenize`: text (and text_pair), strings [B] -> a dict of int32 `input_ids`, `token_type_ids` and
       `attention_mask`, all [B, S]
     - `probabilities`: these three -> float32 [B, C]
-    - `probabilities_of_one`: the same for B = 1, of operations that XLA can compile; only where weights are variables,
-      since constants would be in the graph twice
     - `answer`: the probabilities -> a dict of `label`, `score` and `probabilities`
+    - `probabilities_of_one`: `probabilities` for B = 1, made of operations that XLA can compile. It is there only where
+      weights are variables; constants would be in the graph twice.
 
     Args:
-        network: Maps the dict of ids to logits.
-        variables: What the network reads, so that it is saved with it.
+        network: From the dict of ids to logits [B, C].
+        variables: The variables that the network reads, to be saved with it; empty where weights are constants.
         wordpiece: The tokenizer.
         labels: Names of the classes in the order of the logits.
         pair: Whether the model takes two texts.
@@ -85,13 +85,14 @@ class ServedModel(tf.Module):
 def save(folder: Path, model: BertClassifier, wordpiece: WordPiece, *, pair: bool) -> None:
     """Write the SavedModel of a classifier, with the one signature `serving_default`.
 
-    Weights in float32 are variables. Those in bfloat16 are constants of the graph where it can hold them: oneDNN
-    wants bfloat16 in an order of its own, which TensorFlow prepares once for a constant and at every call for a
-    variable. Constants in float32 cost more than they gain: the order depends on the number of tokens, and all
-    weights are put in order anew at each call of another size.
+    Weights in float32 are variables; weights in bfloat16 are constants of the graph where it can hold them. The reason
+    is oneDNN, which multiplies matrices for TensorFlow and needs bfloat16 weights in a memory layout of its own.
+    TensorFlow converts a constant once, and a variable at every call. In float32 the layout depends on the number of
+    tokens, so constants would be converted again at each call with another number of tokens, and cost more than they
+    gain.
 
     Args:
-        folder: Where to write; made.
+        folder: Where to write; it is made.
         model: The network.
         wordpiece: Its tokenizer as a graph.
         pair: Whether the model takes two texts.
@@ -108,7 +109,7 @@ def save(folder: Path, model: BertClassifier, wordpiece: WordPiece, *, pair: boo
 
 
 def frozen(model: BertClassifier) -> Callable[[Any], Any]:
-    """The network with its weights as constants of the graph it is traced into."""
+    """The network as a function whose weights become constants of the graph that it is traced into."""
     weights = [np.asarray(weight.value) for weight in model.trainable_variables]
     state = [np.asarray(weight.value) for weight in model.non_trainable_variables]
 

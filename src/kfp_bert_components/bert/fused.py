@@ -1,10 +1,10 @@
-"""A transformer layer for training on a CPU: what lies between its matrix products runs as one pass each.
+"""The part of a transformer layer after attention, for training on a CPU: fewer passes over memory.
 
-TensorFlow runs bias, GELU, dropout, sum and norm as one op after the other, each with a pass over memory and a start
-of its own. Here each run of them is one small function, compiled by XLA for each shape that it meets; the matrix
-products stay TensorFlow's own (oneDNN), which XLA's don't equal. Inside, numbers are float32; what goes in and comes
-out has the type of the network. The layer is `encoder.TransformerLayer`, with the same weights and the same numbers,
-but for the elements that dropout picks.
+TensorFlow runs bias, GELU, dropout, sum and layer norm as one operation after the other, and each reads and writes the
+whole matrix. Here all operations between two matrix products are one function, which XLA compiles for each shape of
+input. The matrix products stay TensorFlow's own (oneDNN), which are faster than XLA's. Inside a function, numbers are
+float32; its inputs and results have the type of the network. The result is that of `encoder.TransformerLayer` with the
+same weights, but for the elements that dropout drops.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,16 @@ import tensorflow as tf
 
 
 def after_attention(layer: Any, x: Any, attended: Any) -> Any:
-    """What a `TransformerLayer` that trains makes of its input x and what its attention gave, both [T, H] -> [T, H]."""
+    """The rest of a `TransformerLayer` in training.
+
+    Args:
+        layer: The layer.
+        x: Its input, [T, H].
+        attended: The result of its attention, [T, H].
+
+    Returns:
+        The output of the layer, [T, H].
+    """
     attended = _product(attended, layer.attention_output)
     x = _add_and_norm(layer, x, attended, layer.attention_output, layer.attention_norm)
     fed = bias_and_activation(layer.activation)(_product(x, layer.intermediate), _tensor(layer.intermediate.bias))
@@ -34,14 +43,14 @@ def _add_and_norm(layer: Any, x: Any, y: Any, dense: Any, norm: Any) -> Any:
 
 
 def _tensor(weight: Any) -> tf.Tensor:
-    """In the type that the layer computes in."""
+    """A weight in the type that the layer computes in."""
     return tf.convert_to_tensor(weight.value)
 
 
 def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """A function of tensors as one compiled pass, and its gradient as another.
+    """Compile a function of tensors, and its gradient.
 
-    The gradient computes the function again instead of keeping what lies inside it.
+    The gradient computes the function again, instead of keeping intermediate results in memory.
     """
     forward = tf.function(function, jit_compile=True, reduce_retracing=True)
 
@@ -61,7 +70,7 @@ def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 @lru_cache
 def bias_and_activation(activation: Callable[[Any], Any]) -> Callable[..., tf.Tensor]:
-    """The fused function of x [T, I] and bias [I] that gives activation(x + bias)."""
+    """A fused function of x [T, I] and bias [I]: activation(x + bias), [T, I]."""
 
     def function(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         return tf.cast(activation(tf.cast(x, tf.float32) + tf.cast(bias, tf.float32)), x.dtype)
@@ -71,9 +80,11 @@ def bias_and_activation(activation: Callable[[Any], Any]) -> Callable[..., tf.Te
 
 @lru_cache
 def add_and_norm(rate: float, epsilon: float) -> Callable[..., tf.Tensor]:
-    """The fused function of x, y [T, H], bias, gamma, beta [H] and seed [2].
+    """A fused function of x, y [T, H], bias, gamma, beta [H] and seed [2]: norm(x + dropout(y + bias)), [T, H].
 
-    It gives norm(x + dropout(y + bias)), where norm is a layer norm with that epsilon and those gamma and beta.
+    Args:
+        rate: Share of elements that dropout drops, 0 to 1.
+        epsilon: Of the layer norm, whose weights are gamma and beta.
     """
 
     def function(
@@ -88,9 +99,14 @@ def add_and_norm(rate: float, epsilon: float) -> Callable[..., tf.Tensor]:
 
 
 def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
-    """Dropout whose random numbers are a hash of the seed (int64 [2]) and of each element's place.
+    """Dropout whose random numbers are a hash of the seed and of each element's place.
 
-    They cost little enough to be made again in the backward pass. The hash is MurmurHash3's finalizer.
+    They cost so little that the backward pass makes them again. The hash is MurmurHash3's finalizer.
+
+    Args:
+        x: Any shape.
+        rate: Share of elements that are dropped, 0 to 1.
+        seed: int64 [2].
     """
     if not rate:
         return x

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kfp_bert_components.errors import UserError
 
-# What a checkpoint needs, beside its safetensors files.
+# The files of a checkpoint that are read, beside its safetensors files.
 _WANTED = (
     "config.json",
     "tokenizer.json",
@@ -26,7 +26,7 @@ def checkpoint_folder(base_model: str, scratch: Path) -> Path:
         scratch: Empty folder to download into.
 
     Raises:
-        UserError: There is no such folder or hub id, or it can't be reached.
+        UserError: There is no such folder or hub id, or it can't be downloaded.
     """
     if base_model.startswith("gs://"):
         return _inside(_from_store(base_model, scratch))
@@ -61,7 +61,7 @@ def _from_store(uri: str, scratch: Path) -> Path:
         if _wanted(plain):
             store.download(name, scratch / plain)
         elif "/" not in plain and plain.endswith((".bin", ".h5", ".msgpack", ".pt")):
-            (scratch / plain).touch()
+            (scratch / plain).touch()  # pickled weights are never read: the error about them needs their name alone
     return scratch
 
 

@@ -13,11 +13,11 @@ TRUNCATIONS = ("head", "head_tail")
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of texts, each as long as it is.
+    """Token ids of texts, without padding.
 
     Attributes:
-        input_ids: One list of ids a text, special tokens included.
-        token_type_ids: The same shape; 1 for the second text of a pair and the separator after it.
+        input_ids: One list of ids for each text, special tokens included.
+        token_type_ids: Lists of the same lengths: 1 for the second text of a pair and the separator after it, else 0.
         lengths: Number of tokens of each text before truncation, special tokens included.
     """
 
@@ -102,19 +102,21 @@ def tokenize(
     max_length: int,
     truncation: str = "head",
 ) -> Tokens:
-    """Token ids of texts or pairs of texts; text that spells a special token is text.
+    """Token ids of texts or pairs of texts. Text such as "[SEP]" is tokenized as text, not as a special token.
 
     Args:
         tokenizer: A transformers tokenizer.
         texts: The (first) texts.
         pairs: The second texts, or None.
-        max_length: Most tokens a sequence, special tokens included; of a pair the longer text gives way
-            first.
+        max_length: Most tokens in a sequence, special tokens included; of a pair the longer text is cut first.
         truncation: Which part of a long text stays: "head", the first tokens, or "head_tail", a quarter from
             its head and the rest from its tail (Sun et al. 2019, arXiv:1905.05583).
 
     Returns:
-        The ids; of "head" those that transformers gives with `truncation=True, split_special_tokens=True`.
+        The ids; with "head" those that transformers gives with `truncation=True, split_special_tokens=True`.
+
+    Raises:
+        UserError: `truncation` is neither.
     """
     from tokenizers import Tokenizer
 
@@ -125,19 +127,19 @@ def tokenize(
     backend.no_padding()
     backend.encode_special_tokens = True
 
-    def plain(batch: Sequence[str]) -> list[list[int]]:
+    def encode(batch: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in backend.encode_batch(list(batch), add_special_tokens=False)]
 
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     if pairs is None:
-        ids = [(first, keep(first, max_length - 2, truncation)) for first in plain(texts)]
+        ids = [(first, keep(first, max_length - 2, truncation)) for first in encode(texts)]
         return Tokens(
             [[cls, *kept, sep] for _, kept in ids],
             [[0] * (len(kept) + 2) for _, kept in ids],
             [len(whole) + 2 for whole, _ in ids],
         )
     tokens = Tokens([], [], [])
-    for first, second in zip(plain(texts), plain(pairs), strict=True):
+    for first, second in zip(encode(texts), encode(pairs), strict=True):
         room = share(len(first), len(second), max_length - 3)
         a, b = keep(first, room[0], truncation), keep(second, room[1], truncation)
         tokens.input_ids.append([cls, *a, sep, *b, sep])
@@ -147,7 +149,7 @@ def tokenize(
 
 
 def keep(ids: list[int], room: int, truncation: str) -> list[int]:
-    """The ids that stay when there is room for so many."""
+    """The ids of one text that stay where there is room for `room` of them; see `tokenize` for `truncation`."""
     if len(ids) <= room:
         return ids
     head = room // 4 if truncation == "head_tail" else room
@@ -155,7 +157,15 @@ def keep(ids: list[int], room: int, truncation: str) -> list[int]:
 
 
 def share(first: int, second: int, room: int) -> tuple[int, int]:
-    """How many tokens each text of a pair may have, the longer giving way first (as `longest_first` does)."""
+    """How many tokens each text of a pair keeps where there is room for `room` tokens: the longer one is cut first.
+
+    The same as transformers' `longest_first`.
+
+    Args:
+        first: Tokens of the first text.
+        second: Tokens of the second text.
+        room: Tokens for both together.
+    """
     if first + second <= room:
         return first, second
     short = min(first, second)

@@ -1,8 +1,10 @@
 """The WordPiece tokenizer as a TensorFlow graph, of core operations only.
 
-The graph of a served model takes plain strings and loads in any TensorFlow. Steps: every character is replaced
-by what `character_table` says, the text is split at spaces, whole words are looked up, and only unknown words
-go through the greedy search for their longest known pieces.
+So the graph of a served model takes plain strings and loads in any TensorFlow. Its steps: each character is replaced
+as `character_table` says, the text is split at spaces, and whole words are looked up in the vocabulary. Only words that
+are not there go through the greedy search for their longest known pieces.
+
+A batch of texts is one flat list of words (then of pieces), with the places where each text starts in it [batch + 1].
 """
 
 from collections.abc import Sequence
@@ -21,12 +23,12 @@ class WordPiece(tf.Module):
 
     Args:
         tokenizer: The transformers tokenizer to reproduce.
-        max_length: Most tokens a sequence, special tokens included.
-        truncation: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
+        max_length: Most tokens in a sequence, special tokens included.
+        truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
 
     Raises:
-        UserError: It has added tokens that are not special, which would be found in a text before all else, or
-            a vocabulary that `character_table` refuses.
+        UserError: The tokenizer has added tokens that are not special (transformers looks for those before it splits
+            a text), or a vocabulary that `character_table` refuses.
     """
 
     def __init__(self, tokenizer: Any, max_length: int, truncation: str = "head") -> None:
@@ -69,7 +71,7 @@ class WordPiece(tf.Module):
         return self._layout([(first, first_starts, rooms[0]), (second, second_starts, rooms[1])])
 
     def _pieces(self, texts: tf.Tensor, most_words: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Ids of all pieces of all texts in a row, and where each text starts in it [batch + 1]."""
+        """Ids of the pieces of all texts, and where each text starts among them."""
         words, row, starts = self._words(texts)
         if most_words is not None:
             words, starts = _drop_middle(words, row, starts, *_ends(most_words, self._truncation))
@@ -83,7 +85,7 @@ class WordPiece(tf.Module):
         return tf.gather_nd(pieces, place), starts
 
     def _words(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The words of all texts in a row, which text each is from, and where each text starts [batch + 1]."""
+        """The words of all texts, the number of the text that each is from, and where each text starts among them."""
         splits, codes = tf.raw_ops.UnicodeDecode(
             input=texts, input_encoding="UTF-8", errors="replace", Tsplits=tf.int32
         )
@@ -99,28 +101,28 @@ class WordPiece(tf.Module):
         return words, row, _first_at(row, tf.range(tf.size(texts) + 1))
 
     def _split(self, words: tf.Tensor) -> tf.Tensor:
-        """Greedy longest pieces of unknown words: ids [words, most pieces], filled with no id."""
+        """Greedy longest pieces of unknown words: ids [words, most pieces], filled up with _NONE."""
         lengths = tf.strings.length(words, unit="UTF8_CHAR")
         too_long = lengths > self._most_characters
         lengths = tf.where(too_long, 0, lengths)
         sizes = tf.range(tf.minimum(self._longest, tf.reduce_max(tf.concat([[1], lengths], 0))), 0, -1)
 
         def step(at: tf.Tensor, pieces: tf.Tensor, prefix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            # Past the end of a word `substr` complains, so finished words look at their first character.
+            # `substr` refuses places past the end of a word, so words that are done ask for their first character
             active = at < lengths
             begin = tf.where(active, at, 0)[:, None]
             candidates = tf.strings.substr(
                 words[:, None], begin + tf.zeros_like(sizes), tf.zeros_like(begin) + sizes, unit="UTF8_CHAR"
             )
             found = self._vocabulary.lookup(tf.strings.join([prefix, candidates]))
-            # A prefix that is longer than what is left was cut short, and is the same as the right one.
+            # candidates longer than the rest of the word are cut to that rest, which is itself a candidate
             best = tf.argmax(found != _NONE, axis=1, output_type=tf.int32)
             piece = tf.gather(found, best, batch_dims=1)
             piece = tf.where(active, piece, _NONE)
             failed = active & (piece == _NONE)
             pieces = tf.where(failed[:, None], _NONE, pieces)
             piece = tf.where(failed, self._unknown, piece)
-            # A word that failed is over; one unknown token in its last place stands for it.
+            # a word of which some part is unknown becomes one unknown token, at its last place, and is done
             at = tf.where(failed, lengths, at + tf.gather(sizes, best))
             return at, tf.concat([pieces, piece[:, None]], axis=1), tf.constant(self._prefix)
 
@@ -133,7 +135,11 @@ class WordPiece(tf.Module):
         return pieces
 
     def _layout(self, segments: Sequence[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]) -> dict[str, tf.Tensor]:
-        """Puts segments (pieces, starts, how many to keep) between [CLS] and [SEP] tokens, padded."""
+        """The result: segments between [CLS] and [SEP] tokens, padded.
+
+        Args:
+            segments: One, or two for pairs: pieces of all texts, where each text starts, how many it keeps [batch].
+        """
         cls, sep, pad = self._special
         total = tf.add_n([kept for *_, kept in segments]) + len(segments) + 1
         column = tf.range(tf.reduce_max(tf.concat([[1], total], 0)))[None, :]
@@ -182,13 +188,18 @@ def _ends(room: Any, truncation: str) -> tuple[Any, Any]:
 
 
 def _places(mask: tf.Tensor, starts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where a mask [rows, ...] is true, [n, dimensions], and where in that list the texts start, given their rows."""
+    """The indices [n, dimensions] at which a mask is true, and where each text starts among them.
+
+    Args:
+        mask: Its first dimension counts words (or characters or pieces), [words, ...].
+        starts: Where each text starts among the words, [batch + 1].
+    """
     place = tf.where(mask)
     return place, _first_at(place[:, 0], starts)
 
 
 def _first_at(sorted_rows: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-    """For each start the place of the first row that is not before it."""
+    """For each start the index of the first value of `sorted_rows` that is not less."""
     values = tf.cast(starts, tf.int64)
     return tf.raw_ops.LowerBound(sorted_inputs=sorted_rows[None], values=values[None], out_type=tf.int32)[0]
 
@@ -196,9 +207,9 @@ def _first_at(sorted_rows: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
 def _drop_middle(
     words: tf.Tensor, row: tf.Tensor, starts: tf.Tensor, head: int, tail: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Drops words that can't reach the result: each gives at least one piece.
+    """Drops words that are cut off in any case, since each word gives at least one piece.
 
-    One word too many stays, so that a text which lost words is still seen to be too long.
+    Of a text that loses words one more stays than there is room for, so that the text still counts as too long.
     """
     place = tf.range(tf.size(words)) - tf.gather(starts, row)
     stay = place <= head
@@ -209,7 +220,7 @@ def _drop_middle(
 
 
 def _share(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """How many tokens each text of a pair may have; see `bert.tokenizer.share`."""
+    """How many tokens each text of a pair keeps; see `bert.tokenizer.share`."""
     short = tf.minimum(tf.minimum(first, second), room // 2)
     fits = first + second <= room
     first_is_short = first <= second
@@ -222,7 +233,18 @@ def _share(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, t
 def differences(
     tokenizer: Any, graph: WordPiece, texts: Sequence[str], pairs: Sequence[str] | None, batch_size: int = 256
 ) -> list[int]:
-    """Numbers of the texts whose ids in the graph differ from those of the tokenizer it was made from."""
+    """Compare a tokenizer in a graph with the one it was made from.
+
+    Args:
+        tokenizer: The transformers tokenizer.
+        graph: The tokenizer in the graph.
+        texts: The (first) texts to compare on.
+        pairs: The second texts, or None.
+        batch_size: Texts in one call of the graph.
+
+    Returns:
+        The numbers of the texts that get other ids or token types.
+    """
     from kfp_bert_components.bert.tokenizer import tokenize
 
     expected = tokenize(tokenizer, texts, pairs, max_length=graph._max_length, truncation=graph._truncation)

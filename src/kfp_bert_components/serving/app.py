@@ -1,4 +1,4 @@
-"""The routes of the REST server, in the form that TensorFlow Serving and AI Platform give them."""
+"""The REST API: requests and answers have the form of TensorFlow Serving and AI Platform."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.serving.holder import Holder
 from kfp_bert_components.serving.instances import Limits, parse
+from kfp_bert_components.serving.manager import ModelManager
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -36,29 +36,29 @@ register_url_convertor("model", _ModelName())
 def create_app(
     path: str | Path, *, limits: Limits | None = None, poll_seconds: float = 2.0, compiled: bool = False
 ) -> Starlette:
-    """The server as an ASGI application; it loads the model once it is started.
+    """The server as an ASGI application, which loads the model when it is started.
 
     Args:
         path: A model bundle, a SavedModel folder, or a folder with one SavedModel per version number, whose
             newest version is served, and replaced as soon as a newer one is there.
-        limits: What one request may ask for.
+        limits: How large a request may be; by default 1,024 texts of 100,000 characters and 16 MiB.
         poll_seconds: Seconds between two looks for a newer version.
-        compiled: Whether single short texts are answered by compiled code, which is made in the background once
-            the model answers. On a machine with a GPU it is not made.
+        compiled: Whether the network is compiled for single short texts, in the background once the model answers. On
+            a machine with a GPU it is never compiled.
 
     Raises:
         NotFoundError: There is nothing at `path`.
         UserError: What lies at `path` is no model.
     """
-    holder = Holder(Path(path), poll_seconds, compiled=compiled)
+    models = ModelManager(Path(path), poll_seconds, compiled=compiled)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        holder.start()
+        models.start()
         yield
-        holder.stop()
+        models.stop()
 
-    handlers = _Handlers(holder, limits or Limits())
+    handlers = _Handlers(models, limits or Limits())
     routes = [
         Route("/healthz", handlers.health, methods=["GET"]),
         Route("/v1/models/{name:model}:predict", handlers.predict, methods=["POST"]),
@@ -66,40 +66,40 @@ def create_app(
         Route("/v1/models/{name:model}/versions/{version:int}", handlers.status, methods=["GET"]),
         Route("/v1/models/{name:model}", handlers.status, methods=["GET"]),
     ]
-    handlers_of_errors = {HTTPException: _http_error, Exception: _our_error}
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers_of_errors)
-    app.state.holder = holder
+    error_handlers = {HTTPException: _http_error, Exception: _unexpected_error}
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=error_handlers)
+    app.state.models = models
     return app
 
 
 class _Handlers:
-    def __init__(self, holder: Holder, limits: Limits) -> None:
-        self._holder, self._limits = holder, limits
+    def __init__(self, models: ModelManager, limits: Limits) -> None:
+        self._models, self._limits = models, limits
 
     async def health(self, request: Request) -> Response:
-        if not self._holder.model:
-            return _error(503, self._holder.problem or LOADING)
-        return JSONResponse({"status": "ok", "version": self._holder.model.found.version})
+        if not self._models.model:
+            return _error(503, self._models.problem or LOADING)
+        return JSONResponse({"status": "ok", "version": self._models.model.version.number})
 
     async def status(self, request: Request) -> Response:
         self._check_name(request)
-        model = self._holder.model
+        model = self._models.model
         asked = request.path_params.get("version")
-        if asked and model and asked != model.found.version:
-            raise HTTPException(404, f"Version {asked} is not loaded: version {model.found.version} is.")
-        state, version = ("AVAILABLE", model.found.version) if model else ("LOADING", 0)
-        status = {"error_code": "OK", "error_message": self._holder.problem}
+        if asked and model and asked != model.version.number:
+            raise HTTPException(404, f"Version {asked} is not loaded: version {model.version.number} is.")
+        state, version = ("AVAILABLE", model.version.number) if model else ("LOADING", 0)
+        status = {"error_code": "OK", "error_message": self._models.problem}
         return JSONResponse({"model_version_status": [{"version": str(version), "state": state, "status": status}]})
 
     async def predict(self, request: Request) -> Response:
         self._check_name(request)
         body = await _read(request, self._limits.body_bytes)
-        model = self._holder.model  # held by this request to its end, even when a newer version arrives
+        model = self._models.model  # this request keeps it to its end, even when a newer version takes over
         if not model:
-            return _error(503, self._holder.problem or LOADING)
-        version = request.path_params.get("version", model.found.version)
-        if version != model.found.version:
-            raise HTTPException(404, f"Version {version} is not loaded: version {model.found.version} is.")
+            return _error(503, self._models.problem or LOADING)
+        version = request.path_params.get("version", model.version.number)
+        if version != model.version.number:
+            raise HTTPException(404, f"Version {version} is not loaded: version {model.version.number} is.")
         try:
             instances = parse(body, model.inputs, self._limits)
         except UserError as error:
@@ -137,5 +137,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": message}, status_code=error.status_code, headers=error.headers)
 
 
-async def _our_error(request: Request, error: Exception) -> Response:
+async def _unexpected_error(request: Request, error: Exception) -> Response:
     return _error(500, "The model failed on this request: see the log of the server.")

@@ -9,7 +9,7 @@ from kfp_bert_components.errors import UserError
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for.
+    """How large one request may be.
 
     Attributes:
         instances: Most instances in one request.
@@ -23,7 +23,15 @@ class Limits:
 
 
 def parse(body: bytes, inputs: tuple[str, ...], limits: Limits) -> list[dict[str, str]]:
-    """The instances in `body`, each a dict with one text for every name in `inputs`.
+    """Read the body of a request.
+
+    Args:
+        body: JSON such as {"instances": ["text", {"text": "text"}]}.
+        inputs: Names of the texts in an instance.
+        limits: How large the request may be; `body_bytes` is not looked at here.
+
+    Returns:
+        The instances, each a dict with one text for every name in `inputs`.
 
     Raises:
         UserError: The body is no JSON object with a list `instances` of strings or objects within the limits.

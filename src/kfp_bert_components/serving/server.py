@@ -1,4 +1,4 @@
-"""Runs the REST server in this process until it is told to end."""
+"""Runs the REST server in this process until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ import uvicorn
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.serving.app import MODEL_NAME, create_app
-from kfp_bert_components.serving.holder import Holder
+from kfp_bert_components.serving.manager import ModelManager
 
 
-def _fetched(path: str | Path) -> str | Path:
-    """A local copy of a model on gs://, which lives as long as this process; other paths as they are."""
+def local_copy(path: str | Path) -> str | Path:
+    """A path as it is, unless it is on gs://: then a local copy, which is removed when this process ends.
+
+    Raises:
+        NotFoundError: There is nothing at this gs:// path.
+    """
     if not str(path).startswith("gs://"):
         return path
     from kfp_bert_components.storage import download_folder, open_store
@@ -45,17 +49,17 @@ def serve(
     Prints one line when the server answers, and one at each new version.
 
     Args:
-        path: A model bundle, a SavedModel folder, or a folder of versions. On gs:// it is copied here once,
-            so that a version that comes later is not seen.
-        host: Address to listen on; 0.0.0.0 for all.
-        port: TCP port; 0 for any free one, which is in the line that says that the server is ready.
+        path: A model bundle, a SavedModel folder, or a folder of versions. A path on gs:// is copied once at the
+            start, so later versions are not seen.
+        host: Address to listen on; 0.0.0.0 for all addresses of the machine.
+        port: TCP port; 0 for any free one, which the line that says that the server is ready names.
         poll_seconds: Seconds between two looks for a newer version.
-        compiled: Whether single short texts are answered by compiled code, once it is made; see `create_app`.
+        compiled: Whether the network is compiled for single short texts; see `create_app`.
 
     Raises:
         UserError: There is no model at `path`, or the port is taken.
     """
-    app = create_app(_fetched(path), poll_seconds=poll_seconds, compiled=compiled)
+    app = create_app(local_copy(path), poll_seconds=poll_seconds, compiled=compiled)
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -65,7 +69,7 @@ def serve(
         raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}): choose another port.") from error
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=20))
-    threading.Thread(target=_announce, args=(app.state.holder, server, url), daemon=True).start()
+    threading.Thread(target=_announce, args=(app.state.models, server, url), daemon=True).start()
     # uvicorn raises the signal again after it has shut down; here that is the regular end, not a failure.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _ignore)
@@ -74,8 +78,8 @@ def serve(
         server.run(sockets=[listener])
 
 
-def _announce(holder: Holder, server: uvicorn.Server, url: str) -> None:
-    while not (holder.model and server.started):
+def _announce(models: ModelManager, server: uvicorn.Server, url: str) -> None:
+    while not (models.model and server.started):
         time.sleep(0.05)
     print(f"ready at {url}/v1/models/{MODEL_NAME}:predict", flush=True)
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: length-bucketed batches, AdamW, checkpoints at every step, one machine or several."""
+"""Fine-tuning: batches of rows of similar length, AdamW, checkpoints, one machine or several."""
 
 from pathlib import Path
 
@@ -21,14 +21,16 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
         settings: How to train.
 
     Returns:
-        Finite numbers: validation_loss, validation_accuracy, validation_macro_f1 and the like of the weights
-        that were kept, train_loss (mean of the last epoch), best_step, best_seed, steps, epochs_trained,
-        seconds and examples_per_second.
+        Finite numbers. Of the kept weights: validation_loss (mean cross entropy in nats), validation_accuracy,
+        validation_macro_f1, validation_weighted_f1, validation_mcc, best_step and best_seed. Of the whole run:
+        train_loss (mean of the last epoch), steps, epochs_trained, seconds (of training alone) and
+        examples_per_second.
 
     Raises:
-        UserError: A setting, a split or the base model is at fault, or the loss became infinite.
-        Preempted: SIGTERM arrived; a checkpoint was written where there is a `checkpoint_dir`.
+        UserError: A setting, a split or the base model is at fault, or the loss became infinite or NaN.
+        Preempted: SIGTERM was received; a checkpoint was written where there is a `checkpoint_dir`.
+        WorkerLostError: Another worker is gone, or can't be reached.
     """
-    from kfp_bert_components.training.run import run
+    from kfp_bert_components.training import finetuning
 
-    return run(Path(train), Path(validation), Path(model), Path(report), settings)
+    return finetuning.finetune(Path(train), Path(validation), Path(model), Path(report), settings)

@@ -1,5 +1,6 @@
-"""Batches of rows of similar length: little of the arithmetic is spent on padding."""
+"""Batches of rows of similar length, so that little of the arithmetic is spent on padding."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ class Batch:
 
     Attributes:
         rows: Indices of the rows, int64 [batch].
-        length: Number of tokens that each row is padded to.
+        length: Tokens that each row is padded to.
     """
 
     rows: np.ndarray
@@ -19,20 +20,21 @@ class Batch:
 
 
 def bucket_limits(lengths: np.ndarray, count: int = 16) -> tuple[int, ...]:
-    """The lengths to pad to, chosen so that the least padding is needed over all rows.
+    """The few lengths that rows are padded to, chosen so that all rows together need the least padding.
 
-    Few different lengths keep the kernels that are prepared for one shape (oneDNN, XLA) in use.
+    oneDNN and XLA prepare code for each shape of input; with few lengths that code is used again.
 
     Args:
         lengths: Tokens in each row, int [rows], at least one row.
-        count: Most limits to use.
+        count: Greatest number of different lengths.
 
     Returns:
-        Limits in rising order; the last one is the longest length.
+        The lengths in rising order; the last one is that of the longest row.
     """
     values, counts = np.unique(lengths, return_counts=True)
     rows = np.concatenate([[0], np.cumsum(counts)])
-    # cost[j]: least number of tokens for all rows of the first j lengths, with one more limit each round
+    # cost[j]: the least number of tokens, padding included, of all rows that have one of the first j lengths; each
+    # round of the loop allows one limit more
     cost = rows * np.concatenate([[0], values]).astype(float)
     choices = []
     for _ in range(min(count, len(values)) - 1):
@@ -53,16 +55,16 @@ def bucket_limits(lengths: np.ndarray, count: int = 16) -> tuple[int, ...]:
 
 
 def plan_epoch(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...], rng: np.random.Generator) -> list[Batch]:
-    """All rows once, in batches of rows of similar length, in random order.
+    """One pass over all rows, in batches of rows of similar length, in random order.
 
-    Rows that don't fill a batch of their bucket move up to the next one, so that only one batch is not full
-    and the number of steps is that of plain batching.
+    Rows that are left over in a bucket, because they fill no batch, move to the bucket of the next greater length.
+    So only one batch of the pass is not full, and there are ceil(rows / batch_size) batches.
 
     Args:
         lengths: Tokens in each row, int [rows].
         batch_size: Rows in a batch.
         limits: Lengths to pad to, from `bucket_limits`.
-        rng: Decides the order; the same state gives the same plan.
+        rng: Decides the order; a generator in the same state gives the same batches.
 
     Returns:
         The batches in the order to train on them.
@@ -72,7 +74,7 @@ def plan_epoch(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...], rn
     left = np.empty(0, np.int64)
     for number, limit in enumerate(limits):
         rows = np.concatenate([rng.permutation(np.flatnonzero(bucket == number)), left])
-        # the shorter rows that moved up go first, so that they move only once where that is possible
+        # rows that came from a shorter bucket are used first: if they moved on, they would be padded even more
         rows = rows[::-1]
         full = len(rows) // batch_size * batch_size
         batches += [Batch(rows[start : start + batch_size], limit) for start in range(0, full, batch_size)]
@@ -83,7 +85,55 @@ def plan_epoch(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...], rn
 
 
 def plan_in_order(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...]) -> list[Batch]:
-    """All rows once, from the shortest to the longest, for scoring."""
+    """One pass over all rows, from the shortest to the longest, for scoring.
+
+    Args:
+        lengths: Tokens in each row, int [rows].
+        batch_size: Rows in a batch.
+        limits: Lengths to pad to, from `bucket_limits`.
+    """
     order = np.argsort(lengths, kind="stable")
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [Batch(part, limits[int(np.searchsorted(limits, lengths[part].max()))]) for part in parts]
+
+
+class BatchPlan:
+    """The batches of every step of a trial. They depend on the arguments alone, so a resumed trial gets the same.
+
+    Args:
+        lengths: Tokens in each training row, int [rows].
+        limits: Lengths to pad to, from `bucket_limits`.
+        batch_size: Rows in a batch.
+        accumulation_steps: Batches in one step.
+        seed: Decides the order of the rows, together with the number of the epoch.
+    """
+
+    def __init__(
+        self, lengths: np.ndarray, limits: tuple[int, ...], *, batch_size: int, accumulation_steps: int, seed: int
+    ) -> None:
+        self._lengths, self._limits, self._batch_size = lengths, limits, batch_size
+        self._accumulation_steps, self._seed = accumulation_steps, seed
+        self._steps_per_epoch = math.ceil(math.ceil(len(lengths) / batch_size) / accumulation_steps)
+        self._epoch = -1  # the epoch whose batches are kept
+        self._steps: list[list[Batch]] = []
+
+    def batches(self, step: int) -> list[Batch]:
+        """The batches of a step; steps are numbered from 0 over all epochs."""
+        self._open(step // self._steps_per_epoch)
+        return self._steps[step % self._steps_per_epoch]
+
+    def rows_before(self, step: int) -> int:
+        """Number of rows in all steps before this one."""
+        if not step:
+            return 0
+        epoch, last = divmod(step - 1, self._steps_per_epoch)
+        self._open(epoch)
+        return epoch * len(self._lengths) + sum(len(b.rows) for group in self._steps[: last + 1] for b in group)
+
+    def _open(self, epoch: int) -> None:
+        if epoch == self._epoch:
+            return
+        rng = np.random.default_rng([self._seed, epoch])
+        batches, group = plan_epoch(self._lengths, self._batch_size, self._limits, rng), self._accumulation_steps
+        self._steps = [batches[start : start + group] for start in range(0, len(batches), group)]
+        self._epoch = epoch

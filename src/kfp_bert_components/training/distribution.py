@@ -1,8 +1,8 @@
-"""Who trains: this process alone, all GPUs of the machine, or several machines named by TF_CONFIG."""
+"""The devices that train: of this process alone, all GPUs of the machine, or several machines named by TF_CONFIG."""
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ class Distribution:
     """A strategy of TensorFlow and the place of this process in it.
 
     Attributes:
-        strategy: Makes the variables and runs the step.
+        strategy: TensorFlow's strategy, in whose scope variables are made and which runs the step.
         workers: Number of processes that train together.
         chief: Whether this process writes checkpoints, logs and the model.
     """
@@ -37,11 +37,19 @@ class Distribution:
         return self.strategy.num_replicas_in_sync
 
     def scatter(self, arrays: dict[str, np.ndarray]) -> Any:
-        """One share of the rows for each local replica: every `replicas`-th row of each array."""
+        """Divide the rows of a batch among the local replicas.
+
+        Args:
+            arrays: Arrays of the same number of rows; `weights` must be among them.
+
+        Returns:
+            With one replica the arrays as tensors. With n replicas a value for `strategy.run` that gives each of them
+            every n-th row; where the rows don't divide by n, rows of weight 0 are added.
+        """
         if self.replicas == 1:
             return {name: tf.constant(array) for name, array in arrays.items()}
         missing = -len(arrays["weights"]) % self.replicas
-        # rows more than there are repeat the last one, with no weight in the loss
+        # the rows that are added repeat the last one
         rows = np.minimum(np.arange(len(arrays["weights"]) + missing), len(arrays["weights"]) - 1)
         padded = {name: array[rows] for name, array in arrays.items()}
         padded["weights"][len(rows) - missing :] = 0
@@ -53,8 +61,16 @@ class Distribution:
         return self.strategy.experimental_distribute_values_from_function(share)
 
     @contextmanager
-    def watching(self, step: int, resumable: bool) -> Iterator[None]:
-        """Say that another worker was lost, where TensorFlow says that a collective was aborted."""
+    def naming_lost_workers(self, step: Callable[[], int], resumable: bool) -> Iterator[None]:
+        """Turn TensorFlow's error about an aborted collective operation into one that says that a worker was lost.
+
+        Args:
+            step: Gives the number of steps done.
+            resumable: Whether there are checkpoints to go on from.
+
+        Raises:
+            WorkerLostError: Another worker is gone, or can't be reached.
+        """
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
@@ -62,12 +78,12 @@ class Distribution:
                 raise
             again = "they go on from the newest checkpoint" if resumable else "they begin anew without a checkpoint_dir"
             raise WorkerLostError(
-                f"Another of the {self.workers} workers was lost after step {step}, and training can't go on "
+                f"Another of the {self.workers} workers was lost after step {step()}, and training can't go on "
                 f"without it; start all workers again: {again}."
             ) from error
 
     def from_chief(self, values: list[float]) -> list[float]:
-        """The chief's values in every process, so that all of them decide alike."""
+        """The chief's values, in every process, so that all of them decide alike. Called by all processes together."""
         if self.workers == 1:
             return values
         mine = np.array(values if self.chief else [0.0] * len(values), np.float64)
@@ -76,7 +92,7 @@ class Distribution:
 
 
 def open_distribution(devices: list[str] | None = None) -> Distribution:
-    """Find out from TF_CONFIG and the GPUs at hand who trains. Call it before any other use of TensorFlow.
+    """Choose the devices by TF_CONFIG and the GPUs of this machine. Call it before any other use of TensorFlow.
 
     Args:
         devices: Devices of this machine to train on, such as ["GPU:0", "GPU:1"]; by default all GPUs where
@@ -84,7 +100,10 @@ def open_distribution(devices: list[str] | None = None) -> Distribution:
 
     Returns:
         MultiWorkerMirroredStrategy where TF_CONFIG names more than one worker, MirroredStrategy for more
-        than one device, and no distribution otherwise.
+        than one device, and TensorFlow's default strategy otherwise.
+
+    Raises:
+        UserError: TF_CONFIG can't be read, or gives this process another role than that of a worker.
     """
     workers, index = _cluster(os.environ.get("TF_CONFIG", ""))
     if workers > 1:

@@ -8,7 +8,9 @@ import tensorflow as tf
 
 
 class EventLog:
-    """Scalars of a run, one folder for each trial; they are copied to their place at each evaluation.
+    """Writes the scalars of a run to event files, one folder for each trial.
+
+    They are written in scratch space, and copied to their folder by `flush` and `close`.
 
     Args:
         folder: Local or gs:// folder; "" writes nothing.
@@ -20,7 +22,7 @@ class EventLog:
         self._writers: dict[int, Any] = {}
 
     def scalars(self, trial: int, step: int, values: dict[str, float]) -> None:
-        """Note some values of a step."""
+        """Add values of a step, by name; `trial` and `step` are their numbers."""
         if self._scratch is None:
             return
         if trial not in self._writers:
@@ -31,7 +33,7 @@ class EventLog:
                 tf.summary.write(name, tf.constant(value, tf.float32), step=step, metadata=_SCALAR)
 
     def flush(self) -> None:
-        """Copy what was noted so far to the folder."""
+        """Copy what was added so far to the folder."""
         if self._scratch is None:
             return
         from kfp_bert_components.storage import open_store, upload_folder

@@ -6,7 +6,7 @@ from kfp_bert_components.errors import UserError
 
 
 def classification_metrics(logits: np.ndarray, targets: np.ndarray, labels: list[str]) -> dict[str, float]:
-    """Metrics by which a run can be steered.
+    """Metrics of a set of predictions; one of them decides which weights are kept.
 
     Args:
         logits: float [rows, classes].
@@ -20,17 +20,17 @@ def classification_metrics(logits: np.ndarray, targets: np.ndarray, labels: list
     predicted = logits.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)))
     np.add.at(confusion, (targets, predicted), 1)
-    right, true, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    occurs = true + said > 0
-    f1 = 2 * right[occurs] / (true + said)[occurs]
+    correct, actual, predicted_as = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    occurs = actual + predicted_as > 0
+    f1 = 2 * correct[occurs] / (actual + predicted_as)[occurs]
     metrics = {
         "loss": float(cross_entropies(logits, targets).mean()),
-        "accuracy": float(right.sum() / len(targets)),
+        "accuracy": float(correct.sum() / len(targets)),
         "macro_f1": float(f1.mean()),
-        "weighted_f1": float(np.average(f1, weights=true[occurs])),
-        "mcc": _matthews(right.sum(), true, said),
+        "weighted_f1": float(np.average(f1, weights=actual[occurs])),
+        "mcc": _matthews(correct.sum(), actual, predicted_as),
     }
-    names = [label for label, there in zip(labels, occurs, strict=True) if there]
+    names = [label for label, occurring in zip(labels, occurs, strict=True) if occurring]
     return metrics | {f"f1:{name}": float(value) for name, value in zip(names, f1, strict=True)}
 
 
@@ -44,19 +44,24 @@ def cross_entropies(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
     """Whether a value of the metric is better than the best so far; a NaN never is."""
-    if value != value:
+    if np.isnan(value):
         return False
     return best is None or (value < best if metric == "loss" else value > best)
 
 
 def check_metric(metric: str, labels: list[str]) -> None:
-    """Refuse a metric that `classification_metrics` never gives."""
+    """Check that `classification_metrics` can give this metric.
+
+    Raises:
+        UserError: It can't: names the metrics that it gives.
+    """
     known = ["loss", "accuracy", "macro_f1", "weighted_f1", "mcc", *(f"f1:{label}" for label in labels)]
     if metric not in known:
         raise UserError(f"metric is {metric!r}, but must be one of {', '.join(known)}.")
 
 
-def _matthews(right: float, true: np.ndarray, said: np.ndarray) -> float:
-    rows = true.sum()
-    spread = np.sqrt(rows**2 - (said**2).sum()) * np.sqrt(rows**2 - (true**2).sum())
-    return float((right * rows - (true * said).sum()) / spread) if spread else 0.0
+def _matthews(correct: float, actual: np.ndarray, predicted: np.ndarray) -> float:
+    """From the number of correct rows, and the rows of each class by target and by prediction."""
+    rows = actual.sum()
+    spread = np.sqrt(rows**2 - (predicted**2).sum()) * np.sqrt(rows**2 - (actual**2).sum())
+    return float((correct * rows - (actual * predicted).sum()) / spread) if spread else 0.0

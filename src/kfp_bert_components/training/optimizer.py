@@ -9,14 +9,16 @@ import tensorflow as tf
 class AdamW:
     """AdamW of Loshchilov and Hutter 2019 (arXiv 1711.05101), the same numbers as torch.optim.AdamW.
 
-    Made inside the scope of the strategy that made the variables; `apply` is called in cross-replica context.
+    Make it inside the scope of the strategy that made the variables, and call `apply` outside of `strategy.run`.
 
     Args:
         variables: The weights to train, float32.
-        rates: Multiple of the learning rate for each variable.
-        decays: Whether each variable decays.
-        weight_decay: Share of a weight that decays in a step, as a multiple of its learning rate.
+        rates: For each variable, by what the learning rate is multiplied.
+        decays: For each variable, whether it decays.
+        weight_decay: In each step a weight loses its learning rate times this share of itself.
         epsilon: Added to the root of the second moment after bias correction.
+        beta_1: Decay rate of the first moment, 0 to 1.
+        beta_2: Decay rate of the second moment, 0 to 1.
     """
 
     def __init__(
@@ -38,15 +40,15 @@ class AdamW:
         self.second = [_zeros(variable) for variable in self.variables]
 
     def apply(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor, step: tf.Tensor) -> None:
-        """Move all weights by one step.
+        """Change all weights by one step.
 
         Args:
             gradients: One for each variable.
-            learning_rate: float32 scalar, before the multiples of the layers.
+            learning_rate: float32 scalar, before it is multiplied by `rates`.
             step: Number of this step from 1, float32 scalar, for the bias correction.
         """
         power_1, power_2 = self.beta_1**step, self.beta_2**step
-        # the fused kernel leaves epsilon uncorrected; scaled like this it is Adam as published
+        # TensorFlow's kernel adds epsilon before bias correction; scaled like this it is Adam as published
         epsilon = self.epsilon * tf.sqrt(1 - power_2)
         update = self.strategy.extended.update
         for parts in zip(self.variables, self.first, self.second, gradients, self.rates, self.decays, strict=True):
@@ -90,9 +92,16 @@ def decays(path: str) -> bool:
 
 
 def layer_rates(paths: Sequence[str], layers: int, decay: float) -> list[float]:
-    """Multiple of the learning rate for each variable: `decay` less for each layer down (Sun et al. 2019).
+    """By what the learning rate of each variable is multiplied, after Sun et al. 2019.
 
-    Pooler and classifier have 1, the top layer of the encoder too, and the embeddings the least.
+    Args:
+        paths: Paths of the variables.
+        layers: Number of transformer layers.
+        decay: Rate of a layer as a multiple of the rate of the layer above.
+
+    Returns:
+        1 for the pooler, the head and the top layer, `decay` for the layer below, its square for the next one, and so
+        on; the embeddings have the lowest.
     """
     rates = []
     for path in paths:
@@ -104,7 +113,7 @@ def layer_rates(paths: Sequence[str], layers: int, decay: float) -> list[float]:
 
 
 def clip(gradients: Sequence[tf.Tensor], limit: float) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Gradients scaled down to a norm of at most `limit` (0: as they are), and their norm before."""
+    """Gradients scaled down to a norm of at most `limit`, and their norm before. A limit of 0 never scales."""
     norm = tf.linalg.global_norm(gradients)
     if not limit:
         return list(gradients), norm

@@ -1,4 +1,4 @@
-"""SIGTERM, the signal of a node that is about to go away, as a flag that the loop asks for."""
+"""SIGTERM, which a node that is taken away sends before, as a flag that is looked at after each step."""
 
 import signal
 import threading
@@ -6,19 +6,24 @@ from types import FrameType, TracebackType
 
 
 class Preempted(SystemExit):
-    """The process was told to stop and has written a checkpoint; exits as a shell would after SIGTERM."""
+    """SIGTERM was received and a checkpoint written; the exit code is 143, as of any process that SIGTERM ends."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
 
 
 class Sigterm:
-    """While it is open, SIGTERM sets `received` instead of ending the process at once."""
+    """A context manager: inside it, SIGTERM sets `received` instead of ending the process.
+
+    Outside of the main thread it does nothing, since Python lets only the main thread handle signals.
+
+    Attributes:
+        received: Whether SIGTERM was received.
+    """
 
     received = False
 
     def __enter__(self) -> "Sigterm":
-        # Python lets only the main thread say what a signal does
         self._active = threading.current_thread() is threading.main_thread()
         if self._active:
             self._before = signal.signal(signal.SIGTERM, self._note)

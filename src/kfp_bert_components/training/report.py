@@ -1,90 +1,90 @@
-"""What the report of a run says, as plain data for its template."""
+"""The report of a run: its tables as plain data, handed to the template."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from kfp_bert_components.training.examples import Examples
 from kfp_bert_components.training.metrics import cross_entropies
-from kfp_bert_components.training.scoring import score
+from kfp_bert_components.training.rows import Rows, TrainingData
+from kfp_bert_components.training.state import RunState
 
-ROWS = 12  # of each table of examples
+TABLE_ROWS = 12  # of the longest and of the hardest rows
 
 
-def write_report(job: Any, classifier: Any, validation: Examples, metrics: dict[str, float], path: Path) -> None:
+def write_report(
+    path: Path,
+    *,
+    parameters: dict[str, Any],
+    steps_per_epoch: int,
+    state: RunState,
+    metrics: dict[str, float],
+    data: TrainingData,
+    logits: np.ndarray,
+) -> None:
     """Write the HTML report of a run.
 
     Args:
-        job: The `Run`, over.
-        classifier: With the kept weights, in float32.
-        validation: The validation rows in the classifier's ids.
-        metrics: What the step hands out.
-        path: Of the page.
+        path: Of the page; its folder is made.
+        parameters: `TrainingSettings.parameters()`.
+        steps_per_epoch: Steps in one pass over the training rows.
+        state: Progress of the run at its end.
+        metrics: What the run returns.
+        data: The rows.
+        logits: What the kept weights give for the validation rows, float32 [rows, classes].
     """
     from kfp_bert_components.reports.training import render_training
 
-    predict = tf.function(lambda inputs: classifier.model(inputs, training=False), reduce_retracing=True)
-    logits = score(
-        lambda inputs: predict(_tensors(inputs)).numpy(),
-        validation,
-        2 * job.settings.batch_size,
-        len(job.labels),
+    assert state.best is not None
+    page = render_training(
+        settings=parameters,
+        first_seed=parameters["seed"],
+        steps_per_epoch=steps_per_epoch,
+        metric=parameters["metric"],
+        curve=np.array(state.curve).reshape(-1, 5),
+        evaluations=state.evaluations,
+        outcomes=state.outcomes,
+        best=(state.best.trial, state.best.step),
+        metrics=metrics,
+        labels=_label_counts(data),
+        lengths=(data.train.full_lengths, data.validation.full_lengths),
+        longest=_longest(data.train, data.labels),
+        hardest=_hardest(data.validation, logits, data.labels),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    page = render_training(
-        settings=job.settings.parameters(),
-        first_seed=job.settings.seed,
-        steps_per_epoch=job.steps_per_epoch,
-        metric=job.settings.metric,
-        curve=np.array(job.state.curve).reshape(-1, 5),
-        evaluations=job.state.evaluations,
-        outcomes=job.state.outcomes,
-        best=(job.state.best.trial, job.state.best.step),
-        metrics=metrics,
-        labels=_label_counts(job),
-        lengths=(job.train.whole, job.validation.whole),
-        longest=_longest(job.train, job.labels),
-        hardest=_hardest(validation, logits, job.labels),
-    )
     path.write_text(page, encoding="utf-8")
 
 
-def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
-    return {name: tf.constant(array) for name, array in inputs.items()}
-
-
-def _label_counts(job: Any) -> list[tuple[str, int, int, float]]:
+def _label_counts(data: TrainingData) -> list[tuple[str, int, int, float]]:
     """Label, rows to train on, rows to validate on, weight in the loss."""
-    counts = [np.bincount(part.targets, minlength=len(job.labels)) for part in (job.train, job.validation)]
-    return [
-        (label, int(counts[0][i]), int(counts[1][i]), float(job.class_weights[i])) for i, label in enumerate(job.labels)
-    ]
+    classes = len(data.labels)
+    train, validation = (np.bincount(part.targets, minlength=classes) for part in (data.train, data.validation))
+    counts = zip(data.labels, train.tolist(), validation.tolist(), data.class_weights.tolist(), strict=True)
+    return list(counts)
 
 
-def _longest(examples: Examples, labels: list[str]) -> list[tuple[str, str, int, int]]:
+def _longest(rows: Rows, labels: list[str]) -> list[tuple[str, str, int, int]]:
     """Text, label, tokens, and tokens that were cut off, of the longest rows."""
-    rows = np.argsort(-examples.whole, kind="stable")[:ROWS]
+    longest = np.argsort(-rows.full_lengths, kind="stable")[:TABLE_ROWS]
     return [
-        (examples.texts[row], labels[examples.targets[row]], int(whole), int(whole - examples.lengths[row]))
-        for row, whole in zip(rows, examples.whole[rows], strict=True)
+        (rows.texts[row], labels[rows.targets[row]], int(length), int(length - rows.lengths[row]))
+        for row, length in zip(longest, rows.full_lengths[longest], strict=True)
     ]
 
 
-def _hardest(examples: Examples, logits: np.ndarray, labels: list[str]) -> list[tuple[str, str, str, float, float]]:
-    """Text, label, predicted label, probability of that, and loss, of the rows with the highest loss."""
-    losses = cross_entropies(logits, examples.targets)
-    rows = np.argsort(-losses, kind="stable")[:ROWS]
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    certain = (shifted / shifted.sum(axis=1, keepdims=True)).max(axis=1)
+def _hardest(rows: Rows, logits: np.ndarray, labels: list[str]) -> list[tuple[str, str, str, float, float]]:
+    """Text, label, predicted label, its probability, and loss in nats, of the rows with the highest loss."""
+    losses = cross_entropies(logits, rows.targets)
+    hardest = np.argsort(-losses, kind="stable")[:TABLE_ROWS]
+    power = np.exp(logits - logits.max(axis=1, keepdims=True))
+    confidence = (power / power.sum(axis=1, keepdims=True)).max(axis=1)
     return [
         (
-            examples.texts[row],
-            labels[examples.targets[row]],
+            rows.texts[row],
+            labels[rows.targets[row]],
             labels[int(logits[row].argmax())],
-            float(certain[row]),
+            float(confidence[row]),
             float(losses[row]),
         )
-        for row in rows
+        for row in hardest
     ]

@@ -1,18 +1,57 @@
-"""What a fine-tuning run can be told, with the defaults that the literature found to work."""
+"""The settings of a fine-tuning run, with the defaults that the literature found to work."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.training.schedule import Schedule
+from kfp_bert_components.validation import checked_dataclass, one_of
 
-# (epochs, learning rate) when neither is given. From a checkpoint: Devlin et al. 2019, appendix A.3 (2 to 4
-# epochs, 5e-5 the highest of their rates). From scratch there is nothing to preserve: a higher rate, more
-# epochs.
+# (epochs, learning rate) when neither is given. From a checkpoint: Devlin et al. 2019, appendix A.3 (2 to 4 epochs,
+# 5e-5 the highest of their rates). A network with random weights has nothing to preserve: a higher rate, more epochs.
 FROM_CHECKPOINT = (3, 5e-5)
 FROM_SCRATCH = (10, 1e-3)
 
+Precision = Annotated[str, one_of("float32", "bfloat16")]
+
 
 @dataclass(frozen=True)
+class NetworkSettings:
+    """Which network is trained: a checkpoint, or a new one of the given size.
+
+    Attributes:
+        base_model: Hugging Face checkpoint to start from; "" for a new network.
+        max_length: Longest input in tokens, [CLS] and [SEP] included.
+        dropout: Of hidden states and attention; None for the checkpoint's own, and for 0.1 in a new network.
+        vocabulary_size: Largest vocabulary of a new network.
+        layers: Transformer layers of a new network.
+        width: Hidden width of a new network.
+        heads: Attention heads of a new network.
+    """
+
+    base_model: str
+    max_length: int
+    dropout: float | None
+    vocabulary_size: int
+    layers: int
+    width: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How a gradient is made and how it changes the weights; `TrainingSettings` describes each of these."""
+
+    weight_decay: float
+    epsilon: float
+    layer_decay: float
+    max_gradient_norm: float
+    label_smoothing: float
+
+
+@checked_dataclass
 class TrainingSettings:
     """How to train. The papers behind the defaults are named with each group.
 
@@ -30,18 +69,17 @@ class TrainingSettings:
         truncation: What stays of a longer text: "head", or "head_tail" (Sun 2019: better for long documents).
         seed: Seed of the new weights, the order of the rows, and dropout.
 
-        weight_decay: Decoupled decay of weight matrices; biases and layer norms have none (Devlin 2019:
-            0.01).
-        warmup: Share of the steps over which the rate rises from 0; then it falls to 0 in a straight line
+        weight_decay: Decoupled decay of weight matrices, 0 to 1; biases and layer norms have none (Devlin 2019: 0.01).
+        warmup: Share of the steps, 0 to 1, over which the rate rises from 0; then it falls to 0 in a straight line
             (Devlin 2019, Mosbach 2021: 0.1).
         max_gradient_norm: Longer gradients are scaled down to this norm; 0 never clips (Devlin 2019: 1.0).
         epsilon: Of Adam, which is used with its bias correction (Mosbach 2021: without it, runs collapse).
-        layer_decay: Rate of each layer as a multiple of the rate of the layer above (Sun 2019: 0.95); 1 is
-            off.
-        dropout: Of hidden states and attention; -1 takes the checkpoint's own; from scratch it is 0.1.
+        layer_decay: Rate of each layer as a multiple of the rate of the layer above (Sun 2019: 0.95); 1 gives all
+            layers the same rate.
+        dropout: Of hidden states and attention; -1 takes the checkpoint's own, and 0.1 from scratch.
 
         class_weights: "none", or "balanced": each class weighs as much as any other.
-        label_smoothing: Share of the target that is spread over all classes.
+        label_smoothing: Share of the target, 0 to 0.9, that is spread over all classes.
         accumulation_steps: Batches whose gradients are added up before one step of the optimizer.
         precision: "float32" or "bfloat16": the type of the arithmetic; weights stay float32.
         export_precision: "float32" or "bfloat16": the type of the SavedModel's weights and arithmetic. In bfloat16 it
@@ -49,73 +87,112 @@ class TrainingSettings:
 
         deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
 
-        metric: What says which weights are best, on the validation rows: loss, accuracy, macro_f1,
-            weighted_f1, mcc, or f1:LABEL.
+        metric: The weights with the best value of this metric on the validation rows are kept: loss, accuracy,
+            macro_f1, weighted_f1, mcc, or f1:LABEL.
         evaluations_per_epoch: How often the validation rows are scored (Dodge 2020: more often finds better).
         patience: Evaluations without a better `metric` after which training stops; 0 never stops early. The
             best weights are kept in either case.
-        seeds: How many runs, with `seed`, `seed + 1`, ..., of which the best is kept (Dodge 2020). One that
+        seeds: How many trials, with `seed`, `seed + 1`, ..., of which the best is kept (Dodge 2020). A trial that
             falls below the median of the earlier ones at the same evaluation is stopped.
 
-        vocabulary_size, layers, width, heads: Size of a network that starts from scratch.
+        vocabulary_size: Largest vocabulary of a network that starts from scratch.
+        layers: Its transformer layers.
+        width: Its hidden width, a multiple of `heads`.
+        heads: Its attention heads.
 
         checkpoint_dir: Local or gs:// folder for checkpoints; "" keeps none. A run that is started again with
             the same data and settings goes on from the newest one. Removed when the run ends.
-        checkpoint_minutes: Time between checkpoints; one is also written at each evaluation and on SIGTERM.
+        checkpoint_minutes: Minutes between checkpoints; one is also written at each evaluation and on SIGTERM.
         checkpoint_steps: Steps between checkpoints; 0 goes by time alone.
         tensorboard_dir: Local or gs:// folder for TensorBoard event files; "" writes none.
+
+    Raises:
+        UserError: A value is out of its range, or `width` is no multiple of `heads`.
     """
 
     base_model: str = ""
-    epochs: int = 0
-    learning_rate: float = 0.0
-    batch_size: int = 32
-    max_length: int = 128
-    truncation: str = "head"
-    seed: int = 0
+    epochs: Annotated[int, Field(ge=0, le=10_000)] = 0
+    learning_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    max_length: Annotated[int, Field(ge=4, le=512)] = 128
+    truncation: Annotated[str, one_of("head", "head_tail")] = "head"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    max_gradient_norm: float = 1.0
-    epsilon: float = 1e-8
-    layer_decay: float = 1.0
-    dropout: float = -1.0
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_gradient_norm: Annotated[float, Field(ge=0, le=1e9)] = 1.0
+    epsilon: Annotated[float, Field(ge=1e-15, le=1)] = 1e-8
+    layer_decay: Annotated[float, Field(ge=0.01, le=1)] = 1.0
+    dropout: Annotated[float, Field(ge=-1, le=0.9)] = -1.0
 
-    class_weights: str = "none"
-    label_smoothing: float = 0.0
-    accumulation_steps: int = 1
-    precision: str = "float32"
-    export_precision: str = "float32"
+    class_weights: Annotated[str, one_of("none", "balanced")] = "none"
+    label_smoothing: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
+    precision: Precision = "float32"
+    export_precision: Precision = "float32"
     deterministic: bool = False
 
     metric: str = "macro_f1"
-    evaluations_per_epoch: int = 1
-    patience: int = 0
-    seeds: int = 1
+    evaluations_per_epoch: Annotated[int, Field(ge=1, le=1000)] = 1
+    patience: Annotated[int, Field(ge=0, le=10_000)] = 0
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
 
-    vocabulary_size: int = 4000
-    layers: int = 3
-    width: int = 128
-    heads: int = 4
+    vocabulary_size: Annotated[int, Field(ge=100, le=1_000_000)] = 4000
+    layers: Annotated[int, Field(ge=1, le=48)] = 3
+    width: Annotated[int, Field(ge=8, le=4096)] = 128
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
 
     checkpoint_dir: str = ""
-    checkpoint_minutes: float = 5.0
-    checkpoint_steps: int = 0
+    checkpoint_minutes: Annotated[float, Field(ge=0, le=1e6)] = 5.0
+    checkpoint_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     tensorboard_dir: str = ""
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:  # also refuses NaN
-                raise UserError(f"{name} is {value}, but must be between {low:g} and {high:g}.")
-        _one_of("truncation", self.truncation, ("head", "head_tail"))
-        _one_of("class_weights", self.class_weights, ("none", "balanced"))
-        _one_of("precision", self.precision, ("float32", "bfloat16"))
-        _one_of("export_precision", self.export_precision, ("float32", "bfloat16"))
         if self.dropout < 0 and self.dropout != -1:
             raise UserError(f"dropout is {self.dropout}, but must be -1 (the checkpoint's own) or between 0 and 0.9.")
         if self.width % self.heads:
             raise UserError(f"width is {self.width}, but must be a multiple of heads, which is {self.heads}.")
+
+    @property
+    def network(self) -> NetworkSettings:
+        """Which network is trained."""
+        return NetworkSettings(
+            base_model=self.base_model,
+            max_length=self.max_length,
+            dropout=None if self.dropout < 0 else self.dropout,
+            vocabulary_size=self.vocabulary_size,
+            layers=self.layers,
+            width=self.width,
+            heads=self.heads,
+        )
+
+    @property
+    def optimizer(self) -> OptimizerSettings:
+        """How its weights are changed."""
+        return OptimizerSettings(
+            weight_decay=self.weight_decay,
+            epsilon=self.epsilon,
+            layer_decay=self.layer_decay,
+            max_gradient_norm=self.max_gradient_norm,
+            label_smoothing=self.label_smoothing,
+        )
+
+    @property
+    def dtype(self) -> str:
+        """Keras' name of `precision`: "float32" or "mixed_bfloat16"."""
+        return "float32" if self.precision == "float32" else f"mixed_{self.precision}"
+
+    def schedule(self, rows: int) -> Schedule:
+        """The steps of one trial on so many training rows; call it on `resolved` settings."""
+        return Schedule(
+            rows=rows,
+            batch_size=self.batch_size,
+            accumulation_steps=self.accumulation_steps,
+            epochs=self.epochs,
+            evaluations_per_epoch=self.evaluations_per_epoch,
+            peak_rate=self.learning_rate,
+            warmup=self.warmup,
+        )
 
     def resolved(self) -> "TrainingSettings":
         """These settings with `epochs` and `learning_rate` filled in where they are 0."""
@@ -123,37 +200,6 @@ class TrainingSettings:
         return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or rate)
 
     def parameters(self) -> dict[str, Any]:
-        """What shapes the weights: the bundle records it, and a checkpoint must match it."""
+        """The settings that decide the weights: a bundle records them, and a checkpoint must have the same ones."""
         others = ("checkpoint_dir", "checkpoint_minutes", "checkpoint_steps", "tensorboard_dir", "export_precision")
         return {name: value for name, value in asdict(self.resolved()).items() if name not in others}
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"{name} is {value!r}, but must be one of {', '.join(allowed)}.")
-
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (0, 10_000),
-    "learning_rate": (0, 1),
-    "batch_size": (1, 65_536),
-    "max_length": (4, 512),
-    "seed": (0, 2**31 - 1),
-    "weight_decay": (0, 1),
-    "warmup": (0, 1),
-    "max_gradient_norm": (0, 1e9),
-    "epsilon": (1e-15, 1),
-    "layer_decay": (0.01, 1),
-    "dropout": (-1, 0.9),
-    "label_smoothing": (0, 0.9),
-    "accumulation_steps": (1, 4096),
-    "evaluations_per_epoch": (1, 1000),
-    "patience": (0, 10_000),
-    "seeds": (1, 100),
-    "vocabulary_size": (100, 1_000_000),
-    "layers": (1, 48),
-    "width": (8, 4096),
-    "heads": (1, 64),
-    "checkpoint_minutes": (0, 1e6),
-    "checkpoint_steps": (0, 1e9),
-}

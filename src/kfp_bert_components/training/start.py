@@ -8,69 +8,66 @@ from typing import Any
 from kfp_bert_components.bert import load_checkpoint, new_classifier
 from kfp_bert_components.bert.encoder import BertClassifier
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.training.examples import read_texts
-from kfp_bert_components.training.settings import TrainingSettings
+from kfp_bert_components.training.rows import read_texts
+from kfp_bert_components.training.settings import NetworkSettings
 
 
-def make_classifier(settings: TrainingSettings, split: Any, seed: int) -> Any:
-    """The network before training.
+def make_classifier(network: NetworkSettings, split: Any, *, seed: int, dtype: str = "float32") -> Any:
+    """The classifier before training.
 
     Args:
-        settings: `base_model` or the sizes of a new network, dropout and precision.
-        split: The split to train on, for its labels and for a vocabulary.
+        network: The checkpoint to start from, or the size of a new network.
+        split: The `data.Split` to train on: its labels, and its texts where a vocabulary is learned.
         seed: Of new weights and dropout.
+        dtype: Keras dtype policy of its layers: "float32" or "mixed_bfloat16".
 
     Returns:
-        A `bert.Classifier` whose layers compute in the precision of the settings.
+        A `bert.Classifier`.
+
+    Raises:
+        UserError: The checkpoint can't be read, or takes only shorter inputs than `max_length`.
     """
-    dtype = model_dtype(settings)
-    if not settings.base_model:
-        return _new(settings, split, seed, dtype)
-    dropout = None if settings.dropout < 0 else settings.dropout
+    if not network.base_model:
+        return _new(network, split, seed, dtype)
     classifier = load_checkpoint(
-        settings.base_model,
+        network.base_model,
         split.labels,
-        hidden_dropout=dropout,
-        attention_dropout=dropout,
+        hidden_dropout=network.dropout,
+        attention_dropout=network.dropout,
         seed=seed,
         dtype=dtype,
     )
     positions = classifier.config.max_position_embeddings
-    if settings.max_length > positions:
+    if network.max_length > positions:
         raise UserError(
-            f"max_length is {settings.max_length}, but {settings.base_model} has only {positions} positions; "
+            f"max_length is {network.max_length}, but {network.base_model} has only {positions} positions; "
             f"give at most {positions}."
         )
     return classifier
 
 
-def model_dtype(settings: TrainingSettings) -> str:
-    """Keras' name of the precision."""
-    return "float32" if settings.precision == "float32" else f"mixed_{settings.precision}"
-
-
-def _new(settings: TrainingSettings, split: Any, seed: int, dtype: str) -> Any:
+def _new(network: NetworkSettings, split: Any, seed: int, dtype: str) -> Any:
     texts, pairs = read_texts(split.table, split.pair)
     classifier = new_classifier(
         texts + (pairs or []),
         split.labels,
-        vocabulary_size=settings.vocabulary_size,
-        layers=settings.layers,
-        width=settings.width,
-        heads=settings.heads,
-        max_length=settings.max_length,
+        vocabulary_size=network.vocabulary_size,
+        layers=network.layers,
+        width=network.width,
+        heads=network.heads,
+        max_length=network.max_length,
         seed=seed,
         dtype=dtype,
     )
-    if settings.dropout < 0:
+    if network.dropout is None:
         return classifier
     config = replace(
-        classifier.config, hidden_dropout_prob=settings.dropout, attention_probs_dropout_prob=settings.dropout
+        classifier.config, hidden_dropout_prob=network.dropout, attention_probs_dropout_prob=network.dropout
     )
     return replace(classifier, model=BertClassifier(config, seed=seed, dtype=dtype))
 
 
 def vocabulary_digest(classifier: Any) -> str:
-    """Hash of the vocabulary: token ids mean the same only where it is equal."""
+    """Hash of a classifier's vocabulary, 16 hex digits: only where it is equal do token ids mean the same."""
     entries = sorted(classifier.tokenizer.get_vocab().items())
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16]

@@ -9,15 +9,15 @@ from kfp_bert_components.training.distribution import Distribution
 from kfp_bert_components.training.optimizer import AdamW, clip
 
 
-class Step:
-    """Trains a model on one batch at a time.
+class TrainStep:
+    """Changes the weights of a network, one step at a time.
 
     Args:
         model: Keras model: dict of int32 [batch, length] -> logits [batch, classes].
-        optimizer: Moves the variables that it was made with.
-        distribution: Who trains.
-        label_smoothing: Share of the target that is spread over all classes.
-        max_gradient_norm: Limit of the global gradient norm; 0 never clips.
+        optimizer: Changes the variables that it was made with.
+        distribution: The devices that train.
+        label_smoothing: Share of the target, 0 to 1, that is spread over all classes.
+        max_gradient_norm: Greatest norm of the gradient of all weights; 0 never clips.
     """
 
     def __init__(
@@ -31,41 +31,42 @@ class Step:
     ) -> None:
         self.model, self.optimizer, self.distribution = model, optimizer, distribution
         self.label_smoothing, self.max_gradient_norm = label_smoothing, max_gradient_norm
-        self.sums: list[tf.Variable] = []  # gradients of earlier batches of the same step
-        self._compiled = tf.function(self._step, reduce_retracing=True)
-        self._gather = tf.function(self._add, reduce_retracing=True)
+        self._sums: list[tf.Variable] = []  # gradients of earlier batches of the same step
+        self._compiled_step = tf.function(self._step, reduce_retracing=True)
+        self._compiled_add = tf.function(self._add, reduce_retracing=True)
         self._predict = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """What a checkpoint must hold besides the weights."""
+        """What a checkpoint must hold besides the network's variables: both moments of each weight."""
         return [*self.optimizer.first, *self.optimizer.second]
 
     def train(
         self, batches: list[dict[str, np.ndarray]], learning_rate: float, step: int, stop: bool
     ) -> tuple[float, float, bool]:
-        """Move the weights by one step.
+        """Change the weights by one step.
 
         Args:
-            batches: Dicts with input_ids, token_type_ids, attention_mask (int32 [batch, length]), targets
-                (int32 [batch]) and weights (float32 [batch], with a sum of 1 over all batches of this step).
+            batches: One or several, whose gradients are added up: dicts with input_ids, token_type_ids,
+                attention_mask (int32 [batch, length]), targets (int32 [batch]) and weights (float32 [batch], with a
+                sum of 1 over all batches of this step).
             learning_rate: Of this step.
             step: Number of this step, from 1.
-            stop: Whether this process was told to stop.
+            stop: Whether this process received SIGTERM.
 
         Returns:
-            The loss, the norm of the gradient before clipping, and whether any process was told to stop.
+            The loss, the norm of the gradient before clipping, and whether any process received SIGTERM.
         """
-        if len(batches) > 1 and not self.sums:
+        if len(batches) > 1 and not self._sums:
             with self.distribution.strategy.scope():
-                self.sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.optimizer.variables]
+                self._sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.optimizer.variables]
         early = 0.0
         for batch in batches[:-1]:
-            early += float(self._gather(self.distribution.scatter(batch)))
+            early += float(self._compiled_add(self.distribution.scatter(batch)))
         flag = tf.constant(float(stop))
         rate, number = tf.constant(learning_rate, tf.float32), tf.constant(step, tf.float32)
         last = self.distribution.scatter(batches[-1])
-        loss, norm, stops = self._compiled(last, rate, number, flag, added=len(batches) > 1)
+        loss, norm, stops = self._compiled_step(last, rate, number, flag, added=len(batches) > 1)
         return early + float(loss), float(norm), float(stops) > 0
 
     def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -79,11 +80,11 @@ class Step:
         loss, stops, gradients = strategy.run(self._gradients, args=(batch, stop))
         if added:
             self._accumulate(gradients)
-            gradients = [total.read_value() for total in self.sums]
+            gradients = [total.read_value() for total in self._sums]
         gradients, norm = clip([self._first(gradient) for gradient in gradients], self.max_gradient_norm)
         self.optimizer.apply(gradients, rate, number)
         if added:
-            for total in self.sums:
+            for total in self._sums:
                 total.assign(tf.zeros_like(total))
         return self._first(loss), norm, self._first(stops)
 
@@ -109,7 +110,7 @@ class Step:
 
     def _accumulate(self, gradients: list[Any]) -> None:
         update = self.distribution.strategy.extended.update
-        for total, gradient in zip(self.sums, gradients, strict=True):
+        for total, gradient in zip(self._sums, gradients, strict=True):
             update(total, lambda variable, value: variable.assign_add(value), args=(gradient,))
 
     def _first(self, value: Any) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Where the model lies: which of the three kinds of folder it is, and which version is the newest."""
+"""The versions of a model in its folder, and which one is the newest."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +9,20 @@ GRAPH = "saved_model.pb"
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelVersion:
     """A SavedModel that can be loaded.
 
     Attributes:
         folder: The folder that holds `saved_model.pb`.
-        version: Number of the version folder; 1 where the model has no version of its own.
+        number: Name of the version's folder; 1 for a model without versions.
     """
 
     folder: Path
-    version: int
+    number: int
 
 
-def newest(path: Path) -> Found | None:
-    """The newest complete model in `path`, or None in a folder that holds no version yet.
+def newest_version(path: Path) -> ModelVersion | None:
+    """The newest complete version of the model at `path`, or None in a folder that holds no version yet.
 
     Args:
         path: A model bundle, a SavedModel folder, or a folder with one SavedModel per version number.
@@ -36,9 +36,9 @@ def newest(path: Path) -> Found | None:
             f"{path} does not exist: give a model bundle, a SavedModel folder, or a folder of versions."
         )
     if (path / "saved_model" / GRAPH).is_file():
-        return Found(path / "saved_model", 1)
+        return ModelVersion(path / "saved_model", 1)
     if (path / GRAPH).is_file():
-        return Found(path, 1)
+        return ModelVersion(path, 1)
     if not path.is_dir() or (any(path.iterdir()) and not _is_versioned(path)):
         raise UserError(
             f"{path} holds no model: expected a bundle (saved_model/saved_model.pb), a SavedModel "
@@ -47,7 +47,7 @@ def newest(path: Path) -> Found | None:
     # A version is complete once its saved_model.pb is there, which is why a deployment writes that file last.
     folders = [entry for entry in path.iterdir() if entry.name.isdigit()]
     complete = [int(folder.name) for folder in folders if (folder / GRAPH).is_file()]
-    return Found(path / str(max(complete)), max(complete)) if complete else None
+    return ModelVersion(path / str(max(complete)), max(complete)) if complete else None
 
 
 def _is_versioned(path: Path) -> bool:

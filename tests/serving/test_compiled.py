@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
-from kfp_bert_components.serving import short_texts
-from kfp_bert_components.serving.holder import Holder
+from kfp_bert_components.serving import compiled
+from kfp_bert_components.serving.manager import ModelManager
 from kfp_bert_components.serving.model import Model
-from kfp_bert_components.serving.source import Found
+from kfp_bert_components.serving.versions import ModelVersion
 from tests.support.tiny_model import write_tiny_saved_model
 
 TEXTS = ["the cat " * n for n in range(14)] + ["", "café 한국어", "x" * 101]
@@ -25,7 +25,7 @@ def bundle(request, tmp_path_factory):
 
 @pytest.mark.slow
 def test_single_texts_are_answered_the_same_by_compiled_code(bundle):
-    model = Model(Found(bundle.folder / "saved_model", 1))
+    model = Model(ModelVersion(bundle.folder / "saved_model", 1))
     pairs = TEXTS[::-1] if bundle.metadata["pair"] else None
     columns = [TEXTS, pairs] if pairs else [TEXTS]
     instances = [dict(zip(model.inputs, texts, strict=True)) for texts in zip(*columns, strict=True)]
@@ -39,24 +39,24 @@ def test_single_texts_are_answered_the_same_by_compiled_code(bundle):
 
 
 def test_code_that_answers_otherwise_is_not_used(bundle, monkeypatch):
-    monkeypatch.setattr(short_texts, "MOST_DIFFERENCE", -1.0)
-    model = Model(Found(bundle.folder / "saved_model", 1))
+    monkeypatch.setattr(compiled, "MOST_DIFFERENCE", -1.0)
+    model = Model(ModelVersion(bundle.folder / "saved_model", 1))
     assert list(model.compile()) == []
-    assert not model.short_texts.ready
+    assert not model.compiled.ready
 
 
-def test_the_holder_compiles_once_the_model_answers(bundle):
+def test_it_compiles_once_the_model_answers(bundle):
     lines = []
-    holder = Holder(bundle.folder, report=lines.append, compiled=True)
-    holder.refresh()
-    assert holder.model.short_texts.ready
+    models = ModelManager(bundle.folder, report=lines.append, compiled=True)
+    models.refresh()
+    assert models.model.compiled.ready
     assert lines[0].startswith("serving version 1")
     assert lines[1].startswith("compiled for single texts of up to 24 tokens")
 
 
 def test_a_foreign_saved_model_is_served_as_it_is(tmp_path):
     lines = []
-    holder = Holder(write_tiny_saved_model(tmp_path / "tiny"), report=lines.append, compiled=True)
-    holder.refresh()
-    assert holder.model.predict([{"text": "HI"}])[0]["label"] == "shout"
+    models = ModelManager(write_tiny_saved_model(tmp_path / "tiny"), report=lines.append, compiled=True)
+    models.refresh()
+    assert models.model.predict([{"text": "HI"}])[0]["label"] == "shout"
     assert len(lines) == 1

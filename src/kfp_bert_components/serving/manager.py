@@ -1,4 +1,4 @@
-"""Keeps the newest version of a model loaded: loads in the background, swaps when it is ready."""
+"""Keeps the newest version of a model loaded: a new one is loaded in the background and then takes over."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.serving.source import Found, newest
+from kfp_bert_components.serving.versions import ModelVersion, newest_version
 
 if TYPE_CHECKING:
     from kfp_bert_components.serving.model import Model
 
 
-class Holder:
-    """The model that answers now, and a thread that looks for a newer one.
+class ModelManager:
+    """The model that answers now, and a thread that looks for newer versions.
 
     Args:
         path: A model bundle, a SavedModel folder, or a folder of versions.
         poll_seconds: Seconds between two looks at the folder.
         report: Called with one line of text at each change.
-        compiled: Whether to compile a model for single short texts, once it answers.
+        compiled: Whether to compile a model for single short texts once it answers; see `serving.compiled`.
 
     Attributes:
         model: The model that answers, or None while the first one loads.
-        problem: Why the newest version could not be loaded, or "".
+        problem: Why the newest version could not be loaded; "" where it could.
+
+    Raises:
+        NotFoundError: There is nothing at `path`.
+        UserError: What lies at `path` is no model.
     """
 
     def __init__(
@@ -43,10 +47,10 @@ class Holder:
         self._compiled = compiled
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._broken: Found | None = None
+        self._broken: ModelVersion | None = None
         self.model: Model | None = None
         self.problem = ""
-        newest(path)  # a path that can never become a model fails here, before anything listens
+        newest_version(path)  # a path that can never become a model fails here, before anything listens
 
     def start(self) -> None:
         """Begin to load and watch."""
@@ -54,30 +58,33 @@ class Holder:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the watching; a load that is under way is left to the end of the process."""
+        """End the thread. It waits at most 5 seconds: a version that is being loaded is loaded to the end."""
         self._stop.set()
         if self._thread:
             self._thread.join(timeout=5)
 
     def refresh(self) -> None:
-        """Load the newest version unless it is the one that answers, or was found broken before."""
+        """Load the newest version, unless it is the one that answers or could not be loaded before.
+
+        It raises nothing: what is wrong is in `problem`.
+        """
         try:
-            found = newest(self._path)
+            version = newest_version(self._path)
         except UserError as error:  # the folder went away: go on with what is loaded
-            self._tell(str(error))
+            self._report_problem(str(error))
             return
-        if found is None or found == self._broken or (self.model and self.model.found == found):
+        if version is None or version == self._broken or (self.model and self.model.version == version):
             return
         from kfp_bert_components.serving.model import Model
 
         try:
-            self.model = Model(found)
+            self.model = Model(version)
         except Exception as error:  # whatever is wrong with a new version, the old one goes on answering
-            self._broken = found
-            self._tell(f"version {found.version} cannot be served: {error}")
+            self._broken = version
+            self._report_problem(f"version {version.number} cannot be served: {error}")
             return
         self._broken, self.problem = None, ""
-        self._report(f"serving version {found.version} from {found.folder}")
+        self._report(f"serving version {version.number} from {version.folder}")
         if self._compiled:
             self._compile(self.model)
 
@@ -99,7 +106,7 @@ class Holder:
             self.refresh()
             self._stop.wait(self._poll_seconds)
 
-    def _tell(self, problem: str) -> None:
+    def _report_problem(self, problem: str) -> None:
         if problem != self.problem:
             self.problem = problem
             self._report(problem)

@@ -1,8 +1,8 @@
-"""Leaving unused words out of training changes no weight."""
+"""Training without the words that the data does not hold changes no weight."""
 
 import numpy as np
 
-from kfp_bert_components.training import TrainingSettings, compact, finetune
+from kfp_bert_components.training import TrainingSettings, finetune, trimming
 from tests.support.training import make_base_model, make_splits, weights
 
 
@@ -21,7 +21,7 @@ def test_the_weights_are_those_of_training_with_all_words(tmp_path, monkeypatch)
     )
     found = []
     for share in (0.0, 2.0):  # never, and always
-        monkeypatch.setattr(compact, "WORTH_IT_BELOW", share)
+        monkeypatch.setattr(trimming, "MOST_USED_SHARE", share)
         places = [folder / name for name in ("train", "validation", "model", "report.html")]
         finetune(*places, settings)
         found.append(weights(folder))

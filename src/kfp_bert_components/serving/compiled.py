@@ -1,20 +1,20 @@
-"""Single short texts through compiled code, which a CPU runs faster than TensorFlow's own operations."""
+"""Answers single short texts by code that XLA compiled, which a CPU runs faster than TensorFlow's operations."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-LENGTHS = (4, 8, 12, 16, 24, 32, 48, 64)  # in tokens: a text is padded to the next, so few pieces of code serve all
-MOST_DIFFERENCE = 1e-6  # of a probability, between compiled code and the SavedModel as it is
+LENGTHS = (4, 8, 12, 16, 24, 32, 48, 64)  # in tokens; a text is padded to the next of them
+MOST_DIFFERENCE = 1e-6  # of a probability, between the compiled and the uncompiled network
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
-class ShortTexts:
-    """A SavedModel of a bundle that answers single texts of up to 64 tokens by code that XLA compiled.
+class CompiledNetwork:
+    """The network of a SavedModel, compiled for single texts of up to 64 tokens.
 
     Args:
-        loaded: The SavedModel, with the functions of `bert.export.ServedModel`.
+        loaded: The SavedModel; it must have the functions of `bert.export.ServedModel`.
     """
 
     def __init__(self, loaded: Any) -> None:
@@ -22,8 +22,8 @@ class ShortTexts:
         self._compiled: dict[int, Callable[..., Any]] = {}
 
     @staticmethod
-    def fits(loaded: Any) -> bool:
-        """Whether this SavedModel can be compiled: its functions are there, and no GPU is."""
+    def is_possible(loaded: Any) -> bool:
+        """Whether this SavedModel is compiled: it has the functions, and the machine has no GPU."""
         import tensorflow as tf
 
         if tf.config.list_physical_devices("GPU"):
@@ -32,14 +32,15 @@ class ShortTexts:
 
     @property
     def ready(self) -> bool:
-        """Whether there is compiled code."""
+        """Whether the network is compiled for at least one length."""
         return bool(self._compiled)
 
     def compile(self) -> Iterator[int]:
-        """Compile for one length after the other, about a second each; texts are answered meanwhile.
+        """Compile for one length after the other, about a second each; texts can be answered meanwhile.
 
         Yields:
-            Each length, once it is in use. One for which the compiled code answers otherwise is left out.
+            Each length that is used from now on. A length is left out where a probability of the compiled network
+            differs by more than MOST_DIFFERENCE.
         """
         import tensorflow as tf
 
@@ -50,8 +51,10 @@ class ShortTexts:
                 input_signature=[tf.TensorSpec([len(_INPUTS), 1, length], tf.int32)],
                 jit_compile=True,
             ).get_concrete_function()
-            tokens = {name: np.ones([1, length - 1], np.int32) for name in _INPUTS}  # so that one place is padding
-            difference = np.abs(compiled(_stacked(tokens, length)) - self._as_it_is(tokens)).max()
+            tokens = {
+                name: np.ones([1, length - 1], np.int32) for name in _INPUTS
+            }  # one token shorter, so that padding is tested too
+            difference = np.abs(compiled(_stacked(tokens, length)) - self._uncompiled(tokens)).max()
             if difference <= MOST_DIFFERENCE:
                 self._compiled[length] = compiled
                 yield length
@@ -62,14 +65,21 @@ class ShortTexts:
         return self._loaded.answer(self.probabilities(tokens))
 
     def probabilities(self, tokens: dict[str, np.ndarray]) -> Any:
-        """Probabilities float32 [batch, classes] for ids int32 [batch, length]."""
-        rows, length = tokens["input_ids"].shape
+        """Probabilities of the classes.
+
+        Args:
+            tokens: input_ids, token_type_ids and attention_mask, int32 [batch, length].
+
+        Returns:
+            float32 [batch, classes]. For batches of several texts and for longer texts the network is not compiled.
+        """
+        texts, length = tokens["input_ids"].shape
         known = sorted(most for most in list(self._compiled) if most >= length)
-        if rows != 1 or not known:
-            return self._as_it_is(tokens)
+        if texts != 1 or not known:
+            return self._uncompiled(tokens)
         return self._compiled[known[0]](_stacked(tokens, known[0]))
 
-    def _as_it_is(self, tokens: dict[str, np.ndarray]) -> Any:
+    def _uncompiled(self, tokens: dict[str, np.ndarray]) -> Any:
         return self._loaded.probabilities(*(tokens[name] for name in _INPUTS))
 
     def _longest(self) -> int:
@@ -79,7 +89,7 @@ class ShortTexts:
 
 
 def _stacked(tokens: dict[str, np.ndarray], length: int) -> Any:
-    """The inputs of one text in one tensor, padded: each tensor that is handed over costs time. int32 [3, 1, length]"""
+    """The three inputs of one text as one padded tensor, int32 [3, 1, length]: a call costs time for each tensor."""
     import tensorflow as tf
 
     inputs = np.zeros([len(_INPUTS), 1, length], np.int32)

@@ -1,0 +1,161 @@
+"""A whole run: read the splits, train with each seed, write the best weights and the report."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kfp_bert_components.bert import write_bundle
+from kfp_bert_components.data import read_split
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.training.checkpoints import Checkpoints, assign
+from kfp_bert_components.training.distribution import Distribution, open_distribution
+from kfp_bert_components.training.metrics import check_metric
+from kfp_bert_components.training.preemption import Sigterm
+from kfp_bert_components.training.report import write_report
+from kfp_bert_components.training.rows import Rows, TrainingData, read_data, read_texts
+from kfp_bert_components.training.scoring import score
+from kfp_bert_components.training.settings import TrainingSettings
+from kfp_bert_components.training.start import make_classifier, vocabulary_digest
+from kfp_bert_components.training.state import RunState
+from kfp_bert_components.training.trials import train_all
+from kfp_bert_components.training.trimming import untrimmed, weight_after_decay
+
+
+def finetune(train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings) -> dict[str, float]:
+    """What `kfp_bert_components.training.finetune` does."""
+    distribution = open_distribution()
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    settings = settings.resolved()
+    splits = read_split(train), read_split(validation)
+    check_splits(*splits)
+    check_metric(settings.metric, splits[0].labels)
+    with Sigterm() as sigterm:
+        with distribution.strategy.scope():
+            classifier = make_classifier(settings.network, splits[0], seed=settings.seed, dtype=settings.dtype)
+        data = read_data(
+            classifier,
+            *splits,
+            max_length=settings.max_length,
+            truncation=settings.truncation,
+            weighting=settings.class_weights,
+        )
+        schedule = settings.schedule(len(data.train))
+        _announce(settings, classifier.model.count_params(), data, schedule.steps, distribution)
+        checkpoints = _open_checkpoints(settings, splits, vocabulary_digest(classifier))
+        state = train_all(settings, splits[0], classifier, data, schedule, distribution, checkpoints, sigterm)
+        metrics = state.metrics(schedule.steps_per_epoch, settings.seed)
+        if distribution.chief:
+            classifier = _with_best_weights(settings, splits[0], classifier, data.used, state, distribution)
+            _write_bundle(model, classifier, settings, splits, train / "data_profile.json")
+            write_report(
+                report,
+                parameters=settings.parameters(),
+                steps_per_epoch=schedule.steps_per_epoch,
+                state=state,
+                metrics=metrics,
+                data=data,
+                logits=_logits(classifier.model, data.validation, data.used, len(data.labels), settings.batch_size),
+            )
+            checkpoints.remove()
+    return metrics
+
+
+def check_splits(train: Any, validation: Any) -> None:
+    """Check that two splits (`data.Split`) can be trained on and scored together.
+
+    Raises:
+        UserError: Their labels or columns differ, or they have one label only.
+    """
+    if train.labels != validation.labels or train.pair != validation.pair:
+        raise UserError(
+            f"The train split ({', '.join(train.labels)}) and the validation split "
+            f"({', '.join(validation.labels)}) don't have the same labels and columns; make both in one "
+            "run of prepare_text_data."
+        )
+    if len(train.labels) < 2:
+        raise UserError(f"The train split has one label only ({', '.join(train.labels)}); at least two are needed.")
+
+
+def _announce(
+    settings: TrainingSettings, weights: int, data: TrainingData, steps: int, distribution: Distribution
+) -> None:
+    devices = f"{distribution.replicas} devices of {distribution.workers} worker(s)"
+    print(
+        f"Training from {repr(settings.base_model) if settings.base_model else 'scratch'} ({weights:,} weights) on "
+        f"{len(data.train):,} rows, {len(data.labels)} labels, {steps:,} steps of "
+        f"{settings.batch_size * settings.accumulation_steps} rows, at most {data.train.lengths.max()} tokens, "
+        f"{settings.precision}, {'1 device' if distribution.replicas == 1 else devices}.",
+        flush=True,
+    )
+
+
+def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], vocabulary: str) -> Checkpoints:
+    identity = {
+        "parameters": settings.parameters(),
+        "train": splits[0].fingerprint,
+        "validation": splits[1].fingerprint,
+        "vocabulary": vocabulary,
+    }
+    return Checkpoints(
+        settings.checkpoint_dir, identity, minutes=settings.checkpoint_minutes, steps=settings.checkpoint_steps
+    )
+
+
+def _with_best_weights(
+    settings: TrainingSettings,
+    split: Any,
+    classifier: Any,
+    used: np.ndarray | None,
+    state: RunState,
+    distribution: Distribution,
+) -> Any:
+    """A classifier in float32, on one device and with the whole vocabulary, that has the best weights."""
+    best = state.best
+    assert best is not None  # every trial ends with an evaluation
+    values = best.weights
+    if settings.precision != "float32" or distribution.replicas > 1 or used is not None:
+        classifier = make_classifier(settings.network, split, seed=settings.seed + best.trial)
+    if used is not None:
+        share = settings.layer_decay**classifier.config.num_hidden_layers  # that of the embeddings
+        decay = weight_after_decay([rate * share for rate in state.rates_to_best()], settings.weight_decay)
+        values = untrimmed(classifier.model, values, used, decay)
+    assign(classifier.model.variables, values)
+    return classifier
+
+
+def _write_bundle(
+    folder: Path, classifier: Any, settings: TrainingSettings, splits: tuple[Any, Any], data_profile: Path
+) -> None:
+    train = splits[0]
+    columns = [read_texts(split.table, split.pair) for split in splits]
+    write_bundle(
+        folder,
+        classifier,
+        max_length=settings.max_length,
+        base_model=settings.base_model,
+        parameters=settings.parameters(),
+        data_fingerprint=train.fingerprint,
+        pair=train.pair,
+        check_texts=[
+            text for first, second in columns for text in (first if second is None else zip(first, second, strict=True))
+        ],
+        truncation=settings.truncation,
+        data_profile=data_profile,
+        precision=settings.export_precision,
+    )
+
+
+def _logits(model: Any, rows: Rows, used: np.ndarray | None, classes: int, batch_size: int) -> np.ndarray:
+    """What a network with the whole vocabulary gives for rows whose tokens may be places in `used`."""
+    if used is not None:
+        rows = replace(rows, tokens=used[rows.tokens].astype(np.int32))
+    network = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+
+    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        return network({name: tf.constant(array) for name, array in inputs.items()}).numpy()
+
+    return score(predict, rows, 2 * batch_size, classes)
