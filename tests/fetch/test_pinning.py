@@ -82,10 +82,10 @@ def test_local_files_are_pinned_by_their_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda value: value | {"format": 2}, "has the format 2"),
+        (lambda value: value | {"format": 2}, "has format 2, and this version reads 1"),
         (lambda value: value | {"objects": value["objects"][:1]}, "was changed since it was written"),
-        (lambda value: {"format": 1}, "is no manifest of a fetch"),
-        (lambda value: [], "is no manifest of a fetch"),
+        (lambda value: {"format": 1}, "is damaged: .*give the manifest.json that a fetch wrote"),
+        (lambda value: [], "is damaged: .*give the manifest.json that a fetch wrote"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(

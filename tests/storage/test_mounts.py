@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage import _mounts, is_fuse, open_store
+from kfp_bert_components.storage import is_fuse, mounts, open_store
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         point = str(folder).replace(" ", "\\040")
         table = tmp_path / "mounts"
         table.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {point} {kind} rw 0 0\n")
-        monkeypatch.setattr(_mounts, "MOUNTS", table)
+        monkeypatch.setattr(mounts, "MOUNTS", table)
         return folder
 
     return mount

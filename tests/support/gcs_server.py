@@ -6,11 +6,14 @@ obstore speaks, faults on request.
         server.faults.add("503", match="name.csv", times=2)
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
 
-Buckets spring into being with `put` or `create_bucket`. Objects are immutable generations; preconditions are
-checked and applied under one lock, so exactly one of many writers with the same precondition wins.
-`server.requests` is the list of (method, path with query) so far, `server.headers` those of each request, names in
-lower case; `server.latency` seconds pass before each reply. With a TLS context it is at https://localhost. The assumptions about the real service are in `tests/support/gcs_objects.py` and beside each handler,
-from https://cloud.google.com/storage/docs/json_api/v1/objects and https://cloud.google.com/storage/docs/xml-api.
+Buckets spring into being with `put` or `create_bucket`. Objects are immutable generations; preconditions are checked
+and applied under one lock, so exactly one of many writers with the same precondition wins. `server.requests` is the
+list of (method, path with query) so far, `server.headers` has the headers of each, names in lower case;
+`server.latency` seconds pass before each reply. With a TLS context it is at https://localhost.
+
+The assumptions about the real service are in `tests/support/gcs_objects.py` and beside each handler, from
+https://cloud.google.com/storage/docs/json_api/v1/objects and https://cloud.google.com/storage/docs/xml-api.
+`tests/fetch/test_cloud_storage.py` compares it with Google's storage-testbench.
 """
 
 from __future__ import annotations
@@ -63,9 +66,7 @@ class GcsServer:
 
         self._http = Http(("127.0.0.1", 0), Handler)
         if self.tls:
-            self._http.socket = self.tls.wrap_socket(
-                self._http.socket, server_side=True, do_handshake_on_connect=False
-            )
+            self._http.socket = self.tls.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -261,6 +262,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
         if self.fault and self.fault.kind == "short":  # shorter, and the length header agrees
             data = data[: len(data) // 2]
+        if self.fault and self.fault.kind == "longer":
+            data += self.fault.body or b"more"
         if self.fault and self.fault.kind == "long":
             return self._send_chunked(status, data + self.fault.body, headers)
         return self._send(status, data, headers)
