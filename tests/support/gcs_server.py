@@ -174,8 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise ApiError(404, "notFound", f"no such route: {path}")
         kind, bucket, name = match[1] or "", unquote(match[2] or ""), unquote(match[3] or "")
         if not bucket:
-            self.server_.create_bucket(json.loads(body)["name"])
-            return self._json(200, json.loads(body))
+            asked = json.loads(body)
+            self.server_.create_bucket(asked["name"], versioning=asked.get("versioning", {}).get("enabled", False))
+            return self._json(200, asked)
         self.server_.buckets.check(bucket, self._permission(kind, path, name), self._user_project())
         if kind == "/upload":
             return self._upload(bucket, name, body)

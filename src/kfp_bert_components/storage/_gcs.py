@@ -101,7 +101,7 @@ class GcsStore(Store):
         return self._bucket().blob(self._start + check_name(name), generation=generation)
 
     def _entry(self, blob: Any) -> Entry:
-        return Entry(blob.name[len(self._start) :], blob.size, blob.crc32c, int(blob.generation))
+        return Entry(blob.name[len(self._start) :], blob.size or 0, blob.crc32c, int(blob.generation))
 
 
 def _content_type(name: str) -> str:
