@@ -65,8 +65,8 @@ class Testbench:
 def app() -> Callable[..., Iterable[bytes]]:
     """The testbench, with what its answers to downloads by the XML API lack.
 
-    The real service sends Last-Modified and ETag, and obstore needs them. The testbench makes faults for requests with a header
-    that obstore can't be told to send for some requests only: it is added here.
+    The real service sends Last-Modified and ETag, and obstore needs them. The testbench makes faults for requests with
+    a header that obstore can't be told to send for some requests only: it is added here.
     """
     os.environ.setdefault("GOOGLE_CLOUD_CPP_STORAGE_TEST_BUCKET_NAME", "bucket")
     import testbench
