@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import resource
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -172,10 +173,27 @@ def peak_memory(target: Path, answer: Connection) -> None:
     answer.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
-def test_memory_does_not_grow_with_the_size_of_an_object(gcs: GcsServer, tmp_path: Path) -> None:
-    gcs.put("bucket", "in/x", bytes(300_000_000))
+@pytest.mark.parametrize(("size", "added"), [(300_000_000, 0), (1000, 300_000_000)])
+def test_memory_holds_parts_of_large_objects_and_nothing_that_is_larger_than_listed(
+    gcs: GcsServer, tmp_path: Path, size: int, added: int
+) -> None:
+    gcs.put("bucket", "in/x", bytes(size))
+    if added:
+        gcs.faults.add("longer", match="^/bucket/", body=bytes(added))
     ours, theirs = multiprocessing.Pipe()
     start(peak_memory, tmp_path / "data", theirs).join()
-    assert (tmp_path / "data" / "files" / "x").stat().st_size == 300_000_000
+    assert (tmp_path / "data" / "files" / "x").stat().st_size == size
     grown = ours.recv()
     assert grown < 200_000, grown  # KiB
+
+
+def test_a_listing_that_fails_is_tried_again_for_as_long_as_asked(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "in/x", b"x")
+    gcs.faults.add("503", match="^/storage/v1/b/bucket/o", times=2)
+    fetch(["gs://bucket/in/"], tmp_path / "data")
+    assert files_of(tmp_path / "data") == {"x": b"x"}
+    gcs.faults.add("503", match="^/storage/v1/b/bucket/o", times=None)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="gs://bucket/in/ can't be reached"):
+        fetch(["gs://bucket/in/"], tmp_path / "other", access=IMPATIENT)
+    assert time.monotonic() - started < 30

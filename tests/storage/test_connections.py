@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import google.auth
+import google.auth.credentials
 import pytest
 
 from kfp_bert_components.errors import UserError
