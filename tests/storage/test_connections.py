@@ -80,13 +80,18 @@ def test_no_proxy_is_heeded(secure: GcsServer, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.fixture
-def signed_in(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """An account that is signed in on this machine; gives the list of those who asked for it."""
+def signed_in(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """An account that is signed in on this machine; gives the list of those who asked for it.
+
+    The storage is no emulator for the client library, which sends no credentials to one, whatever it is told.
+    """
 
     class Credentials(google.auth.credentials.Credentials):
         def refresh(self, request: object) -> None:
             self.token = "secret"
 
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    monkeypatch.setenv("API_ENDPOINT_OVERRIDE", gcs.url)
     asked: list[object] = []
 
     def default(*arguments: object, **settings: object) -> tuple[Credentials, str]:
@@ -111,11 +116,8 @@ def test_anonymous_access_looks_for_no_credentials_and_sends_none(
 
 
 def test_the_account_that_is_signed_in_is_used_for_listing_and_bytes(
-    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signed_in: list[object]
+    gcs: GcsServer, tmp_path: Path, signed_in: list[object]
 ) -> None:
-    url = gcs.url
-    monkeypatch.delenv("STORAGE_EMULATOR_HOST")  # it means: no credentials
-    monkeypatch.setenv("API_ENDPOINT_OVERRIDE", url)
     gcs.put("bucket", "x", b"private")
     assert fetched(tmp_path / "out") == b"private"
     assert [headers.get("authorization") for headers in gcs.headers] == ["Bearer secret"] * 2
