@@ -10,7 +10,7 @@ from typing import Any
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage._checksums import crc32c
 from kfp_bert_components.storage._client import client_for, explained, retry_for
-from kfp_bert_components.storage._transfer import download_all
+from kfp_bert_components.storage._transfer import Download
 from kfp_bert_components.storage._types import Access, Blob, Entries, Entry, Names, Store, check_name
 
 _TIMEOUT = (10, 60)  # seconds to connect, and between two packets
@@ -73,7 +73,8 @@ class GcsStore(Store):
     ) -> None:
         for entry, _ in wanted:
             check_name(entry.name)
-        download_all(self.bucket, self._start, self.access, wanted, scratch, progress)
+        if wanted:
+            Download(self.bucket, self._start, self.access, scratch, progress).run(wanted)
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
         with explained(self.describe(prefix), self.access):

@@ -42,86 +42,56 @@ class _Part:
     tries: int
 
 
-def download_all(
-    bucket: str,
-    prefix: str,
-    access: Access,
-    wanted: Sequence[tuple[Entry, Path]],
-    scratch: Path,
-    progress: Callable[[int], object],
-) -> None:
-    """Bring listed objects to files; each file appears whole or not at all.
+class Download:
+    """Listed objects on their way to files, from one bucket.
 
     Args:
         bucket: The bucket.
         prefix: What comes before the entries' names in it.
         access: Credentials.
-        wanted: What to fetch, and where to.
-        scratch: A folder on the same file system, for the file that is not whole yet.
+        scratch: A folder on the file system of the files, for the one that is not whole yet.
         progress: Called with numbers of bytes, from one thread.
     """
-    if wanted:
-        _run(_Download(bucket, prefix, access, wanted, scratch, progress).run())
 
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for `work` in a thread of its own, as the caller's may have an event loop (a notebook's has)."""
-    running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task]] = Future()
-
-    async def main() -> None:
-        running.set_result((asyncio.get_running_loop(), asyncio.current_task()))  # type: ignore[arg-type]
-        await work
-
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(asyncio.run, main())
-        try:
-            done.result()
-        finally:
-            if not done.done():  # Ctrl-C
-                loop, task = running.result()
-                loop.call_soon_threadsafe(task.cancel)
-
-
-class _Download:
     def __init__(
-        self,
-        bucket: str,
-        prefix: str,
-        access: Access,
-        wanted: Sequence[tuple[Entry, Path]],
-        scratch: Path,
-        progress: Callable[[int], object],
+        self, bucket: str, prefix: str, access: Access, scratch: Path, progress: Callable[[int], object]
     ) -> None:
         self._bucket, self._prefix, self._access = bucket, prefix, access
-        self._store = open_bodies(bucket, access)
-        self._parts = deque(part for entry, path in wanted for part in _parts(entry, path, 0))
         self._scratch, self._progress = scratch / str(os.getpid()), progress
+        self._store = open_bodies(bucket, access)
+        self._parts: deque[_Part] = deque()
         self._file: BinaryIO | None = None
         self._checksum = 0
 
-    async def run(self) -> None:
-        window: deque[tuple[_Part, asyncio.Task[bytes]]] = deque()
-        asked = 0
+    def run(self, wanted: Sequence[tuple[Entry, Path]]) -> None:
+        """Bring these objects to these files; each appears whole or not at all."""
+        for entry, path in wanted:
+            self._parts.extend(_parts(entry, path, 0))
+        _wait_for(self._all())
+
+    async def _all(self) -> None:
+        asked: deque[tuple[_Part, asyncio.Task[bytes]]] = deque()
+        size = 0
         try:
-            while window or self._parts:
-                while self._parts and len(window) < PARTS_AT_ONCE and asked < BYTES_AT_ONCE:
+            while asked or self._parts:
+                while self._parts and len(asked) < PARTS_AT_ONCE and size < BYTES_AT_ONCE:
                     part = self._parts.popleft()
-                    window.append((part, asyncio.create_task(self._body(part))))
-                    asked += part.end - part.start
-                part, task = window[0]
+                    asked.append((part, asyncio.create_task(self._body(part))))
+                    size += part.end - part.start
+                part, task = asked[0]
                 self._take(part, await task)
-                window.popleft()
-                asked -= part.end - part.start
+                asked.popleft()
+                size -= part.end - part.start
         finally:
-            for _, task in window:
+            for _, task in asked:
                 task.cancel()
-            await asyncio.gather(*(task for _, task in window), return_exceptions=True)
+            await asyncio.gather(*(task for _, task in asked), return_exceptions=True)
             with suppress(OSError):  # of a full disk, which is said already
                 if self._file:
                     self._file.close()
 
     async def _body(self, part: _Part, *, again: bool = False) -> bytes:
-        """The bytes of a part; fewer or none where the server offers another number of them than it should."""
+        """The bytes of a part; none where the server offers another number of them than it should."""
         entry, store = part.entry, self._store
         options: dict[str, Any] = {"version": str(entry.generation)}
         if part.end - part.start < entry.size:
@@ -135,7 +105,7 @@ class _Download:
             if again or self._access.anonymous:
                 raise self._explained(error, part) from None
             if store is self._store:  # the first one that is refused signs in for all
-                self._store = await asyncio.to_thread(sign_in_anew, self._bucket, self._access)
+                self._store = sign_in_anew(self._bucket, self._access)
             return await self._body(part, again=True)
         except (BaseError, FileNotFoundError) as error:
             if "Content-Length Header missing" in str(error):
@@ -143,13 +113,13 @@ class _Download:
             raise self._explained(error, part) from None
 
     def _take(self, part: _Part, data: bytes) -> None:
-        """Write a part. With the last one of its object compare, and make the file visible or start over."""
+        """Write a part. After the last one of its object compare, and make the file visible or start over."""
         try:
             if part.start == 0:
                 self._file, self._checksum = self._scratch.open("wb"), 0
             assert self._file
-            self._checksum = extend(self._checksum, data)
             self._file.write(data)
+            self._checksum = extend(self._checksum, data)
             self._progress(len(data))
             if part.end < part.entry.size:
                 return
@@ -186,3 +156,21 @@ class _Download:
 def _parts(entry: Entry, path: Path, tries: int) -> Iterator[_Part]:
     for start in range(0, entry.size or 1, PART):
         yield _Part(entry, path, start, min(start + PART, entry.size), tries)
+
+
+def _wait_for(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` in a thread of its own, as the caller's may have an event loop already (a notebook's has)."""
+    running: Future[tuple[asyncio.AbstractEventLoop, Any]] = Future()
+
+    async def main() -> None:
+        running.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        await work
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(asyncio.run, main())
+        try:
+            done.result()
+        finally:
+            if not done.done():  # Ctrl-C
+                loop, task = running.result()
+                loop.call_soon_threadsafe(task.cancel)
