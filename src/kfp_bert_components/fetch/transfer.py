@@ -99,7 +99,9 @@ def _again(one: Pinned, access: Access) -> Pinned:
     try:
         entry = open_store(place, access).stat(name)
     except NotFoundError:
-        raise NotFoundError(f"{one.source} was deleted: fetch without it, or restore it.") from None
+        raise NotFoundError(
+            f"{one.source} was deleted: restore it, or fetch again, without a manifest if one was given."
+        ) from None
     if (entry.size, entry.crc32c) != (one.size, one.crc32c):
         raise ConflictError(
             f"{one.source} has other bytes now than its generation {one.generation} had: fetch again, without "

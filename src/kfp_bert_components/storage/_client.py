@@ -177,8 +177,9 @@ def explain_status(status: int, text: str, where: str, access: Access) -> UserEr
     if status in (401, 403):
         permission = re.search(r"(?:storage|serviceusage)\.\w+\.\w+", text)
         missing = f"the permission {permission[0]}" if permission else "a permission"
-        who = "anonymous access" if access.anonymous or "anonymous caller" in lowered else "the account used"
-        return UserError(f"{where} is forbidden: {who} lacks {missing} on it. Grant it, or use another account.")
+        if access.anonymous or "anonymous caller" in lowered:
+            return UserError(f"{where} is forbidden: anonymous access lacks {missing} on it. Sign in with an account.")
+        return UserError(f"{where} is forbidden: the account used lacks {missing} on it. Grant it, or use another one.")
     if status == 429 or status >= 500:
         return UserError(f"{where} can't be reached: Cloud Storage answered {status} again and again. Try again later.")
     return UserError(f"{where}: Cloud Storage refused the request with {status}: {text.strip()[:300]}")

@@ -92,7 +92,10 @@ class LocalStore(Store):
                 target.write(block)
                 value, size = extend(value, block), size + len(block)
         if (size, encode(value)) != (entry.size, entry.crc32c):
-            raise ConflictError(f"{self.describe(entry.name)} does not hold the bytes it had when it was listed.")
+            raise ConflictError(
+                f"{self.describe(entry.name)} does not hold the bytes it had when it was listed: restore it, or try "
+                "again, without a manifest if one was given."
+            )
         return size
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
