@@ -36,7 +36,6 @@ from fetch_servers import Nginx, SlowServer, free_port, make_bucket
 
 Run = Callable[[str, Path], None]
 NUMBERS = count()
-PEERS = Path(os.environ.get("KFP_BERT_PEERS", Path(__file__).resolve().parent.parent / ".peers"))
 
 
 def seconds(run: Run, folder: str, place: Path) -> float:
@@ -89,6 +88,14 @@ def compare(name: str, mine: Run, peer: Run, folder: str, place: Path, runs: int
     }
 
 
+def processor() -> str:
+    """The model's name and number, and its widest instruction sets, as Linux tells them."""
+    text = Path("/proc/cpuinfo").read_text()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    sets = [one for one in ("avx2", "avx512f", "amx_tile") if one in facts.get("flags", "").split()]
+    return f"{facts.get('model name', '')}, model {facts.get('model', '')}, {' '.join(sets)}"
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -134,11 +141,13 @@ def main() -> None:
                 "small_vs_transfer_manager",
             ):
                 missing[name] = "nginx is not installed (Debian: apt-get install nginx-light)"
-        against_obstore(place, given, results, missing)
+        against_obstore(place, given, results)
     environment = {
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "machine": platform.machine(),
+        "processor": processor(),
+        "obstore": importlib.metadata.version("obstore"),
         "google-cloud-storage": importlib.metadata.version("google-cloud-storage"),
     }
     print(json.dumps({"benchmark": "fetch", "environment": environment, "results": results, "missing": missing}))
@@ -193,16 +202,11 @@ def run_in(pool: Executor, run: Run, folder: str, target: Path) -> None:
     pool.submit(run, folder, target).result()
 
 
-def against_obstore(place: Path, given: argparse.Namespace, results: list[dict], missing: dict[str, str]) -> None:
+def against_obstore(place: Path, given: argparse.Namespace, results: list[dict]) -> None:
     name = "latency_vs_obstore"
     if given.only not in name:
         return
-    sys.path += map(str, PEERS.glob("lib/python*/site-packages"))  # obstore needs nothing else from there
-    try:
-        version = f"obstore {importlib.metadata.version('obstore')}"
-    except importlib.metadata.PackageNotFoundError:
-        missing[name] = "obstore is not installed: make peers"
-        return
+    version = f"obstore {importlib.metadata.version('obstore')}"
     with SlowServer(place / "bucket", 0.025) as url:
         os.environ["STORAGE_EMULATOR_HOST"] = url
         settings = {f"{count} at once": peers.obstore(url, count) for count in (32, 64, 128, 256, 400)}

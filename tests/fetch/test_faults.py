@@ -2,64 +2,60 @@
 
 from __future__ import annotations
 
-import errno
+import multiprocessing
 import os
 import random
+import resource
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.fetch import fetch
-from kfp_bert_components.storage import _download, _parts
+from kfp_bert_components.storage import Access
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
+from tests.support.processes import start
 from tests.support.stores import gcs
 
 __all__ = ["gcs"]
 
 # KFP_BERT_FAULTS=1000 for the whole count.
 FAULTS = int(os.environ.get("KFP_BERT_FAULTS", "100"))
-BAD_BODIES = ["corrupt", "corrupt_no_hash", "truncate", "short", "long", "swap", "swap_no_hash"]
+BAD_BODIES = ["corrupt", "corrupt_no_hash", "truncate", "short", "long", "longer", "swap", "swap_no_hash"]
+LARGE = 20_000_000  # comes in three parts
+IMPATIENT = Access(patience=1.0)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries without waiting, ranges small enough for a small object to have several."""
-    monkeypatch.setattr(_parts, "FIRST_DELAY", 0.001)
-    monkeypatch.setattr(_parts, "PART", 400_000)
-    monkeypatch.setattr(_download, "WINDOW_BYTES", 300_000)
-
-
-@pytest.mark.parametrize("size", [0, 1, 5000, 1_000_000])
+@pytest.mark.parametrize("size", [0, 1, 5000, LARGE])
 @pytest.mark.parametrize("kind", [*BAD_BODIES, "503", "429", "408", "reset", "no_hash"])
 def test_a_fault_that_passes_is_not_noticed(gcs: GcsServer, tmp_path: Path, kind: str, size: int) -> None:
     data = random.Random(size).randbytes(size)
     gcs.put("bucket", "in/x", data)
-    gcs.faults.add(kind, match="/download/", times=2, body=b"other bytes")
+    gcs.faults.add(kind, match="^/bucket/", times=2, body=b"other bytes")
     fetched = fetch(["gs://bucket/in/"], tmp_path / "data")
     assert files_of(tmp_path / "data") == {"x": data}
     assert fetched.bytes == size
 
 
-def test_a_range_that_is_too_long_does_not_overwrite_the_next_one(
-    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_download, "THREADS", 1)
-    monkeypatch.setattr(_parts, "FIRST_DELAY", 0.2)
-    data = random.Random(0).randbytes(1_000_000)
+def test_a_broken_body_goes_on_where_it_broke(gcs: GcsServer, tmp_path: Path) -> None:
+    data = random.Random(0).randbytes(4_000_000)
     gcs.put("bucket", "in/x", data)
-    gcs.faults.add("503", match="/download/")  # the first range comes last ...
-    gcs.faults.add("long", match="/download/", body=b"other bytes", skip=2)  # ... and is too long then
+    gcs.faults.add("truncate", match="^/bucket/", times=3)
     fetch(["gs://bucket/in/"], tmp_path / "data")
     assert files_of(tmp_path / "data") == {"x": data}
-    assert [fault.hits for fault in gcs.faults.active] == [1, 1]
+    ranges = [headers.get("range", "bytes=0-") for headers in gcs.headers[-4:]]
+    starts = [int(one.removeprefix("bytes=").split("-")[0]) for one in ranges]
+    assert starts == sorted(set(starts)) and starts[:2] != [0, 0], starts
 
 
 def test_of_many_faults_none_brings_a_wrong_byte(gcs: GcsServer, tmp_path: Path) -> None:
     """Corrupt, truncated and swapped bodies of small and large objects, in every order."""
     source = random.Random(5)
     wanted = {f"{number:03}": source.randbytes(source.choice([100, 3000, 900_000])) for number in range(40)}
+    wanted["large"] = source.randbytes(LARGE)
     for name, data in wanted.items():
         gcs.put("bucket", f"in/{name}", data)
     made, turn = 0, 0
@@ -70,7 +66,7 @@ def test_of_many_faults_none_brings_a_wrong_byte(gcs: GcsServer, tmp_path: Path)
         # Each object fails at most twice, so that no fetch gives up.
         faults = [
             gcs.faults.add(
-                source.choice(BAD_BODIES), match=f"/download/.*{name}", body=source.randbytes(100), share=0.7
+                source.choice(BAD_BODIES), match=f"^/bucket/in/{name}", body=source.randbytes(100), share=0.7
             )
             for name in wanted
             for _ in range(2)
@@ -82,12 +78,12 @@ def test_of_many_faults_none_brings_a_wrong_byte(gcs: GcsServer, tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["corrupt", "swap_no_hash"])
-@pytest.mark.parametrize("size", [100, 1_000_000])
+@pytest.mark.parametrize("size", [100, LARGE])
 def test_a_body_that_stays_wrong_is_refused(gcs: GcsServer, tmp_path: Path, kind: str, size: int) -> None:
     gcs.put("bucket", "in/good", b"good")
     gcs.put("bucket", "in/bad", b"x" * size)
-    gcs.faults.add(kind, match="/download/.*bad", times=None, body=b"other bytes")
-    with pytest.raises(UserError, match=r"gs://bucket/in/bad .*(wrong bytes|bytes came instead)"):
+    gcs.faults.add(kind, match="^/bucket/in/bad", times=None, body=b"other bytes")
+    with pytest.raises(UserError, match=r"gs://bucket/in/bad came with wrong bytes 4 times"):
         fetch(["gs://bucket/in/"], tmp_path / "data")
     assert "bad" not in files_of(tmp_path / "data")
     assert not (tmp_path / "data" / "manifest.json").exists()
@@ -96,17 +92,17 @@ def test_a_body_that_stays_wrong_is_refused(gcs: GcsServer, tmp_path: Path, kind
 @pytest.mark.parametrize("kind", ["503", "reset", "truncate"])
 def test_a_storage_that_stays_down_is_named_with_the_object(gcs: GcsServer, tmp_path: Path, kind: str) -> None:
     gcs.put("bucket", "in/x", b"x" * 1000)
-    gcs.faults.add(kind, match="/download/", times=None)
-    with pytest.raises(UserError, match=r"gs://bucket/in/x can't be fetched: .* 8 times\. Try again later\."):
-        fetch(["gs://bucket/in/"], tmp_path / "data")
+    gcs.faults.add(kind, match="^/bucket/", times=None)
+    with pytest.raises(UserError, match=r"gs://bucket/in/x can't be (fetched|reached): .*[Tt]ry again later\."):
+        fetch(["gs://bucket/in/"], tmp_path / "data", access=IMPATIENT)
 
 
 def test_what_is_there_is_not_fetched_again_after_a_failure(gcs: GcsServer, tmp_path: Path) -> None:
     for number in range(20):
         gcs.put("bucket", f"in/{number:02}", f"{number}".encode() * 1000)
-    gcs.faults.add("503", match="in/19", times=None)
+    gcs.faults.add("503", match="^/bucket/in/19", times=None)
     with pytest.raises(UserError, match="in/19"):
-        fetch(["gs://bucket/in/"], tmp_path / "data")
+        fetch(["gs://bucket/in/"], tmp_path / "data", access=IMPATIENT)
     done = set(files_of(tmp_path / "data"))
     gcs.faults.clear()
     gcs.requests.clear()
@@ -134,15 +130,10 @@ def test_a_bucket_whose_readers_pay_needs_a_project(gcs: GcsServer, tmp_path: Pa
     gcs.create_bucket("bucket", requester_pays=True)
     with pytest.raises(UserError, match="give user_project"):
         fetch(["gs://bucket/in/"], tmp_path / "data")
-    fetch(["gs://bucket/in/"], tmp_path / "data", user_project="mine")
+    gcs.headers.clear()
+    fetch(["gs://bucket/in/"], tmp_path / "data", access=Access(user_project="mine"))
     assert files_of(tmp_path / "data") == {"x": b"x"}
-    assert "userProject=mine" in gcs.downloads()[-1]
-
-
-def test_anonymous_access_sends_no_credentials(gcs: GcsServer, tmp_path: Path) -> None:
-    gcs.put("bucket", "in/x", b"x")
-    fetch(["gs://bucket/in/"], tmp_path / "data", anonymous=True)
-    assert files_of(tmp_path / "data") == {"x": b"x"}
+    assert gcs.headers[-1]["x-goog-user-project"] == "mine"
 
 
 def test_too_little_room_is_said_before_anything_is_fetched(
@@ -152,7 +143,7 @@ def test_too_little_room_is_said_before_anything_is_fetched(
 
     gcs.put("bucket", "in/x", b"x" * 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 500))
-    with pytest.raises(UserError, match=r"has 500 bytes free and the fetch needs 67\.1 MB"):
+    with pytest.raises(UserError, match=r"has 0\.0 MB free and the fetch needs 67\.1 MB"):
         fetch(["gs://bucket/in/"], tmp_path / "data")
     assert gcs.downloads() == []
 
@@ -164,20 +155,45 @@ def test_listings_of_many_pages_are_whole(gcs: GcsServer, tmp_path: Path) -> Non
     assert fetch(["gs://bucket/in"], tmp_path / "data").files == 50
 
 
-def test_short_writes_are_finished_and_a_full_disk_is_said(
-    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_is_said(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "in/large", b"0123456789" * 100_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))  # the system writes this much and refuses the rest
+    try:
+        with pytest.raises(UserError, match=r"files/large can't be written: File too large. Make room"):
+            fetch(["gs://bucket/in/"], tmp_path / "data")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert files_of(tmp_path / "data") == {}
+
+
+def peak_memory(target: Path, answer: Connection) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fetch(["gs://bucket/in/"], target)
+    answer.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+@pytest.mark.parametrize(("size", "added"), [(300_000_000, 0), (1000, 300_000_000)])
+def test_memory_holds_parts_of_large_objects_and_nothing_that_is_larger_than_listed(
+    gcs: GcsServer, tmp_path: Path, size: int, added: int
 ) -> None:
-    wanted = {"large": b"0123456789" * 100_000, "small": b"small"}
-    for name, data in wanted.items():
-        gcs.put("bucket", f"in/{name}", data)
-    write = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[: len(data) // 2 + 1], at))
+    gcs.put("bucket", "in/x", bytes(size))
+    if added:
+        gcs.faults.add("longer", match="^/bucket/", body=bytes(added))
+    ours, theirs = multiprocessing.Pipe()
+    start(peak_memory, tmp_path / "data", theirs).join()
+    assert (tmp_path / "data" / "files" / "x").stat().st_size == size
+    grown = ours.recv()
+    assert grown < 200_000, grown  # KiB
+
+
+def test_a_listing_that_fails_is_tried_again_for_as_long_as_asked(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "in/x", b"x")
+    gcs.faults.add("503", match="^/storage/v1/b/bucket/o", times=2)
     fetch(["gs://bucket/in/"], tmp_path / "data")
-    assert files_of(tmp_path / "data") == wanted
-
-    def full(file: int, data: bytes, at: int) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(UserError, match=r"can't be written: No space left on device"):
-        fetch(["gs://bucket/in/"], tmp_path / "other")
+    assert files_of(tmp_path / "data") == {"x": b"x"}
+    gcs.faults.add("503", match="^/storage/v1/b/bucket/o", times=None)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="gs://bucket/in/ can't be reached"):
+        fetch(["gs://bucket/in/"], tmp_path / "other", access=IMPATIENT)
+    assert time.monotonic() - started < 30

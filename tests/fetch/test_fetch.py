@@ -10,12 +10,14 @@ import pytest
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.fetch import fetch
-from kfp_bert_components.storage import _parts
+from kfp_bert_components.storage import Access, mounts
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import gcs
 
 __all__ = ["gcs"]
+
+ROBOT = Access(impersonate="robot@project.iam.gserviceaccount.com")
 
 
 @pytest.mark.parametrize(
@@ -123,12 +125,11 @@ def test_fetched_again_it_holds_what_the_sources_hold_now(gcs: GcsServer, tmp_pa
 def test_a_mounted_bucket_gets_each_file_once_and_whole(
     gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kfp_bert_components.fetch import fetch as fetch_data
-
     gcs.put("bucket", "in/a/x", b"x")
     gcs.put("bucket", "in/y", b"y" * 100)
     renamed = []
-    monkeypatch.setattr(fetch_data, "is_fuse", lambda path: True)
+    (tmp_path / "mounts").write_text(f"bucket {tmp_path / 'mount'} fuse.gcsfuse rw 0 0\n")
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mounts")
     monkeypatch.setattr(os, "replace", lambda old, new, replace=os.replace: (renamed.append(new), replace(old, new)))
     fetch(["gs://bucket/in"], tmp_path / "mount")
     assert files_of(tmp_path / "mount") == {"a/x": b"x", "y": b"y" * 100}
@@ -163,7 +164,7 @@ def test_impersonation_asks_for_the_accounts_token_and_sends_it(
     gcs: GcsServer, tmp_path: Path, asked: list[tuple]
 ) -> None:
     gcs.put("bucket", "in/x", b"x")
-    fetch(["gs://bucket/in/"], tmp_path / "data", impersonate="robot@project.iam.gserviceaccount.com")
+    fetch(["gs://bucket/in/"], tmp_path / "data", access=ROBOT)
     assert asked == [
         ("robot@project.iam.gserviceaccount.com", ["https://www.googleapis.com/auth/devstorage.read_write"])
     ]
@@ -171,14 +172,13 @@ def test_impersonation_asks_for_the_accounts_token_and_sends_it(
 
 
 def test_a_token_that_has_run_out_is_renewed_and_one_that_is_refused_is_said(
-    gcs: GcsServer, tmp_path: Path, asked: list[tuple], monkeypatch: pytest.MonkeyPatch
+    gcs: GcsServer, tmp_path: Path, asked: list[tuple]
 ) -> None:
-    monkeypatch.setattr(_parts, "FIRST_DELAY", 0.001)
     gcs.put("bucket", "in/x", b"x")
-    gcs.faults.add("401", match="/download/")
-    fetch(["gs://bucket/in/"], tmp_path / "data", impersonate="robot@project.iam.gserviceaccount.com")
+    gcs.faults.add("401", match="^/bucket/")
+    fetch(["gs://bucket/in/"], tmp_path / "data", access=ROBOT)
     assert files_of(tmp_path / "data") == {"x": b"x"}
     assert gcs.authorizations == {"Bearer impersonated 1", "Bearer impersonated 2"}
-    gcs.faults.add("401", match="/download/", times=None)
+    gcs.faults.add("401", match="^/bucket/", times=None)
     with pytest.raises(UserError, match=r"gs://bucket/in/x is forbidden"):
-        fetch(["gs://bucket/in/"], tmp_path / "other", impersonate="robot@project.iam.gserviceaccount.com")
+        fetch(["gs://bucket/in/"], tmp_path / "other", access=ROBOT)

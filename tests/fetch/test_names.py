@@ -81,6 +81,7 @@ def test_unusual_but_harmless_names_come_whole(gcs: GcsServer, tmp_path: Path) -
         "question?",
         "hash#1",
         "caf\u00e9/\u6587.txt",
+        "\ud55c\uae00/%25#?.csv",
         "...",
         "a+b&c=d",
         "-rf",

@@ -9,6 +9,7 @@ import pytest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.fetch import fetch
+from kfp_bert_components.storage import Access
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import gcs
@@ -82,10 +83,10 @@ def test_local_files_are_pinned_by_their_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda value: value | {"format": 2}, "has the format 2"),
+        (lambda value: value | {"format": 2}, "has format 2, and this version reads 1"),
         (lambda value: value | {"objects": value["objects"][:1]}, "was changed since it was written"),
-        (lambda value: {"format": 1}, "is no manifest of a fetch"),
-        (lambda value: [], "is no manifest of a fetch"),
+        (lambda value: {"format": 1}, "is damaged: .*give the manifest.json that a fetch wrote"),
+        (lambda value: [], "is damaged: .*give the manifest.json that a fetch wrote"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(
@@ -94,6 +95,14 @@ def test_a_manifest_that_is_none_is_refused(
     Path(manifest).write_text(json.dumps(change(json.loads(Path(manifest).read_text()))))  # type: ignore[operator]
     with pytest.raises(UserError, match=sentence):
         fetch([], tmp_path / "again", manifest=manifest)
+
+
+def test_a_manifest_of_format_1_is_read() -> None:
+    from kfp_bert_components.fetch.manifest import Pinned, read_manifest
+
+    found = read_manifest(str(Path(__file__).parent / "format_1"), Access())
+    assert found.sources == ["gs://bucket/films/"]
+    assert found.objects[1] == Pinned("gs://bucket/films/영화.csv", "영화.csv", 1795000000000002, 0, "AAAAAA==")
 
 
 def test_other_sources_than_the_manifests_are_refused(tmp_path: Path, manifest: str) -> None:

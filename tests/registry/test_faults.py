@@ -13,6 +13,7 @@ import pytest
 
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.storage import Access
 from tests.support.gcs_server import GcsServer
 from tests.support.models import candidate_for, promote_next, write_candidate
 from tests.support.processes import start
@@ -94,15 +95,10 @@ def test_a_lost_reply_to_a_rollback_or_a_record_is_recognised(gcs: GcsServer, tm
     assert record.generation == registry.deployment("production").generation
 
 
-def test_a_storage_that_does_not_answer_is_named_in_a_sentence(
-    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from kfp_bert_components.storage import _client, _gcs
-
-    monkeypatch.setattr(_gcs, "RETRY", _client.RETRY.with_timeout(1.0))
+def test_a_storage_that_does_not_answer_is_named_in_a_sentence(gcs: GcsServer) -> None:
     gcs.faults.add("503", times=None)
     with pytest.raises(UserError, match=r"champion\.json can't be reached"):
-        Registry("gs://bucket/registry").champion()
+        Registry("gs://bucket/registry", Access(patience=1.0)).champion()
     # google-cloud-storage 3.17 does not close the replies to downloads that were refused.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

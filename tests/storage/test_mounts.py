@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage import _mounts, is_fuse, open_store
+from kfp_bert_components.storage import is_fuse, mounts, open_store
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         point = str(folder).replace(" ", "\\040")
         table = tmp_path / "mounts"
         table.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {point} {kind} rw 0 0\n")
-        monkeypatch.setattr(_mounts, "MOUNTS", table)
+        monkeypatch.setattr(mounts, "MOUNTS", table)
         return folder
 
     return mount
@@ -33,10 +33,13 @@ def test_a_network_file_system_is_used_and_what_it_relies_on_is_said_once(mounte
     assert capsys.readouterr().out.count("relies on flock being honoured") == 1
 
 
-@pytest.mark.parametrize("kind", ["fuse.gcsfuse", "fuse.rclone"])
-def test_a_mounted_bucket_is_refused(mounted, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [("fuse.gcsfuse", "give the bucket itself, as gs://"), ("fuse.rclone", "give a folder on a disk, or gs://")],
+)
+def test_a_mounted_bucket_is_refused(mounted, kind: str, advice: str) -> None:
     folder = mounted(kind)
-    with pytest.raises(UserError, match="give the bucket itself, as gs://"):
+    with pytest.raises(UserError, match=advice):
         open_store(str(folder / "registry")).write("a", b"1")
     assert is_fuse(folder / "any")
     assert not is_fuse(folder.parent)

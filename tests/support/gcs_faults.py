@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 class Fault:
     """One kind of fault for the requests that match it.
 
-    Kinds: an HTTP status such as "503"; "reset" (the connection is cut before an answer); "lost_reply" (cut
-    after a write took effect); "truncate" (cut in the body), "short" (fewer bytes, the length header agrees),
-    "long" (`body` follows, and no header says the length), "corrupt" (one bit differs), "swap" (`body` repeated
-    to the same length), "no_hash" (without x-goog-hash), "corrupt_no_hash", "swap_no_hash", "slow" (waits
-    `seconds` first). `in_body` must occur in the request's body; `skip` requests that match pass first.
+    Kinds: an HTTP status such as "503"; "reset" (the connection is cut before an answer); "lost_reply" (cut after a
+    write took effect); "truncate" (cut in the body), "short" (fewer bytes, the length header agrees), "long" (`body`
+    follows, and no header says the length), "longer" (`body` follows, the length header agrees), "corrupt" (one bit
+    differs), "swap" (`body` repeated to the same length), "no_hash" (without x-goog-hash), "corrupt_no_hash",
+    "swap_no_hash", "slow" (waits `seconds` first). `in_body` must occur in the request's body; `skip` requests that
+    match pass first.
     """
 
     kind: str

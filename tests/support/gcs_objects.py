@@ -32,6 +32,7 @@ class Object:
     crc32c: str
     md5: str
     content_type: str = "application/octet-stream"
+    content_encoding: str = ""
     metadata: dict = field(default_factory=dict)
 
 
@@ -97,6 +98,7 @@ class Buckets:
                 crc,
                 md5,
                 metadata.get("contentType") or "application/octet-stream",
+                metadata.get("contentEncoding") or "",
             )
             self._buckets[bucket].live[name] = made
             insort(self._buckets[bucket].names, name)
@@ -207,6 +209,7 @@ def resource(found: Object) -> dict:
         "generation": str(found.generation),
         "metageneration": "1",
         "contentType": found.content_type,
+        "contentEncoding": found.content_encoding,
         "storageClass": "STANDARD",
         "size": str(len(found.data)),
         "md5Hash": found.md5,

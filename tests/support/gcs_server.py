@@ -1,28 +1,36 @@
-"""A small Cloud Storage over HTTP: the JSON API that google-cloud-storage speaks, faults on request.
+"""A small Cloud Storage over HTTP: the JSON API that google-cloud-storage speaks, reading by the XML API that
+obstore speaks, faults on request.
 
     with GcsServer() as server:
         server.put("bucket", "folder/name.csv", b"...")
         server.faults.add("503", match="name.csv", times=2)
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
 
-Buckets spring into being with `put` or `create_bucket`. Objects are immutable generations; preconditions are
-checked and applied under one lock, so exactly one of many writers with the same precondition wins.
-`server.requests` is the list of (method, path with query) so far; `server.latency` seconds pass before each
-reply. The assumptions about the real service are in `tests/support/gcs_objects.py` and beside each handler,
-from https://cloud.google.com/storage/docs/json_api/v1/objects.
+Buckets spring into being with `put` or `create_bucket`. Objects are immutable generations; preconditions are checked
+and applied under one lock, so exactly one of many writers with the same precondition wins. `server.requests` is the
+list of (method, path with query) so far, `server.headers` has the headers of each, names in lower case;
+`server.latency` seconds pass before each reply. With a TLS context it is at https://localhost.
+
+The assumptions about the real service are in `tests/support/gcs_objects.py` and beside each handler, from
+https://cloud.google.com/storage/docs/json_api/v1/objects and https://cloud.google.com/storage/docs/xml-api.
+`tests/fetch/test_cloud_storage.py` compares it with Google's storage-testbench.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
 import uuid
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 from tests.support.gcs_faults import Fault, Faults
 from tests.support.gcs_objects import ApiError, Buckets, Object, resource
@@ -31,10 +39,12 @@ from tests.support.gcs_objects import ApiError, Buckets, Object, resource
 class GcsServer:
     """Start and stop it, or use it as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.buckets = Buckets()
         self.faults = Faults()
         self.requests: list[tuple[str, str]] = []
+        self.headers: list[dict[str, str]] = []
         self.authorizations: set[str] = set()
         self.latency = 0.0
         self.page_size = 1000
@@ -55,6 +65,8 @@ class GcsServer:
                 """A client that went away is no news."""
 
         self._http = Http(("127.0.0.1", 0), Handler)
+        if self.tls:
+            self._http.socket = self.tls.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -72,11 +84,11 @@ class GcsServer:
     @property
     def url(self) -> str:
         assert self._http, "not started"
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"{'https://localhost' if self.tls else 'http://127.0.0.1'}:{self._http.server_address[1]}"
 
-    def put(self, bucket: str, name: str, data: bytes) -> int:
+    def put(self, bucket: str, name: str, data: bytes, **metadata: str) -> int:
         """Write an object past the API; returns its generation."""
-        return self.buckets.put(bucket, name, data).generation
+        return self.buckets.put(bucket, name, data, metadata=metadata).generation
 
     def get(self, bucket: str, name: str) -> bytes:
         return self.buckets.get(bucket, name).data
@@ -89,10 +101,9 @@ class GcsServer:
         self.buckets.create(bucket, **settings)
 
     def downloads(self, name: str = "") -> list[str]:
-        """The paths of the downloads so far whose address holds `name`."""
-        return [
-            path for method, path in self.requests if method == "GET" and "alt=media" in path and name in unquote(path)
-        ]
+        """The paths of the downloads by the XML API so far whose address holds `name`."""
+        apis = ("/storage/", "/download/", "/upload/")
+        return [path for _, path in self.requests if not path.startswith(apis) and name in unquote(path)]
 
 
 class Upload:
@@ -122,6 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         body = self._body()
         owner.requests.append((self.command, self.path))
+        owner.headers.append({key.lower(): value for key, value in self.headers.items()})
         if credentials := self.headers.get("Authorization"):
             owner.authorizations.add(credentials)
         if owner.latency:
@@ -156,13 +168,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, body: bytes) -> None:
         match = re.fullmatch(r"(/upload|/download)?/storage/v1/b(?:/([^/]+)(?:/o(?:/(.+))?)?)?", path)
+        if not match and (xml := re.fullmatch(r"/([^/]+)/(.+)", path)):
+            return self._xml(unquote(xml[1]), unquote(xml[2]))
         if not match:
             raise ApiError(404, "notFound", f"no such route: {path}")
         kind, bucket, name = match[1] or "", unquote(match[2] or ""), unquote(match[3] or "")
         if not bucket:
-            self.server_.create_bucket(json.loads(body)["name"])
-            return self._json(200, json.loads(body))
-        self.server_.buckets.check(bucket, self._permission(kind, path, name), self.query.get("userProject"))
+            asked = json.loads(body)
+            self.server_.create_bucket(asked["name"], versioning=asked.get("versioning", {}).get("enabled", False))
+            return self._json(200, asked)
+        self.server_.buckets.check(bucket, self._permission(kind, path, name), self._user_project())
         if kind == "/upload":
             return self._upload(bucket, name, body)
         if not path.removeprefix(f"{kind}/storage/v1/b/").partition("/")[2]:
@@ -178,6 +193,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.query.get("alt") == "media" or kind == "/download":
             return self._media(found)
         return self._json(200, resource(found))
+
+    def _xml(self, bucket: str, name: str) -> None:
+        self.server_.buckets.check(bucket, "storage.objects.get", self._user_project())
+        return self._media(self.server_.buckets.find(bucket, name, self.query))
+
+    def _user_project(self) -> str | None:
+        return self.query.get("userProject") or self.headers.get("x-goog-user-project")
 
     def _permission(self, kind: str, path: str, name: str) -> str:
         if kind == "/upload":
@@ -206,7 +228,12 @@ class _Handler(BaseHTTPRequestHandler):
         return {**page, "nextPageToken": token} if token else page
 
     def _media(self, found: Object) -> None:
-        data, status, headers = found.data, 200, {}
+        data, status, headers = found.data, 200, {"Last-Modified": formatdate(found.generation / 1e6, usegmt=True)}
+        if found.content_encoding:
+            headers["Content-Encoding"] = found.content_encoding
+            if "gzip" not in self.headers.get("Accept-Encoding", ""):  # "decompressive transcoding"
+                del headers["Content-Encoding"]
+                return self._send_chunked(200, gzip.decompress(data), headers)
         total = len(data)
         if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start = int(wanted[1])
@@ -220,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
             "x-goog-metageneration": "1",
             "x-goog-stored-content-length": str(total),
             "ETag": f'"{found.generation}"',
-            "x-goog-stored-content-encoding": "identity",
+            "x-goog-stored-content-encoding": found.content_encoding or "identity",
         }
         # The service sends the hashes of the whole object, with a range too.
         if not (self.fault and self.fault.kind in ("no_hash", "corrupt_no_hash", "swap_no_hash")):
@@ -236,6 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
         if self.fault and self.fault.kind == "short":  # shorter, and the length header agrees
             data = data[: len(data) // 2]
+        if self.fault and self.fault.kind == "longer":
+            data += self.fault.body or b"more"
         if self.fault and self.fault.kind == "long":
             return self._send_chunked(status, data + self.fault.body, headers)
         return self._send(status, data, headers)
@@ -312,6 +341,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_error(self, error: ApiError) -> None:
         if self.query.get("alt") == "media":  # errors of downloads are plain text
             return self._send(error.status, error.message.encode(), {"Content-Type": "text/plain"})
+        if not re.match(r"(/upload|/download)?/storage/", self.path):
+            code = "".join(word.capitalize() for word in re.split(r"\W+", error.message)[:3])
+            body = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>{escape(error.message)}"
+            return self._send(error.status, f"{body}</Message></Error>".encode(), {"Content-Type": "application/xml"})
         details = [{"message": error.message, "domain": "global", "reason": error.reason}]
         return self._json(error.status, {"error": {"code": error.status, "message": error.message, "errors": details}})
 

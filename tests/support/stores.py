@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kfp_bert_components.storage._client import forget_clients
+from kfp_bert_components.storage import close_clients
 from tests.support.gcs_server import GcsServer
 
 
@@ -18,7 +18,7 @@ def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
         server.create_bucket("bucket")
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         yield server
-        forget_clients()
+        close_clients()
 
 
 @pytest.fixture(params=["local", "gs"])

@@ -34,15 +34,10 @@ def fetch_gcs_data(
     from pathlib import Path
 
     from kfp_bert_components.fetch import fetch
+    from kfp_bert_components.storage import Access
 
-    fetched = fetch(
-        sources,
-        Path(data.path),
-        manifest=manifest,
-        user_project=user_project,
-        impersonate=impersonate_service_account,
-        anonymous=anonymous,
-    )
+    access = Access(user_project, impersonate_service_account, anonymous)
+    fetched = fetch(sources, Path(data.path), manifest=manifest, access=access)
     files = f"{fetched.files:,} file{'s' * (fetched.files != 1)}"
     print(f"Fetched {files}, {fetched.bytes / 1e6:,.1f} MB, fingerprint {fetched.fingerprint[:16]}.")
     data.metadata["fingerprint"] = fetched.fingerprint

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.fetch.manifest import Manifest, Pinned, read_manifest
+from kfp_bert_components.fetch.manifest import Manifest, read_manifest
 from kfp_bert_components.fetch.sources import check_paths, resolve
 from kfp_bert_components.fetch.transfer import transfer
 from kfp_bert_components.storage import Access, is_fuse, publish_folder
@@ -25,38 +25,27 @@ class Fetched:
     bytes: int
 
 
-def fetch(
-    sources: Sequence[str],
-    target: Path,
-    *,
-    manifest: str = "",
-    user_project: str = "",
-    impersonate: str = "",
-    anonymous: bool = False,
-) -> Fetched:
+def fetch(sources: Sequence[str], target: Path, *, manifest: str = "", access: Access | None = None) -> Fetched:
     """Copy objects into `target`/files/ and write `target`/manifest.json when all are there.
 
     Every file is checked against the crc32c of the listing, written under another name and then renamed. In a
     target that an interrupted call left behind, files that are already whole are not fetched again.
 
     Args:
-        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs:// or local. Files are named
-            by their path below the folder, or below the part of the glob before its first wildcard.
+        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs:// or local. Files are named by their
+            path below the folder, or below the part of the glob before its first wildcard.
         target: The folder to fill; empty, missing, or one that an earlier call wrote.
-        manifest: Path or gs:// URI of the manifest.json of an earlier call: fetch exactly its objects, with
-            the same bytes. `sources` may then be empty; given, they must be the manifest's.
-        user_project: Project to bill for buckets whose readers pay.
-        impersonate: Service account to act as.
-        anonymous: Send no credentials, for public buckets.
+        manifest: Path or gs:// URI of the manifest.json of an earlier call: fetch exactly its objects, with the same
+            bytes. `sources` may then be empty; given, they must be the manifest's.
+        access: Credentials for gs://. Default: the application default credentials.
 
     Returns:
         The fingerprint depends on the names and the content of the files, not on when or where they lie.
 
     Raises:
-        UserError: An object is missing, forbidden, has an unusable name, or its bytes don't match; or
-            the disk has too little room.
+        UserError: An object is missing, forbidden, has an unusable name, or its bytes don't match; or the disk is full.
     """
-    access = Access(user_project, impersonate, anonymous)
+    access = access or Access()
     wanted = _pinned(sources, manifest, access) if manifest else resolve(sources, access)
     _own(target, wanted)
     if not is_fuse(target):
@@ -98,14 +87,9 @@ def _own(target: Path, wanted: Manifest) -> None:
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: give a folder to fetch into.")
     there = {path.name for path in target.iterdir()} if target.is_dir() else set()
-    foreign = there - {"files", "manifest.json", ".fetch"}
-    if not foreign and there == {"files"}:
-        foreign = there
+    foreign = there if there == {"files"} else there - {"files", "manifest.json", ".fetch"}
     if foreign:
         raise UserError(f"{target} holds {min(foreign)}, which no fetch wrote: give an empty folder.")
     for one in wanted.objects:
         if not one.source.startswith("gs://") and Path(one.source).is_relative_to(target.absolute()):
             raise UserError(f"{one.source} lies in the folder to fetch into, {target}: give another folder.")
-
-
-__all__ = ["Fetched", "Manifest", "Pinned", "fetch"]

@@ -7,11 +7,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.records import dump_record, load_record
 from kfp_bert_components.storage import Access, open_store
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,10 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest whole and once."""
-        value = {
-            "format": FORMAT,
-            "fingerprint": self.fingerprint,
-            "sources": list(self.sources),
-            "objects": [asdict(one) for one in self.objects],
-        }
-        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        path.write_text(dump_record({"fingerprint": self.fingerprint, **asdict(self)}), encoding="utf-8")
 
 
-def read_manifest(uri: str, access: Access | None = None) -> Manifest:
+def read_manifest(uri: str, access: Access) -> Manifest:
     """Read a manifest.json.
 
     Args:
@@ -66,13 +60,11 @@ def read_manifest(uri: str, access: Access | None = None) -> Manifest:
         uri = f"{uri}/manifest.json"
     folder, _, name = uri.rpartition("/")
     data = open_store(folder or ("/" if uri.startswith("/") else "."), access).read(name).data
-    try:
-        value = json.loads(data)
-        if value["format"] != FORMAT:
-            raise UserError(f"{uri} has the format {value['format']}, this version reads {FORMAT}: update the package.")
-        found = Manifest(value["sources"], [Pinned(**one) for one in value["objects"]])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{uri} is no manifest of a fetch: give the manifest.json that a fetch wrote.") from None
-    if found.fingerprint != value.get("fingerprint"):
-        raise UserError(f"{uri} was changed since it was written: its objects don't match its fingerprint.")
+    found, fingerprint = load_record(data, uri, {1: _read_1}, "give the manifest.json that a fetch wrote")
+    if found.fingerprint != fingerprint:
+        raise UserError(f"{uri} was changed since it was written: give the manifest.json as the fetch wrote it.")
     return found
+
+
+def _read_1(fields: dict[str, Any]) -> tuple[Manifest, str]:
+    return Manifest(fields["sources"], [Pinned(**one) for one in fields["objects"]]), fields["fingerprint"]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.fetch.manifest import Manifest, Pinned
 from kfp_bert_components.storage import Access, Entry, Store, open_store
 
 _WILD = re.compile(r"[*?\[{]")
+_TOKEN = re.compile(r"\*\*/|\*\*|\[.[^]]*\]|.", re.DOTALL)
+_WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def resolve(sources: Sequence[str], access: Access) -> Manifest:
@@ -38,17 +40,17 @@ def resolve(sources: Sequence[str], access: Access) -> Manifest:
 def _resolve_one(source: str, access: Access) -> Iterable[Pinned]:
     head, pattern = _split(source)
     store = open_store(head, access)
-    if pattern and not _WILD.search(pattern) and (single := _single(store, pattern, source)):
+    wild = _WILD.search(pattern)
+    base = pattern[: wild.start()].rpartition("/")[0] if wild else pattern.rstrip("/")
+    if pattern and not wild and (single := _single(store, pattern, source)):
         entries, base = [single], pattern.rpartition("/")[0]
-    elif _WILD.search(pattern):
-        base = _fixed_folder(pattern)
-        matches = re.compile(translate_glob(pattern))
-        entries = [one for one in store.list(f"{base}/" if base else "") if matches.fullmatch(one.name)]
     else:
-        base = pattern.rstrip("/")
         entries = store.list(f"{base}/" if base else "")
+    if wild:
+        matches = re.compile(translate_glob(pattern))
+        entries = [one for one in entries if matches.fullmatch(one.name)]
     if not entries:
-        kind = "matches no object" if _WILD.search(pattern) else "does not exist, neither as a file nor as a folder"
+        kind = "matches no object" if wild else "does not exist, neither as a file nor as a folder"
         raise NotFoundError(f"{source} {kind}: check its spelling, and that the account may list it.")
     cut = len(base) + 1 if base else 0
     return [Pinned(store.describe(one.name), one.name[cut:], one.generation, one.size, one.crc32c) for one in entries]
@@ -80,40 +82,25 @@ def _single(store: Store, name: str, source: str) -> Entry | None:
         return None
 
 
-def _fixed_folder(pattern: str) -> str:
-    """The folder part of a pattern before its first wildcard."""
-    found = _WILD.search(pattern)
-    return pattern[: found.start() if found else None].rpartition("/")[0]
-
-
 def translate_glob(pattern: str) -> str:
     """The regular expression of a glob: `*` in a folder, `**` across folders, `?`, `[ab]`, `[!ab]`, `{a,b}`.
 
     The rules are those of Cloud Storage's matchGlob.
     """
-    out, at, depth = "", 0, 0
-    while at < len(pattern):
-        char = pattern[at]
-        if pattern.startswith("**/", at):
-            out, at = out + "(?:.*/)?", at + 3
-            continue
-        if pattern.startswith("**", at):
-            out, at = out + ".*", at + 2
-            continue
-        closing = pattern.find("]", at + 2) if char == "[" else -1
-        if closing > 0:
-            inside = pattern[at + 1 : closing].replace("\\", "\\\\")
-            out += "[" + ("^" + inside[1:] if inside[0] in "!^" else inside) + "]"
-            at = closing
-        elif char == "{" and "}" in pattern[at:]:
+    out, depth = "", 0
+    for found in _TOKEN.finditer(pattern):
+        token = found[0]
+        if token[0] == "[" and len(token) > 1:
+            inside = token[1:-1].replace("\\", "\\\\")
+            out += f"[^{inside[1:]}]" if inside[0] in "!^" else f"[{inside}]"
+        elif token == "{" and "}" in pattern[found.end() :]:
             out, depth = out + "(?:", depth + 1
-        elif char == "}" and depth:
+        elif token == "}" and depth:
             out, depth = out + ")", depth - 1
-        elif char == "," and depth:
+        elif token == "," and depth:
             out += "|"
         else:
-            out += {"*": "[^/]*", "?": "[^/]"}.get(char, re.escape(char))
-        at += 1
+            out += _WILDCARDS.get(token) or re.escape(token)
     return f"(?s:{out})"
 
 
@@ -131,15 +118,13 @@ def check_paths(found: dict[str, Pinned]) -> None:
                 f"{other.source} and {one.source} differ only by case or by the form of an accent, and would "
                 "be one file on many file systems: rename one of them."
             )
-    for key in folded:
-        parent = key.rpartition("/")[0]
-        while parent:
+    for key, path in folded.items():
+        for parent in map(str, PurePosixPath(key).parents):
             if parent in folded:
                 raise UserError(
-                    f"{found[folded[parent]].source} would have to be a file and a folder at once, because "
-                    f"of {found[folded[key]].source}: rename one of them."
+                    f"{found[folded[parent]].source} would have to be a file and a folder at once, because of "
+                    f"{found[path].source}: rename one of them."
                 )
-            parent = parent.rpartition("/")[0]
 
 
 def _bad_path(path: str) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.fetch.manifest import Pinned
 from kfp_bert_components.progress import track
-from kfp_bert_components.storage import Access, Entry, GoneError, Store, file_crc32c, open_store
+from kfp_bert_components.storage import Access, Entry, GoneError, file_crc32c, open_store
 
-_THREADS = 4
 _SPARE = 64 << 20  # bytes that a disk should have left
 
 
@@ -30,75 +27,62 @@ def transfer(objects: Sequence[Pinned], target: Path, scratch: Path, access: Acc
     files = target / "files"
     files.mkdir(parents=True, exist_ok=True)
     found = {one.path: one for one in objects}
-    _remove_others(found, files)
     with track(sum(one.size for one in objects), "fetching", "", bytes_=True) as bar:
-        missing = _missing(objects, files, bar.update)
+        missing = _missing(found, files, bar.update)
         _check_room(target, missing)
         for folder in {(files / one.path).parent for one in missing}:
             folder.mkdir(parents=True, exist_ok=True)
         while missing:
             try:
-                for store, wanted in _by_store(missing, files, access):
-                    store.download_all(wanted, scratch, bar.update)
+                for place, wanted in _by_store(missing, files).items():
+                    open_store(place, access).download_all(wanted, scratch, bar.update)
                 break
             except GoneError as error:
                 missing = [one for one in missing if not (files / one.path).exists()]
-                for one in (one for one in missing if one.source == error.address):
-                    found[one.path] = _again(one, access)
-                missing = [found[one.path] for one in missing]
+                missing = [_again(one, access) if one.source == error.address else one for one in missing]
+                found |= {one.path: one for one in missing}
     return list(found.values())
 
 
-def _remove_others(found: dict[str, Pinned], files: Path) -> None:
-    """What an earlier fetch into the same folder left and this one does not want."""
-    for path in sorted(files.rglob("*"), reverse=True):
+def _missing(found: dict[str, Pinned], files: Path, progress: Callable[[int], object]) -> list[Pinned]:
+    """Remove what an earlier fetch left and this one does not want; the objects that are not there yet.
+
+    Those that are there with the right bytes count as progress.
+    """
+    done = set()
+    for path in sorted(files.rglob("*"), reverse=True):  # what is in a folder before the folder
+        one = found.get(path.relative_to(files).as_posix())
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.is_symlink() or path.relative_to(files).as_posix() not in found:
-            path.unlink()
-
-
-def _missing(objects: Sequence[Pinned], files: Path, progress: Callable[[int], object]) -> list[Pinned]:
-    """The objects that are not there yet with the right bytes; the others count as progress."""
-    there = [one for one in objects if (files / one.path).is_file() and (files / one.path).stat().st_size == one.size]
-    lock = threading.Lock()
-
-    def whole(one: Pinned) -> str:
-        if file_crc32c(files / one.path) != one.crc32c:
-            (files / one.path).unlink()
-            return ""
-        with lock:
+        elif one and not path.is_symlink() and _is_whole(path, one):
+            done.add(one.path)
             progress(one.size)
-        return one.path
+        else:
+            path.unlink()
+    return [one for one in found.values() if one.path not in done]
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        done = set(pool.map(whole, there))
-    for one in objects:
-        if one.path not in done:
-            (files / one.path).unlink(missing_ok=True)
-    return [one for one in objects if one.path not in done]
+
+def _is_whole(path: Path, one: Pinned) -> bool:
+    return path.stat().st_size == one.size and file_crc32c(path) == one.crc32c
 
 
 def _check_room(target: Path, missing: Sequence[Pinned]) -> None:
     needed, free = sum(one.size for one in missing), shutil.disk_usage(target).free
     if needed and needed + _SPARE > free:
         raise UserError(
-            f"The disk of {target} has {_size(free)} free and the fetch needs {_size(needed + _SPARE)}: make "
-            "room, fetch less, or give the step a larger disk."
+            f"The disk of {target} has {free / 1e6:,.1f} MB free and the fetch needs "
+            f"{(needed + _SPARE) / 1e6:,.1f} MB: make room, fetch less, or give the step a larger disk."
         )
 
 
-def _by_store(
-    objects: Sequence[Pinned], files: Path, access: Access
-) -> Iterator[tuple[Store, list[tuple[Entry, Path]]]]:
+def _by_store(objects: Sequence[Pinned], files: Path) -> dict[str, list[tuple[Entry, Path]]]:
     """The stores that hold the objects, each with its entries and the files that they become."""
     groups: dict[str, list[tuple[Entry, Path]]] = {}
     for one in objects:
         place, name = _locate(one.source)
         groups.setdefault(place, []).append((Entry(name, one.size, one.crc32c, one.generation), files / one.path))
-    for place, wanted in groups.items():
-        yield open_store(place, access), wanted
+    return groups
 
 
 def _locate(source: str) -> tuple[str, str]:
@@ -115,19 +99,12 @@ def _again(one: Pinned, access: Access) -> Pinned:
     try:
         entry = open_store(place, access).stat(name)
     except NotFoundError:
-        raise NotFoundError(f"{one.source} was deleted: fetch without it, or restore it.") from None
+        raise NotFoundError(
+            f"{one.source} was deleted: restore it, or fetch again, without a manifest if one was given."
+        ) from None
     if (entry.size, entry.crc32c) != (one.size, one.crc32c):
         raise ConflictError(
-            f"{one.source} has other bytes now than its generation {one.generation} had: fetch again without "
-            "a manifest, or restore that generation."
+            f"{one.source} has other bytes now than its generation {one.generation} had: fetch again, without "
+            "a manifest if one was given, or restore that generation."
         )
     return replace(one, generation=entry.generation)
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"

@@ -1,15 +1,15 @@
 """Files on gs:// and in local folders behind one small interface, with conditional writes."""
 
+from kfp_bert_components.storage._checksums import file_crc32c
 from kfp_bert_components.storage._folders import (
     download_folder,
     publish_folder,
     relative_files,
     upload_folder,
 )
-from kfp_bert_components.storage._lazy import file_crc32c
-from kfp_bert_components.storage._mounts import is_fuse
-from kfp_bert_components.storage._open import open_store
+from kfp_bert_components.storage._open import close_clients, open_store
 from kfp_bert_components.storage._types import Access, Blob, Entry, GoneError, Store
+from kfp_bert_components.storage.mounts import is_fuse
 
 __all__ = [
     "Access",
@@ -17,6 +17,7 @@ __all__ = [
     "Entry",
     "GoneError",
     "Store",
+    "close_clients",
     "download_folder",
     "file_crc32c",
     "is_fuse",

@@ -7,26 +7,44 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from datetime import UTC, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import google.auth
 import requests
 from google.api_core import exceptions as api
+from google.api_core.retry import Retry
 from google.auth import exceptions as auth
+from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import Request
 from google.cloud import storage  # type: ignore[attr-defined]
 from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
+from obstore.store import GCSStore
 
+from kfp_bert_components import __version__
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.storage._types import Access
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, GCSCredential
+
 _CONNECTIONS = 64
+_SECONDS_WITHOUT_A_BYTE = 60
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 _open: dict[tuple[Access, int, str], storage.Client] = {}
 _lock = threading.Lock()
 
-# Whole objects are written and read: repeating a request does no harm, with or without a precondition.
-RETRY = DEFAULT_RETRY.with_delay(initial=0.2, multiplier=2.0, maximum=20.0).with_timeout(120.0)
+
+def retry_for(access: Access) -> Retry:
+    """When the client tries a request again.
+
+    Whole objects are written and read: repeating a request does no harm, with or without a precondition.
+    """
+    return DEFAULT_RETRY.with_delay(initial=0.2, multiplier=2.0, maximum=20.0).with_timeout(access.patience)
 
 
 def client_for(access: Access) -> storage.Client:
@@ -64,7 +82,50 @@ def _impersonated(account: str) -> google.auth.credentials.Credentials:
     )
 
 
-def forget_clients() -> None:
+def open_bodies(bucket: str, access: Access) -> GCSStore:
+    """obstore on a bucket, to read bodies with the address and the credentials of the client library."""
+    client = client_for(access)
+    headers = {"accept-encoding": "gzip"}  # objects stored compressed come as stored: their checksum is of that
+    if access.user_project:
+        headers["x-goog-user-project"] = access.user_project
+    options: ClientConfig = {
+        "allow_http": client.api_endpoint.startswith("http://"),
+        "connect_timeout": "10 seconds",
+        "default_headers": headers,
+        "read_timeout": f"{_SECONDS_WITHOUT_A_BYTE} seconds",
+        "timeout": "1 day",
+        "user_agent": f"kfp-bert-components/{__version__}",
+    }
+    # The client library reads these, obstore does not.
+    trusted = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    if trusted:
+        options["root_certificate"] = Path(trusted).read_text()
+    anonymous = isinstance(client._credentials, AnonymousCredentials)
+    if not anonymous:
+        with explained(f"gs://{bucket}", access):
+            _token(client._credentials)  # its errors are Python's here, and text when obstore asks
+    return GCSStore(
+        bucket,
+        config={"base_url": client.api_endpoint, "skip_signature": anonymous},
+        client_options=options,
+        retry_config={"max_retries": 1000, "retry_timeout": timedelta(seconds=access.patience)},
+        credential_provider=None if anonymous else partial(_token, client._credentials),
+    )
+
+
+def sign_in_anew(bucket: str, access: Access) -> GCSStore:
+    """The same with a new access token, where the one in use was refused."""
+    client_for(access)._credentials.token = None
+    return open_bodies(bucket, access)
+
+
+def _token(credentials: Any) -> GCSCredential:
+    if not credentials.valid:
+        credentials.refresh(Request())
+    return {"token": credentials.token, "expires_at": credentials.expiry and credentials.expiry.replace(tzinfo=UTC)}
+
+
+def close_clients() -> None:
     """Close all connections; the next use opens new ones."""
     for client in _open.values():
         client.close()
@@ -116,8 +177,9 @@ def explain_status(status: int, text: str, where: str, access: Access) -> UserEr
     if status in (401, 403):
         permission = re.search(r"(?:storage|serviceusage)\.\w+\.\w+", text)
         missing = f"the permission {permission[0]}" if permission else "a permission"
-        who = "anonymous access" if access.anonymous or "anonymous caller" in lowered else "the account used"
-        return UserError(f"{where} is forbidden: {who} lacks {missing} on it. Grant it, or use another account.")
+        if access.anonymous or "anonymous caller" in lowered:
+            return UserError(f"{where} is forbidden: anonymous access lacks {missing} on it. Sign in with an account.")
+        return UserError(f"{where} is forbidden: the account used lacks {missing} on it. Grant it, or use another one.")
     if status == 429 or status >= 500:
         return UserError(f"{where} can't be reached: Cloud Storage answered {status} again and again. Try again later.")
     return UserError(f"{where}: Cloud Storage refused the request with {status}: {text.strip()[:300]}")

@@ -19,12 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-import google_crc32c
-
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.storage._checksums import encode, file_crc32c
-from kfp_bert_components.storage._mounts import refuse_unsafe_mount
+from kfp_bert_components.storage._checksums import encode, extend, file_crc32c
 from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name
+from kfp_bert_components.storage.mounts import refuse_unsafe_mount
 
 _OWN = ".store"
 _STALE_SECONDS = 86_400
@@ -92,9 +90,12 @@ class LocalStore(Store):
         with self._path(entry.name).open("rb") as source, part.open("wb") as target:
             while block := source.read(1 << 20):
                 target.write(block)
-                value, size = google_crc32c.extend(value, block), size + len(block)
+                value, size = extend(value, block), size + len(block)
         if (size, encode(value)) != (entry.size, entry.crc32c):
-            raise ConflictError(f"{self.describe(entry.name)} does not hold the bytes it had when it was listed.")
+            raise ConflictError(
+                f"{self.describe(entry.name)} does not hold the bytes it had when it was listed: restore it, or try "
+                "again, without a manifest if one was given."
+            )
         return size
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:

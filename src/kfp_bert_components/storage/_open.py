@@ -36,6 +36,13 @@ def open_store(uri: str, access: Access | None = None) -> Store:
     return GcsStore(bucket, prefix.strip("/"), access or Access())
 
 
+def close_clients() -> None:
+    """Close the connections to Cloud Storage that stores of this process keep; the next use opens new ones."""
+    from kfp_bert_components.storage._client import close_clients
+
+    close_clients()
+
+
 def local_path(uri: str) -> Path:
     """The path that a plain path or a file:// URI means."""
     if uri.startswith("file://"):

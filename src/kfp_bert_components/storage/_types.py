@@ -28,11 +28,13 @@ class Access:
         impersonate: E-mail address of a service account to act as; the caller needs the role
             "Service Account Token Creator" on it.
         anonymous: Send no credentials; for public buckets.
+        patience: Seconds for which a request that fails is tried again.
     """
 
     user_project: str = ""
     impersonate: str = ""
     anonymous: bool = False
+    patience: float = 120.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,176 @@
+"""Objects of Cloud Storage to files, through obstore: many at once, checked, visible only when whole.
+
+Objects are asked for in parts of at most 8 MiB, many parts at once, and the parts are taken in the order in which they
+were asked for. So one file at a time is written, from start to end, and its checksum grows with it. obstore repeats
+requests that failed, and goes on with a body where its connection broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import obstore
+from obstore.exceptions import BaseError, UnauthenticatedError
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage._checksums import encode, extend
+from kfp_bert_components.storage._client import explain_status, open_bodies, sign_in_anew
+from kfp_bert_components.storage._types import Access, Entry, GoneError
+
+PART = 8 << 20
+PARTS_AT_ONCE, BYTES_AT_ONCE = 128, 64 << 20
+TRIES = 4  # of an object whose bytes are wrong
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A range of an object, the file that the object becomes, and how often the object has come with wrong bytes."""
+
+    entry: Entry
+    path: Path
+    start: int
+    end: int
+    tries: int
+
+
+class Download:
+    """Listed objects on their way to files, from one bucket.
+
+    Args:
+        bucket: The bucket.
+        prefix: What comes before the entries' names in it.
+        access: Credentials.
+        scratch: A folder on the file system of the files, for the one that is not whole yet.
+        progress: Called with numbers of bytes, from one thread.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str, access: Access, scratch: Path, progress: Callable[[int], object]
+    ) -> None:
+        self._bucket, self._prefix, self._access = bucket, prefix, access
+        self._scratch, self._progress = scratch / str(os.getpid()), progress
+        self._store = open_bodies(bucket, access)
+        self._parts: deque[_Part] = deque()
+        self._file: BinaryIO | None = None
+        self._checksum = 0
+
+    def run(self, wanted: Sequence[tuple[Entry, Path]]) -> None:
+        """Bring these objects to these files; each appears whole or not at all."""
+        for entry, path in wanted:
+            self._parts.extend(_parts(entry, path, 0))
+        _wait_for(self._all())
+
+    async def _all(self) -> None:
+        asked: deque[tuple[_Part, asyncio.Task[bytes]]] = deque()
+        size = 0
+        try:
+            while asked or self._parts:
+                while self._parts and len(asked) < PARTS_AT_ONCE and size < BYTES_AT_ONCE:
+                    part = self._parts.popleft()
+                    asked.append((part, asyncio.create_task(self._body(part))))
+                    size += part.end - part.start
+                part, task = asked[0]
+                self._take(part, await task)
+                asked.popleft()
+                size -= part.end - part.start
+        finally:
+            for _, task in asked:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in asked), return_exceptions=True)
+            with suppress(OSError):  # of a full disk, which is said already
+                if self._file:
+                    self._file.close()
+
+    async def _body(self, part: _Part, *, again: bool = False) -> bytes:
+        """The bytes of a part; none where the server offers another number of them than it should."""
+        entry, store = part.entry, self._store
+        options: dict[str, Any] = {"version": str(entry.generation)}
+        if part.end - part.start < entry.size:
+            options["range"] = (part.start, part.end)
+        try:
+            found = await obstore.get_async(store, self._prefix + entry.name, options=options)  # type: ignore[arg-type]
+            if (found.meta["size"], found.range) != (entry.size, (part.start, part.end)):
+                return b""
+            return bytes(await found.bytes_async())
+        except UnauthenticatedError as error:
+            if again or self._access.anonymous:
+                raise self._explained(error, part) from None
+            if store is self._store:  # the first one that is refused signs in for all
+                self._store = sign_in_anew(self._bucket, self._access)
+            return await self._body(part, again=True)
+        except (BaseError, FileNotFoundError) as error:
+            if "Content-Length Header missing" in str(error):
+                return b""
+            raise self._explained(error, part) from None
+
+    def _take(self, part: _Part, data: bytes) -> None:
+        """Write a part. After the last one of its object compare, and make the file visible or start over."""
+        try:
+            if part.start == 0:
+                self._file, self._checksum = self._scratch.open("wb"), 0
+            assert self._file
+            self._file.write(data)
+            self._checksum = extend(self._checksum, data)
+            self._progress(len(data))
+            if part.end < part.entry.size:
+                return
+            written = self._file.tell()
+            self._file.close()
+            if (written, encode(self._checksum)) == (part.entry.size, part.entry.crc32c):
+                os.replace(self._scratch, part.path)
+                return
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(f"{part.path} can't be written: {reason}. Make room or give another folder.") from None
+        self._progress(-written)
+        if part.tries + 1 == TRIES:
+            raise UserError(
+                f"{self._where(part)} came with wrong bytes {TRIES} times: they don't match the size and the crc32c "
+                f"{part.entry.crc32c} of its listing. Look for a proxy that changes content, and try again."
+            )
+        self._parts.extend(_parts(part.entry, part.path, part.tries + 1))
+
+    def _explained(self, error: Exception, part: _Part) -> UserError:
+        where, text = self._where(part), str(error).partition("\n\nDebug source")[0]
+        status = re.search(r"status code: (\d{3})", text)
+        if not status:
+            reason = re.sub(r"^.* - |^Generic GCS error: ", "", text.strip())
+            return UserError(f"{where} can't be fetched: {reason}. Check the network and try again later.")
+        if status[1] == "404" and "bucket does not exist" not in text:
+            return GoneError(f"{where} was replaced or deleted since it was listed.", where)
+        return explain_status(int(status[1]), text, where, self._access)
+
+    def _where(self, part: _Part) -> str:
+        return f"gs://{self._bucket}/{self._prefix}{part.entry.name}"
+
+
+def _parts(entry: Entry, path: Path, tries: int) -> Iterator[_Part]:
+    for start in range(0, entry.size or 1, PART):
+        yield _Part(entry, path, start, min(start + PART, entry.size), tries)
+
+
+def _wait_for(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` in a thread of its own, as the caller's may have an event loop already (a notebook's has)."""
+    running: Future[tuple[asyncio.AbstractEventLoop, Any]] = Future()
+
+    async def main() -> None:
+        running.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        await work
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(asyncio.run, main())
+        try:
+            done.result()
+        finally:
+            if not done.done():  # Ctrl-C
+                loop, task = running.result()
+                loop.call_soon_threadsafe(task.cancel)
