@@ -1,11 +1,15 @@
-"""Metrics of probabilities: each as a value and the influence of every row on it.
+"""Metrics of probabilities, each as a value and the influence of every row on it: add such a metric here.
 
 The influence of row i is n times the derivative of the metric by the weight of that row; it sums to 0, and the
 mean of its square over n is the squared standard error (infinitesimal jackknife, Efron 1982). For ROC-AUC that is
 DeLong's variance (DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44) but for terms of order 1/n.
+
+A metric that is added to ROW_METRICS is measured by every evaluation, is shown on the pages, and may be the primary
+metric or have a threshold in a policy. Its interval is the normal one, from the influences.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +21,24 @@ FLOOR = 1e-7
 Measured = tuple[float, np.ndarray]
 # Value, influences and bias.
 Area = tuple[float, np.ndarray, float]
+
+
+@dataclass(frozen=True)
+class RowMetric:
+    """A metric of probabilities.
+
+    Attributes:
+        measure: Maps true classes int [rows] and probabilities [rows, classes] to the value and the influence of
+            each row, [rows]; to None where the metric is not defined.
+        title: The metric's name on pages and in sentences.
+        most: The highest value that it can have; the lowest is 0.
+        lower_is_better: Whether a lower value is the better one.
+    """
+
+    measure: Callable[[np.ndarray, np.ndarray], Measured | None]
+    title: str
+    most: float = 1.0
+    lower_is_better: bool = False
 
 
 class ClassArea(NamedTuple):
@@ -100,14 +122,13 @@ def pr_by_class(truth: np.ndarray, probabilities: np.ndarray) -> tuple[Measured 
     return _one_against_rest(truth, probabilities, _average_precision)
 
 
-ROW_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], Measured | None]] = {
-    "log_loss": log_loss,
-    "brier": brier,
-    "ece": ece,
-    "roc_auc": roc_auc,
-    "pr_auc": pr_auc,
+ROW_METRICS: dict[str, RowMetric] = {
+    "log_loss": RowMetric(log_loss, "log loss", most=np.inf, lower_is_better=True),
+    "brier": RowMetric(brier, "Brier score", most=2.0, lower_is_better=True),
+    "ece": RowMetric(ece, "calibration error (ECE)", lower_is_better=True),
+    "roc_auc": RowMetric(roc_auc, "ROC-AUC"),
+    "pr_auc": RowMetric(pr_auc, "PR-AUC"),
 }
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
 
 
 def _mean(rows: np.ndarray) -> Measured:

@@ -1,0 +1,1 @@
+"""What the components do, one use case a component: here domain, registry and pages come together."""
