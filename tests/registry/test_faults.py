@@ -94,7 +94,7 @@ def test_a_lost_reply_to_a_rollback_or_a_record_is_recognised(gcs: GcsServer, tm
     assert record.generation == registry.deployment("production").generation
 
 
-def test_a_storage_that_stays_away_is_said_in_a_sentence(
+def test_a_storage_that_does_not_answer_is_named_in_a_sentence(
     gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kfp_bert_components.storage import _client, _gcs
@@ -109,12 +109,12 @@ def test_a_storage_that_stays_away_is_said_in_a_sentence(
         gc.collect()
 
 
-def test_a_twin_of_the_same_run_is_no_rival(place: str, tmp_path: Path) -> None:
+def test_several_attempts_at_the_same_promotion_are_no_rivals(place: str, tmp_path: Path) -> None:
     candidate = write_candidate(tmp_path / "c")
-    twins = [start(promote_and_die, place, candidate, -1) for _ in range(4)]
-    for twin in twins:
-        twin.join()
-    assert [twin.exitcode for twin in twins] == [0, 0, 0, 0]
+    attempts = [start(promote_and_die, place, candidate, -1) for _ in range(4)]
+    for attempt in attempts:
+        attempt.join()
+    assert [attempt.exitcode for attempt in attempts] == [0, 0, 0, 0]
     registry = Registry(place)
     assert [one.version for one in registry.versions()] == [1]
     assert registry.verify() == []
@@ -122,7 +122,7 @@ def test_a_twin_of_the_same_run_is_no_rival(place: str, tmp_path: Path) -> None:
 
 def test_a_loser_whose_rival_won_late_is_told(place: str, tmp_path: Path) -> None:
     registry = Registry(place)
-    beat_by(place, write_candidate(tmp_path / "r", "r", decision_id="rival"))
+    beat_by(registry, write_candidate(tmp_path / "r", "r", decision_id="rival"))
     with pytest.raises(ConflictError, match=r"Version 2 became champion first .*decision rival"):
         registry.promote(*write_candidate(tmp_path / "l", "l"))
     assert registry.numbers() == [2]

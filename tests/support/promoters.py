@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError
-from kfp_bert_components.registry import Registry, _promotion
-from kfp_bert_components.storage import Store, _gcs  # imported once, before the processes are forked
+from kfp_bert_components.registry import Registry
+from kfp_bert_components.storage import Store
 from tests.support.models import write_candidate
 
-assert _gcs
 _CALLS = ("read", "write", "upload", "delete", "list", "stat", "folders")
+
+
+class InterruptedStore:
+    """Stands before a store and does something once, before a call of this kind for this object.
+
+    Args:
+        store: The store.
+        call: "write" or "delete".
+        name: Name of the object.
+        interruption: What to do; it is given no arguments.
+    """
+
+    def __init__(self, store: Store, call: str, name: str, interruption: Callable[[], object]) -> None:
+        self._store, self._call, self._name, self._interruption = store, call, name, interruption
+
+    def __getattr__(self, call: str) -> Any:
+        found = getattr(self._store, call)
+        if call != self._call:
+            return found
+
+        def interrupted(name: str, *args: object, **settings: object) -> object:
+            if name == self._name and self._interruption:
+                interruption, self._interruption = self._interruption, None
+                interruption()
+            return found(name, *args, **settings)
+
+        return interrupted
 
 
 class CountedStore:
@@ -45,23 +72,21 @@ def promote_and_die(
     registry = Registry(uri)
     registry.store = CountedStore(registry.store, last)  # type: ignore[assignment]
     if rival:
-        beat_by(uri, rival)
+        beat_by(registry, rival)
     try:
         registry.promote(*candidate)
     except ConflictError:
         assert rival
 
 
-def beat_by(uri: str, rival: tuple[Path, Path, Path]) -> None:
-    """Let a rival win once the next promotion has stored its version, before it moves the pointer."""
-    swap = _promotion._swap
+def beat_by(registry: Registry, rival: tuple[Path, Path, Path]) -> None:
+    """Let a rival win once the next promotion has stored its version, just before it moves the pointer."""
+    interrupt(registry, "write", "champion.json", lambda: Registry(registry.uri).promote(*rival))
 
-    def late(*arguments: Any) -> int:
-        _promotion._swap = swap
-        Registry(uri).promote(*rival)
-        return swap(*arguments)
 
-    _promotion._swap = late
+def interrupt(registry: Registry, call: str, name: str, interruption: Callable[[], object]) -> None:
+    """Do something once, just before the registry writes or deletes this object; see `InterruptedStore`."""
+    registry.store = InterruptedStore(registry.store, call, name, interruption)  # type: ignore[assignment]
 
 
 def compete(uri: str, folder: Path, number: int, rounds: int, barrier: Any, results: Any) -> None:
