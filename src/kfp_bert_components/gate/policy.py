@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, ModelWrapValidatorHandler
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.evaluation.names import CLASS_METRICS, METRICS, is_metric
+from kfp_bert_components.validation import sentence
 
 
 def _known_metric(name: str) -> str:
@@ -104,7 +105,7 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
         try:
             return handler(values)
         except ValidationError as error:
-            raise UserError(_sentence(error)) from None
+            raise UserError(_unknown_rule(error) or sentence(error)) from None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -154,12 +155,12 @@ def policy_schema() -> dict[str, Any]:
     return Policy.model_json_schema()
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first fault: the key, its value, what was expected."""
-    fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        near = get_close_matches(key, Policy.model_fields, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(Policy.model_fields)}."
-        return f"There is no rule {key!r}; {hint}"
-    return f"{key} is {fault['input']!r}, but it {fault['msg'].removeprefix('Input ')}."
+def _unknown_rule(error: ValidationError) -> str:
+    """What to say of a key that no rule has; "" where the first fault is another one."""
+    fault = error.errors(include_url=False)[0]
+    if fault["type"] != "extra_forbidden":
+        return ""
+    key = str(fault["loc"][0])
+    near = get_close_matches(key, Policy.model_fields, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(Policy.model_fields)}."
+    return f"There is no rule {key!r}; {hint}"
