@@ -33,9 +33,9 @@ def fetch_gcs_data(
     from collections import namedtuple
     from pathlib import Path
 
-    from kfp_bert_components.steps.fetch_gcs_data import fetch_gcs_data
+    from kfp_bert_components.fetch import fetch
 
-    fetched = fetch_gcs_data(
+    fetched = fetch(
         sources,
         Path(data.path),
         manifest=manifest,
@@ -43,5 +43,7 @@ def fetch_gcs_data(
         impersonate=impersonate_service_account,
         anonymous=anonymous,
     )
+    files = f"{fetched.files:,} file{'s' * (fetched.files != 1)}"
+    print(f"Fetched {files}, {fetched.bytes / 1e6:,.1f} MB, fingerprint {fetched.fingerprint[:16]}.")
     data.metadata["fingerprint"] = fetched.fingerprint
     return namedtuple("Outputs", ["fingerprint"])(fetched.fingerprint)
