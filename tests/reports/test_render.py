@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
-from kfp_bert_components.evaluation.details import Part
+from kfp_bert_components.evaluation.details import PartMetric
 from kfp_bert_components.reports import charts, environment, gate_charts, render
 from kfp_bert_components.reports.training import render_training
 
@@ -62,8 +62,8 @@ def test_labels_may_hold_anything(label):
 
 
 PARTS = [
-    Part("spam", 1200, 0.5, 0.25, 0.75),
-    Part("a very long name of a class, longer than fits", 7, -0.5, -0.9, -0.1),
+    PartMetric("spam", 1200, 0.5, 0.25, 0.75),
+    PartMetric("a very long name of a class, longer than fits", 7, -0.5, -0.9, -0.1),
 ]
 
 

@@ -13,7 +13,7 @@ MISTAKES = 25
 CLASSES = 40
 
 
-class Part(NamedTuple):
+class PartMetric(NamedTuple):
     """A metric on a part of the test set.
 
     Attributes:
@@ -52,8 +52,8 @@ class Details:
         mistakes: The 25 mistakes with the highest probabilities.
     """
 
-    classes: list[Part]
-    slices: list[Part]
+    classes: list[PartMetric]
+    slices: list[PartMetric]
     confusion: np.ndarray
     reliability: list[dict[str, float]]
     mistakes: list[Mistake]
@@ -73,16 +73,16 @@ def details(evaluation: Evaluation) -> Details:
     )
 
 
-def _classes(evaluation: Evaluation, rows: np.ndarray) -> list[Part]:
+def _classes(evaluation: Evaluation, rows: np.ndarray) -> list[PartMetric]:
     found = [
-        Part(label, int(rows[number]), **evaluation.metrics[f"f1:{label}"])
+        PartMetric(label, int(rows[number]), **evaluation.metrics[f"f1:{label}"])
         for number, label in enumerate(evaluation.labels)
         if f"f1:{label}" in evaluation.metrics
     ]
     return sorted(found, key=lambda one: one.value)[:CLASSES]
 
 
-def _slices(evaluation: Evaluation, right: np.ndarray) -> list[Part]:
+def _slices(evaluation: Evaluation, right: np.ndarray) -> list[PartMetric]:
     """Accuracy of every slice with Wilson's 95 % interval (Wilson 1927)."""
     from scipy.stats import binomtest
 
@@ -91,7 +91,7 @@ def _slices(evaluation: Evaluation, right: np.ndarray) -> list[Part]:
         rows = evaluation.members(name)
         if rows.any():
             test = binomtest(int(right[rows].sum()), int(rows.sum()))
-            found.append(Part(name, int(rows.sum()), test.statistic, *test.proportion_ci(0.95, "wilson")))
+            found.append(PartMetric(name, int(rows.sum()), test.statistic, *test.proportion_ci(0.95, "wilson")))
     return found
 
 

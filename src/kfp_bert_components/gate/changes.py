@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kfp_bert_components.evaluation import Evaluation
-from kfp_bert_components.evaluation.details import Part
+from kfp_bert_components.evaluation.details import PartMetric
 from kfp_bert_components.evaluation.row_metrics import reliability
 from kfp_bert_components.gate.comparison import Comparison
 from kfp_bert_components.gate.difference import difference
@@ -47,8 +47,8 @@ class Changes:
     reliability: dict[str, list[dict[str, float]]]
     newly_right: int
     newly_wrong: int
-    classes: list[Part] = field(default_factory=list)
-    slices: list[Part] = field(default_factory=list)
+    classes: list[PartMetric] = field(default_factory=list)
+    slices: list[PartMetric] = field(default_factory=list)
     won: list[Flip] = field(default_factory=list)
     lost: list[Flip] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ def changes(comparison: Comparison) -> Changes:
     )
 
 
-def _classes(paired: PairedPredictions) -> list[Part]:
+def _classes(paired: PairedPredictions) -> list[PartMetric]:
     totals = np.bincount(paired.truth, minlength=len(paired.labels))
     largest = np.argsort(-totals, kind="stable")[:MOST_PARTS]
     found = []
@@ -87,7 +87,7 @@ def _classes(paired: PairedPredictions) -> list[Part]:
     return found
 
 
-def _slices(paired: PairedPredictions, candidate: Evaluation) -> list[Part]:
+def _slices(paired: PairedPredictions, candidate: Evaluation) -> list[PartMetric]:
     return [
         _part(name, int(rows.sum()), slice_pivot(paired, rows))
         for name, rows in slices_of(paired, candidate)[:MOST_PARTS]
@@ -95,9 +95,9 @@ def _slices(paired: PairedPredictions, candidate: Evaluation) -> list[Part]:
     ]
 
 
-def _part(name: str, rows: int, pivot: Pivot) -> Part:
+def _part(name: str, rows: int, pivot: Pivot) -> PartMetric:
     low, high = pivot.estimate()
-    return Part(name, rows, pivot.value, max(low, -1.0), min(high, 1.0))
+    return PartMetric(name, rows, pivot.value, max(low, -1.0), min(high, 1.0))
 
 
 def _flips(paired: PairedPredictions, candidate: Evaluation, flipped: np.ndarray) -> list[Flip]:

@@ -11,7 +11,7 @@ from kfp_bert_components.reports import charts
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from kfp_bert_components.evaluation.details import Part
+    from kfp_bert_components.evaluation.details import PartMetric
 
 MOST_CLASSES = 25
 
@@ -42,7 +42,7 @@ def difference_chart(difference: dict[str, Any]) -> "Markup":
     return charts.svg(figure, f"Change {value:.4f} with its interval, against {target:g}")
 
 
-def intervals_chart(parts: "list[Part]", label: str) -> "Markup | None":
+def intervals_chart(parts: "list[PartMetric]", label: str) -> "Markup | None":
     """The change of each class or slice with a 95 % interval, around a line at 0; None where there are none."""
     if not parts:
         return None
@@ -106,7 +106,7 @@ def reliability_chart(curves: dict[str, list[dict[str, float]]]) -> "Markup":
     return charts.svg(figure, "Reliability diagram")
 
 
-def metric_chart(parts: "list[Part]", label: str) -> "Markup":
+def metric_chart(parts: "list[PartMetric]", label: str) -> "Markup":
     """Values with their intervals, one line each, from 0 to 1."""
     figure, axes = charts.new_figure(5.0, 0.7 + 0.27 * max(len(parts), 2))
     for place, part in enumerate(parts):
@@ -119,7 +119,7 @@ def metric_chart(parts: "list[Part]", label: str) -> "Markup":
     return charts.svg(figure, label)
 
 
-def _name_lines(axes: Any, parts: "list[Part]") -> None:
+def _name_lines(axes: Any, parts: "list[PartMetric]") -> None:
     """Name the lines of a chart, the first one on top, with the number of rows in brackets."""
     axes.set_yticks(range(len(parts)), [f"{charts.shorten(part.name)} ({part.rows:,})" for part in parts])
     axes.set_ylim(len(parts) - 0.5, -0.5)
