@@ -1,4 +1,4 @@
-"""A process that is told to end puts things back first."""
+"""Cancellation: SIGTERM as an exception, so that a process can undo or stop what it began."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from types import FrameType
 
 
 class Cancelled(BaseException):
-    """The process was told to end."""
+    """The process got SIGTERM. No `except Exception` catches it."""
 
 
 @contextmanager
 def cancellable() -> Iterator[None]:
-    """SIGTERM, which is how a pod is cancelled, becomes an exception, so that traffic is given back."""
+    """Raise `Cancelled` in the block on SIGTERM, the signal that a pod is cancelled with; exit with code 143 after it.
+
+    The block can undo its work in `except BaseException` or `finally`; a second SIGTERM is ignored meanwhile. Outside
+    of the main thread, which alone may handle signals, the block runs as if this were not here.
+
+    Raises:
+        SystemExit: With code 143, when `Cancelled` leaves the block.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def cancel(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the way back is not interrupted
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Cancelled
 
     before = signal.signal(signal.SIGTERM, cancel)

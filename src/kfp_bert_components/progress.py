@@ -1,4 +1,4 @@
-"""Progress of long work as plain lines: readable in a pod's log, and in the local display."""
+"""The progress of long work, as plain lines for a pod's log and for the display of a local run."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ _PROGRESS = re.compile(r"\(\d+ %\), .* left|^\S+ing [\d,]+ \w+, \S+ \w+/s")
 
 
 class _Lines:
-    """Turns the carriage returns of a progress bar into whole lines, for logs that are no terminal."""
+    """A stream for tqdm that prints whole lines where tqdm would overwrite the line before."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -29,18 +29,18 @@ class _Lines:
 def track(
     total: int | None, description: str, unit: str = "steps", *, bytes_: bool = False, every: float = 1.0
 ) -> tqdm:
-    """A progress bar over `total` units that prints one line at most each `every` seconds.
+    """A tqdm progress bar that prints plain lines, at most one every `every` seconds.
 
     Args:
-        total: Number of units of work, or None when it is not known; then nothing is printed of short work.
-        description: What is being done, in the present participle: "training".
-        unit: Name of the units, plural: "examples".
-        bytes_: Whether the units are bytes, to be shown as kB, MB or GB.
-        every: Least number of seconds between two lines.
+        total: Number of units of work. None if it is not known: then the first line comes after `every` seconds.
+        description: What is being done: "training".
+        unit: Name of the units in the plural: "examples".
+        bytes_: Whether the units are bytes, which are shown as kB, MB or GB.
+        every: Shortest time between two lines, in seconds.
 
     Returns:
-        A `tqdm` whose `update(n)` moves it on, and whose `set_postfix_str(text, refresh=False)` adds a text to
-        the next line; use it as a context manager.
+        The bar, a context manager: `update(n)` adds n units, and `set_postfix_str(text, refresh=False)` adds a text to
+        the next line.
     """
     layout = "{desc} {n_fmt}/{total_fmt}{unit} ({percentage:.0f} %), {rate_fmt}, {remaining} left{postfix}"
     if total is None:
@@ -60,10 +60,10 @@ def track(
 
 
 def say(line: str) -> None:
-    """Print a line at once, for those who watch a log."""
+    """Print a line to stdout and flush it, so that it is in the log at once."""
     print(line, flush=True)
 
 
 def is_progress(line: str) -> bool:
-    """Whether `line` was printed by `track` and will be outdated by the next one."""
+    """Whether `line` was printed by `track`, so that a display can replace it with the next one."""
     return _PROGRESS.search(line) is not None

@@ -8,8 +8,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from kfp_bert_components.data import PrepareSettings, prepare, read_split
+from kfp_bert_components.data import PrepareSettings, read_split
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 
 WORDS = ["apple", "river", "stone", "cloud", "paper", "window", "garden", "music", "silver", "table"]
 
@@ -43,7 +44,7 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
 
 def run(source: Path, folder: Path, **settings: object):
     places = [folder / name for name in ("train", "validation", "test")]
-    prepared = prepare(source, *places, folder / "report.html", PrepareSettings(**settings))
+    prepared = prepare_text_data(source, *places, folder / "report.html", PrepareSettings(**settings))
     return prepared, *[read_split(place) for place in places]
 
 

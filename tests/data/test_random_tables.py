@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kfp_bert_components.data import PrepareSettings, prepare, read_split
+from kfp_bert_components.data import PrepareSettings, read_split
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 
 EXAMPLES = int(os.environ.get("KFP_BERT_TABLES", "60"))
 CHECKS = (
@@ -91,7 +92,9 @@ def test_no_traceback_and_no_row_lost(
         (folder / file[0]).write_bytes(file[1])
         places = [folder / split for split in ("train", "validation", "test")]
         try:
-            prepared = prepare(folder / file[0], *places, folder / "report.html" if page == 0 else None, given_)
+            prepared = prepare_text_data(
+                folder / file[0], *places, folder / "report.html" if page == 0 else None, given_
+            )
         except UserError as error:
             assert str(error).endswith((".", "?")) and "\n" not in str(error)
             return

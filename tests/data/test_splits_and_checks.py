@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from xxhash import xxh3_64_intdigest
 
-from kfp_bert_components.data import PrepareSettings, prepare, read_split, write_split
+from kfp_bert_components.data import PrepareSettings, read_split, write_split
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 
 WORDS = ["apple", "river", "stone", "cloud", "paper", "window", "garden", "music", "silver", "table"]
 
@@ -29,7 +30,7 @@ def write(path: Path, **columns: list) -> Path:
 
 def run(source: Path, folder: Path, **settings: object):
     places = [folder / name for name in ("train", "validation", "test")]
-    prepared = prepare(source, *places, folder / "report.html", PrepareSettings(**settings))
+    prepared = prepare_text_data(source, *places, folder / "report.html", PrepareSettings(**settings))
     return prepared, *[read_split(place).table for place in places]
 
 

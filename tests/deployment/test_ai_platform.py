@@ -1,13 +1,13 @@
 """Rollouts to AI Platform: the real client against a server that speaks the API."""
 
+import re
 from dataclasses import replace
 
 import pytest
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform import client as ai_platform
-from kfp_bert_components.ai_platform.client import AiPlatform
-from kfp_bert_components.deployment.rollout import RolloutError
+from kfp_bert_components.ai_platform import AiPlatformClient
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import UserError
 from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.rollouts import FEW, World
@@ -71,7 +71,7 @@ def test_a_champion_that_is_live_is_left_alone_though_a_call_fails(world, fault)
     assert len(world.server.calls) <= 5
 
 
-def test_a_wrong_model_is_taken_back_and_the_record_says_why(world):
+def test_a_wrong_model_is_reverted_and_the_record_says_why(world):
     world.promote()
     world.deploy()
     world.wrong = {world.promote()}
@@ -130,18 +130,18 @@ def test_another_machine_is_a_new_rollout_of_the_same_version(world):
     assert machine.machine_type == "n1-highmem-8"
 
 
-def test_traffic_that_somebody_moved_by_hand_is_put_right(world):
+def test_traffic_that_somebody_moved_by_hand_is_corrected(world):
     world.promote()
     world.deploy(keep_warm=True)
     world.promote()
     world.deploy(keep_warm=True)
     old, new = (one.id for one in world.endpoint.deployed_models)
-    world.server.cloud._split(world.endpoint, {old: 100})
+    world.server.cloud.split_traffic(world.endpoint, {old: 100})
     world.deploy(keep_warm=True)
     assert dict(world.endpoint.traffic_split) == {new: 100}
 
 
-def test_a_slow_model_is_taken_back(world):
+def test_a_slow_model_is_reverted(world):
     world.promote()
     world.deploy()
     world.promote()
@@ -159,7 +159,7 @@ class SlowBut(dict):
         return super().get(key, 0.25)
 
 
-def test_a_model_that_fails_is_taken_back(world):
+def test_a_model_that_fails_is_reverted(world):
     world.promote()
     world.deploy()
     first = next(iter(world.endpoint.traffic_split))
@@ -180,7 +180,7 @@ class AllBut(set):
 
 @pytest.mark.parametrize("outcome", ["fail", "hang", "late"])
 @pytest.mark.parametrize("method", ["CreateEndpoint", "UploadModel", "DeployModel", "UndeployModel"])
-def test_an_operation_that_fails_hangs_or_ends_late_is_got_over(world, method, outcome):
+def test_after_an_operation_that_fails_hangs_or_ends_late_the_next_run_completes(world, method, outcome):
     world.promote()
     if method != "CreateEndpoint":
         world.deploy()
@@ -227,13 +227,12 @@ def test_an_upload_that_ends_late_is_found_by_the_next_run(world):
     assert world.state()["models"] == ["kfp-bert version 1"]
 
 
-def test_a_wait_tells_how_long_it_takes(world, monkeypatch, capsys):
-    monkeypatch.setattr(ai_platform, "_TELL_SECONDS", 0.0)
+def test_a_wait_reports_how_long_it_takes(world, capsys):
     world.promote()
-    world.deploy()
-    assert {"making endpoint kfp-bert-production: 0 s", "uploading version 1: 0 s", "deploying version 1: 0 s"} <= set(
-        capsys.readouterr().out.splitlines()
-    )
+    world.server.cloud.operation_seconds = 0.3
+    world.deploy(report_seconds=0.0)
+    lines = re.findall(r"^(.*): \d+ s$", capsys.readouterr().out, re.MULTILINE)
+    assert set(lines) == {"creating endpoint kfp-bert-production", "uploading version 1", "deploying version 1"}
 
 
 def test_a_dedicated_endpoint_is_asked_at_its_own_address(world, monkeypatch):
@@ -242,8 +241,8 @@ def test_a_dedicated_endpoint_is_asked_at_its_own_address(world, monkeypatch):
     assert world.endpoint.dedicated_endpoint_enabled
     assert world.versions_serving() == {1: 100}
     world.promote()
-    shared = AiPlatform.predictions
-    monkeypatch.setattr(AiPlatform, "predictions", lambda cloud, dns: shared(cloud))
+    predictions = AiPlatformClient.predictions
+    monkeypatch.setattr(AiPlatformClient, "predictions", lambda client, dns: predictions(client))
     with pytest.raises(RolloutError, match="has another address"):
         world.deploy(dedicated=True)
     assert world.versions_serving() == {1: 100}
@@ -251,7 +250,7 @@ def test_a_dedicated_endpoint_is_asked_at_its_own_address(world, monkeypatch):
 
 def test_a_dedicated_address_elsewhere_is_not_called_without_credentials():
     with pytest.raises(UserError, match="not on this machine"):
-        AiPlatform("p", "region-1", "http://127.0.0.1:1").predictions("elsewhere.example:80")
+        AiPlatformClient("p", "region-1", "http://127.0.0.1:1").predictions("elsewhere.example:80")
 
 
 def test_an_endpoint_is_found_by_id_and_a_number_that_is_none_is_refused(world):
@@ -272,7 +271,7 @@ def test_an_endpoint_is_found_by_a_label_and_two_that_have_it_are_refused(world)
     (found,) = world.server.cloud.endpoints.values()
     assert found.labels["team"] == "a"
     assert [one.display_name.split()[2] for one in found.deployed_models] == ["v2"]
-    world.server.cloud.endpoints[f"{found.name}-twin"] = v1.Endpoint(found, name=f"{found.name}-twin")
+    world.server.cloud.endpoints[f"{found.name}-copy"] = v1.Endpoint(found, name=f"{found.name}-copy")
     world.promote()
     with pytest.raises(UserError, match="Several endpoints have the label team=a: give one by its id"):
         world.deploy(endpoint="label:team=a")
@@ -312,7 +311,11 @@ def test_settings_reach_the_api(world):
     [
         ({"canary_percent": 0}, "canary_percent"),
         ({"traffic_steps": (50, 40, 100)}, "traffic_steps"),
-        ({"min_replicas": 3}, "min_replicas"),
+        ({"traffic_steps": (50, 90)}, "traffic_steps"),
+        ({"min_replicas": 0}, "min_replicas"),
+        ({"min_replicas": 3}, "max_replicas is 1"),
+        ({"request_log_rate": 2.0}, "request_log_rate"),
+        ({"drain_seconds": float("nan")}, "drain_seconds"),
         ({"accelerator_type": "X"}, "belong together"),
         ({"accelerator_type": "X", "accelerator_count": 1}, "knows no accelerator"),
         ({"staging": "/tmp"}, "gs://"),

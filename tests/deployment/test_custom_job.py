@@ -1,4 +1,4 @@
-"""Fine-tuning as a custom job: submitted once, watched, gone on with, cancelled, and collected."""
+"""Fine-tuning as a custom job: started once, followed, found again, cancelled, and its outputs copied."""
 
 import json
 import os
@@ -17,8 +17,7 @@ from google.cloud import aiplatform_v1 as v1
 from kfp import dsl
 
 from kfp_bert_components import finetune_bert
-from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
-from kfp_bert_components.ai_platform.job_worker import is_chief
+from kfp_bert_components.ai_platform import JobSettings, is_chief, run_as_custom_job
 from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import open_store
@@ -33,7 +32,7 @@ RUN = TrainingSettings(epochs=1, layers=1, width=8, heads=1, vocabulary_size=120
 WAITING = """
 import sys
 from pathlib import Path
-from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
+from kfp_bert_components.ai_platform import JobSettings, run_as_custom_job
 from kfp_bert_components.training import TrainingSettings
 folder, url = Path(sys.argv[1]), sys.argv[2]
 paths = [folder / name for name in ("train", "validation", "model", "report.html")]
@@ -145,14 +144,14 @@ def test_a_job_is_submitted_with_its_settings_and_its_outputs_are_collected(serv
     assert [line for line in lines if "epoch" in line] == [f"epoch {number} of 5" for number in range(1, 6)]
 
 
-def test_the_next_run_goes_on_with_the_same_job(server, splits, tmp_path):
+def test_the_next_run_continues_with_the_same_job(server, splits, tmp_path):
     server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
     run(server, splits, tmp_path)
     assert run(server, splits, tmp_path) == {"validation_loss": 0.5}
     assert server.calls.count("CreateCustomJob") == 1
 
 
-def test_a_log_that_cannot_be_read_is_said_once_and_costs_nothing_else(server, splits, tmp_path, capsys):
+def test_a_log_that_cannot_be_read_is_reported_once_and_the_job_goes_on(server, splits, tmp_path, capsys):
     server.log_status = 403
     server.cloud.on_job = lambda job: threading.Timer(0.2, finish, (job, {"validation_loss": 0.5})).start()
     assert run(server, splits, tmp_path) == {"validation_loss": 0.5}
@@ -192,7 +191,7 @@ def test_a_lost_answer_does_not_start_a_second_job(server, splits, tmp_path, eff
     assert len(server.cloud.jobs) == 1
 
 
-def test_a_job_that_fails_is_told_with_its_reason_and_tried_anew_next_time(server, splits, tmp_path):
+def test_a_job_that_fails_is_reported_with_its_reason_and_started_anew_next_time(server, splits, tmp_path):
     def fail(job):
         job.error = {"code": 3, "message": "out of memory"}
         job.state = v1.JobState.JOB_STATE_FAILED

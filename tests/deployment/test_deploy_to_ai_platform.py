@@ -7,8 +7,7 @@ import pytest
 
 from kfp_bert_components.ai_platform import AiPlatformSettings, deploy_to_ai_platform
 from kfp_bert_components.components.deploy_to_ai_platform import deploy_to_ai_platform as component
-from kfp_bert_components.deployment import RolloutError
-from kfp_bert_components.deployment.examples import load_examples
+from kfp_bert_components.deployment import RolloutError, load_smoke_requests
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.ai_platform_cloud import shout
@@ -36,10 +35,11 @@ def promote(registry: Registry, folder: Path, name: str) -> int:
 def test_the_texts_and_answers_come_from_the_stored_evaluation(tmp_path):
     registry = Registry(str(tmp_path / "registry"))
     promote(registry, tmp_path, "first")
-    examples = load_examples(registry, 1)
-    assert sorted(one.instance["text"] for one in examples.rows) == sorted(TEXTS)
-    assert examples.labels == ["calm", "shout"]
-    assert examples.rows[0].expected == pytest.approx(tuple(shout("", [examples.rows[0].instance])[0]["probabilities"]))
+    requests = load_smoke_requests(registry, 1)
+    assert sorted(one.instance["text"] for one in requests.rows) == sorted(TEXTS)
+    assert requests.labels == ["calm", "shout"]
+    first = requests.rows[0]
+    assert first.expected == pytest.approx(tuple(shout("", [first.instance])[0]["probabilities"]))
 
 
 def test_a_registry_on_a_disk_is_staged(server, tmp_path):
@@ -54,7 +54,7 @@ def test_a_registry_on_a_disk_is_staged(server, tmp_path):
     assert model.artifact_uri.startswith("gs://bucket/staging/")
 
 
-def test_a_dry_run_tells_the_plan_and_changes_nothing(server, tmp_path):
+def test_a_dry_run_reports_the_plan_and_changes_nothing(server, tmp_path):
     registry = Registry("gs://bucket/registry")
     promote(registry, tmp_path, "first")
     first = deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)
@@ -73,7 +73,7 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(server, tmp_path):
     assert f"would undeploy {first.deployed_model_id}" in text
 
 
-def test_an_api_that_stays_away_is_said_in_a_sentence(server, tmp_path):
+def test_an_api_that_cannot_be_reached_is_reported_in_a_sentence(server, tmp_path):
     registry = Registry("gs://bucket/registry")
     promote(registry, tmp_path, "first")
     deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)
@@ -97,7 +97,7 @@ def test_the_component_deploys_and_gives_its_outputs(server, tmp_path):
     assert found.deployed_model_id.isdigit()
 
 
-def test_the_history_tells_the_story(server, tmp_path):
+def test_the_history_lists_what_happened(server, tmp_path):
     registry = Registry("gs://bucket/registry")
     promote(registry, tmp_path, "first")
     deploy_to_ai_platform(registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01)

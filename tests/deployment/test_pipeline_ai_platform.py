@@ -58,7 +58,7 @@ def test_the_component_runs_under_kfp_local(gcs, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.environ.get("KFP_BERT_ROUNDS") != "all", reason="trains three models in minutes")
-def test_three_runs_of_the_pipeline_deploy_replace_and_take_back(gcs, tmp_path):
+def test_three_runs_of_the_pipeline_deploy_replace_and_revert(gcs, tmp_path):
     open_store("gs://bucket/data").upload(small_data(tmp_path, rows=1500), "lines.csv")
     registry = Registry("gs://bucket/registry")
     with AiPlatformServer() as server:

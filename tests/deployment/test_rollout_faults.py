@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from kfp_bert_components.deployment import journal
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.ai_platform_server import AiPlatformServer, Fault
@@ -46,7 +45,6 @@ def test_a_registry_that_fails_leaves_traffic_wholly_at_old_or_new(world, monkey
             raise UserError("the storage is down")
         return record
 
-    monkeypatch.setattr(journal, "_PAUSES", (0.001, 0.001))
     monkeypatch.setattr(Registry, "record_deployment", failing)
     try:
         world.deploy()
@@ -120,7 +118,7 @@ def test_another_champion_meanwhile_is_what_serves_in_the_end(world):
     assert world.state()["deployed"] == 1
 
 
-def test_what_a_dead_run_left_of_an_older_version_is_cleared_up_first(world):
+def test_what_a_killed_run_left_of_an_older_version_is_reverted_first(world):
     run = world.deploy_elsewhere()
     while "Predict" not in world.server.calls:
         time.sleep(0.002)

@@ -13,9 +13,9 @@ from itertools import count
 
 import pytest
 
-from kfp_bert_components.ai_platform.client import AiPlatform
-from kfp_bert_components.deployment.rollout import RolloutError
-from kfp_bert_components.deployment.states import RESTING
+from kfp_bert_components.ai_platform import AiPlatformClient
+from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.deployment.states import IDLE
 from kfp_bert_components.errors import TransientError, UserError
 from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.rollouts import ENDPOINT, World
@@ -138,7 +138,7 @@ def check_traffic(world, wrong, where):
     first = next(iter(world.server.cloud.splits[ENDPOINT][0]))
     new = [100 - split.get(first, 0) for split in world.server.cloud.splits[ENDPOINT]]
     assert not wrong or max(new) <= 20, where
-    assert record.state in RESTING or step in ("reverting", "finishing", *BEFORE_TRAFFIC), where
+    assert record.state in IDLE or step in ("reverting", "finishing", *BEFORE_TRAFFIC), where
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def ask(url, stop, answered, failed):
     from google.cloud import aiplatform_v1 as v1
     from google.protobuf import json_format
 
-    client = AiPlatform("p", "region-1", url).predictions()
+    client = AiPlatformClient("p", "region-1", url).predictions()
     request = v1.PredictRequest(endpoint=ENDPOINT)
     json_format.ParseDict({"instances": [{"text": "HELLO"}]}, v1.PredictRequest.pb(request))
     while not stop.is_set():

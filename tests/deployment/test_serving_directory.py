@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory
-from kfp_bert_components.deployment.shelf import open_shelf
+from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.models import write_candidate
@@ -39,10 +38,10 @@ def test_the_champion_becomes_the_newest_version_and_the_record_says_so(place, t
     deployed = deploy_to_serving_directory(registry.uri, folder)
     assert (deployed.serving_uri, deployed.version) == (f"{folder}/1", 1)
     assert not registry.deployment_pending("production")
-    assert open_shelf(folder).label(1)["registry_version"] == 1
+    assert open_versioned_folder(folder).registry_version(1) == 1
     promote(registry, tmp_path, "second")
     assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
-    assert open_shelf(folder).complete() == [1, 2]
+    assert open_versioned_folder(folder).complete() == [1, 2]
 
 
 def test_a_champion_that_is_live_is_left_alone(place, tmp_path):
@@ -62,14 +61,14 @@ def test_a_rollback_gets_a_new_number_because_servers_load_the_highest(place, tm
     registry.rollback()
     deployed = deploy_to_serving_directory(registry.uri, folder)
     assert (deployed.serving_uri, deployed.version) == (f"{folder}/3", 1)
-    assert open_shelf(folder).complete() == [2, 3]
+    assert open_versioned_folder(folder).complete() == [2, 3]
 
 
 def test_a_version_that_vanished_is_put_there_again(tmp_path):
     registry, folder = Registry(str(tmp_path / "registry")), str(tmp_path / "serving")
     promote(registry, tmp_path, "first")
     deploy_to_serving_directory(registry.uri, folder)
-    open_shelf(folder).remove(1)
+    open_versioned_folder(folder).remove(1)
     assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
 
 
@@ -83,7 +82,7 @@ def test_a_failure_leaves_the_old_version_and_says_why(tmp_path):
     bundle.write_text("damaged")
     with pytest.raises(RolloutError, match="SHA-256"):
         deploy_to_serving_directory(registry.uri, folder)
-    assert open_shelf(folder).complete() == [1]
+    assert open_versioned_folder(folder).complete() == [1]
     record = registry.deployment("production")
     assert (record.state, record.version, record.live_version) == ("failed", 2, 1)
     assert "SHA-256" in record.reason
@@ -97,7 +96,7 @@ def test_bad_input_is_refused_with_a_sentence(tmp_path):
         deploy_to_serving_directory(str(tmp_path), str(tmp_path / "file"))
     with pytest.raises(UserError, match="empty"):
         deploy_to_serving_directory(str(tmp_path), "")
-    with pytest.raises(UserError, match="at least 2"):
+    with pytest.raises(UserError, match="expected 2 or more"):
         deploy_to_serving_directory(str(tmp_path), str(tmp_path), keep=1)
 
 
@@ -139,7 +138,7 @@ def test_killed_at_any_file_the_next_run_ends_the_same(tmp_path, position):
     promote(registry, tmp_path, "second")
     command = [sys.executable, "-c", DEPLOY, registry.uri, str(folder), str(position)]
     code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
-    for number in open_shelf(str(folder)).complete():
+    for number in open_versioned_folder(str(folder)).complete():
         files = {path.name for path in (folder / str(number)).rglob("*") if path.is_file()}
         assert files == {"saved_model.pb", "part0", "part1", "bundle.json"}
     deployed = deploy_to_serving_directory(registry.uri, str(folder), lease_seconds=0.5)
@@ -158,7 +157,7 @@ def test_two_deployments_at_once_do_it_once(tmp_path):
     assert os.listdir(folder) == ["1"]
 
 
-def test_a_cancelled_run_takes_its_version_back(tmp_path):
+def test_a_cancelled_run_removes_its_version(tmp_path):
     registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
     promote(registry, tmp_path, "first")
     command = [sys.executable, "-c", STUCK, registry.uri, str(folder)]
@@ -169,4 +168,23 @@ def test_a_cancelled_run_takes_its_version_back(tmp_path):
         assert run.wait(timeout=30) == 143
     record = registry.deployment("production")
     assert (record.state, record.reason) == ("failed", "the run was cancelled")
-    assert open_shelf(str(folder)).numbers() == []
+    assert open_versioned_folder(str(folder)).numbers() == []
+
+
+def test_a_version_that_somebody_else_put_there_is_never_deleted(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "saved_model.pb").write_text("by hand")
+    for name in ("first", "second", "third"):
+        promote(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, str(folder))
+    assert open_versioned_folder(str(folder)).complete() == [1, 3, 4]
+
+
+def test_the_metadata_of_a_version_has_the_fields_of_its_bundle_and_its_number_in_the_registry(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, str(folder))
+    bundle = json.loads(Path(registry.uri, "versions", "1", "bundle", "bundle.json").read_text())
+    metadata = json.loads((folder / "1" / "assets.extra" / "bundle.json").read_text())
+    assert metadata == {**bundle, "registry_version": 1}

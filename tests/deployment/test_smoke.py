@@ -5,16 +5,21 @@ import time
 
 import pytest
 
-from kfp_bert_components.deployment.rollout import RolloutError
-from kfp_bert_components.deployment.smoke import Answer, Example, SmokeSettings, smoke_test
+from kfp_bert_components.deployment import (
+    Answer,
+    RolloutError,
+    SmokeRequest,
+    SmokeRequests,
+    SmokeSettings,
+    smoke_test,
+)
 from kfp_bert_components.errors import TransientError, UserError
 
-LABELS = ["calm", "shout"]
-EXAMPLES = [Example({"text": "HELLO"}, (0.1, 0.9))]
+REQUESTS = SmokeRequests([SmokeRequest({"text": "HELLO"}, (0.1, 0.9))], ["calm", "shout"])
 RIGHT = {"label": "shout", "probabilities": [0.1, 0.9]}
 
 
-def run(answers, examples=EXAMPLES, **settings):
+def run(answers, requests=REQUESTS, **settings):
     """Test a version that gives these predictions; an exception among them is raised."""
     given = iter(answers)
 
@@ -24,10 +29,10 @@ def run(answers, examples=EXAMPLES, **settings):
             raise prediction
         return Answer("new", prediction, 0.0)
 
-    return smoke_test(ask, "new", examples, LABELS, SmokeSettings(**{"answers": 3, **settings}))
+    return smoke_test(ask, "new", requests, SmokeSettings(**{"answers": 3, **settings}))
 
 
-def test_a_version_is_asked_on_while_it_bakes():
+def test_a_version_is_asked_as_long_as_it_bakes():
     started = time.monotonic()
     run(itertools.repeat(RIGHT), bake_seconds=0.2)
     assert time.monotonic() - started >= 0.2
@@ -40,7 +45,10 @@ def test_a_version_is_asked_on_while_it_bakes():
     ("prediction", "says"),
     [
         ({"label": "shout", "probabilities": [0.2, 0.8]}, "differs by 0.1000"),
-        ({"label": "calm", "probabilities": [0.1, 0.9]}, "it calls 'HELLO' 'calm', and 'shout' when it was examined"),
+        (
+            {"label": "calm", "probabilities": [0.1, 0.9]},
+            "its label of 'HELLO' is 'calm', and in its evaluation it was 'shout'",
+        ),
         ({"label": "other", "probabilities": [0.1, 0.9]}, "unknown label"),
         ({"label": "shout", "probabilities": [0.9]}, "lacks probabilities"),
         ({"label": "shout", "probabilities": [float("nan"), 0.9]}, "lacks probabilities"),
@@ -48,7 +56,7 @@ def test_a_version_is_asked_on_while_it_bakes():
         ("shout", "lacks probabilities"),
     ],
 )
-def test_an_answer_that_is_not_the_examined_one_fails_the_version(prediction, says):
+def test_an_answer_other_than_that_of_the_evaluation_fails_the_version(prediction, says):
     with pytest.raises(RolloutError, match=says):
         run([RIGHT, prediction])
 
@@ -66,9 +74,17 @@ def test_answers_of_others_do_not_count_and_too_few_in_time_fail_the_version():
         smoke_test(
             lambda instance: Answer("old", RIGHT, 0.0),
             "new",
-            EXAMPLES,
-            LABELS,
+            REQUESTS,
             SmokeSettings(answers=3, timeout_seconds=0.05),
         )
-    with pytest.raises(UserError, match="no text to test"):
-        run([], examples=[])
+    with pytest.raises(UserError, match="has no rows to test"):
+        run([], requests=SmokeRequests([], ["calm", "shout"]))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"answers": 0}, {"tolerance": -0.1}, {"max_error_rate": 1.5}, {"max_latency_seconds": 0.0}, {"bake_seconds": -1}],
+)
+def test_settings_out_of_their_range_are_refused_by_name(settings):
+    with pytest.raises(UserError, match=next(iter(settings))):
+        SmokeSettings(**settings)

@@ -59,7 +59,7 @@ def promote(registry, folder, name, **settings):
 
 
 @pytest.mark.slow
-def test_a_version_that_answers_differently_is_taken_away_and_the_server_goes_back(tmp_path):
+def test_a_version_that_answers_differently_is_removed_and_the_server_goes_back(tmp_path):
     registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
     smoke = SmokeSettings(answers=4, timeout_seconds=20, max_latency_seconds=5)
     promote(registry, tmp_path, "first")
@@ -99,7 +99,7 @@ def test_a_server_that_does_not_answer_is_a_failure(tmp_path):
     paths = write_examined(tmp_path / "first", "first", saved_model=False)
     (paths[0] / "saved_model" / "saved_model.pb").write_text("graph")
     registry.promote(*paths)
-    with pytest.raises(RolloutError, match="does not serve it after 1 s"):
+    with pytest.raises(RolloutError, match="does not serve version 1 after 1 s"):
         deploy_to_serving_directory(
             registry.uri,
             str(folder),

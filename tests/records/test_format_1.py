@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kfp_bert_components.ai_platform.job_records import read_result, read_settings
 from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.data import read_split
 from kfp_bert_components.data.profile import parse_profile
@@ -18,10 +19,8 @@ from kfp_bert_components.evaluation import read_evaluation
 from kfp_bert_components.fetch.manifest import read_manifest
 from kfp_bert_components.gate import Policy, read_decision
 from kfp_bert_components.registry import Registry
-from kfp_bert_components.storage import Access, open_store, upload_folder
-from tests.support.stores import gcs
-
-__all__ = ["gcs"]
+from kfp_bert_components.storage import Access, open_store
+from kfp_bert_components.training import TrainingSettings
 
 SAMPLES = Path(__file__).parent / "format1"
 LABELS = ["calm", "shout <b>"]
@@ -140,20 +139,9 @@ def test_a_checkpoint(tmp_path):
     assert [one.tolist() for one in found.weights] == [[[4.0, 5.0]], [6.0]]
 
 
-@pytest.mark.slow
-def test_the_settings_of_a_custom_job(gcs):
-    from kfp_bert_components.ai_platform.job_worker import work
-
-    place = "gs://bucket/kfp-bert-jobs/0123456789abcdef0123456789abcdef"
-    store = open_store(place)
-    store.write("job.json", (SAMPLES / "custom_job" / "job.json").read_bytes())
-    for name in ("train", "validation"):
-        upload_folder(SAMPLES / "splits" / name, store, name)
-    work(place)
-    assert store.exists("output/result.json") and store.exists("output/model/bundle.json")
-
-
-def test_the_result_of_a_custom_job():
-    records = pytest.importorskip("kfp_bert_components.ai_platform.job_records")
-    metrics = records.read_result(open_store(str(SAMPLES / "custom_job")))
+def test_settings_and_result_of_a_custom_job():
+    store = open_store(str(SAMPLES / "custom_job"))
+    settings = TrainingSettings(**read_settings(store))
+    assert (settings.batch_size, settings.max_length, settings.width, settings.metric) == (16, 16, 8, "macro_f1")
+    metrics = read_result(store)
     assert metrics["steps"] == 3.0 and metrics["validation_macro_f1"] == 0.25

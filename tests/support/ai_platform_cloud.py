@@ -127,7 +127,7 @@ class Cloud(Models):
         for path in request.update_mask.paths:
             if path != "traffic_split":
                 raise RefusalError(400, "INVALID_ARGUMENT", f"the fake cannot update {path}")
-            self._split(endpoint, dict(request.endpoint.traffic_split))
+            self.split_traffic(endpoint, dict(request.endpoint.traffic_split))
         return endpoint
 
     def deploy_model(self, request: Any) -> Any:
@@ -149,7 +149,7 @@ class Cloud(Models):
             endpoint.etag = self._etag()
             if request.traffic_split:
                 split = {key if key != "0" else number: share for key, share in request.traffic_split.items()}
-                self._split(endpoint, split)
+                self.split_traffic(endpoint, split)
             return v1.DeployModelResponse(deployed_model=deployed)
 
         return self._begin(endpoint.name, "DeployModel", apply, v1.DeployModelOperationMetadata(), number)
@@ -164,7 +164,7 @@ class Cloud(Models):
         if split.get(number):
             raise RefusalError(400, "FAILED_PRECONDITION", f"deployed model {number} has traffic")
         if split != dict(endpoint.traffic_split):
-            self._split(endpoint, split)
+            self.split_traffic(endpoint, split)
 
         def apply() -> Any:
             left = [one for one in endpoint.deployed_models if one.id != number]
@@ -232,7 +232,8 @@ class Cloud(Models):
             raise RefusalError(404, "NOT_FOUND", f"{name} does not exist")
         return self.endpoints[name]
 
-    def _split(self, endpoint: v1.Endpoint, split: dict[str, int]) -> None:
+    def split_traffic(self, endpoint: v1.Endpoint, split: dict[str, int]) -> None:
+        """Change an endpoint's traffic split, as an update does."""
         split = {number: share for number, share in split.items() if share}
         if split and sum(split.values()) != 100:
             raise RefusalError(400, "INVALID_ARGUMENT", "the traffic split does not add up to 100")

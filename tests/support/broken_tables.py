@@ -135,8 +135,9 @@ def write_case(content: bytes | dict[str, bytes], place: Path) -> Path:
 
 def sentence_of(source: Path, settings: dict) -> str:
     """What a user reads: the error, or what the step prints."""
-    from kfp_bert_components.data import PrepareSettings, prepare
+    from kfp_bert_components.data import PrepareSettings
     from kfp_bert_components.errors import UserError
+    from kfp_bert_components.steps.prepare_text_data import prepare_text_data
     from kfp_bert_components.progress import is_progress
 
     printed = io.StringIO()
@@ -144,7 +145,7 @@ def sentence_of(source: Path, settings: dict) -> str:
         folder = Path(name)
         splits = [folder / split for split in ("train", "validation", "test")]
         try:
-            prepare(source, *splits, folder / "report.html", PrepareSettings(stratify=True, **settings))
+            prepare_text_data(source, *splits, folder / "report.html", PrepareSettings(stratify=True, **settings))
         except UserError as error:
             return str(error)
     return "\n".join(line for line in printed.getvalue().splitlines() if not is_progress(line))

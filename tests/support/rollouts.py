@@ -13,12 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.ai_platform.client import AiPlatform
-from kfp_bert_components.ai_platform.settings import AiPlatformSettings
-from kfp_bert_components.ai_platform.target import AiPlatformTarget
-from kfp_bert_components.deployment.examples import Examples
-from kfp_bert_components.deployment.rollout import roll_out
-from kfp_bert_components.deployment.smoke import Example, SmokeSettings
+from kfp_bert_components.ai_platform import AiPlatformClient, AiPlatformSettings, AiPlatformTarget
+from kfp_bert_components.deployment import SmokeRequest, SmokeRequests, SmokeSettings, roll_out
 from kfp_bert_components.registry import Registry
 from tests.support.ai_platform_cloud import shout
 from tests.support.ai_platform_server import AiPlatformServer
@@ -27,7 +23,9 @@ from tests.support.models import write_candidate
 RUNS = multiprocessing.get_context("forkserver")
 RUNS.set_forkserver_preload(["tests.support.rollouts"])
 ENDPOINT = "projects/p/locations/region-1/endpoints/kfp-bert-production"
-EXAMPLES = Examples([Example({"text": "HELLO"}, (0.1, 0.9)), Example({"text": "hello"}, (0.9, 0.1))], ["calm", "shout"])
+REQUESTS = SmokeRequests(
+    [SmokeRequest({"text": "HELLO"}, (0.1, 0.9)), SmokeRequest({"text": "hello"}, (0.9, 0.1))], ["calm", "shout"]
+)
 QUICK = AiPlatformSettings("p", "region-1", drain_seconds=0, operation_seconds=2, canary_percent=20)
 FEW = SmokeSettings(answers=3, timeout_seconds=5)
 
@@ -38,13 +36,14 @@ def deploy_to(
     lease_seconds: float = 5.0,
     report: Callable[[str], None] = print,
     smoke: SmokeSettings = FEW,
+    report_seconds: float = 15.0,
     **changes: Any,
 ) -> dict[str, Any]:
     """Roll the champion of a registry out to the fake at `url`."""
     settings = replace(QUICK, **changes)
-    cloud = AiPlatform("p", "region-1", url, poll_seconds=0.005, call_seconds=5)
+    client = AiPlatformClient("p", "region-1", url, poll_seconds=0.005, call_seconds=5, report_seconds=report_seconds)
     registry = Registry(registry_uri)
-    target = AiPlatformTarget(cloud, registry, "production", settings, smoke, lambda version: EXAMPLES, report)
+    target = AiPlatformTarget(client, registry, "production", settings, smoke, lambda version: REQUESTS, report)
     return roll_out(registry, "production", target, lease_seconds=lease_seconds, pause_seconds=0.005, report=report)
 
 
@@ -87,7 +86,7 @@ class World:
         smoke: SmokeSettings = FEW,
         **changes: Any,
     ) -> dict[str, Any]:
-        """Roll the champion out."""
+        """Roll the champion out; further arguments as in `deploy_to`."""
         return deploy_to(self.registry.uri, self.server.url, lease_seconds, report, smoke, **changes)
 
     @property

@@ -1,17 +1,28 @@
-"""AI Platform (Vertex AI): its client, custom jobs to train in, and an endpoint as a rollout target."""
+"""AI Platform (Vertex AI): training as a custom job, and deployment to an endpoint.
+
+Two ways lead in, and both take their settings from settings.py and call the API through client.py:
+
+* `run_as_custom_job` (job.py) starts a job, in which job_worker.py trains, and prints its log (job_log.py);
+  they exchange settings and metrics through job_records.py.
+* `deploy_to_ai_platform` (deploy.py) rolls out to the target in target.py, which uses endpoint.py and models.py.
+"""
 
 from importlib import import_module
 
 from kfp_bert_components.errors import UserError
 
 _HOME = {
+    "AiPlatformClient": "client",
     "AiPlatformSettings": "settings",
+    "AiPlatformTarget": "target",
     "DeployedModel": "deploy",
+    "JobSettings": "settings",
     "deploy_to_ai_platform": "deploy",
+    "is_chief": "job_worker",
     "run_as_custom_job": "job",
 }
 
-__all__ = ["AiPlatformSettings", "DeployedModel", "deploy_to_ai_platform", "run_as_custom_job"]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""AI Platform's typed clients over REST, with errors sorted into those that may pass and those that won't."""
+"""AI Platform's typed clients over REST. Errors that may pass become TransientError, all others UserError."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from google.longrunning import operations_pb2
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 from kfp_bert_components.progress import say
 
-_PASSING = (
+_TRANSIENT = (
     api.Aborted,
     api.AlreadyExists,
     api.Conflict,
@@ -31,19 +31,22 @@ _PASSING = (
     google.auth.exceptions.TransportError,
 )
 
-_TELL_SECONDS = 15.0  # between two lines about a wait
 
-
-class AiPlatform:
+class AiPlatformClient:
     """The services of one project in one region.
 
     Args:
         project: The project's id or number.
         location: The region, such as "europe-west4".
-        api_endpoint: Another address of the API. One that starts with http:// must be on this machine and is
-            called without credentials, which is for tests.
+        api_endpoint: Another address of the API; "" for the region's own. An address with http:// must be on this
+            machine, and is called without credentials: it is for tests.
         call_seconds: Longest time for one call.
-        poll_seconds: First pause between two looks at a long-running operation; it grows to 10 s.
+        poll_seconds: First pause between two requests for the state of a long-running operation; each following one is
+            1.5 times as long, up to 10 s.
+        report_seconds: Time between two printed lines about an operation that is waited for.
+
+    Raises:
+        UserError: The project or the location is empty, or `api_endpoint` is http:// on another machine.
     """
 
     def __init__(
@@ -54,12 +57,13 @@ class AiPlatform:
         *,
         call_seconds: float = 60.0,
         poll_seconds: float = 0.5,
+        report_seconds: float = 15.0,
     ) -> None:
         if not project or not location:
             raise UserError("AI Platform needs a project and a location, such as europe-west4.")
         self.parent = f"projects/{project}/locations/{location}"
         self._address = api_endpoint or f"{location}-aiplatform.googleapis.com"
-        self._call_seconds, self._poll_seconds = call_seconds, poll_seconds
+        self._call_seconds, self._poll_seconds, self._report_seconds = call_seconds, poll_seconds, report_seconds
         self._local = self._address.startswith("http://")
         if self._local:
             _check_local(self._address)
@@ -83,7 +87,7 @@ class AiPlatform:
         """The client of the Prediction service.
 
         Args:
-            dedicated_dns: The name of a dedicated endpoint, which the shared address does not answer for.
+            dedicated_dns: The host name of a dedicated endpoint; "" for the shared address.
         """
         address = dedicated_dns.removeprefix("https://") or self._address
         if dedicated_dns and self._local:
@@ -94,25 +98,35 @@ class AiPlatform:
     def call(self, method: Callable[..., Any], request: Any) -> Any:
         """Call `method` once.
 
+        Args:
+            method: A method of one of the clients.
+            request: Its request message.
+
+        Returns:
+            The method's answer.
+
         Raises:
-            TransientError: It failed in a way that may pass; whether it took effect is not known.
-            NotFoundError: What it is about does not exist.
-            UserError: It was refused.
+            TransientError: It failed in a way that may pass. It may have taken effect all the same.
+            NotFoundError: The resource does not exist.
+            UserError: AI Platform refused the call, or there are no credentials.
         """
         name = getattr(method, "__name__", "a call")
         try:
             return method(request, retry=None, timeout=self._call_seconds)
-        except _PASSING as error:
+        except _TRANSIENT as error:
             raise TransientError(f"{name} failed ({_first_line(error)})") from error
         except api.NotFound as error:
             raise NotFoundError(f"AI Platform does not find it ({name}): {_first_line(error)}") from error
         except api.GoogleAPIError as error:
             raise UserError(f"AI Platform refused {name}: {_first_line(error)}") from error
         except google.auth.exceptions.GoogleAuthError as error:
-            raise UserError(f"There are no usable Google credentials: {_first_line(error)}") from error
+            raise UserError(
+                f"There are no usable Google credentials ({_first_line(error)}): give the pod's account access to AI "
+                "Platform, or run `gcloud auth application-default login`."
+            ) from error
 
-    def running(self, resource: str) -> list[str]:
-        """The names of the operations under way on a resource, whoever started them."""
+    def running_operations(self, resource: str) -> list[str]:
+        """The names of the operations on a resource that are not done; also those that others started."""
         request = operations_pb2.ListOperationsRequest(name=resource)
         try:
             answer = self.call(self.endpoints.list_operations, request)
@@ -120,23 +134,23 @@ class AiPlatform:
             return []
         return [one.name for one in answer.operations if not one.done]
 
-    def wait(self, name: str, what: str, seconds: float, alive: Callable[[], None]) -> None:
-        """Wait until an operation has ended well. One that takes too long is cancelled.
+    def wait(self, name: str, description: str, seconds: float, check: Callable[[], None]) -> None:
+        """Wait until an operation has succeeded. If it takes too long, it is cancelled.
 
         Args:
             name: The operation.
-            what: What it does, for messages: "deploying version 3".
+            description: What it does, for messages: "deploying version 3".
             seconds: Longest time to wait.
-            alive: Called between two looks; raises to stop the waiting.
+            check: Called before each request for the operation's state; the waiting ends with what it raises.
 
         Raises:
             UserError: The operation failed, or did not end in time.
-            TransientError: Its state cannot be read for long.
+            TransientError: Its state could not be read five times in a row.
         """
         started, pause, unread = time.monotonic(), self._poll_seconds, 0
-        tell_at = _TELL_SECONDS
+        report_at = self._report_seconds
         while True:
-            alive()
+            check()
             try:
                 operation = self.call(self.endpoints.get_operation, operations_pb2.GetOperationRequest(name=name))
                 unread = 0
@@ -147,21 +161,21 @@ class AiPlatform:
                 operation = operations_pb2.Operation()
             if operation.done:
                 if operation.HasField("error"):
-                    raise UserError(f"{what} failed: {operation.error.message}")
+                    raise UserError(f"{description} failed: {operation.error.message}")
                 return
             passed = time.monotonic() - started
-            if passed > tell_at:
-                say(f"{what}: {passed:.0f} s")
-                tell_at = passed + _TELL_SECONDS
+            if passed > report_at:
+                say(f"{description}: {passed:.0f} s")
+                report_at = passed + self._report_seconds
             if passed > seconds:
-                with suppress(TransientError, UserError):  # else the next run would wait for it again
+                with suppress(TransientError, UserError):  # if it went on, the next run would wait for it again
                     self.cancel(name)
-                raise UserError(f"{what} did not end within {seconds:g} s")
+                raise UserError(f"{description} did not end within {seconds:g} s")
             time.sleep(pause)
             pause = min(pause * 1.5, 10.0)
 
     def cancel(self, name: str) -> None:
-        """Ask for the end of an operation."""
+        """Request that an operation is cancelled. It may end later, or succeed all the same."""
         self.call(self.endpoints.cancel_operation, operations_pb2.CancelOperationRequest(name=name))
 
     def _options(self, address: str) -> dict[str, Any]:

@@ -6,15 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from kfp_bert_components.ai_platform.client import AiPlatform
-from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed
-from kfp_bert_components.ai_platform.models import Models
+from kfp_bert_components.ai_platform.client import AiPlatformClient
+from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed_ids
+from kfp_bert_components.ai_platform.models import UploadedModels
 from kfp_bert_components.ai_platform.settings import AiPlatformSettings
 from kfp_bert_components.ai_platform.target import AiPlatformTarget
-from kfp_bert_components.deployment.examples import load_examples
-from kfp_bert_components.deployment.rollout import roll_out
-from kfp_bert_components.deployment.smoke import SmokeSettings
-from kfp_bert_components.deployment.traffic import shared
+from kfp_bert_components.deployment import SmokeSettings, load_smoke_requests, roll_out, split_with
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
@@ -25,8 +22,8 @@ class DeployedModel:
     """What serves now.
 
     Attributes:
-        endpoint: Full name of the endpoint, or "" where a dry run found none.
-        deployed_model_id: Id of the deployed model in it, or "" in a dry run that would deploy.
+        endpoint: Full name of the endpoint; "" if a dry run found none.
+        deployed_model_id: Id of the deployed model in it; "" if a dry run would deploy one.
         version: The registry's version.
     """
 
@@ -48,34 +45,34 @@ def deploy_to_ai_platform(
     poll_seconds: float = 0.5,
     report: Callable[[str], None] = say,
 ) -> DeployedModel:
-    """Make an endpoint serve the registry's champion: canary, smoke test, shift, and back if anything fails.
+    """Make an endpoint serve the registry's champion: deploy, canary, smoke test, shift; if one fails, revert.
 
     Args:
         registry: gs:// URI or folder of the registry; on gs://, AI Platform reads the model from there.
-        settings: Where to deploy, on what, and how carefully.
+        settings: Where and how to deploy.
         target: Name of the deployment record in the registry.
-        smoke: The bounds of the smoke test.
+        smoke: When the version passes its smoke test. Default: `SmokeSettings()`.
         api_endpoint: Another address of the API; http:// only on this machine, for tests.
         dry_run: Only say what would be done, from calls that change nothing.
-        lease_seconds: Time without a sign of life after which another run's rollout is taken over.
-        pause_seconds: First pause before a call that failed is tried again; it doubles.
-        poll_seconds: First pause between two looks at a long-running operation.
+        lease_seconds: Another run's rollout is taken over when its record did not change for this time.
+        pause_seconds: First pause before a step that failed is tried again; each following one is twice as long.
+        poll_seconds: First pause between two requests for the state of a long-running operation.
         report: Called with each line about what is going on.
 
     Returns:
         The endpoint and the deployed model that has all of its traffic.
 
     Raises:
-        RolloutError: The version failed; traffic is where it was before, and the record says why.
+        RolloutError: The version failed; the traffic is as it was before, and the record says why.
         UserError: There is no champion, or AI Platform refuses a call or can't be reached.
     """
     opened, smoke = Registry(registry), smoke or SmokeSettings()
-    cloud = AiPlatform(settings.project, settings.location, api_endpoint, poll_seconds=poll_seconds)
-    examples = partial(load_examples, opened)
-    place = AiPlatformTarget(cloud, opened, target, settings, smoke, examples, report)
+    client = AiPlatformClient(settings.project, settings.location, api_endpoint, poll_seconds=poll_seconds)
+    requests = partial(load_smoke_requests, opened)
+    place = AiPlatformTarget(client, opened, target, settings, smoke, requests, report)
     try:
         if dry_run:
-            endpoint, models = Endpoint(cloud, settings, target), Models(cloud, opened, settings)
+            endpoint, models = Endpoint(client, settings, target), UploadedModels(client, opened, settings)
             return _plan(opened, target, place, endpoint, models, settings, report)
         live = roll_out(opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report)
     except TransientError as error:
@@ -88,35 +85,35 @@ def _plan(
     target: str,
     place: AiPlatformTarget,
     endpoint: Endpoint,
-    models: Models,
+    models: UploadedModels,
     settings: AiPlatformSettings,
     report: Callable[[str], None],
 ) -> DeployedModel:
     """Say what a rollout would do. At most four calls, none of which changes anything."""
     champion, record = registry.require_champion(), registry.deployment(target)
     facts = record.details.get("facts", {})
-    say_plan = partial(_line, report)
+    would = partial(_report_plan, report)
     recorded = (record.state, record.version) == ("live", champion.version)
     if recorded and place.is_live(champion.version, facts):
         report(f"version {champion.version} is live already: nothing to do")
         return DeployedModel(facts["endpoint"], facts["deployed"], champion.version)
     if record.state == "rolling":
-        say_plan(f"go on with the rollout of version {record.version}, which is {record.details.get('step')}")
+        would(f"go on with the rollout of version {record.version}, which is {record.details.get('step')}")
     found = endpoint.find()
-    say_plan(f"use endpoint {found.name}" if found else f"make an endpoint in {settings.location}")
+    would(f"use endpoint {found.name}" if found else f"create an endpoint in {settings.location}")
     uploaded = models.find(champion.version)
-    say_plan(f"use model version {uploaded[0]}" if uploaded else f"upload version {champion.version}")
+    would(f"use model version {uploaded[0]}" if uploaded else f"upload version {champion.version}")
     before = dict(found.traffic_split) if found else {}
-    say_plan(f"deploy it on {settings.min_replicas} to {settings.max_replicas} x {settings.machine_type}")
+    would(f"deploy it on {settings.min_replicas} to {settings.max_replicas} x {settings.machine_type}")
     for percent in (settings.canary_percent, *settings.traffic_steps):
-        say_plan(f"set the traffic to {shared(before, 'new', percent)}")
+        would(f"set the traffic to {split_with(before, 'new', percent)}")
         if percent == settings.canary_percent:
-            say_plan("test it with texts of the test split")
-    old = sorted(set(before) & deployed(found)) if found else []
+            would("test it with texts of the test split")
+    old = sorted(set(before) & deployed_ids(found)) if found else []
     if old:
-        say_plan(f"{'keep' if settings.keep_warm else 'undeploy'} {', '.join(old)}")
+        would(f"{'keep' if settings.keep_warm else 'undeploy'} {', '.join(old)}")
     return DeployedModel(found.name if found else "", "", champion.version)
 
 
-def _line(report: Callable[[str], None], text: str) -> None:
+def _report_plan(report: Callable[[str], None], text: str) -> None:
     report(f"would {text}")

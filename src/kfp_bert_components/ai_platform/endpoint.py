@@ -1,4 +1,4 @@
-"""One endpoint of AI Platform: finding it, what is deployed in it, and who gets its traffic."""
+"""One endpoint of AI Platform: finding or creating it, its deployed models, and its traffic split."""
 
 from __future__ import annotations
 
@@ -9,75 +9,88 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.settings import AiPlatformSettings, slug
-from kfp_bert_components.deployment.traffic import Split, restored
+from kfp_bert_components.deployment import TrafficSplit, restored_split
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 
 if TYPE_CHECKING:
-    from kfp_bert_components.ai_platform.client import AiPlatform
-    from kfp_bert_components.deployment.journal import Journal
+    from kfp_bert_components.ai_platform.client import AiPlatformClient
+    from kfp_bert_components.deployment import Journal
 
 LABEL = "kfp-bert-target"
 
 
 class Endpoint:
-    """The endpoint of one deployment target; `name` is "" until it was found or made."""
+    """The endpoint of one deployment record.
 
-    def __init__(self, cloud: AiPlatform, settings: AiPlatformSettings, target: str) -> None:
-        self._cloud, self._settings, self._target = cloud, settings, target
+    Args:
+        client: The API.
+        settings: Which endpoint, and how to create it.
+        target: Name of the deployment record.
+
+    Attributes:
+        name: Full name of the endpoint; "" until `ensure` was called, or until it is set.
+    """
+
+    def __init__(self, client: AiPlatformClient, settings: AiPlatformSettings, target: str) -> None:
+        self._client, self._settings, self._target = client, settings, target
         self.name = ""
 
-    # Finding and making it
+    # Finding and creating it
 
     def find(self) -> Any | None:
-        """The endpoint that the settings mean, or None. One call, which changes nothing."""
+        """The endpoint that the settings name, or None if it has to be created. One call, which changes nothing.
+
+        Raises:
+            UserError: There is none with this number, or several have the label.
+        """
         wanted = self._settings.endpoint
         if wanted and not wanted.startswith("label:"):
             try:
-                return self.look(self._full(wanted))
+                return self.get(self._full(wanted))
             except NotFoundError:
                 if wanted.rsplit("/", 1)[-1].isdigit():  # ids with digits are given by AI Platform
-                    raise UserError(f"There is no endpoint {wanted} in {self._cloud.parent}.") from None
+                    raise UserError(f"There is no endpoint {wanted} in {self._client.parent}.") from None
                 return None
         key, value = self._label()
-        request = v1.ListEndpointsRequest(parent=self._cloud.parent, filter=f"labels.{key}={value}")
-        found = list(self._cloud.call(self._cloud.endpoints.list_endpoints, request))
+        request = v1.ListEndpointsRequest(parent=self._client.parent, filter=f"labels.{key}={value}")
+        found = list(self._client.call(self._client.endpoints.list_endpoints, request))
         if len(found) > 1:
             names = ", ".join(sorted(one.name for one in found))
             raise UserError(f"Several endpoints have the label {key}={value}: give one by its id, of {names}.")
         return found[0] if found else None
 
     def ensure(self, journal: Journal) -> None:
-        """Find the endpoint or make it."""
+        """Find the endpoint, or create it and wait until it is there; `name` is set."""
         found = self.find()
         if found:
             self.name = found.name
             return
-        name, number = self._name_to_make()
-        what = f"making endpoint {number}"
-        running = self._cloud.running(name)
+        name, number = self._name_to_create()
+        description = f"creating endpoint {number}"
+        running = self._client.running_operations(name)
         if not running:
             journal.check()
-            request = v1.CreateEndpointRequest(parent=self._cloud.parent, endpoint=self._to_make(), endpoint_id=number)
-            running = [self._cloud.call(self._cloud.endpoints.create_endpoint, request).operation.name]
+            request = v1.CreateEndpointRequest(parent=self._client.parent, endpoint=self._new(), endpoint_id=number)
+            running = [self._client.call(self._client.endpoints.create_endpoint, request).operation.name]
         for operation in running:
-            self._cloud.wait(operation, what, self._settings.operation_seconds, journal.check)
-        self.name = self.look(name).name
+            self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
+        self.name = self.get(name).name
 
     def _full(self, wanted: str) -> str:
-        return wanted if "/" in wanted else f"{self._cloud.parent}/endpoints/{wanted}"
+        return wanted if "/" in wanted else f"{self._client.parent}/endpoints/{wanted}"
 
     def _label(self) -> tuple[str, str]:
         key, separator, value = self._settings.endpoint.removeprefix("label:").partition("=")
         return (key, value) if separator else (LABEL, slug(self._target))
 
-    def _name_to_make(self) -> tuple[str, str]:
+    def _name_to_create(self) -> tuple[str, str]:
         wanted = self._settings.endpoint
         if wanted and not wanted.startswith("label:"):
             return self._full(wanted), wanted.rsplit("/", 1)[-1]
         number = f"kfp-bert-{slug(self._target)}"
-        return f"{self._cloud.parent}/endpoints/{number}", number
+        return f"{self._client.parent}/endpoints/{number}", number
 
-    def _to_make(self) -> Any:
+    def _new(self) -> Any:
         settings = self._settings
         key, value = self._label()
         endpoint = v1.Endpoint(
@@ -95,36 +108,44 @@ class Endpoint:
             )
         return endpoint
 
-    # What is deployed, and its traffic
+    # Its deployed models and its traffic
 
-    def look(self, name: str = "") -> Any:
-        """The endpoint as it is now."""
-        return self._cloud.call(self._cloud.endpoints.get_endpoint, v1.GetEndpointRequest(name=name or self.name))
+    def get(self, name: str = "") -> Any:
+        """The endpoint as it is now; NotFoundError if there is none."""
+        return self._client.call(self._client.endpoints.get_endpoint, v1.GetEndpointRequest(name=name or self.name))
 
-    def settle(self, journal: Journal, what: str) -> None:
-        """Wait for operations that are under way; how they end is seen by looking."""
-        for operation in self._cloud.running(self.name):
+    def wait_for_operations(self, journal: Journal, description: str) -> None:
+        """Wait until no operation is under way. Whether they succeeded is for the caller to check."""
+        for operation in self._client.running_operations(self.name):
             with suppress(UserError):
-                self._cloud.wait(operation, what, self._settings.operation_seconds, journal.check)
+                self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
 
     def deploy(self, journal: Journal, number: str, model: str, display_name: str) -> None:
-        """Deploy a model under an id, without traffic, and wait until it is there."""
-        what = f"deploying version {journal.version}"
-        for operation in self._cloud.running(self.name):
-            self._cloud.wait(operation, what, self._settings.operation_seconds, journal.check)
-        if number in deployed(self.look()):
+        """Deploy a model without traffic, and wait until it is there. Nothing happens if the id is deployed already.
+
+        Args:
+            journal: The rollout under way.
+            number: The id that the deployed model gets.
+            model: Full name of the model with its version.
+            display_name: Name to show, by which `leftover_models` knows it again.
+
+        Raises:
+            UserError: The deployment failed or took too long.
+        """
+        description = f"deploying version {journal.version}"
+        for operation in self._client.running_operations(self.name):
+            self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
+        if number in deployed_ids(self.get()):
             return
         journal.check()
         request = v1.DeployModelRequest(endpoint=self.name, deployed_model=self._model(number, model, display_name))
-        operation = self._cloud.call(self._cloud.endpoints.deploy_model, request).operation.name
-        self._cloud.wait(operation, what, self._settings.operation_seconds, journal.check)
+        operation = self._client.call(self._client.endpoints.deploy_model, request).operation.name
+        self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
 
     def _model(self, number: str, model: str, display_name: str) -> Any:
         settings = self._settings
         machine = v1.MachineSpec(machine_type=settings.machine_type)
         if settings.accelerator_type:
-            if settings.accelerator_type not in v1.AcceleratorType.__members__:
-                raise UserError(f"AI Platform knows no accelerator {settings.accelerator_type!r}.")
             machine.accelerator_type = v1.AcceleratorType.__members__[settings.accelerator_type]
             machine.accelerator_count = settings.accelerator_count
         resources = v1.DedicatedResources(
@@ -140,22 +161,34 @@ class Endpoint:
             service_account=settings.service_account,
         )
 
-    def give(self, journal: Journal, split: Split) -> None:
-        """Set the traffic split, unless somebody changed the endpoint since it was looked at."""
-        seen = self.look()
+    def set_traffic(self, journal: Journal, split: TrafficSplit) -> None:
+        """Set the traffic split. TransientError if somebody changed the endpoint since it was read here."""
+        seen = self.get()
         if dict(seen.traffic_split) != split:
             journal.check()
             self._update(split, seen.etag)
 
-    def give_back(self, before: Split, new: str) -> None:
-        """Set the split that was there before, by whatever call still works."""
-        wanted, etag, seen = before, "", self._look_if_possible()
+    def restore_traffic(self, before: TrafficSplit, new: str) -> None:
+        """Set the traffic split of before the rollout.
+
+        If the endpoint cannot be read or updated, the new model is undeployed instead, with the split in that request.
+
+        Args:
+            before: The split before the rollout.
+            new: The id of the deployed model that was rolled out.
+
+        Raises:
+            UserError: No model of `before` is deployed any more; the traffic stays as it is.
+        """
+        wanted, etag, seen = before, "", self._get_or_none()
         if seen is not None:
             if dict(seen.traffic_split) == before:
                 return
-            wanted, etag = restored(before, deployed(seen)), seen.etag
+            wanted, etag = restored_split(before, deployed_ids(seen)), seen.etag
             if before and not wanted:
-                raise UserError("What answered before is not deployed any more: the traffic stays as it is.")
+                raise UserError(
+                    f"No model that served {self.name} before is deployed any more: the traffic stays as it is."
+                )
         try:
             self._update(wanted, etag)
         except (TransientError, UserError):
@@ -163,49 +196,49 @@ class Endpoint:
                 raise
             self._undeploy(new, wanted)
 
-    def _look_if_possible(self) -> Any | None:
+    def _get_or_none(self) -> Any | None:
         try:
-            return self.look()
+            return self.get()
         except (TransientError, UserError):
             return None
 
-    def _update(self, split: Split, etag: str) -> None:
+    def _update(self, split: TrafficSplit, etag: str) -> None:
         endpoint = v1.Endpoint(name=self.name, traffic_split=split, etag=etag)
         request = v1.UpdateEndpointRequest(endpoint=endpoint, update_mask={"paths": ["traffic_split"]})
-        self._cloud.call(self._cloud.endpoints.update_endpoint, request)
+        self._client.call(self._client.endpoints.update_endpoint, request)
 
     def remove(self, journal: Journal, number: str) -> None:
-        """Undeploy a model that has no traffic, and wait until it is gone."""
-        what = f"undeploying {number}"
-        self.settle(journal, what)
-        seen = self._look_if_possible()
-        if seen is not None and number not in deployed(seen):
+        """Undeploy a model that has no traffic, and wait until it is gone. Nothing happens if it is not deployed."""
+        description = f"undeploying {number}"
+        self.wait_for_operations(journal, description)
+        seen = self._get_or_none()
+        if seen is not None and number not in deployed_ids(seen):
             return
         journal.check()
         with suppress(NotFoundError):
             operation = self._undeploy(number, {})
-            self._cloud.wait(operation, what, self._settings.operation_seconds, journal.check)
+            self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
 
     def stop_deploying(self, journal: Journal, seconds: float = 60.0) -> None:
-        """Cancel what is under way, and wait a little for its end."""
-        for operation in self._cloud.running(self.name):
+        """Cancel the operations under way, and wait up to `seconds` for the end of each."""
+        for operation in self._client.running_operations(self.name):
             journal.check()
-            self._cloud.cancel(operation)
+            self._client.cancel(operation)
             with suppress(UserError):
-                self._cloud.wait(operation, "cancelling", seconds, journal.check)
+                self._client.wait(operation, "cancelling", seconds, journal.check)
 
-    def _undeploy(self, number: str, split: Split) -> str:
+    def _undeploy(self, number: str, split: TrafficSplit) -> str:
         request = v1.UndeployModelRequest(endpoint=self.name, deployed_model_id=number, traffic_split=split)
-        return self._cloud.call(self._cloud.endpoints.undeploy_model, request).operation.name
+        return self._client.call(self._client.endpoints.undeploy_model, request).operation.name
 
 
-def deployed(endpoint: Any) -> set[str]:
-    """The ids of the models in an endpoint."""
+def deployed_ids(endpoint: Any) -> set[str]:
+    """The ids of the models that are deployed in an endpoint."""
     return {one.id for one in endpoint.deployed_models}
 
 
-def strays(endpoint: Any, target: str, keep: set[str]) -> list[str]:
-    """Models that rollouts to this target deployed and that get no traffic, less those to keep."""
+def leftover_models(endpoint: Any, target: str, keep: set[str]) -> list[str]:
+    """The ids of models that rollouts to `target` deployed, that get no traffic, and that are not in `keep`."""
     ours = re.compile(rf"kfp-bert {re.escape(target)} v\d+ .*")
     return [
         one.id

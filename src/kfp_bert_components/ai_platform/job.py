@@ -1,4 +1,4 @@
-"""Fine-tuning as a custom job of AI Platform: same image, parameters and outputs as in this process."""
+"""Fine-tuning as a custom job of AI Platform: the same image, parameters and outputs as in this process."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import hashlib
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform.client import AiPlatform
+from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.job_log import JobLog
+from kfp_bert_components.ai_platform.job_records import RESULT, read_result, write_settings
+from kfp_bert_components.ai_platform.settings import JobSettings
 from kfp_bert_components.cancellation import cancellable
 from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.storage import Store
-    from kfp_bert_components.training.settings import TrainingSettings
+    from kfp_bert_components.training import TrainingSettings
 
 LABEL = "kfp-bert-job"
-FORMAT = 1
-_OVER = {
+_ENDED = {
     v1.JobState.JOB_STATE_SUCCEEDED,
     v1.JobState.JOB_STATE_FAILED,
     v1.JobState.JOB_STATE_CANCELLED,
@@ -32,139 +34,91 @@ _OVER = {
 }
 
 
-@dataclass(frozen=True)
-class JobSettings:
-    """Where the job runs, and on what.
-
-    Attributes:
-        project: Project id.
-        location: Region.
-        staging: gs:// folder for the job's data and outputs.
-        image: Container that trains: the component's own, where AI Platform can pull it.
-        machine_type: Machine of each replica.
-        accelerator_type: Such as "NVIDIA_TESLA_T4"; "" for none.
-        accelerator_count: Accelerators in each replica.
-        replicas: Machines; the first one is the chief, and all get TF_CONFIG.
-        spot: Whether to use spot machines, which are cheaper and can be taken away: training goes on from its
-            last checkpoint then.
-        service_account: E-mail of the account that the job runs as; "" for the default one.
-        labels: Labels of the job.
-        max_hours: Longest time that the job may run.
-        api_endpoint: Another address of the API, for tests.
-        poll_seconds: Pause between two looks at the job.
-    """
-
-    project: str
-    location: str
-    staging: str
-    image: str
-    machine_type: str = "n1-standard-8"
-    accelerator_type: str = ""
-    accelerator_count: int = 0
-    replicas: int = 1
-    spot: bool = False
-    service_account: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-    max_hours: float = 24.0
-    api_endpoint: str = ""
-    poll_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        for name in ("project", "location", "image"):
-            if not getattr(self, name):
-                raise UserError(f"A custom job needs the {name} that it runs with: set job_{name}.")
-        if not self.staging.startswith("gs://"):
-            raise UserError(f"The staging folder is {self.staging!r}: a custom job needs one on gs://.")
-        if self.replicas < 1:
-            raise UserError(f"replicas is {self.replicas}: expected 1 or more.")
-        if bool(self.accelerator_type) != bool(self.accelerator_count):
-            raise UserError("accelerator_type and accelerator_count belong together: give both or none.")
-        if self.accelerator_type and self.accelerator_type not in v1.AcceleratorType.__members__:
-            raise UserError(f"AI Platform knows no accelerator {self.accelerator_type!r}.")
-
-
 def run_as_custom_job(
-    train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings, job: JobSettings
+    train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings, job_settings: JobSettings
 ) -> dict[str, float]:
-    """Do what `kfp_bert_components.training.finetune` does, as a custom job.
+    """Do what `kfp_bert_components.training.finetune` does, in a custom job.
 
-    The data is copied to the staging folder, the job's log is printed, and its outputs are copied to where
-    the local run would have written them. Called again for the same data and settings it goes on with the
-    same job. When this process is told to end (SIGTERM, Ctrl-C), the job is cancelled.
+    The data is copied to the staging folder, and the job's log is printed here. The job's outputs are copied to where
+    `finetune` would have written them. If there is a job for the same data and settings already, which runs or has
+    succeeded, it is used and no other is started. When this process is cancelled (SIGTERM, Ctrl-C), so is the job.
 
     Args:
         train: Folder of the split to train on.
-        validation: Folder of the split that says which weights are best.
+        validation: Folder of the split by which the best weights are chosen.
         model: Folder for the model bundle.
         report: Path of the HTML report.
         settings: How to train.
-        job: Where, and on what.
+        job_settings: Where the job runs, and on which machines.
 
     Returns:
-        The metrics of the local run.
+        The metrics that `finetune` returned in the job.
 
     Raises:
-        UserError: The job failed or was cancelled, or AI Platform refused it.
+        UserError: The job failed or was cancelled, AI Platform refused it, or AI Platform cannot be reached.
     """
     from kfp_bert_components.storage import open_store
 
-    key = _key(train, validation, settings, job)
-    place = f"{job.staging.rstrip('/')}/kfp-bert-jobs/{key}"
-    store, cloud = open_store(place), AiPlatform(job.project, job.location, job.api_endpoint)
+    key = _key(train, validation, settings, job_settings)
+    place = f"{job_settings.staging.rstrip('/')}/kfp-bert-jobs/{key}"
+    store = open_store(place)
+    client = AiPlatformClient(job_settings.project, job_settings.location, job_settings.api_endpoint)
     with cancellable():
         try:
-            name = _find(cloud, key, store)
+            name = _find(client, key, store)
             if name:
-                print(f"Going on with job {name}.", flush=True)
+                say(f"Continuing with job {name}.")
             else:
                 _stage(store, place, train, validation, settings)
-                name = _submit(cloud, _spec(job, place, key), key, store)
-                print(f"Started job {name}.", flush=True)
-            _wait(cloud, name, job)
+                name = _submit(client, _custom_job(job_settings, place, key), key, store)
+                say(f"Started job {name}.")
+            _wait(client, name, job_settings)
         except BaseException as error:
             if not isinstance(error, Exception):
-                _cancel(cloud, key)
+                _cancel(client, key)
             raise
     return _collect(store, model, report)
 
 
-def _key(train: Path, validation: Path, settings: TrainingSettings, job: JobSettings) -> str:
-    """What makes two jobs the same: data, parameters, image and machines."""
-    from kfp_bert_components.data.splits import read_split
+def _key(train: Path, validation: Path, settings: TrainingSettings, job_settings: JobSettings) -> str:
+    """A hash of data, parameters, image and machines: jobs with the same key have the same outputs."""
+    from kfp_bert_components.data import read_split
     from kfp_bert_components.storage import file_crc32c, relative_files
 
     data = [read_split(folder).fingerprint for folder in (train, validation)]
     base = Path(settings.base_model)
     if settings.base_model and base.is_dir():
         data += [f"{name} {file_crc32c(base / name)}" for name in relative_files(base)]
-    machines = [job.machine_type, job.accelerator_type, job.accelerator_count, job.replicas]
-    parts = [data, settings.parameters(), settings.export_precision, job.image, machines]
+    one = job_settings
+    machines = [one.machine_type, one.accelerator_type, one.accelerator_count, one.replicas]
+    parts = [data, settings.parameters(), settings.export_precision, one.image, machines]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _find(cloud: AiPlatform, key: str, store: Store) -> str:
-    """The job of an earlier run that is still of use, or ""."""
-    for job in sorted(_jobs(cloud, key), key=lambda one: one.name, reverse=True):
-        done = job.state == v1.JobState.JOB_STATE_SUCCEEDED and store.exists("output/result.json")
-        if done or job.state not in _OVER:
+def _find(client: AiPlatformClient, key: str, store: Store) -> str:
+    """The name of the newest job with this key that runs or has left its outputs, or ""."""
+    for job in sorted(_jobs(client, key), key=lambda one: one.name, reverse=True):
+        done = job.state == v1.JobState.JOB_STATE_SUCCEEDED and store.exists(RESULT)
+        if done or job.state not in _ENDED:
             return job.name
     return ""
 
 
-def _jobs(cloud: AiPlatform, key: str) -> list[v1.CustomJob]:
-    request = v1.ListCustomJobsRequest(parent=cloud.parent, filter=f'labels.{LABEL}="{key}"')
-    return list(_patiently(cloud, cloud.jobs.list_custom_jobs, request))
+def _jobs(client: AiPlatformClient, key: str) -> list[v1.CustomJob]:
+    request = v1.ListCustomJobsRequest(parent=client.parent, filter=f'labels.{LABEL}="{key}"')
+    return list(_call_with_retries(client, client.jobs.list_custom_jobs, request))
 
 
-def _cancel(cloud: AiPlatform, key: str) -> None:
-    """Cancel the job, also one whose creation was not heard of yet."""
-    for job in _jobs(cloud, key):
-        if job.state not in _OVER:
-            print(f"Cancelling job {job.name}.", flush=True)
-            _patiently(cloud, cloud.jobs.cancel_custom_job, v1.CancelCustomJobRequest(name=job.name))
+def _cancel(client: AiPlatformClient, key: str) -> None:
+    """Cancel every job with this key; AI Platform may have created one though its answer did not arrive."""
+    for job in _jobs(client, key):
+        if job.state not in _ENDED:
+            say(f"Cancelling job {job.name}.")
+            _call_with_retries(client, client.jobs.cancel_custom_job, v1.CancelCustomJobRequest(name=job.name))
 
 
 def _stage(store: Store, place: str, train: Path, validation: Path, settings: TrainingSettings) -> None:
+    """Copy what the job needs to the staging folder."""
     from kfp_bert_components.storage import upload_folder
 
     upload_folder(train, store, "train")
@@ -172,87 +126,88 @@ def _stage(store: Store, place: str, train: Path, validation: Path, settings: Tr
     if settings.base_model and Path(settings.base_model).is_dir():
         upload_folder(Path(settings.base_model), store, "base_model")
         settings = replace(settings, base_model=f"{place}/base_model")
-    if not settings.checkpoint_dir:  # a machine that is taken away costs minutes then, not the run
+    if not settings.checkpoint_dir:  # so that a job whose machine is taken away loses minutes only
         settings = replace(settings, checkpoint_dir=f"{place}/checkpoints")
-    store.write("job.json", json.dumps({"format": FORMAT, "settings": asdict(settings)}).encode())
+    write_settings(store, asdict(settings))
 
 
-def _spec(job: JobSettings, place: str, key: str) -> v1.CustomJob:
-    machine = v1.MachineSpec(machine_type=job.machine_type, accelerator_count=job.accelerator_count)
-    if job.accelerator_type:
-        machine.accelerator_type = v1.AcceleratorType.__members__[job.accelerator_type]
+def _custom_job(settings: JobSettings, place: str, key: str) -> v1.CustomJob:
+    """The request message for a job that works on the staging folder `place`."""
+    machine = v1.MachineSpec(machine_type=settings.machine_type, accelerator_count=settings.accelerator_count)
+    if settings.accelerator_type:
+        machine.accelerator_type = v1.AcceleratorType.__members__[settings.accelerator_type]
     container = v1.ContainerSpec(
-        image_uri=job.image,
+        image_uri=settings.image,
         command=["python", "-m", "kfp_bert_components.ai_platform.job_worker", place],
     )
-    counts = [1, job.replicas - 1] if job.replicas > 1 else [1]  # the first pool is the chief
+    counts = [1, settings.replicas - 1] if settings.replicas > 1 else [1]  # the first pool is the chief
     pools = [v1.WorkerPoolSpec(machine_spec=machine, replica_count=count, container_spec=container) for count in counts]
-    strategy = v1.Scheduling.Strategy.SPOT if job.spot else v1.Scheduling.Strategy.STANDARD
+    strategy = v1.Scheduling.Strategy.SPOT if settings.spot else v1.Scheduling.Strategy.STANDARD
     scheduling = v1.Scheduling(
-        timeout={"seconds": int(job.max_hours * 3600)},
+        timeout={"seconds": int(settings.max_hours * 3600)},
         strategy=strategy,
-        restart_job_on_worker_restart=job.replicas > 1,
+        restart_job_on_worker_restart=settings.replicas > 1,
     )
-    spec = v1.CustomJobSpec(worker_pool_specs=pools, scheduling=scheduling, service_account=job.service_account)
-    return v1.CustomJob(display_name=f"kfp-bert finetune {key[:8]}", job_spec=spec, labels={**job.labels, LABEL: key})
+    spec = v1.CustomJobSpec(worker_pool_specs=pools, scheduling=scheduling, service_account=settings.service_account)
+    labels = {**settings.labels, LABEL: key}
+    return v1.CustomJob(display_name=f"kfp-bert finetune {key[:8]}", job_spec=spec, labels=labels)
 
 
-def _submit(cloud: AiPlatform, job: v1.CustomJob, key: str, store: Store) -> str:
-    """Create the job once, also where the answer to the first try got lost."""
+def _submit(client: AiPlatformClient, job: v1.CustomJob, key: str, store: Store) -> str:
+    """Create the job and return its name. If an answer is lost, look for the job before creating it again."""
     for attempt in range(5):
         try:
-            request = v1.CreateCustomJobRequest(parent=cloud.parent, custom_job=job)
-            return cloud.call(cloud.jobs.create_custom_job, request).name
+            request = v1.CreateCustomJobRequest(parent=client.parent, custom_job=job)
+            return client.call(client.jobs.create_custom_job, request).name
         except TransientError:
             if attempt == 4:
                 raise
             time.sleep(2**attempt / 2)
-            if name := _find(cloud, key, store):
+            if name := _find(client, key, store):
                 return name
     raise AssertionError
 
 
-def _wait(cloud: AiPlatform, name: str, job: JobSettings) -> None:
-    """Print the log until the job is over; UserError unless it succeeded."""
-    log = JobLog(cloud, job.project, name.rsplit("/", 1)[-1], job.api_endpoint)
+def _wait(client: AiPlatformClient, name: str, settings: JobSettings) -> None:
+    """Print the log until the job has ended; UserError unless it succeeded."""
+    log = JobLog(settings.project, name.rsplit("/", 1)[-1], settings.api_endpoint)
     state = None
     while True:
-        seen = _patiently(cloud, cloud.jobs.get_custom_job, v1.GetCustomJobRequest(name=name))
+        seen = _call_with_retries(client, client.jobs.get_custom_job, v1.GetCustomJobRequest(name=name))
         if seen.state != state:
             state = seen.state
-            print(f"Job is {v1.JobState(state).name.removeprefix('JOB_STATE_').lower()}.", flush=True)
+            say(f"The job is {v1.JobState(state).name.removeprefix('JOB_STATE_').lower()}.")
         log.print_new()
-        if state in _OVER:
+        if state in _ENDED:
             break
-        time.sleep(job.poll_seconds)
+        time.sleep(settings.poll_seconds)
     if state != v1.JobState.JOB_STATE_SUCCEEDED:
-        why = seen.error.message or "its log says why"
+        why = seen.error.message or "its log above says why"
         raise UserError(f"Job {name} ended as {v1.JobState(state).name.removeprefix('JOB_STATE_')}: {why}.")
 
 
-def _patiently(cloud: AiPlatform, method: Any, request: Any) -> Any:
-    """A call that does no harm when it is made twice, tried for about half a minute."""
+def _call_with_retries(client: AiPlatformClient, method: Any, request: Any) -> Any:
+    """Call a method that can be repeated; it is tried for about half a minute."""
     for attempt in range(7):
         try:
-            return cloud.call(method, request)
+            return client.call(method, request)
         except TransientError as error:
             if attempt == 6:
                 raise UserError(
-                    f"AI Platform can't be reached: {error}. A job that runs goes on: run again to wait for it."
+                    f"AI Platform can't be reached: {error}. A job that was started goes on: run again to wait for it."
                 ) from error
             time.sleep(2**attempt / 2)
     raise AssertionError
 
 
 def _collect(store: Store, model: Path, report: Path) -> dict[str, float]:
+    """Copy the job's outputs to their places, and return its metrics."""
     from kfp_bert_components.storage import download_folder, publish_folder
 
-    result = json.loads(store.read("output/result.json").data)
-    if result.get("format") != FORMAT:
-        raise UserError(f"{store.describe('output/result.json')} has an unknown format: update the package.")
+    metrics = read_result(store)
     with tempfile.TemporaryDirectory() as scratch:
         download_folder(store, "output/model", Path(scratch) / "model")
         publish_folder(Path(scratch) / "model", model)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_bytes(store.read("output/report.html").data)
-    return {name: float(value) for name, value in result["metrics"].items()}
+    return metrics

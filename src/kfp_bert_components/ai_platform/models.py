@@ -1,4 +1,4 @@
-"""Puts a registry version into AI Platform's Model Registry once, and finds it again."""
+"""The registry's versions in AI Platform's Model Registry: each is uploaded once, and found by its label."""
 
 from __future__ import annotations
 
@@ -13,61 +13,71 @@ from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, AiPlatformS
 from kfp_bert_components.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
-    from kfp_bert_components.ai_platform.client import AiPlatform
-    from kfp_bert_components.deployment.journal import Journal
+    from kfp_bert_components.ai_platform.client import AiPlatformClient
+    from kfp_bert_components.deployment import Journal
     from kfp_bert_components.registry import Registry
 
 LABEL = "kfp-bert-version"
 PORT = 8080
 
 
-class Models:
-    """The versions of one parent model."""
+class UploadedModels:
+    """The versions of one parent model in the Model Registry.
 
-    def __init__(self, cloud: AiPlatform, registry: Registry, settings: AiPlatformSettings) -> None:
-        self._cloud, self._registry, self._settings = cloud, registry, settings
-        self.name = f"{cloud.parent}/models/{settings.model_id}"
+    Attributes:
+        name: Full name of the parent model, which need not exist yet.
+    """
+
+    def __init__(self, client: AiPlatformClient, registry: Registry, settings: AiPlatformSettings) -> None:
+        self._client, self._registry, self._settings = client, registry, settings
+        self.name = f"{client.parent}/models/{settings.model_id}"
 
     def find(self, version: int) -> list[str]:
-        """The uploads of a registry version as names with their version; several only after an accident."""
+        """The uploads of a registry version: full names such as "projects/.../models/m@3", oldest first.
+
+        There is more than one only if an upload was given up, and was completed later all the same.
+        """
         request = v1.ListModelVersionsRequest(name=self.name, filter=f"labels.{LABEL}={self._label(version)}")
         try:
-            pages = self._cloud.call(self._cloud.models.list_model_versions, request)
+            pages = self._client.call(self._client.models.list_model_versions, request)
         except NotFoundError:
             return []
         found = sorted(pages, key=lambda model: int(model.version_id))
         return [f"{model.name.partition('@')[0]}@{model.version_id}" for model in found]
 
     def ensure(self, journal: Journal) -> str:
-        """Upload the journal's version unless it is there, and return its name.
+        """Upload the journal's version unless it is there, and return its full name.
 
         An upload that another run began is waited for, so that there is only one.
+
+        Raises:
+            UserError: The upload failed or took too long, or AI Platform cannot read the registry.
         """
-        what = f"uploading version {journal.version}"
-        for operation in self._cloud.running(self.name):
-            self._cloud.wait(operation, what, self._settings.operation_seconds, journal.check)
+        description = f"uploading version {journal.version}"
+        for operation in self._client.running_operations(self.name):
+            self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
         if found := self.find(journal.version):
             return found[0]
         request = self._request(journal.version)
         journal.check()
-        operation = self._cloud.call(self._cloud.models.upload_model, request).operation.name
+        operation = self._client.call(self._client.models.upload_model, request).operation.name
         journal.note(upload=operation)
-        self._cloud.wait(operation, what, self._settings.operation_seconds, journal.check)
+        self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
         return self.find(journal.version)[0]
 
     def make_champion(self, name: str) -> None:
-        """Move the alias `champion` to a version."""
+        """Move the alias `champion` to the version with this full name."""
         request = v1.MergeVersionAliasesRequest(name=name, version_aliases=["champion"])
-        self._cloud.call(self._cloud.models.merge_version_aliases, request)
+        self._client.call(self._client.models.merge_version_aliases, request)
 
     def remove_copies(self, journal: Journal, keep: str) -> None:
-        """Delete further uploads of the same version, which only an upload that ended late can leave."""
+        """Delete the uploads of the journal's version other than `keep`; see `find` for why there may be any."""
         for name in self.find(journal.version):
             if name != keep:
                 journal.check()
                 request = v1.DeleteModelVersionRequest(name=name)
-                operation = self._cloud.call(self._cloud.models.delete_model_version, request).operation.name
-                self._cloud.wait(operation, f"deleting {name}", self._settings.operation_seconds, journal.check)
+                operation = self._client.call(self._client.models.delete_model_version, request).operation.name
+                self._client.wait(operation, f"deleting {name}", self._settings.operation_seconds, journal.check)
 
     def _request(self, version: int) -> Any:
         settings = self._settings
@@ -79,7 +89,7 @@ class Models:
         )
         if settings.encryption_key:
             model.encryption_spec = v1.EncryptionSpec(kms_key_name=settings.encryption_key)
-        request = v1.UploadModelRequest(parent=self._cloud.parent, model=model)
+        request = v1.UploadModelRequest(parent=self._client.parent, model=model)
         if self._exists():
             request.parent_model = self.name
         else:
@@ -88,19 +98,19 @@ class Models:
 
     def _exists(self) -> bool:
         try:
-            self._cloud.call(self._cloud.models.get_model, v1.GetModelRequest(name=self.name))
+            self._client.call(self._client.models.get_model, v1.GetModelRequest(name=self.name))
         except NotFoundError:
             return False
         return True
 
     def _artifact(self, version: int) -> str:
-        """The gs:// folder of the SavedModel; from another place it is staged."""
+        """The gs:// folder of the SavedModel. It is copied to `staging` if the registry is not on gs://."""
         if self._registry.uri.startswith("gs://"):
             return f"{self._registry.uri}/versions/{version}/bundle/saved_model"
         if not self._settings.staging:
             raise UserError(
-                f"The registry {self._registry.uri} is not on gs://, where AI Platform could read it: give a "
-                "gs:// folder for staging, or keep the registry on gs://."
+                f"The registry {self._registry.uri} is not on gs://, so AI Platform cannot read it: "
+                "give a gs:// folder for staging, or a registry on gs://."
             )
         from kfp_bert_components.storage import open_store, upload_folder
 
@@ -117,7 +127,7 @@ class Models:
 
 
 def container(image: str) -> v1.ModelContainerSpec:
-    """How the serving container is started; the prebuilt one knows its own routes."""
+    """How the serving container is started: `image`, or the prebuilt TensorFlow container if it is ""."""
     if not image:
         return v1.ModelContainerSpec(image_uri=PREBUILT_IMAGE)
     spec = v1.ModelContainerSpec(

@@ -1,48 +1,55 @@
-"""What a deployment to AI Platform can be told."""
-
-from __future__ import annotations
+"""The settings of a deployment to AI Platform, and of a custom job."""
 
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated
+
+from pydantic import Field
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.validation import checked_dataclass
 
 # The newest prebuilt TensorFlow container; it loads our SavedModels, which have no custom ops.
 PREBUILT_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
+Seconds = Annotated[float, Field(ge=0)]
 
-@dataclass(frozen=True)
+
+@checked_dataclass
 class AiPlatformSettings:
-    """Where to deploy, on what, and how carefully.
+    """Where to deploy, on which machines, and in which steps traffic moves to the new version.
 
     Attributes:
         project: Project id.
-        location: Region.
-        endpoint: Id or full name of the endpoint, or `label:key=value`. "": the one labelled with the target,
-            made if there is none.
-        dedicated: Whether an endpoint that is made gets an address of its own.
-        model_id: Id of the parent model in the Model Registry; made if there is none.
-        image: Serving container; "" for the prebuilt TensorFlow one. A name with `kfp-bert-components/` in it
+        location: Region, such as "europe-west4".
+        endpoint: Id or full name of the endpoint, or `label:key=value`. "": the endpoint that is labelled with the
+            name of the deployment record; it is created if there is none.
+        dedicated: Whether an endpoint that is created gets an address of its own.
+        model_id: Id of the parent model in the Model Registry; it is created if there is none.
+        image: Serving container; "" for the prebuilt TensorFlow one. If its name contains `kfp-bert-components/`, it
             is started as `kfp-bert serve`.
-        staging: gs:// folder for the SavedModel, needed only where the registry is not on gs://.
-        machine_type: Machine of a replica.
+        staging: gs:// folder for the SavedModel, needed only if the registry is not on gs://.
+        machine_type: Machine type of a replica.
         accelerator_type: Such as "NVIDIA_TESLA_T4"; "" for none.
         accelerator_count: Accelerators in each replica.
-        min_replicas: Fewest replicas.
-        max_replicas: Most replicas.
+        min_replicas: Smallest number of replicas.
+        max_replicas: Largest number of replicas.
         service_account: E-mail of the account that the container runs as; "" for the default one.
-        labels: Labels of what is made.
+        labels: Labels of the endpoint and the model if they are created.
         encryption_key: Full name of a customer-managed key; "" for none.
         request_log_table: `bq://project.dataset.table` for requests and answers; "" for no logging.
-        request_log_rate: Share of requests that is logged, 0 to 1.
-        canary_percent: Share of traffic of the new version while it is tested, 1 to 99.
-        traffic_steps: Shares that follow, in percent; the last one is 100.
+        request_log_rate: Share of the requests that is logged, 0 to 1; 0 with a table means all.
+        canary_percent: Share of the traffic of the new version while it is tested, 1 to 99.
+        traffic_steps: Shares after the test in percent, in ascending order; the last one is 100.
         step_seconds: Pause after each of them.
-        drain_seconds: Pause between the last request to the old version and its end.
-        keep_warm: Whether the old version stays deployed, without traffic, for a quick way back.
+        drain_seconds: Pause between the last request to the old version and its removal.
+        keep_warm: Whether the old version stays deployed, without traffic, for a quick rollback.
         operation_seconds: Longest time for one long-running operation.
+
+    Raises:
+        UserError: A value is not allowed, or does not fit the others.
     """
 
     project: str
@@ -54,41 +61,37 @@ class AiPlatformSettings:
     staging: str = ""
     machine_type: str = "n1-standard-4"
     accelerator_type: str = ""
-    accelerator_count: int = 0
-    min_replicas: int = 1
+    accelerator_count: Annotated[int, Field(ge=0)] = 0
+    min_replicas: Annotated[int, Field(ge=1)] = 1
     max_replicas: int = 1
     service_account: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     encryption_key: str = ""
     request_log_table: str = ""
-    request_log_rate: float = 0.0
-    canary_percent: int = 10
+    request_log_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    canary_percent: Annotated[int, Field(ge=1, le=99)] = 10
     traffic_steps: tuple[int, ...] = (50, 100)
-    step_seconds: float = 0.0
-    drain_seconds: float = 30.0
+    step_seconds: Seconds = 0.0
+    drain_seconds: Seconds = 30.0
     keep_warm: bool = False
-    operation_seconds: float = 3600.0
+    operation_seconds: Seconds = 3600.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.canary_percent <= 99:
-            raise UserError(f"canary_percent is {self.canary_percent}: expected 1 to 99.")
         steps = self.traffic_steps
         if not steps or steps[-1] != 100 or list(steps) != sorted(set(steps)) or steps[0] < 1:
             raise UserError(f"traffic_steps are {list(steps)}: expected percentages that ascend to 100.")
-        if not 1 <= self.min_replicas <= self.max_replicas:
+        if self.max_replicas < self.min_replicas:
             raise UserError(
-                f"min_replicas is {self.min_replicas}, max_replicas {self.max_replicas}: give 1 or more, "
-                "and max_replicas no fewer than min_replicas."
+                f"max_replicas is {self.max_replicas}: expected min_replicas ({self.min_replicas}) or more."
             )
-        if bool(self.accelerator_type) != bool(self.accelerator_count):
-            raise UserError("accelerator_type and accelerator_count belong together: give both or none.")
         if self.staging and not self.staging.startswith("gs://"):
-            raise UserError(f"The staging folder {self.staging} is not on gs://: AI Platform reads it there.")
+            raise UserError(f"staging is {self.staging!r}: expected a gs:// folder, which AI Platform can read.")
         if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,62}", self.model_id):
-            raise UserError(f"model_id {self.model_id!r} must be lower-case letters, digits, '_' and '-'.")
+            raise UserError(f"model_id is {self.model_id!r}: expected lower-case letters, digits, '_' and '-'.")
+        _check_accelerator(self.accelerator_type, self.accelerator_count)
 
-    def shape(self) -> str:
-        """Six characters that differ when the same version must be deployed anew."""
+    def deployment_hash(self) -> str:
+        """Six characters, equal for settings that deploy a version in the same container on the same machines."""
         parts = [
             self.image,
             self.machine_type,
@@ -101,6 +104,65 @@ class AiPlatformSettings:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]
 
 
+@checked_dataclass
+class JobSettings:
+    """Where a custom job runs, and on which machines.
+
+    Attributes:
+        project: Project id.
+        location: Region, such as "europe-west4".
+        staging: gs:// folder for the job's data and outputs.
+        image: Container that trains: the image of finetune_bert, at an address that AI Platform can pull from.
+        machine_type: Machine type of each replica.
+        accelerator_type: Such as "NVIDIA_TESLA_T4"; "" for none.
+        accelerator_count: Accelerators in each replica.
+        replicas: Number of machines. The first one is the chief, and all get TF_CONFIG.
+        spot: Whether to use spot machines. They are cheaper, but can be taken away; the job then continues from its
+            last checkpoint.
+        service_account: E-mail of the account that the job runs as; "" for the default one.
+        labels: Labels of the job.
+        max_hours: Longest time that the job may run.
+        api_endpoint: Another address of the API, for tests.
+        poll_seconds: Pause between two requests for the job's state.
+
+    Raises:
+        UserError: A value is not allowed, or does not fit the others.
+    """
+
+    project: str
+    location: str
+    staging: str
+    image: str
+    machine_type: str = "n1-standard-8"
+    accelerator_type: str = ""
+    accelerator_count: Annotated[int, Field(ge=0)] = 0
+    replicas: Annotated[int, Field(ge=1)] = 1
+    spot: bool = False
+    service_account: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    max_hours: Annotated[float, Field(gt=0)] = 24.0
+    api_endpoint: str = ""
+    poll_seconds: Seconds = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("project", "location", "image"):
+            if not getattr(self, name):
+                raise UserError(f"A custom job needs the {name} that it runs with: set job_{name}.")
+        if not self.staging.startswith("gs://"):
+            raise UserError(f"A custom job needs a gs:// folder for its files, not {self.staging!r}: set job_staging.")
+        _check_accelerator(self.accelerator_type, self.accelerator_count)
+
+
+def _check_accelerator(kind: str, count: int) -> None:
+    if bool(kind) != bool(count):
+        raise UserError("accelerator_type and accelerator_count belong together: give both or none.")
+    if kind:
+        from google.cloud import aiplatform_v1
+
+        if kind not in aiplatform_v1.AcceleratorType.__members__:
+            raise UserError(f"AI Platform knows no accelerator {kind!r}: give a name such as NVIDIA_TESLA_T4.")
+
+
 def slug(text: str) -> str:
-    """`text` as a label's value or part of an id: lower-case letters, digits and dashes."""
+    """`text` as a label's value or part of an id: 1 to 40 lower-case letters, digits and dashes; never ""."""
     return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:40] or "x"

@@ -1,4 +1,4 @@
-"""The command `kfp-bert`: one module a command, imported when it is called."""
+"""The command `kfp-bert`. Each of its commands is a module, imported when it is called."""
 
 import signal
 import sys
@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Imports a command's module when the command is asked for, so that `--help` stays quick."""
+    """A group that imports the module of a command only if it is called, so that `--help` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,7 +42,7 @@ def group() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; a user's mistake ends with one sentence and exit code 1."""
+    """Run the command line and exit: with code 1 and one sentence for a UserError, with 130 after Ctrl-C or SIGTERM."""
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, _interrupt)
     try:
@@ -53,7 +53,7 @@ def main() -> NoReturn:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("kfp_bert_components"):
             raise
-        click.echo(f"error: This needs {error.name}: pip install 'kfp-bert-components[local]'", err=True)
+        click.echo(f"error: {error.name} is not installed: pip install 'kfp-bert-components[local]'", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

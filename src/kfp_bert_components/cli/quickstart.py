@@ -11,9 +11,9 @@ import click
     type=click.Path(path_type=Path),
     default=Path("quickstart"),
     show_default=True,
-    help="Where registry, served model and reports go.",
+    help="Folder for the registry, the served model and the reports.",
 )
-@click.option("--keep-serving", is_flag=True, help="Leave the REST server up until Ctrl-C.")
+@click.option("--keep-serving", is_flag=True, help="Let the REST server run until Ctrl-C.")
 @click.option("--port", default=8501, show_default=True, help="Port of the REST server; another if it is in use.")
 def command(folder: Path, keep_serving: bool, port: int) -> None:
     """Run the main pipeline on a bundled sample: data to a served, gated model.

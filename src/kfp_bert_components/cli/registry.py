@@ -66,7 +66,7 @@ def show(registry: str, version: int | None, as_json: bool) -> None:
 @command.command()
 @click.argument("registry")
 def history(registry: str) -> None:
-    """Tell what happened, oldest first."""
+    """List what happened to the registry, oldest first."""
     from kfp_bert_components.registry import Registry
 
     events = Registry(registry).history()
@@ -115,9 +115,9 @@ def verify(registry: str, version: int | None) -> None:
     "--unfinished-hours",
     default=24.0,
     show_default=True,
-    help="Age at which a version that never became champion is given up.",
+    help="Age in hours at which a version that never became champion is removed.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 def gc(registry: str, keep: int, unfinished_hours: float, dry_run: bool) -> None:
     """Remove versions that nothing needs: never the champion, nor what is deployed."""
     from kfp_bert_components.registry import Registry

@@ -12,7 +12,7 @@ import click
     "compiled",
     default=True,
     show_default=True,
-    help="Answer single short texts by compiled code, made in the background in some seconds.",
+    help="Answer single short texts with compiled code, which is made in the background within seconds.",
 )
 def command(path: str, host: str, port: int, compiled: bool) -> None:
     """Serve the model at PATH: a bundle, a SavedModel folder, or a folder of versions.

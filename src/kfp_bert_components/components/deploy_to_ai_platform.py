@@ -40,11 +40,11 @@ def deploy_to_ai_platform(
     dry_run: bool = False,
     api_endpoint: str = "",
 ) -> NamedTuple("Outputs", endpoint=str, deployed_model_id=str):
-    """Make an endpoint of AI Platform serve the registry's champion: canary, smoke test, shift, or way back.
+    """Make an endpoint of AI Platform serve the registry's champion: canary, smoke test, shift, or revert.
 
     The new version is deployed beside the old one and asked for texts of the test split. If its answers are
-    those that were examined it gets all traffic, and the old one is undeployed; if anything fails, the
-    traffic is where it was before and the step fails. A champion that is live already is left alone.
+    those of its evaluation, it gets all traffic, and the old one is undeployed. If anything fails, the
+    traffic is restored and the step fails. If the champion is live already, nothing is changed.
 
     Args:
         registry: gs:// URI or folder of the registry; on gs://, AI Platform reads the model from there.
@@ -52,9 +52,9 @@ def deploy_to_ai_platform(
         location: Region, such as europe-west4.
         deployment_target: Name of the deployment record in the registry, one for each endpoint.
         endpoint: Id or full name of the endpoint, or label:key=value. Empty: the one that is labelled with
-            the deployment target, which is made if there is none.
-        dedicated_endpoint: Whether an endpoint that is made gets an address of its own.
-        model_id: Id of the parent model in the Model Registry, made if there is none.
+            the deployment target, which is created if there is none.
+        dedicated_endpoint: Whether an endpoint that is created gets an address of its own.
+        model_id: Id of the parent model in the Model Registry, created if there is none.
         serving_image: Container that serves. Empty: the prebuilt TensorFlow 2.15 one.
         staging: gs:// folder for the model; needed only where the registry is not on gs://.
         machine_type: Machine of a replica.
@@ -71,13 +71,13 @@ def deploy_to_ai_platform(
         traffic_steps: Shares in percent that follow the test; the last one must be 100.
         step_seconds: Pause after each of them, in seconds.
         drain_seconds: Pause in seconds between the last request to the old version and its end.
-        keep_warm: Whether the old version stays deployed, without traffic, for a quick way back.
+        keep_warm: Whether the old version stays deployed, without traffic, for a quick rollback.
         operation_seconds: Longest time in seconds for one long-running operation, such as a deployment.
         smoke_answers: Answers of the new version that the test needs.
-        smoke_tolerance: Largest difference of a probability from the one that was examined.
+        smoke_tolerance: Largest difference of a probability from the one in the version's evaluation.
         max_error_rate: Largest share of the test's requests that may fail.
         max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
-        bake_seconds: Time in seconds that the new version stays at its first share and is asked on.
+        bake_seconds: Least duration of the test in seconds; the new version keeps its first share meanwhile.
         dry_run: Only print what would be done, from calls that change nothing.
         api_endpoint: Another address of the API; http:// only on this machine, for tests.
 

@@ -11,15 +11,15 @@ def deploy_to_serving_directory(
 ) -> NamedTuple("Outputs", serving_uri=str, version=int):
     """Make the registry's champion the newest version in a folder that a model server watches.
 
-    The folder has TensorFlow Serving's layout. A version is complete before a server can see it, the one
-    before stays to fall back on, and a champion that is there already is left alone.
+    The folder has TensorFlow Serving's layout. A version is complete before a server can see it, and the one
+    before stays in the folder. If the champion is the newest version already, nothing is changed.
 
     Args:
         registry: gs:// URI or folder of the registry.
         serving_directory: gs:// URI or folder that the model server watches.
         deployment_target: Name of the deployment record in the registry, one for each place that serves.
         server_url: Address of a server that watches the folder, such as http://serving:8501. Where it is
-            given, the new version is asked for texts of the test split first, and taken away if it fails.
+            given, the new version is asked for texts of the test split, and removed if it fails.
 
     Returns:
         serving_uri: The folder of the SavedModel that serves now.

@@ -62,7 +62,8 @@ def prepare_text_data(
         encoding: auto, or a codec such as "cp1252". Default: found out file by file.
         delimiter: auto, or one character; "\\t" is a tab. Default: found out file by file.
         header: auto, yes or no: whether the first row of a CSV file names the columns.
-        quoting: auto, double, backslash or none. Default: found out file by file.
+        quoting: auto, double, strict (double, and a cell may hold lines that look like rows of the file),
+            backslash or none. Default: found out file by file.
         split_by: text (a hash of it, so that a row keeps its split when the data grows), file, column or
             group.
         split_column: With split_by column or group, the column that says where a row goes.
@@ -100,7 +101,8 @@ def prepare_text_data(
     """
     from pathlib import Path
 
-    from kfp_bert_components.data import PrepareSettings, prepare
+    from kfp_bert_components.data import PrepareSettings
+    from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 
     settings = PrepareSettings(
         text_column=text_column,
@@ -137,7 +139,7 @@ def prepare_text_data(
         max_length=max_length,
         reference=reference,
     )
-    prepared = prepare(
+    prepared = prepare_text_data(
         Path(data.path), Path(train.path), Path(validation.path), Path(test.path), Path(report.path), settings
     )
     for name, artifact in (("train", train), ("validation", validation), ("test", test)):

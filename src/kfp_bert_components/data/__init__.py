@@ -5,7 +5,7 @@ from typing import Any
 
 _HOME = {
     "prepare": "kfp_bert_components.data.prepare_data",
-    "Prepared": "kfp_bert_components.data.summary",
+    "Prepared": "kfp_bert_components.data.prepare_data",
     "PrepareSettings": "kfp_bert_components.data.settings",
     "Split": "kfp_bert_components.data.splits",
     "read_split": "kfp_bert_components.data.splits",

@@ -6,13 +6,11 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from kfp_bert_components.data.arrow import bytes_of, strings
-from kfp_bert_components.data.gather import Rows
-from kfp_bert_components.data.keys import spread
-from kfp_bert_components.data.settings import PrepareSettings
-from kfp_bert_components.data.xxh3 import xxh3
+from kfp_bert_components.data.ids import hash_texts, spread
+from kfp_bert_components.data.rows import Rows
+from kfp_bert_components.data.settings import SplitSettings
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.tables.chunks import FileFacts
+from kfp_bert_components.tables.arrow import strings
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
@@ -31,16 +29,13 @@ WORDS = {
 _TEST_SALT, _VALIDATION_SALT = 1, 2
 
 
-def assign(
-    rows: Rows, inside: np.ndarray, code: np.ndarray, facts: list[FileFacts], settings: PrepareSettings
-) -> np.ndarray:
+def assign(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: SplitSettings) -> np.ndarray:
     """The split of each row, uint8 [rows]: TRAIN, VALIDATION or TEST.
 
     Args:
         rows: All rows.
         inside: Whether each is still in.
         code: The class of each.
-        facts: The files, for their names.
         settings: How to split.
 
     Raises:
@@ -49,7 +44,7 @@ def assign(
     if settings.split_by == "text":
         split = _stratified(rows, inside, code, settings) if settings.stratify else _hashed(rows.normal, settings)
     elif settings.split_by == "file":
-        split = _by_value([fact.name for fact in facts], rows.file, rows.normal, "file", settings)
+        split = _by_value([facts.name for facts in rows.files], rows.file, rows.normal, "file", settings)
     elif settings.split_by == "group":
         split = _by_group(rows, settings)
     else:
@@ -58,7 +53,7 @@ def assign(
     return split
 
 
-def _hashed(keys: np.ndarray, settings: PrepareSettings) -> np.ndarray:
+def _hashed(keys: np.ndarray, settings: SplitSettings) -> np.ndarray:
     """By a hash of the text alone, so that a row keeps its split when the data grows."""
     test = spread(keys, _TEST_SALT) < settings.test_fraction
     left = settings.validation_fraction / (1 - settings.test_fraction)
@@ -66,7 +61,7 @@ def _hashed(keys: np.ndarray, settings: PrepareSettings) -> np.ndarray:
     return (TEST * test + VALIDATION * validation).astype(np.uint8)
 
 
-def _stratified(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: PrepareSettings) -> np.ndarray:
+def _stratified(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: SplitSettings) -> np.ndarray:
     """Within each class, in the order of the hash, the first go to test and the next to validation."""
     split = np.zeros(len(rows), np.uint8)
     place = spread(rows.normal, _TEST_SALT)
@@ -80,14 +75,14 @@ def _stratified(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: Prep
     return split
 
 
-def _by_group(rows: Rows, settings: PrepareSettings) -> np.ndarray:
-    keys = xxh3(*bytes_of(strings(rows.places)))[rows.place] if len(rows) else rows.exact
+def _by_group(rows: Rows, settings: SplitSettings) -> np.ndarray:
+    keys = hash_texts(strings(rows.places))[rows.place] if len(rows) else rows.exact
     if settings.test_values or settings.validation_values:
         return _by_value(rows.places, rows.place, keys, "group", settings)
     return _hashed(keys, settings)
 
 
-def _by_column(rows: Rows, settings: PrepareSettings) -> np.ndarray:
+def _by_column(rows: Rows, settings: SplitSettings) -> np.ndarray:
     if settings.test_values:
         return _by_value(rows.places, rows.place, rows.normal, "value", settings)
     unknown = [place for place in rows.places if place.lower() not in WORDS]
@@ -102,9 +97,7 @@ def _by_column(rows: Rows, settings: PrepareSettings) -> np.ndarray:
     return split
 
 
-def _by_value(
-    values: list[str], index: np.ndarray, keys: np.ndarray, what: str, settings: PrepareSettings
-) -> np.ndarray:
+def _by_value(values: list[str], index: np.ndarray, keys: np.ndarray, what: str, settings: SplitSettings) -> np.ndarray:
     """Test and validation by patterns of file names, groups or values; validation else by the hash of `keys`."""
     test = _matching(values, settings.test_values, "test_values", what)
     validation = _matching(values, settings.validation_values, "validation_values", what)
@@ -128,13 +121,13 @@ def _matching(values: list[str], patterns: object, parameter: str, what: str) ->
     return found
 
 
-def _take_validation(split: np.ndarray, keys: np.ndarray, settings: PrepareSettings) -> np.ndarray:
+def _take_validation(split: np.ndarray, keys: np.ndarray, settings: SplitSettings) -> np.ndarray:
     """Some of train becomes validation, by hash."""
     taken = (split == TRAIN) & (spread(keys, _VALIDATION_SALT) < settings.validation_fraction)
     return np.where(taken, np.uint8(VALIDATION), split)
 
 
-def _refuse_empty(split: np.ndarray, settings: PrepareSettings) -> None:
+def _refuse_empty(split: np.ndarray, settings: SplitSettings) -> None:
     counts = np.bincount(split, minlength=3)
     wanted = {
         TRAIN: True,

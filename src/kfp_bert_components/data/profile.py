@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -11,14 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.records import dump_record, load_record
 
 if TYPE_CHECKING:
     import numpy as np
 
-FORMAT = 1
 NAME = "data_profile.json"
-_REGISTRY = ("champion.json", "versions/", "test_sets/", "promotions/", "deployments/")
 # Texts that the vocabulary is counted on, and the words of it that are kept.
 SAMPLE = 10_000
 TOP_WORDS = 2_000
@@ -50,8 +47,7 @@ class Profile:
 
     def write(self, folder: Path) -> None:
         """Write `data_profile.json` into a folder."""
-        body = json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False)
-        (folder / NAME).write_text(body + "\n", encoding="utf-8")
+        (folder / NAME).write_text(dump_record(asdict(self)), encoding="utf-8")
 
 
 def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable[str]) -> Profile:
@@ -80,19 +76,7 @@ def parse_profile(data: bytes, place: str) -> Profile:
     Raises:
         UserError: It is damaged or of another format.
     """
-    try:
-        value = json.loads(data)
-        version = value.pop("format", None)
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise UserError(f"{place} is not a data profile: give one that prepare_text_data wrote.") from error
-    if version != FORMAT:
-        raise UserError(
-            f"{place} has format {version!r}, but this version reads {FORMAT}: use the version that wrote it."
-        )
-    try:
-        return Profile(**value)
-    except TypeError as error:
-        raise UserError(f"{place} is not a data profile: give one that prepare_text_data wrote.") from error
+    return load_record(data, place, {1: lambda fields: Profile(**fields)}, "give one that prepare_text_data wrote")
 
 
 @dataclass(frozen=True)
@@ -166,39 +150,3 @@ def _stability(before: list[int], now: list[int]) -> float:
             p, q = (a + 0.5) / before_total, (b + 0.5) / now_total
             total += (q - p) * math.log(q / p)
     return total
-
-
-def read_reference(reference: str) -> tuple[Profile | None, str]:
-    """The profile that a `reference` points at, and where it was found or why there is none.
-
-    Args:
-        reference: A data_profile.json, a folder with one, or a registry, local or gs://.
-
-    Raises:
-        UserError: There is neither a profile nor a registry.
-    """
-    from kfp_bert_components.storage import open_store
-
-    if reference.endswith(".json"):
-        folder, _, name = reference.rpartition("/")
-        store = open_store(folder or ".")
-        return parse_profile(store.read(name).data, reference), reference
-    store = open_store(reference)
-    if store.exists(NAME):
-        return parse_profile(store.read(NAME).data, reference), reference
-    if store.exists("champion.json"):
-        from kfp_bert_components.registry import Registry
-
-        champion = Registry(reference).champion()
-        if champion:
-            name = f"versions/{champion.version}/bundle/{NAME}"
-            place = f"champion {champion.version} of {reference}"
-            if store.exists(name):
-                return parse_profile(store.read(name).data, place), place
-            return None, f"The bundle of {place} holds no {NAME}."
-    names = [entry.name for entry in store.list()]
-    if not names or any(name.startswith(_REGISTRY) for name in names):
-        return None, f"{reference} has no champion yet."
-    raise UserError(
-        f"{reference} holds neither {NAME} nor a registry: set reference to a train split, a profile or a registry."
-    )

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
+from kfp_bert_components.data.rows import LABEL, METADATA, PAIR, PLACE, TEXT
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables import Column, TableSettings
 
 POLICIES = ("error", "drop", "keep")
-CHOICES: dict[str, tuple[str, ...]] = {
-    "file_format": ("auto", "csv", "tsv", "jsonl", "parquet"),
-    "header": ("auto", "yes", "no"),
-    "quoting": ("auto", "double", "backslash", "none"),
-    "split_by": ("text", "column", "file", "group"),
-    # A row without a label can't be trained on or scored, so it can't be kept.
-    "missing_label": ("error", "drop"),
-}
 CHECKS = (
     "unreadable",
     "empty_text",
@@ -29,21 +23,67 @@ CHECKS = (
     "constant_text",
     "leakage",
 )
-
-
+CHOICES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(CHECKS, POLICIES),
+    # A row without a label can't be trained on or scored, so it can't be kept.
+    "missing_label": ("error", "drop"),
+    "file_format": ("auto", "csv", "tsv", "jsonl", "parquet"),
+    "header": ("auto", "yes", "no"),
+    "quoting": ("auto", "double", "strict", "backslash", "none"),
+    "split_by": ("text", "column", "file", "group"),
+}
 # Columns that every split has.
 OWN_COLUMNS = ("id", "text", "text_pair", "label", "source")
-# What the role of a metadata column starts with; its name follows.
-METADATA = "metadata:"
-
-
-def parameter_of(role: str) -> str:
-    """The parameter that says which column has a role."""
-    return "metadata_columns" if role.startswith(METADATA) else f"{role}_column"
 
 
 @dataclass(frozen=True)
-class PrepareSettings:
+class SplitSettings:
+    """How rows are split.
+
+    Attributes:
+        split_by: text (a hash of the text), column, file or group.
+        split_column: With split_by column or group: the column (name or position) that says where a row goes.
+        test_values: With split_by file: patterns of the file names that are the test set, such as "230_*"; with
+            column or group: values of the split column.
+        validation_values: The same for the validation set.
+        test_fraction: Share of the texts (or groups) that go to test when no `test_values` are given, 0 to 1.
+        validation_fraction: The same for validation; with `test_values` it is a share of what is left.
+        stratify: With split_by text: the same label shares in every split; rows may then move as data grows.
+    """
+
+    split_by: str = "text"
+    split_column: str = ""
+    test_values: Sequence[str] = ()
+    validation_values: Sequence[str] = ()
+    test_fraction: float = 0.1
+    validation_fraction: float = 0.1
+    stratify: bool = False
+
+    def check(self) -> None:
+        """Raise a UserError when the settings contradict each other."""
+        if self.test_fraction + self.validation_fraction >= 1:
+            raise UserError(
+                f"test_fraction {self.test_fraction:g} and validation_fraction {self.validation_fraction:g} leave "
+                "nothing to train on: their sum must be below 1."
+            )
+        if self.split_by in ("column", "group") and not self.split_column:
+            raise UserError(f"split_by is {self.split_by!r}: name the column in split_column.")
+        if self.split_by in ("text", "file") and self.split_column:
+            raise UserError(f"split_column is given, but split_by is {self.split_by!r}: set it to 'column' or 'group'.")
+        if self.split_by == "file" and not self.test_values:
+            raise UserError("split_by is 'file': give the names or patterns of the test files in test_values.")
+        if self.split_by == "text" and (self.test_values or self.validation_values):
+            raise UserError("test_values and validation_values need split_by 'file', 'column' or 'group'.")
+        if self.stratify and self.split_by != "text":
+            raise UserError(
+                f"stratify works with split_by 'text' only, not with {self.split_by!r}: turn one of them off."
+            )
+        if isinstance(self.test_values, str) or isinstance(self.validation_values, str):
+            raise UserError("test_values and validation_values are lists of strings: put even a single one in a list.")
+
+
+@dataclass(frozen=True)
+class PrepareSettings(SplitSettings):
     """How tables are read, checked and split. "" and "auto" mean: find out.
 
     Attributes:
@@ -56,15 +96,8 @@ class PrepareSettings:
         encoding: "auto", or a codec of Python such as "cp1252".
         delimiter: "auto", or one character; "\\t" for a tab.
         header: auto, yes or no: whether the first row of each CSV file names the columns.
-        quoting: auto, double ("" inside quotes), backslash (\\" inside quotes) or none.
-        split_by: text (a hash of the text), column, file or group.
-        split_column: With split_by column or group: the column (name or position) that says where a row goes.
-        test_values: With split_by file: patterns of the file names that are the test set, such as "230_*"; with
-            column or group: values of the split column.
-        validation_values: The same for the validation set.
-        test_fraction: Share of the texts (or groups) that go to test when no `test_values` are given, 0 to 1.
-        validation_fraction: The same for validation; with `test_values` it is a share of what is left.
-        stratify: With split_by text: the same label shares in every split; rows may then move as data grows.
+        quoting: auto, double ("" inside quotes), strict (double, and a cell may hold lines that look like rows),
+            backslash (\\" inside quotes) or none.
         unreadable: Policy (error, drop, keep) for rows that don't fit the table or its encoding.
         empty_text: Policy for rows without text.
         missing_label: error or drop, for rows without a label.
@@ -96,13 +129,6 @@ class PrepareSettings:
     delimiter: str = "auto"
     header: str = "auto"
     quoting: str = "auto"
-    split_by: str = "text"
-    split_column: str = ""
-    test_values: Sequence[str] = ()
-    validation_values: Sequence[str] = ()
-    test_fraction: float = 0.1
-    validation_fraction: float = 0.1
-    stratify: bool = False
     unreadable: str = "error"
     empty_text: str = "drop"
     missing_label: str = "drop"
@@ -121,24 +147,15 @@ class PrepareSettings:
     reference: str = ""
 
     def __post_init__(self) -> None:
-        known = dict.fromkeys(CHECKS, POLICIES) | CHOICES
-        for name, choices in known.items():
+        for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise UserError(f"{name} is {getattr(self, name)!r}: it must be {_either(choices)}.")
+                either = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                raise UserError(f"{name} is {getattr(self, name)!r}: it must be {either}.")
         for name in ("test_fraction", "validation_fraction", "max_dropped"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be between 0 and 1.")
-        if self.test_fraction + self.validation_fraction >= 1:
-            raise UserError(
-                f"test_fraction {self.test_fraction:g} and validation_fraction {self.validation_fraction:g} leave "
-                "nothing to train on: their sum must be below 1."
-            )
         if self.near_duplicates != 0 and not 0.5 <= self.near_duplicates <= 1:
             raise UserError(f"near_duplicates is {self.near_duplicates:g}: it must be 0 (off) or between 0.5 and 1.")
-        self._check_metadata()
-        self._check_split()
-
-    def _check_metadata(self) -> None:
         if isinstance(self.metadata_columns, str):
             raise UserError("metadata_columns is a list of strings: put even a single one in a list.")
         taken = [name for name in self.metadata_columns if name in OWN_COLUMNS]
@@ -149,32 +166,32 @@ class PrepareSettings:
             )
         if len(set(self.metadata_columns)) < len(self.metadata_columns):
             raise UserError("metadata_columns names a column twice: name each once.")
+        self.check()
 
-    def _check_split(self) -> None:
-        if self.split_by in ("column", "group") and not self.split_column:
-            raise UserError(f"split_by is {self.split_by!r}: name the column in split_column.")
-        if self.split_by in ("text", "file") and self.split_column:
-            raise UserError(f"split_column is given, but split_by is {self.split_by!r}: set it to 'column' or 'group'.")
-        if self.split_by == "file" and not self.test_values:
-            raise UserError("split_by is 'file': give the names or patterns of the test files in test_values.")
-        if self.split_by == "text" and (self.test_values or self.validation_values):
-            raise UserError("test_values and validation_values need split_by 'file', 'column' or 'group'.")
-        if self.stratify and self.split_by != "text":
-            raise UserError(
-                f"stratify works with split_by 'text' only, not with {self.split_by!r}: turn one of them off."
-            )
-        if isinstance(self.test_values, str) or isinstance(self.validation_values, str):
-            raise UserError("test_values and validation_values are lists of strings: put even a single one in a list.")
+    @property
+    def policies(self) -> dict[str, str]:
+        """The policy of each check."""
+        return {check: getattr(self, check) for check in CHECKS}
+
+    @property
+    def tables(self) -> TableSettings:
+        """How the files are read."""
+        columns = [Column(TEXT, self.text_column, "text_column"), Column(LABEL, self.label_column, "label_column")]
+        if self.pair_column:
+            columns.append(Column(PAIR, self.pair_column, "pair_column"))
+        if self.split_column:
+            columns.append(Column(PLACE, self.split_column, "split_column"))
+        columns += [Column(METADATA + name, name, "metadata_columns") for name in self.metadata_columns]
+        same = {name: getattr(self, name) for name in ("file_format", "encoding", "delimiter", "header", "quoting")}
+        keep = self.unreadable == "keep"
+        return TableSettings(columns, LABEL, **same, empty_files=self.unreadable != "error", keep_damaged=keep)
 
     def given(self) -> dict[str, object]:
-        """The settings that differ from the defaults."""
+        """The settings that differ from the defaults; an empty list is no other setting than an empty tuple."""
         default = PrepareSettings()
-        values = {name.name: getattr(self, name.name) for name in fields(self)}
-        # split_by and its column are checked together, so they are compared without building another object.
-        changed = {name: value for name, value in values.items() if value != getattr(default, name)}
-        # An empty list is no other setting than an empty tuple.
-        return {name: value for name, value in changed.items() if value or getattr(default, name)}
-
-
-def _either(choices: Sequence[str]) -> str:
-    return ", ".join(choices[:-1]) + f" or {choices[-1]}"
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            name: value
+            for name, value in values.items()
+            if value != getattr(default, name) and (value or getattr(default, name))
+        }

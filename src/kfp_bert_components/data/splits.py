@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.records import dump_record, load_record
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-FORMAT = 1
 EXAMPLES = "examples.parquet"
 HEADER = "split.json"
 # Rows a Parquet row group: small enough that a reader can go through a large split piece by piece.
@@ -88,60 +87,76 @@ def write_split(folder: Path, name: str, labels: Sequence[str], table: pa.Table)
     if unknown:
         raise UserError(f"The {name} split has the label {min(map(str, unknown))!r}, which is not among its labels.")
     fingerprint = _fingerprint(table, labels)
-    write_rows(folder, table.schema, table.to_batches(ROW_GROUP))
+    with SplitWriter(folder, table.schema) as writer:
+        for batch in table.to_batches(ROW_GROUP):
+            writer.write(batch)
     write_header(folder, name, labels, table.num_rows, fingerprint, "text_pair" in table.column_names)
     return fingerprint
 
 
-def write_rows(folder: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write the examples of a split that are made piece by piece and never lie in memory whole.
+class SplitWriter:
+    """Writes the examples of a split that are made batch by batch and never lie in memory whole.
+
+    The folder is a split when `write_header` has been called, too. To be used as a context manager.
 
     Args:
-        folder: Created if it is missing. It is a split when `write_header` has been called, too.
+        folder: Created if it is missing.
         schema: Of the batches.
-        batches: The examples.
     """
-    import pyarrow.parquet as pq
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # Texts and ids hardly ever repeat: a dictionary of them costs time and saves nothing. Nor do ids shrink.
-    repeating = [field.name for field in schema if field.name not in ("id", "text", "text_pair")]
-    compression = {name: "none" if name == "id" else "snappy" for name in schema.names}
-    with pq.ParquetWriter(
-        folder / EXAMPLES, schema, compression=compression, use_dictionary=repeating, write_statistics=False
-    ) as writer:
-        for table in _row_groups(batches, schema):
-            writer.write_table(table, row_group_size=ROW_GROUP)
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        # Texts and ids hardly ever repeat: a dictionary of them costs time and saves nothing. Nor do ids shrink.
+        repeating = [field.name for field in schema if field.name not in ("id", "text", "text_pair")]
+        compression = {name: "none" if name == "id" else "snappy" for name in schema.names}
+        self._writer = pq.ParquetWriter(
+            Path(folder) / EXAMPLES, schema, compression=compression, use_dictionary=repeating, write_statistics=False
+        )
+        self._held: list[pa.RecordBatch] = []
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add some examples."""
+        self._held.append(batch)
+        if sum(one.num_rows for one in self._held) >= ROW_GROUP:
+            self._write_held()
+
+    def _write_held(self) -> None:
+        import pyarrow as pa
+
+        self._writer.write_table(pa.Table.from_batches(self._held), row_group_size=ROW_GROUP)
+        self._held = []
+
+    def __enter__(self) -> SplitWriter:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._held and not any(raised):
+            self._write_held()
+        self._writer.close()
 
 
 def write_header(folder: Path, name: str, labels: Sequence[str], rows: int, fingerprint: str, pair: bool) -> None:
     """Say what the examples of a split are.
 
     Args:
-        folder: Where its rows were written to.
+        folder: Where its examples were written to.
         name: "train", "validation" or "test".
         labels: All labels, in the order of the model's classes.
         rows: The number of examples.
         fingerprint: From `fingerprint_of`.
         pair: Whether an example is two texts.
     """
-    header = {
-        "format": FORMAT,
-        "name": name,
-        "labels": list(labels),
-        "rows": rows,
-        "fingerprint": fingerprint,
-        "pair": pair,
-    }
-    (Path(folder) / HEADER).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    header = {"name": name, "labels": list(labels), "rows": rows, "fingerprint": fingerprint, "pair": pair}
+    (Path(folder) / HEADER).write_text(dump_record(header), encoding="utf-8")
 
 
 def fingerprint_of(keys: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> str:
-    """The fingerprint of a split whose ids are `keys.ids` of some keys: the same as of those ids as strings.
+    """The fingerprint of a split from the hashes that its ids are made of.
 
     Args:
-        keys: uint64 [rows].
+        keys: The hash of each row's text, uint64 [rows].
         codes: Index of each row's label, int [rows].
         labels: All labels.
     """
@@ -153,44 +168,15 @@ def fingerprint_of(keys: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -
     return _digest(keys[order].astype(">u8").tobytes().hex().encode(), codes[order], labels)
 
 
-def iterate_texts(folder: Path, columns: Sequence[str] = ("text",), rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
-    """The examples of a split piece by piece, for data that does not fit into memory."""
-    import pyarrow.parquet as pq
-
-    _read_header(Path(folder))
-    yield from pq.ParquetFile(Path(folder) / EXAMPLES).iter_batches(rows, columns=list(columns))
-
-
-def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Batches put together to the size of a row group or a little more."""
-    import pyarrow as pa
-
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(one.num_rows for one in held) >= ROW_GROUP:
-            yield pa.Table.from_batches(held, schema)
-            held = []
-    if held:
-        yield pa.Table.from_batches(held, schema)
-
-
 def _read_header(folder: Path) -> dict:
     place = folder / HEADER
     try:
-        header = json.loads(place.read_text(encoding="utf-8"))
+        data = place.read_bytes()
     except FileNotFoundError as error:
         raise NotFoundError(
             f"{folder} holds no split ({HEADER} is missing): give an output of prepare_text_data."
         ) from error
-    except ValueError as error:
-        raise UserError(f"{place} is damaged: run prepare_text_data again.") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise UserError(
-            f"{place} is not of format {FORMAT}: it was written by another version of kfp-bert-components; "
-            "prepare the data with this one, or read it with that one."
-        )
-    return header
+    return load_record(data, str(place), {1: dict}, "run prepare_text_data again")
 
 
 def _fingerprint(table: pa.Table, labels: Sequence[str]) -> str:

@@ -7,14 +7,15 @@ without spaces each character is made a word.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_bert_components.data.arrow import bytes_of
-from kfp_bert_components.data.compiled import compiled, mix
+from kfp_bert_components.tables.arrow import string_bytes
 
 # Letters and digits in lower case, other ASCII as 0; bytes of longer UTF-8 sequences stay.
 TABLE = np.array([c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum() else 0 for c in range(256)], np.uint8)
@@ -29,37 +30,61 @@ class Words:
     """The words of some rows.
 
     Attributes:
-        hashes: One number a word, rows one after the other, uint64 [words].
-        starts: Where each row's words start, and the end of the last, int64 [rows + 1].
-        sequences: A hash of each row's words in their order, uint64 [rows]; 0 for a row without words.
+        hashes: One number a word, rows one after the other, uint32 [words].
+        starts: Where each row's words start, and the end of the last, int32 [rows + 1].
     """
 
     hashes: np.ndarray
     starts: np.ndarray
-    sequences: np.ndarray
 
     @property
     def counts(self) -> np.ndarray:
-        """Number of words of each row, int64 [rows]."""
+        """Number of words of each row, int32 [rows]."""
         return np.diff(self.starts)
 
 
-def hash_words(texts: pa.StringArray) -> Words:
+def compiled(function: Callable) -> Callable:
+    """Compile a function to machine code at its first call.
+
+    What was compiled is kept for other processes where there is a folder to write to: beside the code, else the
+    user's cache, else the one in NUMBA_CACHE_DIR.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # there is no such folder
+        return numba.njit(nogil=True)(function)
+
+
+@compiled
+def mix(value: int) -> int:
+    """Spread the bits of a 64-bit number (the finalizer of MurmurHash3)."""
+    value ^= value >> 33
+    value *= 0xFF51AFD7ED558CCD
+    value ^= value >> 33
+    value *= 0xC4CEB9FE1A85EC53
+    return value ^ value >> 33
+
+
+def hash_words(texts: pa.Array) -> tuple[Words, np.ndarray]:
     """Split texts into words and hash each.
 
     Args:
         texts: Valid UTF-8 without nulls, string [rows].
+
+    Returns:
+        The words, and a hash of each row's words in their order, uint64 [rows]; 0 for a row without words.
     """
-    return Words(*_hash_words(*bytes_of(fold(texts)), TABLE))
+    hashes, starts, sequences = _hash_words(*string_bytes(_fold(texts)), TABLE)
+    return Words(hashes, starts), sequences
 
 
 def is_ascii(texts: pa.Array) -> bool:
     """Whether no text has a character beyond ASCII; one quick look at all their bytes."""
-    data, starts = bytes_of(texts)
+    data, starts = string_bytes(texts)
     return bool(data[starts[0] : starts[-1]].view(np.int8).min(initial=0) >= 0)
 
 
-def fold(texts: pa.StringArray) -> pa.Array:
+def _fold(texts: pa.Array) -> pa.Array:
     """Rows with characters beyond ASCII in a form that the byte table can split."""
     if is_ascii(texts):
         return texts
@@ -72,34 +97,24 @@ def fold(texts: pa.StringArray) -> pa.Array:
 
 @compiled
 def _hash_words(text: np.ndarray, offsets: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """FNV-1a of each word, where each row's words start, and the hash of each row's sequence of words."""
+    """The upper half of the mixed FNV-1a of each word, where each row's words start, and its sequence's hash."""
     rows = len(offsets) - 1
-    hashes = np.empty((offsets[rows] - offsets[0]) // 2 + rows, np.uint64)  # a word and its end are two bytes or more
-    starts, sequences = np.empty(rows + 1, np.int64), np.empty(rows, np.uint64)
-    starts[0] = 0
+    hashes = np.empty((offsets[rows] - offsets[0]) // 2 + rows, np.uint32)  # a word and its end are two bytes or more
+    starts, sequences = np.empty(rows + 1, np.int32), np.empty(rows, np.uint64)
+    words = starts[0] = 0
     for row in range(rows):
-        starts[row + 1], sequences[row] = hash_row(text, offsets[row], offsets[row + 1], table, hashes, starts[row])
-    return hashes[: starts[rows]], starts, sequences
-
-
-@compiled
-def hash_row(
-    text: np.ndarray, start: int, end: int, table: np.ndarray, hashes: np.ndarray, words: int
-) -> tuple[int, int]:
-    """Write the hashes of one row's words from the place `words` on; their end, and the hash of their sequence."""
-    word, sequence = _FNV_BASIS, np.uint64(0)
-    # Unsigned, a place needs no check for being counted from the end.
-    for place in range(np.uint64(start), np.uint64(end)):
-        letter = table[text[place]]
-        if letter:
-            word = (word ^ np.uint64(letter)) * _FNV_PRIME
-        elif word != _FNV_BASIS:
-            hashes[words] = mix(word)
-            sequence = mix(sequence * _ODD + hashes[words])
-            words += 1
-            word = _FNV_BASIS
-    if word != _FNV_BASIS:
-        hashes[words] = mix(word)
-        sequence = mix(sequence * _ODD + hashes[words])
-        words += 1
-    return words, sequence
+        word, sequence = _FNV_BASIS, np.uint64(0)
+        # One step beyond the row ends its last word. Unsigned, a place needs no check for counting from the end.
+        end = np.uint64(offsets[row + 1])
+        for place in range(np.uint64(offsets[row]), end + np.uint64(1)):
+            letter = table[text[place]] if place < end else np.uint8(0)
+            if letter:
+                word = (word ^ np.uint64(letter)) * _FNV_PRIME
+            elif word != _FNV_BASIS:
+                mixed = mix(word)
+                hashes[words] = mixed >> np.uint64(32)
+                sequence = mix(sequence * _ODD + mixed)
+                words += 1
+                word = _FNV_BASIS
+        starts[row + 1], sequences[row] = words, sequence
+    return hashes[:words].copy(), starts, sequences

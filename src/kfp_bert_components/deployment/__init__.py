@@ -1,7 +1,33 @@
-"""Makes a place that serves models serve the registry's champion, and takes a bad one back."""
+"""Makes a place that serves models serve the registry's champion, and puts the old version back if that fails.
 
-from kfp_bert_components.deployment.rollout import RolloutError
-from kfp_bert_components.deployment.serving_directory import Deployed, deploy_to_serving_directory
-from kfp_bert_components.deployment.smoke import SmokeSettings
+A place is a `Target`: one file beside this one, or in another folder, that implements the protocol.
+"""
 
-__all__ = ["Deployed", "RolloutError", "SmokeSettings", "deploy_to_serving_directory"]
+from kfp_bert_components.deployment.journal import Journal, LeaseLostError
+from kfp_bert_components.deployment.rollout import roll_out
+from kfp_bert_components.deployment.serving_directory import DeployedVersion, deploy_to_serving_directory
+from kfp_bert_components.deployment.smoke_requests import SmokeRequest, SmokeRequests, load_smoke_requests
+from kfp_bert_components.deployment.smoke_test import Answer, SmokeSettings, smoke_test
+from kfp_bert_components.deployment.target import RolloutError, Target
+from kfp_bert_components.deployment.traffic import TrafficSplit, restored_split, split_with
+from kfp_bert_components.deployment.versioned_folder import open_versioned_folder
+
+__all__ = [
+    "Answer",
+    "DeployedVersion",
+    "Journal",
+    "LeaseLostError",
+    "RolloutError",
+    "SmokeRequest",
+    "SmokeRequests",
+    "SmokeSettings",
+    "Target",
+    "TrafficSplit",
+    "deploy_to_serving_directory",
+    "load_smoke_requests",
+    "open_versioned_folder",
+    "restored_split",
+    "roll_out",
+    "smoke_test",
+    "split_with",
+]

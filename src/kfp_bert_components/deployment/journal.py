@@ -9,44 +9,50 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment.states import PENDING, PREPARING, RESTING, TRANSITIONS, recorded_as
+from kfp_bert_components.deployment.states import IDLE, PENDING, PREPARING, TRANSITIONS, recorded_as
 from kfp_bert_components.errors import ConflictError, UserError
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
 
-_PAUSES = (0.2, 0.5, 1.0)  # seconds before a write is tried again
-_NOBODY = ""  # holder of a lease that was given up
+_PAUSES = (0.2, 0.5, 1.0)  # before a write is tried again, as multiples of `pause_seconds`
+_NOBODY = ""  # the holder of a lease that was released
 
 
 class LeaseLostError(UserError):
-    """Another run took the rollout over; this one must not touch anything any more."""
+    """Another run has taken the rollout over. This run must not change anything any more."""
 
 
 class Journal:
     """What is known of one rollout, written to the registry at every step.
 
-    The record is the lease as well: every write is a compare-and-swap on its generation, and a thread writes
-    it again before the lease runs out. Whoever finds the record unchanged for `lease_seconds` takes it over,
-    by its own clock, so the clocks of two machines need not agree. A run that stops short of the end gives its
-    lease up, and the next need not wait.
+    The record is the lease as well: every write is a compare-and-swap on its generation, and a thread writes it again
+    before the lease expires. A run that sees the record unchanged for `lease_seconds`, by its own clock, takes it
+    over, so the clocks of two machines need not agree. A run that stops before the end releases the lease, and the
+    next run need not wait.
+
+    Use it as a context manager while a rollout is under way: this starts the thread, and releases the lease.
 
     Args:
         registry: The registry that holds the record.
         target: Name of the record.
-        lease_seconds: Time without a sign of life after which another run may take over.
+        lease_seconds: Time without a write after which another run may take over.
+        pause_seconds: Longest pause before a write that failed is tried again.
 
     Attributes:
         state: One of the states of `deployment.states`.
-        version: The registry version that is being rolled out, or was.
+        version: The registry's version that is, or was last, rolled out; 0 if there was none.
         reason: Why the last rollout failed, or "".
-        facts: What the target needs to go on: names, identifiers, traffic. Plain JSON.
+        facts: What the target needs to go on: names, identifiers, traffic. Plain JSON values.
         live: `{"version": n, "facts": {...}}` of the last rollout that ended live, or {}.
-        given_up: Whether the run that held the lease has stopped and let go of it.
+        released: Whether the last holder of the lease released it before the rollout was complete.
     """
 
-    def __init__(self, registry: Registry, target: str, lease_seconds: float = 60.0) -> None:
+    def __init__(
+        self, registry: Registry, target: str, lease_seconds: float = 60.0, pause_seconds: float = 1.0
+    ) -> None:
         self._registry, self._target, self._lease_seconds = registry, target, lease_seconds
+        self._pauses = [share * pause_seconds for share in _PAUSES]
         self._holder = uuid.uuid4().hex
         self._lock, self._stop = threading.RLock(), threading.Event()
         self._lost = False
@@ -54,7 +60,7 @@ class Journal:
         self.read()
 
     def read(self) -> None:
-        """Take over what the registry says now."""
+        """Read the record from the registry."""
         record = self._registry.deployment(self._target)
         details = record.details
         self.generation, self.version, self.reason = record.generation, record.version or 0, record.reason
@@ -63,45 +69,52 @@ class Journal:
             self.state = details.get("step", PREPARING)
         self.facts: dict[str, Any] = details.get("facts", {})
         self.live: dict[str, Any] = details.get("live", {})
-        self.given_up = details.get("holder") == _NOBODY
+        self.released = details.get("holder") == _NOBODY
 
     def acquire(self, version: int, report: Callable[[str], None] = print) -> bool:
-        """Get the lease: begin a rollout of `version`, or take over one whose run is dead.
+        """Get the lease: begin a rollout of `version`, or take over one that another run left.
+
+        It waits while another run holds the lease, until that run does something or its lease expires.
+
+        Args:
+            version: The registry's version to roll out if no rollout is under way.
+            report: Called with each line about what is going on.
 
         Returns:
-            Whether it is held now. False: another run held it and did something meanwhile, so look again.
+            Whether this run holds the lease. If not, another run changed the record: read it and decide anew.
         """
         try:
-            if self.state in RESTING:
+            if self.state in IDLE:
                 self._begin(version)
                 report(f"rolling out version {version}")
                 return True
-            if self.given_up:
+            if self.released:
                 report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
             else:
                 report(f"another run is rolling out version {self.version} ({self.state}): waiting for it")
                 if self._changes_within_lease():
                     return False
-                report(f"it has not been heard of for {self._lease_seconds:g} s: going on in its place")
+                report(f"it has written nothing for {self._lease_seconds:g} s: going on in its place")
             self._write()
         except LeaseLostError:
             return False
         return True
 
     def _changes_within_lease(self) -> bool:
+        """Wait for the end of another run's lease. Whether the rollout ended, or its lease was released, meanwhile."""
         generation, version, state = self.generation, self.version, self.state
-        heard = time.monotonic()
-        while time.monotonic() - heard < self._lease_seconds:
+        changed_at = time.monotonic()
+        while time.monotonic() - changed_at < self._lease_seconds:
             time.sleep(min(1.0, self._lease_seconds / 10))
             self.read()
-            if self.state in RESTING or self.version != version or self.given_up:
+            if self.state in IDLE or self.version != version or self.released:
                 return True
             if self.generation != generation or self.state != state:
-                generation, state, heard = self.generation, self.state, time.monotonic()
+                generation, state, changed_at = self.generation, self.state, time.monotonic()
         return False
 
     def _begin(self, version: int) -> None:
-        """Start a new rollout; what the last one noted is forgotten, unless it is live. One write decides."""
+        """Start a new rollout with one write. Facts of the last one are dropped; if it is live, `live` has them."""
         self.version, self.reason = version, ""
         self.facts = {"attempt": self.facts.get("attempt", 0) + 1}
         self.enter(PREPARING)
@@ -109,8 +122,12 @@ class Journal:
     def enter(self, state: str, reason: str = "") -> None:
         """Write that the rollout is in `state` now.
 
+        Args:
+            state: A state that `TRANSITIONS` allows after the present one.
+            reason: Why the rollout failed; "" keeps the reason that is there.
+
         Raises:
-            LeaseLostError: Another run took over.
+            LeaseLostError: Another run has taken over.
         """
         with self._lock:
             assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
@@ -120,21 +137,25 @@ class Journal:
             self._write()
 
     def note(self, **facts: Any) -> None:
-        """Write facts that the next run needs if this one dies now."""
+        """Write facts that the next run needs if this one is killed now; facts of other names stay.
+
+        Raises:
+            LeaseLostError: Another run has taken over.
+        """
         with self._lock:
             if any(self.facts.get(name) != value for name, value in facts.items()):
                 self.facts = {**self.facts, **facts}
                 self._write()
 
     def check(self) -> None:
-        """Make sure that the lease is held: to be called before anything that changes the world."""
+        """Raise LeaseLostError if another run has taken over. To be called before each change outside the journal."""
         if self._lost:
             raise LeaseLostError(f"Another run took over the rollout to {self._target!r}: this one stopped.")
 
     def _write(self) -> None:
         """Write the record, unless another run holds the lease now. A write that fails is tried again."""
         with self._lock:
-            for pause in (*_PAUSES, None):
+            for pause in (*self._pauses, None):
                 self.check()
                 try:
                     if self._write_once():
@@ -145,12 +166,14 @@ class Journal:
                     if pause is None:
                         raise
                     time.sleep(pause)
-            raise ConflictError(f"The deployment record of {self._target} cannot be written: try later.")
+            raise ConflictError(
+                f"The deployment record of {self._target!r} in {self._registry.uri} cannot be written: run again later."
+            )
 
     def _write_once(self) -> bool:
-        """Whether the record is written; not, if an earlier write of ours turned out to have arrived."""
-        beat = uuid.uuid4().hex
-        details: dict[str, Any] = {"step": self.state, "holder": self._holder, "beat": beat}
+        """Try to write. False if an earlier write of this run is there instead, whose answer was lost."""
+        write_id = uuid.uuid4().hex
+        details: dict[str, Any] = {"step": self.state, "holder": self._holder, "beat": write_id}
         details |= {"facts": self.facts, "live": self.live}
         try:
             record = self._registry.record_deployment(
@@ -167,7 +190,7 @@ class Journal:
             self._lost = True
             self.check()
         self.generation = record.generation
-        return record.details.get("beat") == beat
+        return record.details.get("beat") == write_id
 
     def __enter__(self) -> Journal:
         self._thread = threading.Thread(target=self._renew, name="rollout-lease", daemon=True)
@@ -178,22 +201,23 @@ class Journal:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        if self.state not in RESTING and not self._lost:
+        if self.state not in IDLE and not self._lost:
             self._holder = _NOBODY
-            with suppress(Exception):  # then the next run waits until the lease runs out
+            with suppress(Exception):  # then the next run waits until the lease expires
                 self._write_once()
 
     def _renew(self) -> None:
+        """Write the record four times in each period of the lease, until the block ends."""
         renewed = time.monotonic()
         while not self._stop.wait(self._lease_seconds / 4):
             with self._lock:
-                if self.state in RESTING or self._lost:
+                if self.state in IDLE or self._lost:
                     continue
                 try:
                     self._write()
                     renewed = time.monotonic()
                 except LeaseLostError:
                     return
-                except Exception:  # a storage that fails for a while costs nothing as long as the lease lasts
+                except Exception:  # a storage that fails does no harm until the lease is about to expire
                     if time.monotonic() - renewed > self._lease_seconds * 0.8:
                         self._lost = True

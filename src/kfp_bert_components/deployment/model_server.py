@@ -1,4 +1,4 @@
-"""A model server with TensorFlow Serving's REST API, as something to wait for and to ask."""
+"""The client of a model server that has TensorFlow Serving's REST API."""
 
 from __future__ import annotations
 
@@ -9,32 +9,37 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from kfp_bert_components.deployment.rollout import RolloutError
-from kfp_bert_components.deployment.smoke import Answer
+from kfp_bert_components.deployment.smoke_test import Answer
+from kfp_bert_components.deployment.target import RolloutError
 from kfp_bert_components.errors import TransientError
 
 
 class ModelServer:
-    """One model of a server, asked for one of its versions by number.
+    """One model of a server; its versions are asked by number.
 
     Args:
         url: Address of the server, such as http://serving:8501, or of the model in it
-            (http://serving:8501/v1/models/NAME); the model is "bert" where none is given.
+            (http://serving:8501/v1/models/NAME); without a model, it is the model "bert".
     """
 
     def __init__(self, url: str) -> None:
         url = url.rstrip("/")
         self._url = url if "/v1/models/" in url else f"{url}/v1/models/bert"
 
-    def wait_for(self, number: int, seconds: float, alive: Callable[[], None]) -> None:
-        """Wait until the server says that it serves version `number`.
+    def wait_for(self, number: int, seconds: float, check: Callable[[], None]) -> None:
+        """Wait until the server says that version `number` is available.
+
+        Args:
+            number: The version's number in the serving directory.
+            seconds: Longest time to wait.
+            check: Called every 0.2 s; the waiting ends with what it raises.
 
         Raises:
-            RolloutError: It does not in time.
+            RolloutError: The version is not available in time.
         """
         end, seen = time.monotonic() + seconds, ""
         while time.monotonic() < end:
-            alive()
+            check()
             try:
                 states = self._call(f"/versions/{number}")["model_version_status"]
                 if any((one["version"], one["state"]) == (str(number), "AVAILABLE") for one in states):
@@ -43,10 +48,14 @@ class ModelServer:
             except (TransientError, KeyError, TypeError) as error:
                 seen = str(error)
             time.sleep(0.2)
-        raise RolloutError(f"the server at {self._url} does not serve it after {seconds:g} s: {seen}")
+        raise RolloutError(f"the server at {self._url} does not serve version {number} after {seconds:g} s: {seen}")
 
     def ask(self, number: int, instance: dict[str, str]) -> Answer:
-        """The answer of version `number`; TransientError where there is none."""
+        """The answer of version `number` to one instance, {"text": ...}.
+
+        Raises:
+            TransientError: The server did not answer, or answered with an error.
+        """
         started = time.monotonic()
         answer = self._call(f"/versions/{number}:predict", {"instances": [instance]})
         return Answer(str(number), answer["predictions"][0], time.monotonic() - started)

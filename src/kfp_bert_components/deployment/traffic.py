@@ -1,18 +1,18 @@
-"""Arithmetic of traffic splits: whole percentages that add up to 100."""
+"""Traffic splits: the percentage of requests for each deployed model, by its id. Whole numbers that sum to 100."""
 
-Split = dict[str, int]
+TrafficSplit = dict[str, int]
 
 
-def shared(before: Split, new: str, percent: int) -> Split:
-    """The split that gives `percent` to `new` and the rest to the others as before.
+def split_with(before: TrafficSplit, new: str, percent: int) -> TrafficSplit:
+    """The split that gives `percent` to `new`; the others share the rest in the proportions of `before`.
 
     Args:
-        before: Split without or with `new`; empty where nothing answers.
-        new: The deployed model that gets the share.
+        before: The split before; it may contain `new`, and is empty if no model gets requests.
+        new: The id of the deployed model that gets the share.
         percent: Its share, 1 to 100.
 
     Returns:
-        A split that adds up to 100. All of it is at `new` where nothing else answered before.
+        A split that sums to 100. If no other model had a share before, `new` gets all of it.
     """
     others = {number: share for number, share in before.items() if number != new and share > 0}
     if not others or percent >= 100:
@@ -20,14 +20,14 @@ def shared(before: Split, new: str, percent: int) -> Split:
     return {**_scaled(others, 100 - percent), new: percent}
 
 
-def restored(before: Split, deployed: set[str]) -> Split:
-    """`before`, less what is not deployed any more, scaled up to 100 again."""
+def restored_split(before: TrafficSplit, deployed: set[str]) -> TrafficSplit:
+    """`before` without the models that are not in `deployed`, scaled to sum to 100; {} if none is left."""
     left = {number: share for number, share in before.items() if number in deployed}
     return _scaled(left, 100) if left else {}
 
 
-def _scaled(split: Split, total: int) -> Split:
-    """`split` in proportion, adding up to `total`: the largest remainders are rounded up."""
+def _scaled(split: TrafficSplit, total: int) -> TrafficSplit:
+    """`split` in proportion, with the sum `total`: the shares with the largest remainders are rounded up."""
     whole = sum(split.values())
     exact = {number: share * total / whole for number, share in split.items()}
     scaled = {number: int(share) for number, share in exact.items()}

@@ -1,4 +1,4 @@
-"""The arguments of a compiled pipeline, read from words of the form name=value."""
+"""The arguments of a compiled pipeline, read from texts of the form name=value."""
 
 import json
 from collections.abc import Iterable
@@ -6,29 +6,29 @@ from typing import Any
 
 from kfp_bert_components.errors import UserError
 
-_WORDS_FOR_BOOL = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def parse_arguments(spec: dict[str, Any], words: Iterable[str]) -> dict[str, Any]:
-    """The pipeline's arguments, each in the type that the pipeline asks for.
+def parse_arguments(spec: dict[str, Any], texts: Iterable[str]) -> dict[str, Any]:
+    """The arguments of a pipeline, converted to the types of its parameters.
 
     Args:
         spec: A compiled pipeline, as read from its YAML.
-        words: One `name=value` an argument. Lists and dictionaries are JSON; a list of one text may be
-            written as the text.
+        texts: One `name=value` for each argument. Lists and dictionaries are JSON; for a list of one text, the text
+            itself is enough.
 
     Returns:
-        Values by parameter name. Parameters that were not given are left to their defaults.
+        Values by parameter name. A parameter that was not given is absent, and has its default.
 
     Raises:
-        UserError: For an unknown parameter, a value of another type, or a missing parameter.
+        UserError: A parameter is unknown, or required and missing, or a value is not of the parameter's type.
     """
     parameters = spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
     arguments = {}
-    for word in words:
-        name, equals, text = word.partition("=")
+    for given in texts:
+        name, equals, text = given.partition("=")
         if not equals:
-            raise UserError(f"--param {word!r} is not of the form name=value.")
+            raise UserError(f"--param {given!r} is not of the form name=value.")
         if name not in parameters:
             known = ", ".join(sorted(parameters)) or "none"
             raise UserError(f"The pipeline has no parameter {name!r}; it has {known}.")
@@ -48,7 +48,7 @@ def _value(name: str, kind: str, text: str) -> Any:
         if kind == "NUMBER_DOUBLE":
             return float(text)
         if kind == "BOOLEAN":
-            return _WORDS_FOR_BOOL[text.lower()]
+            return _BOOLEANS[text.lower()]
         return _json(kind, text)
     except (ValueError, KeyError):
         expected = {

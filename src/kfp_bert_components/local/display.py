@@ -1,4 +1,4 @@
-"""What a person sees of a local run: steps as they start, their newest line, how they ended."""
+"""What a person sees of a local run: each step as it starts, what it prints, and how it ends."""
 
 import time
 from collections.abc import Iterable
@@ -7,13 +7,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from kfp_bert_components.local.events import Event, StepEnded, StepPrinted, StepStarted
+from kfp_bert_components.local.events import StepEnded, StepEvent, StepPrinted, StepStarted
 from kfp_bert_components.local.failure import explain
 from kfp_bert_components.progress import is_progress
 
 
 class Display:
-    """Shows events on a console. On a terminal progress is one moving line, elsewhere plain lines."""
+    """Shows the events of a run on a console.
+
+    On a terminal, a progress line replaces the one before; in a file or pipe, each is a line of its own.
+
+    Attributes:
+        failure: Name of the failed step and what went wrong in it; "" if no step failed.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -22,15 +28,15 @@ class Display:
         self._started = 0.0
         self.failure = ""
 
-    def follow(self, events: Iterable[Event]) -> None:
-        """Show all `events`; afterwards `failure` explains the step that failed, if one did."""
+    def follow(self, events: Iterable[StepEvent]) -> None:
+        """Show events until there are no more; `failure` is set if a step fails."""
         try:
             for event in events:
                 self._show(event)
         finally:
             self._stop()
 
-    def _show(self, event: Event) -> None:
+    def _show(self, event: StepEvent) -> None:
         if isinstance(event, StepStarted):
             self._start(event.step)
         elif isinstance(event, StepPrinted):

@@ -1,4 +1,4 @@
-"""What kfp.local's log says: which step runs, what it prints, how it ends."""
+"""The events of a local run, read from kfp.local's log: a step starts, prints a line, ends."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,20 +9,20 @@ _RECORD = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} - (?:INFO|WARNING|ERROR) - (.*)")
 _START = re.compile(r"Executing task '(.+)'")
 _END = re.compile(r"Task '(.+)' finished with status (SUCCESS|FAILURE)")
 _EXECUTOR = re.compile(r"^ *\[KFP Executor ")
-# TensorFlow logs these to stderr before its log level is read; the last one on every machine without a GPU.
+# TensorFlow logs these before it reads its log level; the last one on every machine without a GPU.
 _TENSORFLOW = re.compile(r"^ *(WARNING: All log messages before absl|[IW]0000 00:00:|E0000 00:00:.*cuInit)")
 
 
 @dataclass(frozen=True)
 class StepStarted:
-    """A step began."""
+    """A step has started."""
 
     step: str
 
 
 @dataclass(frozen=True)
 class StepPrinted:
-    """A step printed a line."""
+    """A step has printed a line."""
 
     step: str
     line: str
@@ -30,17 +30,17 @@ class StepPrinted:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """A step ended, well or not."""
+    """A step has ended; `ok` says whether it succeeded."""
 
     step: str
     ok: bool
 
 
-Event = StepStarted | StepPrinted | StepEnded
+StepEvent = StepStarted | StepPrinted | StepEnded
 
 
-def read_events(lines: Iterable[str]) -> Iterator[Event]:
-    """Turn the lines of kfp.local's output into events, one step after the other."""
+def read_events(lines: Iterable[str]) -> Iterator[StepEvent]:
+    """The events in the lines of kfp.local's output, in order. Only one step runs at a time."""
     step = ""
     for line in _without_noise(_COLOR.sub("", raw).rstrip() for raw in lines):
         record = _RECORD.match(line)
@@ -57,7 +57,7 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
 
 
 def _without_noise(lines: Iterable[str]) -> Iterator[str]:
-    """Leave out what KFP's executor logs about itself, among it the whole of its input as JSON."""
+    """The lines without what KFP's executor logs about itself, such as its input as JSON, and without TensorFlow's."""
     in_json = False
     for line in lines:
         if _EXECUTOR.match(line):

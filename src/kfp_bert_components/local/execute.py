@@ -1,4 +1,4 @@
-"""One run of a compiled pipeline in a process group of its own, told as events."""
+"""A local run of a compiled pipeline in a process group of its own, as a stream of events."""
 
 import json
 import os
@@ -11,20 +11,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.local.events import Event, read_events
+from kfp_bert_components.local.events import StepEvent, read_events
 
 _SECONDS_TO_STOP = 15
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 
 
-class Run:
-    """A run in progress: iterate over it for its events, then look at `ok`."""
+class LocalRun:
+    """A run in progress. Iterate over it once for its events, then read `ok`.
+
+    Attributes:
+        log: File with all that the run printed.
+    """
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self._process = process
         self.log = log
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[StepEvent]:
         assert self._process.stdout is not None
         with self.log.open("w") as log:
 
@@ -37,23 +41,26 @@ class Run:
 
     @property
     def process_group(self) -> int:
-        """The process group of the run: kfp.local and its steps."""
+        """Id of the process group that kfp.local and its steps run in."""
         return self._process.pid
 
     @property
     def ok(self) -> bool:
-        """Whether the run ended well; waits for its end."""
+        """Whether the run succeeded. Waits until it has ended."""
         return self._process.wait() == 0
 
 
 @contextmanager
-def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[Run]:
-    """Run the compiled pipeline in `spec` with kfp.local; leave nothing running when the block ends.
+def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[LocalRun]:
+    """Run a compiled pipeline with kfp.local. When the block ends, all processes of the run are ended.
 
     Args:
-        spec: YAML file of a compiled pipeline.
+        spec: YAML file of the compiled pipeline.
         arguments: Values by parameter name.
-        root: Folder for the artifacts of the run (made if missing), and for its log.
+        root: Folder for the run's artifacts and its log; created if it does not exist.
+
+    Yields:
+        The run, which has just started.
     """
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -70,13 +77,13 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[Run]:
             start_new_session=True,
         )
         try:
-            yield Run(process, root / "log.txt")
+            yield LocalRun(process, root / "log.txt")
         finally:
             _stop(process)
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """End the whole group: kfp.local's process and the step that it runs."""
+    """End the process group: SIGTERM, and SIGKILL if it has not ended 15 s later."""
     for sign, seconds in ((signal.SIGTERM, _SECONDS_TO_STOP), (signal.SIGKILL, None)):
         if process.poll() is not None:
             break

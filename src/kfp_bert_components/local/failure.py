@@ -1,4 +1,4 @@
-"""The one thing worth showing of a failed step: the user's mistake in a sentence, or the traceback."""
+"""Why a step failed, from what it printed."""
 
 import re
 
@@ -7,11 +7,11 @@ _USER_ERROR = re.compile(r"^kfp_bert_components\.errors\.\w+: (.*)")
 
 
 def explain(lines: list[str]) -> str:
-    """What went wrong in a step that printed `lines`.
+    """Why a step failed that printed `lines`.
 
     Returns:
-        The message alone where the step ended with a `UserError`; otherwise its last traceback; without
-        one its last twenty lines.
+        The message of the `UserError` that it ended with; for another error, its last traceback; without a traceback,
+        its last twenty lines.
     """
     starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
     if not starts:

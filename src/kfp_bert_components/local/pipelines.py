@@ -1,4 +1,4 @@
-"""Finding the pipeline that a user names: a compiled file, or a function."""
+"""The pipeline that a user names, as a compiled file: it is a file already, or a function."""
 
 import importlib
 import importlib.util
@@ -20,8 +20,11 @@ def compile_pipeline(name: str, target: Path) -> dict[str, Any]:
             `folder/file.py:function`.
         target: The YAML file to write.
 
+    Returns:
+        The compiled pipeline as a dictionary.
+
     Raises:
-        UserError: There is no such file, module or function, or it is no pipeline.
+        UserError: There is no such file, module or function, or it is not a pipeline.
     """
     if name.endswith((".yaml", ".yml", ".json")):
         target.write_text(_read(Path(name)))

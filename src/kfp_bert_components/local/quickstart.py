@@ -1,4 +1,4 @@
-"""The main pipeline on the bundled sample, from data to an answer of the served model."""
+"""The quickstart: the main pipeline on the bundled sample, from data to an answer of the served model."""
 
 import json
 import shlex
@@ -21,14 +21,14 @@ LINE = "INT. LIGHTHOUSE KITCHEN - NIGHT"
 
 
 def quickstart(folder: Path, console: Console, *, keep_serving: bool = False, port: int = 8501) -> None:
-    """Run the main pipeline and show what came of it.
+    """Run the main pipeline, and show the decision, where its outputs are, and an answer of the served model.
 
     Args:
-        folder: Where registry, served model, and the runs' artifacts go. A second quickstart in the same folder
-            trains a second candidate, with another seed, against the champion of the first.
+        folder: Folder for the registry, the served model and the runs' artifacts. If it has them from a quickstart
+            before, a new candidate is trained with another seed and compared with that champion.
         console: Where to show it.
-        keep_serving: Leave the REST server up until Ctrl-C.
-        port: Port of the REST server.
+        keep_serving: Whether the REST server runs until Ctrl-C.
+        port: Port of the REST server; another one is taken if it is in use.
 
     Raises:
         UserError: A step failed, or the server did not start.

@@ -1,4 +1,4 @@
-"""What the steps of a local run gave: parameters as values, artifacts as paths."""
+"""The outputs of the steps of a local run: parameters as values, artifacts as paths."""
 
 import json
 import shutil
@@ -7,19 +7,19 @@ from typing import Any
 
 
 def read_outputs(run: Path) -> dict[str, dict[str, Any]]:
-    """Outputs of every step that ran, by step and output name.
+    """The outputs of every step that ran, by step and output name.
 
     Args:
-        run: The folder of one run: one folder a step, as kfp.local makes them.
+        run: The folder of the run, in which kfp.local makes one folder for each step.
 
     Returns:
-        For "compare-models" for example `{"promote": True, "reason": "...", "report": Path(...)}`.
+        Such as `{"compare-models": {"promote": True, "reason": "...", "report": Path(...)}}`.
     """
     return {path.parent.name: _outputs(json.loads(path.read_text())) for path in run.glob("*/executor_output.json")}
 
 
 def name_pages(run: Path) -> None:
-    """Give every HTML page of a run a copy that ends in .html: by that a browser knows it when it opens the file."""
+    """Copy every HTML page of a run to a file that ends in .html, so that a browser shows it as a page."""
     for path in run.glob("*/*"):
         if path.is_file() and not path.suffix and path.read_bytes()[:15].lower() == b"<!doctype html>":
             shutil.copyfile(path, path.with_suffix(".html"))

@@ -1,4 +1,4 @@
-"""A local run from start to end, shown on a console."""
+"""A local run from its start to its end, shown on a console."""
 
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ from kfp_bert_components.local.results import name_pages
 
 
 def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console) -> Path:
-    """Run a compiled pipeline and show it.
+    """Run a compiled pipeline and show its steps.
 
     Args:
         spec: YAML file of the compiled pipeline.
         arguments: Values by parameter name.
-        root: Folder under which kfp.local makes one folder a run.
+        root: Folder in which kfp.local makes one folder for each run.
         console: Where to show it.
 
     Returns:
-        The folder of this run: one folder a step, in it the step's artifacts.
+        The folder of this run, with one folder for each step and its artifacts.
 
     Raises:
         UserError: A step failed; the message explains it.

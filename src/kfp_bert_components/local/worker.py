@@ -1,4 +1,4 @@
-"""Runs one compiled pipeline with kfp.local: the process that `local.execute` starts and watches."""
+"""Runs one compiled pipeline with kfp.local, in the process that `local.execute` starts and reads from."""
 
 import json
 import os
@@ -9,10 +9,16 @@ import warnings
 
 
 def main(spec_path: str, arguments_path: str, root: str) -> None:
-    """Run the pipeline in `spec_path` on the JSON arguments; exit with 1 when a step fails."""
+    """Run a pipeline, and exit with code 1 if a step fails.
+
+    Args:
+        spec_path: YAML file of the compiled pipeline.
+        arguments_path: JSON file with the values by parameter name.
+        root: Folder for the run's artifacts.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    # `python -m` puts the working folder first: a folder called "docker" there would pass for the package.
+    # `python -m` searches the working folder first: a folder called "docker" there would hide the package docker.
     sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]
     from kfp import components, local
 
@@ -28,7 +34,7 @@ def main(spec_path: str, arguments_path: str, root: str) -> None:
 
 
 def _end_with_parent() -> None:
-    # The parent never writes: its end of the pipe closes when it dies, however it dies.
+    # The parent never writes to this pipe, so the read returns when the parent has ended, in whatever way.
     os.read(sys.stdin.fileno(), 1)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 

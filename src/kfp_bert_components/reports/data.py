@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kfp_bert_components.reports import render
 from kfp_bert_components.reports.charts import BLUE, GREEN, GREY, ORANGE, line_at, new_figure, svg
@@ -12,46 +12,58 @@ if TYPE_CHECKING:
     import numpy as np
     from markupsafe import Markup
 
+    from kfp_bert_components.data import Prepared, PrepareSettings
+    from kfp_bert_components.data.profile import Drift
+
 COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
 
 
-def data_report(**context: Any) -> str:
+def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettings) -> str:
     """The report of prepare_text_data as an HTML page.
 
     Args:
-        **context: prepared, findings, files, labels, counts (rows a label, by split), words (words a text, by
-            split), leaks, drift and settings, as `data.summary` makes them.
+        prepared: What came of it.
+        drift: The comparison with the champion's data, where it was asked for.
+        settings: What was asked for.
     """
-    words, settings = context.pop("words"), context["settings"]
     limit = settings.max_length - 2  # [CLS] and [SEP] take two places
-    longer = {name: float((values > limit).mean()) if len(values) else 0.0 for name, values in words.items()}
-    dropped = sum(context["prepared"].dropped.values())
+    longer = {
+        name: float((words > limit).mean()) if len(words) else 0.0 for name, words in prepared.word_counts.items()
+    }
     return render(
         "data.html",
-        **context,
-        dropped=dropped,
+        prepared=prepared,
+        findings=prepared.results,
+        files=list(zip(prepared.files, prepared.file_rows, strict=True)),
+        labels=prepared.classes,
+        counts=prepared.class_rows,
+        leaks=prepared.leaks,
+        drift=drift,
+        settings=settings,
+        dropped=sum(prepared.dropped.values()),
         longer=longer,
         limit=limit,
-        shares=_shares(context["counts"]),
+        shares=_shares(prepared.class_rows),
         colours=COLOURS,
-        lengths_chart=_lengths_chart(words, limit),
+        lengths_chart=_lengths_chart(prepared.word_counts, limit),
         split_text=_split_text(settings),
         given=settings.given(),
-        kind=_kind(context),
+        kind=_kind(prepared, drift),
     )
 
 
-def _kind(context: Mapping[str, Any]) -> str:
+def _kind(prepared: Prepared, drift: Drift | None) -> str:
     """Orange when there is something to look at, else green."""
-    prepared, drift = context["prepared"], context["drift"]
     faults = sum(prepared.dropped[check] for check in ("unreadable", "empty_text", "missing_label", "unknown_label"))
-    kept = any(f.count and f.policy == "keep" and f.check != "outlier_length" for f in context["findings"])
+    kept = any(
+        result.count and result.policy == "keep" and result.check != "outlier_length" for result in prepared.results
+    )
     moved = drift is not None and drift.largest >= 0.25
     few = sum(prepared.dropped.values()) > 0.2 * prepared.read
     return "wait" if kept or moved or few or faults > 0.01 * prepared.read else "good"
 
 
-def _split_text(settings: Any) -> str:
+def _split_text(settings: PrepareSettings) -> str:
     """How the rows were split, in a sentence."""
     if settings.split_by == "file":
         files = ", ".join(settings.test_values)

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.settings import TableSettings
 
 DELIMITERS = ",\t;|"
 ROWS = 2_000
@@ -17,11 +17,11 @@ ROWS = 2_000
 
 @dataclass(frozen=True)
 class Dialect:
-    """The way of one CSV file.
+    """How one CSV file is written.
 
     Attributes:
         delimiter: One character.
-        quoting: double, backslash or none.
+        quoting: double, strict, backslash or none.
         header: Whether the first row names the columns.
         columns: The names of the columns; "#1", "#2" ... where there is no header.
         first: The first row.
@@ -42,24 +42,23 @@ class Dialect:
         return {"delimiter": self.delimiter, "doublequote": True}
 
 
-def find_dialect(name: str, sample: str, whole: bool, settings: PrepareSettings) -> Dialect:
+def find_dialect(name: str, sample: str, whole: bool, settings: TableSettings) -> Dialect:
     """Find the dialect of a file.
 
     Args:
         name: The file's name; .tsv and .tab prefer a tab.
         sample: The decoded start of the file.
         whole: Whether the sample is all of it; otherwise its last line is cut off.
-        settings: What the user has said about delimiter, quoting and header.
+        settings: What the user has said about delimiter, quoting, header and columns.
 
     Raises:
         UserError: The file has no rows, or its given delimiter is not one character.
     """
     if not whole and "\n" in sample:
         sample = sample[: sample.rindex("\n") + 1]
-    delimiters = _delimiters(name, settings)
     quotings = ("double", "backslash", "none") if settings.quoting == "auto" else (settings.quoting,)
     best: tuple[float, Dialect, list[list[str]]] | None = None
-    for delimiter in delimiters:
+    for delimiter in _delimiters(name, settings):
         for quoting in quotings:
             dialect = Dialect(delimiter, quoting, False, ())
             rows = sample_rows(sample, dialect)
@@ -89,7 +88,7 @@ def sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
     return rows
 
 
-def _delimiters(name: str, settings: PrepareSettings) -> str:
+def _delimiters(name: str, settings: TableSettings) -> str:
     if settings.delimiter != "auto":
         delimiter = settings.delimiter.replace("\\t", "\t")
         if len(delimiter) != 1 or delimiter in '\r\n"':
@@ -124,54 +123,20 @@ def _quoted(rows: Sequence[Sequence[str]]) -> bool:
     return whole > 0.3 * max(open_, 1)
 
 
-def _has_header(rows: Sequence[Sequence[str]], settings: PrepareSettings) -> bool:
+def _has_header(rows: Sequence[Sequence[str]], settings: TableSettings) -> bool:
     """Whether the first row names the columns.
 
-    It does when it holds a name that the settings ask for, or when its label is one that no other row has.
+    It does when it holds a name that was asked for, or when its category is one that no other row has.
     """
     if settings.header != "auto":
         return settings.header == "yes"
     first = [cell.strip() for cell in rows[0]]
-    asked = [
-        settings.text_column,
-        settings.label_column,
-        settings.pair_column,
-        settings.split_column,
-        *settings.metadata_columns,
-    ]
-    if any(name in first for name in asked if name and not name.startswith("#")):
+    if any(column.asked in first for column in settings.columns if not column.asked.startswith("#")):
         return True
-    position = settings.label_column.removeprefix("#")
-    if not (settings.label_column.startswith("#") and position.isdigit()):
+    asked = next((column.asked for column in settings.columns if column.name == settings.categories), "")
+    if not (asked.startswith("#") and asked[1:].isdecimal()):
         return False
-    index = int(position) - 1
-    labels = Counter(row[index].strip() for row in rows[1:] if len(row) > index)
-    repeated = sum(count for count in labels.values() if count > 1) > 0.5 * sum(labels.values())
-    return bool(labels) and index < len(first) and first[index] not in labels and repeated
-
-
-def find_column(asked: str, columns: Sequence[str], file: str, parameter: str, first: Sequence[str] = ()) -> int:
-    """The index of a column that was asked for by name or as "#2".
-
-    Raises:
-        UserError: There is no such column, or more than one.
-    """
-    if asked in columns:
-        if columns.count(asked) > 1:
-            raise UserError(
-                f"{file} has {columns.count(asked)} columns named {asked!r}: give {parameter} a position such as '#2'."
-            )
-        return list(columns).index(asked)
-    if asked.startswith("#") and asked[1:].isdigit():
-        index = int(asked[1:]) - 1
-        if 0 <= index < len(columns):
-            return index
-        count = f"{len(columns)} column{'s' * (len(columns) != 1)}"
-        raise UserError(f"{file} has {count}, so there is no {asked}: correct {parameter}.")
-    shown = ", ".join(repr(name.strip()[:40]) for name in (first or columns)[:10])
-    there = f"its first row is {shown}" if first else f"it has {shown}"
-    position = "#1" if parameter == "text_column" else "#2"
-    raise UserError(
-        f"{file} has no column {asked!r}: {there}; set {parameter} to the name of a column, or to its position such "
-        f"as {position!r}."
-    )
+    index = int(asked[1:]) - 1
+    values = Counter(row[index].strip() for row in rows[1:] if len(row) > index >= 0)
+    repeated = sum(count for count in values.values() if count > 1) > 0.5 * values.total()
+    return bool(values) and 0 <= index < len(first) and first[index] not in values and repeated

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 
+# Bytes that are read at a time.
 BLOCK = 8 << 20
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 # What a file is that can't be a table, by its first bytes: the name in the sentence that the user gets.

@@ -1,291 +1,208 @@
-"""CSV in pieces: Arrow's reader for files without surprises, Python's for what Arrow refuses."""
+"""CSV in pieces.
+
+Arrow reads the blocks in which each line is one row; Python's csv module reads the others, row by row. Where every line
+is one row the two agree, so a file means the same whichever of them reads it.
+"""
 
 from __future__ import annotations
 
-import codecs
 import csv
-import io
-from collections.abc import Iterator
-from typing import Any
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from kfp_bert_components.data.arrow import bytes_of
-from kfp_bert_components.tables.chunks import LONGEST_CELL, Chunk, Faults
+from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, Fault, string_batch, valid_text
 from kfp_bert_components.tables.dialect import Dialect
-from kfp_bert_components.tables.files import TableFile, open_bytes
-from kfp_bert_components.tables.survey import Survey
+from kfp_bert_components.tables.lines import has_long_line, split_lines
 
-ARROW_BLOCK = 8 << 20
-SLOW_ROWS = 20_000
 # A quote that is not closed after so many lines was not meant as one.
-LONGEST_RECORD_LINES = 2_000
+LONGEST_ROW_LINES = 2_000
+# So many lines in a row that look like rows of the file, inside quotes, mean that a quote stands where none should.
+SWALLOWED_LINES = 3
+_NEVER_CLOSED = "a quote is opened and never closed"
+_SWALLOWED = 'a quoted cell holds lines that look like rows of the file (quoting="strict" accepts that)'
 
 
-def read_csv(
-    file: TableFile,
-    number: int,
-    compression: str,
-    encoding: str,
-    dialect: Dialect,
-    roles: dict[str, int],
-    found: Survey,
-    faults: Faults,
-    keep: bool,
-) -> Iterator[Chunk]:
+def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, int], keep: bool) -> Iterator[Batch]:
     """Read a CSV file.
 
     Args:
-        file: The file.
-        number: Its number, for the chunks.
-        compression: What it is compressed with, or "".
-        encoding: Its codec.
-        dialect: Its delimiter, quoting and header.
-        roles: Index of the column of each role.
-        found: The survey of the file.
-        faults: Where unreadable rows are counted.
+        blocks: The file as UTF-8 in blocks of whole lines.
+        dialect: Its delimiter, quoting, header and columns.
+        columns: Index of each wanted column by its name.
         keep: Whether rows with too few or too many cells, or with damaged characters, are kept as well as can be.
-
-    Yields:
-        Chunks in the order of the file.
     """
-    # An odd number of quotes means that one is not closed: only the careful reader can say where.
-    simple = dialect.quoting == "none" or found.quotes % 2 == 0
-    delivered = 0
-    local = Faults()
-    # Nor can Arrow hand on a row that it refuses if that is not UTF-8.
-    if simple and found.valid_utf8 and encoding in ("utf-8", "utf-8-sig", "ascii") and not found.nuls and not keep:
-        try:
-            for chunk in _read_fast(file, number, compression, dialect, roles, local):
-                delivered = int(chunk.rows[-1]) if len(chunk.rows) else delivered
-                yield chunk
-            _pour(local, faults, file.name)
-            return
-        except pa.ArrowInvalid:
-            # Read again from the start, and go on after the last row that was delivered.
-            _pour(local, faults, file.name, until=delivered)
-    yield from _read_slow(file, number, compression, encoding, dialect, roles, faults, keep, after=delivered)
+    row = 1  # the number of the next row
+    for block in blocks:
+        batch = _read_plain(block, row, dialect, columns)
+        if batch is None:
+            batch, row = _read_careful(_Lines(block, blocks, dialect), row, columns, keep)
+        else:
+            row += len(batch.rows)
+        yield _without_header(batch) if dialect.header else batch
 
 
-def _read_fast(
-    file: TableFile, number: int, compression: str, dialect: Dialect, roles: dict[str, int], faults: Faults
-) -> Iterator[Chunk]:
-    names = [f"c{i}" for i in range(len(dialect.columns))]
-    first = 2 if dialect.header else 1
-    invalid: list[int] = []
-
-    def skip(row: Any) -> str:
-        invalid.append(row.number)
-        faults.add(file.name, row.number, _ragged(row.actual_columns, row.expected_columns), row.text)
-        return "skip"
-
-    reader = arrow_csv.open_csv(
-        open_bytes(file.path, compression),
-        # Only with one thread does Arrow know the numbers of the rows that it skips; it is no slower.
-        read_options=arrow_csv.ReadOptions(
-            column_names=names, skip_rows=first - 1, block_size=ARROW_BLOCK, use_threads=False
-        ),
-        parse_options=arrow_csv.ParseOptions(
-            delimiter=dialect.delimiter,
-            newlines_in_values=dialect.quoting != "none",
-            ignore_empty_lines=False,
-            quote_char=False if dialect.quoting == "none" else '"',
-            double_quote=dialect.quoting == "double",
-            escape_char="\\" if dialect.quoting == "backslash" else False,
-            invalid_row_handler=skip,
-        ),
-        convert_options=arrow_csv.ConvertOptions(
-            # The survey has found all of the file to be UTF-8.
-            column_types={name: pa.string() for name in names},
-            check_utf8=False,
-            strings_can_be_null=False,
-            include_columns=[names[index] for index in sorted(set(roles.values()))],
-        ),
-    )
-    valid = 0
-    for batch in reader:
-        cells = {role: batch.column(names[index]) for role, index in roles.items()}
-        rows = _positions(valid, batch.num_rows, first, invalid)
-        valid += batch.num_rows
-        yield _without_overlong(Chunk(number, rows, cells), file, faults)
+def _without_header(batch: Batch) -> Batch:
+    if not len(batch.rows) or batch.rows[0] != 1:
+        return batch
+    return Batch(batch.rows[1:], {name: values.slice(1) for name, values in batch.cells.items()}, batch.faults)
 
 
-def _without_overlong(chunk: Chunk, file: TableFile, faults: Faults) -> Chunk:
-    """The chunk without rows that have a cell too long to be a text; they are faults."""
-    good = np.ones(len(chunk.rows), bool)
-    for values in chunk.cells.values():
-        good &= np.diff(bytes_of(values)[1]) <= LONGEST_CELL
-    if good.all():
-        return chunk
-    for row in chunk.rows[~good].tolist():
-        faults.add(file.name, row, f"the row is longer than {LONGEST_CELL:,} characters")
-    mask = pa.array(good)
-    return Chunk(chunk.file, chunk.rows[good], {role: values.filter(mask) for role, values in chunk.cells.items()})
+def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, int]) -> Batch | None:
+    """Read a block with Arrow, or return None if not each of its lines is a row without a fault."""
+    if has_long_line(block) or b"\0" in block:
+        return None
+    if b"\r" in block and block.count(b"\r") > block.count(b"\r\n"):  # lines that end with it alone
+        return None
+    names = [f"c{index}" for index in range(len(dialect.columns))]
+    try:
+        table = arrow_csv.read_csv(
+            pa.BufferReader(block),
+            read_options=arrow_csv.ReadOptions(column_names=names, block_size=len(block) + 1, use_threads=False),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char=False if dialect.quoting == "none" else '"',
+                double_quote=dialect.quoting in ("double", "strict"),
+                escape_char="\\" if dialect.quoting == "backslash" else False,
+                ignore_empty_lines=False,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=False,
+                include_columns=[names[index] for index in sorted(set(columns.values()))],
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if table.num_rows != block.count(b"\n") + (not block.endswith(b"\n")):
+        return None
+    cells = {name: table[names[index]].combine_chunks() for name, index in columns.items()}
+    return Batch(np.arange(row, row + table.num_rows), cells)
 
 
-def _positions(before: int, count: int, first: int, invalid: list[int]) -> np.ndarray:
-    """Numbers in the file of `count` valid rows that follow `before` valid ones, around the invalid ones."""
-    rows = np.arange(before + first, before + first + count, dtype=np.int64)
-    if invalid:
-        # The k-th invalid row pushes all rows behind it on by one.
-        gaps = np.array(invalid, np.int64) - np.arange(len(invalid))
-        rows += np.searchsorted(gaps, rows, side="right")
-    return rows
-
-
-def _read_slow(
-    file: TableFile,
-    number: int,
-    compression: str,
-    encoding: str,
-    dialect: Dialect,
-    roles: dict[str, int],
-    faults: Faults,
-    keep: bool,
-    after: int,
-) -> Iterator[Chunk]:
-    csv.field_size_limit(2 * LONGEST_CELL)
-    width = len(dialect.columns)
-    cells: dict[str, list[bytes]] = {role: [] for role in roles}
+def _read_careful(lines: _Lines, row: int, columns: Mapping[str, int], keep: bool) -> tuple[Batch, int]:
+    """Read rows up to the first that ends with a block; also returns the number of the row after that."""
+    cells: dict[str, list[str]] = {name: [] for name in columns}
     rows: list[int] = []
-    records = _records(_lines(file, compression, encoding), dialect)
-    for row, (record, fault, raw) in enumerate(records, 1):
-        if row <= after or (row == 1 and dialect.header):
+    faults = []
+    for row, (record, reason, excerpt) in enumerate(lines.records(), row):  # noqa: B020
+        if keep and record and len(record) != lines.width:
+            record, reason = (record + [""] * lines.width)[: lines.width], ""
+        values = [valid_text(record[index], keep) for index in columns.values()] if not reason else []
+        if None in values:
+            reason = "the row has bytes that are not UTF-8"
+        if reason:
+            faults.append(Fault(row, reason, excerpt))
             continue
-        if not fault and len(record) != width and record:
-            fault = _ragged(len(record), width)
-            if keep:
-                fault, record = "", (record + [""] * width)[:width]
-        if fault:
-            faults.add(file.name, row, fault, raw)
-            continue
-        record = record or [""] * width
-        for role, index in roles.items():
-            cells[role].append(record[index].encode("utf-8", "surrogateescape"))
         rows.append(row)
-        if len(rows) == SLOW_ROWS:
-            yield _chunk(number, rows, cells)
-            cells, rows = {role: [] for role in roles}, []
-    if rows:
-        yield _chunk(number, rows, cells)
+        for name, value in zip(columns, values, strict=True):
+            cells[name].append(value or "")
+    return string_batch(rows, cells, faults), row + 1
 
 
-def _chunk(number: int, rows: list[int], cells: dict[str, list[bytes]]) -> Chunk:
-    arrays = {role: pa.array(values, pa.binary()) for role, values in cells.items()}
-    return Chunk(number, np.array(rows, np.int64), arrays)
-
-
-def _records(lines: Iterator[str], dialect: Dialect) -> Iterator[tuple[list[str], str, str]]:
-    """Each record with what is wrong with it ("" for nothing) and its raw start."""
-    source = _Lines(lines)
-    reader = csv.reader(source, **dialect.options())
-    while True:
-        source.taken = []
-        fault = ""
-        record: list[str] = []
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            fault = "the row can't be read as CSV"
-        raw = source.taken[0] if source.taken else ""
-        if source.overlong:
-            fault, source.overlong = f"the row is longer than {LONGEST_CELL:,} characters", False
-        elif dialect.quoting != "none" and source.gave_up:
-            fault = "a quote is opened and never closed"
-            source.back(source.taken[1:])
-            reader = csv.reader(source, **dialect.options())
-        elif "\0" in raw or any("\0" in cell for cell in record):
-            fault = "the row has NUL bytes"
-        yield record, fault, raw
+class _OpenQuoteError(Exception):
+    """The row at hand does not end where it should."""
 
 
 class _Lines:
-    """Lines for the csv reader, remembering those of the record at hand so that they can be put back."""
+    """Gives Python's csv reader its lines, and takes back those of a row that went wrong.
 
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines = lines
-        self._waiting: list[str] = []
-        self.taken: list[str] = []
-        self.overlong = False
-        self.ended = False
+    Args:
+        block: The lines to begin with.
+        blocks: Where more come from, for a row that does not end with its block.
+        dialect: How the file is written.
+
+    Attributes:
+        width: Cells of a row.
+    """
+
+    def __init__(self, block: bytes, blocks: Iterator[bytes], dialect: Dialect) -> None:
+        self.width = len(dialect.columns)
+        self._blocks, self._dialect = blocks, dialect
+        self._waiting = deque(split_lines(block))
+        self._taken: list[str] = []  # by the row at hand
+        self._size = 0  # characters of them
+        self._like_rows = 0  # of the lines taken last, how many in a row look like rows of the file
+
+    def records(self) -> Generator[tuple[list[str], str, str]]:
+        """Each row: its cells, what is wrong with it ("" for nothing), and how it begins."""
+        csv.field_size_limit(2 * LONGEST_CELL)
+        reader = csv.reader(self, **self._dialect.options())
+        while self._waiting:
+            self._taken, self._size, self._like_rows = [], 0, 0
+            record: list[str] = []
+            try:
+                record = next(reader)
+                reason = self._misquoted(record)
+            except _OpenQuoteError as error:
+                reason = str(error)
+            except csv.Error:
+                reason = "the row can't be read as CSV"
+            if reason:
+                self._waiting.extendleft(reversed(self._taken[1:]))  # they are rows of their own
+                reader = csv.reader(self, **self._dialect.options())
+                record = []
+            elif any("\0" in line for line in self._taken):
+                reason, record = "the row has NUL bytes", []
+            elif record and len(record) != self.width:
+                reason = f"the row has {len(record)} cell{'s' * (len(record) != 1)} instead of {self.width}"
+            if self._taken and len(self._taken[0]) > LONGEST_CELL:
+                reason, record = f"the row is longer than {LONGEST_CELL:,} characters", []
+            yield record if record or reason else [""] * self.width, reason, self._taken[0][:400]
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        if len(self.taken) > LONGEST_RECORD_LINES:
-            self.ended = True
-            raise StopIteration
-        line = self._waiting.pop() if self._waiting else next(self._lines, None)
-        if line is None:
-            self.ended = True
-            raise StopIteration
-        if len(line) > LONGEST_CELL:
-            self.overlong = True
-            line = line[:100].replace('"', "") + "\n"
-        self.taken.append(line)
-        return line
+        if self._taken:
+            self._check_open_row()
+        if not self._waiting:
+            block = next(self._blocks, None)
+            if block is None:
+                raise _OpenQuoteError(_NEVER_CLOSED)
+            self._waiting.extend(split_lines(block))
+        self._taken.append(self._waiting.popleft())
+        self._size += len(self._taken[-1])
+        return self._taken[-1]
 
-    @property
-    def gave_up(self) -> bool:
-        """Whether the record at hand runs over lines only because one of its quotes is not closed."""
-        several = self.ended or len(self.taken) > 1
-        return several and "".join(self.taken).replace('\\"', "").count('"') % 2 == 1
+    def _check_open_row(self) -> None:
+        """Look at the line taken last, which lies inside quotes unless it is the first."""
+        if self._size > LONGEST_CELL:
+            raise _OpenQuoteError(_NEVER_CLOSED)
+        if self._dialect.quoting == "strict":
+            return
+        if len(self._taken) > LONGEST_ROW_LINES:
+            raise _OpenQuoteError(_NEVER_CLOSED)
+        if len(self._taken) > 1:
+            line = self._taken[-1].replace('""', '"') if self._dialect.quoting == "double" else self._taken[-1]
+            self._like_rows = self._like_rows + 1 if self._is_like_row(line) else 0
+        if self._like_rows >= SWALLOWED_LINES:
+            raise _OpenQuoteError(_SWALLOWED)
 
-    def back(self, lines: list[str]) -> None:
-        """Put lines back, to be read again as records of their own."""
-        self._waiting.extend(reversed(lines))
-        self.ended = False
+    def _misquoted(self, record: list[str]) -> str:
+        """What is wrong with the quotes of a row that was read, or ""."""
+        if len(self._taken) == 1 or self._dialect.quoting == "none":
+            return ""
+        quotes = "".join(self._taken)
+        if self._dialect.quoting == "backslash":
+            quotes = quotes.replace("\\\\", "").replace('\\"', "")
+        if quotes.count('"') % 2:
+            return _NEVER_CLOSED
+        if self._dialect.quoting != "strict" and any(map(self._holds_rows, record)):
+            return _SWALLOWED
+        return ""
 
+    def _holds_rows(self, cell: str) -> bool:
+        """Whether so many lines of a cell in a row look like rows of the file that a quote must have swallowed them."""
+        run = 0
+        for line in split_lines(cell.encode("utf-8", "surrogateescape")):
+            run = run + 1 if self._is_like_row(line) else 0
+            if run >= SWALLOWED_LINES:
+                return True
+        return False
 
-def _lines(file: TableFile, compression: str, encoding: str) -> Iterator[str]:
-    """The lines with their ends; bytes that can't be decoded become surrogates; a line without end is cut short."""
-    text = io.TextIOWrapper(
-        _Reader(open_bytes(file.path, compression)),  # type: ignore[type-var]
-        encoding=encoding,
-        newline="",
-        errors="surrogateescape" if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii") else "replace",
-    )
-    while line := text.readline(LONGEST_CELL + 2):
-        if len(line) > LONGEST_CELL:
-            yield line
-            while line and not line.endswith(("\n", "\r")):
-                line = text.readline(LONGEST_CELL)
-        else:
-            yield line
-
-
-class _Reader(io.RawIOBase):
-    """An Arrow stream as one that TextIOWrapper takes."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def read1(self, size: int = -1) -> bytes:
-        return self._stream.read(1 << 16)
-
-    def read(self, size: int = -1) -> bytes:
-        return self._stream.read(size if size >= 0 else None)
-
-
-def _ragged(actual: int, expected: int) -> str:
-    return f"the row has {actual} cell{'s' * (actual != 1)} instead of {expected}"
-
-
-def _pour(local: Faults, faults: Faults, name: str, until: int | None = None) -> None:
-    """Add the faults that one reader found to those of all, up to a row."""
-    if until is None:
-        faults.count += local.count
-        faults.reasons.update(local.reasons)
-        faults.examples.extend(local.examples)
-        return
-    kept = [one for one in local.examples if one.row <= until]
-    for one in kept:
-        faults.add(name, one.row, one.reason, one.excerpt)
+    def _is_like_row(self, line: str) -> bool:
+        return len(next(csv.reader([line], **self._dialect.options()), [])) == self.width

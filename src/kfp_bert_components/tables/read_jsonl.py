@@ -3,105 +3,85 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from kfp_bert_components.data.settings import parameter_of
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.tables.chunks import LONGEST_CELL, Chunk, Faults
-from kfp_bert_components.tables.files import TableFile
-from kfp_bert_components.tables.read_csv import _lines
+from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, Fault, string_batch, valid_text
+from kfp_bert_components.tables.lines import split_lines
+from kfp_bert_components.tables.settings import Column
 
-ROWS = 20_000
+# More keys than this are not kept for the error that lists them.
+_MOST_KEYS = 1_000
 
 
-def read_jsonl(
-    file: TableFile, number: int, compression: str, encoding: str, roles: dict[str, str], faults: Faults
-) -> Iterator[Chunk]:
-    """Read a file of JSON objects, one a line.
+def read_jsonl(blocks: Iterator[bytes], name: str, columns: Sequence[Column], keep: bool) -> Iterator[Batch]:
+    """Read a file of JSON objects, one a line; blank lines are passed over.
 
     Args:
-        file: The file.
-        number: Its number, for the chunks.
-        compression: What it is compressed with, or "".
-        encoding: Its codec.
-        roles: The key of each role.
-        faults: Where unreadable lines are counted.
+        blocks: The file as UTF-8 in blocks of whole lines.
+        name: The file's name, for errors.
+        columns: The wanted keys; an object that lacks one has an empty cell there.
+        keep: Whether damaged characters are replaced instead of counted as a fault.
 
     Raises:
-        UserError: No object in the file has the keys of text and label.
+        UserError: No object of the file has one of the keys.
     """
-    cells: dict[str, list[bytes | None]] = {role: [] for role in roles}
-    rows: list[int] = []
-    seen: set[str] = set()
     keys: set[str] = set()
-    for row, line in enumerate(_lines(file, compression, encoding), 1):
-        if not line.strip():
-            continue
-        values, fault = _values(line, roles, keys)
-        if fault:
-            faults.add(file.name, row, fault, line)
-            continue
-        seen.update(role for role, value in values.items() if value is not None)
-        for role, value in values.items():
-            cells[role].append(value)
-        rows.append(row)
-        if len(rows) == ROWS:
-            yield _chunk(number, rows, cells)
-            cells, rows = {role: [] for role in roles}, []
-    for role, key in roles.items():
-        if keys and key not in keys:
-            shown = ", ".join(repr(name[:40]) for name in sorted(keys)[:10])
+    number = 0
+    for block in blocks:
+        cells: dict[str, list[str]] = {column.name: [] for column in columns}
+        rows: list[int] = []
+        faults = []
+        for number, line in enumerate(split_lines(block), number + 1):  # noqa: B020
+            if not line.strip():
+                continue
+            try:
+                value = _object(line)
+                if len(keys) < _MOST_KEYS:
+                    keys.update(value)
+                values = [_cell(value.get(column.asked), column.asked, keep) for column in columns]
+            except ValueError as error:
+                faults.append(Fault(number, str(error), line[:400]))
+                continue
+            rows.append(number)
+            for column, cell in zip(columns, values, strict=True):
+                cells[column.name].append(cell)
+        yield string_batch(rows, cells, faults)
+    for column in columns:
+        if keys and column.asked not in keys:
+            shown = ", ".join(repr(key[:40]) for key in sorted(keys)[:10])
             raise UserError(
-                f"{file.name} has no key {key!r}: its objects have {shown}; set {parameter_of(role)} to one of them."
+                f"{name} has no key {column.asked!r}: its objects have {shown}; set {column.parameter} to one of them."
             )
-    if rows:
-        yield _chunk(number, rows, cells)
 
 
-def _chunk(number: int, rows: list[int], cells: dict[str, list[bytes | None]]) -> Chunk:
-    arrays = {role: pa.array(values, pa.binary()) for role, values in cells.items()}
-    return Chunk(number, np.array(rows, np.int64), arrays)
-
-
-def _values(line: str, roles: dict[str, str], keys: set[str]) -> tuple[dict[str, bytes | None], str]:
-    """The values of one line by role, and what is wrong with the line."""
+def _object(line: str) -> Mapping[str, Any]:
     if len(line) > LONGEST_CELL:
-        return {}, f"the line is longer than {LONGEST_CELL:,} characters"
+        raise ValueError(f"the line is longer than {LONGEST_CELL:,} characters")
     if "\0" in line:
-        return {}, "the line has NUL bytes"
+        raise ValueError("the line has NUL bytes")
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        return {}, "the line is not valid JSON"
+        raise ValueError("the line is not valid JSON") from None
     if not isinstance(value, dict):
-        return {}, "the line is not a JSON object"
-    if len(keys) < 1_000:
-        keys.update(value)
-    values = {}
-    for role, key in roles.items():
-        cell, fault = _cell(value.get(key))
-        if fault:
-            return {}, f"{key} is {fault}"
-        values[role] = cell
-    return values, ""
+        raise ValueError("the line is not a JSON object")
+    return value
 
 
-def _cell(value: Any) -> tuple[bytes | None, str]:
+def _cell(value: Any, key: str, keep: bool) -> str:
     if value is None:
-        return None, ""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape" if _escaped(value) else "replace"), ""
+        return ""
     if isinstance(value, bool):
-        return str(value).lower().encode(), ""
+        return str(value).lower()
     if isinstance(value, int | float):
-        return repr(value).encode(), ""
-    return None, "a list or an object instead of a text"
-
-
-def _escaped(value: str) -> bool:
-    """Whether the surrogates in a text stand for single bytes that could not be decoded."""
-    return all("\udc80" <= c <= "\udcff" for c in value if "\ud800" <= c <= "\udfff")
+        return repr(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is a list or an object instead of a text")
+    if any("\ud800" <= c <= "\udc7f" or "\udd00" <= c <= "\udfff" for c in value):
+        return value.encode("utf-8", "replace").decode()  # half of an escaped pair, which stands for no character
+    text = valid_text(value, keep)
+    if text is None:
+        raise ValueError("the row has bytes that are not UTF-8")
+    return text

@@ -1,11 +1,9 @@
-"""One quick pass over a text file: size, encoding, line ends, quotes, NUL bytes, and a sample of its start."""
+"""One quick pass over a text file: size, encoding, and a sample of its start."""
 
 from __future__ import annotations
 
 import codecs
 from dataclasses import dataclass
-
-import numpy as np
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.files import TableFile, blocks, refuse_foreign
@@ -31,18 +29,12 @@ class Survey:
         sample: The first `SAMPLE` bytes.
         odd: Up to `SAMPLE` bytes around the bytes that are not ASCII, to guess the encoding from.
         valid_utf8: Whether the whole file is UTF-8.
-        ascii: Whether the whole file is ASCII.
-        quotes: Number of double quotes.
-        nuls: Number of NUL bytes.
     """
 
     size: int = 0
     sample: bytes = b""
     odd: bytes = b""
     valid_utf8: bool = True
-    ascii: bool = True
-    quotes: int = 0
-    nuls: int = 0
 
 
 def survey(file: TableFile, compression: str) -> Survey:
@@ -60,15 +52,9 @@ def survey(file: TableFile, compression: str) -> Survey:
         if len(found.sample) < SAMPLE:
             found.sample += block[: SAMPLE - len(found.sample)]
         found.size += len(block)
-        codes = np.frombuffer(block, np.uint8)
-        found.quotes += int(np.count_nonzero(codes == ord('"')))
-        if b"\0" in block:
-            found.nuls += block.count(b"\0")
         plain = block.isascii()
-        if not plain:
-            found.ascii = False
-            if len(found.odd) < SAMPLE:
-                found.odd += _odd_lines(block)[: SAMPLE - len(found.odd)]
+        if not plain and len(found.odd) < SAMPLE:
+            found.odd += _odd_lines(block)[: SAMPLE - len(found.odd)]
         # ASCII after whole characters is UTF-8: nothing to decode.
         if found.valid_utf8 and (pending or not plain):
             found.valid_utf8 = _decodes(decoder, block)
@@ -90,6 +76,7 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
     """
     if asked != "auto":
         try:
+            b"".decode(asked)  # hex and the like are codecs, but not of text
             name = codecs.lookup(asked).name
         except LookupError as error:
             raise UserError(f"encoding {asked!r} is not known: give a name such as utf-8, cp1252 or utf-16.") from error

@@ -1,7 +1,7 @@
 """Between Arrow and NumPy, over the same memory.
 
-pyarrow's own ways (`pyarrow.array`, `numpy.asarray` of an Arrow array, Python values given to its functions) import
-pandas wherever that is installed, which takes longer than many a table.
+pyarrow's own ways (`pyarrow.array`, `Array.to_numpy`, Python values given to its functions) import pandas wherever that
+is installed, which takes longer than many a table.
 """
 
 from __future__ import annotations
@@ -17,13 +17,6 @@ def to_arrow(values: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
-def strings(values: Sequence[str]) -> pa.Array:
-    """Strings as an Arrow array, [n]."""
-    encoded = [value.encode() for value in values]
-    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
-
-
 def to_numpy(values: pa.Array) -> np.ndarray:
     """Numbers or booleans without nulls as a NumPy array, [n]."""
     data = _view(values.buffers()[1], np.uint8)
@@ -33,8 +26,15 @@ def to_numpy(values: pa.Array) -> np.ndarray:
     return data.view(values.type.to_pandas_dtype())[here]
 
 
-def bytes_of(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes that strings lie in, uint8, and where each starts in them, and the end of the last, int32 [n + 1]."""
+def strings(values: Sequence[str]) -> pa.Array:
+    """Strings as an Arrow array, [n]."""
+    encoded = [value.encode() for value in values]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+
+
+def string_bytes(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of strings, uint8, and where each string starts in them, and the end of the last, int32 [n + 1]."""
     _, offsets, data = values.buffers()
     starts = _view(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
     return _view(data, np.uint8), starts if len(values) else np.zeros(1, np.int32)

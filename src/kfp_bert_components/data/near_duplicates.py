@@ -1,0 +1,236 @@
+"""Near duplicates: texts that share most of their words.
+
+Two texts with a and b words that share a part t of them (multiset Jaccard) differ in at most a (1 - t) / t words. So
+if the words are put, by their hash, into more groups than that, at least one group is the same in both texts: its sum
+is a key that both have ("PartEnum", Arasu, Ganti, Kaushik: Efficient exact set-similarity joins, VLDB 2006). Groups of
+few words, and those that many texts have, would bring too many texts together and are left out; one group more makes
+up for most of that. Every pair that a key brings together is then compared word by word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kfp_bert_components.data.words import Words, compiled, mix
+
+# Shorter texts are only compared whole.
+LEAST_WORDS = 5
+# More groups than this are not needed: long texts that share 80 % of their words share whole groups anyway.
+_MOST_GROUPS = 24
+# From so many words on a text has enough groups of two words and more, and does without those of one.
+_MANY_WORDS = 16
+# Texts that may share a key: a group that more have, such as "of" and "the", tells nothing.
+_MOST_OWNERS = 64
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How the words of texts are put into groups.
+
+    Numbers of words are put into size classes, each 1/t times the one before, so that similar texts are in the same or
+    in neighbouring classes.
+
+    Attributes:
+        similarity: Least share t of common words, 0.5 to 1.
+    """
+
+    similarity: float
+
+    def keys(self, words: Words, shift: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The keys of the groups.
+
+        Args:
+            words: The words of some rows.
+            shift: -1, 0 or 1: group the words as in the size class below, their own, or the one above.
+
+        Returns:
+            Keys, uint64 [k], and where those of each row start, and the end of the last, int32 [rows + 1].
+        """
+        growth = 1 / min(self.similarity, 0.95)
+        classes = np.floor(np.log(np.maximum(words.counts, 1)) / np.log(growth)).astype(np.int64) + shift
+        differ = growth ** (classes + 1) * (1 - self.similarity) / self.similarity
+        groups = np.minimum(differ.astype(np.int64) + 2, _MOST_GROUPS)
+        return _group_keys(words.hashes, words.starts, classes, np.where(words.counts < LEAST_WORDS, 0, groups))
+
+
+class NearIndex:
+    """Finds, for other texts, one of these that is near.
+
+    Args:
+        texts: The words of the texts, in any number of parts.
+        ranks: Of all these texts, int8 [n]: another text is compared with those of a higher rank than its own only.
+        similarity: Least share of common words, 0.5 to 1.
+    """
+
+    def __init__(self, texts: Iterable[Words], ranks: np.ndarray, similarity: float) -> None:
+        self._grouping = Grouping(similarity)
+        self._ranks = ranks
+        # An entry is a key whose lower bits are those of the number of a text that has it.
+        self._owner_bits = np.uint64(max(1, len(ranks).bit_length()))
+        words, starts, bitmaps = [np.empty(0, np.uint32)], [np.zeros(1, np.int64)], [np.empty(0, np.uint64)]
+        entries = [np.empty(0, np.uint64)]
+        first = 0
+        for part in texts:
+            words.append(_in_order(part))
+            starts.append(starts[-1][-1] + part.starts[1:])
+            bitmaps.append(_bitmaps(part.hashes, part.starts))
+            numbers = np.arange(first, first + len(part.counts), dtype=np.uint64)
+            first += len(numbers)
+            for shift in (-1, 0, 1):
+                keys, ends = self._grouping.keys(part, shift)
+                entries.append(keys >> self._owner_bits << self._owner_bits | np.repeat(numbers, np.diff(ends)))
+        self._words, self._starts, self._bitmaps = (
+            np.concatenate(words),
+            np.concatenate(starts),
+            np.concatenate(bitmaps),
+        )
+        self._entries = np.concatenate(entries)
+        self._entries.sort()
+        # Sorted entries with the same upper bits follow each other: where those of each value of the bits begin.
+        bits = max(1, len(self._entries).bit_length() - 1)
+        self._shift = np.uint64(64 - bits)
+        counts = np.bincount(self._entries >> self._shift, minlength=1 << bits)
+        self._begin = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+    def find(self, words: Words, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Texts that are near to one of the index.
+
+        Args:
+            words: The words of some texts.
+            ranks: Of these texts, int8 [texts].
+
+        Returns:
+            Their indices, and for each the index of the first text found that it is near to, int64 [found] both.
+        """
+        asked = (*self._grouping.keys(words), words.hashes, words.starts, _bitmaps(words.hashes, words.starts), ranks)
+        index = (self._entries, self._begin, self._words, self._starts, self._bitmaps, self._ranks)
+        near = _first_near(*asked, *index, self._owner_bits, self._shift, self._grouping.similarity)
+        found = np.flatnonzero(near >= 0)
+        return found, near[found]
+
+
+def _in_order(words: Words) -> np.ndarray:
+    """The hashes of the words, those of each row sorted, uint32 [words]."""
+    rows = np.repeat(np.arange(len(words.counts), dtype=np.uint64), words.counts)
+    return np.sort(rows << np.uint64(32) | words.hashes).astype(np.uint32)
+
+
+@compiled
+def _group_keys(
+    hashes: np.ndarray, starts: np.ndarray, classes: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The key of each group that is large enough, and where those of each row start."""
+    keys, key_starts = np.empty(groups.sum(), np.uint64), np.zeros(len(groups) + 1, np.int32)
+    sums, sizes = np.empty(_MOST_GROUPS, np.uint64), np.empty(_MOST_GROUPS, np.int64)
+    found = 0
+    for row in range(len(groups)):
+        number = groups[row]
+        sums[:number] = 0
+        sizes[:number] = 0
+        for place in range(starts[row], starts[row + 1] if number else starts[row]):
+            group = np.int64(np.uint64(hashes[place]) * np.uint64(number) >> np.uint64(32))
+            sums[group] += mix(np.uint64(hashes[place]))
+            sizes[group] += 1
+        least = 1 if starts[row + 1] - starts[row] < _MANY_WORDS else 2
+        for group in range(number):
+            if sizes[group] >= least:
+                keys[found] = mix(sums[group] + np.uint64(group * 64 + classes[row]) * _ODD)
+                found += 1
+        key_starts[row + 1] = found
+    return keys[:found].copy(), key_starts
+
+
+@compiled
+def _bitmaps(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """64 bits a row, of which each word sets one, uint64 [rows].
+
+    Two texts differ in at least as many words as their bitmaps differ in bits.
+    """
+    bitmaps = np.zeros(len(starts) - 1, np.uint64)
+    for row in range(len(bitmaps)):
+        for place in range(starts[row], starts[row + 1]):
+            bitmaps[row] |= np.uint64(1) << np.uint64(hashes[place] & 63)
+    return bitmaps
+
+
+@compiled
+def _first_near(
+    keys: np.ndarray,
+    key_starts: np.ndarray,
+    words: np.ndarray,
+    starts: np.ndarray,
+    bitmaps: np.ndarray,
+    ranks: np.ndarray,
+    entries: np.ndarray,
+    begin: np.ndarray,
+    index_words: np.ndarray,
+    index_starts: np.ndarray,
+    index_bitmaps: np.ndarray,
+    index_ranks: np.ndarray,
+    owner_bits: int,
+    shift: int,
+    least: float,
+) -> np.ndarray:
+    """For each text the first of the index that shares a key with it and is near to it, or -1."""
+    near = np.full(len(ranks), -1, np.int64)
+    for row in range(len(ranks)):
+        most = (starts[row + 1] - starts[row]) * (1 - least) / least + 1e-6  # words that they may differ in
+        for number in range(key_starts[row], key_starts[row + 1]):
+            key = keys[number] >> owner_bits
+            start, end = begin[keys[number] >> shift], begin[(keys[number] >> shift) + np.uint64(1)]
+            while start < end and entries[start] >> owner_bits < key:
+                start += 1
+            if start + _MOST_OWNERS < end and entries[start + _MOST_OWNERS] >> owner_bits == key:
+                continue
+            for place in range(start, end):
+                if entries[place] >> owner_bits != key:
+                    break
+                owner = np.int64(entries[place] - (key << owner_bits))
+                if _ones(bitmaps[row] ^ index_bitmaps[owner]) > most or index_ranks[owner] <= ranks[row]:
+                    continue
+                other = index_words[index_starts[owner] : index_starts[owner + 1]]
+                if similarity(words[starts[row] : starts[row + 1]], other) >= least:
+                    near[row] = owner
+                    break
+            if near[row] >= 0:
+                break
+    return near
+
+
+@compiled
+def _ones(bits: int) -> int:
+    """The number of bits that are set (Warren: Hacker's Delight, 5-1)."""
+    bits -= bits >> 1 & 0x5555555555555555
+    bits = (bits & 0x3333333333333333) + (bits >> 2 & 0x3333333333333333)
+    bits = bits + (bits >> 4) & 0x0F0F0F0F0F0F0F0F
+    return bits * 0x0101010101010101 >> 56
+
+
+@compiled
+def similarity(one: np.ndarray, other: np.ndarray) -> float:
+    """Shared words over all words, both counted as often as they occur, 0 to 1.
+
+    Args:
+        one: Hashes of words, uint32 [words].
+        other: The same of another text, sorted.
+    """
+    matched = np.zeros(len(other), np.int32)  # of each word, counted where it stands first
+    shared = 0
+    for word in one:
+        low, high = 0, len(other)
+        while low < high:
+            middle = (low + high) // 2
+            if other[middle] < word:
+                low = middle + 1
+            else:
+                high = middle
+        if low < len(other):
+            following = low + matched[low]
+            if following < len(other) and other[following] == word:
+                matched[low] += 1
+                shared += 1
+    return shared / max(len(one) + len(other) - shared, 1)

@@ -1,0 +1,88 @@
+"""The requests of a smoke test: texts that a version was evaluated on, with the answers that it gave."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfp_bert_components.bert import read_bundle
+from kfp_bert_components.errors import NotFoundError, UserError
+
+if TYPE_CHECKING:
+    from kfp_bert_components.registry import Registry
+
+MAX_REQUESTS = 200
+
+
+@dataclass(frozen=True)
+class SmokeRequest:
+    """One request, and the answer to expect.
+
+    Attributes:
+        instance: {"text": ...}, and "text_pair" for a model of pairs.
+        expected: The probabilities in the version's evaluation, in the order of the labels.
+    """
+
+    instance: dict[str, str]
+    expected: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SmokeRequests:
+    """The requests of one version.
+
+    Attributes:
+        rows: The requests.
+        labels: The labels in the order of the probabilities.
+    """
+
+    rows: list[SmokeRequest]
+    labels: list[str]
+
+
+def load_smoke_requests(registry: Registry, version: int) -> SmokeRequests:
+    """Rows of the test split of a version's evaluation, with the answers that the version gave.
+
+    The evaluation was made through the SavedModel's serving signature, so a server of the same bundle must give the
+    same answers. TensorFlow is not needed to know them.
+
+    Args:
+        registry: Where the version is stored, with its evaluation.
+        version: The registry's version that is rolled out.
+
+    Returns:
+        At most 200 rows, chosen at random, the same ones each time.
+
+    Raises:
+        UserError: The version was stored without its evaluation, or the evaluation without its texts.
+    """
+    from kfp_bert_components.evaluation import read_evaluation
+    from kfp_bert_components.storage import download_folder
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        try:
+            download_folder(registry.store, f"versions/{version}/evaluation", folder)
+            evaluation = read_evaluation(folder)
+        except NotFoundError as error:
+            raise UserError(f"Version {version} cannot be tested without its evaluation: {error}") from error
+    table = evaluation.predictions
+    if table is None or "text" not in table.column_names:
+        raise UserError(f"The evaluation of version {version} holds no texts to test it with.")
+    names = [name for name in ("text", "text_pair") if name in table.column_names]
+    if _takes_pairs(registry, version) and "text_pair" not in names:
+        raise UserError(f"The evaluation of version {version} lacks the second texts to test it with.")
+    rows = table.select([*names, "probabilities"]).to_pylist()
+    chosen = random.Random(0).sample(rows, min(MAX_REQUESTS, len(rows)))
+    requests = [SmokeRequest({name: row[name] for name in names}, tuple(row["probabilities"])) for row in chosen]
+    return SmokeRequests(requests, evaluation.labels)
+
+
+def _takes_pairs(registry: Registry, version: int) -> bool:
+    with tempfile.TemporaryDirectory() as scratch:
+        data = registry.store.read(f"versions/{version}/bundle/bundle.json").data
+        Path(scratch, "bundle.json").write_bytes(data)
+        return bool(read_bundle(Path(scratch)).metadata.get("pair"))

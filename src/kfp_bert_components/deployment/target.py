@@ -1,0 +1,76 @@
+"""What a place that serves models must do to be rolled out to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from kfp_bert_components.errors import UserError
+
+if TYPE_CHECKING:
+    from kfp_bert_components.deployment.journal import Journal
+
+
+class RolloutError(UserError):
+    """The new version was not rolled out. What served before serves as before."""
+
+
+class Target(ABC):
+    """A place that can serve a model. Derive a class from this one; `DirectoryTarget` is an example.
+
+    `roll_out` calls the methods in this order: prepare, introduce, test, shift, finish. If one of the first four
+    raises, it calls `revert` instead of the rest. The state is written to the deployment record before each of them.
+
+    Every method but `is_live` must keep four promises:
+
+    1. It can be called again. A run can be killed at any line, and the next run calls the method from its start. So
+       look at what is there first, and do only what is missing.
+    2. What a later call needs (a name, an identifier, the traffic before) is written with `journal.note(name=value)`,
+       and read from `journal.facts`: the later call may be made by another process. It is written BEFORE it is created
+       or changed, unless a later call can find it at the place itself. Facts are plain JSON values.
+    3. `journal.check()` is called before each call that changes something, and at least every few seconds while
+       waiting. It raises LeaseLostError when another run has taken over; let that error pass.
+    4. It raises TransientError if the same call may succeed later: the method is then called again, four times in all.
+       Any other error is taken as final.
+
+    `journal.version` is the registry's version to serve. `journal.facts` are the facts of this rollout, and
+    `journal.live["facts"]` those of the last one that ended live (`journal.live` is {} before that).
+    """
+
+    @abstractmethod
+    def is_live(self, version: int, facts: dict[str, Any]) -> bool:
+        """Whether the registry's `version` gets all requests now, at the place that the settings mean.
+
+        It looks at the place itself and changes nothing. It may be asked about a rollout of long ago.
+
+        Args:
+            version: The registry's version.
+            facts: The facts of the rollout that ended live.
+        """
+
+    @abstractmethod
+    def prepare(self, journal: Journal) -> None:
+        """Put the version where it can be loaded. It must not get a request yet."""
+
+    @abstractmethod
+    def introduce(self, journal: Journal) -> None:
+        """Let the version get its first share of the requests. What serves now must stay ready to serve."""
+
+    @abstractmethod
+    def test(self, journal: Journal) -> None:
+        """Send the version requests, with `smoke_test`; RolloutError if it answers wrongly or too slowly."""
+
+    @abstractmethod
+    def shift(self, journal: Journal) -> None:
+        """Let the version get all requests. What served before must stay ready to serve."""
+
+    @abstractmethod
+    def finish(self, journal: Journal) -> None:
+        """Delete what is not needed any more. An error is not followed by `revert`: the next run calls this again."""
+
+    @abstractmethod
+    def revert(self, journal: Journal) -> None:
+        """Send all requests to what served before, then remove the version.
+
+        It is called after an error of any method before `finish`, also of `prepare`, so facts may be missing.
+        """

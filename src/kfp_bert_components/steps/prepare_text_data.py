@@ -1,0 +1,68 @@
+"""The use case of `prepare_text_data`: three splits, the comparison with the champion's data, and the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kfp_bert_components.data import Prepared, PrepareSettings
+from kfp_bert_components.data.profile import Drift, compare_profiles
+from kfp_bert_components.steps.reference import read_reference
+
+
+def prepare_text_data(
+    source: Path,
+    train: Path,
+    validation: Path,
+    test: Path,
+    report: Path | None = None,
+    settings: PrepareSettings | None = None,
+) -> Prepared:
+    """Read labelled text, check it, write it as three splits that share no text, and say what came of it.
+
+    Args:
+        source: A folder made by `fetch`, any other folder, or a file.
+        train: Folder for the split to train on.
+        validation: Folder for the split that training watches.
+        test: Folder for the split that models are compared on.
+        report: The HTML page to write, or None for none.
+        settings: Columns, checks and splits; default: `PrepareSettings()`.
+
+    Raises:
+        UserError: The data can't be read, a check with the policy "error" found something, a split is empty, or there
+            is nothing to compare with where `reference` points.
+    """
+    from kfp_bert_components.data import prepare
+
+    settings = settings or PrepareSettings()
+    reference = read_reference(settings.reference) if settings.reference else None
+    prepared = prepare(source, train, validation, test, settings)
+    if report:
+        drift = None
+        if reference:
+            before, place = reference
+            drift = (
+                compare_profiles(prepared.profile, before, place) if before else Drift(settings.reference, note=place)
+            )
+        _write_page(Path(report), prepared, drift, settings)
+    _print_summary(prepared)
+    return prepared
+
+
+def _write_page(report: Path, prepared: Prepared, drift: Drift | None, settings: PrepareSettings) -> None:
+    from kfp_bert_components.reports.data import data_report
+
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(data_report(prepared, drift, settings), encoding="utf-8")
+
+
+def _print_summary(prepared: Prepared) -> None:
+    for label in prepared.labels:
+        if not prepared.class_rows["train"][prepared.classes.index(label)]:
+            print(f"  no row to train on has the label {label!r}")
+    counts = ", ".join(f"{rows:,} to {name}" for name, rows in prepared.rows.items())
+    print(f"Read {prepared.read:,} rows: {counts}, {sum(prepared.dropped.values()):,} dropped.")
+    for group in prepared.merged_labels:
+        print(f"  taken for the same label: {', '.join(map(repr, group))}")
+    for result in prepared.results:
+        if result.dropped:
+            print(f"  dropped {result.dropped:,}: {result.what}")

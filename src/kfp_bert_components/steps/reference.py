@@ -1,0 +1,41 @@
+"""The description of the champion's training data, wherever it lies."""
+
+from __future__ import annotations
+
+from kfp_bert_components.data.profile import NAME, Profile, parse_profile
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import Registry
+from kfp_bert_components.storage import open_store
+
+# What a registry's folder holds, with a champion or without.
+_REGISTRY = ("champion.json", "versions/", "test_sets/", "promotions/", "deployments/")
+
+
+def read_reference(reference: str) -> tuple[Profile | None, str]:
+    """The profile that a `reference` points at, and where it was found or why there is none.
+
+    Args:
+        reference: A data_profile.json, a folder with one, or a registry, local or gs://.
+
+    Raises:
+        UserError: There is neither a profile nor a registry.
+    """
+    if reference.endswith(".json"):
+        folder, _, name = reference.rpartition("/")
+        return parse_profile(open_store(folder or ".").read(name).data, reference), reference
+    store = open_store(reference)
+    if store.exists(NAME):
+        return parse_profile(store.read(NAME).data, reference), reference
+    champion = Registry(reference).champion() if store.exists("champion.json") else None
+    if champion:
+        name = f"versions/{champion.version}/bundle/{NAME}"
+        place = f"champion {champion.version} of {reference}"
+        if store.exists(name):
+            return parse_profile(store.read(name).data, place), place
+        return None, f"The bundle of {place} holds no {NAME}."
+    names = [entry.name for entry in store.list()]
+    if not names or any(name.startswith(_REGISTRY) for name in names):
+        return None, f"{reference} has no champion yet."
+    raise UserError(
+        f"{reference} holds neither {NAME} nor a registry: set reference to a train split, a profile or a registry."
+    )

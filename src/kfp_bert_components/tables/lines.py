@@ -1,0 +1,87 @@
+"""The text of a file in blocks of whole lines."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterable, Iterator
+
+from kfp_bert_components.tables.batches import LONGEST_CELL
+
+# More of a line than this is not kept: it is a fault already.
+_LONGEST_LINE = 4 * LONGEST_CELL
+
+
+def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Pieces of a file as UTF-8, put together anew so that each ends with the end of a line.
+
+    Bytes of UTF-8 files stay as they are, valid or not; in other encodings U+FFFD stands for what can't be decoded.
+    A line of millions of characters is cut short.
+
+    Args:
+        pieces: The bytes of the file.
+        encoding: Its codec; utf-8-sig for UTF-8 with a byte order mark.
+    """
+    rest = b""
+    cutting = False  # in the middle of a line that is too long
+    for piece in _as_utf8(pieces, encoding):
+        rest += piece
+        end = _end_of_lines(rest)
+        if cutting:
+            start = _end_of_line(rest)
+            if not start:
+                rest = rest[-1:]
+                continue
+            rest, end, cutting = rest[start:], max(end - start, 0), False
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+        elif len(rest) > _LONGEST_LINE:
+            yield rest[:_LONGEST_LINE].rstrip(b"\r") + b"\n"
+            rest, cutting = b"", True
+    if rest:
+        yield rest
+
+
+def has_long_line(block: bytes) -> bool:
+    """Whether a line of a block has more bytes than the longest cell may have characters."""
+    start = 0
+    while start + LONGEST_CELL < len(block):
+        end = block.rfind(b"\n", start, start + LONGEST_CELL + 1)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
+
+
+def split_lines(block: bytes) -> Iterator[str]:
+    """The lines of a block with their ends; bytes that are not UTF-8 become surrogates (PEP 383)."""
+    return io.StringIO(block.decode("utf-8", "surrogateescape"), newline="")
+
+
+def _as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    if encoding in ("utf-8", "ascii"):
+        yield from pieces
+        return
+    if encoding == "utf-8-sig":
+        first = True
+        for piece in pieces:
+            yield piece.removeprefix(codecs.BOM_UTF8) if first else piece
+            first = False
+        return
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    for piece in pieces:
+        yield decoder.decode(piece).encode("utf-8", "replace")
+    yield decoder.decode(b"", final=True).encode("utf-8", "replace")
+
+
+def _end_of_lines(data: bytes) -> int:
+    """Where the last whole line ends; 0 where none does."""
+    # A carriage return at the very end may be the first half of a line's end.
+    return data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, len(data) - 1) + 1
+
+
+def _end_of_line(data: bytes) -> int:
+    """Where the first whole line ends; 0 where none does."""
+    ends = [end + 1 for end in (data.find(b"\n"), data.find(b"\r", 0, len(data) - 1)) if end >= 0]
+    return min(ends, default=0)
