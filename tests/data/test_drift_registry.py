@@ -2,7 +2,7 @@
 
 import pytest
 
-from kfp_bert_components.data.profile import read_reference
+from kfp_bert_components.steps.reference import read_reference
 from kfp_bert_components.errors import UserError
 
 

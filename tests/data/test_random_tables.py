@@ -12,14 +12,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kfp_bert_components.data import PrepareSettings, read_split
+from kfp_bert_components.data import PrepareSettings, prepare, read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.steps.prepare_text_data import prepare_text_data
+from kfp_bert_components.tables import files as table_files
+from tests.support.plain_csv import read_plainly
 
 EXAMPLES = int(os.environ.get("KFP_BERT_TABLES", "60"))
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16")
 CHECKS = (
     "unreadable",
     "empty_text",
@@ -104,3 +108,39 @@ def test_no_traceback_and_no_row_lost(
     if policy["leakage"] == "drop":
         texts = [set(split.table["text"].to_pylist()) for split in splits]
         assert not (texts[0] & texts[2] or texts[1] & texts[2] or texts[0] & texts[1])
+
+
+pieces = st.sampled_from(
+    ['"', '""', ",", "\n", "\n\n", "\r\n", "a", "b,x\n", "c d,y\n", '"e",x\n', '"f\ng",y\n', " ", "\0", "日,z\n"]
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    content=st.lists(pieces, max_size=60).map("".join), block=st.integers(1, 99), encoding=st.sampled_from(ENCODINGS)
+)
+def test_every_record_is_in_a_split_dropped_or_blank(content: str, block: int, encoding: str):
+    content = "text,label\n" + "".join(f"{text},{label}\n" for text, label in filler) + content
+    asked = PrepareSettings(
+        header="yes",
+        quoting="double",
+        delimiter=",",
+        encoding=encoding,
+        unreadable="drop",
+        constant_text="keep",
+        small_classes="keep",
+        max_dropped=1.0,
+    )
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_files, "BLOCK", block)
+        (Path(name) / "a.csv").write_bytes(content.encode(encoding))
+        places = [Path(name) / split for split in ("train", "validation", "test")]
+        prepared = prepare(Path(name) / "a.csv", *places, asked)
+    written = read_plainly(content, 2, ",")
+    blank = sum(not any(cells) for _, cells in written.rows)
+    assert prepared.blank == blank
+    assert prepared.dropped["unreadable"] == len(written.faults)
+    assert (
+        sum(prepared.rows.values()) + sum(prepared.dropped.values())
+        == len(written.rows) + len(written.faults) - blank - 1
+    )

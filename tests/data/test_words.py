@@ -1,25 +1,26 @@
-"""Words, their hashes, and the near duplicates found by them."""
+"""Words and their hashes, the ids of texts, and the near duplicates found by them."""
 
+import csv
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from kfp_bert_components.data.compiled import mix
-from kfp_bert_components.data.digests import digest
-from kfp_bert_components.data.lookup import Lookup
-from kfp_bert_components.data.marks import Marks
-from kfp_bert_components.data.near import NearIndex, Piles, Sketches, similarity
-from kfp_bert_components.data.words import hash_words
-from kfp_bert_components.data.xxh3 import xxh3
+from kfp_bert_components.data.ids import hash_texts, ids_of
+from kfp_bert_components.data.near_duplicates import NearIndex, similarity
+from kfp_bert_components.data.words import hash_words, mix
+
+SAMPLE = Path(__file__).parents[2] / "src/kfp_bert_components/local/sample/screenplay.csv"
 
 
 def key(text: str) -> int:
-    return int(hash_words(pa.array(["before", text, "after"])).sequences[1])
+    return int(hash_words(pa.array(["before", text, "after"]))[1][1])
 
 
 def test_case_punctuation_spaces_and_unicode_forms_do_not_matter():
@@ -33,55 +34,81 @@ def test_words_their_order_and_their_borders_matter():
 
 
 def test_rows_that_touch_without_a_space_are_split():
-    words = hash_words(pa.array(["one two", "two", "", "...", "two"]))
+    words, _ = hash_words(pa.array(["one two", "two", "", "...", "two"]))
     assert words.counts.tolist() == [2, 1, 0, 0, 1]
     assert words.hashes[1] == words.hashes[2] == words.hashes[3]
 
 
 def test_a_slice_of_an_array_gives_the_same_as_a_copy_of_it():
     texts = pa.array([f"row {i} of some é" if i % 3 else f"row {i}" for i in range(50)])
-    whole = hash_words(texts).sequences
-    assert (hash_words(texts.slice(7, 20)).sequences == whole[7:27]).all()
+    _, whole = hash_words(texts)
+    _, part = hash_words(texts.slice(7, 20))
+    assert (part == whole[7:27]).all()
 
 
-def test_nearly_all_pairs_that_share_four_fifths_of_their_words_are_found():
+def edited(words: list[str], vocabulary: list[str], rng: np.random.Generator) -> list[str] | None:
+    """The words with some replaced, added and left out, as many as leave four fifths in common; None for none."""
+    last, made = None, list(words)
+    for _ in range(int(rng.integers(1, max(2, len(words) // 5 + 1)))):
+        place, new = int(rng.integers(len(made))), vocabulary[int(rng.integers(len(vocabulary)))]
+        change = rng.integers(3)
+        if change == 0:
+            made[place] = new
+        elif change == 1:
+            made.insert(place, new)
+        elif len(made) > 5:
+            del made[place]
+        if made != words and share(words, made) >= 0.8:
+            last = list(made)
+    return last
+
+
+def recall(lines: list[list[str]], seed: int = 0) -> float:
+    """The share of edited lines for which a near one is found among the lines."""
+    rng = np.random.default_rng(seed)
+    vocabulary = [word for words in lines for word in words]
+    pairs = [(words, edited(words, vocabulary, rng)) for words in lines]
+    pairs = [(words, changed) for words, changed in pairs if changed]
+    kept, asking = (pa.array([" ".join(words) for words in side]) for side in zip(*pairs, strict=True))
+    parts = [hash_words(kept.slice(start, 300))[0] for start in range(0, len(kept), 300)]
+    index = NearIndex(parts, np.ones(len(kept), np.int8), 0.8)
+    found, near = index.find(hash_words(asking)[0], np.zeros(len(asking), np.int8))
+    assert all(share(pairs[one][1], pairs[other][0]) >= 0.8 for one, other in zip(found, near, strict=True))
+    return len(found) / len(pairs)
+
+
+def words_of(texts: list[str]) -> list[list[str]]:
+    """The words of each different text of five or more."""
+    found = [re.findall(r"[a-z0-9]+", text.lower()) for text in dict.fromkeys(texts) if text.isascii()]
+    return [words for words in found if len(words) >= 5]
+
+
+def test_nearly_all_lines_of_a_screenplay_that_share_four_fifths_are_found():
+    lines = words_of(pa_csv.read_csv(SAMPLE)[0].to_pylist())
+    assert len(lines) > 500 and recall(lines) >= 0.99
+
+
+def test_nearly_all_lines_of_the_films_that_share_four_fifths_are_found(films: Path):
+    texts = []
+    for path in sorted(films.glob("*.csv")):
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            texts += [row[0] for row in csv.reader(file) if row]
+    assert recall(words_of(texts)) >= 0.99
+
+
+def test_nearly_all_long_texts_that_share_four_fifths_are_found():
     rng = np.random.default_rng(0)
     vocabulary = [f"w{i}" for i in range(20_000)]
     chances = 1 / np.arange(1, 20_001)
-    base = [rng.choice(vocabulary, n, p=chances / chances.sum()).tolist() for n in rng.integers(6, 60, 1_000)]
-    changed = [list(words) for words in base]
-    for words in changed:
-        for place in rng.choice(len(words), rng.integers(0, len(words) // 9 + 1), replace=False):
-            words[place] = f"new{rng.integers(10**6)}"
-    texts = [pa.array([" ".join(words) for words in rows]) for rows in (base, changed)]
-    piles = Piles(0.8)
-    kept, others = (digest(rows, piles) for rows in texts)
-    counts, bitmaps = np.concatenate([kept.counts, others.counts]), np.concatenate([kept.bitmaps, others.bitmaps])
-    wanted = Marks(len(others.keys))
-    wanted.add(others.keys)
-    index = NearIndex(piles, Sketches(np.repeat([1, 0], 1_000), counts, bitmaps), np.arange(1_000))
-    words = hash_words(texts[0])
-    index.add(words, *piles.neighbour_keys(words, wanted))
-    index.close()
-    found = index.find(texts[1], others.keys, others.key_starts, 1_000)
-    near = [i for i in range(1_000) if share(base[i], changed[i]) >= 0.8]
-    assert len(near) > 900
-    assert np.isin(near, found[:, 0] - 1_000).sum() >= 0.97 * len(near)
-    assert all(share(base[twin], changed[row - 1_000]) >= 0.8 for row, twin in found.tolist())
+    lines = [rng.choice(vocabulary, n, p=chances / chances.sum()).tolist() for n in rng.integers(6, 200, 1_000)]
+    assert recall(lines) >= 0.99
 
 
-@settings(deadline=None)  # compiles at its first call
-@given(st.lists(st.lists(st.sampled_from(["a", "b", "cd", "É", "1", ".", "x y z"]), max_size=40)))
-def test_a_digest_holds_what_the_words_say(rows):
-    texts, piles = pa.array([" ".join(words) for words in rows], pa.string()), Piles(0.8)
-    found, words = digest(texts, piles), hash_words(texts)
-    keys, starts = piles.keys(words)
-    assert found.counts.tolist() == words.counts.tolist()
-    assert found.sequences.tolist() == words.sequences.tolist()
-    assert found.keys.tolist() == keys.tolist() and found.key_starts.tolist() == starts.tolist()
-    for row, (low, high) in enumerate(found.bitmaps.tolist()):
-        hashes = words.hashes[words.starts[row] : words.starts[row + 1]].tolist()
-        assert {bit for bit in range(128) if (high << 64 | low) >> bit & 1} == {value % 128 for value in hashes}
+def test_a_text_is_compared_with_those_of_a_higher_rank_only():
+    texts = hash_words(pa.array(["one two three four five six", "one two three four five seven"]))[0]
+    index = NearIndex([texts], np.array([1, 2], np.int8), 0.5)
+    assert index.find(texts, np.array([0, 1], np.int8))[1].tolist() == [0, 1]
+    assert index.find(texts, np.array([2, 2], np.int8))[0].tolist() == []
 
 
 def share(one: list[str], other: list[str]) -> float:
@@ -93,8 +120,8 @@ def share(one: list[str], other: list[str]) -> float:
 @settings(deadline=None)  # compiles at its first call
 @given(*[st.lists(st.sampled_from("abcde"), min_size=1)] * 2)
 def test_similarity_is_that_of_multisets(one, other):
-    hashes = [hash_words(pa.array([" ".join(words)])).hashes for words in (one, other)]
-    assert similarity(*hashes) == share(one, other)
+    hashes = [hash_words(pa.array([" ".join(words)]))[0].hashes for words in (one, other)]
+    assert similarity(hashes[0], np.sort(hashes[1])) == share(one, other)
 
 
 def fnv_1a(word: bytes) -> int:
@@ -108,55 +135,15 @@ def fnv_1a(word: bytes) -> int:
 @settings(deadline=None)  # compiles at its first call
 @given(st.lists(st.text(st.characters(max_codepoint=126)), min_size=1, max_size=5))
 def test_ascii_words_are_runs_of_letters_and_digits_hashed_by_fnv_1a(texts):
-    words = hash_words(pa.array(texts))
+    words, _ = hash_words(pa.array(texts))
     wanted = [re.findall("[a-z0-9]+", text.lower()) for text in texts]
     assert words.counts.tolist() == [len(row) for row in wanted]
-    assert words.hashes.tolist() == [mix(np.uint64(fnv_1a(word.encode()))) for row in wanted for word in row]
+    mixed = [mix(np.uint64(fnv_1a(word.encode()))) for row in wanted for word in row]
+    assert words.hashes.tolist() == [value >> 32 for value in mixed]
 
 
-@settings(deadline=None)  # compiles at its first call
-@given(st.lists(st.integers(0, 20)), st.lists(st.integers(0, 20)))
-def test_a_lookup_finds_the_first_owner_of_a_key(keys, wanted):
-    spread = np.uint64(0x9E3779B97F4A7C15)
-    lookup = Lookup(np.array(keys, np.uint64) * spread, np.arange(len(keys)))
-    found = lookup.first(np.array(wanted, np.uint64) * spread)
-    assert found.tolist() == [keys.index(key) if key in keys else -1 for key in wanted]
-
-
-@settings(deadline=None)  # compiles at its first call
-@given(st.lists(st.integers(0, 2**64 - 1)), st.lists(st.integers(0, 2**64 - 1)))
-def test_marks_have_every_key_that_was_added_and_none_at_first(added, others):
-    marks = Marks(len(added))
-    had = marks.add(np.array(added, np.uint64))
-    assert all(had[index] for index, key in enumerate(added) if key in added[:index])
-    assert marks.has(np.array(added, np.uint64)).all()
-    assert not Marks(10).has(np.array(others, np.uint64)).any()
-
-
-def test_marks_take_the_keys_of_some_rows_only():
-    keys, marks = np.arange(6, dtype=np.uint64) << np.uint64(61), Marks(6)
-    marks.add_of(keys, np.array([0, 2, 3, 6], np.int32), np.array([True, False, True]))
-    assert marks.has(keys).tolist() == [True, True, False, True, True, True]
-
-
-def test_marks_rarely_have_a_key_that_was_not_added():
-    keys = np.random.default_rng(0).integers(2**64, size=20_000, dtype=np.uint64)
-    marks = Marks(10_000)
-    assert marks.add(keys[:10_000]).mean() < 1 / 8 and marks.has(keys[10_000:]).mean() < 1 / 8
-
-
-@settings(deadline=None)  # compiles at its first call
-@given(st.lists(st.binary(max_size=300)))
-def test_xxh3_is_that_of_the_xxhash_package(texts):
-    check_xxh3(texts)
-
-
-def test_xxh3_is_that_of_the_xxhash_package_at_every_length():
-    data = np.random.default_rng(0).bytes(5_000)
-    check_xxh3([data[:size] for size in range(2_200)] + [data])
-
-
-def check_xxh3(texts: list[bytes]) -> None:
-    starts = np.cumsum([0, *map(len, texts)], dtype=np.int32)
-    found = xxh3(np.frombuffer(b"".join(texts), np.uint8), starts)
-    assert found.tolist() == [xxh3_64_intdigest(text) for text in texts]
+@given(st.lists(st.text()))
+def test_the_id_of_a_text_is_its_xxh3_in_hexadecimal_digits(texts):
+    texts = [text.encode("utf-8", "replace").decode() for text in texts]
+    hashes = hash_texts(pa.array(texts, pa.string()))
+    assert ids_of(hashes).to_pylist() == [f"{xxh3_64_intdigest(text.encode()):016x}" for text in texts]

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from kfp_bert_components.data.profile import read_reference
+from kfp_bert_components.steps.reference import read_reference
 from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform
 from kfp_bert_components.registry import Registry
 from tests.conftest import ROOT

@@ -105,6 +105,12 @@ CASES: dict[str, tuple[bytes | dict[str, bytes], dict]] = {
     "parquet_with_lists.parquet": (parquet({"text": [[text] for text in TEXTS], "label": LABELS}), {}),
     "pdf_named.csv": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" * 5, {}),
     "quote_never_closed.csv": (quoted(with_line('"a quote that is never closed,good\n')), {}),
+    "quotes_that_stray.csv": (
+        GOOD.replace(b"the apple and river", b'"the apple and river').replace(
+            b"the table and window", b'"the table and window'
+        ),
+        {"quoting": "double"},
+    ),
     "quoted_line_breaks.csv": (with_line('"first line\nsecond ""quoted"" line",good\n'), {}),
     "ragged_rows.csv": (with_line("one, two, three,good\n"), {}),
     "text_of_a_few_rows.csv": (table(rows(3)).encode(), {}),
@@ -137,8 +143,8 @@ def sentence_of(source: Path, settings: dict) -> str:
     """What a user reads: the error, or what the step prints."""
     from kfp_bert_components.data import PrepareSettings
     from kfp_bert_components.errors import UserError
-    from kfp_bert_components.steps.prepare_text_data import prepare_text_data
     from kfp_bert_components.progress import is_progress
+    from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 
     printed = io.StringIO()
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(printed):

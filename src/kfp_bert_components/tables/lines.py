@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterable, Iterator
 
 from kfp_bert_components.tables.batches import LONGEST_CELL
 
 # More of a line than this is not kept: it is a fault already.
 _LONGEST_LINE = 4 * LONGEST_CELL
+# A carriage return at the very end of a piece may be the first half of a line's end.
+_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 
 
 def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
@@ -28,10 +31,11 @@ def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         rest += piece
         end = _end_of_lines(rest)
         if cutting:
-            start = _end_of_line(rest)
-            if not start:
+            line_end = _LINE_END.search(rest)
+            if not line_end:
                 rest = rest[-1:]
                 continue
+            start = line_end.end()
             rest, end, cutting = rest[start:], max(end - start, 0), False
         if end:
             yield rest[:end]
@@ -77,11 +81,4 @@ def _as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 def _end_of_lines(data: bytes) -> int:
     """Where the last whole line ends; 0 where none does."""
-    # A carriage return at the very end may be the first half of a line's end.
     return data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, len(data) - 1) + 1
-
-
-def _end_of_line(data: bytes) -> int:
-    """Where the first whole line ends; 0 where none does."""
-    ends = [end + 1 for end in (data.find(b"\n"), data.find(b"\r", 0, len(data) - 1)) if end >= 0]
-    return min(ends, default=0)

@@ -77,10 +77,16 @@ def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, 
         )
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != block.count(b"\n") + (not block.endswith(b"\n")):
+    if table.num_rows != block.count(b"\n") + (not block.endswith(b"\n")) or not _ends_with_row(block, dialect):
         return None
     cells = {name: table[names[index]].combine_chunks() for name, index in columns.items()}
     return Batch(np.arange(row, row + table.num_rows), cells)
+
+
+def _ends_with_row(block: bytes, dialect: Dialect) -> bool:
+    """Whether the last line of a block leaves no quote open: Arrow would take the end of the block for its end."""
+    last = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :].decode("utf-8", "replace")
+    return len(list(csv.reader([last, "next"], **dialect.options()))) == 2
 
 
 def _read_careful(lines: _Lines, row: int, columns: Mapping[str, int], keep: bool) -> tuple[Batch, int]:

@@ -1,0 +1,130 @@
+"""Every row of a CSV file is read once or named as a fault, whatever its quotes and wherever its blocks end.
+
+KFP_BERT_TABLES=10000 runs as many tables as the project promises.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kfp_bert_components.tables import Column, TableFile, TableSettings, files, open_table
+from tests.support.plain_csv import read_plainly
+
+EXAMPLES = int(os.environ.get("KFP_BERT_TABLES", "300"))
+COLUMNS = [Column("text", "#1", "text_column"), Column("label", "#2", "label_column")]
+
+
+def read(path: Path, **given: object) -> tuple[list[tuple], list[tuple]]:
+    """(number, text, label) of each row, and (number, reason) of each fault."""
+    asked = {"delimiter": ",", "quoting": "double", "header": "no", "encoding": "utf-8", "file_format": "csv"}
+    table = open_table(TableFile(path, path.name), TableSettings(COLUMNS, "label", **(asked | given)))
+    rows, faults = [], []
+    for batch in table.batches:
+        rows += zip(batch.rows.tolist(), *(batch.cells[name].to_pylist() for name in ("text", "label")), strict=True)
+        faults += [(fault.row, fault.reason) for fault in batch.faults]
+    return rows, faults
+
+
+def lines(count: int) -> list[str]:
+    return [f"text {i},{'good' if i % 2 else 'bad'}\n" for i in range(count)]
+
+
+def write(path: Path, content: list[str]) -> Path:
+    path.write_text("".join(content), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("apart", [10, 5_000])
+def test_two_stray_quotes_cost_their_own_rows_only(tmp_path: Path, apart: int):
+    content = lines(20_000)
+    content[7_000], content[7_000 + apart] = '"a stray quote,bad\n', '"another,good\n'
+    rows, faults = read(write(tmp_path / "a.csv", content))
+    assert len(rows) == 19_998
+    assert [row for row, _ in faults] == [7_001, 7_001 + apart]
+    assert all("look like rows" in reason for _, reason in faults)
+
+
+def test_strict_quoting_accepts_a_cell_that_holds_a_table(tmp_path: Path):
+    cell = '"' + "".join(lines(5_000)) + '"'
+    source = write(tmp_path / "a.csv", [*lines(10), f"{cell},good\n", *lines(10)])
+    rows, faults = read(source, quoting="strict")
+    assert len(rows) == 21 and not faults
+    assert rows[10][1:] == ("".join(lines(5_000)), "good")
+    rows, faults = read(source)
+    assert [row for row, _ in faults] == [11, 5_011] and len(rows) == 5_019  # where a quote opens, and where it closes
+
+
+def test_a_cell_of_a_few_lines_is_a_cell(tmp_path: Path):
+    content = [*lines(3), '"first, of two\nsecond, of two",good\n', '"a\nb\nc\nd",bad\n']
+    rows, faults = read(write(tmp_path / "a.csv", content))
+    assert not faults
+    assert [text for _, text, _ in rows[3:]] == ["first, of two\nsecond, of two", "a\nb\nc\nd"]
+
+
+def test_faults_before_and_after_a_broken_block_are_all_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(files, "BLOCK", 5_000)
+    content = lines(20_000)
+    wrong = [*range(100, 900, 50), *range(9_000, 9_007), 19_999]
+    for at in wrong:
+        content[at] = "one,two,three\n"
+    content[12_000] = '"never closed,bad\n'
+    rows, faults = read(write(tmp_path / "a.csv", content))
+    assert [row for row, _ in faults] == sorted(at + 1 for at in [*wrong, 12_000])
+    assert len(rows) == 20_000 - len(faults)
+
+
+def test_a_row_over_the_longest_cell_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for block in (1 << 16, 8 << 20):
+        monkeypatch.setattr(files, "BLOCK", block)
+        for end in ("\n", "\r\n", "\r"):
+            content = [line.replace("\n", end) for line in (*lines(50), "x" * 9_000_000 + ",good\n", *lines(50))]
+            (tmp_path / "a.csv").write_bytes("".join(content).encode())
+            rows, faults = read(tmp_path / "a.csv")
+            assert len(rows) == 100 and faults == [(51, "the row is longer than 1,000,000 characters")]
+
+
+pieces = st.sampled_from(
+    [
+        '"',
+        '""',
+        ",",
+        ",",
+        "\n",
+        "\n",
+        "\r\n",
+        "\r",
+        "a",
+        "b,x\n",
+        "c,y\n",
+        "d,z\n",
+        '"e",x\n',
+        '"f\ng",y\n',
+        " ",
+        "\0",
+        "é",
+        "日",
+    ]
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    content=st.lists(pieces, max_size=60).map("".join),
+    block=st.integers(1, 40),
+    strict=st.booleans(),
+    encoding=st.sampled_from(["utf-8", "utf-16", "utf-8-sig"]),
+)
+def test_any_table_is_read_as_the_plain_reader_reads_it(content: str, block: int, strict: bool, encoding: str):
+    content = "".join(lines(30)) + content  # so that the file has two columns, whatever follows
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "a.csv"
+        path.write_bytes(content.encode(encoding))
+        patch.setattr(files, "BLOCK", block)
+        rows, faults = read(path, encoding=encoding, quoting="strict" if strict else "double")
+    wanted = read_plainly(content, 2, ",", strict)
+    assert [(number, [text, label]) for number, text, label in rows] == wanted.rows
+    assert [number for number, _ in faults] == wanted.faults
