@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
-from kfp_bert_components.evaluation.score import _measured, _predictions
+from kfp_bert_components.evaluation import write_evaluation
+from kfp_bert_components.evaluation.measure import measure
 from kfp_bert_components.evaluation.slices import find_slices
-from kfp_bert_components.gate import Policy, compare
+from kfp_bert_components.gate import Policy
+from kfp_bert_components.steps.compare_models import compare_models
 
 
 def main(rows=1_000_000, classes=20):
@@ -36,22 +37,23 @@ def main(rows=1_000_000, classes=20):
             np.exp(logits, out=logits)
             logits /= logits.sum(1, keepdims=True)
             start = time.perf_counter()
-            members = find_slices(split)
-            draft = Evaluation(
-                labels=labels,
+            made = measure(
+                split,
+                logits,
+                labels,
+                slices=find_slices(split),
                 test_fingerprint="t",
                 model_fingerprint=name,
-                predictions=_predictions(split, logits, members),
-                slices=list(members),
                 model_version=1 if name == "champion" else None,
             )
-            write_evaluation(_measured(draft), place / name)
+            write_evaluation(made, place / name)
             seconds += time.perf_counter() - start
-            del logits, draft
+            del logits, made
         del common, split
         start = time.perf_counter()
         policy = Policy(max_class_drop=0.01, max_slice_drop=0.01, max_negative_flips=0.2, max_calibration_rise=0.02)
-        compare(place / "candidate", place / "champion", place / "d", place / "r.html", place / "s.md", policy)
+        paths = [place / name for name in ("candidate", "champion", "decision", "report.html", "summary.md")]
+        compare_models(*paths, policy)
         seconds += time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     print(json.dumps({"seconds": seconds, "peak_gib": peak}))

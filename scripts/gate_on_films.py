@@ -54,18 +54,17 @@ class Contest:
             place / "model",
             self._folder / "test",
             place / "evaluation",
-            place / "evaluation.html",
             model_version=1 if name == "champion" else None,
         )
 
     def compare(self, name: str) -> dict[str, Any]:
         """By policy, the gate's decision between the model and the champion."""
-        from kfp_bert_components.gate import compare
+        from kfp_bert_components.steps.compare_models import compare_models
 
         place, champion, found = self._folder / name, self._folder / "champion", {}
         for policy, rules in policies().items():
             pages = place / policy
-            made = compare(
+            made = compare_models(
                 place / "evaluation",
                 champion / "evaluation",
                 pages / "decision",
@@ -83,7 +82,7 @@ def policies() -> dict[str, Any]:
     """The policies by name."""
     from kfp_bert_components.gate import Policy
 
-    return {"default": Policy(), "a point of accuracy": Policy("accuracy", min_improvement=0.01)}
+    return {"default": Policy(), "a point of accuracy": Policy(primary_metric="accuracy", min_improvement=0.01)}
 
 
 def shuffled(rows: Rows) -> Rows:

@@ -10,9 +10,10 @@ import pytest
 
 from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import NotFoundError, UserError
-from kfp_bert_components.evaluation import evaluate, evaluate_champion, read_evaluation
-from kfp_bert_components.evaluation.score import Slicing
+from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
+from kfp_bert_components.steps.evaluate_champion import evaluate_champion
+from kfp_bert_components.steps.evaluate_model import evaluate_model
 from tests.support.tiny_model import LABELS, write_tiny_saved_model
 
 TEXTS = ["HELLO THERE", "hello <b>there</b>", "GO", "come in now please", "WHAT IS IT", "Stop", "no way", "YES"] * 6
@@ -44,13 +45,8 @@ def split(folder, labels=LABELS, texts=TEXTS, wrong=1):
 
 
 def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
-    found = evaluate(
-        model,
-        split(tmp_path / "t"),
-        tmp_path / "e",
-        tmp_path / "r.html",
-        slicing=Slicing(["source"], {"shouted": "text ~ ^[A-Z ]+$"}),
-    )
+    slicing = Slicing(["source"], {"shouted": "text ~ ^[A-Z ]+$"})
+    found = evaluate_model(model, split(tmp_path / "t"), tmp_path / "e", tmp_path / "r.html", slicing)
     again = read_evaluation(tmp_path / "e")
     assert again.predictions.num_rows == 48 and again.labels == LABELS and not again.empty
     assert again.metrics == found.metrics and again.metrics["accuracy"]["value"] == pytest.approx(42 / 48)
@@ -63,11 +59,11 @@ def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
 
 
 def test_the_component_fills_the_ui_with_finite_numbers(model, tmp_path):
-    from kfp_bert_components.components.evaluate_model import evaluate_model
+    from kfp_bert_components.components.evaluate_model import evaluate_model as component
 
     logged, curves = {}, {}
     artifact = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("evaluation", "report")}
-    evaluate_model.python_func(
+    component.python_func(
         SimpleNamespace(path=str(model)),
         SimpleNamespace(path=str(split(tmp_path / "t"))),
         artifact["evaluation"],
@@ -86,7 +82,7 @@ def test_the_component_fills_the_ui_with_finite_numbers(model, tmp_path):
 
 
 def test_no_champion_gives_an_empty_evaluation(tmp_path):
-    assert evaluate_champion(str(tmp_path / "registry"), split(tmp_path / "t"), tmp_path / "e") is None
+    assert evaluate_champion(str(tmp_path / "registry"), split(tmp_path / "t"), tmp_path / "e") == ""
     found = read_evaluation(tmp_path / "e")
     assert found.empty and found.champion_generation == 0 and found.labels == LABELS
 
@@ -110,9 +106,13 @@ def test_probabilities_that_are_no_numbers_are_refused(model, tmp_path):
 def test_damaged_evaluations_are_refused(tmp_path):
     with pytest.raises(NotFoundError, match="holds no evaluation"):
         read_evaluation(tmp_path)
-    for text, said in (('{"format": 9}', "format 9"), ("nonsense", "no JSON")):
+    for text, message in (
+        ('{"format": 9}', "format 9"),
+        ("nonsense", "no JSON"),
+        ('{"format": 1, "empty": true}', "its fields are not as expected"),
+    ):
         (tmp_path / "evaluation.json").write_text(text)
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             read_evaluation(tmp_path)
 
 
@@ -124,11 +124,11 @@ def test_rules_of_slices():
     assert found["long"].tolist() == [True, False, False, True]
     assert found["late"].tolist() == [False, True, False, True]
     assert found["not x"].tolist() == found["label = y"].tolist() == [False, True, False, True]
-    for rule, said in (
+    for rule, message in (
         ("what", "COLUMN OPERATOR VALUE"),
         ("age > 3", "names the column 'age'"),
         ("label > 3", "compares numbers"),
         ("text ~ (", "regular expression"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             find_slices(table, (), {"s": rule})

@@ -11,8 +11,17 @@ from statsmodels.stats.proportion import proportion_confint
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.count_intervals import count_intervals
-from kfp_bert_components.evaluation.metrics import COUNT_METRICS, ROW_METRICS, confusion, metrics_with_intervals
-from kfp_bert_components.evaluation.row_metrics import ClassArea, ece, pr_auc, pr_by_class, roc_auc, roc_by_class
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
+from kfp_bert_components.evaluation.metrics import metrics_with_intervals
+from kfp_bert_components.evaluation.row_metrics import (
+    ROW_METRICS,
+    ClassArea,
+    ece,
+    pr_auc,
+    pr_by_class,
+    roc_auc,
+    roc_by_class,
+)
 from tests.support.evaluations import scores
 
 
@@ -25,11 +34,11 @@ def predictions(rows=300, classes=4, seed=0):
 
 def test_values_agree_with_scikit_learn():
     truth, probabilities = predictions()
-    said, classes = probabilities.argmax(1), range(4)
+    predicted, classes = probabilities.argmax(1), range(4)
     found = {name: one["value"] for name, one in metrics_with_intervals(truth, probabilities, list("abcd")).items()}
     expected = {
-        "accuracy": peer.accuracy_score(truth, said),
-        "mcc": peer.matthews_corrcoef(truth, said),
+        "accuracy": peer.accuracy_score(truth, predicted),
+        "mcc": peer.matthews_corrcoef(truth, predicted),
         "log_loss": peer.log_loss(truth, probabilities),
         "brier": peer.brier_score_loss(truth, probabilities, labels=classes),
         "roc_auc": peer.roc_auc_score(truth, probabilities, multi_class="ovr"),
@@ -37,8 +46,10 @@ def test_values_agree_with_scikit_learn():
     }
     for kind, score in (("f1", peer.f1_score), ("precision", peer.precision_score), ("recall", peer.recall_score)):
         for average in ("macro", "weighted"):
-            expected[f"{average}_{kind}"] = score(truth, said, average=average)
-        expected |= {f"{kind}:{name}": one for name, one in zip("abcd", score(truth, said, average=None), strict=True)}
+            expected[f"{average}_{kind}"] = score(truth, predicted, average=average)
+        expected |= {
+            f"{kind}:{name}": one for name, one in zip("abcd", score(truth, predicted, average=None), strict=True)
+        }
     assert set(found) - set(expected) == {"ece"}
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-9), name
@@ -84,8 +95,8 @@ def test_every_interval_holds_its_value_and_nothing_is_nan():
 
 def test_shares_of_rows_have_wilsons_interval():
     truth = np.repeat([0, 0, 1, 2, 2], [80, 20, 10, 27, 3])
-    said = np.repeat([0, 1, 1, 2, 0], [80, 20, 10, 27, 3])
-    found = metrics_with_intervals(truth, np.eye(3)[said], ["a", "b", "c"])
+    predicted = np.repeat([0, 1, 1, 2, 0], [80, 20, 10, 27, 3])
+    found = metrics_with_intervals(truth, np.eye(3)[predicted], ["a", "b", "c"])
     shares = {"recall:a": (80, 100), "recall:b": (10, 10), "precision:a": (80, 83), "accuracy": (117, 140)}
     for name, (hits, rows) in (shares | {"weighted_recall": (117, 140)}).items():
         low, high = proportion_confint(hits, rows, method="wilson")

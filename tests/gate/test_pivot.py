@@ -100,8 +100,8 @@ def test_the_estimate_covers_the_gain_of_a_better_candidate_where_a_class_has_te
     def table(rows):
         truth = (rng.random(rows) < 0.05).astype(int)
         common = rng.standard_normal(rows)
-        said = [(truth * 2.3 - 1.15) * s + 0.9 * common + 0.4 * rng.standard_normal(rows) > 0 for s in (1.7, 1.0)]
-        return np.bincount(truth * 4 + said[0] * 2 + said[1], minlength=8)
+        predicted = [(truth * 2.3 - 1.15) * s + 0.9 * common + 0.4 * rng.standard_normal(rows) > 0 for s in (1.7, 1.0)]
+        return np.bincount(truth * 4 + predicted[0] * 2 + predicted[1], minlength=8)
 
     every = np.array([[code // 4, code // 2 % 2, code % 2] for code in range(8)]).T
     metric, present, covered = COUNT_METRICS["mcc"], np.ones(2, bool), 0

@@ -9,9 +9,9 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from kfp_bert_components.steps.reference import read_reference
 from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.steps.reference import read_reference
 from tests.conftest import ROOT
 from tests.support.http_folder import serving_folder
 from tests.support.pipeline_runs import run_pipeline, small_data

@@ -62,6 +62,6 @@ def test_gc_says_what_it_keeps_and_removes(uri: str) -> None:
     assert len(run("list", uri).splitlines()) == 2
 
 
-def test_an_empty_registry_is_said(tmp_path: Path) -> None:
+def test_an_empty_registry_says_so(tmp_path: Path) -> None:
     assert "holds no version yet" in run("list", str(tmp_path))
     assert "Nothing has happened yet" in run("history", str(tmp_path))

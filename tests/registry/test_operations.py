@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.registry import Registry
-from kfp_bert_components.registry._card import model_card
 from tests.support.models import promote_next, write_candidate
+from tests.support.promoters import interrupt
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]
@@ -26,6 +24,11 @@ def registry(place: str, tmp_path: Path) -> Registry:
         promote_next(registry, tmp_path, name)
     registry.record_deployment("production", "live", 3)
     return registry
+
+
+def rewrite(path: Path, **fields: object) -> None:
+    """Change fields of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
 
 def test_rollback_makes_the_older_version_champion_and_pending(registry: Registry) -> None:
@@ -138,15 +141,11 @@ def test_gc_leaves_young_unfinished_versions_and_removes_old_ones(registry: Regi
     assert registry.numbers() == [1, 2, 3, 9]
 
 
-def test_gc_puts_a_version_back_that_a_rollback_chose_meanwhile(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from kfp_bert_components.registry import _gc
-
-    found = _gc.plan(registry, keep=1)
-    assert found.remove.keys() == {1}
-    registry.rollback(1)
-    assert _gc.collect(registry, found) == []
+def test_gc_puts_a_version_back_that_a_rollback_chose_meanwhile(registry: Registry) -> None:
+    assert registry.gc(keep=1, dry_run=True).remove.keys() == {1}
+    interrupt(registry, "delete", "versions/1/version.json", lambda: Registry(registry.uri).rollback(1))
+    assert not registry.gc(keep=1).remove
+    assert registry.require_champion().version == 1
     assert registry.verify() == []
 
 
@@ -162,13 +161,15 @@ def test_the_model_card_is_one_that_the_hub_reads(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("label", ["\U0001f600", "a|b", "`x`", "né", "\\ud83d\\ude00", 'say "x": y', "\x85"])
-def test_labels_of_any_kind_leave_the_card_readable(registry: Registry, label: str) -> None:
+def test_labels_of_any_kind_leave_the_card_readable(tmp_path: Path, label: str) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
-    record = {**asdict(registry.version(2)), "reason": f"f1:{label}\nis higher"}
+    registry, candidate = Registry(str(tmp_path / "registry")), write_candidate(tmp_path / "c")
+    bundle, evaluation, decision = candidate
+    rewrite(bundle / "bundle.json", labels=["ham", label])
     metrics = {f"f1:{label}": {"value": 0.5, "low": 0.4, "high": 0.6}}
-    scores = Evaluation(["ham", label], "test", "model", metrics=metrics)
-    text = model_card(record, {"labels": ["ham", label]}, scores)
-    card = huggingface_hub.ModelCard(text.encode().decode())
+    rewrite(evaluation / "evaluation.json", labels=["ham", label], metrics=metrics)
+    rewrite(decision / "decision.json", reason=f"f1:{label}\nis higher")
+    card = huggingface_hub.ModelCard(registry.card(registry.promote(*candidate)))
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_name, result.metric_value) == ("f1", f"f1:{label}", 0.5)
     (row,) = [line for line in card.text.splitlines() if "0.5000" in line]

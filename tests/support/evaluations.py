@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
-from kfp_bert_components.evaluation.score import _measured, _predictions
+from kfp_bert_components.evaluation import Evaluation, write_evaluation
+from kfp_bert_components.evaluation.measure import measure
 from kfp_bert_components.evaluation.slices import find_slices
 
 
@@ -23,18 +23,18 @@ def write_numbers(folder: Path, truth, probabilities, labels, *, version=None, o
     probabilities = np.asarray(probabilities, np.float32)
     if order is not None:
         table, probabilities = table.take(pa.array(order)), probabilities[order]
-    members = find_slices(table)
-    draft = Evaluation(
-        labels=labels,
+    made = measure(
+        table,
+        probabilities,
+        labels,
+        slices=find_slices(table),
         test_fingerprint="test",
         model_fingerprint=f"model {folder.name}",
         model_version=version,
         champion_generation=7 if version else 0,
-        predictions=_predictions(table, probabilities, members),
-        slices=list(members),
         system=system or {},
     )
-    write_evaluation(_measured(draft), folder)
+    write_evaluation(made, folder)
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
+from kfp_bert_components.evaluation import Evaluation, write_evaluation
 from tests.support.models import write_candidate
 
 TEXTS = ["HELLO", "hello", "FADE IN", "She opens the door."]

@@ -1,1 +1,1 @@
-"""The KFP face of the package: one file a component, each a signature, a docstring and one call."""
+"""What KFP sees of the package: one file a component, each a signature, a docstring and one call."""

@@ -54,7 +54,8 @@ def compare_models(
     from collections import namedtuple
     from pathlib import Path
 
-    from kfp_bert_components.gate import Policy, compare, parse_policy
+    from kfp_bert_components.gate import Policy, parse_policy
+    from kfp_bert_components.steps.compare_models import compare_models
 
     rules = parse_policy(
         policy,
@@ -68,7 +69,7 @@ def compare_models(
             override_reason=override_reason,
         ),
     )
-    made = compare(
+    made = compare_models(
         Path(candidate.path),
         Path(champion.path),
         Path(decision.path),
@@ -77,5 +78,4 @@ def compare_models(
         rules,
         registry,
     )
-    print(f"{made.outcome}: {made.reason}")
     return namedtuple("Outputs", ["promote", "outcome", "reason"])(made.promote, made.outcome, made.reason)

@@ -1,4 +1,4 @@
-"""The component that scores the champion on the candidate's exam."""
+"""The component that scores the champion on the test split of the candidate."""
 
 from typing import NamedTuple
 
@@ -24,9 +24,7 @@ def evaluate_champion(registry: str, test: Input[Dataset], evaluation: Output[Ar
     from collections import namedtuple
     from pathlib import Path
 
-    from kfp_bert_components.evaluation import evaluate_champion
+    from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 
-    found = evaluate_champion(registry, Path(test.path), Path(evaluation.path))
-    version = "" if found is None else str(found.model_version)
-    print(f"The champion is version {version}." if version else "There is no champion yet.")
+    version = evaluate_champion(registry, Path(test.path), Path(evaluation.path))
     return namedtuple("Outputs", ["champion_version"])(version)

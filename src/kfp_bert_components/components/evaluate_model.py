@@ -35,16 +35,11 @@ def evaluate_model(
     """
     from pathlib import Path
 
-    from kfp_bert_components.evaluation import evaluate
-    from kfp_bert_components.evaluation.score import Slicing
+    from kfp_bert_components.evaluation import Slicing
+    from kfp_bert_components.steps.evaluate_model import evaluate_model
 
-    found = evaluate(
-        Path(model.path),
-        Path(test.path),
-        Path(evaluation.path),
-        Path(report.path),
-        slicing=Slicing(slice_columns, slice_rules),
-    )
+    slicing = Slicing(slice_columns, slice_rules)
+    found = evaluate_model(Path(model.path), Path(test.path), Path(evaluation.path), Path(report.path), slicing)
     for name, value in found.overall().items():
         metrics.log_metric(name, value)
     classification_metrics.log_confusion_matrix(found.labels, found.confusion())

@@ -123,8 +123,8 @@ def finetune_bert(
     """
     from pathlib import Path
 
-    from kfp_bert_components.errors import UserError
-    from kfp_bert_components.training import TrainingSettings, finetune
+    from kfp_bert_components.steps.finetune_bert import finetune_bert
+    from kfp_bert_components.training import TrainingSettings
 
     settings = TrainingSettings(
         base_model=base_model,
@@ -157,29 +157,26 @@ def finetune_bert(
         checkpoint_minutes=checkpoint_minutes,
         tensorboard_dir=tensorboard_dir,
     )
-    paths = Path(train.path), Path(validation.path), Path(model.path), Path(report.path)
-    if run_on == "pod":
-        found = finetune(*paths, settings)
-    elif run_on == "ai_platform":
-        from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
-
-        job = JobSettings(
-            project=job_project,
-            location=job_location,
-            staging=job_staging,
-            image=job_image,
-            machine_type=job_machine_type,
-            accelerator_type=job_accelerator_type,
-            accelerator_count=job_accelerator_count,
-            replicas=job_replicas,
-            spot=job_spot,
-            service_account=job_service_account,
-            labels=job_labels,
-            max_hours=job_max_hours,
-            api_endpoint=job_api_endpoint,
-        )
-        found = run_as_custom_job(*paths, settings, job)
-    else:
-        raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")
+    found = finetune_bert(
+        Path(train.path),
+        Path(validation.path),
+        Path(model.path),
+        Path(report.path),
+        settings,
+        run_on,
+        project=job_project,
+        location=job_location,
+        staging=job_staging,
+        image=job_image,
+        machine_type=job_machine_type,
+        accelerator_type=job_accelerator_type,
+        accelerator_count=job_accelerator_count,
+        replicas=job_replicas,
+        spot=job_spot,
+        service_account=job_service_account,
+        labels=job_labels,
+        max_hours=job_max_hours,
+        api_endpoint=job_api_endpoint,
+    )
     for name, value in found.items():
         metrics.log_metric(name, value)

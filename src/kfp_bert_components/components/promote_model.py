@@ -31,11 +31,9 @@ def promote_model(
     from collections import namedtuple
     from pathlib import Path
 
-    from kfp_bert_components.registry import promote_if_decided
+    from kfp_bert_components.steps.promote_model import promote_model
 
-    promoted = promote_if_decided(
-        registry, Path(model.path), Path(evaluation.path), Path(decision.path), deployment_target
-    )
+    promoted = promote_model(registry, Path(model.path), Path(evaluation.path), Path(decision.path), deployment_target)
     return namedtuple("Outputs", ["champion_version", "deployment_pending"])(
         promoted.champion_version, promoted.deployment_pending
     )

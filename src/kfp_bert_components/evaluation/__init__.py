@@ -1,12 +1,12 @@
 """A model's predictions and metrics on one fixed test set."""
 
-from kfp_bert_components.evaluation.records import Evaluation, read_evaluation
+from kfp_bert_components.evaluation.records import Evaluation, read_evaluation, write_evaluation
 
-__all__ = ["Evaluation", "evaluate", "evaluate_champion", "read_evaluation"]
+__all__ = ["Evaluation", "Slicing", "evaluate", "read_evaluation", "write_evaluation"]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("evaluate", "evaluate_champion"):
+    if name in ("Slicing", "evaluate"):
         from kfp_bert_components.evaluation import score
 
         return getattr(score, name)

@@ -1,9 +1,9 @@
-"""Intervals of areas under curves, which lie close to 1 and rest on few rows of a rare class.
+"""Intervals of areas under curves. Areas are often close to 1 and depend on the few rows of a rare class.
 
-Wilson's interval of a share, of as many rows as would give a share the standard error that the area has (Korn and
-Graubard 1998, Survey Methodology 24; Dean and Pagano 2015, Journal of Survey Statistics and Methodology 3). The
-error is DeLong's or its like for average precision. A nearly perfect ranking shows hardly any: so half a row of the
-rarer side counts as if it had the error that is usual for such an area.
+An area gets Wilson's interval of a share, for the number of rows at which a share would have the area's standard error
+(Korn and Graubard 1998, Survey Methodology 24; Dean and Pagano 2015, Journal of Survey Statistics and Methodology 3).
+The standard error is DeLong's, or the same kind of estimate for average precision. It is nearly 0 where the ranking is
+nearly perfect. So half a row of the rarer class is added, with the variance that is usual for such an area.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from kfp_bert_components.evaluation.row_metrics import ClassArea
 def roc_interval(classes: list[ClassArea], error: float) -> tuple[float, float]:
     """95 % interval of the mean over the classes of the area under the ROC curve.
 
-    What is usual is the error of Hanley and McNeil 1982 (Radiology 143).
+    The usual variance is that of Hanley and McNeil 1982 (Radiology 143).
 
     Args:
         classes: The areas, from `roc_by_class`.
@@ -29,8 +29,8 @@ def roc_interval(classes: list[ClassArea], error: float) -> tuple[float, float]:
 def pr_interval(classes: list[ClassArea], error: float) -> tuple[float, float]:
     """95 % interval of the mean over the classes of average precision.
 
-    What is usual is the error of a share of the positives (Boyd, Eng and Page 2013, ECML). The interval reaches down
-    further by the bias of average precision.
+    The usual variance is that of a share of the positive rows (Boyd, Eng and Page 2013, ECML). The lower end is lowered
+    by the bias of average precision.
 
     Args:
         classes: The areas, from `pr_by_class`.
@@ -40,7 +40,10 @@ def pr_interval(classes: list[ClassArea], error: float) -> tuple[float, float]:
 
 
 def _interval(classes: list[ClassArea], usual: np.ndarray, error: float) -> tuple[float, float]:
-    """Of the mean: the reaches of the classes, shrunk as their errors cancel out (Zou and Donner 2008)."""
+    """Interval of the mean area: the mean distance of the classes' ends from their values (Zou and Donner 2008).
+
+    It is multiplied by the standard error of the mean over the mean standard error, as the classes' errors cancel out.
+    """
     positives, negatives, values, errors, biases = np.array(classes).T
     fewer = np.minimum(positives, negatives)
     variance = errors**2 * fewer / np.maximum(fewer - 1, 1)
@@ -53,6 +56,13 @@ def _interval(classes: list[ClassArea], usual: np.ndarray, error: float) -> tupl
 
 
 def _wilson(value: np.ndarray, variance: np.ndarray, weight: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """Wilson's interval [2, classes]; `weight` is that of the usual number of rows, as a part of the value."""
+    """Wilson's interval [2, classes].
+
+    Args:
+        value: The areas, [classes].
+        variance: Their observed variances.
+        weight: Weight of the usual variance beside the observed one.
+        usual: Number of rows at which a share would have the usual variance.
+    """
     rows = (value * (1 - value) + weight) / (variance + weight / usual)
     return wilson(value * rows, rows)

@@ -1,10 +1,10 @@
 """Intervals of metrics of the confusion matrix: Wilson's score interval, also where a metric is no share of rows.
 
-An end of a score interval is a value that lies 1.96 standard errors from the one that was seen, the standard error
-being that of a model with that value (Wilson 1927, JASA 22): a model that was seen without a mistake has an interval
-too. Which model with that value? The one along the least favourable family: every cell of the matrix is weighted by
-the exponential of what a row more in it would add to the metric (Efron 1987, JASA 82; DiCiccio and Romano 1990,
-International Statistical Review 58). For accuracy that is Wilson's interval itself.
+An end of a score interval is a value that lies 1.96 standard errors from the observed one. The standard error is not
+that of the observed model, but of a model that has the end's value (Wilson 1927, JASA 22). So a model without a mistake
+has an interval too. Many models have that value; the one along the least favourable family is taken: every cell of the
+matrix is weighted by the exponential of what one more row in it would add to the metric (Efron 1987, JASA 82; DiCiccio
+and Romano 1990, International Statistical Review 58). For accuracy this gives Wilson's interval itself.
 """
 
 from collections.abc import Callable
@@ -28,21 +28,20 @@ def count_intervals(counts: np.ndarray) -> dict[str, Interval]:
     Returns:
         By name of the metric: low, high.
     """
-    # The weights of a weighted average are estimated too.
-    return {name: _score_interval(one, counts, name.startswith("weighted")) for name, one in COUNT_METRICS.items()}
+    return {name: _score_interval(metric, counts) for name, metric in COUNT_METRICS.items()}
 
 
 def class_intervals(counts: np.ndarray) -> dict[str, np.ndarray]:
     """95 % intervals of precision, recall and F1 of every class, by their names; [2, classes] each.
 
-    Precision and recall are shares of rows, and so is F1 / (2 - F1): of the rows that are of the class or are taken
-    for it, those that are both (Jaccard's index). Brown, Cai and DasGupta 2001 (Statistical Science 16) recommend
-    Wilson's interval for a share. One of no rows at all, like the precision of a class that is never predicted, may
-    be anything.
+    Precision and recall are shares of rows. So is F1 / (2 - F1), Jaccard's index: of the rows that belong to the
+    class or are predicted to, the share for which both hold. Brown, Cai and DasGupta 2001 (Statistical Science 16)
+    recommend Wilson's interval for a share. The precision of a class that is never predicted is a share of no rows,
+    and its interval is 0 to 1.
     """
-    right, true, said = np.diagonal(counts), counts.sum(1), counts.sum(0)
-    share = wilson(right, true + said - right)
-    return {"precision": wilson(right, said), "recall": wilson(right, true), "f1": 2 * share / (1 + share)}
+    right, true, predicted = np.diagonal(counts), counts.sum(1), counts.sum(0)
+    share = wilson(right, true + predicted - right)
+    return {"precision": wilson(right, predicted), "recall": wilson(right, true), "f1": 2 * share / (1 + share)}
 
 
 def wilson(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -55,14 +54,8 @@ def wilson(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def _score_interval(metric: CountMetric, counts: np.ndarray, free: bool) -> Interval:
-    """The interval of one metric.
-
-    Args:
-        metric: The metric.
-        counts: [classes, classes].
-        free: Whether the shares of the classes are part of what is estimated. If not they stay as they are.
-    """
+def _score_interval(metric: CountMetric, counts: np.ndarray) -> Interval:
+    """The interval of one metric, from counts [classes, classes]."""
     present, rows = counts.sum(1) > 0, counts.sum()
     value = float(metric.value(counts, present))
     base = counts + _unseen(present)
@@ -75,7 +68,7 @@ def _score_interval(metric: CountMetric, counts: np.ndarray, free: bool) -> Inte
 
     def at(steps: float) -> tuple[float, float]:
         """The metric and its standard error in a member of the family."""
-        matrix = rows * _tilted(base, steps * step, free)
+        matrix = rows * _tilted(base, steps * step, metric.estimates_shares)
         found, slopes = metric.both(matrix, present)
         return float(found), float(np.sqrt((slopes**2 * matrix).sum()) / rows)
 
@@ -83,16 +76,16 @@ def _score_interval(metric: CountMetric, counts: np.ndarray, free: bool) -> Inte
 
 
 def _unseen(present: np.ndarray) -> np.ndarray:
-    """A part of a row in every cell, all of them one row together: mistakes that were not seen can happen too."""
+    """One row, spread over all cells: mistakes that were not seen can happen too."""
     classes = len(present)
     found = np.full((classes, classes), 0.5 / max(classes - 1, 1))
     np.fill_diagonal(found, 0.5)
     return found / classes * present[:, None]
 
 
-def _tilted(base: np.ndarray, tilt: np.ndarray, free: bool) -> np.ndarray:
-    """Shares of the cells, weighted by the exponential of `tilt`."""
-    if free:
+def _tilted(base: np.ndarray, tilt: np.ndarray, move_shares: bool) -> np.ndarray:
+    """Shares of the cells, weighted by the exponential of `tilt`; class shares stay unless `move_shares`."""
+    if move_shares:
         weighted = base * np.exp(tilt - tilt.max())
         return weighted / weighted.sum()
     weighted = base * np.exp(tilt - tilt.max(1, keepdims=True))
@@ -101,7 +94,7 @@ def _tilted(base: np.ndarray, tilt: np.ndarray, free: bool) -> np.ndarray:
 
 
 def _end(at: Callable[[float], tuple[float, float]], value: float, side: int) -> float:
-    """The member of the family from which `value` is as far as its standard error allows; the last one if none is."""
+    """Where along the family `value` lies 1.96 standard errors away; the last member if it is nearer everywhere."""
     from scipy.optimize import brentq
 
     def excess(steps: float) -> float:

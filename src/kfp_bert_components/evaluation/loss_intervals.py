@@ -1,9 +1,9 @@
 """Intervals of the mean log loss and Brier score: the studentised bootstrap.
 
 Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 12. A few confident mistakes make most of the log
-loss of a good model, and a small test set may have none of them: then the losses vary more than they show. How much
-they vary if the model is as sure as it should be, its own probabilities say; that counts as half a row beside those
-that make the variance that was seen.
+loss of a good model, and a small test set may have none of them: then the true variance is larger than the observed
+one. The model's own probabilities say what the variance is if the model is well calibrated. This variance counts as
+half a row beside the observed one.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def loss_intervals(
 
 
 def _unseen(losses: np.ndarray, probabilities: np.ndarray) -> float:
-    """How many times the standard error of the log loss is what the rows show, at least 1."""
+    """Factor, at least 1, by which the standard error of the log loss exceeds the observed one."""
     squares = (losses - losses.mean()) ** 2
     seen = float(squares.mean())
     if seen == 0:
@@ -40,7 +40,7 @@ def _unseen(losses: np.ndarray, probabilities: np.ndarray) -> float:
     logs = np.log(np.clip(probabilities, FLOOR, 1))
     expected = -np.einsum("ij,ij->i", probabilities, logs, dtype=np.float64).mean()
     expected_square = np.einsum("ij,ij,ij->i", probabilities, logs, logs, dtype=np.float64).mean()
-    # So many rows would show such a variance if each had the same part in it.
+    # The number of rows that would give this variance if all of them had an equal part in it.
     rows = squares.sum() ** 2 / (squares**2).sum()
     variance = (rows * seen + 0.5 * (expected_square - expected**2)) / (rows + 0.5)
     return float(np.sqrt(max(variance / seen, 1)))
@@ -56,7 +56,7 @@ def _studentised(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         centred = np.add.reduceat(centred[rng.permutation(len(rows))], cuts, axis=0)
     places = len(centred)
     both = np.concatenate([centred, centred**2], axis=1)
-    sums = np.concatenate([_times_drawn(places, rng) @ both for _ in range(0, DRAWS, _AT_ONCE)])
+    sums = np.concatenate([_resample_counts(places, rng) @ both for _ in range(0, DRAWS, _AT_ONCE)])
     shifts, squares = np.split(sums, 2, axis=1)
     errors = np.sqrt(np.maximum(squares - shifts**2 / places, 0))
     drawn = np.divide(shifts, errors, out=np.zeros_like(shifts), where=errors > 0)
@@ -64,7 +64,7 @@ def _studentised(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack([mean - high * error, mean - low * error])
 
 
-def _times_drawn(places: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of `places` is drawn in as many draws with replacement, [100, places]."""
-    drawn = rng.integers(places, size=(_AT_ONCE, places)) + places * np.arange(_AT_ONCE)[:, None]
+def _resample_counts(rows: int, rng: np.random.Generator) -> np.ndarray:
+    """100 bootstrap samples of `rows` rows: how often each row is in each sample, [100, rows]."""
+    drawn = rng.integers(rows, size=(_AT_ONCE, rows)) + rows * np.arange(_AT_ONCE)[:, None]
     return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)

@@ -4,17 +4,13 @@ import numpy as np
 
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
-from kfp_bert_components.evaluation.count_intervals import class_intervals, count_intervals
+from kfp_bert_components.evaluation.count_intervals import NORMAL, class_intervals, count_intervals
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
 from kfp_bert_components.evaluation.loss_intervals import loss_intervals
-from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, ece, pr_by_class, roc_by_class, row_log_loss
-
-__all__ = ["COUNT_METRICS", "ROW_METRICS", "by_class", "confusion", "metrics_with_intervals", "row_log_loss"]
+from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, ece, pr_by_class, roc_by_class
 
 # By name of the metric: value, low, high.
 Intervals = dict[str, tuple[float, float, float]]
-# The least and the most that a metric can be, where that is not 0 and 1.
-_BOUNDS = {"mcc": (-1.0, 1.0), "log_loss": (0.0, np.inf), "brier": (0.0, 2.0)}
 
 
 def metrics_with_intervals(
@@ -37,6 +33,7 @@ def metrics_with_intervals(
     found |= loss_intervals(truth, probabilities, np.random.default_rng(seed)) | _of_areas(truth, probabilities)
     error = ece(truth, probabilities)[0]
     found["ece"] = (error, *ece_interval(truth, probabilities, error))
+    found |= _of_rows(truth, probabilities, ROW_METRICS.keys() - found.keys())
     return {name: _bounded(name, *map(float, one)) for name, one in found.items()}
 
 
@@ -64,7 +61,20 @@ def _of_areas(truth: np.ndarray, probabilities: np.ndarray) -> Intervals:
     return found
 
 
+def _of_rows(truth: np.ndarray, probabilities: np.ndarray, names: set[str]) -> Intervals:
+    """Metrics without an interval of their own get the normal one."""
+    found = {}
+    for name in sorted(names):
+        measured = ROW_METRICS[name].measure(truth, probabilities)
+        if measured is not None:
+            value, influences = measured
+            reach = NORMAL * float(np.sqrt((influences**2).sum())) / len(truth)
+            found[name] = (value, value - reach, value + reach)
+    return found
+
+
 def _bounded(name: str, value: float, low: float, high: float) -> dict[str, float]:
-    least, most = _BOUNDS.get(name, (0.0, 1.0))
+    least = COUNT_METRICS[name].least if name in COUNT_METRICS else 0.0
+    most = ROW_METRICS[name].most if name in ROW_METRICS else 1.0
     value = min(max(value, least), most)  # rounding
     return {"value": value, "low": max(min(low, value), least), "high": min(max(high, value), most)}

@@ -1,18 +1,17 @@
 """An evaluation on disk: evaluation.json and predictions.parquet."""
 
-import json
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.records import dump_record, load_record
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-FORMAT = 1
 _ROC_ROWS = 20_000
 
 
@@ -28,7 +27,7 @@ class Evaluation:
         champion_generation: For a champion, generation of the pointer that was read; 0 when there was none.
         metrics: By name: value, and low and high of its 95 % interval.
         majority_share: Share of the most frequent class in the test set.
-        system: latency_p50_ms and latency_p95_ms of one text through the SavedModel, and size_bytes of it.
+        system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the SavedModel.
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
         predictions: Columns id, text, label, probabilities (list of float32, one a class); None when empty.
     """
@@ -68,16 +67,16 @@ class Evaluation:
         return np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), len(self.labels))
 
     def overall(self) -> dict[str, float]:
-        """Metrics over all classes and the system's figures, finite ones only."""
+        """Metrics over all classes, latency and size; only those that are finite numbers."""
         from math import isfinite
 
         values = {name: metric["value"] for name, metric in self.metrics.items() if ":" not in name}
         return {name: float(value) for name, value in (values | self.system).items() if isfinite(value)}
 
     def roc_curve(self, points: int = 100) -> tuple[list[float], list[float], list[float]]:
-        """False and true positive rates and thresholds, at most `points` each and finite.
+        """False positive rates, true positive rates and thresholds, at most `points` of each, all finite.
 
-        Of a binary model: of its second class; else of all (row, class) pairs together (micro-average).
+        With two classes it is the curve of the second one, else the micro-average: that of all (row, class) pairs.
         """
         import numpy as np
         from sklearn.metrics import roc_curve
@@ -114,19 +113,13 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 
     from kfp_bert_components.storage import publish_folder
 
-    record = {"format": FORMAT, **asdict(_without_predictions(evaluation)), "empty": evaluation.empty}
-    record.pop("predictions")
+    fields = {**asdict(replace(evaluation, predictions=None)), "empty": evaluation.empty}
+    fields.pop("predictions")
     with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "evaluation.json").write_text(json.dumps(record, indent=2))
+        (Path(scratch) / "evaluation.json").write_text(dump_record(fields), encoding="utf-8")
         if evaluation.predictions is not None:
             pq.write_table(evaluation.predictions, Path(scratch) / "predictions.parquet")
         publish_folder(Path(scratch), folder)
-
-
-def _without_predictions(evaluation: Evaluation) -> Evaluation:
-    from dataclasses import replace
-
-    return replace(evaluation, predictions=None)
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -134,19 +127,20 @@ def read_evaluation(folder: Path) -> Evaluation:
 
     Raises:
         NotFoundError: There is none in `folder`.
-        UserError: Its format is unknown.
+        UserError: It is damaged, or of a format that this version does not know.
     """
     import pyarrow.parquet as pq
 
     path = folder / "evaluation.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = record.pop("format", None)
-    except (ValueError, AttributeError):
-        raise UserError(f"{path} is no JSON object; run evaluate_model again.") from None
-    if known != FORMAT:
-        raise UserError(f"{path} has format {known!r}, and this version reads {FORMAT}; evaluate the model again.")
-    empty = record.pop("empty")
-    return Evaluation(**record, predictions=None if empty else pq.read_table(folder / "predictions.parquet"))
+    evaluation, empty = load_record(path.read_bytes(), str(path), {1: _read_format_1}, "run evaluate_model again")
+    if empty:
+        return evaluation
+    return replace(evaluation, predictions=pq.read_table(folder / "predictions.parquet"))
+
+
+def _read_format_1(fields: dict[str, Any]) -> tuple[Evaluation, bool]:
+    """The evaluation without its predictions, and whether there are none."""
+    empty = fields.pop("empty")
+    return Evaluation(**fields), empty

@@ -1,11 +1,15 @@
-"""Metrics of probabilities: each as a value and the influence of every row on it.
+"""Metrics of probabilities, each as a value and the influence of every row on it: add such a metric here.
 
 The influence of row i is n times the derivative of the metric by the weight of that row; it sums to 0, and the
 mean of its square over n is the squared standard error (infinitesimal jackknife, Efron 1982). For ROC-AUC that is
 DeLong's variance (DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44) but for terms of order 1/n.
+
+A metric that is added to ROW_METRICS is measured by every evaluation, is shown on the pages, and may be the primary
+metric or have a threshold in a policy. Its interval is the normal one, from the influences.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +23,24 @@ Measured = tuple[float, np.ndarray]
 Area = tuple[float, np.ndarray, float]
 
 
+@dataclass(frozen=True)
+class RowMetric:
+    """A metric of probabilities.
+
+    Attributes:
+        measure: Maps true classes int [rows] and probabilities [rows, classes] to the value and the influence of
+            each row, [rows]; to None where the metric is not defined.
+        title: The metric's name on pages and in sentences.
+        most: The highest value that it can have; the lowest is 0.
+        lower_is_better: Whether a lower value is the better one.
+    """
+
+    measure: Callable[[np.ndarray, np.ndarray], Measured | None]
+    title: str
+    most: float = 1.0
+    lower_is_better: bool = False
+
+
 class ClassArea(NamedTuple):
     """Area under the curve of one class against the rest.
 
@@ -27,7 +49,7 @@ class ClassArea(NamedTuple):
         negatives: Rows of the others.
         value: The area.
         error: Its standard error.
-        bias: By how much it is too high on so few rows; 0 for ROC-AUC.
+        bias: How much too high the area is on average with so few rows; 0 for ROC-AUC.
     """
 
     positives: int
@@ -71,10 +93,9 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) 
     """Mean confidence, share right and rows of every bin that has rows, for the reliability diagram."""
     confidence, gap, bin_ = by_confidence(truth, probabilities, bins)
     rows = np.bincount(bin_, minlength=bins)
-    sure = np.bincount(bin_, confidence, bins)
-    off = np.bincount(bin_, gap, bins)
+    confidences, gaps = np.bincount(bin_, confidence, bins), np.bincount(bin_, gap, bins)
     return [
-        {"confidence": sure[b] / rows[b], "accuracy": (sure[b] - off[b]) / rows[b], "rows": int(rows[b])}
+        {"confidence": confidences[b] / rows[b], "accuracy": (confidences[b] - gaps[b]) / rows[b], "rows": int(rows[b])}
         for b in range(bins)
         if rows[b]
     ]
@@ -100,14 +121,13 @@ def pr_by_class(truth: np.ndarray, probabilities: np.ndarray) -> tuple[Measured 
     return _one_against_rest(truth, probabilities, _average_precision)
 
 
-ROW_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], Measured | None]] = {
-    "log_loss": log_loss,
-    "brier": brier,
-    "ece": ece,
-    "roc_auc": roc_auc,
-    "pr_auc": pr_auc,
+ROW_METRICS: dict[str, RowMetric] = {
+    "log_loss": RowMetric(log_loss, "log loss", most=np.inf, lower_is_better=True),
+    "brier": RowMetric(brier, "Brier score", most=2.0, lower_is_better=True),
+    "ece": RowMetric(ece, "calibration error (ECE)", lower_is_better=True),
+    "roc_auc": RowMetric(roc_auc, "ROC-AUC"),
+    "pr_auc": RowMetric(pr_auc, "PR-AUC"),
 }
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
 
 
 def _mean(rows: np.ndarray) -> Measured:
@@ -116,12 +136,15 @@ def _mean(rows: np.ndarray) -> Measured:
 
 
 def by_confidence(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, ...]:
-    """Of each row how sure the model is of its answer, by how much that is too much, and its bin; [rows] each."""
-    said = probabilities.argmax(1)
-    confidence = probabilities[np.arange(len(said)), said].astype(np.float64)
+    """Of each row: the confidence, its gap (confidence minus 1 if right, minus 0 if wrong), and its bin; [rows] each.
+
+    The confidence is the probability of the predicted class.
+    """
+    predicted = probabilities.argmax(1)
+    confidence = probabilities[np.arange(len(predicted)), predicted].astype(np.float64)
     # Bins are open below and closed above, as in the paper.
     bin_ = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    return confidence, confidence - (said == truth), bin_
+    return confidence, confidence - (predicted == truth), bin_
 
 
 def _one_against_rest(
@@ -140,7 +163,10 @@ def _one_against_rest(
 
 
 def _auc(positive: np.ndarray, scores: np.ndarray) -> Area:
-    """Share of pairs (positive, negative) that are in order, ties counting half, each row's influence, and no bias."""
+    """Area under the ROC curve, each row's influence, and no bias.
+
+    The area is the share of pairs of a positive and a negative row that the scores put in order; ties count half.
+    """
     order = np.argsort(scores, kind="stable")
     ordered, hit = scores[order], positive[order]
     start, stop = _ties(ordered)
@@ -157,10 +183,10 @@ def _auc(positive: np.ndarray, scores: np.ndarray) -> Area:
 
 
 def _average_precision(positive: np.ndarray, scores: np.ndarray) -> Area:
-    """Precision at the rank of each positive, averaged, each row's influence, and the bias.
+    """Average precision (mean precision at the rank of each positive row), each row's influence, and the bias.
 
-    Each positive counts itself among the rows down to its rank; without itself, their precision has no bias. The
-    highest, which may have none above it, counts like the next one.
+    The bias comes from each positive row counting itself among the rows down to its rank, so it is measured by leaving
+    the row out. The highest positive row may have no row above it; there the precision of the next one is taken.
     """
     order = np.argsort(-scores, kind="stable")
     ordered, hit = -scores[order], positive[order].astype(np.float64)
@@ -182,7 +208,7 @@ def _average_precision(positive: np.ndarray, scores: np.ndarray) -> Area:
 
 
 def _ties(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each place of a sorted array: where the run of equal values around it starts and stops."""
+    """For each value of a sorted array, where the run of values equal to it starts, and where it stops (exclusive)."""
     new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
     starts = np.flatnonzero(new)
     run = np.cumsum(new) - 1

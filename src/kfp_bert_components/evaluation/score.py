@@ -1,18 +1,16 @@
 """Scoring a model bundle on a test split."""
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.evaluation.metrics import metrics_with_intervals
+from kfp_bert_components.evaluation.measure import measure
 from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
-from kfp_bert_components.evaluation.slices import PREFIX, find_slices
+from kfp_bert_components.evaluation.slices import find_slices
 
 _TIMED_TEXTS = 60
 _CHUNK = 4096
@@ -35,7 +33,6 @@ def evaluate(
     model: Path,
     test: Path,
     evaluation: Path,
-    report: Path | None = None,
     *,
     model_version: int | None = None,
     champion_generation: int = 0,
@@ -49,7 +46,6 @@ def evaluate(
         model: A model bundle.
         test: A split made by prepare_text_data.
         evaluation: Folder to write evaluation.json and predictions.parquet to.
-        report: HTML page to write.
         model_version: Version of the model in the registry, for a champion.
         champion_generation: Generation of the champion pointer, for a champion.
         slicing: Parts of the test set to look at on their own.
@@ -70,60 +66,20 @@ def evaluate(
     scores = _score(ask, texts, pairs)
     probabilities = np.zeros((len(texts), len(labels)), np.float32)
     probabilities[:, : scores.shape[1]] = scores
-    members = find_slices(split.table, *((slicing.columns, slicing.rules) if slicing else ()))
-    predictions = _predictions(split.table, probabilities, members)
-    draft = Evaluation(
-        labels=labels,
+    slicing = slicing or Slicing()
+    result = measure(
+        split.table,
+        probabilities,
+        labels,
+        slices=find_slices(split.table, slicing.columns, slicing.rules),
         test_fingerprint=split.fingerprint,
         model_fingerprint=bundle.metadata["fingerprint"],
         model_version=model_version,
         champion_generation=champion_generation,
-        predictions=predictions,
         system=_system(ask, texts, pairs, model),
-        slices=list(members),
     )
-    result = _measured(draft)
     write_evaluation(result, evaluation)
-    if report is not None:
-        from kfp_bert_components.reports.evaluation import page
-
-        report.write_text(page(result), encoding="utf-8")
     return result
-
-
-def evaluate_champion(registry: str, test: Path, evaluation: Path) -> Evaluation | None:
-    """Score the registry's champion on the split in `test`, now.
-
-    Returns:
-        Its evaluation; None when the registry has no champion: then an empty evaluation is written.
-    """
-    from kfp_bert_components.data.splits import read_split
-    from kfp_bert_components.registry import Registry
-
-    store = Registry(registry)
-    champion = store.champion()
-    if champion is None:
-        split = read_split(test)
-        write_evaluation(Evaluation(labels=split.labels, test_fingerprint=split.fingerprint), evaluation)
-        return None
-    with tempfile.TemporaryDirectory() as scratch:
-        store.fetch_bundle(champion.version, Path(scratch))
-        return evaluate(
-            Path(scratch),
-            test,
-            evaluation,
-            model_version=champion.version,
-            champion_generation=champion.generation,
-            new_labels=True,
-        )
-
-
-def _measured(draft: Evaluation) -> Evaluation:
-    from dataclasses import replace
-
-    truth = draft.truth()
-    metrics = metrics_with_intervals(truth, draft.probabilities(), draft.labels)
-    return replace(draft, metrics=metrics, majority_share=float(np.bincount(truth).max() / len(truth)))
 
 
 def _labels(known: list[str], labels: list[str], rows: int, test: Path, new_labels: bool) -> list[str]:
@@ -158,16 +114,8 @@ def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarr
     return result
 
 
-def _predictions(table: pa.Table, probabilities: np.ndarray, members: dict[str, np.ndarray]) -> pa.Table:
-    kept = {name: table[name] for name in ("id", "text", "text_pair", "label") if name in table.column_names}
-    kept["label"] = kept["label"].cast(pa.string())
-    offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
-    kept["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
-    return pa.table(kept | {PREFIX + name: pa.array(rows) for name, rows in members.items()})
-
-
 def _system(ask: Callable, texts: list[str], pairs: list[str] | None, model: Path) -> dict[str, float]:
-    """Latency of single texts, spread evenly over the lengths, and the size of the SavedModel."""
+    """Latency in ms of single texts, chosen evenly over the lengths, and the size of the SavedModel in bytes."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     chosen = [order[i] for i in np.linspace(0, len(order) - 1, min(_TIMED_TEXTS, len(order))).astype(int)]
     taken = []

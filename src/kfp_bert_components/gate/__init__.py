@@ -1,14 +1,27 @@
 """The metric gate: is the candidate really better than the champion?"""
 
-from kfp_bert_components.gate.decision import Decision, read_decision
-from kfp_bert_components.gate.policy import Policy, parse_policy, read_policy
+from kfp_bert_components.gate.decision import Decision, read_decision, write_decision
+from kfp_bert_components.gate.policy import Policy, parse_policy, policy_schema, read_policy
+from kfp_bert_components.gate.use import Use, uncounted
 
-__all__ = ["Decision", "Policy", "compare", "parse_policy", "read_decision", "read_policy"]
+__all__ = [
+    "Decision",
+    "Policy",
+    "Use",
+    "compare",
+    "decide",
+    "parse_policy",
+    "policy_schema",
+    "read_decision",
+    "read_policy",
+    "uncounted",
+    "write_decision",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name == "compare":
-        from kfp_bert_components.gate.comparison import compare
+    if name in ("compare", "decide"):
+        from kfp_bert_components.gate import comparison
 
-        return compare
+        return getattr(comparison, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

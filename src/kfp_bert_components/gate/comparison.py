@@ -1,125 +1,162 @@
 """The decision about a candidate, from two evaluations and a policy."""
 
 import uuid
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from kfp_bert_components.evaluation import Evaluation, read_evaluation
-from kfp_bert_components.evaluation.row_metrics import LOWER_IS_BETTER, ROW_METRICS
-from kfp_bert_components.gate.decision import Decision, write_decision
+from kfp_bert_components.evaluation import Evaluation
+from kfp_bert_components.evaluation.names import LOWER_IS_BETTER
+from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
+from kfp_bert_components.gate.decision import Decision
 from kfp_bert_components.gate.difference import METHODS, difference, scores
-from kfp_bert_components.gate.exam import Exam, same_exam
 from kfp_bert_components.gate.guardrails import check_guardrails
-from kfp_bert_components.gate.policy import Policy
-from kfp_bert_components.gate.uses import Use, spend, uncounted
-from kfp_bert_components.gate.verdict import FEWEST_FOR_MCC, POWER, Finding, more_rows, verdict
+from kfp_bert_components.gate.paired import PairedPredictions, pair_predictions
+from kfp_bert_components.gate.policy import Goal, Policy
+from kfp_bert_components.gate.use import Use
+from kfp_bert_components.gate.verdict import FEWEST_FOR_MCC, POWER, PrimaryTest, more_rows, verdict
 
 _NOBODY = "always saying the most frequent class"
 
 
-def compare(
-    candidate: Path, champion: Path, decision: Path, report: Path, summary: Path, policy: Policy, registry: str = ""
-) -> Decision:
-    """Decide whether the candidate shall replace the champion; write decision, page and summary.
+@dataclass(frozen=True)
+class Comparison:
+    """Candidate and champion on the same rows, and the test of the primary metric.
+
+    Attributes:
+        candidate: Evaluation of the candidate.
+        champion: Evaluation of the champion; an empty one when there is none.
+        paired: Their predictions, aligned.
+        test: The test of the primary metric.
+        method: Which test it is, a key of `difference.METHODS`.
+    """
+
+    candidate: Evaluation
+    champion: Evaluation
+    paired: PairedPredictions
+    test: PrimaryTest
+    method: str
+
+
+def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparison:
+    """Compare two evaluations on the primary metric.
 
     Args:
         candidate: Evaluation of the candidate.
-        champion: Evaluation of the champion on the same rows; an empty one when there is none.
-        decision: Folder for decision.json.
-        report: HTML page to write.
-        summary: Markdown file to write.
-        policy: The rules.
-        registry: Registry that counts how often the test set has decided; "" counts nothing, and then alpha
-            holds for each comparison and not for all of them together.
+        champion: Evaluation of the champion on the same rows; an empty one when there is none. Then the candidate
+            is compared with the class shares, and any gain is enough.
+        goal: What must be shown.
 
     Raises:
-        UserError: The two did not sit the same exam, or the primary metric is not defined on it.
+        UserError: The two are not about the same rows, or the primary metric is not defined on them.
     """
-    new, old = read_evaluation(candidate), read_evaluation(champion)
-    made, exam = decide(new, old, policy, registry)
-    write_decision(made, decision)
-    from kfp_bert_components.reports import comparison as pages
+    paired = pair_predictions(candidate, champion)
+    print(f"Comparing on {paired.rows:,} rows.")
+    if champion.empty:
+        # The class shares have perfect calibration and no ranking: there accuracy is what must be beaten.
+        unbeatable = goal.metric in ("ece", "roc_auc", "pr_auc")
+        goal = Goal("accuracy" if unbeatable else goal.metric)
+    pivot, method = difference(paired, goal.metric, delta=goal.delta)
+    version = champion.model_version
+    test = PrimaryTest(
+        goal=goal,
+        pivot=pivot,
+        rows=paired.rows,
+        against=_NOBODY if champion.empty else f"version {version}" if version else "the champion",
+        same=_same(paired, goal.metric, pivot.value, pivot.error),
+        first=champion.empty,
+        rare=_rare(paired, goal),
+    )
+    return Comparison(candidate, champion, paired, test, method)
 
-    for path, text in ((report, pages.page(made, exam, new, old)), (summary, pages.summary(made))):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return made
 
+def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
+    """Decide whether the candidate shall replace the champion.
 
-def decide(new: Evaluation, old: Evaluation, policy: Policy, registry: str = "") -> tuple[Decision, Exam]:
-    """The decision of `compare`, without files, and what it was made from."""
-    exam = same_exam(new, old)
-    print(f"Comparing on {exam.rows:,} rows.")
-    # A constant answer has perfect calibration and no ranking: there accuracy is what must be beaten.
-    unbeatable = old.empty and policy.primary_metric in ("ece", "roc_auc", "pr_auc")
-    metric = "accuracy" if unbeatable else policy.primary_metric
-    rules = policy if not old.empty else _first_run_policy(policy, metric)
-    pivot, method = difference(exam, metric, delta=rules.delta)
-    use = _use(new, old, policy, registry)
-    same = bool(np.array_equal(*exam.said)) if metric not in ROW_METRICS else pivot.error == 0 and pivot.value == 0
-    against = _NOBODY if old.empty else f"version {old.model_version}" if old.model_version else "the champion"
-    found = Finding(pivot, exam.rows, against, same, old.empty, _rare(exam, metric, rules.delta))
-    guards = [] if old.empty else check_guardrails(exam, new, old, policy, use.alpha)
-    outcome, reason = verdict(found, rules, use, guards)
-    if old.empty:
-        outcome, reason = _first_run(new, policy, outcome, reason)
-    said, why = (outcome, reason) if not policy.override else _overridden(policy, outcome, reason)
-    low, high = pivot.interval(use.alpha)
-    low_95, high_95 = pivot.estimate()
-    ours, theirs = scores(exam, metric)
-    made = Decision(
-        outcome=said,
-        reason=why,
-        gate_outcome=outcome,
+    Args:
+        comparison: From `compare`.
+        policy: The rules.
+        use: How much of alpha this use of the test set may spend.
+
+    Raises:
+        UserError: The policy limits a ratio of which an evaluation lacks the figures.
+    """
+    candidate, champion, test = comparison.candidate, comparison.champion, comparison.test
+    guardrails = []
+    if not champion.empty:
+        guardrails = check_guardrails(comparison.paired, candidate, champion, policy, use.alpha)
+    gate_outcome, gate_reason = verdict(test, use.alpha, guardrails)
+    if champion.empty:
+        gate_outcome, gate_reason = _without_champion(candidate, policy.thresholds, gate_outcome, gate_reason)
+    outcome, reason = gate_outcome, gate_reason
+    if policy.override:
+        outcome = policy.override
+        reason = _by_hand(outcome, policy.override_by, policy.override_reason, gate_outcome, gate_reason)
+    return Decision(
+        outcome=outcome,
+        reason=reason,
+        gate_outcome=gate_outcome,
         decision_id=uuid.uuid4().hex,
-        candidate_fingerprint=new.model_fingerprint,
-        champion_version=old.model_version,
-        champion_generation=old.champion_generation,
-        test_fingerprint=new.test_fingerprint,
-        difference={
-            "metric": metric,
-            "value": pivot.value,
-            "low": _finite(low),
-            "high": _finite(high),
-            "confidence": 1 - 2 * use.alpha,
-            "p_value": pivot.p_value(rules.delta),
-            "low_95": _finite(low_95),
-            "high_95": _finite(high_95),
-            "candidate": ours,
-            "champion": theirs,
-            "delta": rules.delta,
-            "rows": exam.rows,
-            "method": METHODS[method],
-            "power": POWER,
-            "resolvable": None if same else pivot.resolvable(use.alpha, POWER),
-            "more_rows": more_rows(found, rules, use.alpha),
-        },
-        guardrails=[one.as_dict() for one in guards],
+        candidate_fingerprint=candidate.model_fingerprint,
+        champion_version=champion.model_version,
+        champion_generation=champion.champion_generation,
+        test_fingerprint=candidate.test_fingerprint,
+        difference=_difference(comparison, use.alpha),
+        guardrails=[one.as_dict() for one in guardrails],
         test_set=asdict(use),
         policy=policy.as_dict(),
     )
-    return made, exam
 
 
-def _rare(exam: Exam, metric: str, delta: float) -> str:
-    """The class with the fewest rows where MCC can't be tested against a difference of `delta`, else ""."""
-    counts = np.bincount(exam.truth, minlength=len(exam.labels))
-    least = int(np.where(exam.present, counts, exam.rows).argmin())
-    return exam.labels[least] if metric == "mcc" and delta and counts[least] < FEWEST_FOR_MCC else ""
+def _same(paired: PairedPredictions, metric: str, value: float, error: float) -> bool:
+    """Whether the two models never differ, as far as the metric can see."""
+    if metric in ROW_METRICS:
+        return error == 0 and value == 0
+    return bool(np.array_equal(*paired.predicted))
 
 
-def _first_run_policy(policy: Policy, metric: str) -> Policy:
-    from dataclasses import replace
+def _rare(paired: PairedPredictions, goal: Goal) -> str:
+    """The class with the fewest rows where MCC can't be tested against the goal's difference, else ""."""
+    counts = np.bincount(paired.truth, minlength=len(paired.labels))
+    least = int(np.where(paired.present, counts, paired.rows).argmin())
+    return paired.labels[least] if goal.metric == "mcc" and goal.delta and counts[least] < FEWEST_FOR_MCC else ""
 
-    return replace(policy, primary_metric=metric, min_improvement=0.0, margin=0.0)
+
+def _difference(comparison: Comparison, alpha: float) -> dict[str, Any]:
+    """The figures of the primary metric for the decision's record."""
+    test = comparison.test
+    pivot, metric = test.pivot, test.goal.metric
+    low, high = pivot.interval(alpha)
+    low_95, high_95 = pivot.estimate()
+    candidate, champion = scores(comparison.paired, metric)
+    return {
+        "metric": metric,
+        "value": pivot.value,
+        "low": _finite(low),
+        "high": _finite(high),
+        "confidence": 1 - 2 * alpha,
+        "p_value": pivot.p_value(test.goal.delta),
+        "low_95": _finite(low_95),
+        "high_95": _finite(high_95),
+        "candidate": candidate,
+        "champion": champion,
+        "delta": test.goal.delta,
+        "rows": test.rows,
+        "method": METHODS[comparison.method],
+        "power": POWER,
+        "resolvable": None if test.same else pivot.resolvable(alpha, POWER),
+        "more_rows": more_rows(test, alpha),
+    }
 
 
-def _first_run(new: Evaluation, policy: Policy, outcome: str, reason: str) -> tuple[str, str]:
-    """There is no champion: absolute thresholds, beside the test against the most frequent class."""
-    for name, limit in policy.thresholds.items():
-        value = new.metrics.get(name, {}).get("value")
+def _without_champion(
+    candidate: Evaluation, thresholds: Mapping[str, float], outcome: str, reason: str
+) -> tuple[str, str]:
+    """Outcome and reason of a first run: thresholds, beside the test against the most frequent class."""
+    for name, limit in thresholds.items():
+        value = candidate.metrics.get(name, {}).get("value")
         if value is None:
             return "HOLD", f"There is no champion yet, and {name}, which has a threshold, is not defined on these rows."
         if value > limit if name in LOWER_IS_BETTER else value < limit:
@@ -127,29 +164,10 @@ def _first_run(new: Evaluation, policy: Policy, outcome: str, reason: str) -> tu
     return outcome, f"There is no champion yet. {reason}"
 
 
-def _overridden(policy: Policy, outcome: str, reason: str) -> tuple[str, str]:
-    done = "Promoted" if policy.override == "PROMOTE" else "Held back"
-    return policy.override, (
-        f"{done} by hand by {policy.override_by}, because: {policy.override_reason.rstrip('.')}. "
-        f"The gate itself says {outcome}: {reason}"
-    )
-
-
-def _use(new: Evaluation, old: Evaluation, policy: Policy, registry: str) -> Use:
-    if not registry:
-        return uncounted(policy.alpha)
-    rules = {key: value for key, value in policy.as_dict().items() if not key.startswith("override")}
-    return spend(
-        registry,
-        new.test_fingerprint,
-        policy.alpha,
-        {
-            "candidate": new.model_fingerprint,
-            "champion_version": old.model_version,
-            "champion_generation": old.champion_generation,
-            "policy": rules,
-        },
-    )
+def _by_hand(outcome: str, name: str, why: str, gate_outcome: str, gate_reason: str) -> str:
+    done = "Promoted" if outcome == "PROMOTE" else "Held back"
+    because = why.rstrip(".")
+    return f"{done} by hand by {name}, because: {because}. The gate itself says {gate_outcome}: {gate_reason}"
 
 
 def _finite(value: float) -> float | None:

@@ -1,13 +1,11 @@
 """A decision on disk: decision.json."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.errors import NotFoundError, UserError
-
-FORMAT = 1
+from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.records import dump_record, load_record
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,7 @@ class Decision:
 def write_decision(decision: Decision, folder: Path) -> None:
     """Write decision.json into the artifact path `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = json.dumps({"format": FORMAT, **asdict(decision)}, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "decision.json").write_text(record + "\n", encoding="utf-8")
+    (folder / "decision.json").write_text(dump_record(asdict(decision)), encoding="utf-8")
 
 
 def read_decision(folder: Path) -> Decision:
@@ -64,16 +61,9 @@ def read_decision(folder: Path) -> Decision:
 
     Raises:
         NotFoundError: There is none in `folder`.
-        UserError: Its format is unknown.
+        UserError: It is damaged, or of a format that this version does not know.
     """
     path = folder / "decision.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no decision: decision.json is missing.")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        known = record.pop("format", None)
-    except (ValueError, AttributeError):
-        raise UserError(f"{path} is no JSON object; run compare_models again.") from None
-    if known != FORMAT:
-        raise UserError(f"{path} has a format that this version does not know; expected {FORMAT}.")
-    return Decision(**record)
+    return load_record(path.read_bytes(), str(path), {1: lambda fields: Decision(**fields)}, "run compare_models again")

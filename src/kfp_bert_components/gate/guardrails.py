@@ -1,14 +1,16 @@
 """What must not get worse: each a test of non-inferiority, corrected together by Holm's method."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.gate.difference import difference
-from kfp_bert_components.gate.exam import Exam
+from kfp_bert_components.gate.paired import PairedPredictions
+from kfp_bert_components.gate.pivot import Pivot
 from kfp_bert_components.gate.policy import Policy
 from kfp_bert_components.gate.swaps import pivot_of_accuracy
 
@@ -36,88 +38,103 @@ class Guardrail:
     broken: bool
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in the decision's record."""
         return asdict(self)
 
 
-def check_guardrails(exam: Exam, new: Evaluation, old: Evaluation, policy: Policy, alpha: float) -> list[Guardrail]:
+class _Test(NamedTuple):
+    """A guardrail before the correction."""
+
+    name: str
+    value: float
+    limit: float
+    p_value: float
+    broken: bool
+
+
+def check_guardrails(
+    paired: PairedPredictions, candidate: Evaluation, champion: Evaluation, policy: Policy, alpha: float
+) -> list[Guardrail]:
     """Test all guardrails that the policy asks for at the family-wise level `alpha` (Holm 1979)."""
-    tested = [*_classes(exam, policy), *_slices(exam, new, policy), *_flips(exam, policy), *_calibration(exam, policy)]
-    fixed = _ratios(new, old, policy)
-    if not tested:
-        return fixed
-    from statsmodels.stats.multitest import multipletests
-
-    passed, corrected, _, _ = multipletests([one[3] for one in tested], alpha, method="holm")
-    return [
-        Guardrail(name, value, limit, float(p), bool(ok), broken)
-        for (name, value, limit, _, broken), p, ok in zip(tested, corrected, passed, strict=True)
-    ] + fixed
-
-
-_Tested = tuple[str, float, float, float, bool]
-
-
-def _classes(exam: Exam, policy: Policy) -> list[_Tested]:
-    if not policy.max_class_drop:
-        return []
-    found = []
-    for number in np.flatnonzero(np.bincount(exam.truth, minlength=len(exam.labels)) >= policy.min_rows):
-        pivot, _ = difference(exam, f"f1:{exam.labels[number]}", _DRAWS, -policy.max_class_drop)
-        found.append(_change(f"F1 of class {exam.labels[number]}", pivot, policy.max_class_drop))
-    return found
-
-
-def _slices(exam: Exam, new: Evaluation, policy: Policy) -> list[_Tested]:
-    found = []
-    for name, rows in slices_of(exam, new) if policy.max_slice_drop else ():
-        if rows.sum() >= policy.min_rows:
-            pivot = slice_pivot(exam, rows, -policy.max_slice_drop)
-            found.append(_change(f"accuracy where {name}", pivot, policy.max_slice_drop))
-    return found
-
-
-def slices_of(exam: Exam, new: Evaluation) -> list[tuple[str, np.ndarray]]:
-    """The candidate's slices, with their rows in the order of the exam."""
-    return [(name, new.members(name)[exam.order]) for name in new.slices]
-
-
-def slice_pivot(exam: Exam, rows: np.ndarray, delta: float = 0.0) -> Any:
-    """Difference of accuracy on some rows, to be tested against `delta`."""
-    wins, losses = (int((part & rows).sum()) for part in exam.flips)
-    return pivot_of_accuracy(wins, losses, int(rows.sum()), delta, _DRAWS)
-
-
-def _change(name: str, pivot: Any, most: float) -> _Tested:
-    return name, pivot.value, -most, pivot.p_value(-most), pivot.value <= -most
-
-
-def _flips(exam: Exam, policy: Policy) -> list[_Tested]:
-    if not policy.max_negative_flips:
-        return []
-    from scipy.stats import binomtest
-
-    lost, limit = int(exam.flips[1].sum()), policy.max_negative_flips
-    p_value = float(binomtest(lost, exam.rows, limit, alternative="less").pvalue)
-    return [("share of rows right before and wrong now", lost / exam.rows, limit, p_value, lost / exam.rows >= limit)]
-
-
-def _calibration(exam: Exam, policy: Policy) -> list[_Tested]:
-    if not policy.max_calibration_rise:
-        return []
-    pivot, _ = difference(exam, "ece", _DRAWS)
-    return [_change("calibration (ECE)", pivot, policy.max_calibration_rise)]
-
-
-def _ratios(new: Evaluation, old: Evaluation, policy: Policy) -> list[Guardrail]:
-    found = []
+    tests: list[_Test] = []
+    if policy.max_class_drop:
+        tests += _classes(paired, policy.max_class_drop, policy.min_rows)
+    if policy.max_slice_drop:
+        tests += _slices(paired, slices_of(paired, candidate), policy.max_slice_drop, policy.min_rows)
+    if policy.max_negative_flips:
+        tests.append(_negative_flips(paired, policy.max_negative_flips))
+    if policy.max_calibration_rise:
+        pivot, _ = difference(paired, "ece", _DRAWS)
+        tests.append(_change("calibration (ECE)", pivot, policy.max_calibration_rise))
+    found = _corrected(tests, alpha)
     for name, key, limit in (
         ("latency, 95th percentile, ratio", "latency_p95_ms", policy.max_latency_ratio),
         ("size of the model, ratio", "size_bytes", policy.max_size_ratio),
     ):
-        if not limit:
-            continue
-        if not (new.system.get(key) and old.system.get(key)):
-            raise UserError(f"The policy limits the {name}, but an evaluation has no {key}; run both of them again.")
-        ratio = new.system[key] / old.system[key]
-        found.append(Guardrail(name, ratio, limit, None, ratio <= limit, ratio > limit))
+        if limit:
+            found.append(_ratio(name, key, limit, candidate.system, champion.system))
     return found
+
+
+def slices_of(paired: PairedPredictions, candidate: Evaluation) -> list[tuple[str, np.ndarray]]:
+    """The candidate's slices by name, with the rows of each in the order of `paired`, bool [rows]."""
+    return [(name, candidate.members(name)[paired.order]) for name in candidate.slices]
+
+
+def slice_pivot(paired: PairedPredictions, rows: np.ndarray, delta: float = 0.0) -> Pivot:
+    """Difference of accuracy on some rows, bool [rows], to be tested against `delta`."""
+    wins, losses = (int((part & rows).sum()) for part in paired.flips)
+    return pivot_of_accuracy(wins, losses, int(rows.sum()), delta, _DRAWS)
+
+
+def _corrected(tests: list[_Test], alpha: float) -> list[Guardrail]:
+    if not tests:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    passed, p_values, _, _ = multipletests([test.p_value for test in tests], alpha, method="holm")
+    return [
+        Guardrail(test.name, test.value, test.limit, float(p_value), bool(ok), test.broken)
+        for test, p_value, ok in zip(tests, p_values, passed, strict=True)
+    ]
+
+
+def _classes(paired: PairedPredictions, most: float, min_rows: int) -> list[_Test]:
+    rows = np.bincount(paired.truth, minlength=len(paired.labels))
+    found = []
+    for number in np.flatnonzero(rows >= min_rows):
+        label = paired.labels[number]
+        pivot, _ = difference(paired, f"f1:{label}", _DRAWS, -most)
+        found.append(_change(f"F1 of class {label}", pivot, most))
+    return found
+
+
+def _slices(paired: PairedPredictions, slices: list[tuple[str, np.ndarray]], most: float, min_rows: int) -> list[_Test]:
+    return [
+        _change(f"accuracy where {name}", slice_pivot(paired, rows, -most), most)
+        for name, rows in slices
+        if rows.sum() >= min_rows
+    ]
+
+
+def _change(name: str, pivot: Pivot, most: float) -> _Test:
+    """The test that a metric falls by less than `most`."""
+    return _Test(name, pivot.value, -most, pivot.p_value(-most), pivot.value <= -most)
+
+
+def _negative_flips(paired: PairedPredictions, limit: float) -> _Test:
+    from scipy.stats import binomtest
+
+    lost = int(paired.flips[1].sum())
+    share = lost / paired.rows
+    p_value = float(binomtest(lost, paired.rows, limit, alternative="less").pvalue)
+    return _Test("share of rows right before and wrong now", share, limit, p_value, share >= limit)
+
+
+def _ratio(
+    name: str, key: str, limit: float, candidate: Mapping[str, float], champion: Mapping[str, float]
+) -> Guardrail:
+    if not (candidate.get(key) and champion.get(key)):
+        raise UserError(f"The policy limits the {name}, but an evaluation has no {key}; run both of them again.")
+    ratio = candidate[key] / champion[key]
+    return Guardrail(name, ratio, limit, None, ratio <= limit, ratio > limit)

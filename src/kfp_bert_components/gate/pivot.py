@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 EPSILON = 1e-9
-# Place of the tenth of the largest draws: the last value is the observed arrangement.
+# Place of the tenth largest draw, counted from the end: the last value is the observed arrangement.
 _TAIL = 11
 
 
@@ -26,9 +26,9 @@ class Pivot:
         values: Studentised values under swaps (or of drawn rows, see `tilt`), ascending, [draws].
         weights: Probability of each of `values`, [draws]; they add up to 1.
         rows: Rows of the test set.
-        step: What one row that changes sides moves the metric, times the number of rows.
-        slope: Change of the squared error by a unit of difference, along the least favourable family.
-        least: Where only some of the swaps were drawn, the probability of the rarest; 0 where `values` has all.
+        step: Change of the metric when one row changes sides, times the number of rows.
+        slope: Change of the squared error per unit of difference, along the least favourable family.
+        least: Probability of a single arrangement of the swaps, where only some were drawn; 0 where `values` has all.
     """
 
     value: float
@@ -75,11 +75,10 @@ class Pivot:
     def estimate(self, confidence: float = 0.95) -> tuple[float, float]:
         """A two-sided interval with coverage close to `confidence`, by the mid-distribution of the swaps.
 
-        Half of the probability of a value counts as its tail, which takes the strictness of exact tests out of
-        intervals (mid-p: Fagerland, Lydersen and Laake 2013, BMC Medical Research Methodology 13). As in score
-        intervals (Tango 1998, Statistics in Medicine 17) an end takes the error that the difference there would
-        have, followed along the least favourable family (Efron 1987, JASA 82), where that is larger. Where the
-        interval leaves out a difference at confidence 1 - alpha, the test at `alpha` rejects that difference too.
+        Half of the probability of a value counts as its tail (mid-p: Fagerland, Lydersen and Laake 2013, BMC Medical
+        Research Methodology 13). So the interval is not wider than it says, as that of an exact test is. As in score
+        intervals (Tango 1998, Statistics in Medicine 17), an end uses the standard error of a model with the
+        difference there, along the least favourable family (Efron 1987, JASA 82), where that error is larger.
         """
         tail = np.cumsum(self.weights[::-1])[::-1] - self.weights / 2
         unique, first = np.unique(np.round(self.values, 9), return_index=True)
@@ -117,14 +116,14 @@ class Pivot:
 
     @property
     def _open(self) -> bool:
-        """Whether the reference ends with the arrangement that was observed, which says nothing of its tail."""
+        """Whether the last of `values` stands for the observed arrangement, so that the tail beyond is not known."""
         return self.least > 0
 
     def _beyond(self, found: float) -> float:
-        """Beyond the last draw the tail falls as that of the limit, the normal distribution, does from there.
+        """The p-value beyond the last draw: from the tail of the normal distribution, which is the limit.
 
-        It starts at the tenth of the largest draws, as the largest alone says little (Knijnenburg et al. 2009,
-        Bioinformatics 25, on p-values below one over the number of draws).
+        The tail starts at the tenth largest draw, because the largest one alone is too variable (Knijnenburg et al.
+        2009, Bioinformatics 25, on p-values below one over the number of draws).
         """
         from scipy.stats import norm
 

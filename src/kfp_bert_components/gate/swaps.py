@@ -149,6 +149,7 @@ def _all_swap_sums(gains: np.ndarray) -> np.ndarray:
 
 
 def _step(gains: np.ndarray) -> float:
+    """`Pivot.step`, from what each row adds to the difference."""
     total = np.abs(gains).sum()
     return float((gains**2).sum() / total) if total else 1.0
 
@@ -161,7 +162,7 @@ def _slope(centred: np.ndarray, rows: int, sizes: np.ndarray | float = 1.0) -> f
 def _slope_of_counts(
     metric: CountMetric, one: Side, two: Side, sizes: np.ndarray, present: np.ndarray, gains: np.ndarray
 ) -> float:
-    """The same of a metric of the confusion matrix: every cell grows with what its rows gain."""
+    """`_slope` of a metric of the confusion matrix, by a small step along the least favourable family."""
     nudge = _NUDGE * gains / np.abs(gains).max()
     values, errors = studentise(metric, one, two, sizes * np.stack([1 - nudge, 1 + nudge]), present)
     change = values[1] - values[0]
@@ -178,16 +179,18 @@ def _symmetric(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _least(found: np.ndarray, differ: int) -> float:
-    """Probability of the rarest swap of rows that differ; 0 where draws are infinite, as few rows differ then."""
+    """`Pivot.least`, where `differ` rows differ; 0 if a draw is infinite, which happens only if few rows differ."""
     return float(0.5 ** min(differ, 1000)) if np.isfinite(found).all() else 0.0
 
 
 def _equal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values with equal weights."""
     return values, np.full(len(values), 1 / len(values))
 
 
 @lru_cache(maxsize=1)
 def _normal() -> tuple[np.ndarray, np.ndarray]:
+    """The normal distribution as 20,000 values with equal weights."""
     from scipy.stats import norm
 
     return _symmetric(norm.isf((np.arange(10_000) + 0.5) / 20_000))

@@ -7,7 +7,13 @@ from kfp_bert_components.evaluation.count_metrics import CountMetric
 
 
 class Side:
-    """One model's predictions, by cell: adds cells up to its confusion matrix, and looks slopes up by cell."""
+    """One model's predictions by cell.
+
+    Args:
+        truth: Number of the true class of each cell, int [cells].
+        predicted: Number of the class that the model predicts, int [cells].
+        classes: How many classes there are.
+    """
 
     def __init__(self, truth: np.ndarray, predicted: np.ndarray, classes: int) -> None:
         self._place = truth * classes + predicted
@@ -17,9 +23,11 @@ class Side:
         self._classes = classes
 
     def counts(self, sizes: np.ndarray) -> np.ndarray:
+        """Confusion matrices [..., classes, classes] of the rows in each cell, [..., cells]."""
         return (self._onto @ sizes.T).T.reshape(*sizes.shape[:-1], self._classes, self._classes)
 
     def pick(self, slopes: np.ndarray) -> np.ndarray:
+        """The element of a matrix [..., classes, classes] that each cell belongs to, [..., cells]."""
         return slopes.reshape(*slopes.shape[:-2], -1)[..., self._place]
 
 
@@ -31,6 +39,7 @@ def with_mirrors(cells: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def mirror_of(cells: np.ndarray) -> np.ndarray:
+    """For each cell the place of the one with the two predictions swapped, int [cells]."""
     numbers = {cell: i for i, cell in enumerate(map(tuple, cells.T.tolist()))}
     return np.array([numbers[truth, two, one] for truth, one, two in cells.T.tolist()])
 
@@ -55,6 +64,7 @@ def studentise(
 
 
 def ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """values / errors; where the error is 0, infinity with the value's sign, or 0 for 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found = values / errors
     return np.where(errors > 0, found, np.where(values == 0, 0.0, np.copysign(np.inf, values)))

@@ -1,8 +1,9 @@
-"""The studentised difference when the true difference is not 0: swaps say nothing about that.
+"""The reference distribution of the studentised difference when the true difference is not 0.
 
-The rows that were seen are given the weights that make the difference what it would be, as close to equal ones as
-that allows (exponential tilting), and are drawn again with these weights (Efron 1981, Canadian Journal of Statistics
-9; Davison and Hinkley 1997, Bootstrap Methods and Their Application, section 4.4).
+Swaps give it for a difference of 0 only. Here the observed rows get weights under which the difference has the value
+that is tested; of all such weights those closest to equal ones (exponential tilting). Then rows are drawn with these
+weights (Efron 1981, Canadian Journal of Statistics 9; Davison and Hinkley 1997, Bootstrap Methods and Their
+Application, section 4.4).
 """
 
 import numpy as np
@@ -32,7 +33,7 @@ def tilted_draws(
         metric: A metric of the confusion matrix.
         sides: Candidate and champion.
         sizes: Rows in each cell, [cells].
-        differ: Where the two say different things, bool [cells].
+        differ: Where the two models' predictions differ, bool [cells].
         present: Classes to average over, bool [classes].
         delta: The true difference.
         draws: How many.
@@ -41,7 +42,7 @@ def tilted_draws(
     Returns:
         None where no weights make such a difference.
     """
-    # One row more, of all cells where the two differ: what was not seen can be drawn too.
+    # One row more, spread over all cells where the two differ, so that cells without rows can be drawn too.
     base = sizes + differ / differ.sum()
     gains = gains_of(metric, *sides, base, present)
     gains = gains / np.abs(gains).max()

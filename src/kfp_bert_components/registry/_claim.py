@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.registry._files import memory_name, remove_version
+from kfp_bert_components.registry._files import promotion_name, remove_version
+from kfp_bert_components.registry._read import read_champion, version_numbers
 from kfp_bert_components.registry._records import author, dump, load, now
 from kfp_bert_components.storage import Store
 
-if TYPE_CHECKING:
-    from kfp_bert_components.registry._registry import Registry
 
-
-def claim_number(registry: Registry, identity: str) -> int:
+def claim_number(store: Store, identity: str) -> int:
     """A version number that no other run uses; the same one again for the same decision.
 
     The number is written down before it is claimed, so that a run killed in between finds it again.
     """
-    store, memory = registry.store, memory_name(identity)
+    note = promotion_name(identity)
     while True:
-        number, generation = _remembered(store, identity)
+        number, generation = _wanted(store, identity)
         if number == 0:
-            number = _unused(registry)
+            number = _unused(store)
             try:
-                store.write(memory, _intention(identity, number), if_generation=0)
-            except ConflictError:  # a lost reply, or a twin of this run
+                store.write(note, _note(identity, number), if_generation=0)
+            except ConflictError:  # a lost reply, or another attempt at the same promotion
                 continue
         try:
             claim = dump({"decision_id": identity, "at": now(), "by": author()})
@@ -36,33 +33,32 @@ def claim_number(registry: Registry, identity: str) -> int:
             if _owner(store, number) == identity:
                 return number
         with contextlib.suppress(ConflictError):
-            number = max(number + 1, _unused(registry))
-            store.write(memory, _intention(identity, number), if_generation=generation or None)
+            number = max(number + 1, _unused(store))
+            store.write(note, _note(identity, number), if_generation=generation or None)
 
 
-def _remembered(store: Store, identity: str) -> tuple[int, int]:
-    """The number that this decision wants, 0 if none yet, and the generation of that memory."""
+def _wanted(store: Store, identity: str) -> tuple[int, int]:
+    """The number that this decision wants, and the generation of the note that says so; 0 and 0 if there is none."""
     try:
-        value, generation = load(store, memory_name(identity))
+        return load(store, promotion_name(identity), lambda fields: int(fields["version"]))
     except NotFoundError:
         return 0, 0
-    return int(value["version"]), generation
 
 
-def _intention(identity: str, number: int) -> bytes:
+def _note(identity: str, number: int) -> bytes:
     return dump({"decision_id": identity, "version": number, "at": now()})
 
 
-def _unused(registry: Registry) -> int:
-    champion = registry.champion()
+def _unused(store: Store) -> int:
+    champion = read_champion(store)
     once = [int(event["version"]) for event in (champion.log if champion else ())]
-    return max([*registry.numbers(), *once], default=0) + 1
+    return max([*version_numbers(store), *once], default=0) + 1
 
 
 def _owner(store: Store, number: int) -> str:
     """The decision that has claimed a number, "" if none has."""
     try:
-        return str(load(store, f"versions/{number}/claim.json")[0]["decision_id"])
+        return load(store, f"versions/{number}/claim.json", lambda fields: str(fields["decision_id"]))[0]
     except NotFoundError:
         return ""
 
@@ -70,8 +66,8 @@ def _owner(store: Store, number: int) -> str:
 def give_up(store: Store, identity: str) -> None:
     """Take away what a run that lost the race has stored; what fails here is left to gc."""
     with contextlib.suppress(UserError):
-        number, _ = _remembered(store, identity)
+        number, _ = _wanted(store, identity)
         if number and _owner(store, number) == identity:
             remove_version(store, number)
         if number:
-            store.delete(memory_name(identity))
+            store.delete(promotion_name(identity))

@@ -16,9 +16,7 @@ _TRIES = 20
 def read_deployment(store: Store, target: str) -> Deployment:
     """The record of a target; state "none" and generation 0 where there is none."""
     value, generation = _read(store, target)
-    if not value:
-        return Deployment(target, "none", None, 0)
-    return _deployment(value, generation)
+    return _deployment(value, generation) if value else Deployment(target, "none", None, 0)
 
 
 def write_deployment(
@@ -88,7 +86,7 @@ def _deployment(value: dict[str, Any], generation: int) -> Deployment:
 
 def _read(store: Store, target: str) -> tuple[dict[str, Any], int]:
     try:
-        return load(store, _name(target))
+        return load(store, _name(target), dict)
     except NotFoundError:
         return {}, 0
 

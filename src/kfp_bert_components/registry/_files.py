@@ -47,7 +47,7 @@ def put_files(store: Store, version: int, paths: Mapping[str, Path], hashes: Map
         try:
             store.upload(paths[name], start + name, if_generation=0)
         except ConflictError:
-            # Our own upload whose reply was lost, or a twin of this run: then the bytes are the same.
+            # Our own upload whose reply was lost, or another attempt at this promotion: then the bytes are the same.
             if store.stat(start + name).crc32c != hashes[name]["crc32c"]:
                 raise ConflictError(
                     f"{store.describe(start + name)} exists with other bytes: two runs use the same decision "
@@ -69,8 +69,8 @@ def remove_version(store: Store, version: int) -> None:
     _delete(store, last)
 
 
-def memory_name(identity: str) -> str:
-    """The file that remembers which number a decision has claimed."""
+def promotion_name(identity: str) -> str:
+    """The note that says which version number the promotion by this decision wants."""
     return f"promotions/{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
 
 

@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.registry._files import memory_name, remove_version
+from kfp_bert_components.registry._deployments import read_deployment
+from kfp_bert_components.registry._files import promotion_name, remove_version
+from kfp_bert_components.registry._read import read_champion, targets, version_numbers
 from kfp_bert_components.registry._records import author, dump, load, now
-
-if TYPE_CHECKING:
-    from kfp_bert_components.registry._registry import Registry
+from kfp_bert_components.storage import Store
 
 _FORGET_HOURS = 24.0
 
@@ -26,24 +26,24 @@ class Sweep:
     remove: dict[int, str] = field(default_factory=dict)
 
 
-def plan(registry: Registry, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
+def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
     """Say what gc would do.
 
     Args:
-        registry: The registry.
+        store: The registry's store.
         keep: How many former champions to keep, the newest ones; at least 1, to roll back to.
         unfinished_hours: Age at which a version that never became champion is given up.
     """
     if keep < 1:
         raise UserError(f"keep is {keep}: keep at least 1 former champion, to roll back to.")
-    found, protected = Sweep(), _protected(registry)
+    found, protected = Sweep(), _protected(store)
     newest = "newest former champion" if keep == 1 else f"{keep} newest former champions"
-    champion = registry.champion()
+    champion = read_champion(store)
     former: list[int] = []
     for event in reversed(champion.log if champion else ()):
         if event["version"] not in protected and event["version"] not in former:
             former.append(event["version"])
-    for number in registry.numbers():
+    for number in version_numbers(store):
         if number in protected:
             found.keep[number] = protected[number]
         elif number in former[:keep]:
@@ -51,7 +51,7 @@ def plan(registry: Registry, keep: int = 5, unfinished_hours: float = 24.0) -> S
         elif number in former:
             found.remove[number] = f"older than the {newest}"
         else:
-            age = _age_hours(registry, number)
+            age = _age_hours(store, number)
             if age is None:
                 found.keep[number] = "never champion, and of unknown age: remove it by hand"
             elif age < unfinished_hours:
@@ -61,77 +61,75 @@ def plan(registry: Registry, keep: int = 5, unfinished_hours: float = 24.0) -> S
     return found
 
 
-def collect(registry: Registry, found: Sweep) -> list[int]:
+def collect(store: Store, found: Sweep) -> list[int]:
     """Remove what a plan says, and return the versions removed.
 
     The record that makes a version visible goes first; then pointer and deployments are looked at again, and
     the record is put back if the version is needed after all. `rollback` does it the other way round (pointer
     first, then it looks at the record), so that at least one of the two notices.
     """
-    removed = [number for number, why in found.remove.items() if _remove(registry, number, why)]
-    _forget(registry)
+    removed = [number for number, why in found.remove.items() if _remove(store, number, why)]
+    _forget(store)
     return removed
 
 
-def _remove(registry: Registry, number: int, why: str) -> bool:
-    store, name = registry.store, f"versions/{number}/version.json"
-    record: dict[str, Any] = {}
+def _remove(store: Store, number: int, why: str) -> bool:
+    name = f"versions/{number}/version.json"
+    identity = ""
     with contextlib.suppress(NotFoundError):
         blob = store.read(name)
-        record, _ = load(store, name)
+        identity, _ = load(store, name, lambda fields: str(fields["decision_id"]))
         try:
             store.delete(name, if_generation=blob.generation)
         except NotFoundError:
             pass
         except ConflictError:
             return False
-        if number in _protected(registry):
+        if number in _protected(store):
             store.write(name, blob.data, if_generation=0)
             return False
-    identity = record.get("decision_id") or _claim(registry, number).get("decision_id", "")
+    identity = identity or _claim(store, number).get("decision_id", "")
     store.write(f"removed/{number}.json", dump({"version": number, "at": now(), "by": author(), "reason": why}))
     remove_version(store, number)
     if identity:
         with contextlib.suppress(NotFoundError):
-            store.delete(memory_name(identity))
+            store.delete(promotion_name(identity))
     return True
 
 
-def _forget(registry: Registry) -> None:
-    """Remove the memories of runs that are not under way any more: a day old and without a version."""
-    numbers = set(registry.numbers())
-    for entry in registry.store.list("promotions/", checksums=False):
-        memory, generation = load(registry.store, entry.name)
-        if memory["version"] not in numbers and _hours_since(memory["at"]) > _FORGET_HOURS:
+def _forget(store: Store) -> None:
+    """Remove the notes of promotions that are not under way any more: a day old and without a version."""
+    numbers = set(version_numbers(store))
+    for entry in store.list("promotions/", checksums=False):
+        note, generation = load(store, entry.name, dict)
+        if note["version"] not in numbers and _hours_since(note["at"]) > _FORGET_HOURS:
             with contextlib.suppress(NotFoundError, ConflictError):
-                registry.store.delete(entry.name, if_generation=generation)
+                store.delete(entry.name, if_generation=generation)
 
 
-def _protected(registry: Registry) -> dict[int, str]:
+def _protected(store: Store) -> dict[int, str]:
     """Versions that must stay, with the reason."""
     found: dict[int, str] = {}
-    for target in registry.targets():
-        record = registry.deployment(target)
+    for target in targets(store):
+        record = read_deployment(store, target)
         if record.version is not None:
             found[record.version] = f"{record.state} on {target}"
         if record.live_version is not None:
             found[record.live_version] = f"live on {target}"
-    if champion := registry.champion():
+    if champion := read_champion(store):
         found[champion.version] = "the champion"
     return found
 
 
-def _claim(registry: Registry, number: int) -> Mapping[str, Any]:
+def _claim(store: Store, number: int) -> Mapping[str, Any]:
     with contextlib.suppress(NotFoundError):
-        return load(registry.store, f"versions/{number}/claim.json")[0]
+        return load(store, f"versions/{number}/claim.json", dict)[0]
     return {}
 
 
-def _age_hours(registry: Registry, number: int) -> float | None:
-    at = _claim(registry, number).get("at")
-    if not at:
-        return None
-    return _hours_since(at)
+def _age_hours(store: Store, number: int) -> float | None:
+    at = _claim(store, number).get("at")
+    return _hours_since(at) if at else None
 
 
 def _hours_since(at: str) -> float:

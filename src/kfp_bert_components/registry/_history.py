@@ -1,15 +1,15 @@
-"""The registry's story in plain words."""
+"""What happened in a registry, in plain words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kfp_bert_components.registry._records import Event, load
-
-if TYPE_CHECKING:
-    from kfp_bert_components.registry._registry import Registry
+from kfp_bert_components.registry._deployments import read_deployment
+from kfp_bert_components.registry._read import read_champion, targets
+from kfp_bert_components.registry._records import HistoryEvent, load
+from kfp_bert_components.storage import Store
 
 _STATES = {
     "pending": "Version {version} is waiting to be deployed to {target}",
@@ -19,9 +19,9 @@ _STATES = {
 }
 
 
-def history(registry: Registry) -> list[Event]:
+def history(store: Store) -> list[HistoryEvent]:
     """See `Registry.history`."""
-    champion = registry.champion()
+    champion = read_champion(store)
     events = []
     for one in champion.log if champion else ():
         if one["event"] == "promoted":
@@ -29,26 +29,28 @@ def history(registry: Registry) -> list[Event]:
             text = f"Version {one['version']} became champion{before}"
         else:
             text = f"The champion was rolled back from version {one['previous']} to version {one['version']}"
-        events.append(Event(one["at"], one["by"], _with_reason(text, one["reason"])))
-    for target in registry.targets():
-        events += _rollouts(target, registry.deployment(target).log)
-    for entry in registry.store.list("removed/", checksums=False):
-        one, _ = load(registry.store, entry.name)
-        events.append(Event(one["at"], one["by"], f"Version {one['version']} was removed by gc: {one['reason']}."))
+        events.append(HistoryEvent(one["at"], one["by"], _with_reason(text, one["reason"])))
+    for target in targets(store):
+        events += _rollouts(target, read_deployment(store, target).log)
+    for entry in store.list("removed/", checksums=False):
+        one, _ = load(store, entry.name, dict)
+        events.append(
+            HistoryEvent(one["at"], one["by"], f"Version {one['version']} was removed by gc: {one['reason']}.")
+        )
     return sorted(events, key=lambda event: event.at)
 
 
-def _rollouts(target: str, log: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
+def _rollouts(target: str, log: Sequence[Mapping[str, Any]]) -> Iterator[HistoryEvent]:
     live = None
     for one, after in zip_longest(log, log[1:]):
         if one["reason"] and after and _is_end_of(after, one):
-            continue  # the way back, whose end gives the reason
+            continue  # a rollout that is being undone: the next line says so, with the reason
         text = _STATES[one["state"]].format(version=one["version"], target=target)
         if one["state"] == "failed" and live:
             text += f", and version {live} serves as before"
         if one["state"] == "live":
             live = one["version"]
-        yield Event(one["at"], one["by"], _with_reason(text, one["reason"]))
+        yield HistoryEvent(one["at"], one["by"], _with_reason(text, one["reason"]))
 
 
 def _is_end_of(failed: Mapping[str, Any], rolling: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kfp_bert_components import __version__
 from kfp_bert_components.errors import ConflictError
@@ -22,43 +22,41 @@ from kfp_bert_components.registry._card import model_card
 from kfp_bert_components.registry._claim import claim_number, give_up
 from kfp_bert_components.registry._files import describe_files, put_files
 from kfp_bert_components.registry._inputs import Inputs, read_inputs
+from kfp_bert_components.registry._read import read_champion
 from kfp_bert_components.registry._records import Champion, author, dump, load, now
 from kfp_bert_components.storage import Store
 
-if TYPE_CHECKING:
-    from kfp_bert_components.registry._registry import Registry
 
-
-def promote(registry: Registry, bundle: Path, evaluation: Path, decision: Path) -> int:
+def promote(store: Store, bundle: Path, evaluation: Path, decision: Path) -> int:
     """See `Registry.promote`."""
     inputs = read_inputs(bundle, evaluation, decision)
     verdict, identity = inputs.decision, inputs.decision.decision_id
-    champion = registry.champion()
+    champion = read_champion(store)
     if done := _already(champion, identity):
         return done
     if (champion.generation if champion else 0) != verdict.champion_generation:
-        give_up(registry.store, identity)
-        raise _lost(registry, champion, verdict)
-    number = claim_number(registry, identity)
+        give_up(store, identity)
+        raise _lost(store, champion, verdict)
+    number = claim_number(store, identity)
     with tempfile.TemporaryDirectory() as scratch:
-        record = _record(registry.store, number, inputs, champion)
+        record = _record(store, number, inputs, champion)
         card = Path(scratch, "README.md")
         card.write_text(model_card(record, inputs.model, inputs.evaluation), encoding="utf-8")
         paths, hashes = describe_files({"bundle": bundle, "evaluation": evaluation, "decision": decision})
         cards, card_hashes = describe_files({"card": Path(scratch)})
         paths["README.md"], hashes["README.md"] = cards["card/README.md"], card_hashes["card/README.md"]
         try:
-            put_files(registry.store, number, paths, hashes)
-            _complete(registry.store, number, {**record, "files": hashes}, identity)
-            return _swap(registry, number, verdict, champion)
+            put_files(store, number, paths, hashes)
+            _complete(store, number, {**record, "files": hashes}, identity)
+            return _swap(store, number, verdict, champion)
         except ConflictError:
-            if done := _already(registry.champion(), identity):
-                return done  # our own write, whose reply was lost, or a twin of this run
-            give_up(registry.store, identity)
+            if done := _already(read_champion(store), identity):
+                return done  # our own write, whose reply was lost, or another attempt at this promotion
+            give_up(store, identity)
             raise
 
 
-def _swap(registry: Registry, number: int, verdict: Decision, champion: Champion | None) -> int:
+def _swap(store: Store, number: int, verdict: Decision, champion: Champion | None) -> int:
     """Move the pointer; ConflictError if it was moved since the comparison."""
     event = {
         "event": "promoted",
@@ -72,9 +70,9 @@ def _swap(registry: Registry, number: int, verdict: Decision, champion: Champion
     log = [*(champion.log if champion else ()), event]
     value = {"version": number, "decision_id": verdict.decision_id, "log": log}
     try:
-        registry.store.write("champion.json", dump(value), if_generation=verdict.champion_generation)
+        store.write("champion.json", dump(value), if_generation=verdict.champion_generation)
     except ConflictError:
-        raise _lost(registry, registry.champion(), verdict) from None
+        raise _lost(store, read_champion(store), verdict) from None
     return number
 
 
@@ -91,16 +89,17 @@ def _complete(store: Store, number: int, record: dict[str, Any], identity: str) 
     try:
         store.write(name, dump(record), if_generation=0)
     except ConflictError:
-        if load(store, name)[0]["decision_id"] != identity:
+        owner, _ = load(store, name, lambda fields: fields["decision_id"])
+        if owner != identity:
             raise
 
 
-def _lost(registry: Registry, champion: Champion | None, verdict: Decision) -> ConflictError:
+def _lost(store: Store, champion: Champion | None, verdict: Decision) -> ConflictError:
     seen = verdict.champion_version
     against = f"version {seen}" if seen is not None else "no champion"
     if champion is None:
         return ConflictError(
-            f"The registry {registry.uri} has no champion, but the decision compared with {against}: "
+            f"The registry {store.uri} has no champion, but the decision compared with {against}: "
             "check that it is the same registry, and run the pipeline again."
         )
     last = champion.log[-1]
@@ -112,8 +111,8 @@ def _lost(registry: Registry, champion: Champion | None, verdict: Decision) -> C
 
 
 def _record(store: Store, number: int, inputs: Inputs, champion: Champion | None) -> dict[str, Any]:
-    # When and by whom comes from the claim, so that a run started again, or a twin, writes the same bytes.
-    claim, _ = load(store, f"versions/{number}/claim.json")
+    # When and by whom comes from the claim, so that every attempt at this promotion writes the same bytes.
+    claim, _ = load(store, f"versions/{number}/claim.json", dict)
     return {
         "version": number,
         "at": claim["at"],

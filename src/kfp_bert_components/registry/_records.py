@@ -1,27 +1,27 @@
-"""The registry's records: plain values, and the one reader and writer of their JSON."""
+"""The registry's records: plain values, and how their JSON is written and read."""
 
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.records import dump_record, load_record
 from kfp_bert_components.storage import Store
 
-FORMAT = 1
+Read = TypeVar("Read")
 STATES = ("pending", "rolling", "live", "failed")
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened, for the history: `at` in UTC, `text` one sentence."""
+class HistoryEvent:
+    """Something that happened in the registry: `at` is a time in UTC, `by` who did it, `text` one sentence."""
 
     at: str
     by: str
@@ -98,36 +98,26 @@ def author() -> str:
     return f"{user} on {socket.gethostname()}"
 
 
-def dump(value: Mapping[str, Any]) -> bytes:
-    """The JSON of a record, with its format."""
-    return (json.dumps({"format": FORMAT, **value}, indent=1) + "\n").encode()
+def dump(fields: Mapping[str, Any]) -> bytes:
+    """The JSON of a record, of the newest format."""
+    # What is no valid Unicode, such as a reason typed in another encoding, becomes an escape, as JSON allows.
+    return dump_record(fields).encode("utf-8", "backslashreplace")
 
 
-def load(store: Store, name: str) -> tuple[dict[str, Any], int]:
+def load(store: Store, name: str, read: Callable[[dict[str, Any]], Read]) -> tuple[Read, int]:
     """Read a record and its generation.
+
+    Args:
+        store: The registry's store.
+        name: Of the record.
+        read: Makes the result of the fields of format 1.
 
     Raises:
         NotFoundError: There is no such record.
         UserError: It is damaged, or of a format that this version of the package does not know.
     """
     blob = store.read(name)
-    return parse(blob.data, store.describe(name)), blob.generation
-
-
-def parse(data: bytes, where: str) -> dict[str, Any]:
-    """The JSON of a record as a dictionary; UserError if it is damaged or of an unknown format."""
-    try:
-        value = json.loads(data)
-        if not isinstance(value, dict):
-            raise ValueError
-    except ValueError:
-        raise UserError(f"{where} is damaged: it is no JSON object. Restore it from a backup.") from None
-    if value.get("format") != FORMAT:
-        raise UserError(
-            f"{where} has the format {value.get('format')!r}, this version of kfp-bert-components reads "
-            f"{FORMAT}: update the package."
-        )
-    return value
+    return load_record(blob.data, store.describe(name), {1: read}, "restore it from a backup"), blob.generation
 
 
 def check_target(target: str) -> str:

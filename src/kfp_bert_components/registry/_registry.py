@@ -1,16 +1,19 @@
-"""The registry's face: what can be asked of it and done with it."""
+"""The registry's interface: what can be asked of it and done with it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, write_deployment
-from kfp_bert_components.registry._records import Champion, Deployment, Event, Version, load
+from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version
 from kfp_bert_components.storage import Access, open_store
 
 if TYPE_CHECKING:
+    from kfp_bert_components.gate import Use
     from kfp_bert_components.registry._gc import Sweep
 
 
@@ -28,21 +31,15 @@ class Registry:
 
     def champion(self) -> Champion | None:
         """The version to serve, or None while nothing was promoted."""
-        try:
-            value, generation = load(self.store, "champion.json")
-        except NotFoundError:
-            return None
-        last = value["log"][-1]
-        return Champion(value["version"], generation, value["decision_id"], last["at"], last["by"], tuple(value["log"]))
+        return _read.read_champion(self.store)
+
+    def require_champion(self) -> Champion:
+        """The version to serve; UserError while nothing was promoted."""
+        return _read.require_champion(self.store)
 
     def version(self, number: int) -> Version:
         """The record of one version; NotFoundError if there is none, or it never became complete."""
-        try:
-            value, _ = load(self.store, f"versions/{number}/version.json")
-        except NotFoundError:
-            raise NotFoundError(f"The registry {self.uri} has no version {number}.") from None
-        value.pop("format")
-        return Version(**value)
+        return _read.read_version(self.store, number)
 
     def card(self, number: int) -> str:
         """The model card of a version, as Markdown with a YAML header."""
@@ -60,8 +57,8 @@ class Registry:
         return found
 
     def numbers(self) -> list[int]:
-        """The numbers under versions/, also of those that are not complete, in ascending order."""
-        return sorted(int(name) for name in self.store.folders("versions") if name.isdigit())
+        """The numbers under versions/, also of versions that are not complete, in ascending order."""
+        return _read.version_numbers(self.store)
 
     def fetch_bundle(self, version: int, folder: Path) -> None:
         """Copy the bundle of a version to a folder, each file checked against the hash it was stored with."""
@@ -89,7 +86,7 @@ class Registry:
         """
         from kfp_bert_components.registry._promotion import promote
 
-        return promote(self, bundle, evaluation, decision)
+        return promote(self.store, bundle, evaluation, decision)
 
     def rollback(self, version: int | None = None, reason: str = "") -> Champion:
         """Make an older version champion, which also makes its deployment pending.
@@ -100,7 +97,7 @@ class Registry:
         """
         from kfp_bert_components.registry._rollback import rollback
 
-        return rollback(self, version, reason)
+        return rollback(self.store, version, reason)
 
     def deployment(self, target: str) -> Deployment:
         """The record of one place that serves the champion; state "none" where there is no record."""
@@ -138,16 +135,31 @@ class Registry:
         record = self.deployment(target)
         return (record.state, record.version) != ("live", champion.version)
 
+    def count_use(self, test_fingerprint: str, alpha: float, identity: Mapping[str, Any]) -> Use:
+        """Count a use of a test set, which spends a part of alpha.
+
+        Args:
+            test_fingerprint: Fingerprint of the test split.
+            alpha: What all uses together may spend.
+            identity: What is compared, in plain values. The same again (a step that is tried again) is the same use.
+
+        Raises:
+            UserError: The record is damaged or of an unknown format.
+            ConflictError: Others kept changing the record.
+        """
+        from kfp_bert_components.registry._test_sets import count_use
+
+        return count_use(self.store, test_fingerprint, alpha, identity)
+
     def targets(self) -> list[str]:
         """The names of all places with a deployment record."""
-        entries = self.store.list("deployments/", checksums=False)
-        return [entry.name[len("deployments/") : -len(".json")] for entry in entries]
+        return _read.targets(self.store)
 
-    def history(self) -> list[Event]:
+    def history(self) -> list[HistoryEvent]:
         """Everything that happened, oldest first, in plain words."""
         from kfp_bert_components.registry._history import history
 
-        return history(self)
+        return history(self.store)
 
     def verify(self, version: int | None = None) -> list[str]:
         """What is wrong, one sentence each: all files are read and compared with their hashes.
@@ -157,7 +169,7 @@ class Registry:
         """
         from kfp_bert_components.registry._verify import verify
 
-        return verify(self, version)
+        return verify(self.store, version)
 
     def gc(self, keep: int = 5, unfinished_hours: float = 24.0, *, dry_run: bool = False) -> Sweep:
         """Remove versions that nothing needs; never the champion nor what is deployed.
@@ -172,15 +184,8 @@ class Registry:
         """
         from kfp_bert_components.registry._gc import collect, plan
 
-        found = plan(self, keep, unfinished_hours)
+        found = plan(self.store, keep, unfinished_hours)
         if not dry_run:
-            removed = collect(self, found)
+            removed = collect(self.store, found)
             found.remove = {number: why for number, why in found.remove.items() if number in removed}
         return found
-
-    def require_champion(self) -> Champion:
-        """The champion; UserError if there is none."""
-        champion = self.champion()
-        if champion is None:
-            raise UserError(f"The registry {self.uri} has no champion yet: promote a model first.")
-        return champion

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.registry._read import read_version, require_champion
 from kfp_bert_components.registry._records import Champion, author, dump, now
-
-if TYPE_CHECKING:
-    from kfp_bert_components.registry._registry import Registry
+from kfp_bert_components.storage import Store
 
 
-def rollback(registry: Registry, version: int | None, reason: str) -> Champion:
+def rollback(store: Store, version: int | None, reason: str) -> Champion:
     """See `Registry.rollback`."""
-    champion = registry.require_champion()
-    target = _previous(registry, champion) if version is None else version
+    champion = require_champion(store)
+    target = _previous(store, champion) if version is None else version
     if target == champion.version:
         raise UserError(f"Version {target} is the champion already: give an older version.")
-    registry.version(target)
-    after = _move(registry, champion, target, reason)
+    read_version(store, target)
+    after = _move(store, champion, target, reason)
     try:
-        registry.version(target)
+        read_version(store, target)
     except NotFoundError:
         # gc removes the record first and then looks at the pointer; we moved it first and look at the record.
-        _move(registry, after, champion.version, f"version {target} was removed at the same moment")
+        _move(store, after, champion.version, f"version {target} was removed at the same moment")
         raise ConflictError(f"Version {target} was removed by gc at the same moment: choose another one.") from None
     return after
 
 
-def _move(registry: Registry, champion: Champion, target: int, reason: str) -> Champion:
+def _move(store: Store, champion: Champion, target: int, reason: str) -> Champion:
     identity = f"rollback-{uuid.uuid4().hex}"
     event = {
         "event": "rolled back",
@@ -42,19 +40,22 @@ def _move(registry: Registry, champion: Champion, target: int, reason: str) -> C
     }
     value = {"version": target, "decision_id": identity, "log": [*champion.log, event]}
     try:
-        registry.store.write("champion.json", dump(value), if_generation=champion.generation)
+        store.write("champion.json", dump(value), if_generation=champion.generation)
     except ConflictError:
-        current = registry.require_champion()
+        current = require_champion(store)
         if all(one["decision_id"] != identity for one in current.log):  # else our reply was lost
             raise ConflictError(
                 f"Version {current.version} became champion at the same moment (by {current.by} at "
                 f"{current.at}): look at the history and decide again."
             ) from None
-    return registry.require_champion()
+    return require_champion(store)
 
 
-def _previous(registry: Registry, champion: Champion) -> int:
-    """The champion before this one that still exists: rolling back twice goes two steps back."""
+def _previous(store: Store, champion: Champion) -> int:
+    """The champion before this one, if its version still exists, or the one before that.
+
+    A rollback takes a step back in the path: a second one goes back another step.
+    """
     path: list[int] = []
     for event in champion.log:
         if event["version"] in path:
@@ -62,7 +63,7 @@ def _previous(registry: Registry, champion: Champion) -> int:
         path.append(event["version"])
     for number in reversed(path[:-1]):
         try:
-            registry.version(number)
+            read_version(store, number)
         except NotFoundError:
             continue
         return number

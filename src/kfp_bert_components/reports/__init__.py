@@ -9,7 +9,7 @@ from kfp_bert_components import formats
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render"]
+__all__ = ["environment", "render"]
 
 FILTERS: dict[str, Callable[..., str]] = {
     "number": formats.number,
@@ -32,21 +32,22 @@ def render(template_name: str, **context: Any) -> str:
     Returns:
         A whole HTML page that loads nothing from outside itself. Every value is escaped unless it is Markup.
     """
-    return _environment().get_template(template_name).render(**context)
+    return environment().get_template(template_name).render(**context)
 
 
 @lru_cache(maxsize=1)
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """What fills the templates: values are escaped, a missing name is an error, and FILTERS are there."""
     from pathlib import Path
 
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
-    return environment
+    made.filters.update(FILTERS)
+    return made

@@ -1,5 +1,6 @@
 """The charts of evaluations and comparisons."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from kfp_bert_components.reports import charts
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+    from kfp_bert_components.evaluation.details import PartMetric
 
 MOST_CLASSES = 25
 
@@ -39,20 +42,28 @@ def difference_chart(difference: dict[str, Any]) -> "Markup":
     return charts.svg(figure, f"Change {value:.4f} with its interval, against {target:g}")
 
 
-def intervals_chart(rows: list[dict[str, Any]], label: str) -> "Markup":
-    """One line a class or slice: its change with a 95 % interval, around a line at 0."""
-    figure, axes = charts.new_figure(5.0, 0.7 + 0.27 * max(len(rows), 2))
-    for place, row in enumerate(rows):
-        colour = charts.GREEN if row["low"] > 0 else charts.RED if row["high"] < 0 else charts.GREY
-        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.5)
-        axes.plot([row["value"]], [place], "o", color=colour, markersize=5)
+def intervals_chart(parts: "list[PartMetric]", label: str) -> "Markup | None":
+    """The change of each class or slice with a 95 % interval, around a line at 0; None where there are none."""
+    if not parts:
+        return None
+    figure, axes = charts.new_figure(5.0, 0.7 + 0.27 * max(len(parts), 2))
+    for place, part in enumerate(parts):
+        colour = charts.GREEN if part.low > 0 else charts.RED if part.high < 0 else charts.GREY
+        axes.plot([part.low, part.high], [place, place], color=colour, linewidth=2.5)
+        axes.plot([part.value], [place], "o", color=colour, markersize=5)
     axes.axvline(0, color=charts.INK, linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [f"{charts.shorten(row['name'])} ({row['rows']:,})" for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    _name_lines(axes, parts)
     axes.locator_params(axis="x", nbins=5)
     axes.grid(axis="x")
     axes.set_xlabel(label)
     return charts.svg(figure, label)
+
+
+def confusion_charts(matrices: Mapping[str, np.ndarray], labels: list[str]) -> "list[Markup]":
+    """A chart of each confusion matrix, by title; none where there are more classes than fit."""
+    if len(labels) > MOST_CLASSES:
+        return []
+    return [confusion_chart(counts, labels, title) for title, counts in matrices.items()]
 
 
 def confusion_chart(counts: np.ndarray, labels: list[str], title: str) -> "Markup":
@@ -95,15 +106,20 @@ def reliability_chart(curves: dict[str, list[dict[str, float]]]) -> "Markup":
     return charts.svg(figure, "Reliability diagram")
 
 
-def metric_chart(rows: list[dict[str, Any]], label: str) -> "Markup":
+def metric_chart(parts: "list[PartMetric]", label: str) -> "Markup":
     """Values with their intervals, one line each, from 0 to 1."""
-    figure, axes = charts.new_figure(5.0, 0.7 + 0.27 * max(len(rows), 2))
-    for place, row in enumerate(rows):
-        axes.plot([row["low"], row["high"]], [place, place], color=charts.BLUE, linewidth=2.5)
-        axes.plot([row["value"]], [place], "o", color=charts.BLUE, markersize=5)
-    axes.set_yticks(range(len(rows)), [f"{charts.shorten(row['name'])} ({row['rows']:,})" for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    figure, axes = charts.new_figure(5.0, 0.7 + 0.27 * max(len(parts), 2))
+    for place, part in enumerate(parts):
+        axes.plot([part.low, part.high], [place, place], color=charts.BLUE, linewidth=2.5)
+        axes.plot([part.value], [place], "o", color=charts.BLUE, markersize=5)
+    _name_lines(axes, parts)
     axes.set_xlim(0, 1.01)
     axes.grid(axis="x")
     axes.set_xlabel(label)
     return charts.svg(figure, label)
+
+
+def _name_lines(axes: Any, parts: "list[PartMetric]") -> None:
+    """Name the lines of a chart, the first one on top, with the number of rows in brackets."""
+    axes.set_yticks(range(len(parts)), [f"{charts.shorten(part.name)} ({part.rows:,})" for part in parts])
+    axes.set_ylim(len(parts) - 0.5, -0.5)

@@ -1,1 +1,1 @@
-"""One use case a component: the only place that knows domain, registry and page together."""
+"""What the components do, one use case a component: here domain, registry and pages come together."""

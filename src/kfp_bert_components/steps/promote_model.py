@@ -1,13 +1,10 @@
-"""The pipeline step: promote if the decision says so, and tell what is left to deploy."""
-
-from __future__ import annotations
+"""Promote a candidate if its decision says so, and tell what is left to deploy."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from kfp_bert_components.gate import read_decision
-from kfp_bert_components.registry._records import check_target
-from kfp_bert_components.registry._registry import Registry
+from kfp_bert_components.registry import Registry, check_target
 
 
 @dataclass(frozen=True)
@@ -18,18 +15,30 @@ class Promoted:
     deployment_pending: bool
 
 
-def promote_if_decided(
+def promote_model(
     registry: str, bundle: Path, evaluation: Path, decision: Path, target: str = "production"
 ) -> Promoted:
-    """Promote a model if its decision is PROMOTE, else leave the registry alone; see `Registry.promote`."""
+    """Promote a model if its decision is PROMOTE, else leave the registry alone; see `Registry.promote`.
+
+    Args:
+        registry: URI of the registry.
+        bundle: Folder of the model.
+        evaluation: Folder of its evaluation.
+        decision: Folder of the decision about it.
+        target: The deployment whose record says whether the champion is live.
+
+    Raises:
+        ConflictError: Another model became champion since the comparison.
+        UserError: The decision is about another model, or `target` can't be a file's name.
+    """
     check_target(target)
-    verdict = read_decision(decision)
+    made = read_decision(decision)
     models = Registry(registry)
-    if verdict.promote:
+    if made.promote:
         number = models.promote(bundle, evaluation, decision)
         print(f"Version {number} is in the registry {models.uri}.")
     else:
-        print(f"Not promoted ({verdict.outcome}): {verdict.reason}")
+        print(f"Not promoted ({made.outcome}): {made.reason}")
     champion = models.champion()
     pending = models.deployment_pending(target)
     if champion:

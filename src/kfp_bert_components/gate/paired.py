@@ -1,4 +1,4 @@
-"""Two evaluations laid side by side: the same rows in the same order, the same classes."""
+"""The predictions of two models on the same test set: the same rows in the same order, the same classes."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
-from kfp_bert_components.evaluation.metrics import confusion
+from kfp_bert_components.evaluation.count_metrics import confusion
 
 
 @dataclass(frozen=True)
-class Exam:
+class PairedPredictions:
     """Predictions of candidate and champion on the same rows.
 
     Attributes:
@@ -31,7 +31,7 @@ class Exam:
     order: np.ndarray
 
     @cached_property
-    def said(self) -> tuple[np.ndarray, np.ndarray]:
+    def predicted(self) -> tuple[np.ndarray, np.ndarray]:
         """Predicted classes of candidate and champion, int [rows] each."""
         return self.candidate.argmax(1), self.champion.argmax(1)
 
@@ -44,26 +44,30 @@ class Exam:
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
         """Distinct (truth, candidate, champion), int [3, cells], and the rows in each, [cells]."""
         many = len(self.labels)
-        codes, sizes = np.unique((self.truth * many + self.said[0]) * many + self.said[1], return_counts=True)
+        codes, sizes = np.unique((self.truth * many + self.predicted[0]) * many + self.predicted[1], return_counts=True)
         return np.stack([codes // many**2, codes // many % many, codes % many]), sizes
 
     @property
     def rows(self) -> int:
+        """Rows of the test set."""
         return len(self.truth)
 
     @cached_property
     def flips(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows that only the candidate has right, and that only the champion has right, bool [rows] each."""
-        ours, theirs = (said == self.truth for said in self.said)
+        ours, theirs = (classes == self.truth for classes in self.predicted)
         return ours & ~theirs, theirs & ~ours
 
     def confusions(self) -> tuple[np.ndarray, np.ndarray]:
         """Confusion matrices of candidate and champion."""
-        return tuple(confusion(self.truth, said, len(self.labels)) for said in self.said)  # type: ignore[return-value]
+        one, two = (confusion(self.truth, classes, len(self.labels)) for classes in self.predicted)
+        return one, two
 
 
-def same_exam(new: Evaluation, old: Evaluation) -> Exam:
-    """Align two evaluations.
+def pair_predictions(new: Evaluation, old: Evaluation) -> PairedPredictions:
+    """Align the evaluations of candidate and champion.
+
+    Where the champion's is empty, its part is played by the class shares: the same probabilities for every row.
 
     Raises:
         UserError: They are not about the same rows with the same labels.
@@ -73,16 +77,18 @@ def same_exam(new: Evaluation, old: Evaluation) -> Exam:
     assert new.predictions is not None
     first = _order(new.predictions)
     if old.empty:
-        return Exam(new.labels, new.truth()[first], new.probabilities()[first], _majority(new), first)
+        return PairedPredictions(new.labels, new.truth()[first], new.probabilities()[first], _class_shares(new), first)
     assert old.predictions is not None
     second = _order(old.predictions)
     _require_same_rows(new.predictions, first, old.predictions, second)
     labels = new.labels + [label for label in old.labels if label not in new.labels]
-    return Exam(labels, new.truth()[first], _spread(new, labels)[first], _spread(old, labels)[second], first)
+    return PairedPredictions(
+        labels, new.truth()[first], _in_order_of(new, labels)[first], _in_order_of(old, labels)[second], first
+    )
 
 
 def _order(table: pa.Table) -> np.ndarray:
-    """The rows sorted by id and label: the order that the rows came in does not matter."""
+    """The order of the rows by id and label, so that the order in the files does not matter."""
     return pc.sort_indices(table, [("id", "ascending"), ("label", "ascending")]).to_numpy()
 
 
@@ -104,8 +110,8 @@ def _require_same_rows(new: pa.Table, first: np.ndarray, old: pa.Table, second: 
             )
 
 
-def _spread(evaluation: Evaluation, labels: list[str]) -> np.ndarray:
-    """Probabilities in the order of `labels`, 0 for a class that the model does not know."""
+def _in_order_of(evaluation: Evaluation, labels: list[str]) -> np.ndarray:
+    """Probabilities with the classes in the order of `labels`, 0 for a class that the model does not know."""
     probabilities = evaluation.probabilities()
     if evaluation.labels == labels:
         return probabilities
@@ -114,7 +120,7 @@ def _spread(evaluation: Evaluation, labels: list[str]) -> np.ndarray:
     return result
 
 
-def _majority(evaluation: Evaluation) -> np.ndarray:
-    """What a model would say that knows only how frequent each class is."""
+def _class_shares(evaluation: Evaluation) -> np.ndarray:
+    """The probabilities of a model that knows only how frequent each class is, [rows, classes]."""
     counts = np.bincount(evaluation.truth(), minlength=len(evaluation.labels))
     return np.repeat((counts / counts.sum()).astype(np.float32)[None], counts.sum(), 0)

@@ -1,0 +1,108 @@
+"""What the page of an evaluation shows beside the metrics: classes, slices, confusions, calibration, mistakes."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from kfp_bert_components.evaluation.count_metrics import confusion
+from kfp_bert_components.evaluation.records import Evaluation
+from kfp_bert_components.evaluation.row_metrics import reliability
+
+MISTAKES = 25
+CLASSES = 40
+
+
+class PartMetric(NamedTuple):
+    """A metric on a part of the test set.
+
+    Attributes:
+        name: Of the class or slice.
+        rows: Test rows in it.
+        value: The metric.
+        low: Lower end of its 95 % interval.
+        high: Upper end of it.
+    """
+
+    name: str
+    rows: int
+    value: float
+    low: float
+    high: float
+
+
+class Mistake(NamedTuple):
+    """A wrong answer, with the probability that the model gave it."""
+
+    text: str
+    label: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Details:
+    """Parts of an evaluation, for its page.
+
+    Attributes:
+        classes: F1 of the classes, the 40 lowest, in ascending order.
+        slices: Accuracy of every slice.
+        confusion: Rows by true and predicted class, int [classes, classes].
+        reliability: Bins of the reliability diagram; see `row_metrics.reliability`.
+        mistakes: The 25 mistakes with the highest probabilities.
+    """
+
+    classes: list[PartMetric]
+    slices: list[PartMetric]
+    confusion: np.ndarray
+    reliability: list[dict[str, float]]
+    mistakes: list[Mistake]
+
+
+def details(evaluation: Evaluation) -> Details:
+    """Look at an evaluation, which must not be empty, more closely."""
+    truth, probabilities = evaluation.truth(), evaluation.probabilities()
+    predicted = probabilities.argmax(1)
+    counts = confusion(truth, predicted, len(evaluation.labels))
+    return Details(
+        classes=_classes(evaluation, counts.sum(1)),
+        slices=_slices(evaluation, truth == predicted),
+        confusion=counts,
+        reliability=reliability(truth, probabilities),
+        mistakes=_mistakes(evaluation, truth, predicted, probabilities.max(1)),
+    )
+
+
+def _classes(evaluation: Evaluation, rows: np.ndarray) -> list[PartMetric]:
+    found = [
+        PartMetric(label, int(rows[number]), **evaluation.metrics[f"f1:{label}"])
+        for number, label in enumerate(evaluation.labels)
+        if f"f1:{label}" in evaluation.metrics
+    ]
+    return sorted(found, key=lambda one: one.value)[:CLASSES]
+
+
+def _slices(evaluation: Evaluation, right: np.ndarray) -> list[PartMetric]:
+    """Accuracy of every slice with Wilson's 95 % interval (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    found = []
+    for name in evaluation.slices:
+        rows = evaluation.members(name)
+        if rows.any():
+            test = binomtest(int(right[rows].sum()), int(rows.sum()))
+            found.append(PartMetric(name, int(rows.sum()), test.statistic, *test.proportion_ci(0.95, "wilson")))
+    return found
+
+
+def _mistakes(
+    evaluation: Evaluation, truth: np.ndarray, predicted: np.ndarray, confidence: np.ndarray
+) -> list[Mistake]:
+    assert evaluation.predictions is not None
+    wrong = np.flatnonzero(predicted != truth)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    texts = evaluation.predictions["text"].take(wrong).to_pylist()
+    return [
+        Mistake(text, evaluation.labels[truth[i]], evaluation.labels[predicted[i]], float(confidence[i]))
+        for text, i in zip(texts, wrong, strict=True)
+    ]

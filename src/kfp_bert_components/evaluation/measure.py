@@ -1,0 +1,48 @@
+"""From predictions to an evaluation: what is kept of each row, and all metrics."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kfp_bert_components.evaluation.metrics import metrics_with_intervals
+from kfp_bert_components.evaluation.records import Evaluation
+from kfp_bert_components.evaluation.slices import PREFIX
+
+_KEPT = ("id", "text", "text_pair", "label")
+
+
+def measure(
+    table: pa.Table,
+    probabilities: np.ndarray,
+    labels: list[str],
+    *,
+    slices: Mapping[str, np.ndarray],
+    test_fingerprint: str,
+    **known: Any,
+) -> Evaluation:
+    """Measure a model's predictions.
+
+    Args:
+        table: Columns id, text, label and, for pairs, text_pair.
+        probabilities: [rows, classes], float32.
+        labels: Names of the classes, in the order of the probabilities.
+        slices: By name, which rows belong to it, bool [rows]; see `slices.find_slices`.
+        test_fingerprint: Fingerprint of the test split.
+        **known: Other attributes of the evaluation: model_fingerprint, model_version, champion_generation, system.
+    """
+    predictions = _predictions(table, probabilities, slices)
+    found = Evaluation(labels, test_fingerprint, slices=list(slices), predictions=predictions, **known)
+    truth = found.truth()
+    metrics = metrics_with_intervals(truth, found.probabilities(), labels)
+    return replace(found, metrics=metrics, majority_share=float(np.bincount(truth).max() / len(truth)))
+
+
+def _predictions(table: pa.Table, probabilities: np.ndarray, slices: Mapping[str, np.ndarray]) -> pa.Table:
+    kept = {name: table[name] for name in _KEPT if name in table.column_names}
+    kept["label"] = kept["label"].cast(pa.string())
+    offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
+    kept["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
+    return pa.table(kept | {PREFIX + name: pa.array(rows) for name, rows in slices.items()})

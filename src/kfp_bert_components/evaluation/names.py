@@ -1,0 +1,22 @@
+"""The names of all metrics, as policies and records write them and as people read them."""
+
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS
+from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
+
+# By name, the title; in the order of the pages.
+METRICS = {name: metric.title for name, metric in (COUNT_METRICS | ROW_METRICS).items()}
+# The name of a metric of one class starts with one of these and ends with the label: "f1:spam".
+CLASS_METRICS = ("f1:", "precision:", "recall:")
+LOWER_IS_BETTER = frozenset(name for name, metric in ROW_METRICS.items() if metric.lower_is_better)
+
+
+def is_metric(name: str) -> bool:
+    """Whether `name` is one of METRICS, or names a metric of one class."""
+    return name in METRICS or name.startswith(CLASS_METRICS)
+
+
+def metric_title(name: str) -> str:
+    """The title of any metric with a capital letter, for the start of a sentence."""
+    kind, _, label = name.partition(":")
+    title = METRICS.get(name) or f"{'F1' if kind == 'f1' else kind} of class {label!r}"
+    return title[0].upper() + title[1:]

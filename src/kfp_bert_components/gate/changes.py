@@ -1,0 +1,114 @@
+"""What changed from champion to candidate: what the page of a comparison shows beside the decision."""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from kfp_bert_components.evaluation import Evaluation
+from kfp_bert_components.evaluation.details import PartMetric
+from kfp_bert_components.evaluation.row_metrics import reliability
+from kfp_bert_components.gate.comparison import Comparison
+from kfp_bert_components.gate.difference import difference
+from kfp_bert_components.gate.guardrails import slice_pivot, slices_of
+from kfp_bert_components.gate.paired import PairedPredictions
+from kfp_bert_components.gate.pivot import Pivot
+
+MOST_FLIPS = 15
+MOST_PARTS = 30
+_DRAWS = 999
+
+
+class Flip(NamedTuple):
+    """A row that only one of the two models has right: its text, true class, and what each of them answers."""
+
+    text: str
+    label: str
+    champion: str
+    candidate: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the page of a comparison shows. Without a champion only the candidate is in it.
+
+    Attributes:
+        confusions: By model ("candidate", "champion"), rows by true and predicted class, int [classes, classes].
+        reliability: By model, the bins of the reliability diagram.
+        newly_right: How many rows only the candidate has right.
+        newly_wrong: How many rows only the champion has right.
+        classes: Change of F1 of the 30 largest classes.
+        slices: Change of accuracy of the first 30 slices.
+        won: Up to 15 rows that only the candidate has right, largest change of probability first.
+        lost: The same of those that only the champion has right.
+    """
+
+    confusions: dict[str, np.ndarray]
+    reliability: dict[str, list[dict[str, float]]]
+    newly_right: int
+    newly_wrong: int
+    classes: list[PartMetric] = field(default_factory=list)
+    slices: list[PartMetric] = field(default_factory=list)
+    won: list[Flip] = field(default_factory=list)
+    lost: list[Flip] = field(default_factory=list)
+
+
+def changes(comparison: Comparison) -> Changes:
+    """Look at a comparison more closely."""
+    paired, candidate = comparison.paired, comparison.candidate
+    models = {"candidate": paired.candidate, "champion": paired.champion}
+    if comparison.champion.empty:
+        del models["champion"]
+    won, lost = paired.flips
+    found = Changes(
+        confusions=dict(zip(models, paired.confusions(), strict=False)),
+        reliability={name: reliability(paired.truth, probabilities) for name, probabilities in models.items()},
+        newly_right=int(won.sum()),
+        newly_wrong=int(lost.sum()),
+    )
+    if comparison.champion.empty:
+        return found
+    return replace(
+        found,
+        classes=_classes(paired),
+        slices=_slices(paired, candidate),
+        won=_flips(paired, candidate, won),
+        lost=_flips(paired, candidate, lost),
+    )
+
+
+def _classes(paired: PairedPredictions) -> list[PartMetric]:
+    totals = np.bincount(paired.truth, minlength=len(paired.labels))
+    largest = np.argsort(-totals, kind="stable")[:MOST_PARTS]
+    found = []
+    for number in largest[totals[largest] > 0]:
+        pivot, _ = difference(paired, f"f1:{paired.labels[number]}", _DRAWS)
+        found.append(_part(paired.labels[number], int(totals[number]), pivot))
+    return found
+
+
+def _slices(paired: PairedPredictions, candidate: Evaluation) -> list[PartMetric]:
+    return [
+        _part(name, int(rows.sum()), slice_pivot(paired, rows))
+        for name, rows in slices_of(paired, candidate)[:MOST_PARTS]
+        if rows.any()
+    ]
+
+
+def _part(name: str, rows: int, pivot: Pivot) -> PartMetric:
+    low, high = pivot.estimate()
+    return PartMetric(name, rows, pivot.value, max(low, -1.0), min(high, 1.0))
+
+
+def _flips(paired: PairedPredictions, candidate: Evaluation, flipped: np.ndarray) -> list[Flip]:
+    assert candidate.predictions is not None
+    rows = np.flatnonzero(flipped)
+    gap = np.abs(paired.candidate[rows, paired.truth[rows]] - paired.champion[rows, paired.truth[rows]])
+    rows = rows[np.argsort(-gap, kind="stable")][:MOST_FLIPS]
+    texts = candidate.predictions["text"].take(paired.order[rows]).to_pylist()
+    ours, theirs = paired.predicted
+    names = paired.labels
+    return [
+        Flip(text, names[paired.truth[i]], names[theirs[i]], names[ours[i]])
+        for text, i in zip(texts, rows, strict=True)
+    ]

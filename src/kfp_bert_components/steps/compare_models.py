@@ -1,0 +1,59 @@
+"""Decide about a candidate: count the use of the test set, write the decision, draw its page."""
+
+from pathlib import Path
+
+from kfp_bert_components.evaluation import Evaluation, read_evaluation
+from kfp_bert_components.gate import Decision, Policy, Use, uncounted, write_decision
+from kfp_bert_components.gate.changes import changes
+from kfp_bert_components.gate.comparison import compare, decide
+from kfp_bert_components.registry import Registry
+from kfp_bert_components.reports.comparison import page, summary
+
+
+def compare_models(
+    candidate: Path,
+    champion: Path,
+    decision: Path,
+    report: Path,
+    markdown: Path,
+    policy: Policy,
+    registry: str = "",
+) -> Decision:
+    """Decide whether the candidate shall replace the champion; write decision, page and summary.
+
+    Args:
+        candidate: Evaluation of the candidate.
+        champion: Evaluation of the champion on the same rows; an empty one when there is none.
+        decision: Folder for the decision.
+        report: HTML page to write.
+        markdown: File for the summary.
+        policy: The rules.
+        registry: Registry that counts how often the test set has decided; "" counts nothing, and then alpha
+            holds for each comparison and not for all of them together.
+
+    Raises:
+        UserError: The two are not about the same rows, or the primary metric is not defined on them. Such a
+            comparison is no use of the test set.
+    """
+    new, old = read_evaluation(candidate), read_evaluation(champion)
+    comparison = compare(new, old, policy.goal)
+    use = _count(registry, new, old, policy) if registry else uncounted(policy.alpha)
+    made = decide(comparison, policy, use)
+    write_decision(made, decision)
+    for path, text in ((report, page(made, new, old, changes(comparison))), (markdown, summary(made))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"{made.outcome}: {made.reason}")
+    return made
+
+
+def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> Use:
+    """The same models by the same rules are the same use; an override decides nothing about the models."""
+    rules = {key: value for key, value in policy.as_dict().items() if not key.startswith("override")}
+    identity = {
+        "candidate": candidate.model_fingerprint,
+        "champion_version": champion.model_version,
+        "champion_generation": champion.champion_generation,
+        "policy": rules,
+    }
+    return Registry(registry).count_use(candidate.test_fingerprint, policy.alpha, identity)

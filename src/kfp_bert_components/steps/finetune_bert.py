@@ -1,0 +1,42 @@
+"""Fine-tune where it is asked for: in this pod, or in a custom job of AI Platform."""
+
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.training import TrainingSettings, finetune
+
+
+def finetune_bert(
+    train: Path,
+    validation: Path,
+    model: Path,
+    report: Path,
+    settings: TrainingSettings,
+    run_on: str = "pod",
+    **job_settings: Any,
+) -> dict[str, float]:
+    """Fine-tune BERT and write the model bundle and the report; see `training.finetune`.
+
+    Args:
+        train: Split to train on.
+        validation: Split that says which weights are best.
+        model: Folder for the model bundle.
+        report: HTML page to write.
+        settings: How to train.
+        run_on: "pod", or "ai_platform" for a custom job that this process starts and follows.
+        **job_settings: Attributes of `ai_platform.job.JobSettings`, for a custom job.
+
+    Returns:
+        The metrics of the kept weights, as `finetune` returns them.
+
+    Raises:
+        UserError: `run_on` is neither, or a setting or a split is at fault.
+    """
+    if run_on == "pod":
+        return finetune(train, validation, model, report, settings)
+    if run_on == "ai_platform":
+        from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
+
+        return run_as_custom_job(train, validation, model, report, settings, JobSettings(**job_settings))
+    raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")
