@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from kfp_bert_components.components._images import slim_component
+component = dsl.component(base_image="python:3.11", install_kfp_package=False)
 
 
-@slim_component
+@component
 def count(to: int) -> int:
     """Count to a number."""
     from kfp_bert_components.progress import track
@@ -17,7 +17,7 @@ def count(to: int) -> int:
     return to
 
 
-@slim_component
+@component
 def fail(how: str):
     """Fail in one of several ways."""
     from kfp_bert_components.errors import UserError
@@ -27,7 +27,7 @@ def fail(how: str):
     raise RuntimeError("something broke")
 
 
-@slim_component
+@component
 def sleep(folder: str):
     """Say who runs, then sleep for long."""
     import os
