@@ -34,7 +34,7 @@ def settings(folder: str) -> str:
         "only_mutate": [f"src/{PACKAGE}/{folder}/*"],
         "also_copy": [name for name in COPIED if name not in ("src", "tests", "pyproject.toml")],
         "pytest_add_cli_args_test_selection": [f"tests/{folder}"],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-m", "not slow and not docker and not peers"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-m", "not slow and not long and not docker and not peers"],
         "process_isolation": "forkserver",  # Google's clients and Arrow start threads, which a fork does not copy
         "timeout_multiplier": 3.0,
         "timeout_constant": 5.0,
