@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test test-goals test-wheel test-peers test-docker lint generate check-generated constraints peers images compare-with-trainer gate-on-films
+.PHONY: help quickstart test test-long test-pythons test-goals test-wheel test-peers test-docker mutants lint generate check-generated constraints peers images compare-with-trainer gate-on-films
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,19 @@ help: ## Show this list
 quickstart: $(READY) ## Set up, then run the main job: data to a served, gated model
 	@$(BIN)/kfp-bert quickstart
 
+PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: $(READY) ## Set up, then run the tests
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest $(PARALLEL)
+
+test-long: $(READY) ## The tests that take minutes each: training killed and resumed, pipelines killed at each step
+	@$(BIN)/python -m pytest $(PARALLEL) -m long
+
+test-pythons: ## The tests that need no TensorFlow on every Python at hand (PYTHONS="python3.11 python3.13")
+	@scripts/test_pythons.sh $(PYTHONS)
+
+mutants: $(READY) ## Mutation testing, about an hour (MUTANTS="gate --count 20" for a part of it)
+	@$(BIN)/python scripts/mutants.py $(MUTANTS)
 
 lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check .

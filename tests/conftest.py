@@ -11,6 +11,20 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# What cannot run without TensorFlow: `make test-pythons` leaves it out.
+NEEDS_TENSORFLOW = [
+    "bert",
+    "docker",
+    "pipelines",
+    "serving",
+    "training",
+    "deployment/test_custom_job.py",
+    "deployment/test_smoke_through_server.py",
+    "evaluation/test_evaluate.py",
+    "gate/test_slices_by_column.py",
+]
+collect_ignore = NEEDS_TENSORFLOW if "KFP_BERT_WITHOUT_TENSORFLOW" in os.environ else []
+
 
 @pytest.fixture(scope="session")
 def films() -> Path:

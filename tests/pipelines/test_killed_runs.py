@@ -26,7 +26,7 @@ STEPS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_killed_in_each_step_leave_everything_readable_and_the_next_one_goes_through(tmp_path):
     stores = {"registry": str(tmp_path / "registry"), "serving_directory": str(tmp_path / "serving")}
     arguments = {"sources": [str(small_data(tmp_path))], "epochs": 8, **stores}

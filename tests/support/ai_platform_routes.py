@@ -1,4 +1,4 @@
-"""The routes and messages of AI Platform, read off the client library's own transport definitions."""
+"""The routes of AI Platform, and its messages by the client library's own types."""
 
 from __future__ import annotations
 
@@ -8,40 +8,35 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from google.cloud import aiplatform_v1
-from google.cloud.aiplatform_v1.services.endpoint_service.transports.rest_base import (
-    _BaseEndpointServiceRestTransport,
-)
-from google.cloud.aiplatform_v1.services.job_service.transports.rest_base import _BaseJobServiceRestTransport
-from google.cloud.aiplatform_v1.services.model_service.transports.rest_base import (
-    _BaseModelServiceRestTransport,
-)
-from google.cloud.aiplatform_v1.services.prediction_service.transports.rest_base import (
-    _BasePredictionServiceRestTransport,
-)
 from google.longrunning import operations_pb2
 from google.protobuf import json_format
 
-# Method -> the transport that defines it. What is not listed here does not exist for the fake.
+ENDPOINT = "projects/*/locations/*/endpoints/*"
+MODEL = "projects/*/locations/*/models/*"
+JOB = "projects/*/locations/*/customJobs/*"
+
+# Method -> verb, URI and what the body is ("*": all of the message), as in the API's reference. What is not listed
+# here does not exist for the fake. Of the paths of an operation the client takes the first, which begins with /ui.
 METHODS = {
-    "CreateEndpoint": _BaseEndpointServiceRestTransport,
-    "GetEndpoint": _BaseEndpointServiceRestTransport,
-    "ListEndpoints": _BaseEndpointServiceRestTransport,
-    "UpdateEndpoint": _BaseEndpointServiceRestTransport,
-    "DeployModel": _BaseEndpointServiceRestTransport,
-    "UndeployModel": _BaseEndpointServiceRestTransport,
-    "UploadModel": _BaseModelServiceRestTransport,
-    "GetModel": _BaseModelServiceRestTransport,
-    "ListModelVersions": _BaseModelServiceRestTransport,
-    "DeleteModelVersion": _BaseModelServiceRestTransport,
-    "MergeVersionAliases": _BaseModelServiceRestTransport,
-    "Predict": _BasePredictionServiceRestTransport,
-    "CreateCustomJob": _BaseJobServiceRestTransport,
-    "GetCustomJob": _BaseJobServiceRestTransport,
-    "ListCustomJobs": _BaseJobServiceRestTransport,
-    "CancelCustomJob": _BaseJobServiceRestTransport,
-    "GetOperation": _BaseEndpointServiceRestTransport,
-    "ListOperations": _BaseEndpointServiceRestTransport,
-    "CancelOperation": _BaseEndpointServiceRestTransport,
+    "CreateEndpoint": ("POST", "/v1/{parent=projects/*/locations/*}/endpoints", "endpoint"),
+    "GetEndpoint": ("GET", f"/v1/{{name={ENDPOINT}}}", ""),
+    "ListEndpoints": ("GET", "/v1/{parent=projects/*/locations/*}/endpoints", ""),
+    "UpdateEndpoint": ("PATCH", f"/v1/{{endpoint.name={ENDPOINT}}}", "endpoint"),
+    "DeployModel": ("POST", f"/v1/{{endpoint={ENDPOINT}}}:deployModel", "*"),
+    "UndeployModel": ("POST", f"/v1/{{endpoint={ENDPOINT}}}:undeployModel", "*"),
+    "UploadModel": ("POST", "/v1/{parent=projects/*/locations/*}/models:upload", "*"),
+    "GetModel": ("GET", f"/v1/{{name={MODEL}}}", ""),
+    "ListModelVersions": ("GET", f"/v1/{{name={MODEL}}}:listVersions", ""),
+    "DeleteModelVersion": ("DELETE", f"/v1/{{name={MODEL}}}:deleteVersion", ""),
+    "MergeVersionAliases": ("POST", f"/v1/{{name={MODEL}}}:mergeVersionAliases", "*"),
+    "Predict": ("POST", f"/v1/{{endpoint={ENDPOINT}}}:predict", "*"),
+    "CreateCustomJob": ("POST", "/v1/{parent=projects/*/locations/*}/customJobs", "custom_job"),
+    "GetCustomJob": ("GET", f"/v1/{{name={JOB}}}", ""),
+    "ListCustomJobs": ("GET", "/v1/{parent=projects/*/locations/*}/customJobs", ""),
+    "CancelCustomJob": ("POST", f"/v1/{{name={JOB}}}:cancel", "*"),
+    "GetOperation": ("GET", "/ui/{name=projects/**/operations/*}", ""),
+    "ListOperations": ("GET", "/ui/{name=projects/**}/operations", ""),
+    "CancelOperation": ("POST", "/ui/{name=projects/**/operations/*}:cancel", ""),
 }
 READ_ONLY = ("Get", "List")
 
@@ -79,13 +74,8 @@ def message_type(method: str) -> Any:
 
 
 def routes() -> list[Route]:
-    """All routes of the methods above, in the client's spelling."""
-    found = []
-    for method, transport in METHODS.items():
-        for option in getattr(transport, f"_Base{method}")._get_http_options():
-            pattern, fields = _compile(option["uri"])
-            found.append(Route(method, option["method"].upper(), pattern, fields, option.get("body", "")))
-    return found
+    """All routes of the methods above."""
+    return [Route(method, verb, *_compile(uri), body) for method, (verb, uri, body) in METHODS.items()]
 
 
 def _compile(uri: str) -> tuple[re.Pattern[str], tuple[str, ...]]:

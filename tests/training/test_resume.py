@@ -51,21 +51,21 @@ def _resumed(whole, tmp_path, signal_name, code, steps):
     return output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigkill_at_several_steps_changes_nothing(whole, tmp_path):
     # in the first epoch, in a later one, and in the second seed
     output = _resumed(whole, tmp_path, "SIGKILL", -9, [2, 5, 11])
     assert "Going on from the checkpoint of seed 1 at step 2." in output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_writes_a_checkpoint_of_that_step(whole, tmp_path):
     unhurried = (whole[0], whole[1] | {"checkpoint_steps": 0, "checkpoint_minutes": 1000.0})
     output = _resumed(unhurried, tmp_path, "SIGTERM", 143, [4])
     assert "Going on from the checkpoint of seed 0 at step 5." in output  # told during step 5, which is finished
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_checkpoint_of_other_weights_is_refused_in_a_sentence(whole, tmp_path):
     folder, settings = make_splits(tmp_path), whole[1] | {"checkpoint_dir": str(tmp_path / "checkpoints")}
     finish(start(folder, settings, kill=(3, "SIGKILL")))

@@ -36,7 +36,7 @@ def _start_two(folder, settings, kill_second=None):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_end_with_the_weights_of_one_also_after_one_was_killed(tmp_path):
     one, two = make_splits(tmp_path / "one", rows=90), make_splits(tmp_path / "two", rows=90)
     settings = SETTINGS | {"base_model": str(make_base_model(tmp_path / "base"))}

@@ -23,7 +23,7 @@ def compare_models(
     override: str = "",
     override_by: str = "",
     override_reason: str = "",
-) -> NamedTuple("Outputs", promote=bool, outcome=str, reason=str):
+) -> NamedTuple("Outputs", [("promote", bool), ("outcome", str), ("reason", str)]):
     """Decide by a paired test on the same test rows whether the candidate shall replace the champion.
 
     Args:

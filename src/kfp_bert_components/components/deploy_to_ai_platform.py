@@ -39,7 +39,7 @@ def deploy_to_ai_platform(
     bake_seconds: float = 0.0,
     dry_run: bool = False,
     api_endpoint: str = "",
-) -> NamedTuple("Outputs", endpoint=str, deployed_model_id=str):
+) -> NamedTuple("Outputs", [("endpoint", str), ("deployed_model_id", str)]):
     """Make an endpoint of AI Platform serve the registry's champion: canary, smoke test, shift, or revert.
 
     The new version is deployed beside the old one and asked for texts of the test split. If its answers are

@@ -8,7 +8,7 @@ from kfp_bert_components.components._images import slim_component
 @slim_component
 def deploy_to_serving_directory(
     registry: str, serving_directory: str, deployment_target: str = "production", server_url: str = ""
-) -> NamedTuple("Outputs", serving_uri=str, version=int):
+) -> NamedTuple("Outputs", [("serving_uri", str), ("version", int)]):
     """Make the registry's champion the newest version in a folder that a model server watches.
 
     The folder has TensorFlow Serving's layout. A version is complete before a server can see it, and the one

@@ -9,7 +9,7 @@ from kfp_bert_components.components._images import tensorflow_component
 
 @tensorflow_component
 def evaluate_champion(registry: str, test: Input[Dataset], evaluation: Output[Artifact]) -> NamedTuple(
-    "Outputs", champion_version=str
+    "Outputs", [("champion_version", str)]
 ):
     """Score the registry's champion on the test split, now; an empty evaluation when there is none.
 

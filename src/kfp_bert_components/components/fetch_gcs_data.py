@@ -15,7 +15,7 @@ def fetch_gcs_data(
     user_project: str = "",
     impersonate_service_account: str = "",
     anonymous: bool = False,
-) -> NamedTuple("Outputs", fingerprint=str):
+) -> NamedTuple("Outputs", [("fingerprint", str)]):
     """Copy objects, folders or globs from Cloud Storage or a local folder: checked, pinned and resumable.
 
     Args:

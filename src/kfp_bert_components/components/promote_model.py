@@ -14,7 +14,7 @@ def promote_model(
     decision: Input[Artifact],
     registry: str,
     deployment_target: str = "production",
-) -> NamedTuple("Outputs", champion_version=str, deployment_pending=bool):
+) -> NamedTuple("Outputs", [("champion_version", str), ("deployment_pending", bool)]):
     """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
 
     Args:
