@@ -8,26 +8,6 @@ from tests.conftest import ROOT
 
 # Documented in spite of their underscore: of os, and of named tuples.
 DOCUMENTED = {"_exit", "_asdict", "_fields", "_make", "_replace"}
-# Files that still use private names; to be emptied.
-NOT_YET = {
-    "benchmarks/gate_large.py",
-    "benchmarks/ours_for_benchmarks.py",
-    "tests/deployment/test_ai_platform.py",
-    "tests/deployment/test_rollout_faults.py",
-    "tests/fetch/test_faults.py",
-    "tests/fetch/test_fetch.py",
-    "tests/fetch/test_kill.py",
-    "tests/registry/test_faults.py",
-    "tests/registry/test_operations.py",
-    "tests/reports/test_render.py",
-    "tests/serving/test_server.py",
-    "tests/storage/test_connections.py",
-    "tests/storage/test_mounts.py",
-    "tests/support/evaluations.py",
-    "tests/support/promoters.py",
-    "tests/support/stores.py",
-    "tests/support/training.py",
-}
 OWN = ("self", "cls")
 BY_NAME = ("getattr", "setattr", "delattr", "hasattr")
 FILES = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
@@ -56,8 +36,6 @@ def private_uses(tree: ast.AST) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_private_name_is_used(path):
-    if str(path.relative_to(ROOT)) in NOT_YET:
-        pytest.skip("uses private names still")
     assert private_uses(ast.parse(path.read_text())) == []
 
 

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import time
+from collections import namedtuple
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -139,10 +141,9 @@ def test_a_bucket_whose_readers_pay_needs_a_project(gcs: GcsServer, tmp_path: Pa
 def test_too_little_room_is_said_before_anything_is_fetched(
     gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     gcs.put("bucket", "in/x", b"x" * 1000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 500))
+    free = namedtuple("Usage", ["total", "used", "free"])(10**9, 10**9, 500)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     with pytest.raises(UserError, match=r"has 0\.0 MB free and the fetch needs 67\.1 MB"):
         fetch(["gs://bucket/in/"], tmp_path / "data")
     assert gcs.downloads() == []

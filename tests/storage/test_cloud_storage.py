@@ -66,7 +66,6 @@ def cloud(server: GcsServer | Testbench, monkeypatch: pytest.MonkeyPatch) -> Ite
     with ExitStack() as stack:
         client = storage.Client(project="project")
         stack.callback(client.close)
-        client._bucket_metadata_cache = None
         names = [f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("bucket", "versioned")]
         for name in names:
             bucket = client.bucket(name)
