@@ -9,7 +9,7 @@ from tqdm import tqdm
 _PROGRESS = re.compile(r"\(\d+ %\), .* left|^\S+ing [\d,]+ \w+, \S+ \w+/s")
 
 
-class _Lines:
+class _WholeLines:
     """A stream for tqdm that prints whole lines where tqdm would overwrite the line before."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -54,7 +54,7 @@ def track(
         mininterval=every,
         maxinterval=every,
         delay=0 if total else every,
-        file=_Lines(sys.stdout),
+        file=_WholeLines(sys.stdout),
         ascii=True,
     )
 

@@ -78,7 +78,7 @@ def test_a_confusion_matrix_names_its_classes_on_both_sides_and_writes_its_count
     (chart,) = gate_charts.confusion_charts({"candidate": np.array([[1200, 3], [4, 50]])}, ["ham", "spam"])
     texts = texts_of(chart)
     assert texts.count("ham") == texts.count("spam") == 2
-    assert {"1,200", "3", "4", "50", "true", "said", "candidate"} <= set(texts)
+    assert {"1,200", "3", "4", "50", "true", "predicted", "candidate"} <= set(texts)
     assert gate_charts.confusion_charts({"candidate": np.eye(26, dtype=int)}, list("abcdefghijklmnopqrstuvwxyz")) == []
 
 

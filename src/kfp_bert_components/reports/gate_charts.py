@@ -81,7 +81,7 @@ def confusion_chart(counts: np.ndarray, labels: list[str], title: str) -> "Marku
         colour = "white" if shares[row, column] > 0.6 else charts.INK
         text, size = f"{counts[row, column]:,}", 8 if many < 8 else 6.5
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, fontsize=size)
-    axes.set_xlabel("said")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title, fontsize=9, loc="left")
     return charts.svg(figure, f"Confusion matrix: {title}")

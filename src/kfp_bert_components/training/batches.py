@@ -7,7 +7,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Batch:
+class PaddedBatch:
     """Rows that go through the network together.
 
     Attributes:
@@ -54,7 +54,9 @@ def bucket_limits(lengths: np.ndarray, count: int = 16) -> tuple[int, ...]:
     return tuple(reversed(limits))
 
 
-def plan_epoch(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...], rng: np.random.Generator) -> list[Batch]:
+def plan_epoch(
+    lengths: np.ndarray, batch_size: int, limits: tuple[int, ...], rng: np.random.Generator
+) -> list[PaddedBatch]:
     """One pass over all rows, in batches of rows of similar length, in random order.
 
     Rows that are left over in a bucket, because they fill no batch, move to the bucket of the next greater length.
@@ -70,21 +72,21 @@ def plan_epoch(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...], rn
         The batches in the order to train on them.
     """
     bucket = np.searchsorted(limits, lengths)
-    batches: list[Batch] = []
+    batches: list[PaddedBatch] = []
     left = np.empty(0, np.int64)
     for number, limit in enumerate(limits):
         rows = np.concatenate([rng.permutation(np.flatnonzero(bucket == number)), left])
         # rows that came from a shorter bucket are used first: if they moved on, they would be padded even more
         rows = rows[::-1]
         full = len(rows) // batch_size * batch_size
-        batches += [Batch(rows[start : start + batch_size], limit) for start in range(0, full, batch_size)]
+        batches += [PaddedBatch(rows[start : start + batch_size], limit) for start in range(0, full, batch_size)]
         left = rows[full:]
     if len(left):
-        batches.append(Batch(left, limits[-1]))
+        batches.append(PaddedBatch(left, limits[-1]))
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def plan_in_order(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...]) -> list[Batch]:
+def plan_in_order(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...]) -> list[PaddedBatch]:
     """One pass over all rows, from the shortest to the longest, for scoring.
 
     Args:
@@ -94,7 +96,7 @@ def plan_in_order(lengths: np.ndarray, batch_size: int, limits: tuple[int, ...])
     """
     order = np.argsort(lengths, kind="stable")
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [Batch(part, limits[int(np.searchsorted(limits, lengths[part].max()))]) for part in parts]
+    return [PaddedBatch(part, limits[int(np.searchsorted(limits, lengths[part].max()))]) for part in parts]
 
 
 class BatchPlan:
@@ -115,9 +117,9 @@ class BatchPlan:
         self._accumulation_steps, self._seed = accumulation_steps, seed
         self._steps_per_epoch = math.ceil(math.ceil(len(lengths) / batch_size) / accumulation_steps)
         self._epoch = -1  # the epoch whose batches are kept
-        self._steps: list[list[Batch]] = []
+        self._steps: list[list[PaddedBatch]] = []
 
-    def batches(self, step: int) -> list[Batch]:
+    def batches(self, step: int) -> list[PaddedBatch]:
         """The batches of a step; steps are numbered from 0 over all epochs."""
         self._open(step // self._steps_per_epoch)
         return self._steps[step % self._steps_per_epoch]

@@ -15,7 +15,7 @@ from kfp_bert_components.training.distribution import Distribution, open_distrib
 from kfp_bert_components.training.metrics import check_metric
 from kfp_bert_components.training.preemption import Sigterm
 from kfp_bert_components.training.report import write_report
-from kfp_bert_components.training.rows import Rows, TrainingData, read_data, read_texts
+from kfp_bert_components.training.rows import TokenizedRows, TrainingData, read_data, read_texts
 from kfp_bert_components.training.scoring import score
 from kfp_bert_components.training.settings import TrainingSettings
 from kfp_bert_components.training.start import make_classifier, vocabulary_digest
@@ -149,7 +149,7 @@ def _write_bundle(
     )
 
 
-def _logits(model: Any, rows: Rows, used: np.ndarray | None, classes: int, batch_size: int) -> np.ndarray:
+def _logits(model: Any, rows: TokenizedRows, used: np.ndarray | None, classes: int, batch_size: int) -> np.ndarray:
     """What a network with the whole vocabulary gives for rows whose tokens may be places in `used`."""
     if used is not None:
         rows = replace(rows, tokens=used[rows.tokens].astype(np.int32))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kfp_bert_components.training.metrics import cross_entropies
-from kfp_bert_components.training.rows import Rows, TrainingData
+from kfp_bert_components.training.rows import TokenizedRows, TrainingData
 from kfp_bert_components.training.state import RunState
 
 TABLE_ROWS = 12  # of the longest and of the hardest rows
@@ -63,7 +63,7 @@ def _label_counts(data: TrainingData) -> list[tuple[str, int, int, float]]:
     return list(counts)
 
 
-def _longest(rows: Rows, labels: list[str]) -> list[tuple[str, str, int, int]]:
+def _longest(rows: TokenizedRows, labels: list[str]) -> list[tuple[str, str, int, int]]:
     """Text, label, tokens, and tokens that were cut off, of the longest rows."""
     longest = np.argsort(-rows.full_lengths, kind="stable")[:TABLE_ROWS]
     return [
@@ -72,7 +72,7 @@ def _longest(rows: Rows, labels: list[str]) -> list[tuple[str, str, int, int]]:
     ]
 
 
-def _hardest(rows: Rows, logits: np.ndarray, labels: list[str]) -> list[tuple[str, str, str, float, float]]:
+def _hardest(rows: TokenizedRows, logits: np.ndarray, labels: list[str]) -> list[tuple[str, str, str, float, float]]:
     """Text, label, predicted label, its probability, and loss in nats, of the rows with the highest loss."""
     losses = cross_entropies(logits, rows.targets)
     hardest = np.argsort(-losses, kind="stable")[:TABLE_ROWS]

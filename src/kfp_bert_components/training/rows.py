@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.training.batches import Batch
+from kfp_bert_components.training.batches import PaddedBatch
 from kfp_bert_components.training.trimming import renumbered, used_tokens
 
 
 @dataclass(frozen=True)
-class Rows:
+class TokenizedRows:
     """Tokenized rows, kept in flat arrays.
 
     Attributes:
@@ -40,7 +40,7 @@ class Rows:
         """Tokens in each row, [CLS] and [SEP] included, int64 [rows]."""
         return np.diff(self.starts)
 
-    def inputs(self, batch: Batch) -> dict[str, np.ndarray]:
+    def inputs(self, batch: PaddedBatch) -> dict[str, np.ndarray]:
         """What the network takes: three int32 arrays [batch, length], padded with zeros."""
         mask = np.arange(batch.length) < self.lengths[batch.rows][:, None]
         places = np.concatenate([np.arange(self.starts[row], self.starts[row + 1]) for row in batch.rows])
@@ -62,8 +62,8 @@ class TrainingData:
             of the whole vocabulary. See `trimming`.
     """
 
-    train: Rows
-    validation: Rows
+    train: TokenizedRows
+    validation: TokenizedRows
     labels: list[str]
     class_weights: np.ndarray
     used: np.ndarray | None = None
@@ -99,7 +99,7 @@ def read_texts(table: Any, pair: bool) -> tuple[list[str], list[str] | None]:
     return texts, table.column("text_pair").to_pylist() if pair else None
 
 
-def tokenize_split(classifier: Any, split: Any, max_length: int, truncation: str) -> Rows:
+def tokenize_split(classifier: Any, split: Any, max_length: int, truncation: str) -> TokenizedRows:
     """Tokenize a split; the arguments are those of `read_data`.
 
     Returns:
@@ -113,7 +113,7 @@ def tokenize_split(classifier: Any, split: Any, max_length: int, truncation: str
     texts, pairs = read_texts(split.table, split.pair)
     tokens = classifier.tokenize(texts, pairs, max_length=max_length, truncation=truncation)
     index = {label: number for number, label in enumerate(split.labels)}
-    return Rows(
+    return TokenizedRows(
         tokens=_flat(tokens.input_ids),
         token_types=_flat(tokens.token_type_ids),
         starts=np.concatenate([[0], np.cumsum([len(ids) for ids in tokens.input_ids])]).astype(np.int64),
@@ -143,7 +143,9 @@ def class_weights(kind: str, targets: np.ndarray, classes: int) -> np.ndarray:
     return (len(targets) / (occurring * np.maximum(counts, 1))).astype(np.float32)
 
 
-def with_weights(rows: Rows, batches: Sequence[Batch], weights: np.ndarray) -> list[dict[str, np.ndarray]]:
+def with_weights(
+    rows: TokenizedRows, batches: Sequence[PaddedBatch], weights: np.ndarray
+) -> list[dict[str, np.ndarray]]:
     """The batches of one step as arrays.
 
     Args:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from kfp_bert_components.training.batches import bucket_limits, plan_in_order
-from kfp_bert_components.training.rows import Rows
+from kfp_bert_components.training.rows import TokenizedRows
 
 
 def score(
     predict: Callable[[dict[str, np.ndarray]], np.ndarray],
-    rows: Rows,
+    rows: TokenizedRows,
     batch_size: int,
     classes: int,
     after_batch: Callable[[], None] = lambda: None,
@@ -18,7 +18,7 @@ def score(
     """Logits of all rows in their order, float32 [rows, classes].
 
     Args:
-        predict: From the inputs of a batch, as `Rows.inputs` gives them, to its logits [batch, classes].
+        predict: From the inputs of a batch, as `TokenizedRows.inputs` gives them, to its logits [batch, classes].
         rows: The rows.
         batch_size: Rows in a batch.
         classes: Number of classes.
