@@ -51,7 +51,7 @@ def one_of(*allowed: str) -> AfterValidator:
 
 
 def sentence(error: ValidationError) -> str:
-    """What the first of pydantic's errors says: "epochs is -1, but it should be greater than or equal to 0."."""
+    """The first of pydantic's errors, as "epochs is -1, but it should be greater than or equal to 0."."""
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
