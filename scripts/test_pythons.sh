@@ -18,9 +18,10 @@ named=$#
 # "3.12 /usr/bin/python3.12": one interpreter of each version, the oldest first
 what='import sys; v = sys.version_info; v >= (3, 11) and print(f"{v[0]}.{v[1]} {sys.executable}")'
 found=$(for python; do "$python" -c "$what" 2>/dev/null || true; done | sort --version-sort --unique --key=1,1)
+[[ -n $found ]] || { echo "none of these is a Python >= 3.11: $*" >&2; exit 1; }
 if $ends; then found=$(sed -n '1p;$p' <<<"$found" | uniq); fi
 if ((!named)) && [[ $(wc -l <<<"$found") == 1 ]]; then
-  printf '\n!!!! SKIPPED: the tests on several versions of Python did not run: there is only %s !!!!\n\n' "${found:-none}"
+  printf '\n!!!! SKIPPED: the tests on several versions of Python did not run: there is only %s !!!!\n\n' "$found"
   exit 0
 fi
 
