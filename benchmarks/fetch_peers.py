@@ -15,7 +15,9 @@ BUCKET = "bench"
 def ours(folder: str, target: Path) -> None:
     """kfp_bert_components in this process."""
     from kfp_bert_components.fetch import fetch
+    from kfp_bert_components.storage import close_clients
 
+    close_clients()  # the peers open their connections anew too
     fetch([f"gs://{BUCKET}/{folder}/"], target)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,9 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest whole and once."""
-        path.write_text(dump_record({"fingerprint": self.fingerprint, **asdict(self)}), encoding="utf-8")
+        objects = [vars(one) for one in self.objects]
+        fields = {"fingerprint": self.fingerprint, "sources": self.sources, "objects": objects}
+        path.write_text(dump_record(fields), encoding="utf-8")
 
 
 def read_manifest(uri: str, access: Access) -> Manifest:

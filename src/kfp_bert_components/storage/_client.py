@@ -36,6 +36,7 @@ _SECONDS_WITHOUT_A_BYTE = 60
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 _open: dict[tuple[Access, int, str], storage.Client] = {}
+_bodies: dict[tuple[storage.Client, str], GCSStore] = {}
 _lock = threading.Lock()
 
 
@@ -82,9 +83,24 @@ def _impersonated(account: str) -> google.auth.credentials.Credentials:
     )
 
 
-def open_bodies(bucket: str, access: Access) -> GCSStore:
-    """obstore on a bucket, to read bodies with the address and the credentials of the client library."""
+def bodies_for(bucket: str, access: Access, *, anew: bool = False) -> GCSStore:
+    """obstore on a bucket, to read bodies with the address and the credentials of the client library.
+
+    Args:
+        bucket: The bucket.
+        access: Credentials.
+        anew: Sign in again, as the access token in use was refused.
+    """
     client = client_for(access)
+    key = (client, bucket)
+    if anew:
+        client._credentials.token = None
+    if anew or key not in _bodies:
+        _bodies[key] = _open_bodies(client, bucket, access)
+    return _bodies[key]
+
+
+def _open_bodies(client: storage.Client, bucket: str, access: Access) -> GCSStore:
     headers = {"accept-encoding": "gzip"}  # objects stored compressed come as stored: their checksum is of that
     if access.user_project:
         headers["x-goog-user-project"] = access.user_project
@@ -113,12 +129,6 @@ def open_bodies(bucket: str, access: Access) -> GCSStore:
     )
 
 
-def sign_in_anew(bucket: str, access: Access) -> GCSStore:
-    """The same with a new access token, where the one in use was refused."""
-    client_for(access)._credentials.token = None
-    return open_bodies(bucket, access)
-
-
 def _token(credentials: Any) -> GCSCredential:
     if not credentials.valid:
         credentials.refresh(Request())
@@ -130,6 +140,7 @@ def close_clients() -> None:
     for client in _open.values():
         client.close()
     _open.clear()
+    _bodies.clear()
 
 
 @contextlib.contextmanager

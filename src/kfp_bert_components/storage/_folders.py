@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,10 +41,13 @@ def download_folder(store: Store, name: str, folder: Path) -> None:
         NotFoundError: There is no object below that name.
     """
     prefix = f"{name}/"
-    names = [entry.name for entry in store.list(prefix, checksums=False)]
-    if not names:
+    wanted = [(entry, folder / entry.name[len(prefix) :]) for entry in store.list(prefix)]
+    if not wanted:
         raise NotFoundError(f"{store.describe(name)} holds no files.")
-    _in_parallel(lambda full: store.download(full, folder / full[len(prefix) :]), names)
+    for _, path in wanted:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
+        store.download_all(wanted, Path(scratch))
 
 
 def publish_folder(scratch: Path, target: Path, last: Sequence[str] = ()) -> None:

@@ -23,7 +23,7 @@ from obstore.exceptions import BaseError, UnauthenticatedError
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage._checksums import encode, extend
-from kfp_bert_components.storage._client import explain_status, open_bodies, sign_in_anew
+from kfp_bert_components.storage._client import bodies_for, explain_status
 from kfp_bert_components.storage._types import Access, Entry, GoneError
 
 PART = 8 << 20
@@ -58,7 +58,7 @@ class Download:
     ) -> None:
         self._bucket, self._prefix, self._access = bucket, prefix, access
         self._scratch, self._progress = scratch / str(os.getpid()), progress
-        self._store = open_bodies(bucket, access)
+        self._store = bodies_for(bucket, access)
         self._parts: deque[_Part] = deque()
         self._file: BinaryIO | None = None
         self._checksum = 0
@@ -105,7 +105,7 @@ class Download:
             if again or self._access.anonymous:
                 raise self._explained(error, part) from None
             if store is self._store:  # the first one that is refused signs in for all
-                self._store = sign_in_anew(self._bucket, self._access)
+                self._store = bodies_for(self._bucket, self._access, anew=True)
             return await self._body(part, again=True)
         except (BaseError, FileNotFoundError) as error:
             if "Content-Length Header missing" in str(error):
