@@ -83,10 +83,11 @@ class NearIndex:
         self._texts = _Texts(np.concatenate(words), np.concatenate(starts), np.concatenate(bitmaps), ranks)
         every = np.concatenate(entries)
         every.sort()
-        bits = max(1, len(every).bit_length() - 1)
+        bits = max(1, len(every).bit_length())
         upper = np.uint64(64 - bits)
-        begin = np.concatenate([[0], np.cumsum(np.bincount(every >> upper, minlength=1 << bits))])
-        self._entries = _Entries(every, begin.astype(np.int32), owner_bits, upper)
+        begin = np.zeros((1 << bits) + 1, np.int32)
+        np.cumsum(np.bincount(every >> upper, minlength=1 << bits), dtype=np.int32, out=begin[1:])
+        self._entries = _Entries(every, begin, owner_bits, upper)
 
     def find(self, words: Words, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Texts that are near to one of the index.

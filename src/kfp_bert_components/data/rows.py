@@ -260,4 +260,10 @@ def _joined(columns: Sequence[pa.Array]) -> pa.Array:
 
 
 def _is_empty(cells: pa.Array) -> np.ndarray:
-    return to_numpy(pc.utf8_is_space(cells)) | (np.diff(string_bytes(cells)[1]) == 0)
+    """Whether each cell has nothing but white space; few must be looked at beyond their first byte."""
+    data, starts = string_bytes(cells)
+    empty = np.diff(starts) == 0
+    first = data[np.minimum(starts[:-1], len(data) - 1)] if len(data) else np.zeros(len(empty), np.uint8)
+    perhaps = np.flatnonzero(~empty & ((first <= 32) | (first >= 128)))
+    empty[perhaps] = to_numpy(pc.utf8_is_space(cells.take(to_arrow(perhaps))))
+    return empty

@@ -69,7 +69,8 @@ def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, 
         )
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != block.count(b"\n") + (not block.endswith(b"\n")) or not _ends_with_row(block, dialect):
+    lines = np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (not block.endswith(b"\n"))
+    if table.num_rows != lines or not _ends_with_row(block, dialect):
         return None
     cells = {name: table[names[index]].combine_chunks() for name, index in columns.items()}
     return Batch(np.arange(row, row + table.num_rows), cells)

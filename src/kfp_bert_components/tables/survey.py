@@ -48,7 +48,9 @@ def survey(file: TableFile, compression: str) -> Survey:
             refuse_foreign(file, block)
         size += len(block)
         sample += block[: SAMPLE - len(sample)]
-        if len(odd) < SAMPLE and not block.isascii():
+        if block.isascii() and not decoder.getstate()[0]:
+            continue  # nothing odd about it
+        if len(odd) < SAMPLE:
             odd += b"\n".join(line for line in block.splitlines() if not line.isascii())[: SAMPLE - len(odd)]
         valid = valid and _decodes(decoder, block)
     return Survey(size, sample, odd, valid and _decodes(decoder, b"", final=True))
