@@ -126,7 +126,7 @@ def test_metadata_columns_stay_with_their_rows_in_every_split(tmp_path: Path, ki
 
 
 @pytest.mark.parametrize(
-    "names, said", [("film", "list of strings"), (["label"], "every split"), (["a", "a"], "twice")]
+    "names, said", [("film", "should be a valid list"), (["label"], "every split"), (["a", "a"], "twice")]
 )
 def test_metadata_columns_that_make_no_sense_are_refused(names, said: str):
     with pytest.raises(UserError, match=said):

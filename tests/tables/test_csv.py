@@ -15,15 +15,15 @@ from kfp_bert_components.tables import Column, TableFile, TableSettings, files, 
 from tests.support.plain_csv import read_plainly
 
 EXAMPLES = int(os.environ.get("KFP_BERT_TABLES", "300"))
-COLUMNS = [Column("text", "#1", "text_column"), Column("label", "#2", "label_column")]
+COLUMNS = [Column("text", "#1", "text_column"), Column("label", "#2", "label_column", categorical=True)]
 
 
 def read(path: Path, **given: object) -> tuple[list[tuple], list[tuple]]:
     """(number, text, label) of each row, and (number, reason) of each fault."""
     asked = {"delimiter": ",", "quoting": "double", "header": "no", "encoding": "utf-8", "file_format": "csv"}
-    table = open_table(TableFile(path, path.name), TableSettings(COLUMNS, "label", **(asked | given)))
+    _, batches = open_table(TableFile(path, path.name), COLUMNS, TableSettings(**(asked | given)))
     rows, faults = [], []
-    for batch in table.batches:
+    for batch in batches:
         rows += zip(batch.rows.tolist(), *(batch.cells[name].to_pylist() for name in ("text", "label")), strict=True)
         faults += [(fault.row, fault.reason) for fault in batch.faults]
     return rows, faults

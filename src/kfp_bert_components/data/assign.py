@@ -1,7 +1,5 @@
 """Which split each row goes to."""
 
-from __future__ import annotations
-
 from fnmatch import fnmatchcase
 
 import numpy as np

@@ -1,14 +1,13 @@
 """What is looked for in the rows, and what becomes of the rows that are found."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kfp_bert_components.data.labels import UNKNOWN, LabelMap
 from kfp_bert_components.data.rows import EMPTY, EXAMPLES, MOJIBAKE, NO_LABEL, RowExample, Rows
+from kfp_bert_components.data.settings import CheckSettings
+from kfp_bert_components.data.words import ODD
 from kfp_bert_components.errors import UserError
 
 # Share of a text's rows from which on their label is taken for the right one.
@@ -75,25 +74,26 @@ class CheckResult:
         return f" (the first is {first.file} row {first.row}{reason})"
 
 
-@dataclass
 class CheckedRows:
     """The rows that are still in, and what was found so far.
 
-    Attributes:
+    Args:
         rows: All rows.
-        policies: error, drop or keep for each check.
+        labels: The class of each label.
+        settings: The policy of each check, and its limits.
+
+    Attributes:
         inside: Whether each row is still in, bool [rows].
         code: Class of each row, int32 [rows].
         names: Names of the classes.
         results: By check, in the order in which they ran.
     """
 
-    rows: Rows
-    policies: Mapping[str, str]
-    inside: np.ndarray
-    code: np.ndarray
-    names: list[str]
-    results: dict[str, CheckResult] = field(default_factory=dict)
+    def __init__(self, rows: Rows, labels: LabelMap, settings: CheckSettings) -> None:
+        self.rows, self.settings, self.names = rows, settings, labels.names
+        self.inside = np.ones(len(rows), bool)
+        self.code = labels.code[rows.label]
+        self.results: dict[str, CheckResult] = {}
 
     def apply(self, check: str, found: np.ndarray, note: str = "", hint: str = "") -> None:
         """Count the rows that a check found among those still in, and do what its policy says.
@@ -109,39 +109,36 @@ class CheckedRows:
         """
         where = np.flatnonzero(found & self.inside)
         examples = [self.rows.example(index) for index in where[:EXAMPLES].tolist()]
-        result = CheckResult(check, self.policies[check], len(where), examples=examples, note=note)
-        self.results[check] = result
-        if result.policy == "error" and len(where):
-            raise UserError(result.sentence(hint))
-        if result.policy == "drop":
-            result.dropped = len(where)
+        self.add(CheckResult(check, getattr(self.settings, check), len(where), 0, examples, note), hint)
+        if self.results[check].policy == "drop":
+            self.results[check].dropped = len(where)
             self.inside[where] = False
+
+    def add(self, result: CheckResult, hint: str = "") -> None:
+        """Keep what a check found, or raise it as a UserError where the policy is error."""
+        self.results[result.check] = result
+        if result.policy == "error" and result.count:
+            raise UserError(result.sentence(hint))
 
     def class_rows(self) -> np.ndarray:
         """Rows of each class that are still in, int64 [classes]."""
         return np.bincount(self.code[self.inside], minlength=len(self.names))
 
 
-def check_rows(rows: Rows, labels: LabelMap, policies: Mapping[str, str], max_dropped: float) -> CheckedRows:
+def check_rows(rows: Rows, labels: LabelMap, settings: CheckSettings) -> CheckedRows:
     """Run the checks that look at each row by itself.
 
     Args:
         rows: All rows.
         labels: The class of each label.
-        policies: error, drop or keep for each check.
-        max_dropped: Largest share of rows that may be dropped as unreadable, empty or without a known label.
+        settings: The policy of each check, and its limits.
 
     Raises:
         UserError: A check whose policy is error found something, or too many rows would be dropped.
     """
-    code = labels.code[rows.label] if len(rows) else np.empty(0, np.int32)
-    checked = CheckedRows(rows, policies, np.ones(len(rows), bool), code, labels.names)
-    unreadable = CheckResult(
-        "unreadable", policies["unreadable"], rows.unreadable.count, rows.unreadable.count, rows.unreadable.examples
-    )
-    checked.results["unreadable"] = unreadable
-    if unreadable.policy == "error" and unreadable.count:
-        raise UserError(unreadable.sentence())
+    checked = CheckedRows(rows, labels, settings)
+    count, code = rows.unreadable.total(), checked.code
+    checked.add(CheckResult("unreadable", settings.unreadable, count, count, rows.unreadable_examples))
     checked.apply("empty_text", (rows.flags & EMPTY) > 0)
     checked.apply("missing_label", (rows.flags & NO_LABEL) > 0)
     unknown = sorted(rows.labels[i] for i in np.unique(rows.label[checked.inside & (code == UNKNOWN)]))[:5]
@@ -149,7 +146,7 @@ def check_rows(rows: Rows, labels: LabelMap, policies: Mapping[str, str], max_dr
     checked.apply("unknown_label", code == UNKNOWN, note=listed, hint=f"add {listed} there")
     # A row without a class can't go on, whatever the policy about its text was.
     checked.inside &= code != UNKNOWN
-    _refuse_too_many_dropped(checked, max_dropped)
+    _refuse_too_many_dropped(checked)
     checked.apply("mojibake", (rows.flags & MOJIBAKE) > 0, hint="give the right encoding")
     limit = outlier_limit(rows.length[checked.inside])
     checked.apply("outlier_length", rows.length > limit, note=f"more than {limit:,.0f} characters")
@@ -157,34 +154,27 @@ def check_rows(rows: Rows, labels: LabelMap, policies: Mapping[str, str], max_dr
     return checked
 
 
-def check_repeats(checked: CheckedRows, part: np.ndarray, min_class_rows: int) -> None:
+def check_repeats(checked: CheckedRows, part: np.ndarray) -> None:
     """Run the checks that compare rows with each other, and count what is left of each class.
 
     Args:
         checked: What `check_rows` left.
         part: Rows are compared within the same part only, uint8 [rows]: what a test file holds must not depend on
             what stands in a training file.
-        min_class_rows: Least number of rows of a class.
 
     Raises:
         UserError: A check whose policy is error found something, or fewer than two classes are left.
     """
     with np.errstate(over="ignore"):
-        keys = checked.rows.exact ^ (part.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    repeated = _repeated(checked.inside, keys)
-    conflicting, texts = _conflicting(keys, checked.code, repeated)
+        keys = checked.rows.exact ^ (part.astype(np.uint64) * ODD)
+    conflicting, texts, copies = _compare(keys, checked.code, checked.inside)
     checked.apply("conflicting_labels", conflicting, note=f"{texts:,} different texts" if texts else "")
-    checked.apply("duplicates", _later_copies(keys, checked.code, repeated[checked.inside[repeated]]))
-    counts = checked.class_rows()
-    small = (counts > 0) & (counts < min_class_rows)
+    checked.apply("duplicates", copies)
+    counts, least = checked.class_rows(), checked.settings.min_class_rows
+    small = (counts > 0) & (counts < least)
     names = [f"{checked.names[i]!r} ({counts[i]})" for i in np.flatnonzero(small)]
-    checked.apply(
-        "small_classes",
-        small[checked.code] if small.any() else np.zeros(len(keys), bool),
-        note=", ".join(names[:10]),
-        hint=f"a label needs {min_class_rows} rows, less than that have {', '.join(names[:5])}; add rows or lower "
-        "min_class_rows",
-    )
+    hint = f"a label needs {least} rows, less than that have {', '.join(names[:5])}; add rows or lower min_class_rows"
+    checked.apply("small_classes", np.append(small, False)[checked.code], note=", ".join(names[:10]), hint=hint)
     left = np.flatnonzero(checked.class_rows())
     if len(left) < 2:
         only = f"only the label {checked.names[left[0]]!r}" if len(left) else "no label"
@@ -207,7 +197,8 @@ def outlier_limit(lengths: np.ndarray) -> float:
     return float(max(np.expm1(middle + 8 * spread), 10 * np.expm1(middle)))
 
 
-def _refuse_too_many_dropped(checked: CheckedRows, max_dropped: float) -> None:
+def _refuse_too_many_dropped(checked: CheckedRows) -> None:
+    max_dropped = checked.settings.max_dropped
     total = sum(checked.rows.read)
     dropped = sum(result.dropped for result in checked.results.values())
     if total == 0:
@@ -236,41 +227,31 @@ def _constant(checked: CheckedRows) -> np.ndarray:
     return found
 
 
-def _repeated(inside: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """The rows still in whose key occurs more than once, in their order."""
+def _compare(keys: np.ndarray, code: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
+    """What the rows that are in have in common with each other.
+
+    Where one class has most of a text's rows, the others are slips: only they are in conflict. Else all are.
+
+    Args:
+        keys: The hash of each row's text, uint64 [rows].
+        code: The class of each, int32 [rows].
+        inside: Whether each is still in, bool [rows].
+
+    Returns:
+        Rows in conflict with others of their text, bool [rows]; the number of texts with several classes; rows that
+        follow one with the same text and class, bool [rows].
+    """
     index = np.flatnonzero(inside)
     order = index[np.argsort(keys[index])]
     same = keys[order[1:]] == keys[order[:-1]]
-    return np.sort(order[np.append(same, False) | np.append(False, same)]) if len(order) else order
-
-
-def _conflicting(keys: np.ndarray, code: np.ndarray, repeated: np.ndarray) -> tuple[np.ndarray, int]:
-    """Rows of `repeated` whose text occurs with more than one class, bool [rows], and the number of such texts.
-
-    Where one class has most of a text's rows, the others are slips: only they are found. Else all are.
-    """
-    order = repeated[np.lexsort((code[repeated], keys[repeated]))]
-    text = _number_runs(keys[order])
-    text_and_class = _number_runs(keys[order], code[order])
-    in_text = np.bincount(text)[text]
-    in_class = np.bincount(text_and_class)[text_and_class]
-    several = in_class < in_text
-    found = np.zeros(len(keys), bool)
-    found[order[several & (in_class < CLEAR_MAJORITY * in_text)]] = True
-    return found, len(np.unique(text[several]))
-
-
-def _later_copies(keys: np.ndarray, code: np.ndarray, repeated: np.ndarray) -> np.ndarray:
-    """Rows of `repeated` that follow one with the same text and class, bool [rows]."""
+    repeated = np.sort(order[np.append(same, False) | np.append(False, same)]) if len(order) else order
     order = repeated[np.lexsort((code[repeated], keys[repeated]))]  # stable: the first row stays first
-    found = np.zeros(len(keys), bool)
-    found[order[1:][(keys[order[1:]] == keys[order[:-1]]) & (code[order[1:]] == code[order[:-1]])]] = True
-    return found
-
-
-def _number_runs(*columns: np.ndarray) -> np.ndarray:
-    """Numbers from 0 for runs of equal values in sorted columns, int64 [n]."""
-    if not len(columns[0]):
-        return np.empty(0, np.int64)
-    changes = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
-    return np.concatenate([[0], np.cumsum(changes)])
+    new_text = np.diff(keys[order], prepend=~keys[order[:1]]) != 0
+    new_class = new_text | (np.diff(code[order], prepend=UNKNOWN) != 0)
+    text, text_and_class = np.cumsum(new_text) - 1, np.cumsum(new_class) - 1
+    in_text, in_class = np.bincount(text)[text], np.bincount(text_and_class)[text_and_class]
+    several = in_class < in_text
+    conflicting, copies = np.zeros((2, len(keys)), bool)
+    conflicting[order[several & (in_class < CLEAR_MAJORITY * in_text)]] = True
+    copies[order[~new_class]] = True
+    return conflicting, len(np.unique(text[several])), copies

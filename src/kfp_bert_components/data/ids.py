@@ -1,7 +1,5 @@
 """Hashes of texts: what a row's id is made of, and which split it goes to."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 from xxhash import xxh3_64_intdigest

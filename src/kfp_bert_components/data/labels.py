@@ -1,7 +1,5 @@
 """From the labels as they stand in the data to the classes of the model."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

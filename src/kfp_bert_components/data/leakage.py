@@ -1,25 +1,23 @@
 """Rows of one split that are in another one too: exactly, but for case, punctuation and spaces, or nearly."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 
-from kfp_bert_components.data.assign import TEST, TRAIN, VALIDATION
+from kfp_bert_components.data.assign import SPLITS, TEST, TRAIN, VALIDATION
 from kfp_bert_components.data.near_duplicates import NearIndex
-from kfp_bert_components.data.rows import Rows
-from kfp_bert_components.data.words import Words
+from kfp_bert_components.data.rows import RowExample, Rows
 from kfp_bert_components.tables.arrow import to_arrow, to_numpy
 
 EXACT, NORMALISED, NEAR = "exact", "normalised", "near"
 # (split that the rows are taken out of, split that keeps them): the test set is never touched.
 PAIRS = ((VALIDATION, TEST), (TRAIN, TEST), (TRAIN, VALIDATION))
+# Rows of each kind that are kept to be shown.
+SHOWN = 100
 
 
-@dataclass
+@dataclass(frozen=True)
 class Leak:
     """Rows of one split that repeat rows of another.
 
@@ -28,14 +26,19 @@ class Leak:
         split: The split that the rows are in.
         other: The split that they repeat.
         rows: Their indices, int64 [n].
-        repeats: For each, the index of one of the rows that it repeats, int64 [n].
+        examples: Some of the rows, each with one that it repeats.
     """
 
     kind: str
-    split: int
-    other: int
+    split: str
+    other: str
     rows: np.ndarray = field(repr=False)
-    repeats: np.ndarray = field(repr=False)
+    examples: list[tuple[RowExample, RowExample]] = field(repr=False)
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
 
 
 def find_leaks(rows: Rows, inside: np.ndarray, split: np.ndarray, near: float) -> list[Leak]:
@@ -52,60 +55,36 @@ def find_leaks(rows: Rows, inside: np.ndarray, split: np.ndarray, near: float) -
     """
     leaks = []
     free = inside.copy()
-    kinds = [
-        (kind, keys, _perhaps_kept(keys, inside, split))
-        for kind, keys in ((EXACT, rows.exact), (NORMALISED, rows.normal))
-    ]
     for one, other in PAIRS:
-        for kind, keys, perhaps in kinds:
-            asking = np.flatnonzero(perhaps & free & (split == one))
-            repeats = _first_equal(keys, asking, np.flatnonzero(inside & (split == other)))
-            found = repeats >= 0
-            if found.any():
-                leaks.append(Leak(kind, one, other, asking[found], repeats[found]))
-                free[asking[found]] = False
-    return leaks + (_find_near(rows, free, split, near) if near else [])
+        others = np.flatnonzero(inside & (split == other))
+        for kind, keys in ((EXACT, rows.exact), (NORMALISED, rows.normal)):
+            asking = np.flatnonzero(free & (split == one))
+            first = pc.index_in(to_arrow(keys[asking]), value_set=to_arrow(keys[others]))
+            found = to_numpy(first.is_valid())
+            leaks.append(_leak(kind, one, other, rows, asking[found], others[to_numpy(first)[found]]))
+            free[asking[found]] = False
+    if near:
+        repeating, repeated = _find_near(rows, free, split, near)
+        for one, other in PAIRS:
+            these = (split[repeating] == one) & (split[repeated] == other)
+            leaks.append(_leak(NEAR, one, other, rows, repeating[these], repeated[these]))
+    return [leak for leak in leaks if leak.count]
 
 
-def _perhaps_kept(keys: np.ndarray, inside: np.ndarray, split: np.ndarray) -> np.ndarray:
-    """Whether validation or test may have the key of each row, bool [rows]: they have its upper bits."""
-    known = np.zeros(1 << 24, bool)
-    known[keys[inside & (split != TRAIN)] >> np.uint64(40)] = True
-    return known[keys >> np.uint64(40)]
+def _leak(kind: str, one: int, other: int, rows: Rows, repeating: np.ndarray, repeated: np.ndarray) -> Leak:
+    pairs = zip(repeating[:SHOWN].tolist(), repeated[:SHOWN].tolist(), strict=True)
+    examples = [(rows.example(first), rows.example(second)) for first, second in pairs]
+    return Leak(kind, SPLITS[one], SPLITS[other], repeating, examples)
 
 
-def _first_equal(keys: np.ndarray, asking: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """For each row that asks, the first of the others with the same key, or -1."""
-    if not len(others):
-        return np.full(len(asking), -1, np.int64)
-    order = others[np.argsort(keys[others], kind="stable")]
-    first = order[np.minimum(np.searchsorted(keys[order], keys[asking]), len(order) - 1)]
-    return np.where(keys[first] == keys[asking], first, -1)
-
-
-def _find_near(rows: Rows, free: np.ndarray, split: np.ndarray, least: float) -> list[Leak]:
+def _find_near(rows: Rows, free: np.ndarray, split: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that are near to one of another split, and that one, int64 [n] both."""
     kept = np.flatnonzero(free & (split != TRAIN))
     ranks = split.astype(np.int8)  # TRAIN < VALIDATION < TEST: a row gives way to the splits above its own
-    index = NearIndex((words for _, words in _words(rows, free & (split != TRAIN))), ranks[kept], least)
-    found, repeats = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for asking, words in _words(rows, free & (split != TEST)):
+    index = NearIndex((words for _, words in rows.read_words(free & (split != TRAIN))), ranks[kept], least)
+    repeating, repeated = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for asking, words in rows.read_words(free & (split != TEST)):
         near, others = index.find(words, ranks[asking])
-        found.append(asking[near])
-        repeats.append(kept[others])
-    near, others = np.concatenate(found), np.concatenate(repeats)
-    leaks = []
-    for one, other in PAIRS:
-        these = (split[near] == one) & (split[others] == other)
-        if these.any():
-            leaks.append(Leak(NEAR, one, other, near[these], others[these]))
-    return leaks
-
-
-def _words(rows: Rows, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, Words]]:
-    """The indices of the wanted rows, and their words, batch by batch."""
-    for start, batch in rows.word_hashes:
-        here = np.flatnonzero(wanted[start : start + batch.num_rows])
-        if not len(here):
-            continue
-        words: pa.ListArray = batch["words"].take(to_arrow(here))
-        yield start + here, Words(to_numpy(words.flatten()), to_numpy(words.offsets))
+        repeating.append(asking[near])
+        repeated.append(kept[others])
+    return np.concatenate(repeating), np.concatenate(repeated)

@@ -7,14 +7,12 @@ few words, and those that many texts have, would bring too many texts together a
 up for most of that. Every pair that a key brings together is then compared word by word.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from kfp_bert_components.data.words import Words, compiled, mix
+from kfp_bert_components.data.words import ODD, Words, compiled, mix
 
 # Shorter texts are only compared whole.
 LEAST_WORDS = 5
@@ -24,37 +22,38 @@ _MOST_GROUPS = 24
 _MANY_WORDS = 16
 # Texts that may share a key: a group that more have, such as "of" and "the", tells nothing.
 _MOST_OWNERS = 64
-_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclass(frozen=True)
-class Grouping:
-    """How the words of texts are put into groups.
-
-    Numbers of words are put into size classes, each 1/t times the one before, so that similar texts are in the same or
-    in neighbouring classes.
+class _Texts(NamedTuple):
+    """What texts are compared by.
 
     Attributes:
-        similarity: Least share t of common words, 0.5 to 1.
+        words: Hashes of their words, uint32 [words].
+        starts: Where the words of each start, and the end of the last, [texts + 1].
+        bitmaps: From `_bitmaps`, uint64 [texts].
+        ranks: int8 [texts].
     """
 
-    similarity: float
+    words: np.ndarray
+    starts: np.ndarray
+    bitmaps: np.ndarray
+    ranks: np.ndarray
 
-    def keys(self, words: Words, shift: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """The keys of the groups.
 
-        Args:
-            words: The words of some rows.
-            shift: -1, 0 or 1: group the words as in the size class below, their own, or the one above.
+class _Entries(NamedTuple):
+    """Which texts have a key.
 
-        Returns:
-            Keys, uint64 [k], and where those of each row start, and the end of the last, int32 [rows + 1].
-        """
-        growth = 1 / min(self.similarity, 0.95)
-        classes = np.floor(np.log(np.maximum(words.counts, 1)) / np.log(growth)).astype(np.int64) + shift
-        differ = growth ** (classes + 1) * (1 - self.similarity) / self.similarity
-        groups = np.minimum(differ.astype(np.int64) + 2, _MOST_GROUPS)
-        return _group_keys(words.hashes, words.starts, classes, np.where(words.counts < LEAST_WORDS, 0, groups))
+    Attributes:
+        entries: A key each, whose lower bits are replaced by the number of a text that has it; sorted, uint64 [n].
+        begin: Where the entries with each value of the upper bits begin, and the end of the last, int32.
+        owner_bits: How many bits the number of a text takes.
+        shift: How many bits are below the upper bits.
+    """
+
+    entries: np.ndarray
+    begin: np.ndarray
+    owner_bits: np.uint64
+    shift: np.uint64
 
 
 class NearIndex:
@@ -67,12 +66,10 @@ class NearIndex:
     """
 
     def __init__(self, texts: Iterable[Words], ranks: np.ndarray, similarity: float) -> None:
-        self._grouping = Grouping(similarity)
-        self._ranks = ranks
-        # An entry is a key whose lower bits are those of the number of a text that has it.
-        self._owner_bits = np.uint64(max(1, len(ranks).bit_length()))
+        self._similarity = similarity
         words, starts, bitmaps = [np.empty(0, np.uint32)], [np.zeros(1, np.int64)], [np.empty(0, np.uint64)]
         entries = [np.empty(0, np.uint64)]
+        owner_bits = np.uint64(max(1, len(ranks).bit_length()))
         first = 0
         for part in texts:
             words.append(_in_order(part))
@@ -81,20 +78,16 @@ class NearIndex:
             numbers = np.arange(first, first + len(part.counts), dtype=np.uint64)
             first += len(numbers)
             for shift in (-1, 0, 1):
-                keys, ends = self._grouping.keys(part, shift)
-                entries.append(keys >> self._owner_bits << self._owner_bits | np.repeat(numbers, np.diff(ends)))
-        self._words, self._starts, self._bitmaps = (
-            np.concatenate(words),
-            np.concatenate(starts),
-            np.concatenate(bitmaps),
-        )
-        self._entries = np.concatenate(entries)
-        self._entries.sort()
-        # Sorted entries with the same upper bits follow each other: where those of each value of the bits begin.
-        bits = max(1, len(self._entries).bit_length() - 1)
-        self._shift = np.uint64(64 - bits)
-        counts = np.bincount(self._entries >> self._shift, minlength=1 << bits)
-        self._begin = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+                keys, key_starts = _keys(part, similarity, shift)
+                entries.append(keys >> owner_bits << owner_bits | np.repeat(numbers, np.diff(key_starts)))
+        self._texts = _Texts(np.concatenate(words), np.concatenate(starts), np.concatenate(bitmaps), ranks)
+        every = np.concatenate(entries)
+        every.sort()
+        bits = max(1, len(every).bit_length())
+        upper = np.uint64(64 - bits)
+        begin = np.zeros((1 << bits) + 1, np.int32)
+        np.cumsum(np.bincount(every >> upper, minlength=1 << bits), dtype=np.int32, out=begin[1:])
+        self._entries = _Entries(every, begin, owner_bits, upper)
 
     def find(self, words: Words, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Texts that are near to one of the index.
@@ -106,11 +99,33 @@ class NearIndex:
         Returns:
             Their indices, and for each the index of the first text found that it is near to, int64 [found] both.
         """
-        asked = (*self._grouping.keys(words), words.hashes, words.starts, _bitmaps(words.hashes, words.starts), ranks)
-        index = (self._entries, self._begin, self._words, self._starts, self._bitmaps, self._ranks)
-        near = _first_near(*asked, *index, self._owner_bits, self._shift, self._grouping.similarity)
+        keys, key_starts = _keys(words, self._similarity, 0)
+        places = _find_keys(keys, self._entries)
+        asked = _Texts(words.hashes, words.starts, _bitmaps(words.hashes, words.starts), ranks)
+        near = _first_near(asked, places, key_starts, self._texts, self._entries, self._similarity)
         found = np.flatnonzero(near >= 0)
         return found, near[found]
+
+
+def _keys(words: Words, similarity: float, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """The keys of the groups of words.
+
+    Numbers of words are put into size classes, each 1/t times the one before, so that similar texts are in the same or
+    in neighbouring classes.
+
+    Args:
+        words: The words of some rows.
+        similarity: Least share t of common words, 0.5 to 1.
+        shift: -1, 0 or 1: group the words as in the size class below, their own, or the one above.
+
+    Returns:
+        Keys, uint64 [k], and where those of each row start, and the end of the last, int32 [rows + 1].
+    """
+    growth = 1 / min(similarity, 0.95)
+    classes = np.floor(np.log(np.maximum(words.counts, 1)) / np.log(growth)).astype(np.int64) + shift
+    differ = growth ** (classes + 1) * (1 - similarity) / similarity
+    groups = np.minimum(differ.astype(np.int64) + 2, _MOST_GROUPS)
+    return _group_keys(words.hashes, words.starts, classes, np.where(words.counts < LEAST_WORDS, 0, groups))
 
 
 def _in_order(words: Words) -> np.ndarray:
@@ -136,9 +151,9 @@ def _group_keys(
             sums[group] += mix(np.uint64(hashes[place]))
             sizes[group] += 1
         least = 1 if starts[row + 1] - starts[row] < _MANY_WORDS else 2
-        for group in range(number):
-            if sizes[group] >= least:
-                keys[found] = mix(sums[group] + np.uint64(group * 64 + classes[row]) * _ODD)
+        for one in range(number):
+            if sizes[one] >= least:
+                keys[found] = mix(sums[one] + np.uint64(one * 64 + classes[row]) * ODD)
                 found += 1
         key_starts[row + 1] = found
     return keys[:found].copy(), key_starts
@@ -158,42 +173,41 @@ def _bitmaps(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 @compiled
+def _find_keys(keys: np.ndarray, index: _Entries) -> np.ndarray:
+    """Where the entries of each key begin, or -1, int32 [keys]."""
+    places = np.empty(len(keys), np.int32)
+    for number in range(len(keys)):
+        key, upper = keys[number] >> index.owner_bits, keys[number] >> index.shift
+        place, end = index.begin[upper], index.begin[upper + np.uint64(1)]
+        while place < end and index.entries[place] >> index.owner_bits < key:
+            place += 1
+        places[number] = place if place < end and index.entries[place] >> index.owner_bits == key else -1
+    return places
+
+
+@compiled
 def _first_near(
-    keys: np.ndarray,
-    key_starts: np.ndarray,
-    words: np.ndarray,
-    starts: np.ndarray,
-    bitmaps: np.ndarray,
-    ranks: np.ndarray,
-    entries: np.ndarray,
-    begin: np.ndarray,
-    index_words: np.ndarray,
-    index_starts: np.ndarray,
-    index_bitmaps: np.ndarray,
-    index_ranks: np.ndarray,
-    owner_bits: int,
-    shift: int,
-    least: float,
+    asked: _Texts, places: np.ndarray, key_starts: np.ndarray, texts: _Texts, index: _Entries, least: float
 ) -> np.ndarray:
     """For each text the first of the index that shares a key with it and is near to it, or -1."""
-    near = np.full(len(ranks), -1, np.int64)
-    for row in range(len(ranks)):
-        most = (starts[row + 1] - starts[row]) * (1 - least) / least + 1e-6  # words that they may differ in
-        for number in range(key_starts[row], key_starts[row + 1]):
-            key = keys[number] >> owner_bits
-            start, end = begin[keys[number] >> shift], begin[(keys[number] >> shift) + np.uint64(1)]
-            while start < end and entries[start] >> owner_bits < key:
-                start += 1
-            if start + _MOST_OWNERS < end and entries[start + _MOST_OWNERS] >> owner_bits == key:
+    near = np.full(len(asked.ranks), -1, np.int64)
+    entries, owner_bits = index.entries, index.owner_bits
+    for row in range(len(near)):
+        own = asked.words[asked.starts[row] : asked.starts[row + 1]]
+        most = len(own) * (1 - least) / least + 1e-6  # words that they may differ in
+        for first in places[key_starts[row] : key_starts[row + 1]]:
+            if first < 0:
                 continue
-            for place in range(start, end):
+            key, beyond = entries[first] >> owner_bits, first + _MOST_OWNERS
+            if beyond < len(entries) and entries[beyond] >> owner_bits == key:
+                continue
+            for place in range(first, min(beyond, len(entries))):
                 if entries[place] >> owner_bits != key:
                     break
                 owner = np.int64(entries[place] - (key << owner_bits))
-                if _ones(bitmaps[row] ^ index_bitmaps[owner]) > most or index_ranks[owner] <= ranks[row]:
+                if texts.ranks[owner] <= asked.ranks[row] or _ones(asked.bitmaps[row] ^ texts.bitmaps[owner]) > most:
                     continue
-                other = index_words[index_starts[owner] : index_starts[owner + 1]]
-                if similarity(words[starts[row] : starts[row + 1]], other) >= least:
+                if similarity(own, texts.words[texts.starts[owner] : texts.starts[owner + 1]]) >= least:
                     near[row] = owner
                     break
             if near[row] >= 0:

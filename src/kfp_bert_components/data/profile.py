@@ -1,19 +1,15 @@
 """A small description of a training set, and how far another one has moved away from it."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from kfp_bert_components.records import dump_record, load_record
-
-if TYPE_CHECKING:
-    import numpy as np
 
 NAME = "data_profile.json"
 # Texts that the vocabulary is counted on, and the words of it that are kept.
@@ -58,8 +54,6 @@ def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable
         labels: Rows of each label.
         texts: A sample of the texts.
     """
-    import numpy as np
-
     words = Counter(re.findall(r"\w+", "\n".join(texts).lower()))
     bins = np.bincount(np.searchsorted(LENGTH_ENDS, lengths), minlength=len(LENGTH_ENDS) + 1)
     top = dict(words.most_common(TOP_WORDS))

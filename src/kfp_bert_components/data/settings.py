@@ -1,42 +1,25 @@
 """What `prepare` can be told, checked before any data is read."""
 
-from __future__ import annotations
+from collections.abc import Mapping
+from dataclasses import field, fields
+from typing import Annotated
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from pydantic import Field
 
-from kfp_bert_components.data.rows import LABEL, METADATA, PAIR, PLACE, TEXT
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables import Column, TableSettings
+from kfp_bert_components.validation import checked_dataclass, one_of
 
-POLICIES = ("error", "drop", "keep")
-CHECKS = (
-    "unreadable",
-    "empty_text",
-    "missing_label",
-    "unknown_label",
-    "duplicates",
-    "conflicting_labels",
-    "small_classes",
-    "outlier_length",
-    "mojibake",
-    "constant_text",
-    "leakage",
-)
-CHOICES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(CHECKS, POLICIES),
-    # A row without a label can't be trained on or scored, so it can't be kept.
-    "missing_label": ("error", "drop"),
-    "file_format": ("auto", "csv", "tsv", "jsonl", "parquet"),
-    "header": ("auto", "yes", "no"),
-    "quoting": ("auto", "double", "strict", "backslash", "none"),
-    "split_by": ("text", "column", "file", "group"),
-}
+# Names of columns in batches. That of a metadata column begins with METADATA.
+TEXT, PAIR, LABEL, PLACE, METADATA = "text", "text_pair", "label", "place", "metadata:"
 # Columns that every split has.
 OWN_COLUMNS = ("id", "text", "text_pair", "label", "source")
 
+Policy = Annotated[str, one_of("error", "drop", "keep")]
+Share = Annotated[float, Field(ge=0, le=1)]
 
-@dataclass(frozen=True)
+
+@checked_dataclass
 class SplitSettings:
     """How rows are split.
 
@@ -51,16 +34,15 @@ class SplitSettings:
         stratify: With split_by text: the same label shares in every split; rows may then move as data grows.
     """
 
-    split_by: str = "text"
+    split_by: Annotated[str, one_of("text", "column", "file", "group")] = "text"
     split_column: str = ""
-    test_values: Sequence[str] = ()
-    validation_values: Sequence[str] = ()
-    test_fraction: float = 0.1
-    validation_fraction: float = 0.1
+    test_values: list[str] = field(default_factory=list)
+    validation_values: list[str] = field(default_factory=list)
+    test_fraction: Share = 0.1
+    validation_fraction: Share = 0.1
     stratify: bool = False
 
-    def check(self) -> None:
-        """Raise a UserError when the settings contradict each other."""
+    def __post_init__(self) -> None:
         if self.test_fraction + self.validation_fraction >= 1:
             raise UserError(
                 f"test_fraction {self.test_fraction:g} and validation_fraction {self.validation_fraction:g} leave "
@@ -78,27 +60,13 @@ class SplitSettings:
             raise UserError(
                 f"stratify works with split_by 'text' only, not with {self.split_by!r}: turn one of them off."
             )
-        if isinstance(self.test_values, str) or isinstance(self.validation_values, str):
-            raise UserError("test_values and validation_values are lists of strings: put even a single one in a list.")
 
 
-@dataclass(frozen=True)
-class PrepareSettings(SplitSettings):
-    """How tables are read, checked and split. "" and "auto" mean: find out.
+@checked_dataclass
+class CheckSettings(TableSettings):
+    """How tables are read, and what becomes of rows that a check finds: error, drop or keep.
 
     Attributes:
-        text_column: Name of the column with the text, or its position as "#1".
-        label_column: Name of the column with the label, or its position as "#2".
-        pair_column: Name or position of a second text; "" for single texts.
-        metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
-        label_names: Names for the labels in the data, such as {"0": "other"}; empty to take them as they are.
-        file_format: auto, csv, tsv, jsonl or parquet.
-        encoding: "auto", or a codec of Python such as "cp1252".
-        delimiter: "auto", or one character; "\\t" for a tab.
-        header: auto, yes or no: whether the first row of each CSV file names the columns.
-        quoting: auto, double ("" inside quotes), strict (double, and a cell may hold lines that look like rows),
-            backslash (\\" inside quotes) or none.
-        unreadable: Policy (error, drop, keep) for rows that don't fit the table or its encoding.
         empty_text: Policy for rows without text.
         missing_label: error or drop, for rows without a label.
         unknown_label: Policy for labels that `label_names` does not know; keep makes each a class of its own.
@@ -111,9 +79,35 @@ class PrepareSettings(SplitSettings):
         mojibake: Policy for texts that were decoded with the wrong encoding, such as "cafÃ©".
         constant_text: Policy for one text that makes up half of all rows or more.
         leakage: Policy for rows of train that are in test or validation too; drop takes them out of train.
+        max_dropped: Largest share of rows that may be dropped as unreadable, empty or without a known label.
+    """
+
+    empty_text: Policy = "drop"
+    missing_label: Annotated[str, one_of("error", "drop")] = "drop"  # such a row can't be trained on or scored
+    unknown_label: Policy = "error"
+    duplicates: Policy = "drop"
+    conflicting_labels: Policy = "drop"
+    small_classes: Policy = "error"
+    min_class_rows: int = 3
+    outlier_length: Policy = "keep"
+    mojibake: Policy = "keep"
+    constant_text: Policy = "error"
+    leakage: Policy = "drop"
+    max_dropped: Share = 0.1
+
+
+@checked_dataclass
+class PrepareSettings(CheckSettings, SplitSettings):
+    """How tables are read, checked and split. "" and "auto" mean: find out.
+
+    Attributes:
+        text_column: Name of the column with the text, or its position as "#1".
+        label_column: Name of the column with the label, or its position as "#2".
+        pair_column: Name or position of a second text; "" for single texts.
+        metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
+        label_names: Names for the labels in the data, such as {"0": "other"}; empty to take them as they are.
         near_duplicates: Least share of common words (Jaccard) at which two texts of five or more words count as
             the same in the leakage check, 0.5 to 1; 0 turns the search off.
-        max_dropped: Largest share of rows that may be dropped as unreadable, empty or without a known label.
         max_length: Tokens that the model will read, to show in the report which texts would be cut.
         reference: Where the training data of the champion is described: a split folder, a data_profile.json or a
             registry (then its champion is asked), local or gs://; "" for no comparison.
@@ -122,42 +116,16 @@ class PrepareSettings(SplitSettings):
     text_column: str = "text"
     label_column: str = "label"
     pair_column: str = ""
-    metadata_columns: Sequence[str] = ()
+    metadata_columns: list[str] = field(default_factory=list)
     label_names: Mapping[str, str] = field(default_factory=dict)
-    file_format: str = "auto"
-    encoding: str = "auto"
-    delimiter: str = "auto"
-    header: str = "auto"
-    quoting: str = "auto"
-    unreadable: str = "error"
-    empty_text: str = "drop"
-    missing_label: str = "drop"
-    unknown_label: str = "error"
-    duplicates: str = "drop"
-    conflicting_labels: str = "drop"
-    small_classes: str = "error"
-    min_class_rows: int = 3
-    outlier_length: str = "keep"
-    mojibake: str = "keep"
-    constant_text: str = "error"
-    leakage: str = "drop"
     near_duplicates: float = 0.8
-    max_dropped: float = 0.1
     max_length: int = 128
     reference: str = ""
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                either = f"{', '.join(choices[:-1])} or {choices[-1]}"
-                raise UserError(f"{name} is {getattr(self, name)!r}: it must be {either}.")
-        for name in ("test_fraction", "validation_fraction", "max_dropped"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}: it must be between 0 and 1.")
+        super().__post_init__()
         if self.near_duplicates != 0 and not 0.5 <= self.near_duplicates <= 1:
             raise UserError(f"near_duplicates is {self.near_duplicates:g}: it must be 0 (off) or between 0.5 and 1.")
-        if isinstance(self.metadata_columns, str):
-            raise UserError("metadata_columns is a list of strings: put even a single one in a list.")
         taken = [name for name in self.metadata_columns if name in OWN_COLUMNS]
         if taken:
             raise UserError(
@@ -166,32 +134,20 @@ class PrepareSettings(SplitSettings):
             )
         if len(set(self.metadata_columns)) < len(self.metadata_columns):
             raise UserError("metadata_columns names a column twice: name each once.")
-        self.check()
 
-    @property
-    def policies(self) -> dict[str, str]:
-        """The policy of each check."""
-        return {check: getattr(self, check) for check in CHECKS}
-
-    @property
-    def tables(self) -> TableSettings:
-        """How the files are read."""
-        columns = [Column(TEXT, self.text_column, "text_column"), Column(LABEL, self.label_column, "label_column")]
-        if self.pair_column:
-            columns.append(Column(PAIR, self.pair_column, "pair_column"))
-        if self.split_column:
-            columns.append(Column(PLACE, self.split_column, "split_column"))
-        columns += [Column(METADATA + name, name, "metadata_columns") for name in self.metadata_columns]
-        same = {name: getattr(self, name) for name in ("file_format", "encoding", "delimiter", "header", "quoting")}
-        keep = self.unreadable == "keep"
-        return TableSettings(columns, LABEL, **same, empty_files=self.unreadable != "error", keep_damaged=keep)
+    def columns(self) -> list[Column]:
+        """The columns that are wanted of each file."""
+        wanted = [
+            Column(TEXT, self.text_column, "text_column"),
+            Column(LABEL, self.label_column, "label_column", categorical=True),
+            Column(PAIR, self.pair_column, "pair_column"),
+            Column(PLACE, self.split_column, "split_column"),
+            *(Column(METADATA + name, name, "metadata_columns") for name in self.metadata_columns),
+        ]
+        return [column for column in wanted if column.asked or column.name not in (PAIR, PLACE)]
 
     def given(self) -> dict[str, object]:
-        """The settings that differ from the defaults; an empty list is no other setting than an empty tuple."""
+        """The settings that differ from the defaults."""
         default = PrepareSettings()
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {
-            name: value
-            for name, value in values.items()
-            if value != getattr(default, name) and (value or getattr(default, name))
-        }
+        return {name: value for name, value in values.items() if value != getattr(default, name)}

@@ -1,19 +1,18 @@
 """A split on disk: `split.json` and `examples.parquet`, written here and read here and nowhere else."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.records import dump_record, load_record
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
+from kfp_bert_components.tables.arrow import strings, to_numpy
 
 EXAMPLES = "examples.parquet"
 HEADER = "split.json"
@@ -47,17 +46,13 @@ def read_split(folder: Path) -> Split:
         NotFoundError: There is no split in the folder.
         UserError: The split is damaged, or was written by a newer version.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     folder = Path(folder)
     header = _read_header(folder)
     try:
         table = pq.ParquetFile(folder / EXAMPLES).read()
     except (OSError, pa.ArrowException) as error:
-        raise UserError(
-            f"{folder / EXAMPLES} can't be read ({_first_line(error)}): run prepare_text_data again."
-        ) from error
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{folder / EXAMPLES} can't be read ({said}): run prepare_text_data again.") from error
     if table.num_rows != header["rows"]:
         raise UserError(
             f"{folder} says {header['rows']:,} rows but holds {table.num_rows:,}: run prepare_text_data again."
@@ -86,18 +81,19 @@ def write_split(folder: Path, name: str, labels: Sequence[str], table: pa.Table)
     unknown = set(table["label"].unique().to_pylist()) - set(labels)
     if unknown:
         raise UserError(f"The {name} split has the label {min(map(str, unknown))!r}, which is not among its labels.")
-    fingerprint = _fingerprint(table, labels)
-    with SplitWriter(folder, table.schema) as writer:
-        for batch in table.to_batches(ROW_GROUP):
-            writer.write(batch)
-    write_header(folder, name, labels, table.num_rows, fingerprint, "text_pair" in table.column_names)
+    codes = to_numpy(pc.index_in(table["label"].cast(pa.string()).combine_chunks(), value_set=strings(labels)))
+    fingerprint = fingerprint_of(np.array(table["id"].to_pylist(), np.str_), codes, labels)
+    writer = SplitWriter(folder, table.schema)
+    for batch in table.to_batches(ROW_GROUP):
+        writer.write(batch)
+    writer.finish(name, labels, fingerprint)
     return fingerprint
 
 
 class SplitWriter:
-    """Writes the examples of a split that are made batch by batch and never lie in memory whole.
+    """Writes a split whose examples are made batch by batch and never lie in memory whole.
 
-    The folder is a split when `write_header` has been called, too. To be used as a context manager.
+    The folder is a split when `finish` has returned.
 
     Args:
         folder: Created if it is missing.
@@ -105,67 +101,60 @@ class SplitWriter:
     """
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        import pyarrow.parquet as pq
-
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._folder, self._schema = Path(folder), schema
+        self._folder.mkdir(parents=True, exist_ok=True)
         # Texts and ids hardly ever repeat: a dictionary of them costs time and saves nothing. Nor do ids shrink.
-        repeating = [field.name for field in schema if field.name not in ("id", "text", "text_pair")]
+        repeating = [name for name in schema.names if name not in ("id", "text", "text_pair")]
         compression = {name: "none" if name == "id" else "snappy" for name in schema.names}
         self._writer = pq.ParquetWriter(
-            Path(folder) / EXAMPLES, schema, compression=compression, use_dictionary=repeating, write_statistics=False
+            self._folder / EXAMPLES, schema, compression=compression, use_dictionary=repeating, write_statistics=False
         )
         self._held: list[pa.RecordBatch] = []
+        self._rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add some examples."""
         self._held.append(batch)
+        self._rows += batch.num_rows
         if sum(one.num_rows for one in self._held) >= ROW_GROUP:
             self._write_held()
 
-    def _write_held(self) -> None:
-        import pyarrow as pa
+    def finish(self, name: str, labels: Sequence[str], fingerprint: str) -> None:
+        """Write what is left, and say what the examples are.
 
-        self._writer.write_table(pa.Table.from_batches(self._held), row_group_size=ROW_GROUP)
+        Args:
+            name: "train", "validation" or "test".
+            labels: All labels, in the order of the model's classes.
+            fingerprint: From `fingerprint_of`.
+        """
+        self._write_held()
+        self._writer.close()
+        pair = "text_pair" in self._schema.names
+        header = {"name": name, "labels": list(labels), "rows": self._rows, "fingerprint": fingerprint, "pair": pair}
+        (self._folder / HEADER).write_text(dump_record(header), encoding="utf-8")
+
+    def _write_held(self) -> None:
+        if self._held:
+            self._writer.write_table(pa.Table.from_batches(self._held), row_group_size=ROW_GROUP)
         self._held = []
 
-    def __enter__(self) -> SplitWriter:
-        return self
 
-    def __exit__(self, *raised: object) -> None:
-        if self._held and not any(raised):
-            self._write_held()
-        self._writer.close()
-
-
-def write_header(folder: Path, name: str, labels: Sequence[str], rows: int, fingerprint: str, pair: bool) -> None:
-    """Say what the examples of a split are.
+def fingerprint_of(ids: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> str:
+    """The fingerprint of a split: a hash of the labels and of every id with its label's number, sorted by both.
 
     Args:
-        folder: Where its examples were written to.
-        name: "train", "validation" or "test".
-        labels: All labels, in the order of the model's classes.
-        rows: The number of examples.
-        fingerprint: From `fingerprint_of`.
-        pair: Whether an example is two texts.
-    """
-    header = {"name": name, "labels": list(labels), "rows": rows, "fingerprint": fingerprint, "pair": pair}
-    (Path(folder) / HEADER).write_text(dump_record(header), encoding="utf-8")
-
-
-def fingerprint_of(keys: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> str:
-    """The fingerprint of a split from the hashes that its ids are made of.
-
-    Args:
-        keys: The hash of each row's text, uint64 [rows].
+        ids: The id of each row as a string, or as the number of which it is the hexadecimal digits, uint64 [rows].
         codes: Index of each row's label, int [rows].
         labels: All labels.
     """
-    import numpy as np
-
-    order = np.argsort(keys)  # as numbers they sort in the same order as their digits, far faster
-    if (keys[order[1:]] == keys[order[:-1]]).any():
-        order = np.lexsort((codes, keys))
-    return _digest(keys[order].astype(">u8").tobytes().hex().encode(), codes[order], labels)
+    order = np.argsort(ids)  # numbers sort in the same order as their digits
+    if (ids[order[1:]] == ids[order[:-1]]).any():
+        order = np.lexsort((codes, ids))
+    ids = ids[order]
+    digest = sha256("\n".join(labels).encode())
+    digest.update((ids.astype(">u8").tobytes().hex() if ids.dtype == np.uint64 else "".join(ids.tolist())).encode())
+    digest.update(codes[order].astype("<i4").tobytes())
+    return digest.hexdigest()[:32]
 
 
 def _read_header(folder: Path) -> dict:
@@ -177,24 +166,3 @@ def _read_header(folder: Path) -> dict:
             f"{folder} holds no split ({HEADER} is missing): give an output of prepare_text_data."
         ) from error
     return load_record(data, str(place), {1: dict}, "run prepare_text_data again")
-
-
-def _fingerprint(table: pa.Table, labels: Sequence[str]) -> str:
-    """Hash of the labels and of every id with its label's number, sorted by both."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    codes = pc.index_in(table["label"], value_set=pa.array(labels, table["label"].type))
-    rows = pa.table({"id": table["id"], "code": codes}).sort_by([("id", "ascending"), ("code", "ascending")])
-    return _digest("".join(rows["id"].to_pylist()).encode(), rows["code"].to_numpy(), labels)
-
-
-def _digest(ids: bytes, codes: np.ndarray, labels: Sequence[str]) -> str:
-    digest = sha256("\n".join(labels).encode())
-    digest.update(ids)
-    digest.update(codes.astype("<i4").tobytes())
-    return digest.hexdigest()[:32]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

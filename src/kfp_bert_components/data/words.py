@@ -5,8 +5,6 @@ rows with other characters are first brought to Unicode's compatibility form and
 without spaces each character is made a word.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,7 +20,8 @@ TABLE = np.array([c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum()
 _NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*)"
 # FNV-1a: Fowler, Noll, Vo, Eastlake: The FNV non-cryptographic hash algorithm (RFC 9923).
 _FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-_ODD = np.uint64(0x9E3779B97F4A7C15)
+# An odd number without a pattern in its bits (2^64 over the golden ratio).
+ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _hash_words(text: np.ndarray, offsets: np.ndarray, table: np.ndarray) -> tup
             elif word != _FNV_BASIS:
                 mixed = mix(word)
                 hashes[words] = mixed >> np.uint64(32)
-                sequence = mix(sequence * _ODD + mixed)
+                sequence = mix(sequence * ODD + mixed)
                 words += 1
                 word = _FNV_BASIS
         starts[row + 1], sequences[row] = words, sequence

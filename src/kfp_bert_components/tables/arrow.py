@@ -4,8 +4,6 @@ pyarrow's own ways (`pyarrow.array`, `Array.to_numpy`, Python values given to it
 is installed, which takes longer than many a table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

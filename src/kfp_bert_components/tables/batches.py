@@ -1,15 +1,12 @@
 """What the readers hand on: some rows of one file, and those among them that could not be read."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from kfp_bert_components.tables.arrow import strings
 
 # The longest cell, in characters, that is still taken for a text: more is a file that went wrong.
 LONGEST_CELL = 1_000_000
@@ -17,13 +14,7 @@ LONGEST_CELL = 1_000_000
 
 @dataclass(frozen=True)
 class Fault:
-    """A row that could not be read.
-
-    Attributes:
-        row: Its number in the file.
-        reason: What is wrong with it.
-        excerpt: How it begins.
-    """
+    """A row that could not be read: its number in the file, what is wrong with it, and how it begins."""
 
     row: int
     reason: str
@@ -45,51 +36,10 @@ class Batch:
     faults: Sequence[Fault] = ()
 
 
-@dataclass(frozen=True)
-class FileFacts:
-    """What was found out about a file.
-
-    Attributes:
-        name: Its name below the source.
-        kind: csv, jsonl or parquet; "" for an empty file.
-        compression: gzip, zstd, bz2 or "".
-        encoding: Its codec; "" for Parquet.
-        delimiter: Of CSV, else "".
-        quoting: Of CSV, else "".
-        header: Of CSV: whether the first row names the columns; else None.
-        columns: The names of its columns.
-        note: Something that a reader of the report should know, or "".
-    """
-
-    name: str
-    kind: str = ""
-    compression: str = ""
-    encoding: str = ""
-    delimiter: str = ""
-    quoting: str = ""
-    header: bool | None = None
-    columns: tuple[str, ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """An opened file.
-
-    Attributes:
-        facts: What was found out about it.
-        batches: Its rows; they can be gone through once.
-    """
-
-    facts: FileFacts
-    batches: Iterator[Batch]
-
-
-def string_batch(rows: Sequence[int], cells: dict[str, list[str]], faults: Sequence[Fault]) -> Batch:
-    """A batch of Python strings."""
-    from kfp_bert_components.tables.arrow import strings
-
-    return Batch(np.array(rows, np.int64), {name: strings(values) for name, values in cells.items()}, faults)
+def string_batch(names: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]], faults: Sequence[Fault]) -> Batch:
+    """A batch of rows that were read one by one: the number of each, and its cell in each column."""
+    cells = {name: strings([values[index] for _, values in rows]) for index, name in enumerate(names)}
+    return Batch(np.array([number for number, _ in rows], np.int64), cells, faults)
 
 
 def valid_text(value: str, keep: bool) -> str | None:

@@ -1,15 +1,15 @@
 """How a CSV file is written: delimiter, quoting and header, found from a sample of its first rows."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.tables.settings import TableSettings
+from kfp_bert_components.tables.settings import Column, TableSettings
 
 DELIMITERS = ",\t;|"
 ROWS = 2_000
@@ -24,14 +24,14 @@ class Dialect:
         quoting: double, strict, backslash or none.
         header: Whether the first row names the columns.
         columns: The names of the columns; "#1", "#2" ... where there is no header.
-        first: The first row.
+        first_row: The first row.
     """
 
     delimiter: str
     quoting: str
-    header: bool
-    columns: tuple[str, ...]
-    first: tuple[str, ...] = ()
+    header: bool = False
+    columns: tuple[str, ...] = ()
+    first_row: tuple[str, ...] = ()
 
     def options(self) -> dict:
         """The arguments for Python's csv reader."""
@@ -42,14 +42,15 @@ class Dialect:
         return {"delimiter": self.delimiter, "doublequote": True}
 
 
-def find_dialect(name: str, sample: str, whole: bool, settings: TableSettings) -> Dialect:
+def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column], settings: TableSettings) -> Dialect:
     """Find the dialect of a file.
 
     Args:
         name: The file's name; .tsv and .tab prefer a tab.
         sample: The decoded start of the file.
         whole: Whether the sample is all of it; otherwise its last line is cut off.
-        settings: What the user has said about delimiter, quoting, header and columns.
+        columns: The columns that are wanted.
+        settings: What the user has said about delimiter, quoting and header.
 
     Raises:
         UserError: The file has no rows, or its given delimiter is not one character.
@@ -57,34 +58,23 @@ def find_dialect(name: str, sample: str, whole: bool, settings: TableSettings) -
     if not whole and "\n" in sample:
         sample = sample[: sample.rindex("\n") + 1]
     quotings = ("double", "backslash", "none") if settings.quoting == "auto" else (settings.quoting,)
-    best: tuple[float, Dialect, list[list[str]]] | None = None
-    for delimiter in _delimiters(name, settings):
-        for quoting in quotings:
-            dialect = Dialect(delimiter, quoting, False, ())
-            rows = sample_rows(sample, dialect)
-            score = _score(rows, quoting, sample)
-            if rows and (best is None or score > best[0]):
-                best = (score, dialect, rows)
-    if best is None:
+    dialects = [Dialect(delimiter, quoting) for delimiter in _delimiters(name, settings) for quoting in quotings]
+    read = [(dialect, rows) for dialect in dialects if (rows := _sample_rows(sample, dialect))]
+    if not read:
         raise UserError(f"{name} has no rows: remove the file, or write it again.")
-    _, dialect, rows = best
-    header = _has_header(rows, settings)
+    dialect, rows = max(read, key=lambda one: _score(one[1], one[0].quoting, sample))  # the first of the best
+    header = _has_header(rows, columns, settings)
     width = len(rows[0]) if header else Counter(map(len, rows)).most_common(1)[0][0]
     names = [cell.strip() for cell in rows[0]] if header else [f"#{i + 1}" for i in range(width)]
-    return Dialect(dialect.delimiter, dialect.quoting, header, tuple(names), tuple(rows[0]))
+    return replace(dialect, header=header, columns=tuple(names), first_row=tuple(rows[0]))
 
 
-def sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
+def _sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
     """The first rows of a sample in a dialect; blank lines are left out."""
-    rows = []
-    try:
-        for row in csv.reader(io.StringIO(sample.replace("\0", ""), newline=""), **dialect.options()):
-            if row:
-                rows.append(row)
-            if len(rows) == ROWS:
-                break
-    except csv.Error:
-        pass  # a cell that is too long or a stray carriage return: the rows before it tell enough
+    rows: list[list[str]] = []
+    reader = csv.reader(io.StringIO(sample.replace("\0", ""), newline=""), **dialect.options())
+    with suppress(csv.Error):  # a cell that is too long or a stray carriage return: the rows before it tell enough
+        rows.extend(islice(filter(None, reader), ROWS))
     return rows
 
 
@@ -101,29 +91,24 @@ def _delimiters(name: str, settings: TableSettings) -> str:
 
 
 def _score(rows: Sequence[Sequence[str]], quoting: str, sample: str) -> float:
-    """How well the rows agree on a number of columns above one; ties go to the first that is tried."""
-    if not rows:
-        return 0.0
+    """How well the rows agree on a number of columns above one."""
     width, agreeing = max(Counter(map(len, rows)).items(), key=lambda item: (item[0] > 1, item[1]))
     score = agreeing / len(rows) if width > 1 else 0.0
     # Quoted cells that swallow lines leave few rows: prefer the reading that keeps the lines apart.
     score += 0.2 * len(rows) / max(len(rows), min(ROWS, sample.count("\n")))
-    if quoting == "backslash" and '\\"' not in sample:
-        score -= 0.1
-    if quoting == "none" and _quoted(rows):
+    if (quoting == "backslash" and '\\"' not in sample) or (quoting == "none" and _looks_quoted(rows)):
         score -= 0.1
     return score
 
 
-def _quoted(rows: Sequence[Sequence[str]]) -> bool:
+def _looks_quoted(rows: Sequence[Sequence[str]]) -> bool:
     """Whether cells look quoted although they were read without quoting."""
-    cells = [cell for row in rows for cell in row if cell]
-    whole = sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
-    open_ = sum(cell[0] == '"' for cell in cells)
-    return whole > 0.3 * max(open_, 1)
+    opened = [cell for row in rows for cell in row if cell.startswith('"')]
+    closed = sum(len(cell) > 1 and cell.endswith('"') for cell in opened)
+    return closed > 0.3 * max(len(opened), 1)
 
 
-def _has_header(rows: Sequence[Sequence[str]], settings: TableSettings) -> bool:
+def _has_header(rows: Sequence[Sequence[str]], columns: Sequence[Column], settings: TableSettings) -> bool:
     """Whether the first row names the columns.
 
     It does when it holds a name that was asked for, or when its category is one that no other row has.
@@ -131,9 +116,9 @@ def _has_header(rows: Sequence[Sequence[str]], settings: TableSettings) -> bool:
     if settings.header != "auto":
         return settings.header == "yes"
     first = [cell.strip() for cell in rows[0]]
-    if any(column.asked in first for column in settings.columns if not column.asked.startswith("#")):
+    if any(column.asked in first for column in columns if not column.asked.startswith("#")):
         return True
-    asked = next((column.asked for column in settings.columns if column.name == settings.categories), "")
+    asked = next((column.asked for column in columns if column.categorical), "")
     if not (asked.startswith("#") and asked[1:].isdecimal()):
         return False
     index = int(asked[1:]) - 1

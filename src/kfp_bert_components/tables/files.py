@@ -1,11 +1,10 @@
 """The files of a source, and their bytes with compression taken off."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+
+import pyarrow as pa
 
 from kfp_bert_components.errors import NotFoundError, UserError
 
@@ -66,21 +65,14 @@ def compression_of(path: Path) -> str:
     return next((kind for magic, kind in COMPRESSIONS.items() if start.startswith(magic)), "")
 
 
-def open_bytes(path: Path, compression: str) -> IO[bytes] | Any:
-    """The file as a stream of plain bytes."""
-    import pyarrow as pa
-
-    file = pa.OSFile(str(path))
-    return pa.CompressedInputStream(file, compression) if compression else file
-
-
 def blocks(file: TableFile, compression: str) -> Iterator[bytes]:
     """The plain bytes in pieces of `BLOCK` or less.
 
     Raises:
         UserError: The compressed stream is damaged.
     """
-    stream = open_bytes(file.path, compression)
+    raw = pa.OSFile(str(file.path))
+    stream = pa.CompressedInputStream(raw, compression) if compression else raw
     try:
         while block := stream.read(BLOCK):
             yield block

@@ -1,7 +1,5 @@
 """The text of a file in blocks of whole lines."""
 
-from __future__ import annotations
-
 import codecs
 import io
 import re
@@ -67,16 +65,11 @@ def _as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     if encoding in ("utf-8", "ascii"):
         yield from pieces
         return
-    if encoding == "utf-8-sig":
-        first = True
-        for piece in pieces:
-            yield piece.removeprefix(codecs.BOM_UTF8) if first else piece
-            first = False
-        return
-    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     for piece in pieces:
-        yield decoder.decode(piece).encode("utf-8", "replace")
-    yield decoder.decode(b"", final=True).encode("utf-8", "replace")
+        yield decoder.decode(piece).encode("utf-8", errors)
+    yield decoder.decode(b"", final=True).encode("utf-8", errors)
 
 
 def _end_of_lines(data: bytes) -> int:

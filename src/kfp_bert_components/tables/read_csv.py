@@ -4,11 +4,9 @@ Arrow reads the blocks in which each line is one row; Python's csv module reads 
 is one row the two agree, so a file means the same whichever of them reads it.
 """
 
-from __future__ import annotations
-
 import csv
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -39,16 +37,10 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
     for block in blocks:
         batch = _read_plain(block, row, dialect, columns)
         if batch is None:
-            batch, row = _read_careful(_Lines(block, blocks, dialect), row, columns, keep)
-        else:
-            row += len(batch.rows)
-        yield _without_header(batch) if dialect.header else batch
-
-
-def _without_header(batch: Batch) -> Batch:
-    if not len(batch.rows) or batch.rows[0] != 1:
-        return batch
-    return Batch(batch.rows[1:], {name: values.slice(1) for name, values in batch.cells.items()}, batch.faults)
+            batch = _read_careful(_Records(block, blocks, dialect), row, columns, keep)
+        skip = int(dialect.header and batch.rows[:1].tolist() == [1])
+        row += len(batch.rows) + len(batch.faults)
+        yield Batch(batch.rows[skip:], {name: cells.slice(skip) for name, cells in batch.cells.items()}, batch.faults)
 
 
 def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, int]) -> Batch | None:
@@ -77,7 +69,8 @@ def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, 
         )
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != block.count(b"\n") + (not block.endswith(b"\n")) or not _ends_with_row(block, dialect):
+    lines = np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (not block.endswith(b"\n"))
+    if table.num_rows != lines or not _ends_with_row(block, dialect):
         return None
     cells = {name: table[names[index]].combine_chunks() for name, index in columns.items()}
     return Batch(np.arange(row, row + table.num_rows), cells)
@@ -89,32 +82,29 @@ def _ends_with_row(block: bytes, dialect: Dialect) -> bool:
     return len(list(csv.reader([last, "next"], **dialect.options()))) == 2
 
 
-def _read_careful(lines: _Lines, row: int, columns: Mapping[str, int], keep: bool) -> tuple[Batch, int]:
-    """Read rows up to the first that ends with a block; also returns the number of the row after that."""
-    cells: dict[str, list[str]] = {name: [] for name in columns}
-    rows: list[int] = []
-    faults = []
-    for row, (record, reason, excerpt) in enumerate(lines.records(), row):  # noqa: B020
-        if keep and record and len(record) != lines.width:
-            record, reason = (record + [""] * lines.width)[: lines.width], ""
-        values = [valid_text(record[index], keep) for index in columns.values()] if not reason else []
-        if None in values:
-            reason = "the row has bytes that are not UTF-8"
-        if reason:
-            faults.append(Fault(row, reason, excerpt))
-            continue
-        rows.append(row)
-        for name, value in zip(columns, values, strict=True):
-            cells[name].append(value or "")
-    return string_batch(rows, cells, faults), row + 1
+def _read_careful(records: "_Records", row: int, columns: Mapping[str, int], keep: bool) -> Batch:
+    """Read rows up to the first that ends with a block."""
+    rows, faults = [], []
+    for number, (record, reason, excerpt) in enumerate(records, row):
+        if keep and record and len(record) != records.width:
+            record, reason = (record + [""] * records.width)[: records.width], ""
+        values = [] if reason else [valid_text(record[index], keep) for index in columns.values()]
+        good = [value for value in values if value is not None]
+        if reason or len(good) < len(values):
+            faults.append(Fault(number, reason or "the row has bytes that are not UTF-8", excerpt))
+        else:
+            rows.append((number, good))
+    return string_batch(list(columns), rows, faults)
 
 
-class _OpenQuoteError(Exception):
-    """The row at hand does not end where it should."""
+class _QuoteError(csv.Error):
+    """A quote of the row at hand stands where none should."""
 
 
-class _Lines:
-    """Gives Python's csv reader its lines, and takes back those of a row that went wrong.
+class _Records:
+    """The rows of a block and of those after it, up to one that ends with a block.
+
+    Python's csv reader is given the lines, and those of a row that went wrong are taken back.
 
     Args:
         block: The lines to begin with.
@@ -127,88 +117,73 @@ class _Lines:
 
     def __init__(self, block: bytes, blocks: Iterator[bytes], dialect: Dialect) -> None:
         self.width = len(dialect.columns)
-        self._blocks, self._dialect = blocks, dialect
+        self._blocks, self._quoting, self._options = blocks, dialect.quoting, dialect.options()
         self._waiting = deque(split_lines(block))
         self._taken: list[str] = []  # by the row at hand
         self._size = 0  # characters of them
-        self._like_rows = 0  # of the lines taken last, how many in a row look like rows of the file
+        self._like_rows = 0  # of the lines looked at last, how many in a row look like rows of the file
 
-    def records(self) -> Generator[tuple[list[str], str, str]]:
+    def __iter__(self) -> Iterator[tuple[list[str], str, str]]:
         """Each row: its cells, what is wrong with it ("" for nothing), and how it begins."""
         csv.field_size_limit(2 * LONGEST_CELL)
-        reader = csv.reader(self, **self._dialect.options())
+        reader = csv.reader(self._lines(), **self._options)
         while self._waiting:
             self._taken, self._size, self._like_rows = [], 0, 0
-            record: list[str] = []
+            record, reason = [], ""
             try:
                 record = next(reader)
-                reason = self._misquoted(record)
-            except _OpenQuoteError as error:
-                reason = str(error)
-            except csv.Error:
-                reason = "the row can't be read as CSV"
-            if reason:
+                self._check_quotes(record)
+            except csv.Error as error:
+                record, reason = [], str(error) if isinstance(error, _QuoteError) else "the row can't be read as CSV"
                 self._waiting.extendleft(reversed(self._taken[1:]))  # they are rows of their own
-                reader = csv.reader(self, **self._dialect.options())
-                record = []
-            elif any("\0" in line for line in self._taken):
-                reason, record = "the row has NUL bytes", []
-            elif record and len(record) != self.width:
+                reader = csv.reader(self._lines(), **self._options)
+            if not reason and any("\0" in line for line in self._taken):
+                record, reason = [], "the row has NUL bytes"
+            if record and len(record) != self.width:
                 reason = f"the row has {len(record)} cell{'s' * (len(record) != 1)} instead of {self.width}"
-            if self._taken and len(self._taken[0]) > LONGEST_CELL:
-                reason, record = f"the row is longer than {LONGEST_CELL:,} characters", []
+            if len(self._taken[0]) > LONGEST_CELL:
+                record, reason = [], f"the row is longer than {LONGEST_CELL:,} characters"
             yield record if record or reason else [""] * self.width, reason, self._taken[0][:400]
 
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        if self._taken:
-            self._check_open_row()
-        if not self._waiting:
-            block = next(self._blocks, None)
-            if block is None:
-                raise _OpenQuoteError(_NEVER_CLOSED)
-            self._waiting.extend(split_lines(block))
-        self._taken.append(self._waiting.popleft())
-        self._size += len(self._taken[-1])
-        return self._taken[-1]
+    def _lines(self) -> Iterator[str]:
+        while True:
+            if self._taken:
+                self._check_open_row()
+            if not self._waiting:
+                block = next(self._blocks, None)
+                if block is None:
+                    raise _QuoteError(_NEVER_CLOSED)
+                self._waiting.extend(split_lines(block))
+            self._taken.append(self._waiting.popleft())
+            self._size += len(self._taken[-1])
+            yield self._taken[-1]
 
     def _check_open_row(self) -> None:
         """Look at the line taken last, which lies inside quotes unless it is the first."""
-        if self._size > LONGEST_CELL:
-            raise _OpenQuoteError(_NEVER_CLOSED)
-        if self._dialect.quoting == "strict":
-            return
-        if len(self._taken) > LONGEST_ROW_LINES:
-            raise _OpenQuoteError(_NEVER_CLOSED)
-        if len(self._taken) > 1:
-            line = self._taken[-1].replace('""', '"') if self._dialect.quoting == "double" else self._taken[-1]
-            self._like_rows = self._like_rows + 1 if self._is_like_row(line) else 0
-        if self._like_rows >= SWALLOWED_LINES:
-            raise _OpenQuoteError(_SWALLOWED)
+        strict = self._quoting == "strict"
+        if self._size > LONGEST_CELL or (len(self._taken) > LONGEST_ROW_LINES and not strict):
+            raise _QuoteError(_NEVER_CLOSED)
+        if len(self._taken) > 1 and not strict:
+            line = self._taken[-1]
+            self._look_for_rows(line.replace('""', '"') if self._quoting == "double" else line)
 
-    def _misquoted(self, record: list[str]) -> str:
-        """What is wrong with the quotes of a row that was read, or ""."""
-        if len(self._taken) == 1 or self._dialect.quoting == "none":
-            return ""
+    def _check_quotes(self, record: list[str]) -> None:
+        """Look at the quotes of a row that was read."""
+        if len(self._taken) == 1 or self._quoting == "none":
+            return
         quotes = "".join(self._taken)
-        if self._dialect.quoting == "backslash":
+        if self._quoting == "backslash":
             quotes = quotes.replace("\\\\", "").replace('\\"', "")
         if quotes.count('"') % 2:
-            return _NEVER_CLOSED
-        if self._dialect.quoting != "strict" and any(map(self._holds_rows, record)):
-            return _SWALLOWED
-        return ""
+            raise _QuoteError(_NEVER_CLOSED)
+        for cell in record if self._quoting != "strict" else ():
+            self._like_rows = 0
+            for line in split_lines(cell.encode("utf-8", "surrogateescape")):
+                self._look_for_rows(line)
 
-    def _holds_rows(self, cell: str) -> bool:
-        """Whether so many lines of a cell in a row look like rows of the file that a quote must have swallowed them."""
-        run = 0
-        for line in split_lines(cell.encode("utf-8", "surrogateescape")):
-            run = run + 1 if self._is_like_row(line) else 0
-            if run >= SWALLOWED_LINES:
-                return True
-        return False
-
-    def _is_like_row(self, line: str) -> bool:
-        return len(next(csv.reader([line], **self._dialect.options()), [])) == self.width
+    def _look_for_rows(self, line: str) -> None:
+        """Raise an error when so many lines in a row look like rows that a quote must have swallowed them."""
+        like_row = len(next(csv.reader([line], **self._options), [])) == self.width
+        self._like_rows = self._like_rows + 1 if like_row else 0
+        if self._like_rows >= SWALLOWED_LINES:
+            raise _QuoteError(_SWALLOWED)

@@ -1,7 +1,5 @@
 """JSON Lines in pieces: one object a line, each read on its own, so that a broken line costs only itself."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -30,9 +28,7 @@ def read_jsonl(blocks: Iterator[bytes], name: str, columns: Sequence[Column], ke
     keys: set[str] = set()
     number = 0
     for block in blocks:
-        cells: dict[str, list[str]] = {column.name: [] for column in columns}
-        rows: list[int] = []
-        faults = []
+        rows, faults = [], []
         for number, line in enumerate(split_lines(block), number + 1):  # noqa: B020
             if not line.strip():
                 continue
@@ -40,14 +36,10 @@ def read_jsonl(blocks: Iterator[bytes], name: str, columns: Sequence[Column], ke
                 value = _object(line)
                 if len(keys) < _MOST_KEYS:
                     keys.update(value)
-                values = [_cell(value.get(column.asked), column.asked, keep) for column in columns]
+                rows.append((number, [_cell(value.get(column.asked), column.asked, keep) for column in columns]))
             except ValueError as error:
                 faults.append(Fault(number, str(error), line[:400]))
-                continue
-            rows.append(number)
-            for column, cell in zip(columns, values, strict=True):
-                cells[column.name].append(cell)
-        yield string_batch(rows, cells, faults)
+        yield string_batch([column.name for column in columns], rows, faults)
     for column in columns:
         if keys and column.asked not in keys:
             shown = ", ".join(repr(key[:40]) for key in sorted(keys)[:10])

@@ -1,8 +1,6 @@
 """Parquet in pieces."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,44 +10,33 @@ import pyarrow.parquet as pq
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import Batch, Fault, string_batch, valid_text
 from kfp_bert_components.tables.files import TableFile
+from kfp_bert_components.tables.settings import Column
 
 ROWS = 1 << 16
 
 
-def parquet_columns(file: TableFile) -> tuple[str, ...]:
-    """The names of the columns.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    try:
-        return tuple(pq.ParquetFile(file.path).schema_arrow.names)
-    except (OSError, pa.ArrowException) as error:
-        raise _damaged(file) from error
-
-
-def read_parquet(file: TableFile, columns: Mapping[str, int], keep: bool) -> Iterator[Batch]:
+def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool) -> Iterator[Batch]:
     """Read a Parquet file.
 
     Args:
         file: The file.
-        columns: Index of each wanted column by its name.
+        columns: The wanted columns.
         keep: Whether damaged characters are replaced instead of counted as a fault.
 
     Raises:
-        UserError: The file is damaged, or a column holds lists or structures.
+        UserError: The file is damaged, lacks a column, or a column holds lists or structures.
     """
     row = 1
     try:
         reader = pq.ParquetFile(file.path)
         names = reader.schema_arrow.names
-        wanted = [names[index] for index in sorted(set(columns.values()))]
-        for batch in reader.iter_batches(ROWS, columns=wanted):
-            cells = {name: _texts(batch.column(names[index]), names[index], file) for name, index in columns.items()}
+        found = {column.name: names[column.index_in(names, file.name)] for column in columns}
+        for batch in reader.iter_batches(ROWS, columns=list(set(found.values()))):
+            cells = {name: _texts(batch.column(there), there, file) for name, there in found.items()}
             yield _decoded(np.arange(row, row + batch.num_rows), cells, keep)
             row += batch.num_rows
     except (OSError, pa.ArrowException) as error:
-        raise _damaged(file) from error
+        raise UserError(f"{file.name} is a damaged Parquet file: fetch or write it again.") from error
 
 
 def _texts(column: pa.Array, name: str, file: TableFile) -> pa.Array:
@@ -65,22 +52,19 @@ def _texts(column: pa.Array, name: str, file: TableFile) -> pa.Array:
 
 def _decoded(rows: np.ndarray, cells: dict[str, pa.Array], keep: bool) -> Batch:
     try:
-        for values in cells.values():
-            values.cast(pa.string()).validate(full=True)  # a file can hold bytes that it calls strings
-        return Batch(rows, {name: values.cast(pa.string()) for name, values in cells.items()})
+        texts = {name: values.cast(pa.string()) for name, values in cells.items()}
+        for values in texts.values():
+            values.validate(full=True)  # a file can hold bytes that it calls strings
+        return Batch(rows, texts)
     except pa.ArrowInvalid:
         pass
-    texts = {
-        name: [
-            valid_text(value.decode("utf-8", "surrogateescape"), keep) for value in values.cast(pa.binary()).to_pylist()
-        ]
-        for name, values in cells.items()
-    }
-    good = np.array([None not in row for row in zip(*texts.values(), strict=True)], bool)
-    faults = [Fault(int(row), "the row has bytes that are not UTF-8") for row in rows[~good]]
-    kept = {name: [values[index] or "" for index in np.flatnonzero(good)] for name, values in texts.items()}
-    return string_batch(rows[good].tolist(), kept, faults)
-
-
-def _damaged(file: TableFile) -> UserError:
-    return UserError(f"{file.name} is a damaged Parquet file: fetch or write it again.")
+    good, faults = [], []
+    columns = [values.cast(pa.binary()).to_pylist() for values in cells.values()]
+    for row, *found in zip(rows.tolist(), *columns, strict=True):
+        decoded = [valid_text(value.decode("utf-8", "surrogateescape"), keep) for value in found]
+        kept = [value for value in decoded if value is not None]
+        if len(kept) == len(decoded):
+            good.append((row, kept))
+        else:
+            faults.append(Fault(row, "the row has bytes that are not UTF-8"))
+    return string_batch(list(cells), good, faults)

@@ -1,11 +1,11 @@
-"""How tables are read."""
-
-from __future__ import annotations
+"""Which columns are wanted of tables, and how the tables are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.validation import checked_dataclass, one_of
 
 
 @dataclass(frozen=True)
@@ -16,76 +16,63 @@ class Column:
         name: What it is called in the batches.
         asked: Its name in the files, or its position as "#1".
         parameter: The user's parameter that asks for it, for errors.
+        categorical: Whether it has few different values: with columns asked for by position, it tells whether the first
+            row is a header.
     """
 
     name: str
     asked: str
     parameter: str
+    categorical: bool = False
+
+    def index_in(self, columns: Sequence[str], file: str, first_row: Sequence[str] = ()) -> int:
+        """Its index among the columns of a file.
+
+        Args:
+            columns: Their names.
+            file: The file's name, for errors.
+            first_row: The file's first row, where the names may be made up.
+
+        Raises:
+            UserError: The file has no such column, or several of that name.
+        """
+        asked, parameter, count = self.asked, self.parameter, columns.count(self.asked)
+        if count > 1:
+            raise UserError(f"{file} has {count} columns named {asked!r}: give {parameter} a position such as '#2'.")
+        if count:
+            return columns.index(asked)
+        if asked.startswith("#") and asked[1:].isdecimal():
+            if 1 <= int(asked[1:]) <= len(columns):
+                return int(asked[1:]) - 1
+            has = f"{len(columns)} column{'s' * (len(columns) != 1)}"
+            raise UserError(f"{file} has {has}, so there is no {asked}: correct {parameter}.")
+        shown = ", ".join(repr(name.strip()[:40]) for name in (first_row or columns)[:10])
+        its = f"its first row is {shown}" if first_row else f"it has {shown}"
+        position = "#1" if parameter == "text_column" else "#2"
+        raise UserError(
+            f"{file} has no column {asked!r}: {its}; set {parameter} to the name of a column, or to its position such "
+            f"as {position!r}."
+        )
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class TableSettings:
     """How the files of a source are read; "auto" means to find out for each file.
 
     Attributes:
-        columns: The columns that are wanted.
-        categories: Name of the one among them that has few different values; with columns asked for by position, it
-            tells whether the first row is a header.
         file_format: auto, csv, tsv, jsonl or parquet.
-        encoding: auto, or a codec of Python.
+        encoding: auto, or a codec of Python such as "cp1252".
         delimiter: auto, or one character; "\\t" for a tab.
-        header: auto, yes or no.
-        quoting: auto, double, strict (double, and a cell may hold lines that look like rows), backslash or none.
-        empty_files: Whether files without a row are passed over instead of refused.
-        keep_damaged: Whether a row with too few or too many cells, or with bytes that are not UTF-8, is mended instead
-            of counted as a fault.
+        header: auto, yes or no: whether the first row of each CSV file names the columns.
+        quoting: auto, double ("" inside quotes), strict (double, and a cell may hold lines that look like rows),
+            backslash (\\" inside quotes) or none.
+        unreadable: Policy for rows that don't fit the table or its encoding: error and drop hand them on as faults,
+            keep mends them; with drop and keep, files without a row are passed over.
     """
 
-    columns: Sequence[Column]
-    categories: str = ""
-    file_format: str = "auto"
+    file_format: Annotated[str, one_of("auto", "csv", "tsv", "jsonl", "parquet")] = "auto"
     encoding: str = "auto"
     delimiter: str = "auto"
-    header: str = "auto"
-    quoting: str = "auto"
-    empty_files: bool = False
-    keep_damaged: bool = False
-
-
-def find_columns(
-    wanted: Sequence[Column], there: Sequence[str], file: str, first: Sequence[str] = ()
-) -> dict[str, int]:
-    """The index of each wanted column in a file, by the column's name.
-
-    Args:
-        wanted: The columns.
-        there: The names of the file's columns.
-        file: The file's name, for errors.
-        first: The file's first row, where `there` may be made up.
-
-    Raises:
-        UserError: The file has no such column, or several of that name.
-    """
-    return {column.name: _find(column, list(there), file, first) for column in wanted}
-
-
-def _find(column: Column, there: list[str], file: str, first: Sequence[str]) -> int:
-    asked, parameter = column.asked, column.parameter
-    if there.count(asked) > 1:
-        raise UserError(
-            f"{file} has {there.count(asked)} columns named {asked!r}: give {parameter} a position such as '#2'."
-        )
-    if asked in there:
-        return there.index(asked)
-    if asked.startswith("#") and asked[1:].isdecimal():
-        if 1 <= int(asked[1:]) <= len(there):
-            return int(asked[1:]) - 1
-        count = f"{len(there)} column{'s' * (len(there) != 1)}"
-        raise UserError(f"{file} has {count}, so there is no {asked}: correct {parameter}.")
-    shown = ", ".join(repr(name.strip()[:40]) for name in (first or there)[:10])
-    its = f"its first row is {shown}" if first else f"it has {shown}"
-    position = "#1" if parameter == "text_column" else "#2"
-    raise UserError(
-        f"{file} has no column {asked!r}: {its}; set {parameter} to the name of a column, or to its position such as "
-        f"{position!r}."
-    )
+    header: Annotated[str, one_of("auto", "yes", "no")] = "auto"
+    quoting: Annotated[str, one_of("auto", "double", "strict", "backslash", "none")] = "auto"
+    unreadable: Annotated[str, one_of("error", "drop", "keep")] = "error"

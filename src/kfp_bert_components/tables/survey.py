@@ -1,7 +1,5 @@
 """One quick pass over a text file: size, encoding, and a sample of its start."""
 
-from __future__ import annotations
-
 import codecs
 from dataclasses import dataclass
 
@@ -20,21 +18,21 @@ BOMS = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Survey:
     """What the pass found.
 
     Attributes:
         size: Bytes, uncompressed.
         sample: The first `SAMPLE` bytes.
-        odd: Up to `SAMPLE` bytes around the bytes that are not ASCII, to guess the encoding from.
+        odd: Up to `SAMPLE` bytes of lines that are not ASCII, to guess the encoding from.
         valid_utf8: Whether the whole file is UTF-8.
     """
 
-    size: int = 0
-    sample: bytes = b""
-    odd: bytes = b""
-    valid_utf8: bool = True
+    size: int
+    sample: bytes
+    odd: bytes
+    valid_utf8: bool
 
 
 def survey(file: TableFile, compression: str) -> Survey:
@@ -43,24 +41,19 @@ def survey(file: TableFile, compression: str) -> Survey:
     Raises:
         UserError: The file is something that is no table, or damaged.
     """
-    found = Survey()
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    pending = False
+    size, sample, odd = 0, b"", b""
+    decoder, valid = codecs.getincrementaldecoder("utf-8")(), True
     for block in blocks(file, compression):
-        if not found.size:
+        if not size:
             refuse_foreign(file, block)
-        if len(found.sample) < SAMPLE:
-            found.sample += block[: SAMPLE - len(found.sample)]
-        found.size += len(block)
-        plain = block.isascii()
-        if not plain and len(found.odd) < SAMPLE:
-            found.odd += _odd_lines(block)[: SAMPLE - len(found.odd)]
-        # ASCII after whole characters is UTF-8: nothing to decode.
-        if found.valid_utf8 and (pending or not plain):
-            found.valid_utf8 = _decodes(decoder, block)
-            pending = bool(decoder.getstate()[0])
-    found.valid_utf8 = found.valid_utf8 and _decodes(decoder, b"", final=True)
-    return found
+        size += len(block)
+        sample += block[: SAMPLE - len(sample)]
+        if block.isascii() and not decoder.getstate()[0]:
+            continue  # nothing odd about it
+        if len(odd) < SAMPLE:
+            odd += b"\n".join(line for line in block.splitlines() if not line.isascii())[: SAMPLE - len(odd)]
+        valid = valid and _decodes(decoder, block)
+    return Survey(size, sample, odd, valid and _decodes(decoder, b"", final=True))
 
 
 def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
@@ -74,36 +67,25 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
     Raises:
         UserError: The codec does not exist, or the file is binary.
     """
+    sample = found.sample
     if asked != "auto":
         try:
             b"".decode(asked)  # hex and the like are codecs, but not of text
             name = codecs.lookup(asked).name
         except LookupError as error:
             raise UserError(f"encoding {asked!r} is not known: give a name such as utf-8, cp1252 or utf-16.") from error
-        return "utf-8-sig" if name == "utf-8" and found.sample.startswith(codecs.BOM_UTF8) else name
+        return "utf-8-sig" if name == "utf-8" and sample.startswith(codecs.BOM_UTF8) else name
     for bom, name in BOMS.items():
-        if found.sample.startswith(bom):
+        if sample.startswith(bom):
             return name
-    wide = _wide(found)
-    if wide:
-        return wide
-    controls = len(found.sample) - len(found.sample.translate(None, _CONTROLS))
-    if controls > 0.03 * len(found.sample):
+    # UTF-16 without a mark has a NUL at nearly every other place.
+    half = max(1, len(sample) // 2)
+    nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
+    if max(nuls) > 0.6 and min(nuls) < 0.1:
+        return "utf-16-be" if nuls[0] > nuls[1] else "utf-16-le"
+    if len(sample) - len(sample.translate(None, _CONTROLS)) > 0.03 * len(sample):
         raise UserError(f"{file.name} is a binary file, not a table: give CSV, JSONL or Parquet.")
-    if found.valid_utf8:
-        return "utf-8"
-    return _guess(found.odd)
-
-
-def _wide(found: Survey) -> str:
-    """UTF-16 without a mark, which has a NUL at nearly every other place."""
-    even, odd = found.sample[::2].count(0), found.sample[1::2].count(0)
-    half = max(1, len(found.sample) // 2)
-    if odd > 0.6 * half and even < 0.1 * half:
-        return "utf-16-le"
-    if even > 0.6 * half and odd < 0.1 * half:
-        return "utf-16-be"
-    return ""
+    return "utf-8" if found.valid_utf8 else _guess(found.odd)
 
 
 def _guess(odd: bytes) -> str:
@@ -112,11 +94,7 @@ def _guess(odd: bytes) -> str:
     broken, whole = decoded.count("\ufffd"), sum(character > "\x7f" for character in decoded)
     if whole - broken > 9 * broken:
         return "utf-8"  # UTF-8 with a few damaged rows
-    try:
-        odd.decode("cp1252")
-        western = True
-    except UnicodeDecodeError:
-        western = False
+    western = "\ufffd" not in odd.decode("cp1252", errors="replace")
     # A few accents and typographic quotes among plain letters: too little for statistics, and nearly always Windows.
     if western and sum(byte > 127 for byte in odd) < 0.06 * len(odd):
         return "cp1252"
@@ -124,10 +102,6 @@ def _guess(odd: bytes) -> str:
 
     best = from_bytes(odd).best()
     return best.encoding if best and best.encoding not in ("ascii", "utf_8") else "cp1252" if western else "latin-1"
-
-
-def _odd_lines(block: bytes) -> bytes:
-    return b"\n".join(line for line in block.splitlines() if not line.isascii())
 
 
 def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
