@@ -20,8 +20,7 @@ def read_plainly(text: str, width: int, delimiter: str, strict: bool = False) ->
     while start < len(lines):
         number += 1
         cells, used = _record(lines[start:], delimiter)
-        odd = used > 1 and "".join(lines[start : start + used]).count('"') % 2 == 1
-        if not used or odd or (not strict and any(_holds_rows(cell, width, delimiter) for cell in cells)):
+        if not used or (not strict and any(_holds_rows(cell, width, delimiter) for cell in cells)):
             found.faults.append(number)  # the quote is a fault of its line only
             start += 1
             continue
@@ -36,8 +35,8 @@ def read_plainly(text: str, width: int, delimiter: str, strict: bool = False) ->
 
 
 def _record(lines: list[str], delimiter: str) -> tuple[list[str], int]:
-    """The cells of the first row, and the number of its lines; 0 where a quote stays open."""
-    cells, state = [""], "start"
+    """The cells of the first row, and the number of its lines; 0 where a quote stays open, or is closed amid a cell."""
+    cells, state, valid = [""], "start", True
     for used, line in enumerate(lines, 1):
         for place, c in enumerate(line):
             if state == "quoted":
@@ -56,10 +55,11 @@ def _record(lines: list[str], delimiter: str) -> tuple[list[str], int]:
             elif c in "\r\n" and state != "quoted":
                 continue  # the end of the line
             else:
+                valid = valid and state != "closed"
                 cells[-1] += c
                 state = "plain"
         if state != "quoted":
-            return cells, used
+            return cells, used if valid or used == 1 else 0
     return cells, 0
 
 

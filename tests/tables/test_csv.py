@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -87,6 +89,65 @@ def test_a_row_over_the_longest_cell_costs_itself_only(tmp_path: Path, monkeypat
             assert len(rows) == 100 and faults == [(51, "the row is longer than 1,000,000 characters")]
 
 
+def test_a_cell_may_end_where_the_next_one_begins(tmp_path: Path):
+    """Lines of two cells, none of which holds three lines in a row that look like rows."""
+    rows, faults = read(write(tmp_path / "a.csv", [*lines(3), '"start\none, two\nend","begin\nthree, four\nstop"\n']))
+    assert not faults and rows[3][1:] == ("start\none, two\nend", "begin\nthree, four\nstop")
+
+
+def test_a_quote_inside_an_unquoted_cell_is_no_fault_of_a_row_of_several_lines(tmp_path: Path):
+    source = write(
+        tmp_path / "a.csv", ["a text,good,1\n", '"She said:\nwell",good,24" screen\n', 'another,bad,27" screen\n']
+    )
+    rows, faults = read(source)
+    assert not faults and [text for _, text, _ in rows] == ["a text", "She said:\nwell", "another"]
+
+
+def test_a_cell_of_several_lines_has_the_limit_of_one_line(tmp_path: Path):
+    rows, faults = read(write(tmp_path / "a.csv", [*lines(3), '"x\n' + "w " * 600_000 + '",good\n', *lines(2)]))
+    assert len(rows) == 5 and [row for row, _ in faults] == [4]
+
+
+def test_a_long_last_line_is_read(tmp_path: Path):
+    rows, faults = read(write(tmp_path / "a.csv", [*lines(3), "w" * 200_000 + ",good\n"]))
+    assert not faults and len(rows[3][1]) == 200_000
+
+
+def test_a_row_after_one_that_is_too_long_is_read_though_a_block_ends_between(tmp_path: Path):
+    start = b"text,good\r" * 5
+    too_long = b"w" * (2 * files.BLOCK - len(start) - 6) + b",good\r"
+    (tmp_path / "a.csv").write_bytes(start + too_long + b"after it,good\rthe last,bad\r")
+    rows, faults = read(tmp_path / "a.csv")
+    assert [text for _, text, _ in rows[5:]] == ["after it", "the last"] and [row for row, _ in faults] == [6]
+
+
+def test_a_mark_at_the_start_of_a_block_is_part_of_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(files, "BLOCK", len("a text,good\n"))
+    rows, _ = read(write(tmp_path / "a.csv", ["a text,good\n", "\ufeffb text,bad\n"]))
+    assert rows[1][1] == "\ufeffb text"
+
+
+@pytest.mark.parametrize("quoting", ["double", "strict", "backslash"])
+def test_many_quotes_that_are_never_closed_are_each_a_fault(tmp_path: Path, quoting: str):
+    """Within the time of the test: looking through the whole file after each would take minutes."""
+    source = write(tmp_path / "a.csv", [*(f"text {i},good,x\n" for i in range(10)), *['a","b\n'] * 20_000])
+    rows, faults = read(source, quoting=quoting)
+    assert len(rows) == 10 and len(faults) == 20_000
+
+
+def test_a_blank_first_line_does_not_take_the_place_of_the_header(tmp_path: Path):
+    rows, faults = read(write(tmp_path / "a.csv", ["\n", "\n", "text,label\n", *lines(3)]), header="yes")
+    assert not faults and [number for number, *_ in rows] == [1, 2, 4, 5, 6]
+
+
+def test_a_parquet_column_is_found_by_its_position_among_others_of_its_name(tmp_path: Path):
+    columns = [pa.array(["a", "b"]), pa.array(["x", "y"]), pa.array(["p", "q"])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["text", "label", "label"]), tmp_path / "a.parquet")
+    third = [Column("text", "text", "text_column"), Column("label", "#3", "label_column")]
+    _, batches = open_table(TableFile(tmp_path / "a.parquet", "a.parquet"), third, TableSettings())
+    assert [batch.cells["label"].to_pylist() for batch in batches] == [["p", "q"]]
+
+
 pieces = st.sampled_from(
     [
         '"',
@@ -103,6 +164,9 @@ pieces = st.sampled_from(
         "d,z\n",
         '"e",x\n',
         '"f\ng",y\n',
+        '"h\ni,i\nj","k\nl,l\nm"\n',
+        'n","o\n',
+        "\ufeff",
         " ",
         "\0",
         "é",

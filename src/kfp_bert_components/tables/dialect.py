@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.batches import LONGEST_CELL
 from kfp_bert_components.tables.settings import Column, TableSettings
 
+# Python's csv reader refuses longer cells. The limit holds for the whole process, so it is set once and for all.
+csv.field_size_limit(2 * LONGEST_CELL)
 DELIMITERS = ",\t;|"
 ROWS = 2_000
 
@@ -25,6 +28,7 @@ class Dialect:
         header: Whether the first row names the columns.
         columns: The names of the columns; "#1", "#2" ... where there is no header.
         first_row: The first row.
+        first_row_number: Its number in the file: blank lines may precede it.
     """
 
     delimiter: str
@@ -32,6 +36,7 @@ class Dialect:
     header: bool = False
     columns: tuple[str, ...] = ()
     first_row: tuple[str, ...] = ()
+    first_row_number: int = 1
 
     def options(self) -> dict:
         """The arguments for Python's csv reader."""
@@ -66,7 +71,8 @@ def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column],
     header = _has_header(rows, columns, settings)
     width = len(rows[0]) if header else Counter(map(len, rows)).most_common(1)[0][0]
     names = [cell.strip() for cell in rows[0]] if header else [f"#{i + 1}" for i in range(width)]
-    return replace(dialect, header=header, columns=tuple(names), first_row=tuple(rows[0]))
+    number = 1 + len(sample[: len(sample) - len(sample.lstrip("\r\n"))].replace("\r\n", "\n"))
+    return replace(dialect, header=header, columns=tuple(names), first_row=tuple(rows[0]), first_row_number=number)
 
 
 def _sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
@@ -81,8 +87,10 @@ def _sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
 def _delimiters(name: str, settings: TableSettings) -> str:
     if settings.delimiter != "auto":
         delimiter = settings.delimiter.replace("\\t", "\t")
-        if len(delimiter) != 1 or delimiter in '\r\n"':
-            raise UserError(f"delimiter is {settings.delimiter!r}: it must be one character, such as ',' or '\\t'.")
+        if len(delimiter) != 1 or delimiter in '\r\n"' or not delimiter.isascii():
+            raise UserError(
+                f"delimiter is {settings.delimiter!r}: it must be one ASCII character, such as ',' or '\\t'."
+            )
         return delimiter
     if settings.file_format == "tsv":
         return "\t"

@@ -40,7 +40,7 @@ def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             rest = rest[end:]
         elif len(rest) > _LONGEST_LINE:
             yield rest[:_LONGEST_LINE].rstrip(b"\r") + b"\n"
-            rest, cutting = b"", True
+            rest, cutting = rest[-1:], True
     if rest:
         yield rest
 

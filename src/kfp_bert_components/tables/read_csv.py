@@ -4,20 +4,25 @@ Arrow reads the blocks in which each line is one row; Python's csv module reads 
 is one row the two agree, so a file means the same whichever of them reads it.
 """
 
+import codecs
 import csv
 from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
+from kfp_bert_components.tables.arrow import to_arrow
 from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, Fault, string_batch, valid_text
 from kfp_bert_components.tables.dialect import Dialect
 from kfp_bert_components.tables.lines import has_long_line, split_lines
 
-# A quote that is not closed after so many lines was not meant as one.
+# A quote that is not closed after so many lines was not meant as one. In a file with many of them, fewer lines are
+# looked through after each: else the same lines would be read again and again.
 LONGEST_ROW_LINES = 2_000
+_MANY, _FEWER_LINES = 100, 50
 # So many lines in a row that look like rows of the file, inside quotes, mean that a quote stands where none should.
 SWALLOWED_LINES = 3
 _NEVER_CLOSED = "a quote is opened and never closed"
@@ -33,19 +38,29 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
         columns: Index of each wanted column by its name.
         keep: Whether rows with too few or too many cells, or with damaged characters, are kept as well as can be.
     """
+    records = _Records(blocks, dialect)
     row = 1  # the number of the next row
     for block in blocks:
         batch = _read_plain(block, row, dialect, columns)
         if batch is None:
-            batch = _read_careful(_Records(block, blocks, dialect), row, columns, keep)
-        skip = int(dialect.header and batch.rows[:1].tolist() == [1])
+            records.begin(block)
+            batch = _read_careful(records, row, columns, keep)
         row += len(batch.rows) + len(batch.faults)
-        yield Batch(batch.rows[skip:], {name: cells.slice(skip) for name, cells in batch.cells.items()}, batch.faults)
+        yield _without_row(batch, dialect.first_row_number) if dialect.header else batch
+
+
+def _without_row(batch: Batch, number: int) -> Batch:
+    if number not in batch.rows:
+        return batch
+    kept = np.flatnonzero(batch.rows != number)
+    return Batch(
+        batch.rows[kept], {name: cells.take(to_arrow(kept)) for name, cells in batch.cells.items()}, batch.faults
+    )
 
 
 def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, int]) -> Batch | None:
     """Read a block with Arrow, or return None if not each of its lines is a row without a fault."""
-    if has_long_line(block) or b"\0" in block:
+    if has_long_line(block) or b"\0" in block or block.startswith(codecs.BOM_UTF8):  # Arrow would take the mark off
         return None
     if b"\r" in block and block.count(b"\r") > block.count(b"\r\n"):  # lines that end with it alone
         return None
@@ -107,25 +122,30 @@ class _Records:
     Python's csv reader is given the lines, and those of a row that went wrong are taken back.
 
     Args:
-        block: The lines to begin with.
-        blocks: Where more come from, for a row that does not end with its block.
+        blocks: Where more lines come from, for a row that does not end with its block.
         dialect: How the file is written.
 
     Attributes:
         width: Cells of a row.
     """
 
-    def __init__(self, block: bytes, blocks: Iterator[bytes], dialect: Dialect) -> None:
+    def __init__(self, blocks: Iterator[bytes], dialect: Dialect) -> None:
         self.width = len(dialect.columns)
         self._blocks, self._quoting, self._options = blocks, dialect.quoting, dialect.options()
-        self._waiting = deque(split_lines(block))
+        self._escaped_quote = '\\"' if dialect.quoting == "backslash" else '""'
+        self._waiting: deque[str] = deque()
         self._taken: list[str] = []  # by the row at hand
         self._size = 0  # characters of them
         self._like_rows = 0  # of the lines looked at last, how many in a row look like rows of the file
+        self._never_closed = 0  # quotes of the file so far
+        self._is_like_row = lru_cache(1 << 12)(self._has_cells_of_row)
+
+    def begin(self, block: bytes) -> None:
+        """Go on with the lines of a block."""
+        self._waiting.extend(split_lines(block))
 
     def __iter__(self) -> Iterator[tuple[list[str], str, str]]:
         """Each row: its cells, what is wrong with it ("" for nothing), and how it begins."""
-        csv.field_size_limit(2 * LONGEST_CELL)
         reader = csv.reader(self._lines(), **self._options)
         while self._waiting:
             self._taken, self._size, self._like_rows = [], 0, 0
@@ -141,7 +161,7 @@ class _Records:
                 record, reason = [], "the row has NUL bytes"
             if record and len(record) != self.width:
                 reason = f"the row has {len(record)} cell{'s' * (len(record) != 1)} instead of {self.width}"
-            if len(self._taken[0]) > LONGEST_CELL:
+            if max(map(len, [*record, self._taken[0]])) > LONGEST_CELL:
                 record, reason = [], f"the row is longer than {LONGEST_CELL:,} characters"
             yield record if record or reason else [""] * self.width, reason, self._taken[0][:400]
 
@@ -152,6 +172,7 @@ class _Records:
             if not self._waiting:
                 block = next(self._blocks, None)
                 if block is None:
+                    self._never_closed += 1
                     raise _QuoteError(_NEVER_CLOSED)
                 self._waiting.extend(split_lines(block))
             self._taken.append(self._waiting.popleft())
@@ -159,31 +180,47 @@ class _Records:
             yield self._taken[-1]
 
     def _check_open_row(self) -> None:
-        """Look at the line taken last, which lies inside quotes unless it is the first."""
+        """Look at the row at hand, whose last line so far ends inside quotes."""
         strict = self._quoting == "strict"
-        if self._size > LONGEST_CELL or (len(self._taken) > LONGEST_ROW_LINES and not strict):
+        lines = LONGEST_ROW_LINES if self._never_closed < _MANY else _FEWER_LINES
+        unlimited = strict and self._never_closed < _MANY
+        if self._size > LONGEST_CELL or (len(self._taken) > lines and not unlimited):
+            self._never_closed += 1
             raise _QuoteError(_NEVER_CLOSED)
         if len(self._taken) > 1 and not strict:
             line = self._taken[-1]
-            self._look_for_rows(line.replace('""', '"') if self._quoting == "double" else line)
+            if '"' in line.replace(self._escaped_quote, ""):  # a cell ends in it, and another begins
+                self._like_rows = 0
+            else:
+                self._look_for_rows(line.replace(self._escaped_quote, '"'))
 
     def _check_quotes(self, record: list[str]) -> None:
         """Look at the quotes of a row that was read."""
         if len(self._taken) == 1 or self._quoting == "none":
             return
-        quotes = "".join(self._taken)
         if self._quoting == "backslash":
-            quotes = quotes.replace("\\\\", "").replace('\\"', "")
-        if quotes.count('"') % 2:
+            closed = "".join(self._taken).replace("\\\\", "").replace('\\"', "").count('"') % 2 == 0
+        else:
+            closed = self._is_valid()
+        if not closed:
             raise _QuoteError(_NEVER_CLOSED)
         for cell in record if self._quoting != "strict" else ():
             self._like_rows = 0
             for line in split_lines(cell.encode("utf-8", "surrogateescape")):
                 self._look_for_rows(line)
 
+    def _is_valid(self) -> bool:
+        """Whether nothing but a delimiter or the end of the row follows each quote that closes a cell."""
+        try:
+            return bool(next(csv.reader(self._taken, strict=True, **self._options)))
+        except csv.Error:
+            return False
+
     def _look_for_rows(self, line: str) -> None:
         """Raise an error when so many lines in a row look like rows that a quote must have swallowed them."""
-        like_row = len(next(csv.reader([line], **self._options), [])) == self.width
-        self._like_rows = self._like_rows + 1 if like_row else 0
+        self._like_rows = self._like_rows + 1 if self._is_like_row(line) else 0
         if self._like_rows >= SWALLOWED_LINES:
             raise _QuoteError(_SWALLOWED)
+
+    def _has_cells_of_row(self, line: str) -> bool:
+        return len(next(csv.reader([line], **self._options), [])) == self.width

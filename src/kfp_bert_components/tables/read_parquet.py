@@ -30,9 +30,15 @@ def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool) -> Iter
     try:
         reader = pq.ParquetFile(file.path)
         names = reader.schema_arrow.names
-        found = {column.name: names[column.index_in(names, file.name)] for column in columns}
-        for batch in reader.iter_batches(ROWS, columns=list(set(found.values()))):
-            cells = {name: _texts(batch.column(there), there, file) for name, there in found.items()}
+        found = {column.name: column.index_in(names, file.name) for column in columns}
+        # Columns can be left out by their names only, so of a file with two of one name all are read.
+        wanted = sorted(set(found.values())) if len(set(names)) == len(names) else list(range(len(names)))
+        for batch in reader.iter_batches(
+            ROWS, columns=[names[index] for index in wanted] if len(set(names)) == len(names) else None
+        ):
+            cells = {
+                name: _texts(batch.column(wanted.index(index)), names[index], file) for name, index in found.items()
+            }
             yield _decoded(np.arange(row, row + batch.num_rows), cells, keep)
             row += batch.num_rows
     except (OSError, pa.ArrowException) as error:

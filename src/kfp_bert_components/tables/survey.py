@@ -70,9 +70,9 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
     sample = found.sample
     if asked != "auto":
         try:
-            b"".decode(asked)  # hex and the like are codecs, but not of text
+            b"a".decode(asked, "replace")  # hex and the like are codecs, but not of text
             name = codecs.lookup(asked).name
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             raise UserError(f"encoding {asked!r} is not known: give a name such as utf-8, cp1252 or utf-16.") from error
         return "utf-8-sig" if name == "utf-8" and sample.startswith(codecs.BOM_UTF8) else name
     for bom, name in BOMS.items():
