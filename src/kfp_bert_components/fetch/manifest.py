@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Manifest:
     sources: Sequence[str]
     objects: Sequence[Pinned]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of the files' names, sizes and checksums: the same wherever and whenever they lie."""
         digest = hashlib.sha256()

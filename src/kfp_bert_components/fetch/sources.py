@@ -13,6 +13,7 @@ from kfp_bert_components.storage import Access, Entry, Store, open_store
 
 _WILD = re.compile(r"[*?\[{]")
 _TOKEN = re.compile(r"\*\*/|\*\*|\[.[^]]*\]|.", re.DOTALL)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # and halves of characters, which UTF-8 has no bytes for
 _WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
@@ -131,7 +132,7 @@ def _bad_path(path: str) -> str:
     parts = path.split("/")
     if "\\" in path:
         return "holds a backslash"
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in path):
+    if _CONTROL.search(path):
         return "holds a control character"
     if ".." in parts or "." in parts:
         return "holds '.' or '..' as a folder and could leave the target folder"

@@ -55,16 +55,12 @@ def _missing(found: dict[str, Pinned], files: Path, progress: Callable[[int], ob
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif one and not path.is_symlink() and _is_whole(path, one):
+        elif one and not path.is_symlink() and (path.stat().st_size, file_crc32c(path)) == (one.size, one.crc32c):
             done.add(one.path)
             progress(one.size)
         else:
             path.unlink()
     return [one for one in found.values() if one.path not in done]
-
-
-def _is_whole(path: Path, one: Pinned) -> bool:
-    return path.stat().st_size == one.size and file_crc32c(path) == one.crc32c
 
 
 def _check_room(target: Path, missing: Sequence[Pinned]) -> None:

@@ -27,7 +27,7 @@ from kfp_bert_components.storage._client import bodies_for, explain_status
 from kfp_bert_components.storage._types import Access, Entry, GoneError
 
 PART = 8 << 20
-PARTS_AT_ONCE, BYTES_AT_ONCE = 128, 64 << 20
+PARTS_AT_ONCE, BYTES_AT_ONCE = 256, 64 << 20
 TRIES = 4  # of an object whose bytes are wrong
 
 
