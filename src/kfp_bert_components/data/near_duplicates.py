@@ -78,7 +78,7 @@ class NearIndex:
             numbers = np.arange(first, first + len(part.counts), dtype=np.uint64)
             first += len(numbers)
             for shift in (-1, 0, 1):
-                keys, key_starts = _keys(part, similarity, shift)
+                keys, key_starts = _keys(part, part.counts >= LEAST_WORDS, similarity, shift)
                 entries.append(keys >> owner_bits << owner_bits | np.repeat(numbers, np.diff(key_starts)))
         self._texts = _Texts(np.concatenate(words), np.concatenate(starts), np.concatenate(bitmaps), ranks)
         every = np.concatenate(entries)
@@ -99,7 +99,8 @@ class NearIndex:
         Returns:
             Their indices, and for each the index of the first text found that it is near to, int64 [found] both.
         """
-        keys, key_starts = _keys(words, self._similarity, 0)
+        wanted = (words.counts >= LEAST_WORDS) & (ranks < self._texts.ranks.max(initial=-128))
+        keys, key_starts = _keys(words, wanted, self._similarity, 0)
         places = _find_keys(keys, self._entries)
         asked = _Texts(words.hashes, words.starts, _bitmaps(words.hashes, words.starts), ranks)
         near = _first_near(asked, places, key_starts, self._texts, self._entries, self._similarity)
@@ -107,7 +108,7 @@ class NearIndex:
         return found, near[found]
 
 
-def _keys(words: Words, similarity: float, shift: int) -> tuple[np.ndarray, np.ndarray]:
+def _keys(words: Words, wanted: np.ndarray, similarity: float, shift: int) -> tuple[np.ndarray, np.ndarray]:
     """The keys of the groups of words.
 
     Numbers of words are put into size classes, each 1/t times the one before, so that similar texts are in the same or
@@ -115,6 +116,7 @@ def _keys(words: Words, similarity: float, shift: int) -> tuple[np.ndarray, np.n
 
     Args:
         words: The words of some rows.
+        wanted: Whether keys are made for each row, bool [rows].
         similarity: Least share t of common words, 0.5 to 1.
         shift: -1, 0 or 1: group the words as in the size class below, their own, or the one above.
 
@@ -125,7 +127,7 @@ def _keys(words: Words, similarity: float, shift: int) -> tuple[np.ndarray, np.n
     classes = np.floor(np.log(np.maximum(words.counts, 1)) / np.log(growth)).astype(np.int64) + shift
     differ = growth ** (classes + 1) * (1 - similarity) / similarity
     groups = np.minimum(differ.astype(np.int64) + 2, _MOST_GROUPS)
-    return _group_keys(words.hashes, words.starts, classes, np.where(words.counts < LEAST_WORDS, 0, groups))
+    return _group_keys(words.hashes, words.starts, classes, np.where(wanted, groups, 0))
 
 
 def _in_order(words: Words) -> np.ndarray:
@@ -205,7 +207,7 @@ def _first_near(
                 if entries[place] >> owner_bits != key:
                     break
                 owner = np.int64(entries[place] - (key << owner_bits))
-                if texts.ranks[owner] <= asked.ranks[row] or _ones(asked.bitmaps[row] ^ texts.bitmaps[owner]) > most:
+                if _ones(asked.bitmaps[row] ^ texts.bitmaps[owner]) > most or texts.ranks[owner] <= asked.ranks[row]:
                     continue
                 if similarity(own, texts.words[texts.starts[owner] : texts.starts[owner + 1]]) >= least:
                     near[row] = owner
