@@ -25,35 +25,21 @@ _MOST_OWNERS = 64
 
 
 class _Texts(NamedTuple):
-    """What texts are compared by.
+    """What texts are compared by."""
 
-    Attributes:
-        words: Hashes of their words, uint32 [words].
-        starts: Where the words of each start, and the end of the last, [texts + 1].
-        bitmaps: From `_bitmaps`, uint64 [texts].
-        ranks: int8 [texts].
-    """
-
-    words: np.ndarray
-    starts: np.ndarray
-    bitmaps: np.ndarray
-    ranks: np.ndarray
+    words: np.ndarray  # hashes of their words, uint32 [words]
+    starts: np.ndarray  # where the words of each start, and the end of the last, [texts + 1]
+    bitmaps: np.ndarray  # from `_bitmaps`, uint64 [texts]
+    ranks: np.ndarray  # int8 [texts]
 
 
 class _Entries(NamedTuple):
-    """Which texts have a key.
+    """Which texts have a key."""
 
-    Attributes:
-        entries: A key each, whose lower bits are replaced by the number of a text that has it; sorted, uint64 [n].
-        begin: Where the entries with each value of the upper bits begin, and the end of the last, int32.
-        owner_bits: How many bits the number of a text takes.
-        shift: How many bits are below the upper bits.
-    """
-
-    entries: np.ndarray
-    begin: np.ndarray
-    owner_bits: np.uint64
-    shift: np.uint64
+    entries: np.ndarray  # keys whose lower bits are replaced by the number of a text that has it; sorted, uint64 [n]
+    begin: np.ndarray  # where the entries with each value of the upper bits begin, and the end of the last, int32
+    owner_bits: np.uint64  # bits that the number of a text takes
+    shift: np.uint64  # bits below the upper ones
 
 
 class NearIndex:
