@@ -13,15 +13,9 @@ from kfp_bert_components.tables.arrow import strings
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
 WORDS = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "validation": VALIDATION,
-    "valid": VALIDATION,
-    "val": VALIDATION,
-    "dev": VALIDATION,
-    "eval": VALIDATION,
-    "test": TEST,
-    "testing": TEST,
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
 }
 # One hash for the test set and another for validation: changing one fraction leaves the other set as it is.
 _TEST_SALT, _VALIDATION_SALT = 1, 2
@@ -74,7 +68,7 @@ def _stratified(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: Spli
 
 
 def _by_group(rows: Rows, settings: SplitSettings) -> np.ndarray:
-    keys = hash_texts(strings(rows.places))[rows.place] if len(rows) else rows.exact
+    keys = hash_texts(strings(rows.places))[rows.place]
     if settings.test_values or settings.validation_values:
         return _by_value(rows.places, rows.place, keys, "group", settings)
     return _hashed(keys, settings)
@@ -90,9 +84,7 @@ def _by_column(rows: Rows, settings: SplitSettings) -> np.ndarray:
             "validation or test, or name the values of the test set in test_values."
         )
     split = np.array([WORDS[place.lower()] for place in rows.places], np.uint8)[rows.place]
-    if not (split == VALIDATION).any():
-        split = _take_validation(split, rows.normal, settings)
-    return split
+    return split if (split == VALIDATION).any() else _take_validation(split, rows.normal, settings)
 
 
 def _by_value(values: list[str], index: np.ndarray, keys: np.ndarray, what: str, settings: SplitSettings) -> np.ndarray:
@@ -105,12 +97,13 @@ def _by_value(values: list[str], index: np.ndarray, keys: np.ndarray, what: str,
             f"The {what} {both[0]!r} matches both test_values and validation_values: it can be in one only."
         )
     split = (TEST * test + VALIDATION * validation).astype(np.uint8)[index]
-    return split if len(settings.validation_values) else _take_validation(split, keys, settings)
+    return split if settings.validation_values else _take_validation(split, keys, settings)
 
 
-def _matching(values: list[str], patterns: object, parameter: str, what: str) -> np.ndarray:
+def _matching(values: list[str], patterns: list[str], parameter: str, what: str) -> np.ndarray:
+    """Whether each value matches one of the patterns, bool [values]."""
     found = np.zeros(len(values), bool)
-    for pattern in patterns:  # type: ignore[attr-defined]
+    for pattern in patterns:
         matches = np.array([fnmatchcase(value, pattern) or value == pattern for value in values], bool)
         if not matches.any():
             shown = ", ".join(repr(value[:60]) for value in sorted(values)[:5])
@@ -126,14 +119,13 @@ def _take_validation(split: np.ndarray, keys: np.ndarray, settings: SplitSetting
 
 
 def _refuse_empty(split: np.ndarray, settings: SplitSettings) -> None:
-    counts = np.bincount(split, minlength=3)
-    wanted = {
-        TRAIN: True,
-        VALIDATION: settings.validation_fraction > 0 or bool(settings.validation_values),
-        TEST: settings.test_fraction > 0 or bool(settings.test_values) or settings.split_by == "column",
-    }
-    for number, name in enumerate(SPLITS):
-        if wanted[number] and not counts[number]:
+    wanted = (
+        True,
+        settings.validation_fraction > 0 or bool(settings.validation_values),
+        settings.test_fraction > 0 or bool(settings.test_values) or settings.split_by == "column",
+    )
+    for name, count, needed in zip(SPLITS, np.bincount(split, minlength=3), wanted, strict=True):
+        if needed and not count:
             raise UserError(
                 f"The {name} split got none of the {len(split):,} rows: give more data, or change test_fraction, "
                 "validation_fraction, test_values or validation_values, or set stratify."

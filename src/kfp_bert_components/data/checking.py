@@ -12,22 +12,19 @@ from kfp_bert_components.errors import UserError
 
 # Share of a text's rows from which on their label is taken for the right one.
 CLEAR_MAJORITY = 0.75
-# Check: what is wrong with one row of it, and with several.
+# What is wrong with the rows that a check finds, with the verb for one row and for several.
 WHAT = {
-    "unreadable": ("can't be read", "can't be read"),
-    "empty_text": ("has no text", "have no text"),
-    "missing_label": ("has no label", "have no label"),
-    "unknown_label": ("has a label that label_names does not know", "have a label that label_names does not know"),
-    "mojibake": ("was decoded with the wrong encoding", "were decoded with the wrong encoding"),
-    "outlier_length": ("is far longer than the rest", "are far longer than the rest"),
-    "constant_text": ("has all the same text", "have all the same text"),
-    "conflicting_labels": (
-        "has a text that occurs with different labels",
-        "have a text that occurs with different labels",
-    ),
-    "duplicates": ("repeats an earlier row", "repeat an earlier row"),
-    "small_classes": ("has a label that is too rare", "have a label that is too rare"),
-    "leakage": ("is in test or validation too", "are in test or validation too"),
+    "unreadable": ("can't", "can't", "be read"),
+    "empty_text": ("has", "have", "no text"),
+    "missing_label": ("has", "have", "no label"),
+    "unknown_label": ("has", "have", "a label that label_names does not know"),
+    "mojibake": ("was", "were", "decoded with the wrong encoding"),
+    "outlier_length": ("is", "are", "far longer than the rest"),
+    "constant_text": ("has", "have", "all the same text"),
+    "conflicting_labels": ("has", "have", "a text that occurs with different labels"),
+    "duplicates": ("repeats", "repeat", "an earlier row"),
+    "small_classes": ("has", "have", "a label that is too rare"),
+    "leakage": ("is", "are", "in test or validation too"),
 }
 
 
@@ -54,15 +51,15 @@ class CheckResult:
     @property
     def what(self) -> str:
         """What is wrong with the rows, as "have no text"."""
-        return WHAT[self.check][1]
+        return " ".join(WHAT[self.check][1:])
 
     def sentence(self, hint: str = "") -> str:
         """What is wrong and what to do, as an error says it; `hint` is what else the user can do."""
-        one = self.count == 1
-        rows = f"{self.count:,} row{'s' * (not one)} {WHAT[self.check][not one]}{self.first_row}"
-        how = hint or f"mend {'it' if one else 'them'}"
+        singular, plural, what = WHAT[self.check]
+        rows, how = (f"row {singular}", "mend it") if self.count == 1 else (f"rows {plural}", "mend them")
         choices = "'drop'" if self.check == "missing_label" else "'drop' or 'keep'"
-        return f"{rows}: {how}, or set {self.check} to {choices}."
+        found = f"{self.count:,} {rows} {what}{self.first_row}"
+        return f"{found}: {hint or how}, or set {self.check} to {choices}."
 
     @property
     def first_row(self) -> str:

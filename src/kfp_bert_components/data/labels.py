@@ -35,17 +35,13 @@ def map_labels(found: Sequence[str], label_names: Mapping[str, str], keep_unknow
     Returns:
         The map. The names are in the order of the user's keys, or of the labels: as numbers where all are numbers.
     """
-    given = {_plain(str(key)): str(name).strip() for key, name in label_names.items()}
+    given = {_plain(key): name.strip() for key, name in label_names.items()}
     canonical = [_plain(label) for label in found]
     by_name = set(given.values())
-    names_of = {}
-    for label in canonical:
-        if not label:
-            continue
-        if not given:
-            names_of[label] = label
-        elif label in given or label in by_name or keep_unknown:
-            names_of[label] = given.get(label, label)
+    known = [
+        label for label in canonical if label and (not given or keep_unknown or label in given or label in by_name)
+    ]
+    names_of = {label: given.get(label, label) for label in known}
     used = set(names_of.values())
     ordered = [given[key] for key in sorted(given, key=_sort_key)]
     ordered += sorted(used - set(ordered), key=_sort_key)

@@ -56,19 +56,26 @@ def find_leaks(rows: Rows, inside: np.ndarray, split: np.ndarray, near: float) -
     leaks = []
     free = inside.copy()
     for one, other in PAIRS:
-        others = np.flatnonzero(inside & (split == other))
+        others, asking = np.flatnonzero(inside & (split == other)), np.flatnonzero(free & (split == one))
+        asking = asking[_first_equal(rows.normal, asking, others) >= 0]  # the same text has the same words
         for kind, keys in ((EXACT, rows.exact), (NORMALISED, rows.normal)):
-            asking = np.flatnonzero(free & (split == one))
-            first = pc.index_in(to_arrow(keys[asking]), value_set=to_arrow(keys[others]))
-            found = to_numpy(first.is_valid())
-            leaks.append(_leak(kind, one, other, rows, asking[found], others[to_numpy(first)[found]]))
+            first = _first_equal(keys, asking, others)
+            found = first >= 0
+            leaks.append(_leak(kind, one, other, rows, asking[found], first[found]))
             free[asking[found]] = False
+            asking = asking[~found]
     if near:
         repeating, repeated = _find_near(rows, free, split, near)
         for one, other in PAIRS:
             these = (split[repeating] == one) & (split[repeated] == other)
             leaks.append(_leak(NEAR, one, other, rows, repeating[these], repeated[these]))
     return [leak for leak in leaks if leak.count]
+
+
+def _first_equal(keys: np.ndarray, asking: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """For each row that asks, the first of the others with the same key, or -1."""
+    first = pc.index_in(to_arrow(keys[asking]), value_set=to_arrow(keys[others]))
+    return np.append(others, -1)[np.where(to_numpy(first.is_valid()), to_numpy(first), -1)]
 
 
 def _leak(kind: str, one: int, other: int, rows: Rows, repeating: np.ndarray, repeated: np.ndarray) -> Leak:
@@ -79,12 +86,14 @@ def _leak(kind: str, one: int, other: int, rows: Rows, repeating: np.ndarray, re
 
 def _find_near(rows: Rows, free: np.ndarray, split: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """The rows that are near to one of another split, and that one, int64 [n] both."""
-    kept = np.flatnonzero(free & (split != TRAIN))
-    ranks = split.astype(np.int8)  # TRAIN < VALIDATION < TEST: a row gives way to the splits above its own
-    index = NearIndex((words for _, words in rows.read_words(free & (split != TRAIN))), ranks[kept], least)
+    kept = free & (split != TRAIN)
+    # TRAIN < VALIDATION < TEST: a row gives way to the splits above its own; nothing is asked for rows that are out.
+    ranks = np.where(free, split, TEST).astype(np.int8)
+    index = NearIndex((words for _, words in rows.read_words(kept)), ranks[kept], least)
+    numbers = np.flatnonzero(kept)
     repeating, repeated = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for asking, words in rows.read_words(free & (split != TEST)):
+    for asking, words in rows.read_words():
         near, others = index.find(words, ranks[asking])
         repeating.append(asking[near])
-        repeated.append(kept[others])
+        repeated.append(numbers[others])
     return np.concatenate(repeating), np.concatenate(repeated)

@@ -25,35 +25,21 @@ _MOST_OWNERS = 64
 
 
 class _Texts(NamedTuple):
-    """What texts are compared by.
+    """What texts are compared by."""
 
-    Attributes:
-        words: Hashes of their words, uint32 [words].
-        starts: Where the words of each start, and the end of the last, [texts + 1].
-        bitmaps: From `_bitmaps`, uint64 [texts].
-        ranks: int8 [texts].
-    """
-
-    words: np.ndarray
-    starts: np.ndarray
-    bitmaps: np.ndarray
-    ranks: np.ndarray
+    words: np.ndarray  # hashes of their words, uint32 [words]
+    starts: np.ndarray  # where the words of each start, and the end of the last, [texts + 1]
+    bitmaps: np.ndarray  # from `_bitmaps`, uint64 [texts]
+    ranks: np.ndarray  # int8 [texts]
 
 
 class _Entries(NamedTuple):
-    """Which texts have a key.
+    """Which texts have a key."""
 
-    Attributes:
-        entries: A key each, whose lower bits are replaced by the number of a text that has it; sorted, uint64 [n].
-        begin: Where the entries with each value of the upper bits begin, and the end of the last, int32.
-        owner_bits: How many bits the number of a text takes.
-        shift: How many bits are below the upper bits.
-    """
-
-    entries: np.ndarray
-    begin: np.ndarray
-    owner_bits: np.uint64
-    shift: np.uint64
+    entries: np.ndarray  # keys whose lower bits are replaced by the number of a text that has it; sorted, uint64 [n]
+    begin: np.ndarray  # where the entries with each value of the upper bits begin, and the end of the last, int32
+    owner_bits: np.uint64  # bits that the number of a text takes
+    shift: np.uint64  # bits below the upper ones
 
 
 class NearIndex:
@@ -78,7 +64,7 @@ class NearIndex:
             numbers = np.arange(first, first + len(part.counts), dtype=np.uint64)
             first += len(numbers)
             for shift in (-1, 0, 1):
-                keys, key_starts = _keys(part, similarity, shift)
+                keys, key_starts = _keys(part, part.counts >= LEAST_WORDS, similarity, shift)
                 entries.append(keys >> owner_bits << owner_bits | np.repeat(numbers, np.diff(key_starts)))
         self._texts = _Texts(np.concatenate(words), np.concatenate(starts), np.concatenate(bitmaps), ranks)
         every = np.concatenate(entries)
@@ -99,7 +85,8 @@ class NearIndex:
         Returns:
             Their indices, and for each the index of the first text found that it is near to, int64 [found] both.
         """
-        keys, key_starts = _keys(words, self._similarity, 0)
+        wanted = (words.counts >= LEAST_WORDS) & (ranks < self._texts.ranks.max(initial=-128))
+        keys, key_starts = _keys(words, wanted, self._similarity, 0)
         places = _find_keys(keys, self._entries)
         asked = _Texts(words.hashes, words.starts, _bitmaps(words.hashes, words.starts), ranks)
         near = _first_near(asked, places, key_starts, self._texts, self._entries, self._similarity)
@@ -107,7 +94,7 @@ class NearIndex:
         return found, near[found]
 
 
-def _keys(words: Words, similarity: float, shift: int) -> tuple[np.ndarray, np.ndarray]:
+def _keys(words: Words, wanted: np.ndarray, similarity: float, shift: int) -> tuple[np.ndarray, np.ndarray]:
     """The keys of the groups of words.
 
     Numbers of words are put into size classes, each 1/t times the one before, so that similar texts are in the same or
@@ -115,6 +102,7 @@ def _keys(words: Words, similarity: float, shift: int) -> tuple[np.ndarray, np.n
 
     Args:
         words: The words of some rows.
+        wanted: Whether keys are made for each row, bool [rows].
         similarity: Least share t of common words, 0.5 to 1.
         shift: -1, 0 or 1: group the words as in the size class below, their own, or the one above.
 
@@ -125,7 +113,7 @@ def _keys(words: Words, similarity: float, shift: int) -> tuple[np.ndarray, np.n
     classes = np.floor(np.log(np.maximum(words.counts, 1)) / np.log(growth)).astype(np.int64) + shift
     differ = growth ** (classes + 1) * (1 - similarity) / similarity
     groups = np.minimum(differ.astype(np.int64) + 2, _MOST_GROUPS)
-    return _group_keys(words.hashes, words.starts, classes, np.where(words.counts < LEAST_WORDS, 0, groups))
+    return _group_keys(words.hashes, words.starts, classes, np.where(wanted, groups, 0))
 
 
 def _in_order(words: Words) -> np.ndarray:
@@ -205,7 +193,7 @@ def _first_near(
                 if entries[place] >> owner_bits != key:
                     break
                 owner = np.int64(entries[place] - (key << owner_bits))
-                if texts.ranks[owner] <= asked.ranks[row] or _ones(asked.bitmaps[row] ^ texts.bitmaps[owner]) > most:
+                if _ones(asked.bitmaps[row] ^ texts.bitmaps[owner]) > most or texts.ranks[owner] <= asked.ranks[row]:
                     continue
                 if similarity(own, texts.words[texts.starts[owner] : texts.starts[owner + 1]]) >= least:
                     near[row] = owner

@@ -1,6 +1,5 @@
 """A small description of a training set, and how far another one has moved away from it."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -109,38 +108,28 @@ def compare_profiles(now: Profile, before: Profile, source: str) -> Drift:
         before: The champion's.
         source: Where the champion's comes from.
     """
-    names = [*before.labels, *(name for name in now.labels if name not in before.labels)]
-    shares = [
-        (name, before.labels.get(name, 0) / max(before.rows, 1), now.labels.get(name, 0) / max(now.rows, 1))
-        for name in names
-    ]
-    common = list(before.words)[:500]
-    gains = sorted(
-        (
-            (word, before.words.get(word, 0) / max(before.word_total, 1), count / max(now.word_total, 1))
-            for word, count in now.words.items()
-        ),
-        key=lambda item: item[1] - item[2],
-    )
-    kept_before = [before.words[word] for word in common]
-    kept_now = [now.words.get(word, 0) for word in common]
+    labels = {name: (before.labels.get(name, 0), now.labels.get(name, 0)) for name in before.labels | now.labels}
+    rows, words = (max(before.rows, 1), max(now.rows, 1)), (max(before.word_total, 1), max(now.word_total, 1))
+    gains = [(word, before.words.get(word, 0) / words[0], count / words[1]) for word, count in now.words.items()]
+    gains.sort(key=lambda gain: gain[1] - gain[2])
+    common = [(count, now.words.get(word, 0)) for word, count in list(before.words.items())[:500]]
+    others = before.word_total - sum(old for old, _ in common), now.word_total - sum(new for _, new in common)
     return Drift(
         source,
-        _stability([before.labels.get(name, 0) for name in names], [now.labels.get(name, 0) for name in names]),
-        _stability(before.lengths, now.lengths),
-        _stability([*kept_before, before.word_total - sum(kept_before)], [*kept_now, now.word_total - sum(kept_now)]),
-        [gain for gain in gains[:10] if gain[2] > gain[1]],
-        shares,
+        labels=_stability(labels.values()),
+        lengths=_stability(zip(before.lengths, now.lengths, strict=True)),
+        vocabulary=_stability([*common, others]),
+        new_words=[gain for gain in gains[:10] if gain[2] > gain[1]],
+        label_shares=[(name, old / rows[0], new / rows[1]) for name, (old, new) in labels.items()],
     )
 
 
-def _stability(before: list[int], now: list[int]) -> float:
-    """Population stability index: sum of (q - p) ln(q / p) over the shares; half a row is added to each bin."""
-    bins = len(before)
-    before_total, now_total = sum(before) + bins / 2, sum(now) + bins / 2
-    total = 0.0
-    for a, b in zip(before, now, strict=True):
-        if a or b:
-            p, q = (a + 0.5) / before_total, (b + 0.5) / now_total
-            total += (q - p) * math.log(q / p)
-    return total
+def _stability(bins: Iterable[tuple[int, int]]) -> float:
+    """Population stability index: sum of (q - p) ln(q / p) over the shares; half a row is added to each bin.
+
+    Args:
+        bins: Counts before and now of each bin; one that is empty in both adds nothing.
+    """
+    counts = np.array(list(bins), float) + 0.5
+    p, q = (counts / counts.sum(axis=0))[counts.max(axis=1) > 0.5].T
+    return float(np.sum((q - p) * np.log(q / p)))

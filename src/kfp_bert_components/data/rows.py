@@ -122,12 +122,14 @@ class Rows:
                 yield start, batch
                 start += batch.num_rows
 
-    def read_words(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, Words]]:
-        """The indices of the wanted rows (bool [rows]), and their words, batch by batch."""
+    def read_words(self, wanted: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Words]]:
+        """The indices of the wanted rows (bool [rows]; default: all), and their words, batch by batch."""
         for start, batch in self.batches(_WORDS):
-            here = np.flatnonzero(wanted[start : start + batch.num_rows])
+            words, here = batch[_WORDS], np.arange(batch.num_rows)
+            if wanted is not None:
+                here = np.flatnonzero(wanted[start : start + batch.num_rows])
+                words = words.take(to_arrow(here))
             if len(here):
-                words: pa.ListArray = batch[_WORDS].take(to_arrow(here))
                 yield start + here, Words(to_numpy(words.flatten()), to_numpy(words.offsets))
 
     def read_texts(self, wanted: np.ndarray) -> dict[int, str]:

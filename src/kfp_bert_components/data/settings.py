@@ -1,6 +1,5 @@
 """What `prepare` can be told, checked before any data is read."""
 
-from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Annotated
 
@@ -17,6 +16,7 @@ OWN_COLUMNS = ("id", "text", "text_pair", "label", "source")
 
 Policy = Annotated[str, one_of("error", "drop", "keep")]
 Share = Annotated[float, Field(ge=0, le=1)]
+Value = Annotated[str, Field(coerce_numbers_to_str=True)]  # in YAML and JSON labels and values may be numbers
 
 
 @checked_dataclass
@@ -36,8 +36,8 @@ class SplitSettings:
 
     split_by: Annotated[str, one_of("text", "column", "file", "group")] = "text"
     split_column: str = ""
-    test_values: list[str] = field(default_factory=list)
-    validation_values: list[str] = field(default_factory=list)
+    test_values: list[Value] = field(default_factory=list)
+    validation_values: list[Value] = field(default_factory=list)
     test_fraction: Share = 0.1
     validation_fraction: Share = 0.1
     stratify: bool = False
@@ -117,7 +117,7 @@ class PrepareSettings(CheckSettings, SplitSettings):
     label_column: str = "label"
     pair_column: str = ""
     metadata_columns: list[str] = field(default_factory=list)
-    label_names: Mapping[str, str] = field(default_factory=dict)
+    label_names: dict[Value, Value] = field(default_factory=dict)
     near_duplicates: float = 0.8
     max_length: int = 128
     reference: str = ""

@@ -47,7 +47,13 @@ def read_split(folder: Path) -> Split:
         UserError: The split is damaged, or was written by a newer version.
     """
     folder = Path(folder)
-    header = _read_header(folder)
+    try:
+        data = (folder / HEADER).read_bytes()
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"{folder} holds no split ({HEADER} is missing): give an output of prepare_text_data."
+        ) from error
+    header = load_record(data, str(folder / HEADER), {1: dict}, "run prepare_text_data again")
     try:
         table = pq.ParquetFile(folder / EXAMPLES).read()
     except (OSError, pa.ArrowException) as error:
@@ -155,14 +161,3 @@ def fingerprint_of(ids: np.ndarray, codes: np.ndarray, labels: Sequence[str]) ->
     digest.update((ids.astype(">u8").tobytes().hex() if ids.dtype == np.uint64 else "".join(ids.tolist())).encode())
     digest.update(codes[order].astype("<i4").tobytes())
     return digest.hexdigest()[:32]
-
-
-def _read_header(folder: Path) -> dict:
-    place = folder / HEADER
-    try:
-        data = place.read_bytes()
-    except FileNotFoundError as error:
-        raise NotFoundError(
-            f"{folder} holds no split ({HEADER} is missing): give an output of prepare_text_data."
-        ) from error
-    return load_record(data, str(place), {1: dict}, "run prepare_text_data again")

@@ -10,6 +10,7 @@ from kfp_bert_components.errors import NotFoundError, UserError
 
 # Bytes that are read at a time.
 BLOCK = 8 << 20
+# What a compressed file begins with.
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 # What a file is that can't be a table, by its first bytes: the name in the sentence that the user gets.
 FOREIGN = {
@@ -56,13 +57,6 @@ def list_files(source: Path) -> list[TableFile]:
     if not found:
         raise NotFoundError(f"{source} holds no files: check the sources that were fetched.")
     return [TableFile(path, path.relative_to(root).as_posix()) for path in found]
-
-
-def compression_of(path: Path) -> str:
-    """gzip, zstd, bz2 or "" by the first bytes, whatever the name says."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    return next((kind for magic, kind in COMPRESSIONS.items() if start.startswith(magic)), "")
 
 
 def blocks(file: TableFile, compression: str) -> Iterator[bytes]:

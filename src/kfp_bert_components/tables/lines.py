@@ -26,16 +26,16 @@ def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     rest = b""
     cutting = False  # in the middle of a line that is too long
     for piece in _as_utf8(pieces, encoding):
+        if not cutting and (end := piece.rfind(b"\n") + 1):
+            yield b"".join((rest, memoryview(piece)[:end]))
+            rest = piece[end:]
+            continue
         rest += piece
-        end = _end_of_lines(rest)
         if cutting:
             line_end = _LINE_END.search(rest)
-            if not line_end:
-                rest = rest[-1:]
-                continue
-            start = line_end.end()
-            rest, end, cutting = rest[start:], max(end - start, 0), False
-        if end:
+            rest = rest[line_end.end() :] if line_end else rest[-1:]
+            cutting = not line_end
+        if end := 0 if cutting else _end_of_lines(rest):
             yield rest[:end]
             rest = rest[end:]
         elif len(rest) > _LONGEST_LINE:

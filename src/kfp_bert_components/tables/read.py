@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import Batch
 from kfp_bert_components.tables.dialect import Dialect, find_dialect
-from kfp_bert_components.tables.files import TableFile, blocks, compression_of
+from kfp_bert_components.tables.files import COMPRESSIONS, TableFile, blocks
 from kfp_bert_components.tables.lines import text_blocks
 from kfp_bert_components.tables.read_csv import read_csv
 from kfp_bert_components.tables.read_jsonl import read_jsonl
@@ -54,12 +54,16 @@ def open_table(
             are gone through.
     """
     name, keep = file.name, settings.unreadable == "keep"
-    if file.path.stat().st_size == 0:
+    with file.path.open("rb") as stream:
+        first = stream.read(4)
+    if not first:
         return _empty(file, settings)
-    compression = compression_of(file.path)
-    if not compression and _is_parquet(file, settings):
+    if first == b"PAR1":
         note = "" if name.endswith((".parquet", ".pq")) else "is a Parquet file, whatever its name says"
         return FileFacts(name, "parquet", note=note), read_parquet(file, columns, keep)
+    if settings.file_format == "parquet":
+        raise UserError(f"{name} is not a Parquet file: set file_format to 'auto' or to what it is.")
+    compression = next((kind for magic, kind in COMPRESSIONS.items() if first.startswith(magic)), "")
     found = survey(file, compression)
     if not found.sample.strip():
         return _empty(file, settings)
@@ -82,11 +86,3 @@ def _empty(file: TableFile, settings: TableSettings) -> tuple[FileFacts, Iterato
             f"{file.name} is empty: remove it or write it again, or set unreadable to 'drop' to go on without it."
         )
     return FileFacts(file.name, note="is empty"), iter(())
-
-
-def _is_parquet(file: TableFile, settings: TableSettings) -> bool:
-    with file.path.open("rb") as stream:
-        parquet = stream.read(4) == b"PAR1"
-    if settings.file_format == "parquet" and not parquet:
-        raise UserError(f"{file.name} is not a Parquet file: set file_format to 'auto' or to what it is.")
-    return parquet
