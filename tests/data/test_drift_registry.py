@@ -2,8 +2,8 @@
 
 import pytest
 
-from kfp_bert_components.steps.reference import read_reference
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.steps.reference import read_reference
 
 
 def test_a_registry_that_has_only_counted_uses_has_no_champion_yet(tmp_path):
