@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from xxhash import xxh3_64_intdigest
 
-from kfp_bert_components.data import PrepareSettings, read_split, write_split
+from kfp_bert_components.data import PrepareSettings, read_split, rows, write_split
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 
@@ -150,3 +150,18 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_rows(tmp_path: Path):
     assert read_split(tmp_path / "0").table.num_rows == 3
     with pytest.raises(NotFoundError, match="holds no split"):
         read_split(tmp_path)
+
+
+def test_texts_that_do_not_fit_into_memory_give_the_same_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    several = texts(90)
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(3):  # a batch each: the first is held in memory, the others are written
+        part = several[30 * number : 30 * number + 30]
+        write(source / f"{number}.parquet", text=[*part, several[0] + " more"], label=labels(31))
+    held, *wanted = run(source, tmp_path / "held")
+    monkeypatch.setattr(rows, "IN_MEMORY", 5_000)
+    written, *found = run(source, tmp_path / "written")
+    assert written.fingerprints == held.fingerprints
+    assert [table.to_pylist() for table in found] == [table.to_pylist() for table in wanted]
+    assert [result.examples for result in written.results] == [result.examples for result in held.results]

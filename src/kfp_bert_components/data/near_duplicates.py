@@ -66,8 +66,8 @@ class NearIndex:
             for shift in (-1, 0, 1):
                 keys, key_starts = _keys(part, part.counts >= LEAST_WORDS, similarity, shift)
                 entries.append(keys >> owner_bits << owner_bits | np.repeat(numbers, np.diff(key_starts)))
-        self._texts = _Texts(np.concatenate(words), np.concatenate(starts), np.concatenate(bitmaps), ranks)
-        every = np.concatenate(entries)
+        self._texts = _Texts(_joined(words), _joined(starts), _joined(bitmaps), ranks)
+        every = _joined(entries)
         every.sort()
         bits = max(1, len(every).bit_length())
         upper = np.uint64(64 - bits)
@@ -92,6 +92,13 @@ class NearIndex:
         near = _first_near(asked, places, key_starts, self._texts, self._entries, self._similarity)
         found = np.flatnonzero(near >= 0)
         return found, near[found]
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts as one array; the memory of the parts is freed."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
 
 
 def _keys(words: Words, wanted: np.ndarray, similarity: float, shift: int) -> tuple[np.ndarray, np.ndarray]:

@@ -175,7 +175,7 @@ def _write_examples(
     metadata = [METADATA + name for name in settings.metadata_columns]
     schema = pa.schema([(name, pa.string()) for name in ("id", *texts, "label", "source", *settings.metadata_columns)])
     writers = [SplitWriter(folder / name, schema) for name in SPLITS]
-    for start, batch in rows.batches(*texts, *metadata):
+    for start, batch in rows.store.batches(*texts, *metadata):
         for number, writer in enumerate(writers):
             here = np.flatnonzero(place[start : start + batch.num_rows] == number)
             if len(here):

@@ -1,8 +1,9 @@
-"""All rows of a source: their texts in a scratch file, and a few numbers for each in memory."""
+"""All rows of a source: their texts, in a file where memory would not do, and a few numbers for each."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ EMPTY, NO_LABEL, MOJIBAKE = 1, 2, 4
 MOST_LABELS = 10_000
 # Rows that are shown of those with one fault.
 EXAMPLES = 5
-# The column of the scratch file with the hashes of the words.
+# Bytes of texts and hashes of words that stay in memory; what is beyond goes to a file.
+IN_MEMORY = 512 << 20
+# The stored column with the hashes of the words.
 _WORDS = "words"
 # UTF-8 that was read as Windows-1252 or Latin-1, and the mark that stands for what could not be read at all.
 _MOJIBAKE = "[\u00c2\u00c3][\u0080-\u00bf\u0192\u201a-\u203a\u20ac]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\ufffd"
@@ -60,12 +63,54 @@ class RowExample:
     index: int = -1
 
 
+class Store:
+    """Record batches in their order, written once and read several times.
+
+    Args:
+        path: A file for those beyond `IN_MEMORY`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._size = path, 0
+        self._held: list[pa.RecordBatch] = []
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Add a batch at the end."""
+        self._size += batch.nbytes
+        if self._size <= IN_MEMORY:
+            self._held.append(batch)
+        else:
+            self._writer = self._writer or pa.ipc.new_file(str(self._path), batch.schema)
+            self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        """Nothing more will be added."""
+        if self._writer:
+            self._writer.close()
+
+    def batches(self, *columns: str) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Those of the columns that there are, batch by batch, each with the index of its first row."""
+        start = 0
+        for batch in chain(self._held, self._read(columns) if self._writer else ()):
+            yield start, batch.select([name for name in batch.schema.names if name in columns])
+            start += batch.num_rows
+
+    def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        # Read, not mapped: mapped pages would count as memory of this process.
+        with pa.OSFile(str(self._path)) as file:
+            names = pa.ipc.open_file(file).schema.names
+            wanted = [index for index, name in enumerate(names) if name in columns]
+            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+            yield from map(reader.get_batch, range(reader.num_record_batches))
+
+
 @dataclass(frozen=True)
 class Rows:
     """All rows that are not blank, in the order of their files. Arrays have one element a row.
 
     Attributes:
-        scratch: A file with their texts, and the hashes of their words where they were wanted.
+        store: Their texts, and the hashes of their words where they were wanted.
         files: What was found out about each file.
         read: Rows of each file, those that could not be read included, blank ones not.
         blank: Rows of all files without anything in their cells.
@@ -84,7 +129,7 @@ class Rows:
         place: Index into `places`; 0 where there is no split column, int32.
     """
 
-    scratch: Path
+    store: Store
     files: list[FileFacts]
     read: list[int]
     blank: int
@@ -109,22 +154,9 @@ class Rows:
         """A row to show; its excerpt is left empty."""
         return RowExample(self.files[self.file[index]].name, int(self.row[index]), index=index)
 
-    def batches(self, *columns: str) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Columns of the scratch file, batch by batch, each with the index of its first row."""
-        start = 0
-        # Read, not mapped: mapped pages would count as memory of this process.
-        with pa.OSFile(str(self.scratch)) as file:
-            names = pa.ipc.open_file(file).schema.names
-            wanted = [index for index, name in enumerate(names) if name in columns]
-            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted))
-            for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number)
-                yield start, batch
-                start += batch.num_rows
-
     def read_words(self, wanted: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Words]]:
         """The indices of the wanted rows (bool [rows]; default: all), and their words, batch by batch."""
-        for start, batch in self.batches(_WORDS):
+        for start, batch in self.store.batches(_WORDS):
             words, here = batch[_WORDS], np.arange(batch.num_rows)
             if wanted is not None:
                 here = np.flatnonzero(wanted[start : start + batch.num_rows])
@@ -139,7 +171,7 @@ class Rows:
             wanted: Indices of rows, sorted, int64 [n].
         """
         found: dict[int, str] = {}
-        for start, batch in self.batches(TEXT, PAIR) if len(wanted) else ():
+        for start, batch in self.store.batches(TEXT, PAIR) if len(wanted) else ():
             here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]
             texts = _joined(batch.take(to_arrow(here - start)).columns).to_pylist()
             found.update(zip(here.tolist(), texts, strict=True))
@@ -156,7 +188,7 @@ def read_rows(
         columns: Which columns, called by the names in `data.settings`.
         settings: How.
         with_words: Whether to keep the hashes of the words.
-        scratch: Where to write the texts.
+        scratch: A file that may be written, for what does not fit into memory.
 
     Raises:
         UserError: A file is not a table or lacks a column, or the label column has too many different values to be one.
@@ -164,7 +196,7 @@ def read_rows(
     labels, places = _Values(), _Values()
     numbers: dict[str, list[np.ndarray]] = {name: [np.empty(0, kind)] for name, kind in _NUMBERS.items()}
     facts, read, blank, unreadable, examples = [], [], 0, Counter[str](), list[RowExample]()
-    writer = None
+    store = Store(scratch)
     with track(None, "reading", "rows", every=2) as bar:
         for number, file in enumerate(files):
             found, batches = open_table(file, columns, settings)
@@ -187,18 +219,16 @@ def read_rows(
                 made["place"] = places.number(filled.cells[PLACE]) if PLACE in filled.cells else made["file"] * 0
                 for name, values in made.items():
                     numbers[name].append(values.astype(_NUMBERS[name], copy=False))
-                writer = writer or pa.ipc.new_file(str(scratch), texts.schema)
-                writer.write_batch(texts)
+                store.append(texts)
                 if len(labels.values) > MOST_LABELS:
                     asked = next(column.asked for column in columns if column.name == LABEL)
                     raise UserError(
                         f"label_column {asked!r} has more than {MOST_LABELS:,} different values: it does not look like "
                         "a label; set label_column to the right column."
                     )
-    if writer:
-        writer.close()
+    store.close()
     arrays = [np.concatenate(numbers.pop(name)) for name in _NUMBERS]  # parts are freed one by one
-    return Rows(scratch, facts, read, blank, unreadable, examples, list(labels.values), list(places.values), *arrays)
+    return Rows(store, facts, read, blank, unreadable, examples, list(labels.values), list(places.values), *arrays)
 
 
 def shorten(text: str, length: int = 100) -> str:
@@ -229,7 +259,7 @@ def _without_blank(batch: Batch) -> Batch:
 
 
 def _describe(batch: Batch, with_words: bool) -> tuple[dict[str, np.ndarray], pa.RecordBatch]:
-    """What is kept in memory of each row, and what goes to the scratch file."""
+    """What is kept in memory of each row, and what is stored."""
     kept = {name: cells for name, cells in batch.cells.items() if name not in (LABEL, PLACE)}
     sides = [kept[name] for name in (TEXT, PAIR) if name in kept]
     text = _joined(sides)
