@@ -70,10 +70,7 @@ class NearIndex:
         every = _joined(entries)
         every.sort()
         bits = max(1, len(every).bit_length())
-        upper = np.uint64(64 - bits)
-        begin = np.zeros((1 << bits) + 1, np.int32)
-        np.cumsum(np.bincount(every >> upper, minlength=1 << bits), dtype=np.int32, out=begin[1:])
-        self._entries = _Entries(every, begin, owner_bits, upper)
+        self._entries = _Entries(every, _begins(every, bits), owner_bits, np.uint64(64 - bits))
 
     def find(self, words: Words, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Texts that are near to one of the index.
@@ -165,6 +162,17 @@ def _bitmaps(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
         for place in range(starts[row], starts[row + 1]):
             bitmaps[row] |= np.uint64(1) << np.uint64(hashes[place] & 63)
     return bitmaps
+
+
+@compiled
+def _begins(entries: np.ndarray, bits: int) -> np.ndarray:
+    """Where the entries with each value of their upper bits begin, and the end of the last, int32 [2 ** bits + 1]."""
+    begin = np.zeros((1 << bits) + 1, np.int32)
+    for entry in entries:
+        begin[(entry >> np.uint64(64 - bits)) + np.uint64(1)] += 1
+    for value in range(1 << bits):
+        begin[value + 1] += begin[value]
+    return begin
 
 
 @compiled
