@@ -32,7 +32,7 @@ while read -r version python; do
     [[ -x $bin/python ]] || "$python" -m venv ".pythons/$version"
     install=("$bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt)
     "${install[@]}" 'pip>=25.1'
-    "${install[@]}" --group dev --editable '.[gate,ai-platform]' rich starlette uvicorn
+    "${install[@]}" --group dev --editable '.[gate,ai-platform]' rich safetensors starlette uvicorn
     touch ".pythons/$version/.ready"
   fi
   KFP_BERT_WITHOUT_TENSORFLOW=1 "$bin/python" -m pytest --quiet --numprocesses auto --maxprocesses 4 --dist loadfile \
