@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from kfp_bert_components.tables.arrow import strings
+from kfp_bert_components.tables.arrow import strings, to_arrow
 
 # The longest cell, in characters, that is still taken for a text: more is a file that went wrong.
 LONGEST_CELL = 1_000_000
@@ -35,6 +35,14 @@ class Batch:
     cells: dict[str, pa.Array]
     faults: Sequence[Fault] = ()
 
+    def take(self, kept: np.ndarray) -> "Batch":
+        """Some of its rows, by index, and all faults."""
+        if len(kept) == len(self.rows):
+            return self
+        return Batch(
+            self.rows[kept], {name: cells.take(to_arrow(kept)) for name, cells in self.cells.items()}, self.faults
+        )
+
 
 def string_batch(names: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]], faults: Sequence[Fault]) -> Batch:
     """A batch of rows that were read one by one: the number of each, and its cell in each column."""
@@ -43,12 +51,7 @@ def string_batch(names: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]
 
 
 def valid_text(value: str, keep: bool) -> str | None:
-    """A text whose bytes were all UTF-8, or None.
-
-    Args:
-        value: A text in which bytes that are not UTF-8 stand as surrogates (PEP 383).
-        keep: Whether to put U+FFFD for such bytes, instead of returning None.
-    """
+    """A text; where it has surrogates for bytes that are not UTF-8 (PEP 383), None, or U+FFFD for them to `keep` it."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -15,6 +15,13 @@ from kfp_bert_components.tables.settings import Column, TableSettings
 # Python's csv reader refuses longer cells. The limit holds for the whole process, so it is set once and for all.
 csv.field_size_limit(2 * LONGEST_CELL)
 DELIMITERS = ",\t;|"
+# The arguments of Python's csv reader for each way of quoting.
+QUOTINGS: dict[str, dict] = {
+    "double": {"doublequote": True},
+    "strict": {"doublequote": True},
+    "backslash": {"doublequote": False, "escapechar": "\\"},
+    "none": {"quoting": csv.QUOTE_NONE},
+}
 ROWS = 2_000
 
 
@@ -40,11 +47,7 @@ class Dialect:
 
     def options(self) -> dict:
         """The arguments for Python's csv reader."""
-        if self.quoting == "none":
-            return {"delimiter": self.delimiter, "quoting": csv.QUOTE_NONE}
-        if self.quoting == "backslash":
-            return {"delimiter": self.delimiter, "escapechar": "\\", "doublequote": False}
-        return {"delimiter": self.delimiter, "doublequote": True}
+        return {"delimiter": self.delimiter, **QUOTINGS[self.quoting]}
 
 
 def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column], settings: TableSettings) -> Dialect:

@@ -12,22 +12,12 @@ from kfp_bert_components.errors import NotFoundError, UserError
 BLOCK = 8 << 20
 # What a compressed file begins with.
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
-# What a file is that can't be a table, by its first bytes: the name in the sentence that the user gets.
+# What people take for a table, by its first bytes: the name in the sentence that the user gets.
 FOREIGN = {
     b"PK\x03\x04": "a zip archive or an Excel workbook",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"%PDF": "a PDF",
-    b"SQLite format 3": "an SQLite database",
-    b"\x89PNG": "a picture",
-    b"\xff\xd8\xff": "a picture",
-    b"GIF8": "a picture",
-    b"\x7fELF": "a program",
-    b"ARROW1": "an Arrow file",
-    b"ORC": "an ORC file",
-    b"Obj\x01": "an Avro file",
-    b"\x93NUMPY": "a NumPy array",
     b"{\\rtf": "a rich text document",
-    b"7z\xbc\xaf": "a 7z archive",
 }
 
 

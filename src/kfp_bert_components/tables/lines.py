@@ -2,15 +2,12 @@
 
 import codecs
 import io
-import re
 from collections.abc import Iterable, Iterator
 
 from kfp_bert_components.tables.batches import LONGEST_CELL
 
 # More of a line than this is not kept: it is a fault already.
 _LONGEST_LINE = 4 * LONGEST_CELL
-# A carriage return at the very end of a piece may be the first half of a line's end.
-_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")
 
 
 def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
@@ -24,23 +21,14 @@ def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         encoding: Its codec; utf-8-sig for UTF-8 with a byte order mark.
     """
     rest = b""
-    cutting = False  # in the middle of a line that is too long
     for piece in _as_utf8(pieces, encoding):
-        if not cutting and (end := piece.rfind(b"\n") + 1):
-            yield b"".join((rest, memoryview(piece)[:end]))
-            rest = piece[end:]
-            continue
         rest += piece
-        if cutting:
-            line_end = _LINE_END.search(rest)
-            rest = rest[line_end.end() :] if line_end else rest[-1:]
-            cutting = not line_end
-        if end := 0 if cutting else _end_of_lines(rest):
+        # A carriage return at the very end may be the first half of a line's end.
+        if end := rest.rfind(b"\n") + 1 or rest.rfind(b"\r", 0, len(rest) - 1) + 1:
             yield rest[:end]
             rest = rest[end:]
         elif len(rest) > _LONGEST_LINE:
-            yield rest[:_LONGEST_LINE].rstrip(b"\r") + b"\n"
-            rest, cutting = rest[-1:], True
+            rest = rest[:_LONGEST_LINE] + rest[-1:]
     if rest:
         yield rest
 
@@ -70,8 +58,3 @@ def _as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     for piece in pieces:
         yield decoder.decode(piece).encode("utf-8", errors)
     yield decoder.decode(b"", final=True).encode("utf-8", errors)
-
-
-def _end_of_lines(data: bytes) -> int:
-    """Where the last whole line ends; 0 where none does."""
-    return data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, len(data) - 1) + 1

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from kfp_bert_components.tables.arrow import to_arrow
 from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, Fault, string_batch, valid_text
 from kfp_bert_components.tables.dialect import Dialect
 from kfp_bert_components.tables.lines import has_long_line, split_lines
@@ -46,16 +45,7 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
             records.begin(block)
             batch = _read_careful(records, row, columns, keep)
         row += len(batch.rows) + len(batch.faults)
-        yield _without_row(batch, dialect.first_row_number) if dialect.header else batch
-
-
-def _without_row(batch: Batch, number: int) -> Batch:
-    if number not in batch.rows:
-        return batch
-    kept = np.flatnonzero(batch.rows != number)
-    return Batch(
-        batch.rows[kept], {name: cells.take(to_arrow(kept)) for name, cells in batch.cells.items()}, batch.faults
-    )
+        yield batch.take(np.flatnonzero(batch.rows != dialect.first_row_number)) if dialect.header else batch
 
 
 def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, int]) -> Batch | None:
@@ -181,10 +171,9 @@ class _Records:
 
     def _check_open_row(self) -> None:
         """Look at the row at hand, whose last line so far ends inside quotes."""
-        strict = self._quoting == "strict"
-        lines = LONGEST_ROW_LINES if self._never_closed < _MANY else _FEWER_LINES
-        unlimited = strict and self._never_closed < _MANY
-        if self._size > LONGEST_CELL or (len(self._taken) > lines and not unlimited):
+        strict, many = self._quoting == "strict", self._never_closed >= _MANY
+        most = _FEWER_LINES if many else LONGEST_CELL if strict else LONGEST_ROW_LINES
+        if self._size > LONGEST_CELL or len(self._taken) > most:
             self._never_closed += 1
             raise _QuoteError(_NEVER_CLOSED)
         if len(self._taken) > 1 and not strict:
@@ -198,23 +187,17 @@ class _Records:
         """Look at the quotes of a row that was read."""
         if len(self._taken) == 1 or self._quoting == "none":
             return
-        if self._quoting == "backslash":
-            closed = "".join(self._taken).replace("\\\\", "").replace('\\"', "").count('"') % 2 == 0
-        else:
-            closed = self._is_valid()
-        if not closed:
+        try:  # nothing but a delimiter or the end of the row may follow the quote that closes a cell
+            next(csv.reader(self._taken, strict=True, **self._options))
+        except csv.Error:
+            raise _QuoteError(_NEVER_CLOSED) from None
+        plain = "".join(self._taken).replace("\\\\", "").replace('\\"', "")
+        if self._quoting == "backslash" and plain.count('"') % 2:  # which `strict` does not look at
             raise _QuoteError(_NEVER_CLOSED)
         for cell in record if self._quoting != "strict" else ():
             self._like_rows = 0
             for line in split_lines(cell.encode("utf-8", "surrogateescape")):
                 self._look_for_rows(line)
-
-    def _is_valid(self) -> bool:
-        """Whether nothing but a delimiter or the end of the row follows each quote that closes a cell."""
-        try:
-            return bool(next(csv.reader(self._taken, strict=True, **self._options)))
-        except csv.Error:
-            return False
 
     def _look_for_rows(self, line: str) -> None:
         """Raise an error when so many lines in a row look like rows that a quote must have swallowed them."""

@@ -52,8 +52,11 @@ def survey(file: TableFile, compression: str) -> Survey:
             continue  # nothing odd about it
         if len(odd) < SAMPLE:
             odd += b"\n".join(line for line in block.splitlines() if not line.isascii())[: SAMPLE - len(odd)]
-        valid = valid and _decodes(decoder, block)
-    return Survey(size, sample, odd, valid and _decodes(decoder, b"", final=True))
+        try:
+            decoder.decode(block if valid else b"")
+        except UnicodeDecodeError:
+            valid = False
+    return Survey(size, sample, odd, valid and not decoder.getstate()[0])  # no character is left half read
 
 
 def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
@@ -102,11 +105,3 @@ def _guess(odd: bytes) -> str:
 
     best = from_bytes(odd).best()
     return best.encoding if best and best.encoding not in ("ascii", "utf_8") else "cp1252" if western else "latin-1"
-
-
-def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False) -> bool:
-    try:
-        decoder.decode(block, final)
-    except UnicodeDecodeError:
-        return False
-    return True
