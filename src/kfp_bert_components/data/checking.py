@@ -198,9 +198,6 @@ def _refuse_too_many_dropped(checked: CheckedRows) -> None:
     max_dropped = checked.settings.max_dropped
     total = sum(checked.rows.read)
     dropped = sum(result.dropped for result in checked.results.values())
-    if total == 0:
-        names = ", ".join(facts.name for facts in checked.rows.files[:3])
-        raise UserError(f"There is not one row of data in {names}: check the source and its first row.")
     if dropped == total:
         raise UserError("Not one usable row is left: check that text_column and label_column are the right columns.")
     if dropped > max_dropped * total:

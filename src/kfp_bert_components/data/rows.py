@@ -19,7 +19,7 @@ from kfp_bert_components.tables import Batch, Column, FileFacts, TableFile, Tabl
 from kfp_bert_components.tables.arrow import string_bytes, to_arrow, to_numpy
 
 # Flags of a row.
-EMPTY, NO_LABEL, MOJIBAKE = 1, 2, 4
+EMPTY, NO_LABEL, MOJIBAKE = np.uint8(1), np.uint8(2), np.uint8(4)
 # More different labels than this is no list of classes.
 MOST_LABELS = 10_000
 # Rows that are shown of those with one fault.
@@ -30,18 +30,6 @@ IN_MEMORY = 512 << 20
 _WORDS = "words"
 # UTF-8 that was read as Windows-1252 or Latin-1, and the mark that stands for what could not be read at all.
 _MOJIBAKE = "[\u00c2\u00c3][\u0080-\u00bf\u0192\u201a-\u203a\u20ac]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\ufffd"
-# The arrays of `Rows`, in their order.
-_NUMBERS: dict[str, type] = {
-    "exact": np.uint64,
-    "normal": np.uint64,
-    "label": np.int32,
-    "length": np.int32,
-    "words": np.int32,
-    "file": np.int32,
-    "row": np.int64,
-    "flags": np.uint8,
-    "place": np.int32,
-}
 
 
 @dataclass
@@ -71,14 +59,14 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._size = path, 0
+        self._path, self._room = path, IN_MEMORY
         self._held: list[pa.RecordBatch] = []
         self._writer: pa.ipc.RecordBatchFileWriter | None = None
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Add a batch at the end."""
-        self._size += batch.nbytes
-        if self._size <= IN_MEMORY:
+        self._room -= batch.nbytes
+        if self._room >= 0:
             self._held.append(batch)
         else:
             self._writer = self._writer or pa.ipc.new_file(str(self._path), batch.schema)
@@ -194,7 +182,7 @@ def read_rows(
         UserError: A file is not a table or lacks a column, or the label column has too many different values to be one.
     """
     labels, places = _Values(), _Values()
-    numbers: dict[str, list[np.ndarray]] = {name: [np.empty(0, kind)] for name, kind in _NUMBERS.items()}
+    numbers: list[dict[str, np.ndarray]] = []
     facts, read, blank, unreadable, examples = [], [], 0, Counter[str](), list[RowExample]()
     store = Store(scratch)
     with track(None, "reading", "rows", every=2) as bar:
@@ -207,18 +195,18 @@ def read_rows(
                     unreadable[fault.reason] += 1
                     if unreadable[fault.reason] <= EXAMPLES:
                         examples.append(RowExample(file.name, fault.row, fault.reason, shorten(fault.excerpt)))
-                filled = _without_blank(batch)
+                sizes = [np.diff(string_bytes(cells)[1]) for cells in batch.cells.values()]
+                filled = batch.take(np.flatnonzero(np.logical_or.reduce(sizes)))
                 blank += len(batch.rows) - len(filled.rows)
                 read[-1] += len(filled.rows) + len(batch.faults)
                 bar.update(len(batch.rows))
-                if not len(filled.rows):
-                    continue
-                made, texts = _describe(filled, with_words)
-                made["file"] = np.full(len(filled.rows), number)
-                made["label"] = labels.number(filled.cells[LABEL])
-                made["place"] = places.number(filled.cells[PLACE]) if PLACE in filled.cells else made["file"] * 0
-                for name, values in made.items():
-                    numbers[name].append(values.astype(_NUMBERS[name], copy=False))
+                described, texts = _describe(filled, with_words)
+                described["file"] = np.full(len(filled.rows), number, np.int32)
+                described["label"] = labels.number(filled.cells[LABEL])
+                described["place"] = (
+                    places.number(filled.cells[PLACE]) if PLACE in filled.cells else described["file"] * 0
+                )
+                numbers.append(described)
                 store.append(texts)
                 if len(labels.values) > MOST_LABELS:
                     asked = next(column.asked for column in columns if column.name == LABEL)
@@ -227,8 +215,13 @@ def read_rows(
                         "a label; set label_column to the right column."
                     )
     store.close()
-    arrays = [np.concatenate(numbers.pop(name)) for name in _NUMBERS]  # parts are freed one by one
-    return Rows(store, facts, read, blank, unreadable, examples, list(labels.values), list(places.values), *arrays)
+    if not sum(read):
+        names = ", ".join(file.name for file in files[:3])
+        raise UserError(f"There is not one row of data in {names}: check the source and its first row.")
+    # Parts are freed one by one.
+    arrays = {name: np.concatenate([part.pop(name) for part in numbers]) for name in list(numbers[0])}
+    values = list(labels.values), list(places.values)
+    return Rows(store, facts, read, blank, unreadable, examples, *values, **arrays)
 
 
 def shorten(text: str, length: int = 100) -> str:
@@ -249,29 +242,19 @@ class _Values:
         return np.array(known, np.int32)[to_numpy(coded.indices)]
 
 
-def _without_blank(batch: Batch) -> Batch:
-    """The rows that have something in one of the wanted cells."""
-    filled = np.logical_or.reduce([np.diff(string_bytes(cells)[1]) > 0 for cells in batch.cells.values()])
-    if filled.all():
-        return batch
-    kept = np.flatnonzero(filled)
-    return Batch(batch.rows[kept], {name: cells.take(to_arrow(kept)) for name, cells in batch.cells.items()})
-
-
 def _describe(batch: Batch, with_words: bool) -> tuple[dict[str, np.ndarray], pa.RecordBatch]:
     """What is kept in memory of each row, and what is stored."""
     kept = {name: cells for name, cells in batch.cells.items() if name not in (LABEL, PLACE)}
     sides = [kept[name] for name in (TEXT, PAIR) if name in kept]
     text = _joined(sides)
-    plain = is_ascii(text)
-    length = np.diff(string_bytes(text)[1]) if plain else to_numpy(pc.utf8_length(text))
     exact, (words, sequences) = hash_texts(text), hash_words(text)
     empty = np.logical_or.reduce([_is_empty(side) for side in sides])
     flags = EMPTY * empty + NO_LABEL * _is_empty(batch.cells[LABEL])
-    if not plain:
+    length = np.diff(string_bytes(text)[1])
+    if not is_ascii(text):
+        length = to_numpy(pc.utf8_length(text))
         wide = np.flatnonzero(~to_numpy(pc.string_is_ascii(text)))
-        broken = to_numpy(pc.match_substring_regex(text.take(to_arrow(wide)), _MOJIBAKE))
-        flags[wide[broken]] += MOJIBAKE
+        flags[wide] += MOJIBAKE * to_numpy(pc.match_substring_regex(text.take(to_arrow(wide)), _MOJIBAKE))
     numbers = {
         "exact": exact,
         # "!" and "--" have no words to compare: they are only equal to themselves.
@@ -292,10 +275,5 @@ def _joined(columns: Sequence[pa.Array]) -> pa.Array:
 
 
 def _is_empty(cells: pa.Array) -> np.ndarray:
-    """Whether each cell has nothing but white space; few must be looked at beyond their first byte."""
-    data, starts = string_bytes(cells)
-    empty = np.diff(starts) == 0
-    first = data[np.minimum(starts[:-1], len(data) - 1)] if len(data) else np.zeros(len(empty), np.uint8)
-    perhaps = np.flatnonzero(~empty & ((first <= 32) | (first >= 128)))
-    empty[perhaps] = to_numpy(pc.utf8_is_space(cells.take(to_arrow(perhaps))))
-    return empty
+    """Whether each cell has nothing but white space."""
+    return np.diff(string_bytes(pc.utf8_ltrim_whitespace(cells))[1]) == 0
