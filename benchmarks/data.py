@@ -33,7 +33,7 @@ OURS = """
 import resource, sys, time
 from pathlib import Path
 import matplotlib.figure
-from kfp_bert_components.data import PrepareSettings
+from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.steps.prepare_text_data import prepare_text_data as work
 """
 # Before `steps` there was one function for the data and the page.

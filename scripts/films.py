@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,8 +27,11 @@ def write_rows(folder: Path, name: str, labels: list[str], rows: list[tuple[str,
     """Write rows as the split `folder/name`."""
     import pyarrow as pa
 
-    from kfp_bert_components.data import write_split
+    from kfp_bert_components.data.splits import SplitWriter
 
     texts, targets = zip(*rows, strict=True)
     table = pa.table({"id": list(map(str, range(len(rows)))), "text": texts, "label": targets})
-    write_split(folder / name, name, labels, table)
+    writer = SplitWriter(folder / name, table.schema)
+    for batch in table.to_batches():
+        writer.write(batch)
+    writer.finish(name, labels, fingerprint=sha256(repr(rows).encode()).hexdigest()[:32])

@@ -8,7 +8,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from kfp_bert_components.data import PrepareSettings, read_split
+from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kfp_bert_components.data import PrepareSettings, prepare, read_split
+from kfp_bert_components.data.prepare_data import prepare
+from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 from kfp_bert_components.tables import files as table_files

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from xxhash import xxh3_64_intdigest
 
-from kfp_bert_components.data import PrepareSettings, read_split, rows, write_split
+from kfp_bert_components.data import rows
+from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 
@@ -143,11 +145,18 @@ def test_text_of_the_data_is_escaped_in_the_report(tmp_path: Path):
 
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_rows(tmp_path: Path):
-    table = pa.table({"id": ["b", "a", "a"], "text": ["x", "y", "y"], "label": ["1", "1", "0"]})
-    orders = [[0, 1, 2], [2, 0, 1]]
-    prints = {write_split(tmp_path / str(i), "train", ["0", "1"], table.take(order)) for i, order in enumerate(orders)}
-    assert len(prints) == 1
-    assert read_split(tmp_path / "0").table.num_rows == 3
+    rows = [(text, number // 3 % 2) for number, text in enumerate([*texts(60), *texts(8), *texts(4)])]
+    tables = {"once": rows, "turned": rows[::-1], "more": [*rows, (texts(61)[-1], 1)]}
+    prints = []
+    for name, table in tables.items():
+        said, told = zip(*table, strict=True)
+        source = write(tmp_path / f"{name}.parquet", text=list(said), label=list(told))
+        prepared, *_ = run(source, tmp_path / name, duplicates="keep", conflicting_labels="keep")
+        prints.append(prepared.fingerprints)
+    assert prints[0] == prints[1] and prints[0] != prints[2]
+
+
+def test_a_folder_without_a_split(tmp_path: Path):
     with pytest.raises(NotFoundError, match="holds no split"):
         read_split(tmp_path)
 

@@ -18,11 +18,11 @@ from kfp import dsl
 
 from kfp_bert_components import finetune_bert
 from kfp_bert_components.ai_platform import JobSettings, is_chief, run_as_custom_job
-from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings, finetune
 from tests.support.ai_platform_server import AiPlatformServer, Fault
+from tests.support.splits import write_split
 from tests.support.stores import gcs
 from tests.support.training import make_base_model, weights
 

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 from kfp_bert_components.steps.evaluate_model import evaluate_model
+from tests.support.splits import write_split
 from tests.support.tiny_model import LABELS, write_tiny_saved_model
 
 TEXTS = ["HELLO THERE", "hello <b>there</b>", "GO", "come in now please", "WHAT IS IT", "Stop", "no way", "YES"] * 6

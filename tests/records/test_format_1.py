@@ -12,8 +12,8 @@ import pytest
 
 from kfp_bert_components.ai_platform.job_records import read_result, read_settings
 from kfp_bert_components.bert import read_bundle
-from kfp_bert_components.data import read_split
 from kfp_bert_components.data.profile import parse_profile
+from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.deployment import deploy_to_serving_directory
 from kfp_bert_components.evaluation import read_evaluation
 from kfp_bert_components.fetch.manifest import read_manifest

@@ -28,7 +28,7 @@ def make_splits(folder: Path, rows: int = 96, pair: bool = False) -> Path:
     import numpy as np
     import pyarrow as pa
 
-    from kfp_bert_components.data import write_split
+    from tests.support.splits import write_split
 
     for name, count, seed in (("train", rows, 0), ("validation", rows // 2, 1)):
         rng = np.random.default_rng(seed)

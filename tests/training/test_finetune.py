@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kfp_bert_components.bert import read_bundle
-from kfp_bert_components.data import read_split
+from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training import TrainingSettings, finetune
 from kfp_bert_components.training.diagnosis import NotFiniteError, check_finite, explain

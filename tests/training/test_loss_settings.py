@@ -8,8 +8,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from kfp_bert_components.bert import read_bundle
-from kfp_bert_components.data import read_split, write_split
+from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.training import TrainingSettings, finetune
+from tests.support.splits import write_split
 from tests.support.training import LABELS, make_base_model, make_splits
 
 STILL = {"epochs": 1, "learning_rate": 1e-9, "dropout": 0.0, "batch_size": 256}

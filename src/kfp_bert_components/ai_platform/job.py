@@ -82,7 +82,7 @@ def run_as_custom_job(
 
 def _key(train: Path, validation: Path, settings: TrainingSettings, job_settings: JobSettings) -> str:
     """A hash of data, parameters, image and machines: jobs with the same key have the same outputs."""
-    from kfp_bert_components.data import read_split
+    from kfp_bert_components.data.splits import read_split
     from kfp_bert_components.storage import file_crc32c, relative_files
 
     data = [read_split(folder).fingerprint for folder in (train, validation)]

@@ -101,7 +101,7 @@ def prepare_text_data(
     """
     from pathlib import Path
 
-    from kfp_bert_components.data import PrepareSettings
+    from kfp_bert_components.data.settings import PrepareSettings
     from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 
     settings = PrepareSettings(

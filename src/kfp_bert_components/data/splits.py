@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.records import dump_record, load_record
-from kfp_bert_components.tables.arrow import strings, to_numpy
 
 EXAMPLES = "examples.parquet"
 HEADER = "split.json"
@@ -66,36 +64,6 @@ def read_split(folder: Path) -> Split:
     return Split(header["name"], header["labels"], header["fingerprint"], header["pair"], table)
 
 
-def write_split(folder: Path, name: str, labels: Sequence[str], table: pa.Table) -> str:
-    """Write a split folder.
-
-    Args:
-        folder: Created if it is missing.
-        name: "train", "validation" or "test".
-        labels: All labels, in the order of the model's classes.
-        table: Columns id, text, label, optionally text_pair and metadata columns.
-
-    Returns:
-        The fingerprint of the split.
-
-    Raises:
-        UserError: A column is missing, or a label is not in `labels`.
-    """
-    missing = [column for column in ("id", "text", "label") if column not in table.column_names]
-    if missing:
-        raise UserError(f"The {name} split has no column {missing[0]!r}: it needs id, text and label.")
-    unknown = set(table["label"].unique().to_pylist()) - set(labels)
-    if unknown:
-        raise UserError(f"The {name} split has the label {min(map(str, unknown))!r}, which is not among its labels.")
-    codes = to_numpy(pc.index_in(table["label"].cast(pa.string()).combine_chunks(), value_set=strings(labels)))
-    fingerprint = fingerprint_of(np.array(table["id"].to_pylist(), np.str_), codes, labels)
-    writer = SplitWriter(folder, table.schema)
-    for batch in table.to_batches(ROW_GROUP):
-        writer.write(batch)
-    writer.finish(name, labels, fingerprint)
-    return fingerprint
-
-
 class SplitWriter:
     """Writes a split whose examples are made batch by batch and never lie in memory whole.
 
@@ -145,19 +113,18 @@ class SplitWriter:
         self._held = []
 
 
-def fingerprint_of(ids: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> str:
+def fingerprint_of(hashes: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> str:
     """The fingerprint of a split: a hash of the labels and of every id with its label's number, sorted by both.
 
     Args:
-        ids: The id of each row as a string, or as the number of which it is the hexadecimal digits, uint64 [rows].
+        hashes: The hash of each row, of which its id is made, uint64 [rows].
         codes: Index of each row's label, int [rows].
         labels: All labels.
     """
-    order = np.argsort(ids)  # numbers sort in the same order as their digits
-    if (ids[order[1:]] == ids[order[:-1]]).any():
-        order = np.lexsort((codes, ids))
-    ids = ids[order]
+    order = np.argsort(hashes)
+    if (hashes[order[1:]] == hashes[order[:-1]]).any():
+        order = np.lexsort((codes, hashes))
     digest = sha256("\n".join(labels).encode())
-    digest.update((ids.astype(">u8").tobytes().hex() if ids.dtype == np.uint64 else "".join(ids.tolist())).encode())
+    digest.update(hashes[order].astype(">u8").tobytes().hex().encode())
     digest.update(codes[order].astype("<i4").tobytes())
     return digest.hexdigest()[:32]

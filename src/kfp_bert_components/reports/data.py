@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     from markupsafe import Markup
 
-    from kfp_bert_components.data import Prepared, PrepareSettings
+    from kfp_bert_components.data.prepare_data import Prepared
     from kfp_bert_components.data.profile import Drift
+    from kfp_bert_components.data.settings import PrepareSettings
 
 COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kfp_bert_components.data import Prepared, PrepareSettings
+from kfp_bert_components.data.prepare_data import Prepared
 from kfp_bert_components.data.profile import Drift, compare_profiles
+from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.steps.reference import read_reference
 
 
@@ -31,7 +32,7 @@ def prepare_text_data(
         UserError: The data can't be read, a check with the policy "error" found something, a split is empty, or there
             is nothing to compare with where `reference` points.
     """
-    from kfp_bert_components.data import prepare
+    from kfp_bert_components.data.prepare_data import prepare
 
     settings = settings or PrepareSettings()
     reference = read_reference(settings.reference) if settings.reference else None

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kfp_bert_components.bert import write_bundle
-from kfp_bert_components.data import read_split
+from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training.checkpoints import Checkpoints, assign
 from kfp_bert_components.training.distribution import Distribution, open_distribution

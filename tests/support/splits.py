@@ -1,0 +1,17 @@
+"""Splits made of tables, without preparing any data."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow as pa
+
+from kfp_bert_components.data.splits import SplitWriter
+
+
+def write_split(folder: Path, name: str, labels: Sequence[str], table: pa.Table) -> None:
+    """Write a table with the columns id, text and label as a split; `text_pair` and others may be there too."""
+    writer = SplitWriter(folder, table.schema)
+    for batch in table.to_batches():
+        writer.write(batch)
+    writer.finish(name, labels, sha256(repr(table.to_pylist()).encode()).hexdigest()[:32])
