@@ -1,6 +1,6 @@
 """What the readers hand on: some rows of one file, and those among them that could not be read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,16 +44,23 @@ class Batch:
         )
 
 
-def string_batch(names: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]], faults: Sequence[Fault]) -> Batch:
-    """A batch of rows that were read one by one: the number of each, and its cell in each column."""
-    cells = {name: strings([values[index] for _, values in rows]) for index, name in enumerate(names)}
-    return Batch(np.array([number for number, _ in rows], np.int64), cells, faults)
+def make_batch(names: Sequence[str], rows: Iterable[tuple[int, Sequence[str], str, str]], keep: bool) -> Batch:
+    """A batch of rows that were read one by one.
 
-
-def valid_text(value: str, keep: bool) -> str | None:
-    """A text; where it has surrogates for bytes that are not UTF-8 (PEP 383), None, or U+FFFD for them to `keep` it."""
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if keep else None
-    return value
+    Args:
+        names: Of the columns.
+        rows: Of each its number, its cells (bytes that are not UTF-8 as surrogates, PEP 383), what is wrong with it
+            ("" for nothing), and how it begins.
+        keep: Whether U+FFFD is put for bytes that are not UTF-8; else such a row is a fault.
+    """
+    good, faults = list[tuple[int, list[str]]](), list[Fault]()
+    for number, cells, reason, excerpt in rows:
+        texts = [cell.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for cell in cells]
+        if not reason and not keep and texts != cells:
+            reason = "the row has bytes that are not UTF-8"
+        if reason:
+            faults.append(Fault(number, reason, excerpt))
+        else:
+            good.append((number, texts))
+    columns = {name: strings([texts[index] for _, texts in good]) for index, name in enumerate(names)}
+    return Batch(np.array([number for number, _ in good], np.int64), columns, faults)

@@ -7,14 +7,15 @@ is one row the two agree, so a file means the same whichever of them reads it.
 import codecs
 import csv
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, Fault, string_batch, valid_text
+from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, make_batch
 from kfp_bert_components.tables.dialect import Dialect
 from kfp_bert_components.tables.lines import has_long_line, split_lines
 
@@ -37,13 +38,10 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
         columns: Index of each wanted column by its name.
         keep: Whether rows with too few or too many cells, or with damaged characters, are kept as well as can be.
     """
-    records = _Records(blocks, dialect)
+    records = _Records(blocks, dialect, list(columns.values()), keep)
     row = 1  # the number of the next row
     for block in blocks:
-        batch = _read_plain(block, row, dialect, columns)
-        if batch is None:
-            records.begin(block)
-            batch = _read_careful(records, row, columns, keep)
+        batch = _read_plain(block, row, dialect, columns) or make_batch(list(columns), records.read(block, row), keep)
         row += len(batch.rows) + len(batch.faults)
         yield batch.take(np.flatnonzero(batch.rows != dialect.first_row_number)) if dialect.header else batch
 
@@ -87,21 +85,6 @@ def _ends_with_row(block: bytes, dialect: Dialect) -> bool:
     return len(list(csv.reader([last, "next"], **dialect.options()))) == 2
 
 
-def _read_careful(records: "_Records", row: int, columns: Mapping[str, int], keep: bool) -> Batch:
-    """Read rows up to the first that ends with a block."""
-    rows, faults = [], []
-    for number, (record, reason, excerpt) in enumerate(records, row):
-        if keep and record and len(record) != records.width:
-            record, reason = (record + [""] * records.width)[: records.width], ""
-        values = [] if reason else [valid_text(record[index], keep) for index in columns.values()]
-        good = [value for value in values if value is not None]
-        if reason or len(good) < len(values):
-            faults.append(Fault(number, reason or "the row has bytes that are not UTF-8", excerpt))
-        else:
-            rows.append((number, good))
-    return string_batch(list(columns), rows, faults)
-
-
 class _QuoteError(csv.Error):
     """A quote of the row at hand stands where none should."""
 
@@ -114,13 +97,12 @@ class _Records:
     Args:
         blocks: Where more lines come from, for a row that does not end with its block.
         dialect: How the file is written.
-
-    Attributes:
-        width: Cells of a row.
+        wanted: Indices of the wanted cells of a row.
+        keep: Whether rows with too few or too many cells are kept.
     """
 
-    def __init__(self, blocks: Iterator[bytes], dialect: Dialect) -> None:
-        self.width = len(dialect.columns)
+    def __init__(self, blocks: Iterator[bytes], dialect: Dialect, wanted: Sequence[int], keep: bool) -> None:
+        self._width, self._wanted, self._keep = len(dialect.columns), wanted, keep
         self._blocks, self._quoting, self._options = blocks, dialect.quoting, dialect.options()
         self._escaped_quote = '\\"' if dialect.quoting == "backslash" else '""'
         self._waiting: deque[str] = deque()
@@ -130,14 +112,13 @@ class _Records:
         self._never_closed = 0  # quotes of the file so far
         self._is_like_row = lru_cache(1 << 12)(self._has_cells_of_row)
 
-    def begin(self, block: bytes) -> None:
-        """Go on with the lines of a block."""
+    def read(self, block: bytes, row: int) -> Iterator[tuple[int, list[str], str, str]]:
+        """Each row: its number (`row` is the first), its cells, what is wrong with it, and how it begins."""
         self._waiting.extend(split_lines(block))
-
-    def __iter__(self) -> Iterator[tuple[list[str], str, str]]:
-        """Each row: its cells, what is wrong with it ("" for nothing), and how it begins."""
         reader = csv.reader(self._lines(), **self._options)
-        while self._waiting:
+        for number in count(row):
+            if not self._waiting:
+                return
             self._taken, self._size, self._like_rows = [], 0, 0
             record, reason = [], ""
             try:
@@ -149,11 +130,12 @@ class _Records:
                 reader = csv.reader(self._lines(), **self._options)
             if not reason and any("\0" in line for line in self._taken):
                 record, reason = [], "the row has NUL bytes"
-            if record and len(record) != self.width:
-                reason = f"the row has {len(record)} cell{'s' * (len(record) != 1)} instead of {self.width}"
+            if record and len(record) != self._width and not self._keep:
+                reason = f"the row has {len(record)} cell{'s' * (len(record) != 1)} instead of {self._width}"
             if max(map(len, [*record, self._taken[0]])) > LONGEST_CELL:
                 record, reason = [], f"the row is longer than {LONGEST_CELL:,} characters"
-            yield record if record or reason else [""] * self.width, reason, self._taken[0][:400]
+            cells = record + [""] * self._width
+            yield number, [cells[index] for index in self._wanted], reason, self._taken[0][:400]
 
     def _lines(self) -> Iterator[str]:
         while True:
@@ -206,4 +188,4 @@ class _Records:
             raise _QuoteError(_SWALLOWED)
 
     def _has_cells_of_row(self, line: str) -> bool:
-        return len(next(csv.reader([line], **self._options), [])) == self.width
+        return len(next(csv.reader([line], **self._options), [])) == self._width

@@ -1,11 +1,12 @@
 """JSON Lines in pieces: one object a line, each read on its own, so that a broken line costs only itself."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, Fault, string_batch, valid_text
+from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, make_batch
 from kfp_bert_components.tables.lines import split_lines
 from kfp_bert_components.tables.settings import Column
 
@@ -26,26 +27,33 @@ def read_jsonl(blocks: Iterator[bytes], name: str, columns: Sequence[Column], ke
         UserError: No object of the file has one of the keys.
     """
     keys: set[str] = set()
-    number = 0
+    numbers = count(1)
     for block in blocks:
-        rows, faults = [], []
-        for number, line in enumerate(split_lines(block), number + 1):  # noqa: B020
-            if not line.strip():
-                continue
-            try:
-                value = _object(line)
-                if len(keys) < _MOST_KEYS:
-                    keys.update(value)
-                rows.append((number, [_cell(value.get(column.asked), column.asked, keep) for column in columns]))
-            except ValueError as error:
-                faults.append(Fault(number, str(error), line[:400]))
-        yield string_batch([column.name for column in columns], rows, faults)
+        rows = _rows(zip(split_lines(block), numbers, strict=False), [column.asked for column in columns], keys)
+        yield make_batch([column.name for column in columns], rows, keep)
     for column in columns:
         if keys and column.asked not in keys:
             shown = ", ".join(repr(key[:40]) for key in sorted(keys)[:10])
             raise UserError(
                 f"{name} has no key {column.asked!r}: its objects have {shown}; set {column.parameter} to one of them."
             )
+
+
+def _rows(
+    lines: Iterable[tuple[str, int]], wanted: Sequence[str], keys: set[str]
+) -> Iterator[tuple[int, list[str], str, str]]:
+    """Each row: its number, its cells, what is wrong with it, and how it begins; its keys are added to `keys`."""
+    for line, number in lines:
+        cells, reason = list[str](), ""
+        try:
+            if line.strip():
+                value = _object(line)
+                keys.update(value if len(keys) < _MOST_KEYS else ())
+                cells = [_cell(value.get(key), key) for key in wanted]
+        except ValueError as error:
+            reason = str(error)
+        if cells or reason:
+            yield number, cells, reason, line[:400]
 
 
 def _object(line: str) -> Mapping[str, Any]:
@@ -62,7 +70,7 @@ def _object(line: str) -> Mapping[str, Any]:
     return value
 
 
-def _cell(value: Any, key: str, keep: bool) -> str:
+def _cell(value: Any, key: str) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -73,7 +81,4 @@ def _cell(value: Any, key: str, keep: bool) -> str:
         raise ValueError(f"{key} is a list or an object instead of a text")
     if any("\ud800" <= c <= "\udc7f" or "\udd00" <= c <= "\udfff" for c in value):
         return value.encode("utf-8", "replace").decode()  # half of an escaped pair, which stands for no character
-    text = valid_text(value, keep)
-    if text is None:
-        raise ValueError("the row has bytes that are not UTF-8")
-    return text
+    return value

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.tables.batches import Batch, Fault, string_batch, valid_text
+from kfp_bert_components.tables.batches import Batch, make_batch
 from kfp_bert_components.tables.files import TableFile
 from kfp_bert_components.tables.settings import Column
 
@@ -64,13 +64,7 @@ def _decoded(rows: np.ndarray, cells: dict[str, pa.Array], keep: bool) -> Batch:
         return Batch(rows, texts)
     except pa.ArrowInvalid:
         pass
-    good, faults = [], []
     columns = [values.cast(pa.binary()).to_pylist() for values in cells.values()]
-    for row, *found in zip(rows.tolist(), *columns, strict=True):
-        decoded = [valid_text(value.decode("utf-8", "surrogateescape"), keep) for value in found]
-        kept = [value for value in decoded if value is not None]
-        if len(kept) == len(decoded):
-            good.append((row, kept))
-        else:
-            faults.append(Fault(row, "the row has bytes that are not UTF-8"))
-    return string_batch(list(cells), good, faults)
+    found = zip(rows.tolist(), zip(*columns, strict=True), strict=True)
+    decoded = ((row, [value.decode("utf-8", "surrogateescape") for value in values], "", "") for row, values in found)
+    return make_batch(list(cells), decoded, keep)
