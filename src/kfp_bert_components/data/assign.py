@@ -24,11 +24,7 @@ _TEST_SALT, _VALIDATION_SALT = 1, 2
 def assign(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: SplitSettings) -> np.ndarray:
     """The split of each row, uint8 [rows]: TRAIN, VALIDATION or TEST.
 
-    Args:
-        rows: All rows.
-        inside: Whether each is still in.
-        code: The class of each.
-        settings: How to split.
+    `inside` says whether each row is still in, and `code` what class it has.
 
     Raises:
         UserError: A pattern or value matches nothing, or a split is left empty.

@@ -74,15 +74,9 @@ class CheckResult:
 class CheckedRows:
     """The rows that are still in, and what was found so far.
 
-    Args:
-        rows: All rows.
-        labels: The class of each label.
-        settings: The policy of each check, and its limits.
-
     Attributes:
         inside: Whether each row is still in, bool [rows].
-        code: Class of each row, int32 [rows].
-        names: Names of the classes.
+        code: Class of each row, int32 [rows]; `names` are the names of the classes.
         results: By check, in the order in which they ran.
     """
 
@@ -99,10 +93,7 @@ class CheckedRows:
             check: Name of the parameter.
             found: Whether it found each row, bool [rows].
             note: For the report.
-            hint: What the user can do, for the sentence of the error.
-
-        Raises:
-            UserError: The policy is error, and there are such rows.
+            hint: What the user can do, for the sentence of the UserError that the policy `error` raises.
         """
         where = np.flatnonzero(found & self.inside)
         examples = [self.rows.example(index) for index in where[:EXAMPLES].tolist()]
@@ -124,11 +115,6 @@ class CheckedRows:
 
 def check_rows(rows: Rows, labels: LabelMap, settings: CheckSettings) -> CheckedRows:
     """Run the checks that look at each row by itself.
-
-    Args:
-        rows: All rows.
-        labels: The class of each label.
-        settings: The policy of each check, and its limits.
 
     Raises:
         UserError: A check whose policy is error found something, or too many rows would be dropped.
@@ -154,10 +140,8 @@ def check_rows(rows: Rows, labels: LabelMap, settings: CheckSettings) -> Checked
 def check_repeats(checked: CheckedRows, part: np.ndarray) -> None:
     """Run the checks that compare rows with each other, and count what is left of each class.
 
-    Args:
-        checked: What `check_rows` left.
-        part: Rows are compared within the same part only, uint8 [rows]: what a test file holds must not depend on
-            what stands in a training file.
+    Rows are compared within the same part only, uint8 [rows]: what a test file holds must not depend on what stands
+    in a training file.
 
     Raises:
         UserError: A check whose policy is error found something, or fewer than two classes are left.
@@ -209,31 +193,15 @@ def _refuse_too_many_dropped(checked: CheckedRows) -> None:
 
 
 def _constant(checked: CheckedRows) -> np.ndarray:
-    """Rows with the text that half of all rows or more have."""
-    keys = checked.rows.exact[checked.inside]
-    found = np.zeros(len(checked.rows), bool)
-    if len(keys) >= 10:
-        # The text of half of all rows is a median of the sorted keys, of which an even number has two.
-        middle = [(len(keys) - 1) // 2, len(keys) // 2]
-        for key in np.unique(np.partition(keys, middle)[middle]):
-            if 2 * (keys == key).sum() >= len(keys):
-                found |= checked.rows.exact == key
-    return found
+    """Rows with the text that half of all rows, and at least five, have."""
+    keys, counts = np.unique(checked.rows.exact[checked.inside], return_counts=True)
+    return np.isin(checked.rows.exact, keys[2 * counts >= max(counts.sum(), 10)])
 
 
 def _compare(keys: np.ndarray, code: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
-    """What the rows that are in have in common with each other.
+    """Rows in conflict with others of their text, the number of such texts, and rows that follow an equal one.
 
     Where one class has most of a text's rows, the others are slips: only they are in conflict. Else all are.
-
-    Args:
-        keys: The hash of each row's text, uint64 [rows].
-        code: The class of each, int32 [rows].
-        inside: Whether each is still in, bool [rows].
-
-    Returns:
-        Rows in conflict with others of their text, bool [rows]; the number of texts with several classes; rows that
-        follow one with the same text and class, bool [rows].
     """
     index = np.flatnonzero(inside)
     order = index[np.argsort(keys[index])]

@@ -25,15 +25,10 @@ class LabelMap:
 
 
 def map_labels(found: Sequence[str], label_names: Mapping[str, str], keep_unknown: bool) -> LabelMap:
-    """Map the labels in the data.
+    """Map the labels in the data, "" for a missing one.
 
-    Args:
-        found: The different labels as they stand in the data; "" for a missing one.
-        label_names: The user's names for them; empty to take them as they are.
-        keep_unknown: Whether labels that `label_names` lacks become classes of their own.
-
-    Returns:
-        The map. The names are in the order of the user's keys, or of the labels: as numbers where all are numbers.
+    The names are in the order of the user's keys, or of the labels: as numbers where all are numbers. `keep_unknown`
+    makes labels that a given `label_names` lacks classes of their own.
     """
     given = {_plain(key): name.strip() for key, name in label_names.items()}
     canonical = [_plain(label) for label in found]

@@ -42,16 +42,13 @@ class Leak:
 
 
 def find_leaks(rows: Rows, inside: np.ndarray, split: np.ndarray, near: float) -> list[Leak]:
-    """Find rows that another split repeats, exactly, normalised or nearly.
+    """Find rows that another split repeats, exactly, normalised or nearly; a row is in one of the leaks only.
 
     Args:
         rows: All rows.
         inside: Whether each row is still in, bool [rows].
         split: The split of each row, uint8 [rows].
         near: Least share of common words of near duplicates; 0 not to look for them.
-
-    Returns:
-        The leaks; a row is in one of them only.
     """
     leaks = []
     free = inside.copy()

@@ -73,14 +73,9 @@ class NearIndex:
         self._entries = _Entries(every, _begins(every, bits), owner_bits, np.uint64(64 - bits))
 
     def find(self, words: Words, ranks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Texts that are near to one of the index.
+        """The texts that are near to one of the index, and for each the first one found, int64 [found] both.
 
-        Args:
-            words: The words of some texts.
-            ranks: Of these texts, int8 [texts].
-
-        Returns:
-            Their indices, and for each the index of the first text found that it is near to, int64 [found] both.
+        A text is asked for by its words and its rank, int8 [texts].
         """
         wanted = (words.counts >= LEAST_WORDS) & (ranks < self._texts.ranks.max(initial=-128))
         keys, key_starts = _keys(words, wanted, self._similarity, 0)
@@ -99,19 +94,10 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _keys(words: Words, wanted: np.ndarray, similarity: float, shift: int) -> tuple[np.ndarray, np.ndarray]:
-    """The keys of the groups of words.
+    """The keys of the groups of words, uint64 [k], and where those of each row start, and the end of the last.
 
     Numbers of words are put into size classes, each 1/t times the one before, so that similar texts are in the same or
-    in neighbouring classes.
-
-    Args:
-        words: The words of some rows.
-        wanted: Whether keys are made for each row, bool [rows].
-        similarity: Least share t of common words, 0.5 to 1.
-        shift: -1, 0 or 1: group the words as in the size class below, their own, or the one above.
-
-    Returns:
-        Keys, uint64 [k], and where those of each row start, and the end of the last, int32 [rows + 1].
+    in neighbouring classes; `shift` -1, 0 or 1 groups the words as in the class below, their own, or the one above.
     """
     growth = 1 / min(similarity, 0.95)
     classes = np.floor(np.log(np.maximum(words.counts, 1)) / np.log(growth)).astype(np.int64) + shift
@@ -153,10 +139,7 @@ def _group_keys(
 
 @compiled
 def _bitmaps(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """64 bits a row, of which each word sets one, uint64 [rows].
-
-    Two texts differ in at least as many words as their bitmaps differ in bits.
-    """
+    """64 bits a row, of which each word sets one: rows differ in as many words or more as in bits, uint64 [rows]."""
     bitmaps = np.zeros(len(starts) - 1, np.uint64)
     for row in range(len(bitmaps)):
         for place in range(starts[row], starts[row + 1]):
@@ -210,7 +193,7 @@ def _first_near(
                 owner = np.int64(entries[place] - (key << owner_bits))
                 if _ones(asked.bitmaps[row] ^ texts.bitmaps[owner]) > most or texts.ranks[owner] <= asked.ranks[row]:
                     continue
-                if similarity(own, texts.words[texts.starts[owner] : texts.starts[owner + 1]]) >= least:
+                if similarity(np.sort(own), texts.words[texts.starts[owner] : texts.starts[owner + 1]]) >= least:
                     near[row] = owner
                     break
             if near[row] >= 0:
@@ -229,25 +212,12 @@ def _ones(bits: int) -> int:
 
 @compiled
 def similarity(one: np.ndarray, other: np.ndarray) -> float:
-    """Shared words over all words, both counted as often as they occur, 0 to 1.
-
-    Args:
-        one: Hashes of words, uint32 [words].
-        other: The same of another text, sorted.
-    """
-    matched = np.zeros(len(other), np.int32)  # of each word, counted where it stands first
-    shared = 0
+    """Shared words over all words, both counted as often as they occur, 0 to 1; both by their sorted hashes."""
+    shared = place = 0
     for word in one:
-        low, high = 0, len(other)
-        while low < high:
-            middle = (low + high) // 2
-            if other[middle] < word:
-                low = middle + 1
-            else:
-                high = middle
-        if low < len(other):
-            following = low + matched[low]
-            if following < len(other) and other[following] == word:
-                matched[low] += 1
-                shared += 1
+        while place < len(other) and other[place] < word:
+            place += 1
+        if place < len(other) and other[place] == word:
+            shared += 1
+            place += 1
     return shared / max(len(one) + len(other) - shared, 1)

@@ -13,7 +13,7 @@ from kfp_bert_components.data.ids import ids_of, spread
 from kfp_bert_components.data.labels import map_labels
 from kfp_bert_components.data.leakage import Leak, find_leaks
 from kfp_bert_components.data.profile import SAMPLE, Profile, make_profile
-from kfp_bert_components.data.rows import RowExample, Rows, read_rows, shorten
+from kfp_bert_components.data.rows import Rows, read_rows, shorten
 from kfp_bert_components.data.settings import METADATA, PAIR, TEXT, PrepareSettings
 from kfp_bert_components.data.splits import HEADER, SplitWriter, fingerprint_of
 from kfp_bert_components.errors import UserError
@@ -100,9 +100,9 @@ def _split(checked: CheckedRows, settings: PrepareSettings) -> np.ndarray:
     """Compare the rows with each other and assign them to splits, in the order that the way of splitting needs."""
     if settings.split_by == "text":  # all copies of a text go to the same split
         check_repeats(checked, np.zeros(len(checked.rows), np.uint8))
-        return assign(checked.rows, checked.inside, checked.code, settings)
     split = assign(checked.rows, checked.inside, checked.code, settings)
-    check_repeats(checked, split)
+    if settings.split_by != "text":
+        check_repeats(checked, split)
     return split
 
 
@@ -130,8 +130,8 @@ def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], merged
     leaked = [example for leak in leaks for pair in leak.examples for example in pair]
     sample = _sample(rows, np.flatnonzero(masks["train"]))
     texts = rows.read_texts(np.union1d(sample, [example.index for example in found + leaked]).astype(np.int64))
-    _set_excerpts(found, texts, 100)
-    _set_excerpts(leaked, texts, 140)
+    for example, length in [*((one, 100) for one in found), *((one, 140) for one in leaked)]:
+        example.excerpt = shorten(texts[example.index], length)
     label_rows = dict(zip(labels, class_rows["train"][used].tolist(), strict=True))
     profile = make_profile(rows.length[masks["train"]], label_rows, [texts[index] for index in sample.tolist()])
     return Prepared(
@@ -151,11 +151,6 @@ def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], merged
         word_counts={name: rows.words[mask] for name, mask in masks.items()},
         profile=replace(profile, fingerprint=fingerprints["train"]),
     )
-
-
-def _set_excerpts(examples: list[RowExample], texts: dict[int, str], length: int) -> None:
-    for example in examples:
-        example.excerpt = shorten(texts[example.index], length)
 
 
 def _sample(rows: Rows, train: np.ndarray) -> np.ndarray:

@@ -46,13 +46,7 @@ class Profile:
 
 
 def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable[str]) -> Profile:
-    """Describe a training set.
-
-    Args:
-        lengths: Characters of each text, [rows].
-        labels: Rows of each label.
-        texts: A sample of the texts.
-    """
+    """Describe a training set by the characters of each text, the rows of each label, and a sample of the texts."""
     words = Counter(re.findall(r"\w+", "\n".join(texts).lower()))
     bins = np.bincount(np.searchsorted(LENGTH_ENDS, lengths), minlength=len(LENGTH_ENDS) + 1)
     top = dict(words.most_common(TOP_WORDS))
@@ -60,11 +54,7 @@ def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable
 
 
 def parse_profile(data: bytes, place: str) -> Profile:
-    """Read a profile.
-
-    Args:
-        data: The bytes of a data_profile.json.
-        place: Where they come from, for errors.
+    """Read the bytes of a data_profile.json; `place` is where they come from.
 
     Raises:
         UserError: It is damaged or of another format.
@@ -101,13 +91,7 @@ class Drift:
 
 
 def compare_profiles(now: Profile, before: Profile, source: str) -> Drift:
-    """Compare two training sets.
-
-    Args:
-        now: The new one.
-        before: The champion's.
-        source: Where the champion's comes from.
-    """
+    """Compare a training set with the champion's, which comes from `source`."""
     labels = {name: (before.labels.get(name, 0), now.labels.get(name, 0)) for name in before.labels | now.labels}
     rows, words = (max(before.rows, 1), max(now.rows, 1)), (max(before.word_total, 1), max(now.word_total, 1))
     gains = [(word, before.words.get(word, 0) / words[0], count / words[1]) for word, count in now.words.items()]
@@ -125,10 +109,9 @@ def compare_profiles(now: Profile, before: Profile, source: str) -> Drift:
 
 
 def _stability(bins: Iterable[tuple[int, int]]) -> float:
-    """Population stability index: sum of (q - p) ln(q / p) over the shares; half a row is added to each bin.
+    """Population stability index of counts before and now: sum of (q - p) ln(q / p) over the shares.
 
-    Args:
-        bins: Counts before and now of each bin; one that is empty in both adds nothing.
+    Half a row is added to each bin; one that is empty in both adds nothing.
     """
     counts = np.array(list(bins), float) + 0.5
     p, q = (counts / counts.sum(axis=0))[counts.max(axis=1) > 0.5].T

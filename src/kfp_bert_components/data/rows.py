@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,14 +35,9 @@ _MOJIBAKE = "[\u00c2\u00c3][\u0080-\u00bf\u0192\u201a-\u203a\u20ac]|\u00e2\u20ac
 
 @dataclass
 class RowExample:
-    """A row to show.
+    """A row to show: its file's name, its number in it, what is wrong with it, and how it begins.
 
-    Attributes:
-        file: The file's name.
-        row: The row's number in it.
-        reason: What is wrong with it, or "".
-        excerpt: How it begins.
-        index: Its index among all rows; -1 for a row that could not be read.
+    `index` is its index among all rows; -1 for a row that could not be read.
     """
 
     file: str
@@ -52,11 +48,7 @@ class RowExample:
 
 
 class Store:
-    """Record batches in their order, written once and read several times.
-
-    Args:
-        path: A file for those beyond `IN_MEMORY`.
-    """
+    """Record batches in their order, written once and read several times; `path` is for those beyond `IN_MEMORY`."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._room = path, IN_MEMORY
@@ -153,11 +145,7 @@ class Rows:
                 yield start + here, Words(to_numpy(words.flatten()), to_numpy(words.offsets))
 
     def read_texts(self, wanted: np.ndarray) -> dict[int, str]:
-        """The texts of some rows by index; of pairs, both with PAIR_MARK between them.
-
-        Args:
-            wanted: Indices of rows, sorted, int64 [n].
-        """
+        """The texts of some rows (sorted indices) by index; of pairs, both with PAIR_MARK between them."""
         found: dict[int, str] = {}
         for start, batch in self.store.batches(TEXT, PAIR) if len(wanted) else ():
             here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]
@@ -169,19 +157,19 @@ class Rows:
 def read_rows(
     files: Sequence[TableFile], columns: Sequence[Column], settings: TableSettings, with_words: bool, scratch: Path
 ) -> Rows:
-    """Read all files of a source.
+    """Read the columns of all files, called by the names in `data.settings`.
 
     Args:
         files: What to read, in this order.
-        columns: Which columns, called by the names in `data.settings`.
+        columns: Which columns.
         settings: How.
         with_words: Whether to keep the hashes of the words.
         scratch: A file that may be written, for what does not fit into memory.
 
     Raises:
-        UserError: A file is not a table or lacks a column, or the label column has too many different values to be one.
+        UserError: A file is not a table or lacks a column, or there is no row, or the label column can't be one.
     """
-    labels, places = _Values(), _Values()
+    labels, places = dict[str, int](), dict[str, int]()
     numbers: list[dict[str, np.ndarray]] = []
     facts, read, blank, unreadable, examples = [], [], 0, Counter[str](), list[RowExample]()
     store = Store(scratch)
@@ -194,21 +182,19 @@ def read_rows(
                 for fault in batch.faults:
                     unreadable[fault.reason] += 1
                     if unreadable[fault.reason] <= EXAMPLES:
-                        examples.append(RowExample(file.name, fault.row, fault.reason, shorten(fault.excerpt)))
+                        examples.append(RowExample(file.name, fault.row, fault.reason, shorten(fault.excerpt, 100)))
                 sizes = [np.diff(string_bytes(cells)[1]) for cells in batch.cells.values()]
                 filled = batch.take(np.flatnonzero(np.logical_or.reduce(sizes)))
                 blank += len(batch.rows) - len(filled.rows)
                 read[-1] += len(filled.rows) + len(batch.faults)
                 bar.update(len(batch.rows))
-                described, texts = _describe(filled, with_words)
-                described["file"] = np.full(len(filled.rows), number, np.int32)
-                described["label"] = labels.number(filled.cells[LABEL])
-                described["place"] = (
-                    places.number(filled.cells[PLACE]) if PLACE in filled.cells else described["file"] * 0
-                )
-                numbers.append(described)
+                made, texts = _describe(filled, with_words)
+                made["file"] = np.full(len(filled.rows), number, np.int32)
+                made["label"] = _number(filled.cells[LABEL], labels)
+                made["place"] = _number(filled.cells[PLACE], places) if PLACE in filled.cells else made["file"] * 0
+                numbers.append(made)
                 store.append(texts)
-                if len(labels.values) > MOST_LABELS:
+                if len(labels) > MOST_LABELS:
                     asked = next(column.asked for column in columns if column.name == LABEL)
                     raise UserError(
                         f"label_column {asked!r} has more than {MOST_LABELS:,} different values: it does not look like "
@@ -219,27 +205,21 @@ def read_rows(
         names = ", ".join(file.name for file in files[:3])
         raise UserError(f"There is not one row of data in {names}: check the source and its first row.")
     # Parts are freed one by one.
-    arrays = {name: np.concatenate([part.pop(name) for part in numbers]) for name in list(numbers[0])}
-    values = list(labels.values), list(places.values)
-    return Rows(store, facts, read, blank, unreadable, examples, *values, **arrays)
+    arrays: dict[str, Any] = {name: np.concatenate([part.pop(name) for part in numbers]) for name in list(numbers[0])}
+    return Rows(store, facts, read, blank, unreadable, examples, list(labels), list(places), **arrays)
 
 
-def shorten(text: str, length: int = 100) -> str:
+def shorten(text: str, length: int) -> str:
     """A text on one line, cut to a length, with unprintable characters shown as "·"."""
     line = "".join(c if c.isprintable() else "·" for c in text[: length + 1])
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-class _Values:
-    """Gives each different value a number, over all batches."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, int] = {}
-
-    def number(self, column: pa.Array) -> np.ndarray:
-        coded = pc.dictionary_encode(pc.utf8_trim_whitespace(column))
-        known = [self.values.setdefault(value, len(self.values)) for value in coded.dictionary.to_pylist()]
-        return np.array(known, np.int32)[to_numpy(coded.indices)]
+def _number(column: pa.Array, known: dict[str, int]) -> np.ndarray:
+    """A number for each different value, over all batches, int32 [rows]."""
+    coded = pc.dictionary_encode(pc.utf8_trim_whitespace(column))
+    numbers = [known.setdefault(value, len(known)) for value in coded.dictionary.to_pylist()]
+    return np.array(numbers, np.int32)[to_numpy(coded.indices)]
 
 
 def _describe(batch: Batch, with_words: bool) -> tuple[dict[str, np.ndarray], pa.RecordBatch]:

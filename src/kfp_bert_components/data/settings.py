@@ -48,18 +48,17 @@ class SplitSettings:
                 f"test_fraction {self.test_fraction:g} and validation_fraction {self.validation_fraction:g} leave "
                 "nothing to train on: their sum must be below 1."
             )
-        if self.split_by in ("column", "group") and not self.split_column:
-            raise UserError(f"split_by is {self.split_by!r}: name the column in split_column.")
-        if self.split_by in ("text", "file") and self.split_column:
-            raise UserError(f"split_column is given, but split_by is {self.split_by!r}: set it to 'column' or 'group'.")
-        if self.split_by == "file" and not self.test_values:
+        by, values = self.split_by, self.test_values or self.validation_values
+        if by in ("column", "group") and not self.split_column:
+            raise UserError(f"split_by is {by!r}: name the column in split_column.")
+        if by in ("text", "file") and self.split_column:
+            raise UserError(f"split_column is given, but split_by is {by!r}: set it to 'column' or 'group'.")
+        if by == "file" and not self.test_values:
             raise UserError("split_by is 'file': give the names or patterns of the test files in test_values.")
-        if self.split_by == "text" and (self.test_values or self.validation_values):
+        if by == "text" and values:
             raise UserError("test_values and validation_values need split_by 'file', 'column' or 'group'.")
-        if self.stratify and self.split_by != "text":
-            raise UserError(
-                f"stratify works with split_by 'text' only, not with {self.split_by!r}: turn one of them off."
-            )
+        if self.stratify and by != "text":
+            raise UserError(f"stratify works with split_by 'text' only, not with {by!r}: turn one of them off.")
 
 
 @checked_dataclass

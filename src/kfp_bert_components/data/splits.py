@@ -65,14 +65,7 @@ def read_split(folder: Path) -> Split:
 
 
 class SplitWriter:
-    """Writes a split whose examples are made batch by batch and never lie in memory whole.
-
-    The folder is a split when `finish` has returned.
-
-    Args:
-        folder: Created if it is missing.
-        schema: Of the batches.
-    """
+    """Writes a split whose examples are made batch by batch and never lie in memory whole."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self._folder, self._schema = Path(folder), schema
@@ -94,13 +87,7 @@ class SplitWriter:
             self._write_held()
 
     def finish(self, name: str, labels: Sequence[str], fingerprint: str) -> None:
-        """Write what is left, and say what the examples are.
-
-        Args:
-            name: "train", "validation" or "test".
-            labels: All labels, in the order of the model's classes.
-            fingerprint: From `fingerprint_of`.
-        """
+        """Write what is left, and say what the examples are; the folder is a split then."""
         self._write_held()
         self._writer.close()
         pair = "text_pair" in self._schema.names
@@ -116,10 +103,7 @@ class SplitWriter:
 def fingerprint_of(hashes: np.ndarray, codes: np.ndarray, labels: Sequence[str]) -> str:
     """The fingerprint of a split: a hash of the labels and of every id with its label's number, sorted by both.
 
-    Args:
-        hashes: The hash of each row, of which its id is made, uint64 [rows].
-        codes: Index of each row's label, int [rows].
-        labels: All labels.
+    Ids are given as the hashes that they are made of, uint64 [rows], labels as their index, int [rows].
     """
     order = np.argsort(hashes)
     if (hashes[order[1:]] == hashes[order[:-1]]).any():

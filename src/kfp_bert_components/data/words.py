@@ -43,11 +43,7 @@ class Words:
 
 
 def compiled(function: Callable) -> Callable:
-    """Compile a function to machine code at its first call.
-
-    What was compiled is kept for other processes where there is a folder to write to: beside the code, else the
-    user's cache, else the one in NUMBA_CACHE_DIR.
-    """
+    """Compile a function to machine code at its first call, and keep it for other processes where there is a folder."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # there is no such folder
@@ -65,13 +61,9 @@ def mix(value: int) -> int:
 
 
 def hash_words(texts: pa.Array) -> tuple[Words, np.ndarray]:
-    """Split texts into words and hash each.
+    """Split texts (valid UTF-8 without nulls) into words and hash each.
 
-    Args:
-        texts: Valid UTF-8 without nulls, string [rows].
-
-    Returns:
-        The words, and a hash of each row's words in their order, uint64 [rows]; 0 for a row without words.
+    Returns the words, and a hash of each row's words in their order, uint64 [rows]; 0 for a row without words.
     """
     hashes, starts, sequences = _hash_words(*string_bytes(_fold(texts)), TABLE)
     return Words(hashes, starts), sequences

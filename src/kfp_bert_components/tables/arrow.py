@@ -17,11 +17,9 @@ def to_arrow(values: np.ndarray) -> pa.Array:
 
 def to_numpy(values: pa.Array) -> np.ndarray:
     """Numbers or booleans without nulls as a NumPy array, [n]."""
-    data = _view(values.buffers()[1], np.uint8)
-    here = slice(values.offset, values.offset + len(values))
     if pa.types.is_boolean(values.type):
-        return np.unpackbits(data, bitorder="little")[here].view(bool)
-    return data.view(values.type.to_pandas_dtype())[here]
+        return to_numpy(values.cast(pa.uint8())).view(bool)
+    return _view(values.buffers()[1], values.type.to_pandas_dtype())[values.offset :][: len(values)]
 
 
 def strings(values: Sequence[str]) -> pa.Array:

@@ -49,9 +49,8 @@ def make_batch(names: Sequence[str], rows: Iterable[tuple[int, Sequence[str], st
 
     Args:
         names: Of the columns.
-        rows: Of each its number, its cells (bytes that are not UTF-8 as surrogates, PEP 383), what is wrong with it
-            ("" for nothing), and how it begins.
-        keep: Whether U+FFFD is put for bytes that are not UTF-8; else such a row is a fault.
+        rows: Number, cells with surrogates for bytes that are not UTF-8 (PEP 383), what is wrong ("": nothing), start.
+        keep: Whether U+FFFD is put for such bytes; else the row is a fault.
     """
     good, faults = list[tuple[int, list[str]]](), list[Fault]()
     for number, cells, reason, excerpt in rows:

@@ -120,10 +120,7 @@ def _looks_quoted(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _has_header(rows: Sequence[Sequence[str]], columns: Sequence[Column], settings: TableSettings) -> bool:
-    """Whether the first row names the columns.
-
-    It does when it holds a name that was asked for, or when its category is one that no other row has.
-    """
+    """Whether the first row holds a name that was asked for, or has a category that no other row has."""
     if settings.header != "auto":
         return settings.header == "yes"
     first = [cell.strip() for cell in rows[0]]

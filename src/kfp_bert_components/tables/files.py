@@ -50,11 +50,7 @@ def list_files(source: Path) -> list[TableFile]:
 
 
 def blocks(file: TableFile, compression: str) -> Iterator[bytes]:
-    """The plain bytes in pieces of `BLOCK` or less.
-
-    Raises:
-        UserError: The compressed stream is damaged.
-    """
+    """The plain bytes in pieces of `BLOCK` or less; a UserError where the compressed stream is damaged."""
     raw = pa.OSFile(str(file.path))
     stream = pa.CompressedInputStream(raw, compression) if compression else raw
     try:

@@ -11,14 +11,10 @@ _LONGEST_LINE = 4 * LONGEST_CELL
 
 
 def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Pieces of a file as UTF-8, put together anew so that each ends with the end of a line.
+    """The pieces of a file as UTF-8, put together anew so that each ends with the end of a line.
 
     Bytes of UTF-8 files stay as they are, valid or not; in other encodings U+FFFD stands for what can't be decoded.
-    A line of millions of characters is cut short.
-
-    Args:
-        pieces: The bytes of the file.
-        encoding: Its codec; utf-8-sig for UTF-8 with a byte order mark.
+    A line of millions of characters loses its middle. The codec of UTF-8 with a byte order mark is utf-8-sig.
     """
     rest = b""
     for piece in _as_utf8(pieces, encoding):
@@ -31,17 +27,6 @@ def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             rest = rest[:_LONGEST_LINE] + rest[-1:]
     if rest:
         yield rest
-
-
-def has_long_line(block: bytes) -> bool:
-    """Whether a line of a block has more bytes than the longest cell may have characters."""
-    start = 0
-    while start + LONGEST_CELL < len(block):
-        end = block.rfind(b"\n", start, start + LONGEST_CELL + 1)
-        if end < 0:
-            return True
-        start = end + 1
-    return False
 
 
 def split_lines(block: bytes) -> Iterator[str]:

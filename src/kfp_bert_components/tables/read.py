@@ -39,15 +39,7 @@ class FileFacts:
 def open_table(
     file: TableFile, columns: Sequence[Column], settings: TableSettings
 ) -> tuple[FileFacts, Iterator[Batch]]:
-    """Find out what a file is, and read it.
-
-    Args:
-        file: The file.
-        columns: The columns that are wanted.
-        settings: What the user has said about format, encoding and dialect.
-
-    Returns:
-        What was found out about the file, and its rows.
+    """Find out what a file is, and read the wanted columns: what was found out, and its rows.
 
     Raises:
         UserError: The file is no table, is empty, is damaged, or lacks a column; damage may show only while the batches
@@ -56,17 +48,19 @@ def open_table(
     name, keep = file.name, settings.unreadable == "keep"
     with file.path.open("rb") as stream:
         first = stream.read(4)
-    if not first:
-        return _empty(file, settings)
     if first == b"PAR1":
         note = "" if name.endswith((".parquet", ".pq")) else "is a Parquet file, whatever its name says"
         return FileFacts(name, "parquet", note=note), read_parquet(file, columns, keep)
-    if settings.file_format == "parquet":
-        raise UserError(f"{name} is not a Parquet file: set file_format to 'auto' or to what it is.")
     compression = next((kind for magic, kind in COMPRESSIONS.items() if first.startswith(magic)), "")
     found = survey(file, compression)
     if not found.sample.strip():
-        return _empty(file, settings)
+        if settings.unreadable == "error":
+            raise UserError(
+                f"{name} is empty: remove it or write it again, or set unreadable to 'drop' to go on without it."
+            )
+        return FileFacts(name, note="is empty"), iter(())
+    if settings.file_format == "parquet":
+        raise UserError(f"{name} is not a Parquet file: set file_format to 'auto' or to what it is.")
     encoding = find_encoding(file, found, settings.encoding)
     sample = found.sample.decode(encoding, errors="replace")
     pieces = text_blocks(blocks(file, compression), encoding)
@@ -78,11 +72,3 @@ def open_table(
     dialect = find_dialect(name, sample, len(found.sample) == found.size, columns, settings)
     indices = {column.name: column.index_in(dialect.columns, name, dialect.first_row) for column in columns}
     return FileFacts(name, "csv", compression, encoding, dialect), read_csv(pieces, dialect, indices, keep)
-
-
-def _empty(file: TableFile, settings: TableSettings) -> tuple[FileFacts, Iterator[Batch]]:
-    if settings.unreadable == "error":
-        raise UserError(
-            f"{file.name} is empty: remove it or write it again, or set unreadable to 'drop' to go on without it."
-        )
-    return FileFacts(file.name, note="is empty"), iter(())

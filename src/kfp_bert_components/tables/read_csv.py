@@ -17,7 +17,7 @@ import pyarrow.csv as arrow_csv
 
 from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, make_batch
 from kfp_bert_components.tables.dialect import Dialect
-from kfp_bert_components.tables.lines import has_long_line, split_lines
+from kfp_bert_components.tables.lines import split_lines
 
 # A quote that is not closed after so many lines was not meant as one. In a file with many of them, fewer lines are
 # looked through after each: else the same lines would be read again and again.
@@ -48,7 +48,9 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
 
 def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, int]) -> Batch | None:
     """Read a block with Arrow, or return None if not each of its lines is a row without a fault."""
-    if has_long_line(block) or b"\0" in block or block.startswith(codecs.BOM_UTF8):  # Arrow would take the mark off
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+    longest = np.diff(ends, prepend=-1, append=len(block)).max()
+    if longest > LONGEST_CELL or b"\0" in block or block.startswith(codecs.BOM_UTF8):  # Arrow would take the mark off
         return None
     if b"\r" in block and block.count(b"\r") > block.count(b"\r\n"):  # lines that end with it alone
         return None
@@ -72,8 +74,7 @@ def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, 
         )
     except pa.ArrowInvalid:
         return None
-    lines = np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (not block.endswith(b"\n"))
-    if table.num_rows != lines or not _ends_with_row(block, dialect):
+    if table.num_rows != len(ends) + (not block.endswith(b"\n")) or not _ends_with_row(block, dialect):
         return None
     cells = {name: table[names[index]].combine_chunks() for name, index in columns.items()}
     return Batch(np.arange(row, row + table.num_rows), cells)
@@ -92,13 +93,8 @@ class _QuoteError(csv.Error):
 class _Records:
     """The rows of a block and of those after it, up to one that ends with a block.
 
-    Python's csv reader is given the lines, and those of a row that went wrong are taken back.
-
-    Args:
-        blocks: Where more lines come from, for a row that does not end with its block.
-        dialect: How the file is written.
-        wanted: Indices of the wanted cells of a row.
-        keep: Whether rows with too few or too many cells are kept.
+    Python's csv reader is given the lines, and those of a row that went wrong are taken back. `blocks` is where more
+    lines come from, for a row that does not end with its block; `wanted` are the indices of the wanted cells.
     """
 
     def __init__(self, blocks: Iterator[bytes], dialect: Dialect, wanted: Sequence[int], keep: bool) -> None:

@@ -15,13 +15,9 @@ _MOST_KEYS = 1_000
 
 
 def read_jsonl(blocks: Iterator[bytes], name: str, columns: Sequence[Column], keep: bool) -> Iterator[Batch]:
-    """Read a file of JSON objects, one a line; blank lines are passed over.
+    """Read a file of JSON objects, one a line, in UTF-8 blocks of whole lines; blank lines are passed over.
 
-    Args:
-        blocks: The file as UTF-8 in blocks of whole lines.
-        name: The file's name, for errors.
-        columns: The wanted keys; an object that lacks one has an empty cell there.
-        keep: Whether damaged characters are replaced instead of counted as a fault.
+    An object that lacks a wanted key has an empty cell there.
 
     Raises:
         UserError: No object of the file has one of the keys.

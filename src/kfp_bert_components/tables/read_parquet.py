@@ -16,12 +16,7 @@ ROWS = 1 << 16
 
 
 def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool) -> Iterator[Batch]:
-    """Read a Parquet file.
-
-    Args:
-        file: The file.
-        columns: The wanted columns.
-        keep: Whether damaged characters are replaced instead of counted as a fault.
+    """Read the wanted columns of a Parquet file.
 
     Raises:
         UserError: The file is damaged, lacks a column, or a column holds lists or structures.

@@ -26,12 +26,7 @@ class Column:
     categorical: bool = False
 
     def index_in(self, columns: Sequence[str], file: str, first_row: Sequence[str] = ()) -> int:
-        """Its index among the columns of a file.
-
-        Args:
-            columns: Their names.
-            file: The file's name, for errors.
-            first_row: The file's first row, where the names may be made up.
+        """Its index among the columns of a file, of which `first_row` is given where the names may be made up.
 
         Raises:
             UserError: The file has no such column, or several of that name.

@@ -36,11 +36,7 @@ class Survey:
 
 
 def survey(file: TableFile, compression: str) -> Survey:
-    """Go through a file once.
-
-    Raises:
-        UserError: The file is something that is no table, or damaged.
-    """
+    """Go through a file once; a UserError where it is something that is no table, or damaged."""
     size, sample, odd = 0, b"", b""
     decoder, valid = codecs.getincrementaldecoder("utf-8")(), True
     for block in blocks(file, compression):
@@ -60,12 +56,7 @@ def survey(file: TableFile, compression: str) -> Survey:
 
 
 def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
-    """The codec of a file, by its byte order mark, by being valid UTF-8, or by the likeliest guess.
-
-    Args:
-        file: The file, for its name.
-        found: Its survey.
-        asked: "auto", or a codec that the user named.
+    """The codec of a file: the one that is asked for, or by its byte order mark, by being valid UTF-8, or by a guess.
 
     Raises:
         UserError: The codec does not exist, or the file is binary.
@@ -78,9 +69,8 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
         except (LookupError, ValueError) as error:
             raise UserError(f"encoding {asked!r} is not known: give a name such as utf-8, cp1252 or utf-16.") from error
         return "utf-8-sig" if name == "utf-8" and sample.startswith(codecs.BOM_UTF8) else name
-    for bom, name in BOMS.items():
-        if sample.startswith(bom):
-            return name
+    if marked := [name for bom, name in BOMS.items() if sample.startswith(bom)]:
+        return marked[0]
     # UTF-16 without a mark has a NUL at nearly every other place.
     half = max(1, len(sample) // 2)
     nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
