@@ -9,24 +9,26 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, timedelta
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import google.auth
 import requests
+import urllib3
 from google.api_core import exceptions as api
 from google.api_core.retry import Retry
 from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import Request
 from google.cloud import storage  # type: ignore[attr-defined]
-from google.cloud.storage.exceptions import InvalidResponse
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from obstore.store import GCSStore
 
 from kfp_bert_components import __version__
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.storage._types import Access
+from kfp_bert_components.storage._access import Access
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, GCSCredential
@@ -49,12 +51,37 @@ def retry_for(access: Access) -> Retry:
 
 
 def client_for(access: Access) -> storage.Client:
-    """The client for these credentials, one a process (its connections don't outlive a fork)."""
+    """The client for these credentials, one a process (its connections don't outlive a fork).
+
+    Raises:
+        UserError: There are no credentials, or they are damaged.
+    """
     key = (access, os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST", ""))
     with _lock:
         if key not in _open:
-            _open[key] = _client(access)
+            try:
+                _open[key] = _client(access)
+            except auth.DefaultCredentialsError as error:
+                raise _no_credentials(error) from None
+            except (auth.GoogleAuthError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+                raise UserError(  # google-auth reads a key's file without looking at what kind of JSON is in it
+                    f"The Google credentials of {_key_file()} can't be used ({_short(error) or type(error).__name__}): "
+                    "make them anew, or ask for anonymous access if the bucket is public."
+                ) from None
         return _open[key]
+
+
+def _key_file() -> str:
+    return os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") or "this machine"
+
+
+def _no_credentials(error: auth.DefaultCredentialsError) -> UserError:
+    given = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    why = f"those of {given} can't be used ({_short(error)})" if given else "none were found"
+    return UserError(
+        f"Cloud Storage needs credentials and {why}: run `gcloud auth application-default login`, set "
+        "GOOGLE_APPLICATION_CREDENTIALS to a key's file, or ask for anonymous access if the bucket is public."
+    )
 
 
 def _client(access: Access) -> storage.Client:
@@ -115,7 +142,12 @@ def _open_bodies(client: storage.Client, bucket: str, access: Access) -> GCSStor
     # The client library reads these, obstore does not.
     trusted = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     if trusted:
-        options["root_certificate"] = Path(trusted).read_text()
+        try:
+            options["root_certificate"] = Path(trusted).read_text()
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"The certificates in {trusted}, which the environment names, can't be read: {error}."
+            ) from None
     anonymous = isinstance(client._credentials, AnonymousCredentials)
     if not anonymous:
         with explained(f"gs://{bucket}", access):
@@ -150,17 +182,20 @@ def explained(where: str, access: Access) -> Iterator[None]:
         yield
     except (api.GoogleAPICallError, InvalidResponse, auth.GoogleAuthError, api.RetryError) as error:
         raise translate(error, where, access) from None
-    except (requests.RequestException, ConnectionError, TimeoutError) as error:
+    except DataCorruption:
+        raise UserError(f"{where} arrived with wrong bytes: they don't match its checksum. Try again.") from None
+    except requests.exceptions.JSONDecodeError:
+        raise UserError(
+            f"{where} can't be had: the answer is not Cloud Storage's. Look for a proxy that answers instead."
+        ) from None
+    except (OSError, HTTPException, urllib3.exceptions.HTTPError) as error:  # OSError has those of requests below it
         raise UserError(f"{where} can't be reached: {_short(error)}. Check the network and try again.") from None
 
 
 def translate(error: Exception, where: str, access: Access) -> UserError:
     """The sentence for one error of the client."""
     if isinstance(error, auth.DefaultCredentialsError):
-        return UserError(
-            f"{where} needs credentials and none were found: run `gcloud auth application-default login`, "
-            "set GOOGLE_APPLICATION_CREDENTIALS, or ask for anonymous access if the bucket is public."
-        )
+        return _no_credentials(error)
     if isinstance(error, auth.GoogleAuthError):
         who = f" as {access.impersonate}" if access.impersonate else ""
         return UserError(f"{where} can't be reached: signing in{who} failed: {_short(error)}.")
