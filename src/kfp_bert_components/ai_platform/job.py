@@ -62,7 +62,7 @@ def run_as_custom_job(
     from kfp_bert_components.bert.source import checkpoint_address
     from kfp_bert_components.storage import open_store
 
-    if address := checkpoint_address(settings.base_model):
+    if settings.base_model and (address := checkpoint_address(settings.base_model)):
         settings = replace(settings, base_model=str(address))
     key = _key(train, validation, settings, job_settings)
     place = f"{job_settings.staging.rstrip('/')}/kfp-bert-jobs/{key}"

@@ -54,34 +54,17 @@ def client_for(access: Access) -> storage.Client:
     """The client for these credentials, one a process (its connections don't outlive a fork).
 
     Raises:
-        UserError: There are no credentials, or they are damaged.
+        google.auth.exceptions.GoogleAuthError: There are no credentials, or they are damaged.
     """
     key = (access, os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST", ""))
     with _lock:
         if key not in _open:
             try:
                 _open[key] = _client(access)
-            except auth.DefaultCredentialsError as error:
-                raise _no_credentials(error) from None
-            except (auth.GoogleAuthError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-                raise UserError(  # google-auth reads a key's file without looking at what kind of JSON is in it
-                    f"The Google credentials of {_key_file()} can't be used ({_short(error) or type(error).__name__}): "
-                    "make them anew, or ask for anonymous access if the bucket is public."
-                ) from None
+            except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+                # google-auth takes a key's file for what it should be, and fails in all these ways where it isn't.
+                raise auth.DefaultCredentialsError(f"{type(error).__name__}: {error}") from None
         return _open[key]
-
-
-def _key_file() -> str:
-    return os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") or "this machine"
-
-
-def _no_credentials(error: auth.DefaultCredentialsError) -> UserError:
-    given = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-    why = f"those of {given} can't be used ({_short(error)})" if given else "none were found"
-    return UserError(
-        f"Cloud Storage needs credentials and {why}: run `gcloud auth application-default login`, set "
-        "GOOGLE_APPLICATION_CREDENTIALS to a key's file, or ask for anonymous access if the bucket is public."
-    )
 
 
 def _client(access: Access) -> storage.Client:
@@ -118,13 +101,14 @@ def bodies_for(bucket: str, access: Access, *, anew: bool = False) -> GCSStore:
         access: Credentials.
         anew: Sign in again, as the access token in use was refused.
     """
-    client = client_for(access)
-    key = (client, bucket)
-    if anew:
-        client._credentials.token = None
-    if anew or key not in _bodies:
-        _bodies[key] = _open_bodies(client, bucket, access)
-    return _bodies[key]
+    with explained(f"gs://{bucket}", access):
+        client = client_for(access)
+        key = (client, bucket)
+        if anew:
+            client._credentials.token = None
+        if anew or key not in _bodies:
+            _bodies[key] = _open_bodies(client, bucket, access)
+        return _bodies[key]
 
 
 def _open_bodies(client: storage.Client, bucket: str, access: Access) -> GCSStore:
@@ -150,8 +134,7 @@ def _open_bodies(client: storage.Client, bucket: str, access: Access) -> GCSStor
             ) from None
     anonymous = isinstance(client._credentials, AnonymousCredentials)
     if not anonymous:
-        with explained(f"gs://{bucket}", access):
-            _token(client._credentials)  # its errors are Python's here, and text when obstore asks
+        _token(client._credentials)  # its errors are Python's here, and text when obstore asks
     return GCSStore(
         bucket,
         config={"base_url": client.api_endpoint, "skip_signature": anonymous},
@@ -195,7 +178,12 @@ def explained(where: str, access: Access) -> Iterator[None]:
 def translate(error: Exception, where: str, access: Access) -> UserError:
     """The sentence for one error of the client."""
     if isinstance(error, auth.DefaultCredentialsError):
-        return _no_credentials(error)
+        file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        why = f"those in {file} can't be used ({_short(error.args[0])})" if file else "there are none here"
+        return UserError(
+            f"{where} needs credentials and {why}: run `gcloud auth application-default login`, set "
+            "GOOGLE_APPLICATION_CREDENTIALS to the file of a key, or KFP_BERT_ANONYMOUS=true if the bucket is public."
+        )
     if isinstance(error, auth.GoogleAuthError):
         who = f" as {access.impersonate}" if access.impersonate else ""
         return UserError(f"{where} can't be reached: signing in{who} failed: {_short(error)}.")
@@ -217,8 +205,8 @@ def explain_status(status: int, text: str, where: str, access: Access) -> UserEr
         return ConflictError(f"{where} was changed by somebody else since it was read.")
     if "requester pays" in lowered or "userproject" in lowered.replace(" ", ""):
         return UserError(
-            f"{where} is in a bucket whose readers pay: give user_project, a project of yours to bill, on "
-            "which you have the permission serviceusage.services.use."
+            f"{where} is in a bucket whose readers pay: give user_project, or set KFP_BERT_USER_PROJECT: a "
+            "project of yours to bill, on which you have the permission serviceusage.services.use."
         )
     if status in (401, 403):
         permission = re.search(r"(?:storage|serviceusage)\.\w+\.\w+", text)

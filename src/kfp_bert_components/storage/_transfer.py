@@ -11,12 +11,12 @@ import asyncio
 import os
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError, UnauthenticatedError
@@ -27,6 +27,9 @@ from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._checksums import encode, extend
 from kfp_bert_components.storage._client import bodies_for, explain_status
 from kfp_bert_components.storage._types import Entry, GoneError
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
 
 PART = 8 << 20
 PARTS_AT_ONCE, BYTES_AT_ONCE = 256, 64 << 20
@@ -97,19 +100,22 @@ class Download:
         """The bytes of a part; others, or none, where the server offers another number of them than it should.
 
         obstore goes on with a body that breaks, for as long as `patience`. Where that was not enough and bytes came
-        meanwhile, the rest is asked for anew: what moves forward ends well.
+        meanwhile, the rest is asked for anew, in pieces so small that little is lost: what moves forward ends well.
         """
         chunks: list[bytes] = []
-        length, came, signed_in = part.end - part.start, 0, False
+        length, came, signed_in, size = part.end - part.start, 0, False, _CHUNK
         while True:
-            before, store = came, self._store
+            before, store, begun = came, self._store, False
             try:
-                async with aclosing(self._chunks(store, part, came)) as body:
-                    async for chunk in body:
-                        chunks.append(chunk)
-                        came += len(chunk)
-                        if came > length:  # a body without end
-                            return []
+                found = await self._answer(store, part, came)
+                if (found.meta["size"], found.range) != (part.entry.size, (part.start + came, part.end)):
+                    return chunks
+                begun = True
+                async for chunk in found.stream(min_chunk_size=size):
+                    chunks.append(bytes(chunk))
+                    came += len(chunk)
+                    if came > length:  # a body without end
+                        return []
                 return chunks
             except UnauthenticatedError as error:
                 if signed_in or self._access.anonymous:
@@ -120,22 +126,19 @@ class Download:
             except (BaseError, FileNotFoundError) as error:
                 if "Content-Length Header missing" in str(error):
                     return []
-                if came == length:
+                if came == length:  # all is there, only its end was not said
                     return chunks
-                if came == before:
+                if came == before and not (begun and size > _SMALL_CHUNK):
                     raise self._explained(error, part) from None
+                size = _SMALL_CHUNK
 
-    async def _chunks(self, store: GCSStore, part: _Part, came: int) -> AsyncGenerator[bytes]:
-        """What is left of a part, after the bytes that came; nothing where the server offers something else."""
+    async def _answer(self, store: GCSStore, part: _Part, came: int) -> GetResult:
+        """The answer to a request for what is left of a part, after the bytes that came."""
         entry, start = part.entry, part.start + came
-        options: dict[str, Any] = {"version": str(entry.generation)}
+        options: GetOptions = {"version": str(entry.generation)}
         if part.end - start < entry.size:
             options["range"] = (start, part.end)
-        found = await obstore.get_async(store, self._prefix + entry.name, options=options)  # type: ignore[arg-type]
-        if (found.meta["size"], found.range) == (entry.size, (start, part.end)):
-            # A body that broke before is kept in small pieces: one that breaks again loses less.
-            async for chunk in found.stream(min_chunk_size=_SMALL_CHUNK if came else _CHUNK):
-                yield bytes(chunk)
+        return await obstore.get_async(store, self._prefix + entry.name, options=options)
 
     def _take(self, part: _Part, chunks: Sequence[bytes]) -> None:
         """Write a part. After the last one of its object compare, and make the file visible or start over."""
