@@ -170,22 +170,85 @@ def test_a_full_disk_is_said(gcs: GcsServer, tmp_path: Path) -> None:
 
 def peak_memory(target: Path, answer: Connection) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    fetch(["gs://bucket/in/"], target)
-    answer.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    message = ""
+    try:
+        fetch(["gs://bucket/in/"], target, access=IMPATIENT)
+    except UserError as error:
+        message = str(error)
+    answer.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, message))
 
 
-@pytest.mark.parametrize(("size", "added"), [(300_000_000, 0), (1000, 300_000_000)])
-def test_memory_holds_parts_of_large_objects_and_nothing_that_is_larger_than_listed(
-    gcs: GcsServer, tmp_path: Path, size: int, added: int
+@pytest.mark.parametrize("times", [2, None])
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [(300_000_000, ""), *((size, kind) for size in (1000, LARGE) for kind in ("longer", "endless", "bad_chunk"))],
+)
+def test_no_answer_takes_more_memory_than_parts_of_the_object_should_have(
+    gcs: GcsServer, tmp_path: Path, size: int, kind: str, times: int | None
 ) -> None:
     gcs.put("bucket", "in/x", bytes(size))
-    if added:
-        gcs.faults.add("longer", match="^/bucket/", body=bytes(added))
+    if kind:
+        gcs.faults.add(kind, match="^/bucket/", body=bytes(300_000_000), times=times)
     ours, theirs = multiprocessing.Pipe()
     start(peak_memory, tmp_path / "data", theirs).join()
-    assert (tmp_path / "data" / "files" / "x").stat().st_size == size
-    grown = ours.recv()
+    grown, message = ours.recv()
     assert grown < 200_000, grown  # KiB
+    if kind and times is None:
+        assert "gs://bucket/in/x c" in message
+    else:
+        assert not message and (tmp_path / "data" / "files" / "x").stat().st_size == size
+
+
+@pytest.mark.parametrize("after", [20_000, 300_000])
+def test_a_body_that_breaks_for_longer_than_the_patience_ends_well_while_it_moves_forward(
+    gcs: GcsServer, tmp_path: Path, after: int
+) -> None:
+    data = random.Random(7).randbytes(8 * after)
+    gcs.put("bucket", "in/x", data)
+    fault = gcs.faults.add("truncate", match="^/bucket/", times=None, after=after)
+    fetch(["gs://bucket/in/"], tmp_path / "data", access=Access(patience=0.2))
+    assert files_of(tmp_path / "data") == {"x": data}
+    assert fault.hits >= 8
+
+
+@pytest.mark.parametrize("kind", ["404", "401"])
+def test_what_is_listed_and_refused_ever_after_is_said(gcs: GcsServer, tmp_path: Path, kind: str) -> None:
+    gcs.put("bucket", "in/good", b"good")
+    gcs.put("bucket", "in/x", b"x")
+    fault = gcs.faults.add(kind, match="^/bucket/in/x", times=None)
+    with pytest.raises(UserError, match="gs://bucket/in/x is (listed, but was not found 4 times|forbidden)"):
+        fetch(["gs://bucket/in/"], tmp_path / "data")
+    assert fault.hits <= 4
+
+
+def test_what_is_not_found_for_a_moment_is_asked_for_again(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "in/x", b"x")
+    gcs.faults.add("404", match="^/bucket/in/x", times=3)
+    fetch(["gs://bucket/in/"], tmp_path / "data")
+    assert files_of(tmp_path / "data") == {"x": b"x"}
+
+
+def test_connections_that_the_server_closes_while_they_are_idle_do_no_harm(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.idle_seconds = 0.2
+    for number in range(20):
+        gcs.put("bucket", f"in/{number}", b"x" * 1000)
+    for turn in range(4):
+        assert fetch(["gs://bucket/in/"], tmp_path / str(turn), access=IMPATIENT).files == 20
+        time.sleep(0.19 + 0.01 * turn)  # before, while and after the server closes them
+
+
+def test_a_listing_without_sizes_is_refused(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "in/x", b"x" * 1000)
+    gcs.faults.add("no_size", match="^/storage/", times=None)
+    with pytest.raises(UserError, match="gs://bucket/in/x came without its size"):
+        fetch(["gs://bucket/in/"], tmp_path / "data")
+
+
+def test_a_page_that_another_server_answers_with_is_said(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "in/x", b"x" * 1000)
+    gcs.faults.add("page", match="^/storage/", times=None)
+    with pytest.raises(UserError, match="gs://bucket/in/ can't be had: the answer is not Cloud Storage's"):
+        fetch(["gs://bucket/in/"], tmp_path / "data")
 
 
 def test_a_listing_that_fails_is_tried_again_for_as_long_as_asked(gcs: GcsServer, tmp_path: Path) -> None:

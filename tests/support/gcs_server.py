@@ -9,7 +9,8 @@ obstore speaks, faults on request.
 Buckets spring into being with `put` or `create_bucket`. Objects are immutable generations; preconditions are checked
 and applied under one lock, so exactly one of many writers with the same precondition wins. `server.requests` is the
 list of (method, path with query) so far, `server.headers` has the headers of each, names in lower case;
-`server.latency` seconds pass before each reply. With a TLS context it is at https://localhost.
+`server.latency` seconds pass before each reply, and connections idle for `server.idle_seconds` are closed. With a TLS
+context it is at https://localhost.
 
 The assumptions about the real service are in `tests/support/gcs_objects.py` and beside each handler, from
 https://cloud.google.com/storage/docs/json_api/v1/objects and https://cloud.google.com/storage/docs/xml-api.
@@ -48,6 +49,7 @@ class GcsServer:
         self.authorizations: set[str] = set()
         self.latency = 0.0
         self.page_size = 1000
+        self.idle_seconds: float | None = None
         self.uploads: dict[str, Upload] = {}
         self._http: ThreadingHTTPServer | None = None
 
@@ -127,6 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def setup(self) -> None:
+        self.timeout = self.server_.idle_seconds
+        super().setup()
+
     def _serve(self) -> None:
         owner = self.server_
         parts = urlsplit(self.path)
@@ -144,6 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._cut()
             if self.fault and self.fault.kind == "slow":
                 time.sleep(self.fault.seconds)
+            if self.fault and self.fault.kind == "page":
+                return self._send(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
             if self.fault and self.fault.kind.isdigit():
                 raise ApiError(int(self.fault.kind), "backendError", "injected")
             self._route(parts.path, body)
@@ -225,6 +233,9 @@ class _Handler(BaseHTTPRequestHandler):
             "items": [resource(one) for one in items],
             "prefixes": prefixes,
         }
+        if self.fault and self.fault.kind == "no_size":
+            for item in page["items"]:
+                del item["size"]
         return {**page, "nextPageToken": token} if token else page
 
     def _media(self, found: Object) -> None:
@@ -259,12 +270,14 @@ class _Handler(BaseHTTPRequestHandler):
             data = (filling * (len(data) // len(filling) + 1))[: len(data)]
         if self.fault and self.fault.kind == "truncate":
             self._start(status, len(data), headers)
-            self.wfile.write(data[: max(0, len(data) // 2)])
+            self.wfile.write(data[: len(data) // 2 if self.fault.after is None else self.fault.after])
             self._cut()
         if self.fault and self.fault.kind == "short":  # shorter, and the length header agrees
             data = data[: len(data) // 2]
         if self.fault and self.fault.kind == "longer":
             data += self.fault.body or b"more"
+        if self.fault and self.fault.kind in ("endless", "bad_chunk"):
+            return self._send_endless(status, data, headers, bad=self.fault.kind == "bad_chunk")
         if self.fault and self.fault.kind == "long":
             return self._send_chunked(status, data + self.fault.body, headers)
         return self._send(status, data, headers)
@@ -276,6 +289,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if data else b"")
         self.wfile.write(b"0\r\n\r\n")
+
+    def _send_endless(self, status: int, data: bytes, headers: dict[str, str], *, bad: bool) -> None:
+        self.send_response_only(status)
+        for key, value in {**headers, "Transfer-Encoding": "chunked"}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        block = data or b"x"
+        for _ in range(1 if bad else 1 + (4 << 30) // len(block)):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
+        self.wfile.write(b"ffffffffffffffffffff\r\n" if bad else b"0\r\n\r\n")
+        self.close_connection = True
 
     def _upload(self, bucket: str, name: str, body: bytes) -> None:
         kind = self.query.get("uploadType")

@@ -9,7 +9,7 @@ Two ways lead in, and both take their settings from settings.py and call the API
 
 from importlib import import_module
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.extras import named_extra
 
 _HOME = {
     "AiPlatformClient": "client",
@@ -28,11 +28,5 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
+    with named_extra():
         return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("google"):
-            raise UserError(
-                f"{error.name} is not installed: pip install 'kfp-bert-components[ai-platform]'."
-            ) from error
-        raise

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import google.api_core.exceptions as api
@@ -19,6 +19,7 @@ from google.longrunning import operations_pb2
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 from kfp_bert_components.progress import say
 
+Service = TypeVar("Service")
 _TRANSIENT = (
     api.Aborted,
     api.AlreadyExists,
@@ -71,17 +72,17 @@ class AiPlatformClient:
     @cached_property
     def endpoints(self) -> v1.EndpointServiceClient:
         """The client of the Endpoint service."""
-        return v1.EndpointServiceClient(**self._options(self._address))
+        return self._service(v1.EndpointServiceClient, self._address)
 
     @cached_property
     def models(self) -> v1.ModelServiceClient:
         """The client of the Model service."""
-        return v1.ModelServiceClient(**self._options(self._address))
+        return self._service(v1.ModelServiceClient, self._address)
 
     @cached_property
     def jobs(self) -> v1.JobServiceClient:
         """The client of the Job service."""
-        return v1.JobServiceClient(**self._options(self._address))
+        return self._service(v1.JobServiceClient, self._address)
 
     def predictions(self, dedicated_dns: str = "") -> v1.PredictionServiceClient:
         """The client of the Prediction service.
@@ -93,7 +94,7 @@ class AiPlatformClient:
         if dedicated_dns and self._local:
             address = f"http://{address}"
             _check_local(address)
-        return v1.PredictionServiceClient(**self._options(address))
+        return self._service(v1.PredictionServiceClient, address)
 
     def call(self, method: Callable[..., Any], request: Any) -> Any:
         """Call `method` once.
@@ -120,10 +121,7 @@ class AiPlatformClient:
         except api.GoogleAPIError as error:
             raise UserError(f"AI Platform refused {name}: {_first_line(error)}") from error
         except google.auth.exceptions.GoogleAuthError as error:
-            raise UserError(
-                f"There are no usable Google credentials ({_first_line(error)}): give the pod's account access to AI "
-                "Platform, or run `gcloud auth application-default login`."
-            ) from error
+            raise _unusable(error) from error
 
     def running_operations(self, resource: str) -> list[str]:
         """The names of the operations on a resource that are not done; also those that others started."""
@@ -178,14 +176,26 @@ class AiPlatformClient:
         """Request that an operation is cancelled. It may end later, or succeed all the same."""
         self.call(self.endpoints.cancel_operation, operations_pb2.CancelOperationRequest(name=name))
 
-    def _options(self, address: str) -> dict[str, Any]:
+    def _service(self, kind: Callable[..., Service], address: str) -> Service:
         options: dict[str, Any] = {"transport": "rest", "client_options": {"api_endpoint": address}}
-        return {**options, "credentials": AnonymousCredentials()} if self._local else options
+        if self._local:
+            options["credentials"] = AnonymousCredentials()
+        try:
+            return kind(**options)
+        except (google.auth.exceptions.GoogleAuthError, OSError, ValueError, AttributeError) as error:
+            raise _unusable(error) from None  # google-auth fails in all these ways where a key's file is damaged
 
 
 def _check_local(address: str) -> None:
     if urlsplit(address).hostname not in ("127.0.0.1", "localhost", "::1"):
         raise UserError(f"The address {address} is plain http and not on this machine: use https.")
+
+
+def _unusable(error: Exception) -> UserError:
+    return UserError(
+        f"There are no usable Google credentials ({_first_line(error)}): give the pod's account access to AI Platform, "
+        "or run `gcloud auth application-default login`."
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 import time
 from dataclasses import asdict, replace
@@ -19,6 +20,7 @@ from kfp_bert_components.ai_platform.settings import JobSettings
 from kfp_bert_components.cancellation import cancellable
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.progress import say
+from kfp_bert_components.storage import ACCESS_VARIABLES
 
 if TYPE_CHECKING:
     from kfp_bert_components.storage import Store
@@ -57,8 +59,11 @@ def run_as_custom_job(
     Raises:
         UserError: The job failed or was cancelled, AI Platform refused it, or AI Platform cannot be reached.
     """
+    from kfp_bert_components.bert.source import checkpoint_address
     from kfp_bert_components.storage import open_store
 
+    if settings.base_model and (address := checkpoint_address(settings.base_model)):
+        settings = replace(settings, base_model=str(address))
     key = _key(train, validation, settings, job_settings)
     place = f"{job_settings.staging.rstrip('/')}/kfp-bert-jobs/{key}"
     store = open_store(place)
@@ -136,9 +141,11 @@ def _custom_job(settings: JobSettings, place: str, key: str) -> v1.CustomJob:
     machine = v1.MachineSpec(machine_type=settings.machine_type, accelerator_count=settings.accelerator_count)
     if settings.accelerator_type:
         machine.accelerator_type = v1.AcceleratorType.__members__[settings.accelerator_type]
+    access = [v1.EnvVar(name=name, value=os.environ[name]) for name in ACCESS_VARIABLES if os.environ.get(name)]
     container = v1.ContainerSpec(
         image_uri=settings.image,
         command=["python", "-m", "kfp_bert_components.ai_platform.job_worker", place],
+        env=access,
     )
     counts = [1, settings.replicas - 1] if settings.replicas > 1 else [1]  # the first pool is the chief
     pools = [v1.WorkerPoolSpec(machine_spec=machine, replica_count=count, container_spec=container) for count in counts]

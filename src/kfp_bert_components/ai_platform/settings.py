@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import parse_address
 from kfp_bert_components.validation import checked_dataclass
 
 # The newest prebuilt TensorFlow container; it loads our SavedModels, which have no custom ops.
@@ -84,8 +85,8 @@ class AiPlatformSettings:
             raise UserError(
                 f"max_replicas is {self.max_replicas}: expected min_replicas ({self.min_replicas}) or more."
             )
-        if self.staging and not self.staging.startswith("gs://"):
-            raise UserError(f"staging is {self.staging!r}: expected a gs:// folder, which AI Platform can read.")
+        if self.staging:
+            parse_address(self.staging, "staging", schemes=["gs"])
         if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,62}", self.model_id):
             raise UserError(f"model_id is {self.model_id!r}: expected lower-case letters, digits, '_' and '-'.")
         _check_accelerator(self.accelerator_type, self.accelerator_count)
@@ -148,8 +149,7 @@ class JobSettings:
         for name in ("project", "location", "image"):
             if not getattr(self, name):
                 raise UserError(f"A custom job needs the {name} that it runs with: set job_{name}.")
-        if not self.staging.startswith("gs://"):
-            raise UserError(f"A custom job needs a gs:// folder for its files, not {self.staging!r}: set job_staging.")
+        parse_address(self.staging, "job_staging", schemes=["gs"])
         _check_accelerator(self.accelerator_type, self.accelerator_count)
 
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kfp_bert_components.extras import named_extra
+
 if TYPE_CHECKING:
     from kfp_bert_components.bert.bundle import Bundle, read_bundle
     from kfp_bert_components.bert.bundle_writer import write_bundle
@@ -27,4 +29,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     from importlib import import_module
 
-    return getattr(import_module(f"kfp_bert_components.bert.{_MODULES.get(name, 'classifier')}"), name)
+    with named_extra():
+        return getattr(import_module(f"kfp_bert_components.bert.{_MODULES.get(name, 'classifier')}"), name)

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import Address, open_store, parse_address
 
+_HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 # The files of a checkpoint that are read, beside its safetensors files.
 _WANTED = (
     "config.json",
@@ -28,14 +30,25 @@ def checkpoint_folder(base_model: str, scratch: Path) -> Path:
     Raises:
         UserError: There is no such folder or hub id, or it can't be downloaded.
     """
-    if base_model.startswith("gs://"):
-        return _inside(_from_store(base_model, scratch))
-    folder = Path(base_model.removeprefix("file://"))
-    if folder.is_dir():
-        return _inside(folder)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base_model) or base_model.startswith("."):
+    address = checkpoint_address(base_model)
+    if address is None:
+        return _from_hub(base_model)
+    if not address.is_local:
+        return _inside(_from_store(address, scratch))
+    if not address.path.is_dir():
         raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// path or a hub id")
-    return _from_hub(base_model)
+    return _inside(address.path)
+
+
+def checkpoint_address(base_model: str) -> Address | None:
+    """The folder that is meant, local or on gs://; None for a hub id. A local folder of that name wins over a hub id.
+
+    Raises:
+        UserError: It is neither an address nor a hub id.
+    """
+    if _HUB_ID.fullmatch(base_model) and not Path(base_model).is_dir():
+        return None
+    return parse_address(base_model, "base_model")
 
 
 def _inside(folder: Path) -> Path:
@@ -46,16 +59,14 @@ def _wanted(name: str) -> bool:
     return name in _WANTED or name.endswith(".safetensors")
 
 
-def _from_store(uri: str, scratch: Path) -> Path:
-    from kfp_bert_components.storage import open_store
-
-    store = open_store(uri)
+def _from_store(address: Address, scratch: Path) -> Path:
+    store = open_store(address)
     entries = store.list()
     bundle = any(entry.name == "bundle.json" for entry in entries)
     prefix = "huggingface/" if bundle else ""
     names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     if f"{prefix}config.json" not in names:
-        raise UserError(f"{uri} holds no config.json: give the folder of a Hugging Face checkpoint")
+        raise UserError(f"{store.uri} holds no config.json: give the folder of a Hugging Face checkpoint")
     for name in names:
         plain = name.removeprefix(prefix)
         if _wanted(plain):

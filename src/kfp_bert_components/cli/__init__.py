@@ -10,6 +10,7 @@ import click
 
 from kfp_bert_components import __version__
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.extras import missing_extra
 
 COMMANDS = {
     "quickstart": "Run the main pipeline on a bundled sample, from data to a served model.",
@@ -50,10 +51,10 @@ def main() -> NoReturn:
     except UserError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("kfp_bert_components"):
+    except ImportError as error:
+        if not (sentence := missing_extra(str(error))):
             raise
-        click.echo(f"error: {error.name} is not installed: pip install 'kfp-bert-components[local]'", err=True)
+        click.echo(f"error: {sentence}", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

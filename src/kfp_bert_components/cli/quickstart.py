@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
+from kfp_bert_components.cli.folders import LocalFolder
+
 
 @click.command()
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path),
+    type=LocalFolder(),
     default=Path("quickstart"),
     show_default=True,
     help="Folder for the registry, the served model and the reports.",

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import click
 
+from kfp_bert_components.cli.folders import LocalFolder
+
 
 @click.command()
 @click.argument("pipeline")
 @click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline.")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path),
+    type=LocalFolder(),
     default=Path("kfp-bert-runs"),
     show_default=True,
     help="Folder for the artifacts of the run.",

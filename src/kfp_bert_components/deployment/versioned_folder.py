@@ -11,7 +11,7 @@ from typing import Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.records import dump_record, load_record
-from kfp_bert_components.storage import Store, open_store, upload_folder
+from kfp_bert_components.storage import Store, open_store, parse_address, upload_folder
 
 GRAPH = "saved_model.pb"
 METADATA = "assets.extra/bundle.json"  # TensorFlow leaves the folder assets.extra to other programs
@@ -88,13 +88,10 @@ def open_versioned_folder(uri: str) -> VersionedFolder:
     Raises:
         UserError: The path is empty, or is a file.
     """
-    if not uri:
-        raise UserError("The serving directory is empty: give a folder or a gs:// URI.")
     if uri.startswith("/gcs/"):  # folders cannot be renamed on a mounted bucket
         uri = "gs://" + uri.removeprefix("/gcs/")
-    if uri.startswith("gs://"):
-        return _StoreFolder(open_store(uri))
-    return _LocalFolder(Path(uri.removeprefix("file://")).absolute())
+    address = parse_address(uri, "serving_directory")
+    return _LocalFolder(address.path) if address.is_local else _StoreFolder(open_store(address))
 
 
 class _LocalFolder(VersionedFolder):

@@ -91,5 +91,5 @@ def _own(target: Path, wanted: Manifest) -> None:
     if foreign:
         raise UserError(f"{target} holds {min(foreign)}, which no fetch wrote: give an empty folder.")
     for one in wanted.objects:
-        if not one.source.startswith("gs://") and Path(one.source).is_relative_to(target.absolute()):
+        if not one.source.startswith("gs://") and Path(one.source).resolve().is_relative_to(target.resolve()):
             raise UserError(f"{one.source} lies in the folder to fetch into, {target}: give another folder.")

@@ -12,7 +12,7 @@ from typing import Any
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.records import dump_record, load_record
-from kfp_bert_components.storage import Access, open_store
+from kfp_bert_components.storage import Access, open_store, parse_address
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,9 @@ def read_manifest(uri: str, access: Access) -> Manifest:
     Raises:
         UserError: It is missing, of an unknown format, or was changed by hand.
     """
-    uri = uri.rstrip("/")
-    if not uri.endswith(".json"):
-        uri = f"{uri}/manifest.json"
-    folder, _, name = uri.rpartition("/")
-    data = open_store(folder or ("/" if uri.startswith("/") else "."), access).read(name).data
+    address = parse_address(uri, "manifest")
+    folder, name = address.split() if uri.endswith(".json") else (address, "manifest.json")
+    data = open_store(folder, access).read(name).data
     found, fingerprint = load_record(data, uri, {1: _read_1}, "give the manifest.json that a fetch wrote")
     if found.fingerprint != fingerprint:
         raise UserError(f"{uri} was changed since it was written: give the manifest.json as the fetch wrote it.")

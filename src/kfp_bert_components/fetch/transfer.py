@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.fetch.manifest import Pinned
 from kfp_bert_components.progress import track
-from kfp_bert_components.storage import Access, Entry, GoneError, file_crc32c, open_store
+from kfp_bert_components.storage import Access, Address, Entry, GoneError, file_crc32c, open_store, split_object
 
 _SPARE = 64 << 20  # bytes that a disk should have left
+_TRIES = 4  # of an object that is listed, but not found
 
 
 def transfer(objects: Sequence[Pinned], target: Path, scratch: Path, access: Access) -> list[Pinned]:
@@ -32,12 +34,18 @@ def transfer(objects: Sequence[Pinned], target: Path, scratch: Path, access: Acc
         _check_room(target, missing)
         for folder in {(files / one.path).parent for one in missing}:
             folder.mkdir(parents=True, exist_ok=True)
+        gone: Counter[str] = Counter()
         while missing:
             try:
                 for place, wanted in _by_store(missing, files).items():
                     open_store(place, access).download_all(wanted, scratch, bar.update)
                 break
             except GoneError as error:
+                gone[error.address] += 1
+                if gone[error.address] == _TRIES:
+                    raise UserError(
+                        f"{error.address} is listed, but was not found {_TRIES} times: try again later."
+                    ) from None
                 missing = [one for one in missing if not (files / one.path).exists()]
                 missing = [_again(one, access) if one.source == error.address else one for one in missing]
                 found |= {one.path: one for one in missing}
@@ -72,26 +80,18 @@ def _check_room(target: Path, missing: Sequence[Pinned]) -> None:
         )
 
 
-def _by_store(objects: Sequence[Pinned], files: Path) -> dict[str, list[tuple[Entry, Path]]]:
+def _by_store(objects: Sequence[Pinned], files: Path) -> dict[Address, list[tuple[Entry, Path]]]:
     """The stores that hold the objects, each with its entries and the files that they become."""
-    groups: dict[str, list[tuple[Entry, Path]]] = {}
+    groups: dict[Address, list[tuple[Entry, Path]]] = {}
     for one in objects:
-        place, name = _locate(one.source)
+        place, name = split_object(one.source)
         groups.setdefault(place, []).append((Entry(name, one.size, one.crc32c, one.generation), files / one.path))
     return groups
 
 
-def _locate(source: str) -> tuple[str, str]:
-    """The store and the name of one object; objects of one bucket share a store."""
-    if source.startswith("gs://"):
-        bucket, _, name = source.removeprefix("gs://").partition("/")
-        return f"gs://{bucket}", name
-    return str(Path(source).parent), Path(source).name
-
-
 def _again(one: Pinned, access: Access) -> Pinned:
     """The object as it is now, if somebody uploaded the same bytes anew."""
-    place, name = _locate(one.source)
+    place, name = split_object(one.source)
     try:
         entry = open_store(place, access).stat(name)
     except NotFoundError:

@@ -1,5 +1,6 @@
 """The metric gate: is the candidate really better than the champion?"""
 
+from kfp_bert_components.extras import named_extra
 from kfp_bert_components.gate.decision import Decision, read_decision, write_decision
 from kfp_bert_components.gate.policy import Policy, parse_policy, policy_schema, read_policy
 from kfp_bert_components.gate.use import Use, uncounted
@@ -21,7 +22,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in ("compare", "decide"):
-        from kfp_bert_components.gate import comparison
+        with named_extra():
+            from kfp_bert_components.gate import comparison
 
         return getattr(comparison, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

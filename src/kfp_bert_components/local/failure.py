@@ -2,6 +2,8 @@
 
 import re
 
+from kfp_bert_components.extras import missing_extra
+
 _TRACEBACK = "Traceback (most recent call last):"
 _USER_ERROR = re.compile(r"^kfp_bert_components\.errors\.\w+: (.*)")
 
@@ -10,8 +12,8 @@ def explain(lines: list[str]) -> str:
     """Why a step failed that printed `lines`.
 
     Returns:
-        The message of the `UserError` that it ended with; for another error, its last traceback; without a traceback,
-        its last twenty lines.
+        The message of the `UserError` that it ended with; which extra installs a module that is missing; for another
+        error, its last traceback; without a traceback, its last twenty lines.
     """
     starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
     if not starts:
@@ -20,4 +22,5 @@ def explain(lines: list[str]) -> str:
     for i, line in enumerate(traceback):
         if match := _USER_ERROR.match(line):
             return "\n".join([match[1], *traceback[i + 1 :]]).strip()
-    return "\n".join(traceback)
+    missing = [line for line in traceback if line.startswith(("ModuleNotFoundError: ", "ImportError: "))]
+    return missing_extra("".join(missing)) or "\n".join(traceback)

@@ -26,7 +26,7 @@ class Registry:
     """
 
     def __init__(self, uri: str, access: Access | None = None) -> None:
-        self.store = open_store(uri, access)
+        self.store = open_store(uri, access, "registry")
         self.uri = self.store.uri
 
     def champion(self) -> Champion | None:

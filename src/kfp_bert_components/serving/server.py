@@ -19,21 +19,22 @@ from kfp_bert_components.serving.app import MODEL_NAME, create_app
 from kfp_bert_components.serving.manager import ModelManager
 
 
-def local_copy(path: str | Path) -> str | Path:
-    """A path as it is, unless it is on gs://: then a local copy, which is removed when this process ends.
+def local_copy(path: str | Path) -> Path:
+    """The path that an address means: on gs:// of a local copy, which is removed when this process ends.
 
     Raises:
         NotFoundError: There is nothing at this gs:// path.
     """
-    if not str(path).startswith("gs://"):
-        return path
-    from kfp_bert_components.storage import download_folder, open_store
+    from kfp_bert_components.storage import download_folder, open_store, parse_address
 
+    address = parse_address(path, "the path to serve")
+    if address.is_local:
+        return address.path
     scratch = tempfile.mkdtemp(prefix="kfp-bert-serve-")
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    parent, _, name = str(path).rstrip("/").rpartition("/")
+    parent, name = address.split()
     download_folder(open_store(parent), name, Path(scratch))
-    return scratch
+    return Path(scratch)
 
 
 def serve(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kfp_bert_components.data.profile import NAME, Profile, parse_profile
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
-from kfp_bert_components.storage import open_store
+from kfp_bert_components.storage import open_store, parse_address
 
 # What a registry's folder holds, with a champion or without.
 _REGISTRY = ("champion.json", "versions/", "test_sets/", "promotions/", "deployments/")
@@ -20,13 +20,14 @@ def read_reference(reference: str) -> tuple[Profile | None, str]:
     Raises:
         UserError: There is neither a profile nor a registry.
     """
+    address = parse_address(reference, "reference")
     if reference.endswith(".json"):
-        folder, _, name = reference.rpartition("/")
-        return parse_profile(open_store(folder or ".").read(name).data, reference), reference
-    store = open_store(reference)
+        folder, name = address.split()
+        return parse_profile(open_store(folder).read(name).data, reference), reference
+    store = open_store(address)
     if store.exists(NAME):
         return parse_profile(store.read(NAME).data, reference), reference
-    champion = Registry(reference).champion() if store.exists("champion.json") else None
+    champion = Registry(store.uri).champion() if store.exists("champion.json") else None
     if champion:
         name = f"versions/{champion.version}/bundle/{NAME}"
         place = f"champion {champion.version} of {reference}"

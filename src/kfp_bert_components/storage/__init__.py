@@ -1,6 +1,9 @@
 """Files on gs:// and in local folders behind one small interface, with conditional writes."""
 
+from kfp_bert_components.storage._access import ACCESS_VARIABLES, Access
+from kfp_bert_components.storage._address import Address, parse_address
 from kfp_bert_components.storage._checksums import file_crc32c
+from kfp_bert_components.storage._find import Found, find_objects, split_object
 from kfp_bert_components.storage._folders import (
     download_folder,
     publish_folder,
@@ -8,21 +11,27 @@ from kfp_bert_components.storage._folders import (
     upload_folder,
 )
 from kfp_bert_components.storage._open import close_clients, open_store
-from kfp_bert_components.storage._types import Access, Blob, Entry, GoneError, Store
+from kfp_bert_components.storage._types import Blob, Entry, GoneError, Store
 from kfp_bert_components.storage.mounts import is_fuse
 
 __all__ = [
+    "ACCESS_VARIABLES",
     "Access",
+    "Address",
     "Blob",
     "Entry",
+    "Found",
     "GoneError",
     "Store",
     "close_clients",
     "download_folder",
     "file_crc32c",
+    "find_objects",
     "is_fuse",
     "open_store",
+    "parse_address",
     "publish_folder",
     "relative_files",
+    "split_object",
     "upload_folder",
 ]

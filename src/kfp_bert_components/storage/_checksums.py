@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 _BLOCK = 1 << 20
 
@@ -23,7 +25,7 @@ def crc32c(data: bytes) -> str:
 def file_crc32c(path: Path) -> str:
     """The same of a file, read in blocks of a MiB."""
     value = 0
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while block := file.read(_BLOCK):
             value = extend(value, block)
     return encode(value)
@@ -32,3 +34,8 @@ def file_crc32c(path: Path) -> str:
 def encode(value: int) -> str:
     """Base64 of a CRC-32C given as a number."""
     return base64.b64encode(value.to_bytes(4, "big")).decode()
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to read its bytes. A named pipe reads as empty, where others would wait for its writer."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))

@@ -9,24 +9,26 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, timedelta
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import google.auth
 import requests
+import urllib3
 from google.api_core import exceptions as api
 from google.api_core.retry import Retry
 from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import Request
 from google.cloud import storage  # type: ignore[attr-defined]
-from google.cloud.storage.exceptions import InvalidResponse
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from obstore.store import GCSStore
 
 from kfp_bert_components import __version__
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.storage._types import Access
+from kfp_bert_components.storage._access import Access
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, GCSCredential
@@ -49,11 +51,19 @@ def retry_for(access: Access) -> Retry:
 
 
 def client_for(access: Access) -> storage.Client:
-    """The client for these credentials, one a process (its connections don't outlive a fork)."""
+    """The client for these credentials, one a process (its connections don't outlive a fork).
+
+    Raises:
+        google.auth.exceptions.GoogleAuthError: There are no credentials, or they are damaged.
+    """
     key = (access, os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST", ""))
     with _lock:
         if key not in _open:
-            _open[key] = _client(access)
+            try:
+                _open[key] = _client(access)
+            except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+                # google-auth takes a key's file for what it should be, and fails in all these ways where it isn't.
+                raise auth.DefaultCredentialsError(f"{type(error).__name__}: {error}") from None
         return _open[key]
 
 
@@ -91,13 +101,14 @@ def bodies_for(bucket: str, access: Access, *, anew: bool = False) -> GCSStore:
         access: Credentials.
         anew: Sign in again, as the access token in use was refused.
     """
-    client = client_for(access)
-    key = (client, bucket)
-    if anew:
-        client._credentials.token = None
-    if anew or key not in _bodies:
-        _bodies[key] = _open_bodies(client, bucket, access)
-    return _bodies[key]
+    with explained(f"gs://{bucket}", access):
+        client = client_for(access)
+        key = (client, bucket)
+        if anew:
+            client._credentials.token = None
+        if anew or key not in _bodies:
+            _bodies[key] = _open_bodies(client, bucket, access)
+        return _bodies[key]
 
 
 def _open_bodies(client: storage.Client, bucket: str, access: Access) -> GCSStore:
@@ -115,11 +126,15 @@ def _open_bodies(client: storage.Client, bucket: str, access: Access) -> GCSStor
     # The client library reads these, obstore does not.
     trusted = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     if trusted:
-        options["root_certificate"] = Path(trusted).read_text()
+        try:
+            options["root_certificate"] = Path(trusted).read_text()
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"The certificates in {trusted}, which the environment names, can't be read: {error}."
+            ) from None
     anonymous = isinstance(client._credentials, AnonymousCredentials)
     if not anonymous:
-        with explained(f"gs://{bucket}", access):
-            _token(client._credentials)  # its errors are Python's here, and text when obstore asks
+        _token(client._credentials)  # its errors are Python's here, and text when obstore asks
     return GCSStore(
         bucket,
         config={"base_url": client.api_endpoint, "skip_signature": anonymous},
@@ -150,16 +165,24 @@ def explained(where: str, access: Access) -> Iterator[None]:
         yield
     except (api.GoogleAPICallError, InvalidResponse, auth.GoogleAuthError, api.RetryError) as error:
         raise translate(error, where, access) from None
-    except (requests.RequestException, ConnectionError, TimeoutError) as error:
+    except DataCorruption:
+        raise UserError(f"{where} arrived with wrong bytes: they don't match its checksum. Try again.") from None
+    except requests.exceptions.JSONDecodeError:
+        raise UserError(
+            f"{where} can't be had: the answer is not Cloud Storage's. Look for a proxy that answers instead."
+        ) from None
+    except (OSError, HTTPException, urllib3.exceptions.HTTPError) as error:  # OSError has those of requests below it
         raise UserError(f"{where} can't be reached: {_short(error)}. Check the network and try again.") from None
 
 
 def translate(error: Exception, where: str, access: Access) -> UserError:
     """The sentence for one error of the client."""
     if isinstance(error, auth.DefaultCredentialsError):
+        file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        why = f"those in {file} can't be used ({_short(error.args[0])})" if file else "there are none here"
         return UserError(
-            f"{where} needs credentials and none were found: run `gcloud auth application-default login`, "
-            "set GOOGLE_APPLICATION_CREDENTIALS, or ask for anonymous access if the bucket is public."
+            f"{where} needs credentials and {why}: run `gcloud auth application-default login`, set "
+            "GOOGLE_APPLICATION_CREDENTIALS to the file of a key, or KFP_BERT_ANONYMOUS=true if the bucket is public."
         )
     if isinstance(error, auth.GoogleAuthError):
         who = f" as {access.impersonate}" if access.impersonate else ""
@@ -182,8 +205,8 @@ def explain_status(status: int, text: str, where: str, access: Access) -> UserEr
         return ConflictError(f"{where} was changed by somebody else since it was read.")
     if "requester pays" in lowered or "userproject" in lowered.replace(" ", ""):
         return UserError(
-            f"{where} is in a bucket whose readers pay: give user_project, a project of yours to bill, on "
-            "which you have the permission serviceusage.services.use."
+            f"{where} is in a bucket whose readers pay: give user_project, or set KFP_BERT_USER_PROJECT: a "
+            "project of yours to bill, on which you have the permission serviceusage.services.use."
         )
     if status in (401, 403):
         permission = re.search(r"(?:storage|serviceusage)\.\w+\.\w+", text)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._checksums import crc32c
 from kfp_bert_components.storage._client import client_for, explained, retry_for
 from kfp_bert_components.storage._transfer import Download
-from kfp_bert_components.storage._types import Access, Blob, Entries, Entry, Names, Store, check_name
+from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name
 
 _TIMEOUT = (10, 60)  # seconds to connect, and between two packets
+_LARGEST = 256 << 20  # bytes of an object that `read` takes into memory
+_NOTHING = crc32c(b"")  # some emulators leave out a size of 0
 _FIELDS = "items(name,size,crc32c,generation),prefixes,nextPageToken"
 
 
@@ -27,10 +33,11 @@ class GcsStore(Store):
         self._calls: dict[str, Any] = {"retry": retry_for(access), "timeout": _TIMEOUT}
 
     def read(self, name: str) -> Blob:
-        blob = self._blob(name)
-        with explained(self.describe(name), self.access):
+        held = _Held(self.describe(name))
+        with self._blob(name) as blob:
             # The generation and the checksum come with the bytes, in headers of the same reply.
-            data = blob.download_as_bytes(raw_download=True, **self._calls)
+            blob.download_to_file(held, raw_download=True, **self._calls)
+        data = held.getvalue()
         if blob.crc32c and blob.crc32c != crc32c(data):
             raise UserError(f"{self.describe(name)} arrived with wrong bytes: its crc32c differs. Try again.")
         if blob.generation is None:
@@ -38,14 +45,12 @@ class GcsStore(Store):
         return Blob(data, int(blob.generation))
 
     def stat(self, name: str) -> Entry:
-        blob = self._blob(name)
-        with explained(self.describe(name), self.access):
+        with self._blob(name) as blob:
             blob.reload(**self._calls)
         return self._entry(blob)
 
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> int:
-        blob = self._blob(name)
-        with explained(self.describe(name), self.access):
+        with self._blob(name) as blob:
             blob.upload_from_string(
                 data,
                 content_type=_content_type(name),
@@ -53,11 +58,10 @@ class GcsStore(Store):
                 checksum="crc32c",
                 **self._calls,
             )
-        return int(blob.generation)
+        return self._entry(blob).generation
 
     def upload(self, path: Path, name: str, *, if_generation: int | None = None) -> int:
-        blob = self._blob(name)
-        with explained(self.describe(name), self.access), path.open("rb") as file:
+        with path.open("rb") as file, self._blob(name) as blob:
             blob.upload_from_file(
                 file,
                 size=os.fstat(file.fileno()).st_size,
@@ -66,7 +70,7 @@ class GcsStore(Store):
                 checksum="crc32c",
                 **self._calls,
             )
-        return int(blob.generation)
+        return self._entry(blob).generation
 
     def download_all(
         self, wanted: Sequence[tuple[Entry, Path]], scratch: Path, progress: Callable[[int], object] = bool
@@ -79,9 +83,8 @@ class GcsStore(Store):
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
         with explained(self.describe(prefix), self.access):
             blobs = self._bucket().list_blobs(prefix=self._start + prefix, fields=_FIELDS, **self._calls)
-            found = [self._entry(blob) for blob in blobs]
-        # Consoles make empty objects called "folder/": they are no content.
-        return sorted((one for one in found if not one.name.endswith("/")), key=lambda one: one.name)
+            found = sorted((self._entry(blob) for blob in blobs), key=lambda one: one.name)
+        return [one for one in found if not self._is_marker(one, found)]
 
     def folders(self, prefix: str = "") -> Names:
         start = self._start + (f"{prefix.rstrip('/')}/" if prefix else "")
@@ -92,17 +95,48 @@ class GcsStore(Store):
         return sorted(name[len(start) : -1] for name in pages.prefixes)
 
     def delete(self, name: str, *, if_generation: int | None = None) -> None:
-        with explained(self.describe(name), self.access):
-            self._blob(name).delete(if_generation_match=if_generation, **self._calls)
+        with self._blob(name) as blob:
+            blob.delete(if_generation_match=if_generation, **self._calls)
 
     def _bucket(self) -> Any:
         return client_for(self.access).bucket(self.bucket, user_project=self.access.user_project or None)
 
-    def _blob(self, name: str, generation: int | None = None) -> Any:
-        return self._bucket().blob(self._start + check_name(name), generation=generation)
+    @contextmanager
+    def _blob(self, name: str) -> Iterator[Any]:
+        """The client's object of this name; its errors, also those of signing in, are turned into sentences."""
+        check_name(name)
+        with explained(self.describe(name), self.access):
+            yield self._bucket().blob(self._start + name)
 
     def _entry(self, blob: Any) -> Entry:
-        return Entry(blob.name[len(self._start) :], blob.size or 0, blob.crc32c, int(blob.generation))
+        name = blob.name[len(self._start) :]
+        size = 0 if blob.size is None and blob.crc32c == _NOTHING else blob.size
+        if size is None or blob.generation is None or blob.crc32c is None:
+            raise UserError(
+                f"{self.describe(name)} came without its size, generation or crc32c: the server is no Cloud Storage."
+            )
+        return Entry(name, size, blob.crc32c, int(blob.generation))
+
+    @staticmethod
+    def _is_marker(one: Entry, found: Entries) -> bool:
+        """Whether consoles and tools made an object only so that there is a folder: "name/", or an empty "name"."""
+        if one.name.endswith("/"):
+            return True
+        at = bisect_left(found, f"{one.name}/", key=lambda other: other.name) if not one.size else len(found)
+        return at < len(found) and found[at].name.startswith(f"{one.name}/")
+
+
+class _Held(BytesIO):
+    """Bytes of an object that is read into memory; more of them than any record has are refused."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > _LARGEST:
+            raise UserError(f"{self._where} has more than {_LARGEST:,} bytes: a file that is read whole is smaller.")
+        return super().write(data)
 
 
 def _content_type(name: str) -> str:

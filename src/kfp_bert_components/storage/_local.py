@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.storage._checksums import encode, extend, file_crc32c
+from kfp_bert_components.storage._checksums import encode, extend, file_crc32c, open_file
 from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name
+from kfp_bert_components.storage._walk import OWN, unreadable
 from kfp_bert_components.storage.mounts import refuse_unsafe_mount
 
-_OWN = ".store"
 _STALE_SECONDS = 86_400
 _COPIERS = 4
 
@@ -38,7 +38,7 @@ class LocalStore(Store):
 
     def read(self, name: str) -> Blob:
         try:
-            with self._path(name).open("rb") as file:
+            with open_file(self._path(name)) as file:
                 return Blob(file.read(), _generation(os.fstat(file.fileno())))
         except OSError as error:
             raise self._explained(error, name) from None
@@ -48,12 +48,9 @@ class LocalStore(Store):
         try:
             if path.is_dir():
                 raise FileNotFoundError
-            # The checksum first: if the file is replaced in between, the generation is at least as new.
-            checksum = file_crc32c(path)
-            status = path.stat()
+            return file_entry(path, name)
         except OSError as error:
             raise self._explained(error, name) from None
-        return Entry(name, status.st_size, checksum, _generation(status))
 
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> int:
         return self._put(name, lambda file: file.write(data), if_generation)
@@ -87,7 +84,7 @@ class LocalStore(Store):
 
     def _copy_checked(self, entry: Entry, part: Path) -> int:
         value, size = 0, 0
-        with self._path(entry.name).open("rb") as source, part.open("wb") as target:
+        with open_file(self._path(entry.name)) as source, part.open("wb") as target:
             while block := source.read(1 << 20):
                 target.write(block)
                 value, size = extend(value, block), size + len(block)
@@ -101,23 +98,26 @@ class LocalStore(Store):
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
         start = self.root / prefix.rpartition("/")[0]
         found = []
-        for folder, folders, files in os.walk(start):
+
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):  # it is deleted since it was listed
+                raise unreadable(Path(error.filename), error)
+
+        for folder, folders, files in os.walk(start, onerror=refuse):
             if Path(folder) == self.root:
-                folders[:] = [one for one in folders if one != _OWN]
+                folders[:] = [one for one in folders if one != OWN]
             for file in files:
                 path = Path(folder, file)
                 name = path.relative_to(self.root).as_posix()
                 if name.startswith(prefix):
-                    with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                        status = path.stat()
-                        checksum = file_crc32c(path) if checksums else ""
-                        found.append(Entry(name, status.st_size, checksum, _generation(status)))
+                    with contextlib.suppress(FileNotFoundError):
+                        found.append(file_entry(path, name, checksum=checksums))
         return sorted(found, key=lambda entry: entry.name)
 
     def folders(self, prefix: str = "") -> Names:
         try:
             with os.scandir(self.root / prefix) as entries:
-                return sorted(entry.name for entry in entries if entry.is_dir() and entry.name != _OWN)
+                return sorted(entry.name for entry in entries if entry.is_dir() and entry.name != OWN)
         except FileNotFoundError:
             return []
 
@@ -189,7 +189,7 @@ class LocalStore(Store):
     def _locked(self) -> Iterator[BinaryIO]:
         import fcntl
 
-        path = self.root / _OWN / "lock"
+        path = self.root / OWN / "lock"
         self._new_folder()
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         with os.fdopen(descriptor, "r+b") as file:
@@ -197,7 +197,7 @@ class LocalStore(Store):
             yield file
 
     def _new_folder(self) -> Path:
-        folder = self.root / _OWN / "new"
+        folder = self.root / OWN / "new"
         if not folder.is_dir():
             refuse_unsafe_mount(self.root)
             folder.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,7 @@ class LocalStore(Store):
 
     def _path(self, name: str) -> Path:
         check_name(name)
-        if name.split("/")[0] == _OWN:
+        if name.split("/")[0] == OWN:
             raise UserError(f"{name!r} is reserved for the store itself: choose another name.")
         return self.root / name
 
@@ -220,6 +220,14 @@ class LocalStore(Store):
         if isinstance(error, IsADirectoryError):
             return UserError(f"{where} is a folder, not a file.")
         return UserError(f"{where} can't be read or written: {error.strerror or error}.")
+
+
+def file_entry(path: Path, name: str, *, checksum: bool = True) -> Entry:
+    """The entry of a file under this name; OSError where it can't be read. The checksum costs a read of the file."""
+    # The checksum first: if the file is replaced in between, the generation is at least as new.
+    crc32c = file_crc32c(path) if checksum else ""
+    status = path.stat()
+    return Entry(name, status.st_size, crc32c, _generation(status))
 
 
 def _generation(status: os.stat_result) -> int:

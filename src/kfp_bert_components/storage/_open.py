@@ -1,39 +1,33 @@
-"""From a URI to the store behind it."""
+"""From an address to the store behind it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from kfp_bert_components.extras import named_extra
+from kfp_bert_components.storage._access import Access, with_environment
+from kfp_bert_components.storage._address import Address, parse_address
+from kfp_bert_components.storage._types import Store
 
-from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage._types import Access, Store
 
-
-def open_store(uri: str, access: Access | None = None) -> Store:
-    """The store at a URI. Nothing is created until the first write.
+def open_store(place: str | Address, access: Access | None = None, parameter: str = "the address") -> Store:
+    """The store at an address. Nothing is created until the first write.
 
     Args:
-        uri: gs://bucket or gs://bucket/prefix, a local path, or file:///path.
-        access: Credentials and project for gs://; by default the application default credentials.
+        place: gs://bucket or gs://bucket/prefix, a local path, or file:///path.
+        access: Credentials and project for gs://. What it leaves out is taken from the environment.
+        parameter: Which parameter the address is of, for messages.
 
     Raises:
-        UserError: The URI is empty or of another scheme.
+        UserError: `place` is no address, or what gs:// needs is not installed.
     """
-    if not uri:
-        raise UserError("The storage URI is empty: give gs://bucket/folder or a local folder.")
-    scheme, separator, rest = uri.partition("://")
-    if not separator or scheme == "file":
+    address = place if isinstance(place, Address) else parse_address(place, parameter)
+    if address.is_local:
         from kfp_bert_components.storage._local import LocalStore
 
-        return LocalStore(local_path(uri))
-    if scheme != "gs":
-        raise UserError(f"{uri} has the unknown scheme {scheme}://: give gs://bucket/folder or a local folder.")
-    bucket, _, prefix = rest.partition("/")
-    if not bucket:
-        raise UserError(f"{uri} names no bucket: give gs://bucket/folder.")
-    from kfp_bert_components.storage._gcs import GcsStore
+        return LocalStore(address.path)
+    with named_extra():
+        from kfp_bert_components.storage._gcs import GcsStore
 
-    return GcsStore(bucket, prefix.strip("/"), access or Access())
+    return GcsStore(address.bucket, address.name.strip("/"), with_environment(access or Access()))
 
 
 def close_clients() -> None:
@@ -41,10 +35,3 @@ def close_clients() -> None:
     from kfp_bert_components.storage._client import close_clients
 
     close_clients()
-
-
-def local_path(uri: str) -> Path:
-    """The path that a plain path or a file:// URI means."""
-    if uri.startswith("file://"):
-        uri = unquote(urlsplit(uri).path)
-    return Path(uri).expanduser()

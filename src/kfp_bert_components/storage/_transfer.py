@@ -16,18 +16,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError, UnauthenticatedError
+from obstore.store import GCSStore
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._checksums import encode, extend
 from kfp_bert_components.storage._client import bodies_for, explain_status
-from kfp_bert_components.storage._types import Access, Entry, GoneError
+from kfp_bert_components.storage._types import Entry, GoneError
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
 
 PART = 8 << 20
 PARTS_AT_ONCE, BYTES_AT_ONCE = 256, 64 << 20
+_CHUNK, _SMALL_CHUNK = 1 << 20, 16 << 10  # bytes of a body that are taken together
 TRIES = 4  # of an object whose bytes are wrong
 
 
@@ -70,7 +76,7 @@ class Download:
         _wait_for(self._all())
 
     async def _all(self) -> None:
-        asked: deque[tuple[_Part, asyncio.Task[bytes]]] = deque()
+        asked: deque[tuple[_Part, asyncio.Task[Sequence[bytes]]]] = deque()
         size = 0
         try:
             while asked or self._parts:
@@ -90,37 +96,60 @@ class Download:
                 if self._file:
                     self._file.close()
 
-    async def _body(self, part: _Part, *, again: bool = False) -> bytes:
-        """The bytes of a part; none where the server offers another number of them than it should."""
-        entry, store = part.entry, self._store
-        options: dict[str, Any] = {"version": str(entry.generation)}
-        if part.end - part.start < entry.size:
-            options["range"] = (part.start, part.end)
-        try:
-            found = await obstore.get_async(store, self._prefix + entry.name, options=options)  # type: ignore[arg-type]
-            if (found.meta["size"], found.range) != (entry.size, (part.start, part.end)):
-                return b""
-            return bytes(await found.bytes_async())
-        except UnauthenticatedError as error:
-            if again or self._access.anonymous:
-                raise self._explained(error, part) from None
-            if store is self._store:  # the first one that is refused signs in for all
-                self._store = bodies_for(self._bucket, self._access, anew=True)
-            return await self._body(part, again=True)
-        except (BaseError, FileNotFoundError) as error:
-            if "Content-Length Header missing" in str(error):
-                return b""
-            raise self._explained(error, part) from None
+    async def _body(self, part: _Part) -> Sequence[bytes]:
+        """The bytes of a part; others, or none, where the server offers another number of them than it should.
 
-    def _take(self, part: _Part, data: bytes) -> None:
+        obstore goes on with a body that breaks, for as long as `patience`. Where that was not enough and bytes came
+        meanwhile, the rest is asked for anew, in pieces so small that little is lost: what moves forward ends well.
+        """
+        chunks: list[bytes] = []
+        length, came, signed_in, size = part.end - part.start, 0, False, _CHUNK
+        while True:
+            before, store, begun = came, self._store, False
+            try:
+                found = await self._answer(store, part, came)
+                if (found.meta["size"], found.range) != (part.entry.size, (part.start + came, part.end)):
+                    return chunks
+                begun = True
+                async for chunk in found.stream(min_chunk_size=size):
+                    chunks.append(bytes(chunk))
+                    came += len(chunk)
+                    if came > length:  # a body without end
+                        return []
+                return chunks
+            except UnauthenticatedError as error:
+                if signed_in or self._access.anonymous:
+                    raise self._explained(error, part) from None
+                if store is self._store:  # the first one that is refused signs in for all
+                    self._store = bodies_for(self._bucket, self._access, anew=True)
+                signed_in = True
+            except (BaseError, FileNotFoundError) as error:
+                if "Content-Length Header missing" in str(error):
+                    return []
+                if came == length:  # all is there, only its end was not said
+                    return chunks
+                if came == before and not (begun and size > _SMALL_CHUNK):
+                    raise self._explained(error, part) from None
+                size = _SMALL_CHUNK
+
+    async def _answer(self, store: GCSStore, part: _Part, came: int) -> GetResult:
+        """The answer to a request for what is left of a part, after the bytes that came."""
+        entry, start = part.entry, part.start + came
+        options: GetOptions = {"version": str(entry.generation)}
+        if part.end - start < entry.size:
+            options["range"] = (start, part.end)
+        return await obstore.get_async(store, self._prefix + entry.name, options=options)
+
+    def _take(self, part: _Part, chunks: Sequence[bytes]) -> None:
         """Write a part. After the last one of its object compare, and make the file visible or start over."""
         try:
             if part.start == 0:
                 self._file, self._checksum = self._scratch.open("wb"), 0
             assert self._file
-            self._file.write(data)
-            self._checksum = extend(self._checksum, data)
-            self._progress(len(data))
+            for chunk in chunks:
+                self._file.write(chunk)
+                self._checksum = extend(self._checksum, chunk)
+                self._progress(len(chunk))
             if part.end < part.entry.size:
                 return
             written = self._file.tell()

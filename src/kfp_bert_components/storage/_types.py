@@ -20,24 +20,6 @@ class GoneError(NotFoundError):
 
 
 @dataclass(frozen=True)
-class Access:
-    """How Cloud Storage is reached.
-
-    Args:
-        user_project: The project that pays for requests to a bucket in another project ("requester pays").
-        impersonate: E-mail address of a service account to act as; the caller needs the role
-            "Service Account Token Creator" on it.
-        anonymous: Send no credentials; for public buckets.
-        patience: Seconds for which a request that fails is tried again.
-    """
-
-    user_project: str = ""
-    impersonate: str = ""
-    anonymous: bool = False
-    patience: float = 120.0
-
-
-@dataclass(frozen=True)
 class Blob:
     """The bytes of one object and the generation that they belong to."""
 

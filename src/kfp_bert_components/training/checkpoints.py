@@ -51,10 +51,10 @@ class Checkpoints:
     """
 
     def __init__(self, checkpoint_dir: str, identity: dict[str, Any], *, minutes: float, steps: int) -> None:
-        from kfp_bert_components.storage import open_store
+        from kfp_bert_components.storage import open_store, parse_address
 
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        self._store = open_store(f"{checkpoint_dir.rstrip('/')}/{digest}") if checkpoint_dir else None
+        self._store = open_store(parse_address(checkpoint_dir, "checkpoint_dir") / digest) if checkpoint_dir else None
         self._seconds, self._steps = minutes * 60, steps
         self._last = time.monotonic()
 

@@ -17,7 +17,9 @@ class EventLog:
     """
 
     def __init__(self, folder: str) -> None:
-        self._folder = folder
+        from kfp_bert_components.storage import open_store
+
+        self._store = open_store(folder, parameter="tensorboard_dir") if folder else None
         self._scratch = tempfile.TemporaryDirectory() if folder else None
         self._writers: dict[int, Any] = {}
 
@@ -34,14 +36,13 @@ class EventLog:
 
     def flush(self) -> None:
         """Copy what was added so far to the folder."""
-        if self._scratch is None:
+        if self._scratch is None or self._store is None:
             return
-        from kfp_bert_components.storage import open_store, upload_folder
+        from kfp_bert_components.storage import upload_folder
 
-        store = open_store(self._folder)
         for trial, writer in self._writers.items():
             writer.flush()
-            upload_folder(Path(self._scratch.name) / f"seed_{trial}", store, f"seed_{trial}")
+            upload_folder(Path(self._scratch.name) / f"seed_{trial}", self._store, f"seed_{trial}")
 
     def close(self) -> None:
         """Copy all and remove the scratch folder."""

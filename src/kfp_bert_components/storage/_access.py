@@ -1,0 +1,50 @@
+"""How Cloud Storage is reached: as whom, and who pays."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from kfp_bert_components.errors import UserError
+
+USER_PROJECT, IMPERSONATE, ANONYMOUS = "KFP_BERT_USER_PROJECT", "KFP_BERT_IMPERSONATE", "KFP_BERT_ANONYMOUS"
+ACCESS_VARIABLES = (USER_PROJECT, IMPERSONATE, ANONYMOUS)
+_BOOLEANS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+
+
+@dataclass(frozen=True)
+class Access:
+    """How Cloud Storage is reached.
+
+    Args:
+        user_project: The project that pays for requests to a bucket in another project ("requester pays").
+            Default: that in KFP_BERT_USER_PROJECT.
+        impersonate: E-mail address of a service account to act as; the caller needs the role
+            "Service Account Token Creator" on it. Default: that in KFP_BERT_IMPERSONATE.
+        anonymous: Send no credentials; for public buckets. Default: whether KFP_BERT_ANONYMOUS is 1 or true.
+        patience: Seconds for which a request that fails is tried again.
+    """
+
+    user_project: str = ""
+    impersonate: str = ""
+    anonymous: bool = False
+    patience: float = 120.0
+
+
+def with_environment(access: Access) -> Access:
+    """The same, with what it leaves out from the environment.
+
+    Raises:
+        UserError: KFP_BERT_ANONYMOUS is neither true nor false, or both anonymous and an account to act as are asked
+            for.
+    """
+    access = replace(access, user_project=access.user_project or os.environ.get(USER_PROJECT, ""))
+    if not (access.impersonate or access.anonymous):
+        flag = os.environ.get(ANONYMOUS, "")
+        if flag.lower() not in _BOOLEANS:
+            raise UserError(f"{ANONYMOUS} is {flag!r}: give true or false.")
+        account = os.environ.get(IMPERSONATE, "")
+        access = replace(access, impersonate=account, anonymous=_BOOLEANS[flag.lower()])
+    if access.impersonate and access.anonymous:
+        raise UserError(f"Cloud Storage can't be reached anonymously and as {access.impersonate} at once: give one.")
+    return access

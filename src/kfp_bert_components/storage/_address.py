@@ -1,0 +1,116 @@
+"""One way to write where something is: in a bucket of Cloud Storage, or on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from kfp_bert_components.errors import UserError
+
+# What a user may write, by scheme. Another kind of storage is a line here, a branch in `parse_address`, and a store.
+_FORMS = {"gs": "gs://bucket/folder", "file": "a local path"}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=/)")
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an object, a file or a folder is.
+
+    Attributes:
+        scheme: "gs", or "file" for this machine.
+        bucket: The bucket; "" on this machine.
+        name: The name in the bucket as it was written, "" for all of it; or the absolute path.
+    """
+
+    scheme: str
+    bucket: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"gs://{self.bucket}/{self.name}".rstrip("/") if self.bucket else self.name
+
+    @property
+    def path(self) -> Path:
+        """The path on this machine."""
+        return Path(self.name)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine."""
+        return self.scheme == "file"
+
+    def __truediv__(self, name: str) -> Address:
+        """The address of what has this name below."""
+        return Address(self.scheme, self.bucket, f"{self.name.rstrip('/')}/{name}".lstrip("/" if self.bucket else ""))
+
+    def split(self) -> tuple[Address, str]:
+        """The folder above, and the last part of the name."""
+        folder, _, last = self.name.rstrip("/").rpartition("/")
+        return Address(self.scheme, self.bucket, folder or ("/" if self.is_local else "")), last
+
+
+def parse_address(text: str | Path, parameter: str = "the address", schemes: Sequence[str] = ("gs", "file")) -> Address:
+    """Read an address: gs://bucket/name, a local path (`~` and relative ones too), or file:///path, percent-encoded.
+
+    What a relative path or `~` stands for is said on stderr.
+
+    Args:
+        text: The address as a user wrote it.
+        parameter: Which parameter it is of, for messages.
+        schemes: What is allowed: "gs", "file", or both.
+
+    Raises:
+        UserError: It is empty, has white space around it, or is of another scheme.
+    """
+    text = os.fspath(text)
+    supported = " or ".join(_FORMS[one] for one in schemes)
+
+    def refused(reason: str) -> UserError:
+        return UserError(f"{parameter} {text!r} {reason}: give {supported}.")
+
+    if not text.strip():
+        raise UserError(f"{parameter} is empty: give {supported}.")
+    if text != text.strip():
+        raise UserError(f"{parameter} {text!r} has white space around it: leave that out.")
+    if _CONTROL.search(text):
+        raise refused("holds a control character")
+    found = _SCHEME.match(text)
+    scheme, rest = (found[1], text[found.end() :]) if found else ("file", text)
+    if scheme not in schemes:
+        raise refused(f"is of the kind {scheme}:, which is not supported here" if found else "is a local path")
+    if scheme == "gs":
+        bucket, _, name = rest.removeprefix("//").partition("/")
+        if not rest.startswith("//") or not _BUCKET.fullmatch(bucket):
+            raise refused("names no bucket")
+        return Address("gs", bucket, name)
+    if found:
+        return Address("file", "", _path_of_uri(rest, refused))
+    return Address("file", "", _absolute(text, parameter, refused))
+
+
+def _path_of_uri(rest: str, refused: Callable[[str], UserError]) -> str:
+    """The path in a file:// URI, from what follows its colon."""
+    path = rest.removeprefix("//").removeprefix("localhost") if rest.startswith("//") else rest
+    if not path.startswith("/"):
+        raise refused("names a machine before its path; a path begins with the third slash, as in file:///folder")
+    try:
+        return unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        raise refused("is not percent-encoded UTF-8") from None
+
+
+def _absolute(text: str, parameter: str, refused: Callable[[str], UserError]) -> str:
+    try:
+        path = str(Path(text).expanduser().absolute())
+    except RuntimeError:
+        raise refused("names the home of nobody known here") from None
+    if not text.startswith("/"):
+        print(f"{parameter} {text!r} is {path} on this machine.", file=sys.stderr, flush=True)
+    return path
