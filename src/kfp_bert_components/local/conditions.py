@@ -22,7 +22,7 @@ _CONSTANTS = {"true": True, "false": False}
 
 _INPUT = r"inputs\.parameter_values\['[^']+'\]"
 _VALUE = rf"(?:{_INPUT}|'[^'\\\n]*'|true|false|-?\d[\d.e+-]*)"
-_OPERAND = rf"(?:{_VALUE}|(?:int|double)\({_VALUE}\))"
+_OPERAND = rf"(?:{_VALUE}|(?:int|double)\({_VALUE}\)|double\(int\({_VALUE}\)\))"
 # KFP's compiler writes comparisons, those of earlier branches negated, joined by &&.
 _COMPARISON = re.compile(rf"(!\()?({_OPERAND}) (==|!=|<=|>=|<|>) ({_OPERAND})(?(1)\))(?: && |$)")
 
