@@ -27,7 +27,7 @@ def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
 
     from kfp_bert_components.local.arguments import parse_arguments
     from kfp_bert_components.local.pipelines import compile_pipeline
-    from kfp_bert_components.local.show import show_run
+    from kfp_bert_components.local.show import show_places, show_run
 
     with tempfile.TemporaryDirectory() as scratch:
         spec_path = Path(scratch) / "pipeline.yaml"
@@ -35,4 +35,4 @@ def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
         arguments = parse_arguments(spec, params)
         console = Console(highlight=False, soft_wrap=True)
         folder = show_run(spec_path, arguments, root, console)
-        console.print(f"outputs: {folder}")
+        show_places(folder, console)

@@ -21,9 +21,12 @@ def parse_arguments(spec: dict[str, Any], texts: Iterable[str]) -> dict[str, Any
         Values by parameter name. A parameter that was not given is absent, and has its default.
 
     Raises:
-        UserError: A parameter is unknown, or required and missing, or a value is not of the parameter's type.
+        UserError: A parameter is unknown, or required and missing, or a value is not of the parameter's type; or the
+            pipeline needs an artifact.
     """
-    parameters = spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+    inputs = spec.get("root", {}).get("inputDefinitions", {})
+    _refuse_artifacts(inputs.get("artifacts", {}))
+    parameters = inputs.get("parameters", {})
     arguments = {}
     for given in texts:
         name, equals, text = given.partition("=")
@@ -37,6 +40,15 @@ def parse_arguments(spec: dict[str, Any], texts: Iterable[str]) -> dict[str, Any
     if missing:
         raise UserError(f"The pipeline needs --param for {', '.join(missing)}.")
     return arguments
+
+
+def _refuse_artifacts(artifacts: dict[str, Any]) -> None:
+    needed = [name for name, artifact in artifacts.items() if not artifact.get("isOptional")]
+    if needed:
+        raise UserError(
+            f"A run cannot be given the artifact {', '.join(needed)}: write a pipeline in which a step or dsl.importer "
+            "makes it, and run that."
+        )
 
 
 def _value(name: str, kind: str, text: str) -> Any:

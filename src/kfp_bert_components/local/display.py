@@ -1,5 +1,6 @@
 """What a person sees of a local run: each step as it starts, what it prints, and how it ends."""
 
+import re
 import time
 from collections.abc import Iterable
 
@@ -7,65 +8,93 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from kfp_bert_components.local.events import StepEnded, StepEvent, StepPrinted, StepStarted
+from kfp_bert_components.local.events import BranchSkipped, RunEvent, RunFailed, StepEnded, StepPrinted, StepStarted
 from kfp_bert_components.local.failure import explain
 from kfp_bert_components.progress import is_progress
+
+_EXECUTOR = re.compile(r"^ *\[KFP Executor ")
+# TensorFlow logs these before it reads its log level; the last one on every machine without a GPU.
+_TENSORFLOW = re.compile(r"^ *(WARNING: All log messages before absl|[IW]0000 00:00:|E0000 00:00:.*cuInit)")
 
 
 class Display:
     """Shows the events of a run on a console.
 
-    On a terminal, a progress line replaces the one before; in a file or pipe, each is a line of its own.
+    On a terminal, a progress line replaces the one before; in a file or pipe, each is a line of its own. The passes of
+    a loop run side by side: a line that one of them prints begins with the name of the step.
 
     Attributes:
-        failure: Name of the failed step and what went wrong in it; "" if no step failed.
+        failure: Name of the step that failed and what went wrong in it, or why the run ended early; "" if neither is
+            known.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._status: Status | None = None
-        self._lines: list[str] = []
-        self._started = 0.0
-        self.failure = ""
+        self._running: dict[str, _Step] = {}
+        self._failed: dict[str, str] = {}
+        self._reason = ""
 
-    def follow(self, events: Iterable[StepEvent]) -> None:
-        """Show events until there are no more; `failure` is set if a step fails."""
+    @property
+    def failure(self) -> str:
+        return next(iter(self._failed.values()), self._reason)
+
+    def follow(self, events: Iterable[RunEvent]) -> None:
+        """Show events until there are no more."""
         try:
             for event in events:
                 self._show(event)
+                self._update()
         finally:
             self._stop()
 
-    def _show(self, event: StepEvent) -> None:
-        if isinstance(event, StepStarted):
-            self._start(event.step)
-        elif isinstance(event, StepPrinted):
-            self._print(event)
-        elif isinstance(event, StepEnded):
-            self._end(event)
+    def _show(self, event: RunEvent) -> None:
+        match event:
+            case StepStarted():
+                self._start(event.step)
+            case StepPrinted():
+                self._print(self._running[event.step], event.line)
+            case StepEnded():
+                self._end(self._running.pop(event.step), event.ok)
+            case BranchSkipped():
+                self._console.print(f"[bold]{event.branch}[/]  skipped: {escape(event.reason)}")
+            case RunFailed():
+                self._reason = self._reason or event.reason
 
-    def _start(self, step: str) -> None:
-        self._lines, self._started = [], time.monotonic()
-        if self._console.is_terminal:
-            self._status = self._console.status(f"[bold]{step}[/]")
-            self._status.start()
+    def _start(self, name: str) -> None:
+        self._running[name] = _Step(name)
+        if not self._console.is_terminal:
+            self._console.print(f"> {name}")
+
+    def _print(self, step: "_Step", line: str) -> None:
+        if not step.add(line):
+            return
+        if self._console.is_terminal and is_progress(line):
+            step.progress = line
         else:
-            self._console.print(f"> {step}")
+            self._console.print(f"  [dim]{step.prefix}{escape(line)}[/]")
 
-    def _print(self, event: StepPrinted) -> None:
-        self._lines.append(event.line)
-        if self._status and is_progress(event.line):
-            self._status.update(f"[bold]{event.step}[/]  {escape(event.line)}")
-        elif not _in_traceback(self._lines):
-            self._console.print(f"  [dim]{escape(event.line)}[/]")
+    def _end(self, step: "_Step", ok: bool) -> None:
+        mark = "[green]ok[/]" if ok else "[red]failed[/]"
+        # A step that failed may be tried again.
+        self._failed.pop(step.name, None)
+        if not ok:
+            self._failed[step.name] = f"{step.name}: {explain(step.lines)}"
+        for line in step.held if ok else ():
+            self._console.print(f"  [dim]{step.prefix}{escape(line)}[/]")
+        self._console.print(f"[bold]{step.name}[/]  {mark}  {time.monotonic() - step.started:.1f} s")
 
-    def _end(self, event: StepEnded) -> None:
-        self._stop()
-        seconds = time.monotonic() - self._started
-        mark = "[green]ok[/]" if event.ok else "[red]failed[/]"
-        self._console.print(f"[bold]{event.step}[/]  {mark}  {seconds:.1f} s")
-        if not event.ok:
-            self.failure = f"{event.step}: {explain(self._lines)}"
+    def _update(self) -> None:
+        if not self._console.is_terminal:
+            return
+        text = "  ".join(f"[bold]{step.name}[/]  {escape(step.progress)}" for step in self._running.values())
+        if not text:
+            self._stop()
+        elif self._status:
+            self._status.update(text)
+        else:
+            self._status = self._console.status(text)
+            self._status.start()
 
     def _stop(self) -> None:
         if self._status:
@@ -73,5 +102,34 @@ class Display:
             self._status = None
 
 
-def _in_traceback(lines: list[str]) -> bool:
-    return any(line.startswith("Traceback ") for line in lines)
+class _Step:
+    """A step that runs, and what it has printed but for the noise."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.prefix = f"{name} | " if "/" in name else ""
+        self.started = time.monotonic()
+        self.progress = ""
+        self.lines: list[str] = []
+        self.held: list[str] = []
+        self._in_json = False
+
+    def add(self, line: str) -> bool:
+        """Take a line; says whether to show it now. A traceback is held until it is known how the step ends."""
+        line = line.rstrip()
+        if not line or self._is_noise(line):
+            return False
+        self.lines.append(line)
+        if self.held or line.startswith("Traceback "):
+            self.held.append(line)
+        return not self.held
+
+    def _is_noise(self, line: str) -> bool:
+        """Whether KFP's executor logs about itself, such as its input as JSON, or TensorFlow about its start."""
+        if _EXECUTOR.match(line):
+            self._in_json = line.endswith("executor_input:")
+            return True
+        if self._in_json:
+            self._in_json = line != "}"
+            return True
+        return bool(_TENSORFLOW.match(line))

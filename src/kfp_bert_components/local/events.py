@@ -1,16 +1,11 @@
-"""The events of a local run, read from kfp.local's log: a step starts, prints a line, ends."""
+"""The events of a local run: a step starts, prints a line, ends. They pass from one process to another as text."""
 
-import re
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-_COLOR = re.compile(r"\x1b\[[0-9;]*m")
-_RECORD = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} - (?:INFO|WARNING|ERROR) - (.*)")
-_START = re.compile(r"Executing task '(.+)'")
-_END = re.compile(r"Task '(.+)' finished with status (SUCCESS|FAILURE)")
-_EXECUTOR = re.compile(r"^ *\[KFP Executor ")
-# TensorFlow logs these before it reads its log level; the last one on every machine without a GPU.
-_TENSORFLOW = re.compile(r"^ *(WARNING: All log messages before absl|[IW]0000 00:00:|E0000 00:00:.*cuInit)")
+# Begins a line that is an event, as in a JSON text sequence (RFC 7464).
+_MARK = "\x1e"
 
 
 @dataclass(frozen=True)
@@ -36,33 +31,51 @@ class StepEnded:
     ok: bool
 
 
-StepEvent = StepStarted | StepPrinted | StepEnded
+@dataclass(frozen=True)
+class BranchSkipped:
+    """The steps of an If, Elif or Else do not run, because its condition does not hold."""
+
+    branch: str
+    reason: str
 
 
-def read_events(lines: Iterable[str]) -> Iterator[StepEvent]:
-    """The events in the lines of kfp.local's output, in order. Only one step runs at a time."""
-    step = ""
-    for line in _without_noise(_COLOR.sub("", raw).rstrip() for raw in lines):
-        record = _RECORD.match(line)
-        if record:
-            if start := _START.match(record[1]):
-                step = start[1]
-                yield StepStarted(step)
-            elif end := _END.match(record[1]):
-                yield StepEnded(end[1], end[2] == "SUCCESS")
-                step = ""
-        elif step and line.strip():
-            # kfp.local indents what a step prints by four spaces.
-            yield StepPrinted(step, line.removeprefix("    "))
+@dataclass(frozen=True)
+class RunFailed:
+    """The run has ended early, for another reason than a step's failure or beside it."""
+
+    reason: str
 
 
-def _without_noise(lines: Iterable[str]) -> Iterator[str]:
-    """The lines without what KFP's executor logs about itself, such as its input as JSON, and without TensorFlow's."""
-    in_json = False
+@dataclass(frozen=True)
+class Logged:
+    """kfp.local has logged a line."""
+
+    line: str
+
+
+RunEvent = StepStarted | StepPrinted | StepEnded | BranchSkipped | RunFailed | Logged
+_TYPES = {kind.__name__: kind for kind in (StepStarted, StepPrinted, StepEnded, BranchSkipped, RunFailed)}
+
+
+def write_event(event: RunEvent) -> str:
+    """The event as one line that `read_events` reads."""
+    return f"{_MARK}{json.dumps([type(event).__name__, asdict(event)])}\n"
+
+
+def read_events(lines: Iterable[str]) -> Iterator[RunEvent]:
+    """The events in the lines that a run's process writes; a line that is no event becomes `Logged`."""
     for line in lines:
-        if _EXECUTOR.match(line):
-            in_json = line.endswith("executor_input:")
-        elif in_json:
-            in_json = line.strip() != "}" or line.startswith("     ")
-        elif not _TENSORFLOW.match(line):
-            yield line
+        # Another thread may have begun a line before the event.
+        before, mark, text = line.rstrip("\n").partition(_MARK)
+        if before.strip() or not mark:
+            yield Logged(before)
+        if mark:
+            yield _event(text)
+
+
+def _event(text: str) -> RunEvent:
+    try:
+        kind, fields = json.loads(text)
+        return _TYPES[kind](**fields)
+    except (ValueError, TypeError, KeyError):
+        return Logged(text)

@@ -2,18 +2,34 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.local.events import StepEvent, read_events
+import yaml
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.local.checks import check_pipeline
+from kfp_bert_components.local.events import (
+    BranchSkipped,
+    RunEvent,
+    RunFailed,
+    StepEnded,
+    StepPrinted,
+    StepStarted,
+    read_events,
+)
 
 _SECONDS_TO_STOP = 15
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 
 
@@ -21,23 +37,22 @@ class LocalRun:
     """A run in progress. Iterate over it once for its events, then read `ok`.
 
     Attributes:
-        log: File with all that the run printed.
+        folder: The run's folder, with one folder for each step and its outputs.
+        log: File in it with all that the run prints.
     """
 
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process = process
-        self.log = log
+        self.folder = folder
+        self.log = folder / "log.txt"
 
-    def __iter__(self) -> Iterator[StepEvent]:
-        assert self._process.stdout is not None
+    def __iter__(self) -> Iterator[RunEvent]:
         with self.log.open("w") as log:
-
-            def tee() -> Iterator[str]:
-                for line in self._process.stdout or ():
-                    log.write(line)
-                    yield line
-
-            yield from read_events(tee())
+            for event in read_events(self._process.stdout or ()):
+                if line := _log_line(event):
+                    log.write(line + "\n")
+                    log.flush()
+                yield event
 
     @property
     def process_group(self) -> int:
@@ -57,17 +72,24 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[Local
     Args:
         spec: YAML file of the compiled pipeline.
         arguments: Values by parameter name.
-        root: Folder for the run's artifacts and its log; created if it does not exist.
+        root: Folder for the folder of the run; created if it does not exist.
 
     Yields:
         The run, which has just started.
+
+    Raises:
+        UserError: The pipeline cannot run on this machine, or `root` cannot be written.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    pipeline = next(yaml.safe_load_all(spec.read_text()))
+    check_pipeline(pipeline)
+    folder = _new_folder(root.absolute(), pipeline["pipelineInfo"]["name"])
     with tempfile.TemporaryDirectory() as scratch:
+        spec = Path(shutil.copy(spec, scratch))
         arguments_path = Path(scratch) / "arguments.json"
         arguments_path.write_text(json.dumps(arguments))
+        worker = ["-u", "-m", "kfp_bert_components.local.worker", str(spec), str(arguments_path), str(folder)]
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "kfp_bert_components.local.worker", str(spec), str(arguments_path), str(root)],
+            [sys.executable, *worker],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -77,9 +99,36 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[Local
             start_new_session=True,
         )
         try:
-            yield LocalRun(process, root / "log.txt")
+            yield LocalRun(process, folder)
         finally:
             _stop(process)
+
+
+def _new_folder(root: Path, pipeline: str) -> Path:
+    folder = root / f"{pipeline}-{datetime.now():%Y-%m-%d-%H-%M-%S-%f}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {root} cannot hold the outputs of a run: {error.strerror or error}. Give one that you may "
+            "write to."
+        ) from None
+    return folder
+
+
+def _log_line(event: RunEvent) -> str:
+    match event:
+        case StepPrinted():
+            return f"{event.step} | {event.line}"
+        case StepStarted():
+            return f"{event.step} started"
+        case StepEnded():
+            return f"{event.step} {'ended' if event.ok else 'failed'}"
+        case BranchSkipped():
+            return f"{event.branch} skipped: {event.reason}"
+        case RunFailed():
+            return event.reason
+    return _COLOR.sub("", event.line)
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

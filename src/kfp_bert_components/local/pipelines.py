@@ -3,6 +3,10 @@
 import importlib
 import importlib.util
 import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +14,8 @@ from typing import Any
 import yaml
 
 from kfp_bert_components.errors import UserError
+
+_LIBRARIES = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
 def compile_pipeline(name: str, target: Path) -> dict[str, Any]:
@@ -57,20 +63,18 @@ def _compile_function(name: str, target: Path) -> None:
     from kfp.dsl import base_component
 
     module_name, colon, function_name = name.rpartition(":")
-    if not colon:
+    if not colon or not module_name:
         raise UserError(f"{name!r} is no pipeline: give a .yaml file, module:function or file.py:function.")
     pipeline = getattr(_module(module_name), function_name, None)
     if not isinstance(pipeline, base_component.BaseComponent):
         raise UserError(f"{module_name} has no pipeline or component called {function_name!r}.")
-    compiler.Compiler().compile(pipeline, str(target))
+    with _mistakes_in(module_name):
+        compiler.Compiler().compile(pipeline, str(target))
 
 
 def _module(name: str) -> ModuleType:
     if not name.endswith(".py"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise UserError(f"There is no module {error.name!r} (asked for by {name!r}).") from None
+        return _imported(name)
     path = Path(name)
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
@@ -78,5 +82,42 @@ def _module(name: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    with _mistakes_in(name):
+        spec.loader.exec_module(module)
     return module
+
+
+def _imported(name: str) -> ModuleType:
+    with _mistakes_in(name):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not f"{name}.".startswith(f"{error.name}."):
+                raise
+            raise UserError(f"There is no module {error.name!r} (asked for by {name!r}).") from None
+
+
+@contextmanager
+def _mistakes_in(name: str) -> Iterator[None]:
+    """Turn an error that Python or KFP finds in the user's code into one sentence with its place."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        message = error.msg if isinstance(error, SyntaxError) else error
+        raise UserError(f"{_place(error) or name}: {type(error).__name__}: {message}") from None
+
+
+def _place(error: BaseException) -> str:
+    """The last line of the user's own code that an error passed through, such as "pipeline.py, line 7"."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+    if not frames:
+        return ""
+    return f"{frames[-1].filename}, line {frames[-1].lineno} ({frames[-1].line})"
+
+
+def _is_library(file: str) -> bool:
+    return file == __file__ or file.startswith("<") or any(file.startswith(folder) for folder in _LIBRARIES)

@@ -8,7 +8,7 @@ from rich.console import Console
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.display import Display
 from kfp_bert_components.local.execute import execute
-from kfp_bert_components.local.results import name_pages
+from kfp_bert_components.local.results import name_pages, pages, read_outputs
 
 
 def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console) -> Path:
@@ -17,27 +17,32 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
     Args:
         spec: YAML file of the compiled pipeline.
         arguments: Values by parameter name.
-        root: Folder in which kfp.local makes one folder for each run.
+        root: Folder for the folder of the run.
         console: Where to show it.
 
     Returns:
         The folder of this run, with one folder for each step and its artifacts.
 
     Raises:
-        UserError: A step failed; the message explains it.
+        UserError: A step failed, and the message explains it; the pipeline cannot run on this machine; or `root`
+            cannot be written.
     """
-    root = root.resolve()
-    before = _runs(root)
     display = Display(console)
     with execute(spec, arguments, root) as run:
         display.follow(run)
         if not run.ok:
             failure = display.failure or run.log.read_text()[-2000:]
             raise UserError(f"{failure}\nThe whole log: {run.log}")
-    folder = max(_runs(root) - before, default=root)
-    name_pages(folder)
-    return folder
+    name_pages(run.folder)
+    return run.folder
 
 
-def _runs(root: Path) -> set[Path]:
-    return {path for path in root.iterdir() if path.is_dir()} if root.is_dir() else set()
+def show_places(run: Path, console: Console) -> None:
+    """Show the decision of a run, if it has one, and where a person finds its outputs, pages and log."""
+    for step, outputs in read_outputs(run).items():
+        if {"outcome", "reason"} <= outputs.keys():
+            console.print(f"decision of {step}: {outputs['outcome']}: {outputs['reason']}", markup=False)
+    for page, path in pages(run).items():
+        console.print(f"{page}: {path}", markup=False)
+    console.print(f"log: {run / 'log.txt'}", markup=False)
+    console.print(f"outputs: {run}", markup=False)

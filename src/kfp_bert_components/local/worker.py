@@ -2,35 +2,74 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
 import warnings
+from pathlib import Path
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.local.events import RunEvent, RunFailed, write_event
 
 
-def main(spec_path: str, arguments_path: str, root: str) -> None:
+def main(spec_path: str, arguments_path: str, run: str) -> None:
     """Run a pipeline, and exit with code 1 if a step fails.
 
     Args:
         spec_path: YAML file of the compiled pipeline.
         arguments_path: JSON file with the values by parameter name.
-        root: Folder for the run's artifacts.
+        run: Folder of the run.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore", category=FutureWarning)
     # `python -m` searches the working folder first: a folder called "docker" there would hide the package docker.
     sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]
-    from kfp import components, local
-
+    # A component's command names its interpreter "python3".
+    os.environ["PATH"] = os.pathsep.join([_folder_with_python3(Path(spec_path).parent), os.environ.get("PATH", "")])
     with open(arguments_path) as file:
         arguments = json.load(file)
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root)
-    pipeline = components.load_component_from_file(spec_path)
     try:
-        pipeline(**arguments)
-    except RuntimeError as error:
-        print(error, file=sys.stderr)
+        _run(spec_path, arguments, Path(run))
+    except Exception as error:
+        _report(RunFailed(str(error) or repr(error)))
+        if not isinstance(error, RuntimeError | UserError):
+            raise
         sys.exit(1)
+
+
+def _run(spec_path: str, arguments: dict[str, object], run: Path) -> None:
+    from kfp import components, local
+
+    from kfp_bert_components.local.kfp_changes import change_kfp_local, put_inputs_into_conditions
+
+    change_kfp_local(run.name, _report)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.parent))
+    pipeline = components.load_component_from_file(spec_path)
+    if graph := pipeline.component_spec.implementation.graph:
+        put_inputs_into_conditions(graph)
+    pipeline(**arguments)
+
+
+_lock = threading.Lock()
+
+
+def _report(event: RunEvent) -> None:
+    with _lock:
+        sys.stdout.write(write_event(event))
+        sys.stdout.flush()
+
+
+def _folder_with_python3(scratch: Path) -> str:
+    """A folder in which "python3" is this interpreter."""
+    beside = Path(sys.executable).with_name("python3")
+    if beside.exists() and beside.samefile(sys.executable):
+        return str(beside.parent)
+    script = scratch / "bin" / "python3"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    script.chmod(0o755)
+    return str(script.parent)
 
 
 def _end_with_parent() -> None:

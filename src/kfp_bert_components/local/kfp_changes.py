@@ -1,0 +1,196 @@
+"""What kfp.local does differently in our runs. It has no hook for any of this, so its functions are replaced here.
+
+- A step's process gets its arguments as they are. kfp.local replaces the text "python3" in all of them.
+- What a step prints is reported line by line with the step's name, so that steps side by side do not mix.
+- A condition is decided from the inputs of its branch. kfp.local looks for a named output under a wrong name and then
+  skips the branch, and pastes values into Python source, which a quote in a text breaks.
+- The body of a loop gets all its inputs. kfp.local finds no items in a named output, and gives the loop's item in
+  place of the output of a step outside.
+- OneOf works on artifacts.
+- The caller names the folder of the run.
+
+tests/local/test_kfp_changes.py fails where a kfp release no longer has a function that is replaced, or changes it.
+"""
+
+import contextlib
+import inspect
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kfp
+from kfp.compiler.pipeline_spec_builder import to_protobuf_value
+from kfp.local import executor_input_utils, importer_handler
+from kfp.local.io import IOStore
+from kfp.local.orchestrator import enhanced_dag_orchestrator
+from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
+from kfp.local.status import Status
+from kfp.local.subprocess_task_handler import SubprocessTaskHandler
+from kfp.pipeline_spec.pipeline_spec_pb2 import DagOutputsSpec, PipelineSpec, PipelineTaskSpec, TaskInputsSpec
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.local.conditions import read_condition
+from kfp_bert_components.local.events import BranchSkipped, RunEvent, RunFailed, StepEnded, StepPrinted, StepStarted
+
+Report = Callable[[RunEvent], None]
+
+_IMPORTER = (
+    "pipeline_resource_name component_name component_spec executor_spec arguments pipeline_root unique_pipeline_id"
+)
+_LOOP = (
+    "task_name task_spec pipeline_resource_name components executors io_store pipeline_root runner unique_pipeline_id "
+    "fail_stack parallel_executor"
+)
+
+
+def change_kfp_local(run: str, report: Report) -> None:
+    """Change kfp.local for the rest of this process.
+
+    Args:
+        run: Name of the run's folder in the pipeline root.
+        report: Called with each event of the run, from several threads.
+
+    Raises:
+        UserError: This kfp does not have a function that is replaced, or it takes other arguments.
+    """
+    _replace(executor_input_utils, "get_local_pipeline_resource_name", "pipeline_name", lambda _: lambda _: run)
+    _replace(SubprocessTaskHandler, "run", "self", lambda _: lambda handler: _run_step(handler, report))
+    _replace(importer_handler, "run_importer", _IMPORTER, lambda run_importer: _reported(run_importer, report))
+    _replace(
+        enhanced_dag_orchestrator.ConditionEvaluator,
+        "evaluate_condition",
+        "condition io_store",
+        lambda _: staticmethod(lambda condition, io_store: _decide(condition, io_store, report)),
+    )
+    _replace(enhanced_dag_orchestrator, "_run_parallel_for_task", _LOOP, _with_values)
+    _replace(
+        OrchestratorUtils,
+        "get_dag_output_artifacts",
+        "dag_outputs_spec io_store",
+        lambda _: staticmethod(_output_artifacts),
+    )
+
+
+def _replace(owner: Any, name: str, parameters: str, replacement: Callable[[Any], Any]) -> None:
+    """Replace a function of kfp by `replacement(function)`."""
+    function = getattr(owner, name, None)
+    if function is None or list(inspect.signature(function).parameters) != parameters.split():
+        raise UserError(
+            f"kfp {kfp.__version__} runs pipelines in another way than this version of kfp-bert-components knows: "
+            "pip install 'kfp==2.17.0'."
+        )
+    setattr(owner, name, replacement(function))
+
+
+def put_inputs_into_conditions(pipeline: PipelineSpec) -> None:
+    """Put name and inputs of each branch into the text of its condition, which is all that `_decide` is given."""
+    for component in (pipeline.root, *pipeline.components.values()):
+        for name, task in component.dag.tasks.items():
+            if condition := task.trigger_policy.condition:
+                inputs = task.inputs.SerializeToString().hex()
+                task.trigger_policy.condition = json.dumps([name, condition, inputs])
+
+
+def _run_step(handler: SubprocessTaskHandler, report: Report) -> Status:
+    step = _step_name(handler.full_command, handler.pipeline_root)
+    report(StepStarted(step))
+    with subprocess.Popen(
+        handler.full_command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, **handler.env_vars},
+    ) as process:
+        for line in process.stdout or ():
+            report(StepPrinted(step, line.rstrip("\n")))
+    ok = process.returncode == 0
+    report(StepEnded(step, ok))
+    return Status.SUCCESS if ok else Status.FAILURE
+
+
+def _step_name(command: list[str], root: str) -> str:
+    """The step's folder below the folder of the run: its name, in a loop after those of the loop's passes."""
+    executor_input = json.loads(command[command.index("--executor_input") + 1])
+    folder = Path(executor_input["outputs"]["outputFile"]).parent
+    return "/".join(folder.relative_to(root).parts[1:])
+
+
+def _reported(run_importer: Callable[..., Any], report: Report) -> Callable[..., Any]:
+    def run(**arguments: Any) -> Any:
+        step = executor_input_utils.get_local_task_resource_name(arguments["component_name"])
+        report(StepStarted(step))
+        outputs, status = run_importer(**arguments)
+        report(StepEnded(step, status == Status.SUCCESS))
+        return outputs, status
+
+    return run
+
+
+def _decide(branch: str, io_store: IOStore, report: Report) -> bool:
+    name, text, inputs = json.loads(branch)
+    condition = read_condition(text)
+    given = TaskInputsSpec.FromString(bytes.fromhex(inputs)).parameters
+    spec = TaskInputsSpec(parameters={name: given[name] for name in condition.inputs})
+    values = OrchestratorUtils.make_task_arguments(spec, io_store)
+    try:
+        holds = condition.holds(values)
+    except UserError as error:
+        # In a loop, kfp.local keeps an exception to its log.
+        report(RunFailed(str(error)))
+        raise
+    if not holds:
+        report(BranchSkipped(name, f"{condition} does not hold, because {condition.describe(values)}"))
+    return holds
+
+
+def _with_values(run_loop: Callable[..., bool]) -> Callable[..., bool]:
+    """`run_loop` with the loop's items and inputs as constants, which it cannot get wrong."""
+
+    def run(*, task_spec: PipelineTaskSpec, io_store: IOStore, **arguments: Any) -> bool:
+        constant = PipelineTaskSpec()
+        constant.CopyFrom(task_spec)
+        values = _values(task_spec.inputs, io_store)
+        for name, value in values.items():
+            constant.inputs.parameters[name].runtime_value.constant.CopyFrom(to_protobuf_value(value))
+        items = constant.parameter_iterator.items
+        if items.input_parameter in values:
+            items.raw = json.dumps(values[items.input_parameter])
+        return run_loop(task_spec=constant, io_store=io_store, **arguments)
+
+    return run
+
+
+def _values(inputs: TaskInputsSpec, io_store: IOStore) -> dict[str, Any]:
+    """The values of the parameters, but for an inner loop's item: the compiler lists it for the outer loop too."""
+    values = {}
+    for name, parameter in inputs.parameters.items():
+        with contextlib.suppress(ValueError):
+            spec = TaskInputsSpec(parameters={name: parameter})
+            values.update(OrchestratorUtils.make_task_arguments(spec, io_store))
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _output_artifacts(dag_outputs_spec: DagOutputsSpec, io_store: IOStore) -> dict[str, Any]:
+    outputs = {}
+    for name, spec in dag_outputs_spec.artifacts.items():
+        found = [
+            output
+            for selector in spec.artifact_selectors
+            for output in _outputs(io_store, selector.producer_subtask, selector.output_artifact_key)
+        ]
+        if len(found) != 1:
+            raise UserError(f"{len(found)} branches have made the artifact {name}, of which exactly one may.")
+        outputs[name] = found[0]
+    return outputs
+
+
+def _outputs(io_store: IOStore, task: str, key: str) -> list[Any]:
+    try:
+        return [io_store.get_task_output(task, key)]
+    except ValueError:
+        return []
