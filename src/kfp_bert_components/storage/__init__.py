@@ -1,8 +1,9 @@
 """Files on gs:// and in local folders behind one small interface, with conditional writes."""
 
-from kfp_bert_components.storage._checksums import file_crc32c
+from kfp_bert_components.storage._checksums import file_crc32c, file_sha256
 from kfp_bert_components.storage._folders import (
     download_folder,
+    file_hashes,
     publish_folder,
     relative_files,
     upload_folder,
@@ -20,6 +21,8 @@ __all__ = [
     "close_clients",
     "download_folder",
     "file_crc32c",
+    "file_hashes",
+    "file_sha256",
     "is_fuse",
     "open_store",
     "publish_folder",

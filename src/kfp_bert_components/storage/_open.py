@@ -23,9 +23,9 @@ def open_store(uri: str, access: Access | None = None) -> Store:
         raise UserError("The storage URI is empty: give gs://bucket/folder or a local folder.")
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
-        from kfp_bert_components.storage._local import LocalStore
+        from kfp_bert_components.storage._local import LOCK_SECONDS, LocalStore
 
-        return LocalStore(local_path(uri))
+        return LocalStore(local_path(uri), min(access.patience, LOCK_SECONDS) if access else LOCK_SECONDS)
     if scheme != "gs":
         raise UserError(f"{uri} has the unknown scheme {scheme}://: give gs://bucket/folder or a local folder.")
     bucket, _, prefix = rest.partition("/")

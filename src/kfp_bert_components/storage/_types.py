@@ -28,7 +28,8 @@ class Access:
         impersonate: E-mail address of a service account to act as; the caller needs the role
             "Service Account Token Creator" on it.
         anonymous: Send no credentials; for public buckets.
-        patience: Seconds for which a request that fails is tried again.
+        patience: Seconds for which a request that fails is tried again. For a local folder: seconds to wait for its
+            lock, at most 30.
     """
 
     user_project: str = ""
