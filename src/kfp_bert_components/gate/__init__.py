@@ -1,6 +1,6 @@
 """The metric gate: is the candidate really better than the champion?"""
 
-from kfp_bert_components.gate.decision import Decision, contradiction, read_decision, write_decision
+from kfp_bert_components.gate.decision import Decision, check_decision, read_decision, write_decision
 from kfp_bert_components.gate.policy import Policy, parse_policy, policy_schema, read_policy
 from kfp_bert_components.gate.use import Use, uncounted
 
@@ -8,8 +8,8 @@ __all__ = [
     "Decision",
     "Policy",
     "Use",
+    "check_decision",
     "compare",
-    "contradiction",
     "decide",
     "parse_policy",
     "policy_schema",

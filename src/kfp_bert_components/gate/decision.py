@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.records import build, dump_record, load_record
 
 OUTCOMES = ("PROMOTE", "HOLD", "REJECT")
@@ -74,7 +74,13 @@ def read_decision(folder: Path) -> Decision:
     return load_record(path.read_bytes(), str(path), {1: _read, FORMAT: _read}, "run compare_models again")
 
 
-def contradiction(decision: Decision) -> str:
+def check_decision(decision: Decision, place: Path) -> None:
+    """Raise UserError if a decision contradicts itself; `place` is named in the error."""
+    if wrong := _contradiction(decision):
+        raise UserError(f"The decision in {place} contradicts itself: {wrong}. Run compare_models again.")
+
+
+def _contradiction(decision: Decision) -> str:
     """What in a decision contradicts the rest of it, as the end of a sentence; "" if nothing does."""
     outcome, gate = decision.outcome, decision.gate_outcome
     override = decision.policy.get("override", "")

@@ -21,7 +21,7 @@ class Claim:
         by: By whom.
         renewed: When a promotion that was started again found it, "" if none did.
         promoted: When the version is known to have become champion, "" if it did not; None: not known (format 1).
-        removing: Since when gc removes the version, "" if it does not.
+        removing: Why gc removes the version, "" if it does not.
         generation: Of the file.
     """
 

@@ -41,13 +41,21 @@ def put_files(store: Store, version: int, paths: Mapping[str, Path], hashes: Map
             store.upload(paths[name], start + name, if_generation=0)
         except ConflictError:
             # Our own upload whose reply was lost, or another attempt at this promotion: then the bytes are the same.
-            if store.stat(start + name).crc32c != hashes[name]["crc32c"]:
+            # Or gc just removed it, and the claim says so.
+            if _crc32c(store, start + name) not in (hashes[name]["crc32c"], None):
                 raise ConflictError(
                     f"{store.describe(start + name)} exists with other bytes: two runs use the same decision "
                     "for different models. Run the comparison again."
                 ) from None
 
     _in_parallel(one, paths)
+
+
+def _crc32c(store: Store, name: str) -> str | None:
+    try:
+        return store.stat(name).crc32c
+    except NotFoundError:
+        return None
 
 
 def remove_version(store: Store, version: int) -> None:

@@ -54,7 +54,7 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
         if number in protected:
             found.keep[number] = protected[number]
         elif claim and claim.removing:
-            found.remove[number] = f"its removal began at {claim.removing}"
+            found.remove[number] = claim.removing  # by a gc that was killed
         elif number in former[:keep]:
             found.keep[number] = f"{'' if keep == 1 else 'one of '}the {newest}"
         elif number in former:
@@ -85,7 +85,7 @@ def collect(store: Store, found: Sweep) -> list[int]:
 
 def _remove(store: Store, number: int, claim: Claim, why: str) -> bool:
     try:
-        claim = write_claim(store, number, replace(claim, removing=claim.removing or now()))
+        claim = write_claim(store, number, replace(claim, removing=why))
     except ConflictError:
         return False
     if not _hide(store, number):

@@ -10,7 +10,7 @@ from typing import Any
 from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation, read_evaluation
-from kfp_bert_components.gate import Decision, contradiction, read_decision
+from kfp_bert_components.gate import Decision, check_decision, read_decision
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry._files import describe_files
 
@@ -36,8 +36,7 @@ def read_inputs(bundle: Path, evaluation: Path, decision: Path) -> Inputs:
     model, scores, verdict = read_bundle(bundle).metadata, read_evaluation(evaluation), read_decision(decision)
     if verdict.outcome != "PROMOTE":
         raise UserError(f"The decision in {decision} is {verdict.outcome}, not PROMOTE: {verdict.reason}")
-    if wrong := contradiction(verdict):
-        raise UserError(f"The decision in {decision} contradicts itself: {wrong}. Run compare_models again.")
+    check_decision(verdict, decision)
     if verdict.candidate_fingerprint != model["fingerprint"]:
         raise UserError(
             f"The decision in {decision} is about another model than the one in {bundle}: give the model "

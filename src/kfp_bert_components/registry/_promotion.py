@@ -17,11 +17,12 @@ under another number.
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components import __version__
-from kfp_bert_components.errors import ConflictError
+from kfp_bert_components.errors import ConflictError, NotFoundError
 from kfp_bert_components.gate import Decision
 from kfp_bert_components.registry._card import model_card
 from kfp_bert_components.registry._claim import Claim, read_claim
@@ -113,9 +114,10 @@ def _complete(store: Store, number: int, record: dict[str, Any], identity: str) 
     try:
         store.write(name, dump(record), if_generation=0)
     except ConflictError:
-        owner, _ = load(store, name, lambda fields: fields["decision_id"])
-        if owner != identity:
-            raise
+        with suppress(NotFoundError):  # gc just removed it: the claim says so
+            owner, _ = load(store, name, lambda fields: fields["decision_id"])
+            if owner != identity:
+                raise
 
 
 def _lost(store: Store, champion: Champion | None, verdict: Decision) -> ConflictError:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfp_bert_components.gate import read_decision
+from kfp_bert_components.gate import check_decision, read_decision
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry, check_target
 
@@ -31,10 +31,11 @@ def promote_model(
     Raises:
         ConflictError: Another model became champion since the comparison.
         DamagedError: The pointer to the champion is lost or damaged.
-        UserError: The decision is about another model, or `target` can't be a file's name.
+        UserError: The decision contradicts itself or is about another model, or `target` can't be a file's name.
     """
     check_target(target)
     made = read_decision(decision)
+    check_decision(made, decision)
     models = Registry(registry)
     if made.promote:
         number = models.promote(bundle, evaluation, decision)

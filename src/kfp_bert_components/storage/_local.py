@@ -34,7 +34,7 @@ _OWN = ".store"
 _STALE_SECONDS = 86_400
 _COPIERS = 4
 LOCK_SECONDS = 30.0  # shorter than the lease of a rollout
-_SAY_SECONDS = 5.0
+_SAID = 6  # times at most that waiting for it is said
 _POLL_SECONDS = (0.001, 0.05)
 
 
@@ -224,7 +224,7 @@ class LocalStore(Store):
                 waited = time.monotonic() - started
             if time.monotonic() > deadline:
                 raise self._held()
-            if waited - said > _SAY_SECONDS:
+            if waited - said > self._patience / _SAID:
                 said = waited
                 say(f"Waiting for the lock of {self.root} for {waited:.0f} s: {self._held_by()} has it.")
             time.sleep(pause)
