@@ -1,12 +1,17 @@
 """The errors of this package. A message is one sentence that names what is at fault and says what to do."""
 
+from kfp_bert_components.plain import plain
+
 
 class UserError(Exception):
     """What the user gave or asked for cannot be used.
 
     The message names the file, row, object or parameter, what was expected, and what to do. Command line and local runs
-    print it without a traceback.
+    print it without a traceback. It may quote data and file names: shown, it is one line without control characters.
     """
+
+    def __str__(self) -> str:
+        return plain(super().__str__())
 
 
 class ConflictError(UserError):
@@ -15,6 +20,10 @@ class ConflictError(UserError):
 
 class NotFoundError(UserError):
     """The file or object that was asked for does not exist."""
+
+
+class DamagedError(UserError):
+    """A record is there and can't be read: it is no JSON object, or lacks a field."""
 
 
 class TransientError(Exception):

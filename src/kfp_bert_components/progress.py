@@ -6,6 +6,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from kfp_bert_components.plain import plain
+
 _PROGRESS = re.compile(r"\(\d+ %\), .* left|^\S+ing [\d,]+ \w+, \S+ \w+/s")
 
 
@@ -60,8 +62,8 @@ def track(
 
 
 def say(line: str) -> None:
-    """Print a line to stdout and flush it, so that it is in the log at once."""
-    print(line, flush=True)
+    """Print a line to stdout and flush it, so that it is in the log at once. It may quote data; see `plain`."""
+    print(plain(line), flush=True)
 
 
 def is_progress(line: str) -> bool:

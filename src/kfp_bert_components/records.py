@@ -5,10 +5,11 @@ for each, and an old reader stays for good.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import DamagedError, UserError
 
 Record = TypeVar("Record")
 
@@ -36,19 +37,41 @@ def load_record(
         remedy: What to do about a damaged record, as the end of a sentence: "run prepare_text_data again".
 
     Raises:
-        UserError: It is no JSON object, lacks a field, or is of a format that this version does not know.
+        DamagedError: It is no JSON object, or lacks a field.
+        UserError: It is of a format that this version does not know.
     """
     try:
-        fields = json.loads(data)
-        number = fields.pop("format", None)
+        found = json.loads(data)
+        number = found.pop("format", None)
     except (ValueError, AttributeError, TypeError, RecursionError):
-        raise UserError(f"{place} is damaged: it is no JSON object; {remedy}.") from None
+        raise DamagedError(f"{place} is damaged: it is no JSON object; {remedy}.") from None
     if isinstance(number, bool) or not isinstance(number, int) or number not in readers:
         known = " and ".join(str(one) for one in sorted(readers))
         newer = isinstance(number, int) and number > max(readers)
         advice = "update kfp-bert-components" if newer else remedy
-        raise UserError(f"{place} has format {number!r}, and this version reads {known}: {advice}.")
+        error = UserError if newer else DamagedError
+        raise error(f"{place} has format {number!r}, and this version reads {known}: {advice}.")
     try:
-        return readers[number](fields)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{place} is damaged: its fields are not as expected ({error}); {remedy}.") from error
+        return readers[number](found)
+    except KeyError as error:
+        raise DamagedError(f"{place} is damaged: lacks {', '.join(map(repr, error.args))}; {remedy}.") from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DamagedError(f"{place} is damaged: its fields are not as expected ({error}); {remedy}.") from error
+
+
+def require(found: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise a KeyError with the names of all fields that a record lacks."""
+    if lacking := [name for name in names if name not in found]:
+        raise KeyError(*lacking)
+
+
+def build(kind: type[Record], found: Mapping[str, Any]) -> Record:
+    """A dataclass of the fields of a record.
+
+    Raises:
+        KeyError: Fields without a default are lacking; its arguments are their names.
+        TypeError: There are fields that the dataclass does not have.
+    """
+    must = [one for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]  # type: ignore[arg-type]
+    require(found, [one.name for one in must])
+    return kind(**found)

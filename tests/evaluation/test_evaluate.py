@@ -109,7 +109,7 @@ def test_damaged_evaluations_are_refused(tmp_path):
     for text, message in (
         ('{"format": 9}', "format 9"),
         ("nonsense", "no JSON"),
-        ('{"format": 1, "empty": true}', "its fields are not as expected"),
+        ('{"format": 1, "empty": true}', "is damaged: lacks 'labels', 'test_fingerprint'"),
     ):
         (tmp_path / "evaluation.json").write_text(text)
         with pytest.raises(UserError, match=message):

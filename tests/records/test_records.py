@@ -37,7 +37,7 @@ def test_what_json_cannot_say_is_not_written(value):
         ('{"format": true}', "has format True, and this version reads 1 and 2: make it again."),
         ('{"format": 0}', "has format 0, and this version reads 1 and 2: make it again."),
         ('{"format": 3}', "has format 3, and this version reads 1 and 2: update kfp-bert-components."),
-        ('{"format": 1}', "is damaged: its fields are not as expected ('name'); make it again."),
+        ('{"format": 1}', "place/record.json is damaged: lacks 'name'; make it again."),
         ('{"format": 2, "names": []}', "is damaged: its fields are not as expected"),
         ('{"format": 2, "names": 5}', "is damaged: its fields are not as expected"),
     ],

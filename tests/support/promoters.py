@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,68 @@ class InterruptedStore:
             return found(name, *args, **settings)
 
         return interrupted
+
+
+class PausedStore:
+    """Stands before a store and does something once, before the n-th call to it.
+
+    Attributes:
+        paused: Whether that call came.
+    """
+
+    def __init__(self, store: Store, position: int, interruption: Callable[[], object]) -> None:
+        self._store, self._position, self._interruption = store, position, interruption
+        self._calls, self._lock, self.paused = 0, threading.Lock(), False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name not in _CALLS:
+            return found
+
+        def call(*args: object, **settings: object) -> object:
+            with self._lock:
+                self._calls += 1
+                mine = self._calls == self._position
+            if mine:
+                self.paused = True
+                self._interruption()
+            return found(*args, **settings)
+
+        return call
+
+
+def interleave(
+    uri: str, first: Callable[[Registry], Any], one: int, second: Callable[[Registry], Any], two: int
+) -> tuple[Any, bool]:
+    """Run the first to before its call `one`, the second to before its call `two`, then both to their ends in turn.
+
+    Returns:
+        What the first returned, and whether both were paused: if not, they have fewer calls than that.
+    """
+    ahead, back = Registry(uri), Registry(uri)
+    paused, go_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        paused.set()
+        go_on.wait()
+
+    back.store = PausedStore(back.store, two, pause)  # type: ignore[assignment]
+    with ThreadPoolExecutor(1) as pool:
+        later: list[Any] = []
+
+        def run_second() -> None:
+            later.append(pool.submit(second, back))
+            later[0].add_done_callback(lambda done: paused.set())
+            paused.wait()
+
+        ahead.store = PausedStore(ahead.store, one, run_second)  # type: ignore[assignment]
+        try:
+            result = first(ahead)
+        finally:
+            go_on.set()
+        if later:
+            later[0].result()
+    return result, ahead.store.paused and back.store.paused  # type: ignore[attr-defined]
 
 
 class CountedStore:

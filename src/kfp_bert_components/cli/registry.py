@@ -1,14 +1,20 @@
-"""`kfp-bert registry`: look at a registry, go back to an older version, check it, clean it."""
+"""`kfp-bert registry`: look at a registry, go back to an older version, check it, repair it, clean it."""
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from kfp_bert_components.plain import plain
+
+if TYPE_CHECKING:
+    from kfp_bert_components.registry import Deployment, Registry, Version
 
 
 @click.group("registry")
 def command() -> None:
-    """Look at a registry, go back to an older version, check it, clean it.
+    """Look at a registry, go back to an older version, check it, repair it, clean it.
 
     REGISTRY is a gs:// URI or a local folder.
     """
@@ -18,33 +24,94 @@ def command() -> None:
 @click.argument("registry")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def list_(registry: str, as_json: bool) -> None:
-    """List the versions and where they are deployed."""
+    """List the versions and where they are deployed.
+
+    `live on production as 4` says what the place calls the version: the number of its folder in a serving directory,
+    or the id of a deployed model.
+    """
+    from kfp_bert_components.errors import DamagedError
     from kfp_bert_components.registry import Registry
 
     models = Registry(registry)
-    champion = models.champion()
-    live = {target: models.deployment(target) for target in models.targets()}
-    versions = models.versions()
+    champion, problem = None, None
+    try:
+        champion = models.champion()
+    except DamagedError as error:
+        problem = error
+    records = {target: models.deployment(target) for target in models.targets()}
+    number = champion.version if champion else None
     if as_json:
-        value = {
-            "champion": champion.version if champion else None,
-            "versions": [asdict(one) for one in versions],
-            "deployments": {name: {"state": one.state, "version": one.version} for name, one in live.items()},
-        }
-        click.echo(json.dumps(value, indent=1, default=dict))
-        return
-    if not versions:
-        click.echo(f"The registry {models.uri} holds no version yet.")
-        return
-    for one in versions:
-        notes = ["champion"] if champion and one.version == champion.version else []
-        notes += [f"{record.state} on {name}" for name, record in live.items() if record.version == one.version]
-        notes += [
-            f"live on {name}"
-            for name, record in live.items()
-            if record.live_version == one.version and record.version != one.version
-        ]
-        click.echo(f"{one.version:>5}  {one.at[:19]}Z  {_first_metric(one.metrics):<22}  {', '.join(notes)}".rstrip())
+        click.echo(json.dumps(_as_json(models, number, records), indent=1, default=dict))
+    else:
+        lines = _lines(models, number, records)
+        for line in lines or [f"The registry {models.uri} holds no version yet."]:
+            click.echo(plain(line))
+    if problem:
+        raise problem
+
+
+def _lines(models: "Registry", champion: int | None, records: "dict[str, Deployment]") -> list[str]:
+    """A line for each version, and for each that should be there and is not."""
+    found, damaged = _versions(models)
+    needed = {champion} if champion else set()
+    needed |= {number for one in records.values() for number in (one.version, one.live_version) if number}
+    lines = []
+    for number in sorted({*found, *damaged, *needed}):
+        what = f"{'is damaged' if number in damaged else 'is not there':<44}"
+        if one := found.get(number):
+            what = f"{one.at[:19]}Z  {_first_metric(one.metrics):<22}"
+        notes = ["champion"] if number == champion else []
+        notes += [note for name, record in records.items() for note in _notes(name, record, number)]
+        lines.append(f"{number:>5}  {what}  {', '.join(notes)}".rstrip())
+    return lines
+
+
+def _versions(models: "Registry") -> "tuple[dict[int, Version], dict[int, str]]":
+    """The complete versions by number, and what is wrong with those that can't be read."""
+    from kfp_bert_components.errors import DamagedError, NotFoundError
+
+    found, damaged = {}, {}
+    for number in models.numbers():
+        try:
+            found[number] = models.version(number)
+        except NotFoundError:  # never became complete
+            continue
+        except DamagedError as error:
+            damaged[number] = str(error)
+    return found, damaged
+
+
+def _notes(name: str, record: "Deployment", number: int) -> list[str]:
+    """What a deployment record says of a version."""
+    from kfp_bert_components.cli.deploy_command import served
+
+    known = served(record)
+    live = f"live on {name}" + (f" as {known}" if known else "")
+    if record.version == number and record.state == "live":
+        return [live]
+    states = [f"{record.state} on {name}"] if record.version == number else []
+    return states + ([live] if record.live_version == number else [])
+
+
+def _as_json(models: "Registry", champion: int | None, records: "dict[str, Deployment]") -> dict[str, Any]:
+    from kfp_bert_components.cli.deploy_command import place_name, served
+
+    found, damaged = _versions(models)
+    return {
+        "champion": champion,
+        "versions": [asdict(one) for one in found.values()],
+        "damaged": damaged,
+        "deployments": {
+            name: {
+                "state": one.state,
+                "version": one.version,
+                "live_version": one.live_version,
+                "served": served(one),
+                "place": place_name(one),
+            }
+            for name, one in records.items()
+        },
+    }
 
 
 @command.command()
@@ -60,7 +127,8 @@ def show(registry: str, version: int | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(record), indent=1, default=dict))
         return
-    click.echo(models.card(record.version))
+    for line in models.card(record.version).split("\n"):  # a card of an older version may hold anything
+        click.echo(plain(line))
 
 
 @command.command()
@@ -71,7 +139,7 @@ def history(registry: str) -> None:
 
     events = Registry(registry).history()
     for event in events:
-        click.echo(f"{event.at[:19]}Z  {event.text} ({event.by})")
+        click.echo(plain(f"{event.at[:19]}Z  {event.text} ({event.by})"))
     if not events:
         click.echo("Nothing has happened yet.")
 
@@ -81,15 +149,81 @@ def history(registry: str) -> None:
 @click.option("--to", "version", type=int, help="Version to go back to. Default: the champion before this one.")
 @click.option("--reason", default="", help="Why, for the history.")
 def rollback(registry: str, version: int | None, reason: str) -> None:
-    """Make an older version champion; the next pipeline run or deployment then deploys it."""
+    """Make an older version champion; the next pipeline run or deployment then deploys it.
+
+    Where it has to be deployed, the command that does it is printed.
+    """
     from kfp_bert_components.registry import Registry
 
     models = Registry(registry)
     champion = models.rollback(version, reason)
     click.echo(f"The champion is version {champion.version}.")
+    _say_what_to_deploy(models)
+
+
+@command.command()
+@click.argument("registry")
+@click.option("--version", type=int, help="Version to make champion. Default: ask.")
+@click.option("--start-over", is_flag=True, help="Where no version is whole: remove them all and begin with none.")
+def repair(registry: str, version: int | None, start_over: bool) -> None:
+    """Make a version champion where the champion is lost or damaged.
+
+    Nothing is changed where the champion is whole.
+    """
+    from kfp_bert_components.errors import UserError
+    from kfp_bert_components.registry import Registry
+
+    models = Registry(registry)
+    found = models.diagnose()
+    if not found.problem:
+        champion = models.champion()
+        now = f"the champion, version {champion.version}, is whole" if champion else "it has no champion yet"
+        click.echo(f"There is nothing to repair in {models.uri}: {now}.")
+        return
+    click.echo(plain(found.problem))
+    for number, why in found.damaged.items():
+        click.echo(plain(f"version {number} can't be champion: {why}"))
+    if start_over:
+        removed = models.start_over()
+        click.echo(f"Removed: {', '.join(map(str, removed))}. The next model is judged as the first one.")
+        return
+    if not found.whole:
+        raise UserError(
+            f"No version of {models.uri} is whole: restore one from a backup, or give --start-over, which removes "
+            "them all, so that the next model is judged as the first one."
+        )
+    for one in found.whole:
+        click.echo(plain(f"version {one.version} is whole: {one.at[:19]}Z  {_first_metric(one.metrics)}".rstrip()))
+    champion = models.repair(_ask(found.whole[-1].version) if version is None else version)
+    click.echo(f"The champion is version {champion.version}.")
+    _say_what_to_deploy(models)
+
+
+def _ask(newest: int) -> int:
+    from kfp_bert_components.errors import UserError
+
+    try:
+        return int(click.prompt("Version to make champion", type=int, default=newest))
+    except click.Abort:
+        raise UserError(
+            f"Nothing was changed: give the version to make champion, such as --version {newest}."
+        ) from None
+
+
+def _say_what_to_deploy(models: "Registry") -> None:
+    """For each place where the champion is not live, the command that deploys it."""
+    from kfp_bert_components.cli.deploy_command import deploy_command
+
     for target in models.targets():
-        if models.deployment_pending(target):
+        if not models.deployment_pending(target):
+            continue
+        command = deploy_command(models.uri, models.deployment(target))
+        if not command:
             click.echo(f"It has to be deployed to {target}.")
+            continue
+        click.echo(f"It has to be deployed to {target}:\n\n    {plain(command)}\n")
+        if "deploy_to_ai_platform" in command:
+            click.echo("Add the settings that your pipeline gives, such as machine_type.")
 
 
 @command.command()
@@ -102,7 +236,7 @@ def verify(registry: str, version: int | None) -> None:
 
     problems = Registry(registry).verify(version)
     for problem in problems:
-        click.echo(problem)
+        click.echo(plain(problem))
     if problems:
         raise UserError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found in {registry}.")
     click.echo("Everything is as it was stored.")
@@ -127,7 +261,7 @@ def gc(registry: str, keep: int, unfinished_hours: float, dry_run: bool) -> None
     lines = {number: f"kept     {number}: {why}" for number, why in found.keep.items()}
     lines |= {number: f"{verb}  {number}: {why}" for number, why in found.remove.items()}
     for number in sorted(lines):
-        click.echo(lines[number])
+        click.echo(plain(lines[number]))
     if not lines:
         click.echo("There is nothing to remove.")
 

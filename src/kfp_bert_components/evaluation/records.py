@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError
-from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.records import build, dump_record, load_record, require
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+FORMAT = 2  # format 1 knows nothing of bundle_files
 _ROC_ROWS = 20_000
 
 
@@ -23,6 +24,7 @@ class Evaluation:
         labels: The classes, in the order of the probabilities.
         test_fingerprint: Fingerprint of the test split: which rows, with which labels.
         model_fingerprint: Fingerprint of the model's bundle.
+        bundle_files: SHA-256 of every file of that bundle; empty where it was not recorded (format 1).
         model_version: Version in the registry; None for a candidate.
         champion_generation: For a champion, generation of the pointer that was read; 0 when there was none.
         metrics: By name: value, and low and high of its 95 % interval.
@@ -41,6 +43,7 @@ class Evaluation:
     majority_share: float = 0.0
     system: dict[str, float] = field(default_factory=dict)
     slices: list[str] = field(default_factory=list)
+    bundle_files: dict[str, str] = field(default_factory=dict)
     predictions: "pa.Table | None" = None
 
     @property
@@ -116,7 +119,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     fields = {**asdict(replace(evaluation, predictions=None)), "empty": evaluation.empty}
     fields.pop("predictions")
     with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "evaluation.json").write_text(dump_record(fields), encoding="utf-8")
+        (Path(scratch) / "evaluation.json").write_text(dump_record(fields, FORMAT), encoding="utf-8")
         if evaluation.predictions is not None:
             pq.write_table(evaluation.predictions, Path(scratch) / "predictions.parquet")
         publish_folder(Path(scratch), folder)
@@ -134,13 +137,14 @@ def read_evaluation(folder: Path) -> Evaluation:
     path = folder / "evaluation.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
-    evaluation, empty = load_record(path.read_bytes(), str(path), {1: _read_format_1}, "run evaluate_model again")
+    evaluation, empty = load_record(path.read_bytes(), str(path), {1: _read, FORMAT: _read}, "run evaluate_model again")
     if empty:
         return evaluation
     return replace(evaluation, predictions=pq.read_table(folder / "predictions.parquet"))
 
 
-def _read_format_1(fields: dict[str, Any]) -> tuple[Evaluation, bool]:
+def _read(fields: dict[str, Any]) -> tuple[Evaluation, bool]:
     """The evaluation without its predictions, and whether there are none."""
+    require(fields, ["empty"])
     empty = fields.pop("empty")
-    return Evaluation(**fields), empty
+    return build(Evaluation, fields), empty

@@ -57,8 +57,10 @@ def evaluate(
     """
     from kfp_bert_components.bert import read_bundle
     from kfp_bert_components.data.splits import read_split
+    from kfp_bert_components.storage import file_hashes
 
     bundle, split = read_bundle(model), read_split(test)
+    files = file_hashes(model)
     labels = _labels(bundle.labels, split.labels, split.table.num_rows, test, new_labels)
     ask = predict or (lambda texts, pairs: bundle.predict(texts, pairs))
     texts = split.table["text"].to_pylist()
@@ -74,6 +76,7 @@ def evaluate(
         slices=find_slices(split.table, slicing.columns, slicing.rules),
         test_fingerprint=split.fingerprint,
         model_fingerprint=bundle.metadata["fingerprint"],
+        bundle_files=files,
         model_version=model_version,
         champion_generation=champion_generation,
         system=_system(ask, texts, pairs, model),

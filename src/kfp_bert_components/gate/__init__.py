@@ -1,7 +1,7 @@
 """The metric gate: is the candidate really better than the champion?"""
 
 from kfp_bert_components.extras import named_extra
-from kfp_bert_components.gate.decision import Decision, read_decision, write_decision
+from kfp_bert_components.gate.decision import Decision, check_decision, read_decision, write_decision
 from kfp_bert_components.gate.policy import Policy, parse_policy, policy_schema, read_policy
 from kfp_bert_components.gate.use import Use, uncounted
 
@@ -9,6 +9,7 @@ __all__ = [
     "Decision",
     "Policy",
     "Use",
+    "check_decision",
     "compare",
     "decide",
     "parse_policy",

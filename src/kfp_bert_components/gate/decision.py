@@ -4,8 +4,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.errors import NotFoundError
-from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.records import build, dump_record, load_record
+
+OUTCOMES = ("PROMOTE", "HOLD", "REJECT")
+FORMAT = 2  # format 1 knows nothing of evaluation_files
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Decision:
         test_set: Which use of the test set this is, the alpha it spends, what is left, whether it was counted.
         policy: The rules, as in a policy file; an override with its name and reason is among them.
         gate_outcome: What the gate itself says, also where it was overridden.
+        evaluation_files: SHA-256 of every file of the candidate's evaluation; empty where not recorded (format 1).
     """
 
     outcome: str
@@ -43,6 +47,7 @@ class Decision:
     test_set: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     gate_outcome: str = ""
+    evaluation_files: dict[str, str] = field(default_factory=dict)
 
     @property
     def promote(self) -> bool:
@@ -53,7 +58,7 @@ class Decision:
 def write_decision(decision: Decision, folder: Path) -> None:
     """Write decision.json into the artifact path `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "decision.json").write_text(dump_record(asdict(decision)), encoding="utf-8")
+    (folder / "decision.json").write_text(dump_record(asdict(decision), FORMAT), encoding="utf-8")
 
 
 def read_decision(folder: Path) -> Decision:
@@ -66,4 +71,38 @@ def read_decision(folder: Path) -> Decision:
     path = folder / "decision.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no decision: decision.json is missing.")
-    return load_record(path.read_bytes(), str(path), {1: lambda fields: Decision(**fields)}, "run compare_models again")
+    return load_record(path.read_bytes(), str(path), {1: _read, FORMAT: _read}, "run compare_models again")
+
+
+def check_decision(decision: Decision, place: Path) -> None:
+    """Raise UserError if a decision contradicts itself; `place` is named in the error."""
+    if wrong := _contradiction(decision):
+        raise UserError(f"The decision in {place} contradicts itself: {wrong}. Run compare_models again.")
+
+
+def _contradiction(decision: Decision) -> str:
+    """What in a decision contradicts the rest of it, as the end of a sentence; "" if nothing does."""
+    outcome, gate = decision.outcome, decision.gate_outcome
+    override = decision.policy.get("override", "")
+    if outcome not in OUTCOMES:
+        return f"its outcome is {outcome!r}, which is none of {', '.join(OUTCOMES)}"
+    if override and override != outcome:
+        return f"its outcome is {outcome}, but it was decided by hand to {override}"
+    if override:
+        named = decision.policy.get("override_by") and decision.policy.get("override_reason")
+        return "" if named else "it was decided by hand, but does not say by whom and why"
+    if gate and gate != outcome:
+        return f"its outcome is {outcome}, but the gate itself says {gate}, and nobody decided by hand"
+    if outcome != "PROMOTE":
+        return ""
+    for one in decision.guardrails:
+        if not one.get("passed"):
+            return f"its outcome is PROMOTE, but its guardrail {one.get('name')!r} does not hold"
+    p_value, alpha = decision.difference.get("p_value"), decision.test_set.get("alpha")
+    if p_value is not None and alpha is not None and not p_value <= alpha:
+        return f"its outcome is PROMOTE, but its p-value {p_value:.3g} is above its alpha {alpha:.3g}"
+    return ""
+
+
+def _read(fields: dict[str, Any]) -> Decision:
+    return build(Decision, fields)

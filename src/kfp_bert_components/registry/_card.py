@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfp_bert_components.evaluation import Evaluation
+from kfp_bert_components.plain import markdown, plain
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 # Names that the hub knows for what our metrics are.
@@ -76,10 +77,10 @@ def _body(
         f"- Longest input: {model.get('max_length')} tokens; what is longer is cut",
         f"- Data fingerprint: {_code(record['data_fingerprint'])}",
         f"- Model fingerprint: {_code(record['bundle_fingerprint'])}",
-        f"- Registered: {record['at']} by {record['by']}",
+        f"- Registered: {record['at']} by {markdown(record['by'])}",
         f"- Made with: kfp-bert-components {record['package_version']}",
         f"- Replaces: {parent}",
-        f"- Why it was promoted: {' '.join(record['reason'].split()) or 'no reason is recorded'}",
+        f"- Why it was promoted: {markdown(record['reason'].strip()) or 'no reason is recorded'}",
         "",
         "## Evaluation",
         "",
@@ -96,7 +97,9 @@ def _body(
         "|---|---|",
         *(f"| {_code(name)} | {_code(str(value))} |" for name, value in sorted(record["parameters"].items())),
         "",
-        "Libraries: " + ", ".join(f"{name} {version}" for name, version in sorted(_versions(model).items())) + ".",
+        "Libraries: "
+        + ", ".join(markdown(f"{name} {version}") for name, version in sorted(_versions(model).items()))
+        + ".",
         "",
         "## Use",
         "",
@@ -144,5 +147,5 @@ def _interval(one: Mapping[str, Any]) -> str:
 
 def _code(text: str) -> str:
     """Text as Markdown code that can't break out of its line or table cell."""
-    cleaned = re.sub(r"[\s`|]+", " ", text).strip()
+    cleaned = re.sub(r"[\s`|]+", " ", plain(text)).strip()
     return f"`{cleaned}`" if cleaned else ""

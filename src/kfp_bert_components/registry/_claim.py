@@ -1,73 +1,61 @@
-"""Version numbers: each is used by one promotion, which finds it again if it was killed."""
+"""The claim on a version number: who owns it, and whether gc removes what is under it."""
 
 from __future__ import annotations
 
-import contextlib
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.registry._files import promotion_name, remove_version
-from kfp_bert_components.registry._read import read_champion, version_numbers
-from kfp_bert_components.registry._records import author, dump, load, now
+from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.records import build, require
+from kfp_bert_components.registry._records import dump, load
 from kfp_bert_components.storage import Store
 
 
-def claim_number(store: Store, identity: str) -> int:
-    """A version number that no other run uses; the same one again for the same decision.
+@dataclass(frozen=True)
+class Claim:
+    """Who owns a version's number. A claim that is not there has generation 0.
 
-    The number is written down before it is claimed, so that a run killed in between finds it again.
+    Attributes:
+        decision_id: The decision whose promotion owns the number.
+        at: When it was claimed.
+        by: By whom.
+        renewed: When a promotion that was started again found it, "" if none did.
+        promoted: When the version is known to have become champion, "" if it did not; None: not known (format 1).
+        removing: Why gc removes the version, "" if it does not.
+        generation: Of the file.
     """
-    note = promotion_name(identity)
-    while True:
-        number, generation = _wanted(store, identity)
-        if number == 0:
-            number = _unused(store)
-            try:
-                store.write(note, _note(identity, number), if_generation=0)
-            except ConflictError:  # a lost reply, or another attempt at the same promotion
-                continue
-        try:
-            claim = dump({"decision_id": identity, "at": now(), "by": author()})
-            store.write(f"versions/{number}/claim.json", claim, if_generation=0)
-            return number
-        except ConflictError:
-            if _owner(store, number) == identity:
-                return number
-        with contextlib.suppress(ConflictError):
-            number = max(number + 1, _unused(store))
-            store.write(note, _note(identity, number), if_generation=generation or None)
+
+    decision_id: str
+    at: str
+    by: str
+    renewed: str = ""
+    promoted: str | None = ""
+    removing: str = ""
+    generation: int = 0
 
 
-def _wanted(store: Store, identity: str) -> tuple[int, int]:
-    """The number that this decision wants, and the generation of the note that says so; 0 and 0 if there is none."""
+def read_claim(store: Store, number: int) -> Claim | None:
+    """The claim on a number, None where there is none; DamagedError if it can't be read."""
     try:
-        return load(store, promotion_name(identity), lambda fields: int(fields["version"]))
+        claim, generation = load(store, claim_name(number), _format_1, lambda fields: build(Claim, fields))
     except NotFoundError:
-        return 0, 0
+        return None
+    return replace(claim, generation=generation)
 
 
-def _note(identity: str, number: int) -> bytes:
-    return dump({"decision_id": identity, "version": number, "at": now()})
+def write_claim(store: Store, number: int, claim: Claim) -> Claim:
+    """Write a claim if the one in the store has its generation; ConflictError if not."""
+    fields = asdict(claim)
+    del fields["generation"]
+    generation = store.write(claim_name(number), dump(fields, 2), if_generation=claim.generation)
+    return replace(claim, generation=generation)
 
 
-def _unused(store: Store) -> int:
-    champion = read_champion(store)
-    once = [int(event["version"]) for event in (champion.log if champion else ())]
-    return max([*version_numbers(store), *once], default=0) + 1
+def claim_name(number: int) -> str:
+    """Name of the file with the claim on a version number."""
+    return f"versions/{number}/claim.json"
 
 
-def _owner(store: Store, number: int) -> str:
-    """The decision that has claimed a number, "" if none has."""
-    try:
-        return load(store, f"versions/{number}/claim.json", lambda fields: str(fields["decision_id"]))[0]
-    except NotFoundError:
-        return ""
-
-
-def give_up(store: Store, identity: str) -> None:
-    """Take away what a run that lost the race has stored; what fails here is left to gc."""
-    with contextlib.suppress(UserError):
-        number, _ = _wanted(store, identity)
-        if number and _owner(store, number) == identity:
-            remove_version(store, number)
-        if number:
-            store.delete(promotion_name(identity))
+def _format_1(fields: dict[str, Any]) -> Claim:
+    require(fields, ["decision_id", "at", "by"])
+    return Claim(fields["decision_id"], fields["at"], fields["by"], promoted=None)

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.registry._records import Version
-from kfp_bert_components.storage import Store, file_crc32c, relative_files
+from kfp_bert_components.registry._records import Version, repair_command
+from kfp_bert_components.storage import Entry, Store, file_crc32c, file_sha256, relative_files
 
 _THREADS = 8
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+_ROUNDS = 5
 
 
 def describe_files(parts: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, dict[str, Any]]]:
     """The local path, and size, crc32c and sha256, of every file of a version by its name in it."""
     paths = {f"{part}/{name}": folder / name for part, folder in parts.items() for name in relative_files(folder)}
     hashes = {
-        name: {"size": path.stat().st_size, "crc32c": file_crc32c(path), "sha256": sha256(path)}
+        name: {"size": path.stat().st_size, "crc32c": file_crc32c(path), "sha256": file_sha256(path)}
         for name, path in paths.items()
     }
     return paths, hashes
@@ -48,25 +41,38 @@ def put_files(store: Store, version: int, paths: Mapping[str, Path], hashes: Map
             store.upload(paths[name], start + name, if_generation=0)
         except ConflictError:
             # Our own upload whose reply was lost, or another attempt at this promotion: then the bytes are the same.
-            if store.stat(start + name).crc32c != hashes[name]["crc32c"]:
+            # Or gc just removed it, and the claim says so.
+            if _crc32c(store, start + name) not in (hashes[name]["crc32c"], None):
                 raise ConflictError(
                     f"{store.describe(start + name)} exists with other bytes: two runs use the same decision "
                     "for different models. Run the comparison again."
                 ) from None
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(one, paths):
-            pass
+    _in_parallel(one, paths)
+
+
+def _crc32c(store: Store, name: str) -> str | None:
+    try:
+        return store.stat(name).crc32c
+    except NotFoundError:
+        return None
 
 
 def remove_version(store: Store, version: int) -> None:
-    """Delete a version: first the record that makes it visible, last the claim on its number."""
+    """Delete a version: first the record that makes it visible, last the claim on its number.
+
+    A file that is written anew meanwhile is not deleted.
+    """
     start = f"versions/{version}/"
-    names = [entry.name for entry in store.list(start, checksums=False)]
     first, last = f"{start}version.json", f"{start}claim.json"
-    for name in [*(n for n in names if n == first), *(n for n in names if n not in (first, last))]:
-        _delete(store, name)
-    _delete(store, last)
+    for _ in range(_ROUNDS):  # who lost the claim may store a file more before it notices
+        entries = [entry for entry in store.list(start, checksums=False) if entry.name != last]
+        for entry in sorted(entries, key=lambda entry: entry.name != first):
+            _delete(store, entry)
+        if not entries:
+            break
+    with contextlib.suppress(NotFoundError):
+        store.delete(last)
 
 
 def promotion_name(identity: str) -> str:
@@ -74,11 +80,14 @@ def promotion_name(identity: str) -> str:
     return f"promotions/{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
 
 
-def _delete(store: Store, name: str) -> None:
-    try:
-        store.delete(name)
-    except NotFoundError:
-        return
+def removed_name(version: int) -> str:
+    """The record of a version that was removed."""
+    return f"removed/{version}.json"
+
+
+def _delete(store: Store, entry: Entry) -> None:
+    with contextlib.suppress(NotFoundError, ConflictError):
+        store.delete(entry.name, if_generation=entry.generation)
 
 
 def fetch_part(store: Store, version: Version, part: str, folder: Path) -> None:
@@ -93,10 +102,10 @@ def fetch_part(store: Store, version: Version, part: str, folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             copy = Path(scratch, "file")
             store.download(start + name, copy)
-            if sha256(copy) != version.files[name]["sha256"]:
+            if file_sha256(copy) != version.files[name]["sha256"]:
                 raise UserError(
                     f"{store.describe(start + name)} was changed since it was stored: its SHA-256 differs. "
-                    "Roll back to another version, and see `kfp-bert registry verify`."
+                    f"Restore it from a backup, or run `{repair_command(store)}`."
                 )
             with copy.open("rb") as source, place.open("wb") as target:
                 while block := source.read(1 << 20):
@@ -104,6 +113,15 @@ def fetch_part(store: Store, version: Version, part: str, folder: Path) -> None:
                 target.flush()
                 os.fsync(target.fileno())
 
+    _in_parallel(one, names)
+
+
+def _in_parallel(function: Callable[[str], None], names: Iterable[str]) -> None:
+    """Call a function for each name; after the first error none is begun."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(one, names):
-            pass
+        try:
+            for done in [pool.submit(function, name) for name in names]:
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
-from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
+from kfp_bert_components.registry._claim import Claim, read_claim, write_claim
 from kfp_bert_components.registry._deployments import read_deployment
-from kfp_bert_components.registry._files import promotion_name, remove_version
+from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
+from kfp_bert_components.registry._numbers import read_note
 from kfp_bert_components.registry._read import read_champion, targets, version_numbers
 from kfp_bert_components.registry._records import author, dump, load, now
 from kfp_bert_components.storage import Store
@@ -24,6 +24,7 @@ class Sweep:
 
     keep: dict[int, str] = field(default_factory=dict)
     remove: dict[int, str] = field(default_factory=dict)
+    claims: dict[int, Claim] = field(default_factory=dict, repr=False)  # what the decision to remove looked at
 
 
 def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
@@ -44,66 +45,85 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
         if event["version"] not in protected and event["version"] not in former:
             former.append(event["version"])
     for number in version_numbers(store):
+        try:
+            claim = read_claim(store, number)
+        except DamagedError as error:
+            found.keep[number] = str(error)
+            continue
+        found.claims[number] = claim or Claim("", "", "")
         if number in protected:
             found.keep[number] = protected[number]
+        elif claim and claim.removing:
+            found.remove[number] = claim.removing  # by a gc that was killed
         elif number in former[:keep]:
             found.keep[number] = f"{'' if keep == 1 else 'one of '}the {newest}"
         elif number in former:
             found.remove[number] = f"older than the {newest}"
+        elif claim is None and store.exists(removed_name(number)):
+            found.remove[number] = "left over from its removal"
+        elif claim is None:
+            found.keep[number] = "never champion, and of unknown age: remove it by hand"
+        elif (age := _hours_since(claim.renewed or claim.at)) < unfinished_hours:
+            found.keep[number] = f"never champion, but only {age:.1f} hours old: a run may be working on it"
         else:
-            age = _age_hours(store, number)
-            if age is None:
-                found.keep[number] = "never champion, and of unknown age: remove it by hand"
-            elif age < unfinished_hours:
-                found.keep[number] = f"never champion, but only {age:.1f} hours old: a run may be working on it"
-            else:
-                found.remove[number] = f"never became champion, {age:.0f} hours old"
+            found.remove[number] = f"never became champion, {age:.0f} hours old"
     return found
 
 
 def collect(store: Store, found: Sweep) -> list[int]:
     """Remove what a plan says, and return the versions removed.
 
-    The record that makes a version visible goes first; then pointer and deployments are looked at again, and
-    the record is put back if the version is needed after all. `rollback` does it the other way round (pointer
-    first, then it looks at the record), so that at least one of the two notices.
+    The claim is marked first, by compare-and-swap with the one that the plan looked at: a promotion that renewed it
+    since keeps its version. Then the record that makes a version visible goes; then pointer and deployments are
+    looked at again, and the record is put back if the version is needed after all. Promotion and `rollback` do it
+    the other way round (pointer first, then they look at claim and record), so that at least one of the two notices.
     """
-    removed = [number for number, why in found.remove.items() if _remove(store, number, why)]
+    removed = [number for number, why in found.remove.items() if _remove(store, number, found.claims[number], why)]
     _forget(store)
     return removed
 
 
-def _remove(store: Store, number: int, why: str) -> bool:
-    name = f"versions/{number}/version.json"
-    identity = ""
-    with contextlib.suppress(NotFoundError):
-        blob = store.read(name)
-        identity, _ = load(store, name, lambda fields: str(fields["decision_id"]))
-        try:
-            store.delete(name, if_generation=blob.generation)
-        except NotFoundError:
-            pass
-        except ConflictError:
-            return False
-        if number in _protected(store):
-            store.write(name, blob.data, if_generation=0)
-            return False
-    identity = identity or _claim(store, number).get("decision_id", "")
-    store.write(f"removed/{number}.json", dump({"version": number, "at": now(), "by": author(), "reason": why}))
-    remove_version(store, number)
-    if identity:
+def _remove(store: Store, number: int, claim: Claim, why: str) -> bool:
+    try:
+        claim = write_claim(store, number, replace(claim, removing=why))
+    except ConflictError:
+        return False
+    if not _hide(store, number):
+        with contextlib.suppress(ConflictError):
+            write_claim(store, number, replace(claim, removing=""))
+        return False
+    store.write(removed_name(number), dump({"version": number, "at": now(), "by": author(), "reason": why}))
+    if claim.decision_id:
         with contextlib.suppress(NotFoundError):
-            store.delete(promotion_name(identity))
+            store.delete(promotion_name(claim.decision_id))
+    remove_version(store, number)
     return True
+
+
+def _hide(store: Store, number: int) -> bool:
+    """Delete the record of a version; False where the version is needed after all, and has its record again."""
+    name = f"versions/{number}/version.json"
+    try:
+        blob = store.read(name)
+        store.delete(name, if_generation=blob.generation)
+    except NotFoundError:
+        return number not in _protected(store)
+    except ConflictError:
+        return False
+    if number not in _protected(store):
+        return True
+    with contextlib.suppress(ConflictError):
+        store.write(name, blob.data, if_generation=0)
+    return False
 
 
 def _forget(store: Store) -> None:
     """Remove the notes of promotions that are not under way any more: a day old and without a version."""
     numbers = set(version_numbers(store))
     for entry in store.list("promotions/", checksums=False):
-        note, generation = load(store, entry.name, dict)
-        if note["version"] not in numbers and _hours_since(note["at"]) > _FORGET_HOURS:
-            with contextlib.suppress(NotFoundError, ConflictError):
+        with contextlib.suppress(NotFoundError, ConflictError, DamagedError):  # verify names what is damaged
+            note, generation = load(store, entry.name, read_note)
+            if note["version"] not in numbers and _hours_since(note["at"]) > _FORGET_HOURS:
                 store.delete(entry.name, if_generation=generation)
 
 
@@ -119,17 +139,6 @@ def _protected(store: Store) -> dict[int, str]:
     if champion := read_champion(store):
         found[champion.version] = "the champion"
     return found
-
-
-def _claim(store: Store, number: int) -> Mapping[str, Any]:
-    with contextlib.suppress(NotFoundError):
-        return load(store, f"versions/{number}/claim.json", dict)[0]
-    return {}
-
-
-def _age_hours(store: Store, number: int) -> float | None:
-    at = _claim(store, number).get("at")
-    return _hours_since(at) if at else None
 
 
 def _hours_since(at: str) -> float:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from kfp_bert_components.plain import plain
 from kfp_bert_components.registry._deployments import read_deployment
-from kfp_bert_components.registry._read import read_champion, targets
-from kfp_bert_components.registry._records import HistoryEvent, load
+from kfp_bert_components.registry._read import read_champion, read_removed, removed_numbers, targets
+from kfp_bert_components.registry._records import HistoryEvent
 from kfp_bert_components.storage import Store
 
 _STATES = {
@@ -22,22 +23,31 @@ _STATES = {
 def history(store: Store) -> list[HistoryEvent]:
     """See `Registry.history`."""
     champion = read_champion(store)
-    events = []
-    for one in champion.log if champion else ():
-        if one["event"] == "promoted":
-            before = f", in place of version {one['previous']}" if one["previous"] else ", the first one"
-            text = f"Version {one['version']} became champion{before}"
-        else:
-            text = f"The champion was rolled back from version {one['previous']} to version {one['version']}"
-        events.append(HistoryEvent(one["at"], one["by"], _with_reason(text, one["reason"])))
+    events = [_event(one, _move(one)) for one in (champion.log if champion else ())]
     for target in targets(store):
         events += _rollouts(target, read_deployment(store, target).log)
-    for entry in store.list("removed/", checksums=False):
-        one, _ = load(store, entry.name, dict)
-        events.append(
-            HistoryEvent(one["at"], one["by"], f"Version {one['version']} was removed by gc: {one['reason']}.")
-        )
+    for number in removed_numbers(store):
+        one = read_removed(store, number)
+        events.append(_event(one, f"Version {number} was removed by gc"))
     return sorted(events, key=lambda event: event.at)
+
+
+def _move(one: Mapping[str, Any]) -> str:
+    """A move of the pointer, in words."""
+    version, previous = one["version"], one["previous"]
+    if one["event"] == "promoted":
+        return f"Version {version} became champion" + (
+            f", in place of version {previous}" if previous else ", the first one"
+        )
+    if one["event"] == "repaired":
+        return f"Version {version} was made champion by a repair"
+    return f"The champion was rolled back from version {previous} to version {version}"
+
+
+def _event(one: Mapping[str, Any], text: str) -> HistoryEvent:
+    """A line of the history; what people and data put into it stays on that line."""
+    reason = one["reason"].strip().rstrip(".")
+    return HistoryEvent(plain(one["at"]), plain(one["by"]), plain(f"{text}: {reason}." if reason else f"{text}."))
 
 
 def _rollouts(target: str, log: Sequence[Mapping[str, Any]]) -> Iterator[HistoryEvent]:
@@ -50,13 +60,9 @@ def _rollouts(target: str, log: Sequence[Mapping[str, Any]]) -> Iterator[History
             text += f", and version {live} serves as before"
         if one["state"] == "live":
             live = one["version"]
-        yield HistoryEvent(one["at"], one["by"], _with_reason(text, one["reason"]))
+        yield _event(one, text)
 
 
 def _is_end_of(failed: Mapping[str, Any], rolling: Mapping[str, Any]) -> bool:
     same = all(failed[name] == rolling[name] for name in ("version", "reason"))
     return same and (rolling["state"], failed["state"]) == ("rolling", "failed")
-
-
-def _with_reason(text: str, reason: str) -> str:
-    return f"{text}: {reason.strip().rstrip('.')}." if reason.strip() else f"{text}."

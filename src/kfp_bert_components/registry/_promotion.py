@@ -3,61 +3,86 @@
 The order of writes makes every moment a safe one to be killed in:
 
 1. promotions/<decision>.json   the number that we want, so that the same run, started again, finds it
-2. versions/<n>/claim.json      the number is ours (created only if it does not exist)
+2. versions/<n>/claim.json      the number is ours (created if it does not exist, else renewed)
 3. versions/<n>/...             the files, each created only if it does not exist
 4. versions/<n>/version.json    the version is complete, and visible from now on
 5. champion.json                if its generation is the one that the comparison saw
+6. versions/<n>/claim.json      the version is champion, if gc did not take the claim
+
+gc marks a claim before it removes anything, and looks at the pointer before it removes the rest. So a promotion that
+finds its claim unmarked after step 5 knows that nothing is missing; one that finds it marked stores the version again
+under another number.
 """
 
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components import __version__
-from kfp_bert_components.errors import ConflictError
+from kfp_bert_components.errors import ConflictError, NotFoundError
 from kfp_bert_components.gate import Decision
 from kfp_bert_components.registry._card import model_card
-from kfp_bert_components.registry._claim import claim_number, give_up
-from kfp_bert_components.registry._files import describe_files, put_files
+from kfp_bert_components.registry._claim import Claim, read_claim
+from kfp_bert_components.registry._files import describe_files, put_files, remove_version
 from kfp_bert_components.registry._inputs import Inputs, read_inputs
+from kfp_bert_components.registry._numbers import claim_number, give_up, holds, settle
 from kfp_bert_components.registry._read import read_champion
 from kfp_bert_components.registry._records import Champion, author, dump, load, now
 from kfp_bert_components.storage import Store
+
+_TRIES = 5
 
 
 def promote(store: Store, bundle: Path, evaluation: Path, decision: Path) -> int:
     """See `Registry.promote`."""
     inputs = read_inputs(bundle, evaluation, decision)
     verdict, identity = inputs.decision, inputs.decision.decision_id
-    champion = read_champion(store)
-    if done := _already(champion, identity):
-        return done
-    if (champion.generation if champion else 0) != verdict.champion_generation:
-        give_up(store, identity)
-        raise _lost(store, champion, verdict)
-    number = claim_number(store, identity)
+    for _ in range(_TRIES):
+        champion = read_champion(store)
+        done = _already(champion, identity)
+        if champion and done and (done != champion.version or settle(store, done, identity)):
+            return done
+        if not done and (champion.generation if champion else 0) != verdict.champion_generation:
+            give_up(store, identity)
+            raise _lost(store, champion, verdict)
+        try:
+            number, claim = claim_number(store, identity)
+            _store(store, number, claim, inputs, champion)
+            if holds(store, number, identity):
+                _swap(store, number, verdict, champion)
+                if settle(store, number, identity):
+                    return number
+            elif read_claim(store, number) is None:  # gc is done with it: what we stored meanwhile is ours to remove
+                remove_version(store, number)
+        except ConflictError:
+            if not _already(read_champion(store), identity):  # else: our write with a lost reply, or another attempt
+                give_up(store, identity)
+                raise
+    raise ConflictError(
+        f"gc removed this version {_TRIES} times while it was stored in {store.uri}: check the clock of the machine "
+        "that runs gc, and run the step again."
+    )
+
+
+def _store(store: Store, number: int, claim: Claim, inputs: Inputs, champion: Champion | None) -> None:
+    """Put the files and the record of a version into the store, whole."""
+    record = _record(number, claim, inputs, champion)
     with tempfile.TemporaryDirectory() as scratch:
-        record = _record(store, number, inputs, champion)
         card = Path(scratch, "README.md")
         card.write_text(model_card(record, inputs.model, inputs.evaluation), encoding="utf-8")
-        paths, hashes = describe_files({"bundle": bundle, "evaluation": evaluation, "decision": decision})
         cards, card_hashes = describe_files({"card": Path(scratch)})
-        paths["README.md"], hashes["README.md"] = cards["card/README.md"], card_hashes["card/README.md"]
-        try:
-            put_files(store, number, paths, hashes)
-            _complete(store, number, {**record, "files": hashes}, identity)
-            return _swap(store, number, verdict, champion)
-        except ConflictError:
-            if done := _already(read_champion(store), identity):
-                return done  # our own write, whose reply was lost, or another attempt at this promotion
-            give_up(store, identity)
-            raise
+        paths = {**inputs.paths, "README.md": cards["card/README.md"]}
+        hashes = {**inputs.hashes, "README.md": card_hashes["card/README.md"]}
+        put_files(store, number, paths, hashes)
+    _complete(store, number, {**record, "files": hashes}, inputs.decision.decision_id)
 
 
-def _swap(store: Store, number: int, verdict: Decision, champion: Champion | None) -> int:
+def _swap(store: Store, number: int, verdict: Decision, champion: Champion | None) -> None:
     """Move the pointer; ConflictError if it was moved since the comparison."""
+    again = champion and _already(champion, verdict.decision_id)
     event = {
         "event": "promoted",
         "version": number,
@@ -65,20 +90,20 @@ def _swap(store: Store, number: int, verdict: Decision, champion: Champion | Non
         "decision_id": verdict.decision_id,
         "at": now(),
         "by": author(),
-        "reason": verdict.reason,
+        "reason": f"gc removed version {again} while it became champion" if again else verdict.reason,
     }
     log = [*(champion.log if champion else ()), event]
     value = {"version": number, "decision_id": verdict.decision_id, "log": log}
+    generation = champion.generation if champion else 0
     try:
-        store.write("champion.json", dump(value), if_generation=verdict.champion_generation)
+        store.write("champion.json", dump(value), if_generation=generation)
     except ConflictError:
         raise _lost(store, read_champion(store), verdict) from None
-    return number
 
 
 def _already(champion: Champion | None, identity: str) -> int | None:
     """The version that this decision made champion before, if it did."""
-    for event in champion.log if champion else ():
+    for event in reversed(champion.log if champion else ()):
         if event["event"] == "promoted" and event["decision_id"] == identity:
             return int(event["version"])
     return None
@@ -89,9 +114,10 @@ def _complete(store: Store, number: int, record: dict[str, Any], identity: str) 
     try:
         store.write(name, dump(record), if_generation=0)
     except ConflictError:
-        owner, _ = load(store, name, lambda fields: fields["decision_id"])
-        if owner != identity:
-            raise
+        with suppress(NotFoundError):  # gc just removed it: the claim says so
+            owner, _ = load(store, name, lambda fields: fields["decision_id"])
+            if owner != identity:
+                raise
 
 
 def _lost(store: Store, champion: Champion | None, verdict: Decision) -> ConflictError:
@@ -110,20 +136,21 @@ def _lost(store: Store, champion: Champion | None, verdict: Decision) -> Conflic
     )
 
 
-def _record(store: Store, number: int, inputs: Inputs, champion: Champion | None) -> dict[str, Any]:
+def _record(number: int, claim: Claim, inputs: Inputs, champion: Champion | None) -> dict[str, Any]:
+    verdict = inputs.decision
+    compared = champion is not None and champion.generation == verdict.champion_generation
     # When and by whom comes from the claim, so that every attempt at this promotion writes the same bytes.
-    claim, _ = load(store, f"versions/{number}/claim.json", dict)
     return {
         "version": number,
-        "at": claim["at"],
-        "by": claim["by"],
-        "decision_id": inputs.decision.decision_id,
-        "parent": champion.version if champion else None,
+        "at": claim.at,
+        "by": claim.by,
+        "decision_id": verdict.decision_id,
+        "parent": champion.version if champion and compared else verdict.champion_version,
         "data_fingerprint": inputs.model.get("data_fingerprint", ""),
         "bundle_fingerprint": inputs.model["fingerprint"],
         "parameters": inputs.model.get("parameters", {}),
         "package_version": __version__,
         "metrics": inputs.evaluation.metrics,
         "base_model": inputs.model.get("base_model") or "",
-        "reason": inputs.decision.reason,
+        "reason": verdict.reason,
     }

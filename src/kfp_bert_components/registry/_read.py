@@ -1,22 +1,39 @@
-"""What can be read in a registry: the champion, the versions, the targets."""
+"""What can be read in a registry: champion, versions, targets. Names that are not its own are passed over."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kfp_bert_components.errors import NotFoundError, UserError
-from kfp_bert_components.registry._records import Champion, Version, load
+from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
+from kfp_bert_components.records import build, require
+from kfp_bert_components.registry._claim import read_claim
+from kfp_bert_components.registry._files import removed_name
+from kfp_bert_components.registry._records import Champion, Version, is_target, load, repair_command
 from kfp_bert_components.storage import Store
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_EVENT = ("event", "version", "previous", "decision_id", "at", "by", "reason")
 
 
 def read_champion(store: Store) -> Champion | None:
-    """The version to serve, or None while nothing was promoted."""
-    try:
-        champion, generation = load(store, "champion.json", _champion)
-    except NotFoundError:
+    """The version to serve, or None while nothing was promoted.
+
+    Raises:
+        DamagedError: champion.json can't be read, or is gone while versions that were champion are there.
+    """
+    if champion := _pointer(store):
+        return champion
+    if not _was_used(store):
         return None
-    return replace(champion, generation=generation)
+    if champion := _pointer(store):  # the first promotion ended meanwhile
+        return champion
+    raise DamagedError(
+        f"{store.describe('champion.json')} is lost: there are versions beside it that were champion. Restore it from "
+        f"a backup, or choose the champion with `{repair_command(store)}`."
+    )
 
 
 def require_champion(store: Store) -> Champion:
@@ -30,22 +47,77 @@ def require_champion(store: Store) -> Champion:
 def read_version(store: Store, number: int) -> Version:
     """The record of one version; NotFoundError if there is none, or it never became complete."""
     try:
-        return load(store, f"versions/{number}/version.json", lambda fields: Version(**fields))[0]
+        return load(store, f"versions/{number}/version.json", lambda fields: build(Version, fields))[0]
     except NotFoundError:
         raise NotFoundError(f"The registry {store.uri} has no version {number}.") from None
 
 
 def version_numbers(store: Store) -> list[int]:
     """The numbers under versions/, also of versions that are not complete, in ascending order."""
-    return sorted(int(name) for name in store.folders("versions") if name.isdigit())
+    return sorted(int(name) for name in store.folders("versions") if is_number(name))
+
+
+def removed_numbers(store: Store) -> list[int]:
+    """The numbers of versions that were removed, in ascending order."""
+    return sorted(int(stem) for stem in _stems(store, "removed") if is_number(stem))
+
+
+def read_removed(store: Store, number: int) -> Mapping[str, Any]:
+    """The record of a version that was removed: version, at, by, reason."""
+    return load(store, removed_name(number), _removed)[0]
 
 
 def targets(store: Store) -> list[str]:
     """The names of all places with a deployment record."""
-    entries = store.list("deployments/", checksums=False)
-    return [entry.name[len("deployments/") : -len(".json")] for entry in entries]
+    return [stem for stem in _stems(store, "deployments") if is_target(stem)]
+
+
+def is_number(name: str) -> bool:
+    """Whether a name is a version's number, as this package writes it."""
+    return _NUMBER.fullmatch(name) is not None
+
+
+def was_champion(store: Store, number: int) -> bool:
+    """Whether a version is known to have been champion, also where champion.json does not say so."""
+    try:
+        claim = read_claim(store, number)
+        if claim and claim.promoted:
+            return True
+        version = read_version(store, number)
+    except NotFoundError:
+        return False
+    except DamagedError:
+        return True
+    # Without a claim, or with one of format 1, a complete version may have been champion. So may one with a parent.
+    return claim is None or claim.promoted is None or version.parent is not None
+
+
+def _pointer(store: Store) -> Champion | None:
+    try:
+        champion, generation = load(store, "champion.json", _champion)
+    except NotFoundError:
+        return None
+    return replace(champion, generation=generation)
+
+
+def _was_used(store: Store) -> bool:
+    return any(was_champion(store, number) for number in version_numbers(store))
+
+
+def _stems(store: Store, folder: str) -> list[str]:
+    """The names of the JSON files right in a folder, without their ending."""
+    names = [entry.name[len(folder) + 1 :] for entry in store.list(f"{folder}/", checksums=False)]
+    return [name.removesuffix(".json") for name in names if name.endswith(".json") and "/" not in name]
 
 
 def _champion(fields: dict[str, Any]) -> Champion:
+    require(fields, ["version", "decision_id", "log"])
+    for event in fields["log"]:
+        require(event, _EVENT)
     last = fields["log"][-1]
-    return Champion(fields["version"], 0, fields["decision_id"], last["at"], last["by"], tuple(fields["log"]))
+    return Champion(int(fields["version"]), 0, fields["decision_id"], last["at"], last["by"], tuple(fields["log"]))
+
+
+def _removed(fields: dict[str, Any]) -> Mapping[str, Any]:
+    require(fields, ["version", "at", "by", "reason"])
+    return fields

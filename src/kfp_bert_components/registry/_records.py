@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import shlex
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,8 +33,8 @@ class HistoryEvent:
 class Champion:
     """The pointer to the version to serve, as it was when its file had this generation.
 
-    `log` holds every move of the pointer so far, oldest first, each a mapping with event ("promoted" or
-    "rolled back"), version, previous, decision_id, at, by and reason.
+    `log` holds every move of the pointer so far, oldest first, each a mapping with event ("promoted", "rolled back" or
+    "repaired"), version, previous, decision_id, at, by and reason.
     """
 
     version: int
@@ -98,31 +99,45 @@ def author() -> str:
     return f"{user} on {socket.gethostname()}"
 
 
-def dump(fields: Mapping[str, Any]) -> bytes:
-    """The JSON of a record, of the newest format."""
+def dump(fields: Mapping[str, Any], format_number: int = 1) -> bytes:
+    """The JSON of a record, of the newest format of its kind."""
     # What is no valid Unicode, such as a reason typed in another encoding, becomes an escape, as JSON allows.
-    return dump_record(fields).encode("utf-8", "backslashreplace")
+    return dump_record(fields, format_number).encode("utf-8", "backslashreplace")
 
 
-def load(store: Store, name: str, read: Callable[[dict[str, Any]], Read]) -> tuple[Read, int]:
+def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read]) -> tuple[Read, int]:
     """Read a record and its generation.
 
     Args:
         store: The registry's store.
         name: Of the record.
-        read: Makes the result of the fields of format 1.
+        readers: Make the result of the fields: the first one of format 1, the second one of format 2.
 
     Raises:
         NotFoundError: There is no such record.
-        UserError: It is damaged, or of a format that this version of the package does not know.
+        DamagedError: It is damaged.
+        UserError: It is of a format that this version of the package does not know.
     """
     blob = store.read(name)
-    return load_record(blob.data, store.describe(name), {1: read}, "restore it from a backup"), blob.generation
+    remedy = "restore it from a backup"
+    if name == "champion.json" or name.startswith("versions/"):
+        remedy += f", or run `{repair_command(store)}`"
+    return load_record(blob.data, store.describe(name), dict(enumerate(readers, 1)), remedy), blob.generation
+
+
+def repair_command(store: Store) -> str:
+    """The command that makes a whole version champion, for messages."""
+    return f"kfp-bert registry repair {shlex.quote(store.uri)}"
+
+
+def is_target(name: str) -> bool:
+    """Whether a deployment may have this name: it can be a file's name."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) is not None
 
 
 def check_target(target: str) -> str:
     """Return a deployment's name if it can be a file's name, else raise UserError."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", target):
+    if not is_target(target):
         raise UserError(
             f"{target!r} is no usable deployment target: give up to 63 letters, digits, '.', '_' or '-', "
             "such as production."

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from kfp_bert_components.errors import NotFoundError
 from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, write_deployment
-from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version
+from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version, repair_command
 from kfp_bert_components.storage import Access, open_store
 
 if TYPE_CHECKING:
     from kfp_bert_components.gate import Use
     from kfp_bert_components.registry._gc import Sweep
+    from kfp_bert_components.registry._repair import Diagnosis
 
 
 class Registry:
@@ -30,7 +31,11 @@ class Registry:
         self.uri = self.store.uri
 
     def champion(self) -> Champion | None:
-        """The version to serve, or None while nothing was promoted."""
+        """The version to serve, or None while nothing was promoted.
+
+        Raises:
+            DamagedError: champion.json can't be read, or is gone while versions that were champion are there.
+        """
         return _read.read_champion(self.store)
 
     def require_champion(self) -> Champion:
@@ -61,10 +66,22 @@ class Registry:
         return _read.version_numbers(self.store)
 
     def fetch_bundle(self, version: int, folder: Path) -> None:
-        """Copy the bundle of a version to a folder, each file checked against the hash it was stored with."""
+        """Copy the bundle of a version to a folder, each file checked against the hash it was stored with.
+
+        Raises:
+            NotFoundError: The version is not there.
+            UserError: It is damaged; names what is wrong, and the command that makes another version champion.
+        """
         from kfp_bert_components.registry._files import fetch_part
 
-        fetch_part(self.store, self.version(version), "bundle", folder)
+        try:
+            record = self.version(version)
+        except NotFoundError:
+            raise NotFoundError(
+                f"The registry {self.uri} has no version {version}: restore it from a backup, or, if it is the "
+                f"champion, run `{repair_command(self.store)}`."
+            ) from None
+        fetch_part(self.store, record, "bundle", folder)
 
     def promote(self, bundle: Path, evaluation: Path, decision: Path) -> int:
         """Store a model and make it champion, if the champion is still the one that it was compared with.
@@ -98,6 +115,39 @@ class Registry:
         from kfp_bert_components.registry._rollback import rollback
 
         return rollback(self.store, version, reason)
+
+    def diagnose(self) -> Diagnosis:
+        """Whether the champion is whole, and if it is not, which versions are; reads the files of all of them."""
+        from kfp_bert_components.registry._repair import diagnose
+
+        return diagnose(self.store)
+
+    def repair(self, version: int) -> Champion:
+        """Make a version champion where the champion is lost or damaged, which also makes its deployment pending.
+
+        Args:
+            version: A version that is whole; see `diagnose`.
+
+        Raises:
+            UserError: Nothing has to be repaired, or the version is not whole.
+            ConflictError: The pointer was moved at the same moment.
+        """
+        from kfp_bert_components.registry._repair import repair
+
+        return repair(self.store, version)
+
+    def start_over(self) -> list[int]:
+        """Remove all versions, where none of them is whole: the next model is judged as the first one.
+
+        Returns:
+            The versions that were removed. Their numbers are not used again.
+
+        Raises:
+            UserError: Nothing has to be repaired, or there is a whole version.
+        """
+        from kfp_bert_components.registry._repair import start_over
+
+        return start_over(self.store)
 
     def deployment(self, target: str) -> Deployment:
         """The record of one place that serves the champion; state "none" where there is no record."""
@@ -165,7 +215,10 @@ class Registry:
         """What is wrong, one sentence each: all files are read and compared with their hashes.
 
         Args:
-            version: Check only this version; by default all, and what points to them.
+            version: Check only this version; by default all, what points to them, and what does not belong.
+
+        Raises:
+            UserError: The folder is no registry.
         """
         from kfp_bert_components.registry._verify import verify
 

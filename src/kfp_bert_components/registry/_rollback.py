@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.registry._read import read_version, require_champion
 from kfp_bert_components.registry._records import Champion, author, dump, now
 from kfp_bert_components.storage import Store
@@ -64,7 +64,7 @@ def _previous(store: Store, champion: Champion) -> int:
     for number in reversed(path[:-1]):
         try:
             read_version(store, number)
-        except NotFoundError:
+        except (NotFoundError, DamagedError):
             continue
         return number
     raise UserError(f"There is no champion before version {champion.version} to go back to.")

@@ -22,7 +22,7 @@ def count_use(store: Store, test_fingerprint: str, alpha: float, identity: Mappi
     """Count a use of a test set; see `Registry.count_use`."""
     name = f"test_sets/{test_fingerprint}.json"
     for _ in range(_TRIES):
-        uses, generation = _read(store, name)
+        uses, generation = read_uses(store, name)
         number = uses.index(identity) + 1 if identity in uses else len(uses) + 1
         if number > len(uses):
             try:
@@ -33,8 +33,9 @@ def count_use(store: Store, test_fingerprint: str, alpha: float, identity: Mappi
     raise ConflictError(f"{store.describe(name)} kept changing while its uses were counted; run the step again.")
 
 
-def _read(store: Store, name: str) -> tuple[list[Mapping[str, Any]], int]:
+def read_uses(store: Store, name: str) -> tuple[list[Mapping[str, Any]], int]:
+    """The uses of a test set so far, and the generation of their record; [] and 0 where there is none."""
     try:
-        return load(store, name, lambda fields: fields["uses"])
+        return load(store, name, lambda fields: list(fields["uses"]))
     except NotFoundError:
         return [], 0

@@ -1,19 +1,36 @@
-"""Verification: every file of every version against the hash that it was stored with."""
+"""Verification: every file of every version against the hash that it was stored with, and what does not belong."""
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import track
+from kfp_bert_components.registry._claim import read_claim
 from kfp_bert_components.registry._deployments import read_deployment
-from kfp_bert_components.registry._files import sha256
-from kfp_bert_components.registry._read import read_champion, read_version, targets, version_numbers
-from kfp_bert_components.registry._records import Version
-from kfp_bert_components.storage import Store
+from kfp_bert_components.registry._files import removed_name
+from kfp_bert_components.registry._numbers import read_note
+from kfp_bert_components.registry._read import (
+    is_number,
+    read_champion,
+    read_removed,
+    read_version,
+    removed_numbers,
+    targets,
+    version_numbers,
+)
+from kfp_bert_components.registry._records import Version, is_target, load, repair_command
+from kfp_bert_components.registry._test_sets import read_uses
+from kfp_bert_components.storage import Store, file_sha256
 
 _OWN_FILES = {"version.json", "claim.json"}
+_ROOT_FILES = {"champion.json", "registry.json"}
+_ROOT_FOLDERS = {"versions", "deployments", "promotions", "removed", "test_sets"}
 
 
 def verify(store: Store, version: int | None = None) -> list[str]:
@@ -21,33 +38,67 @@ def verify(store: Store, version: int | None = None) -> list[str]:
 
     Args:
         store: The registry's store.
-        version: Check only this version; by default all, and what points to them.
+        version: Check only this version; by default all, what points to them, and what does not belong.
+
+    Raises:
+        UserError: The folder is no registry.
     """
-    problems = [] if version is not None else _pointers(store)
-    records = [read_version(store, version)] if version is not None else _readable(store, problems)
-    with track(sum(len(one.files) for one in records), "verifying", "files") as bar:
-        for record in records:
-            problems += _files(store, record, bar.update)
+    if version is not None:
+        return check_files(store, [read_version(store, version)])
+    names = [entry.name for entry in store.list(checksums=False)]
+    if not any(name in _ROOT_FILES or name.partition("/")[0] in _ROOT_FOLDERS for name in names):
+        raise UserError(f"{store.uri} is no registry: nothing is there that one holds. Check the address.")
+    problems = [*_pointers(store), *_records(store, names)]
+    readable = _readable(store, problems)
+    problems += check_files(store, readable)
+    return [plain(one) for one in [*problems, *_strangers(store, names)]]
+
+
+def check_files(store: Store, versions: list[Version]) -> list[str]:
+    """What is wrong with the files of versions, one sentence each: every file is read."""
+    problems = []
+    with track(sum(len(one.files) for one in versions), "verifying", "files") as bar:
+        for one in versions:
+            problems += _files(store, one, bar.update)
     return problems
 
 
-def _pointers(store: Store) -> list[str]:
-    problems = []
+def _pointers(store: Store) -> Iterator[str]:
     try:
         champion = read_champion(store)
     except UserError as error:
-        return [str(error)]
-    if champion and not store.exists(f"versions/{champion.version}/version.json"):
-        problems.append(f"The champion is version {champion.version}, which is not there: roll back to another one.")
+        yield str(error)
+    else:
+        if champion and not store.exists(f"versions/{champion.version}/version.json"):
+            yield (
+                f"The champion is version {champion.version}, which is not there: restore it from a backup, or choose "
+                f"another one with `{repair_command(store)}`."
+            )
     for target in targets(store):
         try:
             live = read_deployment(store, target).live_version
         except UserError as error:
-            problems.append(str(error))
+            yield str(error)
             continue
         if live is not None and not store.exists(f"versions/{live}/version.json"):
-            problems.append(f"Version {live} is live on {target}, but the registry does not hold it.")
-    return problems
+            yield f"Version {live} is live on {target}, but the registry does not hold it."
+
+
+def _records(store: Store, names: list[str]) -> Iterator[str]:
+    """Which of the smaller records are damaged."""
+    notes = [name for name in names if _is_json_in(name, "promotions")]
+    uses = [name for name in names if _is_json_in(name, "test_sets")]
+    checks: list[Callable[[], object]] = [partial(read_removed, store, number) for number in removed_numbers(store)]
+    checks += [partial(read_claim, store, number) for number in version_numbers(store)]
+    checks += [partial(load, store, name, read_note) for name in notes]
+    checks += [partial(read_uses, store, name) for name in uses]
+    for check in checks:
+        try:
+            check()
+        except NotFoundError:  # just removed
+            continue
+        except UserError as error:
+            yield str(error)
 
 
 def _readable(store: Store, problems: list[str]) -> list[Version]:
@@ -62,7 +113,40 @@ def _readable(store: Store, problems: list[str]) -> list[Version]:
     return found
 
 
-def _files(store: Store, record: Version, advance: object) -> list[str]:
+def _strangers(store: Store, names: list[str]) -> list[str]:
+    """What does not belong to a registry: files, and the folders of others as one."""
+    ours = {number for number in version_numbers(store) if _is_version(store, number, names)}
+    found = {stranger for name in names if (stranger := _stranger(name, ours))}
+    found |= {name for name in store.folders() if name not in _ROOT_FOLDERS}  # which may be empty
+    found |= {f"versions/{name}" for name in store.folders("versions") if not is_number(name)}
+    return [f"{store.describe(name)} does not belong to a registry: move it elsewhere." for name in sorted(found)]
+
+
+def _is_version(store: Store, number: int, names: list[str]) -> bool:
+    start = f"versions/{number}/"
+    return f"{start}version.json" in names or f"{start}claim.json" in names or store.exists(removed_name(number))
+
+
+def _stranger(name: str, versions: set[int]) -> str:
+    """The part of a name that does not belong, "" where all of it does."""
+    first, _, rest = name.partition("/")
+    if not rest:
+        return "" if name in _ROOT_FILES else name
+    if first not in _ROOT_FOLDERS:
+        return first
+    if first == "versions":
+        folder, _, file = rest.partition("/")
+        return "" if file and is_number(folder) and int(folder) in versions else f"versions/{folder}"
+    stem = rest.removesuffix(".json")
+    good = {"deployments": is_target(stem), "removed": is_number(stem)}.get(first, _is_json_in(name, first))
+    return "" if good and rest == f"{stem}.json" else name
+
+
+def _is_json_in(name: str, folder: str) -> bool:
+    return re.fullmatch(rf"{folder}/[A-Za-z0-9][^/]*\.json", name) is not None
+
+
+def _files(store: Store, record: Version, advance: Callable[[int], object]) -> list[str]:
     start, problems = f"versions/{record.version}/", []
     there = {entry.name[len(start) :] for entry in store.list(start, checksums=False)}
     for name in sorted(there - set(record.files) - _OWN_FILES):
@@ -72,11 +156,11 @@ def _files(store: Store, record: Version, advance: object) -> list[str]:
             where, copy = store.describe(start + name), Path(scratch, "file")
             try:
                 store.download(start + name, copy)
-                if (copy.stat().st_size, sha256(copy)) != (expected["size"], expected["sha256"]):
+                if (copy.stat().st_size, file_sha256(copy)) != (expected["size"], expected["sha256"]):
                     problems.append(f"{where} was changed since it was stored: its SHA-256 differs.")
             except NotFoundError:
                 problems.append(f"{where} is missing.")
             except UserError as error:
                 problems.append(str(error))
-            advance(1)  # type: ignore[operator]
+            advance(1)
     return problems

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.evaluation.names import METRICS, metric_title
 from kfp_bert_components.formats import number, signed
+from kfp_bert_components.plain import markdown
 from kfp_bert_components.reports import gate_charts, render
 
 if TYPE_CHECKING:
@@ -41,10 +42,11 @@ def summary(decision: "Decision") -> str:
         ("---", "---", "---", "---"),
         (metric_title(found["metric"]), number(found["candidate"]), number(found["champion"]), signed(found["value"])),
     ]
-    lines = [f"**{decision.outcome}**: {_plain(decision.reason)}", ""]
-    lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in rows]
+    lines = [f"**{decision.outcome}**: {markdown(decision.reason)}", ""]
+    lines += ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in rows]
     lines += [""] + [
-        f"- {_result(one)}: {_plain(one['name'])} {_observed(one['value'], one)}, limit {_observed(one['limit'], one)}"
+        f"- {_result(one)}: {markdown(one['name'])} {_observed(one['value'], one)}, "
+        f"limit {_observed(one['limit'], one)}"
         for one in sorted(decision.guardrails, key=lambda one: one["passed"])
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -57,9 +59,3 @@ def _result(guardrail: dict[str, Any]) -> str:
 def _observed(value: float, guardrail: dict[str, Any]) -> str:
     """Changes have a sign, shares and ratios have none."""
     return signed(value) if guardrail["limit"] < 0 else number(value)
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is: names of classes and people may hold anything."""
-    special = {"|": "\\|", "<": "&lt;", "\n": " ", "*": "\\*", "`": "\\`", "[": "\\["}
-    return "".join(special.get(letter, letter) for letter in text)

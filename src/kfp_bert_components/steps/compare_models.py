@@ -1,13 +1,16 @@
 """Decide about a candidate: count the use of the test set, write the decision, draw its page."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from kfp_bert_components.evaluation import Evaluation, read_evaluation
 from kfp_bert_components.gate import Decision, Policy, Use, uncounted, write_decision
 from kfp_bert_components.gate.changes import changes
 from kfp_bert_components.gate.comparison import compare, decide
+from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.reports.comparison import page, summary
+from kfp_bert_components.storage import file_hashes
 
 
 def compare_models(
@@ -38,12 +41,12 @@ def compare_models(
     new, old = read_evaluation(candidate), read_evaluation(champion)
     comparison = compare(new, old, policy.goal)
     use = _count(registry, new, old, policy) if registry else uncounted(policy.alpha)
-    made = decide(comparison, policy, use)
+    made = replace(decide(comparison, policy, use), evaluation_files=file_hashes(candidate))
     write_decision(made, decision)
     for path, text in ((report, page(made, new, old, changes(comparison))), (markdown, summary(made))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    print(f"{made.outcome}: {made.reason}")
+    say(f"{made.outcome}: {made.reason}")
     return made
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfp_bert_components.gate import read_decision
+from kfp_bert_components.gate import check_decision, read_decision
+from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry, check_target
 
 
@@ -29,19 +30,21 @@ def promote_model(
 
     Raises:
         ConflictError: Another model became champion since the comparison.
-        UserError: The decision is about another model, or `target` can't be a file's name.
+        DamagedError: The pointer to the champion is lost or damaged.
+        UserError: The decision contradicts itself or is about another model, or `target` can't be a file's name.
     """
     check_target(target)
     made = read_decision(decision)
+    check_decision(made, decision)
     models = Registry(registry)
     if made.promote:
         number = models.promote(bundle, evaluation, decision)
-        print(f"Version {number} is in the registry {models.uri}.")
+        say(f"Version {number} is in the registry {models.uri}.")
     else:
-        print(f"Not promoted ({made.outcome}): {made.reason}")
+        say(f"Not promoted ({made.outcome}): {made.reason}")
     champion = models.champion()
     pending = models.deployment_pending(target)
     if champion:
         todo = "has to be deployed to" if pending else "is live on"
-        print(f"The champion is version {champion.version}; it {todo} {target}.")
+        say(f"The champion is version {champion.version}; it {todo} {target}.")
     return Promoted(str(champion.version) if champion else "", pending)

@@ -2,10 +2,11 @@
 
 from kfp_bert_components.storage._access import ACCESS_VARIABLES, Access
 from kfp_bert_components.storage._address import Address, parse_address
-from kfp_bert_components.storage._checksums import file_crc32c
+from kfp_bert_components.storage._checksums import file_crc32c, file_sha256
 from kfp_bert_components.storage._find import Found, find_objects, split_object
 from kfp_bert_components.storage._folders import (
     download_folder,
+    file_hashes,
     publish_folder,
     relative_files,
     upload_folder,
@@ -26,6 +27,8 @@ __all__ = [
     "close_clients",
     "download_folder",
     "file_crc32c",
+    "file_hashes",
+    "file_sha256",
     "find_objects",
     "is_fuse",
     "open_store",

@@ -22,7 +22,8 @@ class Access:
         impersonate: E-mail address of a service account to act as; the caller needs the role
             "Service Account Token Creator" on it. Default: that in KFP_BERT_IMPERSONATE.
         anonymous: Send no credentials; for public buckets. Default: whether KFP_BERT_ANONYMOUS is 1 or true.
-        patience: Seconds for which a request that fails is tried again.
+        patience: Seconds for which a request that fails is tried again. For a local folder: seconds to wait for its
+            lock, at most 30.
     """
 
     user_project: str = ""

@@ -1,8 +1,9 @@
-"""CRC-32C in the form that Cloud Storage gives it, of bytes and of files."""
+"""CRC-32C in the form that Cloud Storage gives it, of bytes and of files; SHA-256 of files."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +30,15 @@ def file_crc32c(path: Path) -> str:
         while block := file.read(_BLOCK):
             value = extend(value, block)
     return encode(value)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal, read in blocks of a MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def encode(value: int) -> str:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.storage._checksums import file_sha256
 from kfp_bert_components.storage._types import Store
 
 _THREADS = 8
@@ -80,6 +81,11 @@ def relative_files(folder: Path) -> list[str]:
         elif path.is_symlink():
             raise UserError(f"{path} is a link to nothing: remove it or put the file in its place.")
     return sorted(files)
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below a folder, by its relative path."""
+    return {name: file_sha256(folder / name) for name in relative_files(folder)}
 
 
 def _in_parallel(function: Callable[[str], object], items: Iterable[str]) -> list:

@@ -4,6 +4,9 @@ A file's generation is its modification time in microseconds, set by us while we
 never twice the same: `.store/lock` holds the last one given out. Files are written under `.store/new`,
 flushed to disk and renamed, so a reader sees a whole file or none. What a killed writer leaves lies in
 `.store/new`, where nobody looks, and is swept away a day later.
+
+The lock ends with the process that holds it. A process that is stopped keeps it, so `.store/holder` says who it is,
+and those who wait say so and give up after a while.
 """
 
 from __future__ import annotations
@@ -11,15 +14,18 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.progress import say
 from kfp_bert_components.storage._checksums import encode, extend, file_crc32c, open_file
 from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name
 from kfp_bert_components.storage._walk import OWN, unreadable
@@ -27,14 +33,20 @@ from kfp_bert_components.storage.mounts import refuse_unsafe_mount
 
 _STALE_SECONDS = 86_400
 _COPIERS = 4
+LOCK_SECONDS = 30.0  # shorter than the lease of a rollout
+_SAID = 6  # times at most that waiting for it is said
+_POLL_SECONDS = (0.001, 0.05)
 
 
 class LocalStore(Store):
     """Objects as files below a folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, patience: float = LOCK_SECONDS) -> None:
+        """A store below `root`, which waits up to `patience` seconds for its lock."""
         self.root = root.absolute()
         self.uri = str(self.root)
+        self._patience = patience
+        self._turn = threading.Lock()  # of the threads of this process one at a time waits for the file's lock
 
     def read(self, name: str) -> Blob:
         try:
@@ -187,14 +199,52 @@ class LocalStore(Store):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
+        """The lock of the store, as its file; UserError if another process does not give it back."""
+        self._new_folder()
+        deadline = time.monotonic() + self._patience
+        if not self._turn.acquire(timeout=self._patience):
+            raise self._held()
+        try:
+            descriptor = os.open(self.root / OWN / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            with os.fdopen(descriptor, "r+b") as file:
+                self._wait_for(file, deadline)
+                self._holder.write_text(_taker(), encoding="utf-8")
+                yield file
+        finally:
+            self._turn.release()
+
+    def _wait_for(self, file: BinaryIO, deadline: float) -> None:
         import fcntl
 
-        path = self.root / OWN / "lock"
-        self._new_folder()
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        with os.fdopen(descriptor, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
+        pause, started, said = _POLL_SECONDS[0], time.monotonic(), 0.0
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = time.monotonic() - started
+            if time.monotonic() > deadline:
+                raise self._held()
+            if waited - said > self._patience / _SAID:
+                said = waited
+                say(f"Waiting for the lock of {self.root} for {waited:.0f} s: {self._held_by()} has it.")
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL_SECONDS[1])
+
+    def _held(self) -> UserError:
+        return UserError(
+            f"The lock of {self.root} was not free for {self._patience:g} s: {self._held_by()} has it. Let that "
+            "process go on or end it (kill -CONT, kill), and run this again."
+        )
+
+    def _held_by(self) -> str:
+        try:
+            return self._holder.read_text(encoding="utf-8") or "another process"
+        except (OSError, UnicodeDecodeError):
+            return "another process"
+
+    @property
+    def _holder(self) -> Path:
+        return self.root / OWN / "holder"
 
     def _new_folder(self) -> Path:
         folder = self.root / OWN / "new"
@@ -228,6 +278,12 @@ def file_entry(path: Path, name: str, *, checksum: bool = True) -> Entry:
     crc32c = file_crc32c(path) if checksum else ""
     status = path.stat()
     return Entry(name, status.st_size, crc32c, _generation(status))
+
+
+def _taker() -> str:
+    """Who takes a lock now, in words."""
+    at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"process {os.getpid()} on {socket.gethostname()} (since {at})"
 
 
 def _generation(status: os.stat_result) -> int:

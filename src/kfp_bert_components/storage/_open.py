@@ -21,9 +21,9 @@ def open_store(place: str | Address, access: Access | None = None, parameter: st
     """
     address = place if isinstance(place, Address) else parse_address(place, parameter)
     if address.is_local:
-        from kfp_bert_components.storage._local import LocalStore
+        from kfp_bert_components.storage._local import LOCK_SECONDS, LocalStore
 
-        return LocalStore(address.path)
+        return LocalStore(address.path, min(access.patience, LOCK_SECONDS) if access else LOCK_SECONDS)
     with named_extra():
         from kfp_bert_components.storage._gcs import GcsStore
 

@@ -1,0 +1,62 @@
+"""The command that deploys the champion to a place, made of the place's deployment record."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from kfp_bert_components.registry import Deployment
+
+
+def deploy_command(registry: str, record: Deployment) -> str:
+    """The whole command, or "" where the record does not say which place it is about.
+
+    Args:
+        registry: URI of the registry.
+        record: The deployment record of the place.
+    """
+    place = _place(record)
+    given = {"registry": registry}
+    if place.get("kind") == "serving directory":
+        component, given["serving_directory"] = "deploy_to_serving_directory", place["uri"]
+    elif place.get("kind") == "AI Platform endpoint":
+        component = "deploy_to_ai_platform"
+        given |= {name: place[name] for name in ("project", "location", "endpoint")}
+    else:
+        return ""
+    given["deployment_target"] = record.target
+    return " ".join(
+        [
+            f"kfp-bert run kfp_bert_components:{component}",
+            *(f"-p {shlex.quote(f'{name}={value}')}" for name, value in given.items()),
+        ]
+    )
+
+
+def served(record: Deployment) -> str:
+    """What the place calls the version that is live there: the number of its folder, or the id of a deployed model."""
+    facts = _live_facts(record)
+    known = getattr(record, "live_served", "") or facts.get("served") or facts.get("number") or facts.get("deployed")
+    return str(known or "")
+
+
+def place_name(record: Deployment) -> str:
+    """The address of the place, "" where the record does not know it."""
+    place = _place(record)
+    return str(place.get("uri") or place.get("endpoint") or "")
+
+
+def _place(record: Deployment) -> Mapping[str, Any]:
+    """The identity of the place; an older record has it among the facts of the rollout."""
+    if place := getattr(record, "place", {}):
+        return place
+    for facts in (_live_facts(record), record.details.get("facts", {})):
+        if "directory" in facts:
+            return {"kind": "serving directory", "uri": facts["directory"]}
+        parts = str(facts.get("endpoint", "")).split("/")
+        if len(parts) == 6:
+            return {"kind": "AI Platform endpoint", "project": parts[1], "location": parts[3], "endpoint": parts[5]}
+    return {}
+
+
+def _live_facts(record: Deployment) -> Mapping[str, Any]:
+    return record.details.get("live", {}).get("facts", {})

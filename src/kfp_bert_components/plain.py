@@ -1,0 +1,19 @@
+"""Text that comes from data or people, as something to show: it stays what it is, on every surface."""
+
+import re
+
+_BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
+# Control characters, halves of surrogate pairs, and the marks that turn the direction of writing.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&]")
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
+def plain(text: str) -> str:
+    """Text on one line: line breaks and tabs become a space, other characters that can't be seen become escapes."""
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), _BREAKS.sub(" ", text))
+
+
+def markdown(text: str) -> str:
+    """Text on one line that Markdown shows as it is, also in a table."""
+    return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), plain(text))

@@ -1,0 +1,124 @@
+"""Version numbers: each is used by one promotion, which finds it again if it was killed.
+
+The claim says who owns a number. Whoever wants to remove the version marks its claim first, by compare-and-swap: a
+promotion that renewed its claim in between keeps it, and one whose claim is marked takes another number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
+from kfp_bert_components.records import require
+from kfp_bert_components.registry._claim import Claim, claim_name, read_claim, write_claim
+from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
+from kfp_bert_components.registry._read import read_champion, removed_numbers, version_numbers
+from kfp_bert_components.registry._records import author, dump, load, now
+from kfp_bert_components.storage import Store
+
+_TRIES = 20
+
+
+def claim_number(store: Store, identity: str) -> tuple[int, Claim]:
+    """A version number that no other run uses; the same one again for the same decision, its claim renewed.
+
+    The number is written down before it is claimed, so that a run killed in between finds it again.
+    """
+    note = promotion_name(identity)
+    while True:
+        number, generation = _wanted(store, identity)
+        if number == 0:
+            number = _unused(store)
+            try:
+                generation = store.write(note, _note(identity, number), if_generation=0)
+            except ConflictError:  # a lost reply, or another attempt at the same promotion
+                continue
+        if claim := _take(store, number, identity):
+            return number, claim
+        with contextlib.suppress(ConflictError):
+            number = max(number + 1, _unused(store))
+            store.write(note, _note(identity, number), if_generation=generation)
+
+
+def holds(store: Store, number: int, identity: str) -> bool:
+    """Whether the number still belongs to this decision."""
+    claim = read_claim(store, number)
+    return claim is not None and claim.decision_id == identity and not claim.removing
+
+
+def settle(store: Store, number: int, identity: str) -> bool:
+    """Note that a version is champion. False if it was removed before it became champion.
+
+    To be called when the pointer names the version: whoever marks its claim after that sees the pointer.
+    """
+    for _ in range(_TRIES):
+        claim = read_claim(store, number)
+        if claim is None or claim.removing or claim.decision_id != identity:
+            return False
+        if not store.exists(f"versions/{number}/version.json"):
+            return False
+        if claim.promoted:
+            return True
+        with contextlib.suppress(ConflictError):
+            write_claim(store, number, replace(claim, promoted=now()))
+            return True
+    raise ConflictError(f"{store.describe(claim_name(number))} changes all the time: run the step again.")
+
+
+def give_up(store: Store, identity: str) -> None:
+    """Take away what a run that lost the race has stored; what fails here is left to gc."""
+    with contextlib.suppress(UserError):
+        number, _ = _wanted(store, identity)
+        claim = read_claim(store, number) if number else None
+        if claim and claim.decision_id == identity and not claim.removing:
+            remove_version(store, number)
+        if number:
+            store.delete(promotion_name(identity))
+
+
+def read_note(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A promotion note of format 1."""
+    require(fields, ["decision_id", "version", "at"])
+    return fields
+
+
+def _take(store: Store, number: int, identity: str) -> Claim | None:
+    """Claim a number, or renew the claim of this decision; None if another decision or gc has it."""
+    for _ in range(_TRIES):
+        try:
+            claim = read_claim(store, number)
+        except DamagedError:
+            return None
+        if claim is None:
+            if store.exists(removed_name(number)):  # gc writes it before it deletes the claim
+                return None
+            claim = Claim(identity, now(), author())
+        elif claim.decision_id != identity or claim.removing:
+            return None
+        else:
+            claim = replace(claim, renewed=now())
+        with contextlib.suppress(ConflictError):  # a lost reply, or another attempt at the same promotion
+            return write_claim(store, number, claim)
+    raise ConflictError(f"{store.describe(claim_name(number))} changes all the time: run the step again.")
+
+
+def _wanted(store: Store, identity: str) -> tuple[int, int]:
+    """The number that this decision wants, and the generation of the note that says so; 0 and 0 if there is none."""
+    try:
+        return load(store, promotion_name(identity), lambda fields: int(fields["version"]))
+    except NotFoundError:
+        return 0, 0
+
+
+def _note(identity: str, number: int) -> bytes:
+    return dump({"decision_id": identity, "version": number, "at": now()})
+
+
+def _unused(store: Store) -> int:
+    """A number above all that were ever used."""
+    champion = read_champion(store)
+    once = [int(event["version"]) for event in (champion.log if champion else ())]
+    return max([*version_numbers(store), *removed_numbers(store), *once], default=0) + 1
