@@ -58,21 +58,22 @@ def write_bundle(
             `max_length` is more than the network takes, or bfloat16 changes a probability by more than
             BFLOAT16_MOST.
     """
-    from kfp_bert_components.bert import checkpoint, export, export_checks
-    from kfp_bert_components.bert.wordpiece import WordPiece
+    from kfp_bert_components.bert import checkpoint, export
+    from kfp_bert_components.bert.export_checks import check_servable, columns, greatest_change
+    from kfp_bert_components.bert.tokenizer import save_tokenizer
     from kfp_bert_components.storage import publish_folder
 
     if precision not in PRECISIONS:
         raise UserError(f"precision is {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    export_checks.check_limits(classifier.config, max_length, pair)
-    wordpiece = WordPiece(classifier.tokenizer, max_length, truncation)
-    export_checks.check_tokenizer(classifier.tokenizer, wordpiece, *_columns(check_texts, pair))
+    wordpiece = check_servable(
+        classifier.config, classifier.tokenizer, check_texts, max_length=max_length, truncation=truncation, pair=pair
+    )
     served = classifier.model
     if precision == "bfloat16":
         served = export.in_bfloat16(classifier.model)
         sample = _spread_sample(check_texts) or [("a", "b") if pair else "a"]
-        tokens = classifier.tokenize(*_columns(sample, pair), max_length=max_length, truncation=truncation)
-        _check_change(export_checks.greatest_change(classifier.model, served, tokens), len(sample))
+        tokens = classifier.tokenize(*columns(sample, pair), max_length=max_length, truncation=truncation)
+        _check_change(greatest_change(classifier.model, served, tokens), len(sample))
     settings = {
         "labels": classifier.labels,
         "max_length": max_length,
@@ -85,7 +86,7 @@ def write_bundle(
         huggingface = scratch / "huggingface"
         huggingface.mkdir()
         checkpoint.save_weights(classifier.model, huggingface)
-        classifier.tokenizer.save_pretrained(str(huggingface))
+        save_tokenizer(classifier.tokenizer, huggingface, max_length)
         export.save(scratch / "saved_model", served, wordpiece, pair=pair)
         if data_profile is not None and data_profile.exists():
             shutil.copyfile(data_profile, scratch / data_profile.name)
@@ -99,11 +100,6 @@ def write_bundle(
         }
         (scratch / BUNDLE_JSON).write_text(dump_record(record, FORMAT), encoding="utf-8")
         publish_folder(scratch, Path(folder), last=[BUNDLE_JSON])
-
-
-def _columns(texts: Sequence[Any], pair: bool) -> tuple[list[str], list[str] | None]:
-    """The first and the second texts of pairs; single texts, and None."""
-    return ([first for first, _ in texts], [second for _, second in texts]) if pair else (list(texts), None)
 
 
 def _spread_sample(texts: Sequence[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from kfp_bert_components.bert import checkpoint, source
 from kfp_bert_components.bert.config import BertConfig
 from kfp_bert_components.bert.encoder import BertClassifier
-from kfp_bert_components.bert.tokenizer import Tokens, learn_tokenizer, load_tokenizer, tokenize
+from kfp_bert_components.bert.tokenizer import Tokens, learn_tokenizer, tokenize
 from kfp_bert_components.errors import UserError
 
 
@@ -58,10 +58,14 @@ def load_checkpoint(
     classifier_dropout: float | None = None,
     seed: int = 0,
     dtype: str = "float32",
+    texts: Sequence[str] = (),
+    quiet: bool = False,
 ) -> Classifier:
     """A classifier from a Hugging Face BERT checkpoint.
 
-    Its classification head is kept where its labels are the same set as `labels`; otherwise the head is fresh.
+    Its classification head is kept where its labels are the same set as `labels`. Where they are only numbered
+    (LABEL_0, LABEL_1, ...) and as many, it is kept too, and they are taken in the order of `labels`. Otherwise the head
+    is fresh. A line is printed that says which.
 
     Args:
         base_model: Hub id, `gs://bucket/folder`, or local folder with config.json, safetensors and tokenizer
@@ -72,10 +76,13 @@ def load_checkpoint(
         classifier_dropout: Dropout before the head; None takes the checkpoint's.
         seed: Of fresh weights and dropout.
         dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
+        texts: Texts that it will be used for: the tokenizer is checked on up to 1,000 of them, beside others.
+        quiet: Print nothing, as where the same checkpoint is loaded again.
 
     Raises:
-        UserError: The checkpoint can't be found or downloaded, is no BERT, is incomplete, or holds only pickled
-            weights; or there are fewer than two labels, or equal ones.
+        UserError: The checkpoint can't be found or downloaded, is no BERT, is incomplete or damaged, has another
+            tokenizer than BERT's, or holds only pickled weights; or there are fewer than two labels, or equal ones.
+            All of this is found before memory for the network is taken.
     """
     changes = {
         "hidden_dropout_prob": hidden_dropout,
@@ -84,19 +91,14 @@ def load_checkpoint(
     }
     with tempfile.TemporaryDirectory() as scratch:
         folder = source.checkpoint_folder(base_model, Path(scratch))
-        saved = checkpoint.read_config(folder)
+        saved, tokenizer, notes = checkpoint.read_checkpoint(folder, _checked(labels), texts)
         given = {name: value for name, value in changes.items() if value is not None}
         config = dataclasses.replace(saved, labels=_checked(labels), **given)  # type: ignore[arg-type]
-        tokenizer = load_tokenizer(folder)
-        if len(tokenizer) > config.vocab_size:
-            raise UserError(
-                f"{base_model}: the tokenizer has {len(tokenizer)} entries and the network only "
-                f"{config.vocab_size}: the two do not belong together, download the checkpoint again"
-            )
         model = BertClassifier(config, seed=seed, dtype=dtype)
-        if checkpoint.load_weights(model, folder, saved):
-            print(f"the classification head of {base_model} is kept: its labels are the same")
-        return Classifier(model, tokenizer)
+        checkpoint.load_weights(model, folder, saved)
+    for note in notes if not quiet else []:
+        print(f"{base_model}: {note}", flush=True)
+    return Classifier(model, tokenizer)
 
 
 def new_classifier(

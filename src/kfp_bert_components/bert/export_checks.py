@@ -9,28 +9,36 @@ import tensorflow as tf
 from kfp_bert_components.bert.config import BertConfig
 from kfp_bert_components.bert.encoder import BertClassifier
 from kfp_bert_components.bert.tokenizer import Tokens
+from kfp_bert_components.bert.tokenizer_files import HARD_TEXTS
 from kfp_bert_components.bert.wordpiece import WordPiece, differences
 from kfp_bert_components.errors import UserError
 
-# What tokenizers most often get wrong; checked at every export, whatever the data.
-HARD_TEXTS = (
-    "",
-    " ",
-    "[CLS] [SEP] [MASK] ##ing",
-    "Café naïve ÅNGSTRÖM İstanbul ß ẞ",
-    "한국어 텍스트",
-    "日本語と中文。",
-    "مرحبا بالعالم",
-    "नमस्ते दुनिया",
-    "👩‍👩‍👧‍👦 🇩🇪 👍🏽",
-    "a\u200bb\u00adc\x00d\x07e\tf\r\ng\u2028h\u3000i",
-    "don't--stop...$5.00",
-    "x" * 100,
-    "x" * 101,
-    "e\u0301\u0323 q\u0307\u0323",
-    "\ufffd \ufeff \U0001d165 \U000e0001",
-    "word " * 600,
-)
+
+def check_servable(
+    config: BertConfig, tokenizer: Any, texts: Sequence[Any], *, max_length: int, truncation: str, pair: bool
+) -> WordPiece:
+    """Make the tokenizer in the graph, and check that a model can be served with it.
+
+    Args:
+        config: The shape of the network.
+        tokenizer: The transformers tokenizer.
+        texts: Texts on which the two are compared, beside HARD_TEXTS; for a model of pairs, tuples of two.
+        max_length: Most tokens of a text (or pair), special tokens included.
+        truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
+        pair: Whether the model takes two texts.
+
+    Raises:
+        UserError: The network takes no such texts, or the tokenizer in the graph gives other ids.
+    """
+    check_limits(config, max_length, pair)
+    wordpiece = WordPiece(tokenizer, max_length, truncation)
+    check_tokenizer(tokenizer, wordpiece, *columns(texts, pair))
+    return wordpiece
+
+
+def columns(texts: Sequence[Any], pair: bool) -> tuple[list[str], list[str] | None]:
+    """The first and the second texts of pairs; single texts, and None."""
+    return ([first for first, _ in texts], [second for _, second in texts]) if pair else (list(texts), None)
 
 
 def check_limits(config: BertConfig, max_length: int, pair: bool) -> None:

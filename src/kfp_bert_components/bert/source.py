@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from kfp_bert_components.bert.checkpoint_files import INDEX, refuse_pointer
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import Address, open_store, parse_address
 
@@ -15,7 +16,7 @@ _WANTED = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
-    "model.safetensors.index.json",
+    INDEX,
 )
 
 
@@ -28,8 +29,16 @@ def checkpoint_folder(base_model: str, scratch: Path) -> Path:
         scratch: Empty folder to download into.
 
     Raises:
-        UserError: There is no such folder or hub id, or it can't be downloaded.
+        UserError: There is no such folder or hub id, it can't be downloaded, or a file in it is a Git LFS pointer.
     """
+    folder = _folder(base_model, scratch)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if _wanted(path.name):
+            refuse_pointer(path)
+    return folder
+
+
+def _folder(base_model: str, scratch: Path) -> Path:
     address = checkpoint_address(base_model)
     if address is None:
         return _from_hub(base_model)

@@ -1,10 +1,13 @@
 """Hugging Face's BERT tokenizer: loaded, learned from text, and applied with truncation."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kfp_bert_components.bert.config import BertConfig
+from kfp_bert_components.bert.tokenizer_files import check_loaded, plain_backend, read_tokenizer_files
 from kfp_bert_components.errors import UserError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -26,21 +29,51 @@ class Tokens:
     lengths: list[int]
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, config: BertConfig | None = None, texts: Sequence[str] = ()) -> Any:
     """The tokenizer of a checkpoint folder, as transformers loads it.
 
+    Settings that are in tokenizer.json and not in tokenizer_config.json are taken from there.
+
+    Args:
+        folder: Holds tokenizer.json or vocab.txt.
+        config: The checkpoint's config, whose network must have a row for each token; None to leave this out.
+        texts: Texts that it will be used for: up to 1,000 of them are part of the check.
+
+    Returns:
+        A transformers `BertTokenizer`.
+
     Raises:
-        UserError: There are no tokenizer files, or they are not those of a WordPiece tokenizer.
+        UserError: There are no tokenizer files, they are damaged, they are not those of a BERT tokenizer
+            (`tokenizer_files.check_loaded` says what is compared), or more than half of the tokens in the texts are
+            unknown.
     """
     from transformers import BertTokenizer
 
-    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
-        raise UserError(f"{folder} holds neither tokenizer.json nor vocab.txt: give a complete BERT checkpoint")
-    tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True)
-    kind = type(tokenizer.backend_tokenizer.model).__name__
-    if kind != "WordPiece":
-        raise UserError(f"the tokenizer in {folder} is {kind} and only WordPiece is supported: give a BERT checkpoint")
+    reference, settings = read_tokenizer_files(folder)
+    try:
+        tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True, **settings)
+        tokenizer("a")
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"the tokenizer files in {folder} can't be used ({reason}): give a complete BERT checkpoint"
+        ) from error
+    check_loaded(tokenizer, reference, folder, config, texts)
     return tokenizer
+
+
+def save_tokenizer(tokenizer: Any, folder: Path, max_length: int) -> None:
+    """Write the files of a tokenizer, which then cuts to `max_length` tokens where it is asked to cut.
+
+    What else a tokenizer.json may say about cutting and padding is left out: it is that of a base model.
+    """
+    own = copy.deepcopy(tokenizer)
+    own.model_max_length = max_length
+    own.backend_tokenizer.no_truncation()
+    own.backend_tokenizer.no_padding()
+    for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of"):
+        own.init_kwargs.pop(name, None)
+    own.save_pretrained(str(folder))
 
 
 def learn_tokenizer(
@@ -118,14 +151,9 @@ def tokenize(
     Raises:
         UserError: `truncation` is neither.
     """
-    from tokenizers import Tokenizer
-
     if truncation not in TRUNCATIONS:
         raise UserError(f"truncation is {truncation!r}: choose one of {', '.join(TRUNCATIONS)}")
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_truncation()
-    backend.no_padding()
-    backend.encode_special_tokens = True
+    backend = plain_backend(tokenizer.backend_tokenizer)
 
     def encode(batch: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in backend.encode_batch(list(batch), add_special_tokens=False)]

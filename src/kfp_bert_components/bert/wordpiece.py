@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from kfp_bert_components.bert.character_table import BLOCK, NOTHING, SELF, character_table
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.bert.tokenizer_files import refuse_added
 
 _NONE = -1  # no id
 
@@ -33,7 +33,7 @@ class WordPiece(tf.Module):
 
     def __init__(self, tokenizer: Any, max_length: int, truncation: str = "head") -> None:
         super().__init__(name="wordpiece")
-        _refuse_added(tokenizer)
+        refuse_added(tokenizer.backend_tokenizer, "the tokenizer")
         table = character_table(tokenizer)
         self._block_starts = tf.constant(table.index * BLOCK)
         self._blocks, self._rows = tf.constant(table.blocks.reshape(-1)), tf.constant(table.rows)
@@ -163,15 +163,6 @@ class WordPiece(tf.Module):
             begin += kept + 1
         mask = tf.cast(column < total[:, None], tf.int32)
         return {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
-
-
-def _refuse_added(tokenizer: Any) -> None:
-    added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
-    if added:
-        raise UserError(
-            f"the tokenizer has {len(added)} added tokens, such as {added[0]!r}, which the served graph would not "
-            "find in a text: use a base model whose vocabulary holds them as words"
-        )
 
 
 def _hash_table(vocabulary: dict[str, int]) -> tf.lookup.StaticHashTable:

@@ -1,5 +1,6 @@
 """Fine-tune where it is asked for: in this pod, or in a custom job of AI Platform."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,5 +39,17 @@ def finetune_bert(
     if run_on == "ai_platform":
         from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
 
+        _check_local(settings.base_model, train)
         return run_as_custom_job(train, validation, model, report, settings, JobSettings(**job_settings))
     raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")
+
+
+def _check_local(base_model: str, train: Path) -> None:
+    """Check a base model in a local folder before it is copied and a machine is started; a job checks all others."""
+    from kfp_bert_components.bert.checkpoint import read_checkpoint
+    from kfp_bert_components.bert.source import checkpoint_folder
+    from kfp_bert_components.data import read_split
+
+    if base_model and Path(base_model).is_dir():
+        with tempfile.TemporaryDirectory() as scratch:
+            read_checkpoint(checkpoint_folder(base_model, Path(scratch)), read_split(train).labels)

@@ -21,6 +21,7 @@ from kfp_bert_components.records import load_record
 from kfp_bert_components.training.state import Best, RunState
 
 FORMAT = 1
+_REMEDY = "remove it, or go on with the version that wrote it"
 
 
 @dataclass(frozen=True)
@@ -116,22 +117,25 @@ class Checkpoints:
                 continue
 
     def _read(self, name: str) -> Checkpoint:
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         assert self._store is not None
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "checkpoint.safetensors"
             self._store.download(name, path)
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+            try:
+                with safe_open(path, framework="numpy") as file:
+                    metadata = file.metadata() or {}
+                    arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+            except SafetensorError as error:
+                raise UserError(f"The checkpoint {self._store.uri}/{name} is damaged ({error}); {_REMEDY}.") from error
         # metadata holds texts alone: the number of the format and the state are JSON, each for itself
         record = f'{{"format": {metadata.get("format", "null")}, "state": {metadata.get("state", "null")}}}'
         return load_record(
             record,
             f"The checkpoint {self._store.uri}/{name}",
             {1: lambda fields: _checkpoint(fields["state"], arrays)},
-            "remove it, or go on with the version that wrote it",
+            _REMEDY,
         )
 
 

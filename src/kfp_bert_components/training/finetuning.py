@@ -18,7 +18,7 @@ from kfp_bert_components.training.report import write_report
 from kfp_bert_components.training.rows import TokenizedRows, TrainingData, read_data, read_texts
 from kfp_bert_components.training.scoring import score
 from kfp_bert_components.training.settings import TrainingSettings
-from kfp_bert_components.training.start import make_classifier, vocabulary_digest
+from kfp_bert_components.training.start import check_servable, make_classifier, vocabulary_digest
 from kfp_bert_components.training.state import RunState
 from kfp_bert_components.training.trials import train_all
 from kfp_bert_components.training.trimming import untrimmed, weight_after_decay
@@ -36,6 +36,7 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
     with Sigterm() as sigterm:
         with distribution.strategy.scope():
             classifier = make_classifier(settings.network, splits[0], seed=settings.seed, dtype=settings.dtype)
+        check_servable(classifier, splits[0], max_length=settings.max_length, truncation=settings.truncation)
         data = read_data(
             classifier,
             *splits,
@@ -118,7 +119,7 @@ def _with_best_weights(
     assert best is not None  # every trial ends with an evaluation
     values = best.weights
     if settings.precision != "float32" or distribution.replicas > 1 or used is not None:
-        classifier = make_classifier(settings.network, split, seed=settings.seed + best.trial)
+        classifier = make_classifier(settings.network, split, seed=settings.seed + best.trial, again=True)
     if used is not None:
         share = settings.layer_decay**classifier.config.num_hidden_layers  # that of the embeddings
         decay = weight_after_decay([rate * share for rate in state.rates_to_best()], settings.weight_decay)

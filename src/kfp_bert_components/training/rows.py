@@ -99,6 +99,20 @@ def read_texts(table: Any, pair: bool) -> tuple[list[str], list[str] | None]:
     return texts, table.column("text_pair").to_pylist() if pair else None
 
 
+def sample_rows(split: Any, most: int = 1_000, characters: int = 10_000) -> list[Any]:
+    """The texts of some rows of a `data.Split`, at equal distances; tuples of two in a split of pairs.
+
+    Args:
+        split: The split.
+        most: Most rows.
+        characters: Most characters of a text.
+    """
+    rows = split.table.num_rows
+    table = split.table.take(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
+    texts, pairs = ([text[:characters] for text in column or []] for column in read_texts(table, split.pair))
+    return list(zip(texts, pairs, strict=True)) if split.pair else texts
+
+
 def tokenize_split(classifier: Any, split: Any, max_length: int, truncation: str) -> TokenizedRows:
     """Tokenize a split; the arguments are those of `read_data`.
 

@@ -5,14 +5,16 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from kfp_bert_components.bert import load_checkpoint, new_classifier
+from kfp_bert_components.bert import export_checks, load_checkpoint, new_classifier
 from kfp_bert_components.bert.encoder import BertClassifier
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.training.rows import read_texts
+from kfp_bert_components.training.rows import read_texts, sample_rows
 from kfp_bert_components.training.settings import NetworkSettings
 
 
-def make_classifier(network: NetworkSettings, split: Any, *, seed: int, dtype: str = "float32") -> Any:
+def make_classifier(
+    network: NetworkSettings, split: Any, *, seed: int, dtype: str = "float32", again: bool = False
+) -> Any:
     """The classifier before training.
 
     Args:
@@ -20,12 +22,14 @@ def make_classifier(network: NetworkSettings, split: Any, *, seed: int, dtype: s
         split: The `data.Split` to train on: its labels, and its texts where a vocabulary is learned.
         seed: Of new weights and dropout.
         dtype: Keras dtype policy of its layers: "float32" or "mixed_bfloat16".
+        again: Whether this run has made it before, so that there is nothing to say about it.
 
     Returns:
         A `bert.Classifier`.
 
     Raises:
-        UserError: The checkpoint can't be read, or takes only shorter inputs than `max_length`.
+        UserError: The checkpoint can't be read, its tokenizer is of no use for the texts of the split, or it takes only
+            shorter inputs than `max_length`.
     """
     if not network.base_model:
         return _new(network, split, seed, dtype)
@@ -36,6 +40,8 @@ def make_classifier(network: NetworkSettings, split: Any, *, seed: int, dtype: s
         attention_dropout=network.dropout,
         seed=seed,
         dtype=dtype,
+        texts=[text for row in sample_rows(split) for text in (row if split.pair else [row])],
+        quiet=again,
     )
     positions = classifier.config.max_position_embeddings
     if network.max_length > positions:
@@ -44,6 +50,28 @@ def make_classifier(network: NetworkSettings, split: Any, *, seed: int, dtype: s
             f"give at most {positions}."
         )
     return classifier
+
+
+def check_servable(classifier: Any, split: Any, *, max_length: int, truncation: str) -> None:
+    """Check before training that the classifier can be served, on up to 1,000 rows of a split.
+
+    Args:
+        classifier: From `make_classifier`.
+        split: The `data.Split` to train on.
+        max_length: Longest row in tokens.
+        truncation: What stays of a longer row.
+
+    Raises:
+        UserError: Its network takes no pairs, or its tokenizer can't be part of the served graph.
+    """
+    export_checks.check_servable(
+        classifier.config,
+        classifier.tokenizer,
+        sample_rows(split),
+        max_length=max_length,
+        truncation=truncation,
+        pair=split.pair,
+    )
 
 
 def _new(network: NetworkSettings, split: Any, seed: int, dtype: str) -> Any:

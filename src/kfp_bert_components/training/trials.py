@@ -79,7 +79,7 @@ def train_all(
         state.trial, state.step = state.trial + 1, 0
         with distribution.strategy.scope():
             classifier = make_classifier(
-                settings.network, split, seed=settings.seed + state.trial, dtype=settings.dtype
+                settings.network, split, seed=settings.seed + state.trial, dtype=settings.dtype, again=True
             )
 
 
