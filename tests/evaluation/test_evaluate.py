@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import NotFoundError, UserError
@@ -14,6 +15,7 @@ from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 from kfp_bert_components.steps.evaluate_model import evaluate_model
+from tests.support.evaluations import scores, write_numbers
 from tests.support.tiny_model import LABELS, write_tiny_saved_model
 
 TEXTS = ["HELLO THERE", "hello <b>there</b>", "GO", "come in now please", "WHAT IS IT", "Stop", "no way", "YES"] * 6
@@ -132,3 +134,69 @@ def test_rules_of_slices():
     ):
         with pytest.raises(UserError, match=message):
             find_slices(table, (), {"s": rule})
+
+
+def test_slices_of_a_column_are_its_20_most_frequent_values_and_a_missing_one_is_an_empty_text():
+    values = [None, *(str(k) for k in range(25) for _ in range(k + 1))]
+    table = pa.table({"text": ["a"] * len(values), "label": ["x"] * len(values), "kind": values})
+    found = find_slices(table, ["kind"])
+    assert list(found) == [f"kind = {k}" for k in range(24, 4, -1)]
+    assert found["kind = 24"].sum() == 25
+    assert find_slices(table, (), {"unknown": "kind == ''"})["unknown"].tolist() == [True] + [False] * (len(values) - 1)
+
+
+def test_slices_by_length_are_thirds_of_the_rows():
+    texts = [" ".join(["word"] * k) for k in (1, 1, 2, 3, 4, 5, 6, 7, 8)]
+    found = find_slices(pa.table({"text": [f"  {text} " for text in texts]}))
+    assert {name: rows.sum() for name, rows in found.items()} == {
+        "up to 3 words": 4,
+        "4 to 5 words": 2,
+        "more than 5 words": 3,
+    }
+    assert find_slices(pa.table({"text": ["a b", "c d"]})) == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        ("length == 2", [1]),
+        ("length != 2", [0, 2, 3]),
+        ("length ~ ^[34]$", [2, 3]),
+        ("length <= 2", [0, 1]),
+        ("price < 2", [0]),
+        ("price >= 2", [2, 3]),
+        (" text == a b ", [1]),
+        ('text == "a b"', [1]),
+        ("text ~ d$", [3]),
+        ("list price == x", [0]),
+        ("text == '", []),
+    ],
+)
+def test_what_a_rule_finds(rule, rows):
+    columns = {"text": ["a", "a b", "a b c", "a b c d"], "price": ["1.5", None, "2", "10"], "list price": list("xyyy")}
+    assert np.flatnonzero(find_slices(pa.table(columns), (), {"s": rule})["s"]).tolist() == rows
+
+
+def test_the_roc_curve_is_that_of_the_second_class_or_of_all_classes_together(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def curve(truth, probabilities, labels, **options):
+        folder = write_numbers(tmp_path / str(rng.integers(10**9)), truth, probabilities, labels)
+        return [np.array(part) for part in read_evaluation(folder).roc_curve(**options)]
+
+    for classes, rows in ((2, 300), (3, 300), (3, 20_001)):
+        truth = rng.integers(0, classes, rows)
+        found = scores(rng, truth, classes, 2.0).astype(np.float32)
+        false, true, thresholds = curve(truth, found, list("abc")[:classes])
+        hits, values = (truth == 1, found[:, 1]) if classes == 2 else (np.eye(3)[truth].ravel() > 0, found.ravel())
+        assert len(false) <= 100 and (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+        assert thresholds[0] == 1 and (np.diff(thresholds) <= 0).all()
+        assert np.trapezoid(true, false) == pytest.approx(roc_auc_score(hits, values), abs=0.01)
+        for x, y, threshold in list(zip(false, true, thresholds, strict=True))[1::20]:
+            assert (x, y) == pytest.approx(
+                ((values >= threshold)[~hits].mean(), (values >= threshold)[hits].mean()), abs=1e-3
+            )
+    assert len(curve(truth, found, list("abc"), points=10)[0]) <= 10
+    for alone in (np.zeros(5, int), np.ones(5, int)):
+        diagonal = curve(alone, np.full((5, 2), 0.5), ["a", "b"])
+        assert [part.tolist() for part in diagonal] == [[0, 1], [0, 1], [1, 0]]

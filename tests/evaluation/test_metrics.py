@@ -11,8 +11,9 @@ from statsmodels.stats.proportion import proportion_confint
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.count_intervals import count_intervals
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion, of_class
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
+from kfp_bert_components.evaluation.names import is_metric, metric_title
 from kfp_bert_components.evaluation.row_metrics import (
     ROW_METRICS,
     ClassArea,
@@ -68,6 +69,40 @@ def test_slopes_of_count_metrics_are_their_derivatives(name):
         down[cell] -= 1e-4
         change = 300 * (metric.value(up, present) - metric.value(down, present)) / 2e-4
         assert slopes[cell] == pytest.approx(change, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", list(COUNT_METRICS))
+def test_many_confusion_matrices_at_once_have_the_values_and_slopes_of_each(name):
+    truth, probabilities = predictions()
+    counts = np.stack([confusion(truth, found, 4) for found in (probabilities.argmax(1), probabilities.argmin(1))])
+    counts = np.stack([counts, counts + 1, 2 * counts])  # [3, 2, classes, classes]
+    present = np.array([True, True, True, False])
+    values, slopes = COUNT_METRICS[name].both(counts, present)
+    for place in np.ndindex(3, 2):
+        value, slope = COUNT_METRICS[name].both(counts[place], present)
+        assert values[place] == pytest.approx(value) and slopes[place] == pytest.approx(slope)
+
+
+@pytest.mark.parametrize("kind, theirs", [("f1", peer.f1_score), ("precision", peer.precision_score)])
+def test_a_metric_of_one_class_is_that_of_scikit_learn(kind, theirs):
+    truth, probabilities = predictions()
+    predicted, present = probabilities.argmax(1), np.ones(4, bool)
+    counts = confusion(truth, predicted, 4).astype(float)
+    value, slopes = of_class(kind, 2).both(counts, present)
+    assert value == pytest.approx(theirs(truth, predicted, average=None)[2])
+    more = counts.copy()
+    more[2, 2] += 1e-4
+    change = 300 * (of_class(kind, 2).value(more, present) - value) / 1e-4
+    assert slopes[2, 2] == pytest.approx(change, abs=1e-3)
+
+
+@pytest.mark.parametrize("name, theirs", [("log_loss", peer.log_loss), ("brier", peer.brier_score_loss)])
+def test_the_influence_of_a_row_on_a_loss_is_how_far_its_own_loss_is_from_the_mean(name, theirs):
+    truth, probabilities = predictions(50)
+    value, influence = ROW_METRICS[name].measure(truth, probabilities)
+    assert value == pytest.approx(theirs(truth, probabilities))
+    own = [theirs([one], row[None], labels=range(4)) for one, row in zip(truth, probabilities, strict=True)]
+    assert influence == pytest.approx(np.array(own) - value)
 
 
 @pytest.mark.parametrize("ours, theirs", [(roc_auc, peer.roc_auc_score), (pr_auc, peer.average_precision_score)])
@@ -215,6 +250,18 @@ def test_what_is_not_defined_is_left_out():
     found = metrics_with_intervals(truth, np.tile([0.9, 0.1], (20, 1)), ["a", "b"])
     assert "roc_auc" not in found and "f1:b" not in found and found["accuracy"]["value"] == 1
     assert set(ROW_METRICS) - set(found) == {"roc_auc", "pr_auc"}
+
+
+def test_metrics_have_names_for_policies_and_titles_for_sentences():
+    assert is_metric("mcc") and is_metric("recall:spam") and not is_metric("recall") and not is_metric("f2:spam")
+    titles = {name: metric_title(name) for name in ("weighted_f1", "macro_recall", "ece", "f1:spam", "recall:a:b")}
+    assert titles == {
+        "weighted_f1": "Weighted F1",
+        "macro_recall": "Macro recall",
+        "ece": "Calibration error (ECE)",
+        "f1:spam": "F1 of class 'spam'",
+        "recall:a:b": "Recall of class 'a:b'",
+    }
 
 
 def test_a_probability_of_zero_does_not_make_the_log_loss_infinite():
