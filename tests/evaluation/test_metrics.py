@@ -142,6 +142,7 @@ def test_shares_of_rows_have_wilsons_interval():
     assert (found["f1:a"]["low"], found["f1:a"]["high"]) == pytest.approx((low, high), abs=1e-6)
 
 
+@pytest.mark.slow
 @given(counts=arrays(int, (3, 3), elements=st.integers(0, 60)))
 @settings(max_examples=200, deadline=None)
 def test_the_intervals_of_any_confusion_matrix_hold_the_values(counts):
@@ -163,6 +164,7 @@ def test_intervals_of_counts_are_those_of_the_normal_distribution_where_rows_are
         assert found[name] == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.02 * error), name
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
     """Of 200 models on 200 rows, 5 % of them rare; the plain bootstrap covers their recall 71 %."""
     rng = np.random.default_rng(0)
