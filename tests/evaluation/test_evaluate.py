@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from kfp_bert_components.data import write_split
+from kfp_bert_components.data import read_split, write_split
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
@@ -55,6 +55,10 @@ def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
     assert again.probabilities() == pytest.approx(found.probabilities())
     assert {"source = film 0", "source = film 1", "shouted"} <= set(again.slices)
     assert again.members("shouted").sum() == 24
+    assert (again.model_fingerprint, again.test_fingerprint) == ("tiny", read_split(tmp_path / "t").fingerprint)
+    assert again.majority_share == 30 / 48 and again.confusion() == [[18, 0], [6, 24]]
+    assert again.predictions.column_names[:4] == ["id", "text", "label", "probabilities"]
+    assert again.overall().keys() >= {"accuracy", "latency_p50_ms"} and "f1:calm" not in again.overall()
     assert again.system["latency_p95_ms"] >= again.system["latency_p50_ms"] > 0 and again.system["size_bytes"] > 0
     html = (tmp_path / "r.html").read_text()
     assert "&lt;b&gt;there" in html and "<b>there" not in html
@@ -134,6 +138,8 @@ def test_rules_of_slices():
     ):
         with pytest.raises(UserError, match=message):
             find_slices(table, (), {"s": rule})
+    with pytest.raises(UserError, match="slice_columns names the column 'film'; the test split has text, label, year"):
+        find_slices(table, ["film"])
 
 
 def test_slices_of_a_column_are_its_20_most_frequent_values_and_a_missing_one_is_an_empty_text():
