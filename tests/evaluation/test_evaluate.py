@@ -101,6 +101,59 @@ def test_a_label_that_the_model_does_not_know_is_named_or_counts_as_missed(model
     assert found.labels == [*LABELS, "whisper"] and not found.probabilities()[:, 2].any()
 
 
+def test_the_evaluation_of_a_champion_says_which_version_and_pointer_it_is_of(model, tmp_path):
+    def sure(texts, pairs):
+        assert pairs is None
+        return np.tile([0.9, 0.1], (len(texts), 1))
+
+    test = split(tmp_path / "t")
+    found = evaluate(model, test, tmp_path / "e", model_version=4, champion_generation=7, predict=sure)
+    assert (found.model_version, found.champion_generation) == (4, 7)
+    assert (read_evaluation(tmp_path / "e").model_version, read_evaluation(tmp_path / "e").champion_generation) == (
+        4,
+        7,
+    )
+    assert evaluate(model, test, tmp_path / "f", predict=sure).champion_generation == 0
+
+
+def test_texts_are_asked_in_the_order_of_their_lengths_and_answers_keep_the_order_of_the_rows(model, tmp_path):
+    asked = []
+
+    def by_length(texts, pairs):
+        asked.append(texts)
+        lengths = np.array([len(text) / 100 for text in texts])
+        return np.stack([lengths, 1 - lengths], 1)
+
+    texts = [f"{i:04} " + "x" * (i * 7 % 50) for i in range(5000)]
+    found = evaluate(model, split(tmp_path / "t", texts=texts), tmp_path / "e", predict=by_length)
+    assert found.probabilities()[:, 0] == pytest.approx([len(text) / 100 for text in texts])
+    assert [len(some) for some in asked[:2]] == [4096, 904]
+    assert [len(text) for text in asked[0]] == sorted(len(text) for text in texts)[:4096]
+    # Then single texts are timed: ten to warm up, and 60 of all lengths.
+    single = [len(text) for (text,) in asked[2:]]
+    assert len(single) == 70 and single[10:] == sorted(single[10:])
+    assert (single[10], single[-1]) == (min(map(len, texts)), max(map(len, texts)))
+    assert found.system["size_bytes"] == sum(
+        p.stat().st_size for p in (model / "saved_model").rglob("*") if p.is_file()
+    )
+
+
+def test_pairs_of_texts_are_asked_together(tmp_path):
+    settings = {"format": 1, "labels": LABELS, "pair": True, "fingerprint": "tiny", "max_length": 16}
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "bundle.json").write_text(json.dumps(settings))
+    texts = [str(i) * (i % 5 + 1) for i in range(50)]
+    table = {"id": [f"{i:016x}" for i in range(50)], "text": texts, "text_pair": [f"{text}!" for text in texts]}
+    write_split(tmp_path / "t", "test", LABELS, pa.table({**table, "label": LABELS * 25}))
+
+    def check(some, others):
+        assert others == [f"{text}!" for text in some]
+        return np.tile([0.9, 0.1], (len(some), 1))
+
+    found = evaluate(tmp_path, tmp_path / "t", tmp_path / "e", predict=check)
+    assert found.predictions["text_pair"].to_pylist() == table["text_pair"]
+
+
 def test_probabilities_that_are_no_numbers_are_refused(model, tmp_path):
     def broken(texts, pairs):
         return np.full((len(texts), 2), np.nan)
