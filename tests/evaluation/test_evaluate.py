@@ -185,8 +185,8 @@ def test_rules_of_slices():
     assert found["not x"].tolist() == found["label = y"].tolist() == [False, True, False, True]
     for rule, message in (
         ("what", "COLUMN OPERATOR VALUE"),
-        ("age > 3", "names the column 'age'"),
-        ("label > 3", "compares numbers"),
+        ("age > 3", "^s names the column 'age'"),
+        ("label > 3", "The rule of slice 's' compares numbers, but 'label' or '3' is none"),
         ("text ~ (", "regular expression"),
     ):
         with pytest.raises(UserError, match=message):

@@ -196,6 +196,37 @@ def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
     assert min(covered.values()) >= 200 * (0.93 - 2 * np.sqrt(0.93 * 0.07 / 200)), covered
 
 
+@pytest.mark.parametrize("rows", [3_000, 9_000])  # the latter are resampled in groups
+def test_intervals_of_losses_are_those_of_the_normal_distribution_where_rows_are_many(rows):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, rows)
+    probabilities = scores(rng, truth, 3, 1.0)
+    found = metrics_with_intervals(truth, probabilities)
+    own = {
+        "log_loss": -np.log(probabilities[np.arange(rows), truth]),
+        "brier": ((probabilities - np.eye(3)[truth]) ** 2).sum(1),
+    }
+    for name, losses in own.items():
+        reach = 1.96 * losses.std() / np.sqrt(rows)
+        value, low, high = found[name]["value"], found[name]["low"], found[name]["high"]
+        assert value == pytest.approx(losses.mean())
+        assert (value - low, high - value) == pytest.approx((reach, reach), rel=0.08), name
+
+
+def test_a_good_model_without_a_mistake_may_have_a_larger_log_loss_than_these_rows_show():
+    """It says itself how wrong it expects to be; an interval of the observed losses alone would be far shorter."""
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.95, 0.99, 60)
+    found = metrics_with_intervals(np.zeros(60, int), np.stack([sure, 1 - sure], 1))["log_loss"]
+    reach = 1.96 * np.log(sure).std() / np.sqrt(60)
+    assert 5 * reach < found["value"] - found["low"] < 7 * reach
+    assert 5 * reach < found["high"] - found["value"] < 7 * reach
+    wrong = np.arange(60) % 20 == 0  # as often as it says: then the rows show it themselves
+    found = metrics_with_intervals(wrong.astype(int), np.tile([0.95, 0.05], (60, 1)))["log_loss"]
+    reach = 1.96 * np.where(wrong, -np.log(0.05), -np.log(0.95)).std() / np.sqrt(60)
+    assert found["high"] - found["low"] < 3 * reach
+
+
 def test_the_interval_of_the_calibration_error_begins_at_zero_where_chance_explains_it():
     rng, from_zero = np.random.default_rng(0), 0
     for _ in range(200):
