@@ -1,17 +1,20 @@
 """Ways of splitting, policies, leaks and drift."""
 
 import gzip
+import hashlib
 import html
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from xxhash import xxh3_64_intdigest
 
 from kfp_bert_components.data import rows
+from kfp_bert_components.data.checking import outlier_limit
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import NotFoundError, UserError
@@ -174,3 +177,235 @@ def test_texts_that_do_not_fit_into_memory_give_the_same_splits(tmp_path: Path, 
     assert written.fingerprints == held.fingerprints
     assert [table.to_pylist() for table in found] == [table.to_pylist() for table in wanted]
     assert [result.examples for result in written.results] == [result.examples for result in held.results]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"test_fraction": 0.5, "validation_fraction": 0.5}, "0.5 and validation_fraction 0.5 leave nothing to train"),
+        ({"split_by": "group"}, "split_by is 'group': name the column in split_column"),
+        ({"split_by": "column"}, "split_by is 'column': name the column in split_column"),
+        ({"split_column": "film"}, "split_column is given, but split_by is 'text'"),
+        ({"split_by": "file", "test_values": ["a"], "split_column": "film"}, "but split_by is 'file'"),
+        ({"split_by": "file"}, "give the names or patterns of the test files in test_values"),
+        ({"test_values": ["a"]}, "need split_by 'file', 'column' or 'group'"),
+        ({"validation_values": ["a"]}, "need split_by 'file', 'column' or 'group'"),
+        ({"split_by": "group", "split_column": "film", "stratify": True}, "not with 'group': turn one of them off"),
+        ({"near_duplicates": 0.4}, "near_duplicates is 0.4: it must be 0 (off) or between 0.5 and 1"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: dict, said: str):
+    with pytest.raises(UserError) as error:
+        PrepareSettings(**settings)
+    assert said in str(error.value)
+
+
+def test_settings_on_the_edge_are_taken_and_those_that_were_given_are_known():
+    for near in (0, 0.5, 1):
+        assert PrepareSettings(near_duplicates=near).near_duplicates == near
+    given = {"test_fraction": 0.5, "validation_fraction": 0.49, "label_names": {"1": "one"}}
+    assert PrepareSettings(**given, stratify=False).given() == given
+
+
+def test_the_shares_of_texts_are_those_asked_for_and_the_test_set_is_the_same_whatever_validation_is(tmp_path: Path):
+    source = write(tmp_path / "a.parquet", text=texts(2000), label=labels(2000))
+    made = {
+        share: run(source, tmp_path / str(share), test_fraction=0.3, validation_fraction=share, near_duplicates=0)
+        for share in (0, 0.2, 0.6)
+    }
+    for share, (prepared, *_) in made.items():
+        found = [rows / 2000 for rows in prepared.rows.values()]
+        assert found == pytest.approx([0.7 - share, share, 0.3], abs=0.03)
+    tests, validations = ([set(tables[k]["id"].to_pylist()) for _, *tables in made.values()] for k in (2, 1))
+    assert tests[0] == tests[1] == tests[2]
+    assert validations[1] < validations[2]
+
+
+def test_a_column_that_says_no_validation_leaves_it_to_the_hash(tmp_path: Path):
+    where = ["Train"] * 160 + ["TESTING"] * 40
+    source = write(tmp_path / "a.parquet", text=texts(200), label=labels(200), where=where)
+    asked = {"split_by": "column", "split_column": "where", "validation_fraction": 0.25}
+    prepared, *tables = run(source, tmp_path / "out", **asked)
+    assert prepared.rows["test"] == 40 and 25 <= prepared.rows["validation"] <= 55
+    assert set(tables[2]["text"].to_pylist()) == set(texts(200)[160:])
+    prepared, *_ = run(source, tmp_path / "two", **asked, test_values=["Train"])
+    assert prepared.rows["test"] == 160
+    where[3] = "Holdout"
+    source = write(tmp_path / "b.parquet", text=texts(200), label=labels(200), where=where)
+    with pytest.raises(UserError, match="'where' has the value 'Holdout': it must hold train, validation or test"):
+        run(source, tmp_path / "no", **asked)
+
+
+def test_groups_go_where_their_names_say(tmp_path: Path):
+    films = [f"film {i // 20}" for i in range(200)]
+    source = write(tmp_path / "a.parquet", text=texts(200), label=labels(200), film=films)
+    film_of = dict(zip(texts(200), films, strict=True))
+
+    def groups(name: str, **values: list[str]) -> list[set[str]]:
+        _, *tables = run(source, tmp_path / name, split_by="group", split_column="film", **values)
+        return [{film_of[text] for text in table["text"].to_pylist()} for table in tables]
+
+    train, validation, test = groups("1", test_values=["film 3", "film [45]"], validation_values=["*7"])
+    assert test == {"film 3", "film 4", "film 5"} and validation == {"film 7"}
+    assert train == {"film 0", "film 1", "film 2", "film 6", "film 8", "film 9"}
+    train, validation, test = groups("2", test_values=["film 3"], validation_fraction=0.5)
+    assert test == {"film 3"} and validation and not train & validation and len(train | validation) == 9
+    with pytest.raises(UserError, match="The group 'film 3' matches both test_values and validation_values"):
+        groups("3", test_values=["film 3"], validation_values=["film*"])
+    with pytest.raises(UserError, match="validation_values has 'x', but no group matches it: there is 'film 0', 'fil"):
+        groups("4", test_values=["film 3"], validation_values=["x"])
+
+
+def test_stratified_splits_have_a_row_of_every_label_unless_a_share_is_zero(tmp_path: Path):
+    source = write(tmp_path / "a.parquet", text=texts(104), label=[int(i < 4) for i in range(104)])
+    _, *tables = run(source, tmp_path / "1", stratify=True, test_fraction=0.2, validation_fraction=0.05)
+    assert [table["label"].to_pylist().count("1") for table in tables] == [2, 1, 1]
+    assert [table["label"].to_pylist().count("0") for table in tables] == [75, 5, 20]
+    prepared, *_ = run(source, tmp_path / "2", stratify=True, test_fraction=0, validation_fraction=0)
+    assert prepared.rows == {"train": 104, "validation": 0, "test": 0}
+
+
+def test_a_split_that_gets_no_row_is_an_error(tmp_path: Path):
+    source = write(tmp_path / "a.parquet", text=texts(20), label=labels(20))
+    for share, name in (("test_fraction", "test"), ("validation_fraction", "validation")):
+        with pytest.raises(UserError, match=f"The {name} split got none of the 20 rows"):
+            run(source, tmp_path / "no", **{"test_fraction": 0.3, "validation_fraction": 0.3, share: 1e-9})
+    with pytest.raises(UserError, match="The train split got none of the 20 rows"):
+        run(source, tmp_path / "no", split_by="file", test_values=["a*"])
+    where = write(tmp_path / "b.parquet", text=texts(20), label=labels(20), where=["train"] * 20)
+    with pytest.raises(UserError, match="The test split got none"):
+        run(where, tmp_path / "no", split_by="column", split_column="where", validation_fraction=0)
+    one_label = write(
+        tmp_path / "c.parquet",
+        text=texts(20),
+        label=[int(i < 10) for i in range(20)],
+        where=["test", "train"] * 5 + ["test"] * 10,
+    )
+    with pytest.raises(UserError, match="Train is left with 1 of 2 labels"):
+        run(one_label, tmp_path / "no", split_by="column", split_column="where", validation_fraction=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "conflicts", "copies"),
+    [
+        ("AAAb", 1, 2),  # three quarters say A: b is a slip
+        ("AAb", 3, 0),  # two thirds are not enough
+        ("AAbb", 4, 0),
+        ("AAAAAAbc", 2, 5),
+        ("AAAA", 0, 3),
+    ],
+)
+def test_a_text_keeps_the_label_of_three_quarters_of_its_rows(tmp_path: Path, given: str, conflicts: int, copies: int):
+    extra = ["MARA"] * len(given)
+    source = write(tmp_path / "a.parquet", text=[*texts(60), *extra], label=[*("Ab" * 30), *given])
+    prepared, *_ = run(source, tmp_path / "out", small_classes="keep")
+    assert prepared.dropped["conflicting_labels"] == conflicts and prepared.dropped["duplicates"] == copies
+    note = next(one.note for one in prepared.results if one.check == "conflicting_labels")
+    assert note == ("1 different texts" if conflicts else "")
+
+
+def test_the_copies_of_a_text_are_told_apart_by_split_unless_the_text_decides_the_split(tmp_path: Path):
+    where = ["train", "test"] * 50
+    several = [*texts(98), "the same", "the same"]
+    source = write(tmp_path / "a.parquet", text=several, label=[i // 2 % 2 for i in range(100)], where=where)
+    prepared, *_ = run(source, tmp_path / "1", split_by="column", split_column="where")
+    assert prepared.dropped["duplicates"] == 0 and prepared.dropped["leakage"] == 1
+    (leak,) = prepared.leaks
+    assert (leak.kind, leak.split, leak.other, leak.count) == ("exact", "train", "test", 1)
+    ((first, second),) = leak.examples
+    assert (first.row, second.row, first.excerpt) == (99, 100, "the same")
+    prepared, *_ = run(source, tmp_path / "2")
+    assert prepared.dropped["duplicates"] == 1 and prepared.dropped["leakage"] == 0
+
+
+def test_a_repetition_is_taken_out_of_train_first_and_then_of_validation(tmp_path: Path):
+    base = texts(90)
+    changed = [base[0] + " more", base[31].upper(), base[32]]
+    several = [*base, *changed]
+    where = ["test"] * 30 + ["validation"] * 30 + ["train"] * 30 + ["validation", "train", "train"]
+    source = write(tmp_path / "a.parquet", text=several, label=labels(93), where=where)
+    prepared, *_ = run(source, tmp_path / "out", split_by="column", split_column="where")
+    found = {(leak.kind, leak.split, leak.other): leak.rows.tolist() for leak in prepared.leaks}
+    assert found == {
+        ("near", "validation", "test"): [90],
+        ("normalised", "train", "validation"): [91],
+        ("exact", "train", "validation"): [92],
+    }
+    prepared, *_ = run(source, tmp_path / "exact", split_by="column", split_column="where", near_duplicates=0)
+    assert prepared.dropped["leakage"] == 2
+    prepared, *_ = run(source, tmp_path / "kept", split_by="column", split_column="where", leakage="keep")
+    assert prepared.dropped["leakage"] == 0 and prepared.rows["train"] == 32
+
+
+def test_a_text_is_far_longer_than_the_rest_by_the_spread_of_the_lengths():
+    assert outlier_limit(np.full(19, 100)) == float("inf")
+    assert outlier_limit(np.full(20, 100)) == pytest.approx(1000)
+    lengths = np.exp(np.random.default_rng(0).normal(4, 0.5, 100_000)) - 1  # eight times their spread is 4
+    assert outlier_limit(lengths) == pytest.approx(np.exp(8) - 1, rel=0.05)
+
+
+def test_texts_that_are_too_long_or_of_a_rare_label_are_found(tmp_path: Path):
+    rare = ["x", "x", "y"]
+    source = write(tmp_path / "a.parquet", text=[*texts(60), "word " * 600, "c", "d"], label=[*("ab" * 30), *rare])
+    prepared, *_ = run(source, tmp_path / "out", outlier_length="drop", small_classes="drop", min_class_rows=2)
+    found = {one.check: one for one in prepared.results}
+    assert found["outlier_length"].count == found["outlier_length"].dropped == 1
+    assert re.fullmatch(r"more than [\d,]+ characters", found["outlier_length"].note)
+    assert found["small_classes"].count == 2 and found["small_classes"].note == "'x' (1), 'y' (1)"
+    assert [one.row for one in found["small_classes"].examples] == [62, 63]
+    assert prepared.labels == ["a", "b"]
+
+
+def test_too_many_rows_that_cannot_be_used_are_an_error(tmp_path: Path):
+    source = write(
+        tmp_path / "a.parquet", text=[*texts(80), *[""] * 11, *texts(99)[90:]], label=[*labels(91), *[None] * 9]
+    )
+    said = (
+        r"20 of 100 rows would be dropped, more than max_dropped \(19%\) allows; most of them have no text \(the first"
+    )
+    with pytest.raises(UserError, match=said):
+        run(source, tmp_path / "no", max_dropped=0.19)
+    prepared, *_ = run(source, tmp_path / "out", max_dropped=0.2)
+    assert prepared.dropped["empty_text"] == 11 and prepared.dropped["missing_label"] == 9
+    nothing = write(tmp_path / "b.parquet", text=[""] * 30, label=labels(30))
+    with pytest.raises(UserError, match="Not one usable row is left"):
+        run(nothing, tmp_path / "no", max_dropped=1.0)
+
+
+def test_rows_without_a_class_go_even_where_the_policy_keeps_their_fault(tmp_path: Path):
+    given = [*labels(60), 7, 7, 8]
+    source = write(tmp_path / "a.parquet", text=[*texts(62), ""], label=given)
+    asked = {"label_names": {"0": "no", "1": "yes"}, "unknown_label": "drop", "empty_text": "keep"}
+    prepared, *_ = run(source, tmp_path / "out", **asked)
+    assert prepared.dropped["unknown_label"] == 3
+    assert next(one.note for one in prepared.results if one.check == "unknown_label") == "'7', '8'"
+    assert prepared.labels == ["no", "yes"] and prepared.class_rows["train"][0] > 0
+
+
+def test_a_split_must_have_its_columns_labels_and_rows(tmp_path: Path):
+    table = pa.table({"id": ["b", "a"], "text": ["x", "y"], "label": ["1", "0"]})
+    with pytest.raises(UserError, match="The test split has no column 'label': it needs id, text and label"):
+        write_split(tmp_path / "a", "test", ["0", "1"], table.drop_columns("label"))
+    with pytest.raises(UserError, match="The test split has the label '1', which is not among its labels"):
+        write_split(tmp_path / "a", "test", ["0", "2"], table)
+    print_ = write_split(tmp_path / "a", "test", ["0", "1"], table)
+    found = read_split(tmp_path / "a")
+    assert (found.name, found.labels, found.fingerprint, found.pair) == ("test", ["0", "1"], print_, False)
+    codes = np.array([0, 1], "<i4").tobytes()
+    assert print_ == hashlib.sha256(b"0\n1" + b"ab" + codes).hexdigest()[:32]
+    header = (tmp_path / "a/split.json").read_text()
+    (tmp_path / "a/split.json").write_text(header.replace('"rows": 2', '"rows": 3'))
+    with pytest.raises(UserError, match="says 3 rows but holds 2: run prepare_text_data again"):
+        read_split(tmp_path / "a")
+    (tmp_path / "a/examples.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"examples\.parquet can't be read \(.+\): run prepare_text_data again"):
+        read_split(tmp_path / "a")
+
+
+def test_a_large_split_is_written_in_groups_of_rows(tmp_path: Path):
+    count = 3 * 2**16 + 5
+    table = pa.table({"id": [f"{i:016x}" for i in range(count)], "text": ["x"] * count, "label": ["a"] * count})
+    write_split(tmp_path / "s", "train", ["a"], pa.concat_tables([table.slice(0, 7), table.slice(7)]))
+    file = pq.ParquetFile(tmp_path / "s/examples.parquet")
+    assert file.metadata.num_row_groups <= 5 and file.metadata.row_group(0).num_rows >= 2**16
+    assert read_split(tmp_path / "s").table["id"].to_pylist() == table["id"].to_pylist()

@@ -88,3 +88,57 @@ def test_answers_of_others_do_not_count_and_too_few_in_time_fail_the_version():
 def test_settings_out_of_their_range_are_refused_by_name(settings):
     with pytest.raises(UserError, match=next(iter(settings))):
         SmokeSettings(**settings)
+
+
+def test_nineteen_of_twenty_answers_must_be_fast_enough():
+    def timed(*seconds):
+        times = iter(seconds)
+        settings = SmokeSettings(answers=len(seconds), max_latency_seconds=1.0)
+        return smoke_test(lambda instance: Answer("new", RIGHT, next(times)), "new", REQUESTS, settings)
+
+    assert timed(5.0, *[0.25] * 19) == "20 of 20 answers were its own, all right, within 250 ms (p95)"
+    assert timed(1.0, 0.5).endswith("within 1000 ms (p95)")
+    with pytest.raises(RolloutError, match=r"^it takes 5\.00 s to answer \(95th percentile\): 1 s are allowed$"):
+        timed(5.0, 5.0, *[0.25] * 18)
+
+
+def test_requests_are_sent_in_their_order_again_and_again_and_other_answers_are_not_judged():
+    rows = [SmokeRequest({"text": text}, (0.1, 0.9)) for text in "abc"]
+    sent = []
+
+    def ask(instance):
+        sent.append(instance["text"])
+        new = len(sent) % 2
+        return Answer("new" if new else "old", RIGHT if new else {"label": "?"}, 0.0)
+
+    said = smoke_test(ask, "new", SmokeRequests(rows, ["calm", "shout"]), SmokeSettings(answers=4))
+    assert "".join(sent) == "abcabca" and said.startswith("4 of 7 answers were its own")
+
+
+def test_a_label_may_differ_where_the_evaluation_was_undecided_within_the_tolerance():
+    def label(expected, **settings):
+        requests = SmokeRequests([SmokeRequest({"text": "x"}, expected)], ["calm", "shout"])
+        run([{"label": "calm", "probabilities": list(expected)}] * 3, requests, **settings)
+
+    label((0.495, 0.505))
+    label((0.4, 0.6), tolerance=0.1)
+    with pytest.raises(RolloutError, match="its label of 'x' is 'calm', and in its evaluation it was 'shout'"):
+        label((0.48, 0.52))
+
+
+@pytest.mark.parametrize("probabilities", [[-0.01, 0.9], [0.1, 1.01], ["0.1", 0.9], [0.1, 0.9, 0.0], [None, 0.9]])
+def test_what_is_no_probability_is_no_answer(probabilities):
+    with pytest.raises(RolloutError, match="its answer to 'HELLO' lacks probabilities: {'label'"):
+        run([{"label": "shout", "probabilities": probabilities}], tolerance=1)
+
+
+def test_rounding_beyond_zero_and_one_is_allowed():
+    assert run([{"label": "shout", "probabilities": [-5e-7, 1 + 5e-7]}] * 3, tolerance=0.2)
+
+
+def test_it_is_checked_before_each_request_whether_to_go_on():
+    checks = []
+    smoke_test(
+        lambda instance: Answer("new", RIGHT, 0.0), "new", REQUESTS, SmokeSettings(answers=3), lambda: checks.append(1)
+    )
+    assert len(checks) == 4

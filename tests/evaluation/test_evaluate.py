@@ -7,12 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 from kfp_bert_components.steps.evaluate_model import evaluate_model
+from tests.support.evaluations import scores, write_numbers
 from tests.support.splits import write_split
 from tests.support.tiny_model import LABELS, write_tiny_saved_model
 
@@ -53,6 +56,10 @@ def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
     assert again.probabilities() == pytest.approx(found.probabilities())
     assert {"source = film 0", "source = film 1", "shouted"} <= set(again.slices)
     assert again.members("shouted").sum() == 24
+    assert (again.model_fingerprint, again.test_fingerprint) == ("tiny", read_split(tmp_path / "t").fingerprint)
+    assert again.majority_share == 30 / 48 and again.confusion() == [[18, 0], [6, 24]]
+    assert again.predictions.column_names[:4] == ["id", "text", "label", "probabilities"]
+    assert again.overall().keys() >= {"accuracy", "latency_p50_ms"} and "f1:calm" not in again.overall()
     assert again.system["latency_p95_ms"] >= again.system["latency_p50_ms"] > 0 and again.system["size_bytes"] > 0
     html = (tmp_path / "r.html").read_text()
     assert "&lt;b&gt;there" in html and "<b>there" not in html
@@ -95,6 +102,59 @@ def test_a_label_that_the_model_does_not_know_is_named_or_counts_as_missed(model
     assert found.labels == [*LABELS, "whisper"] and not found.probabilities()[:, 2].any()
 
 
+def test_the_evaluation_of_a_champion_says_which_version_and_pointer_it_is_of(model, tmp_path):
+    def sure(texts, pairs):
+        assert pairs is None
+        return np.tile([0.9, 0.1], (len(texts), 1))
+
+    test = split(tmp_path / "t")
+    found = evaluate(model, test, tmp_path / "e", model_version=4, champion_generation=7, predict=sure)
+    assert (found.model_version, found.champion_generation) == (4, 7)
+    assert (read_evaluation(tmp_path / "e").model_version, read_evaluation(tmp_path / "e").champion_generation) == (
+        4,
+        7,
+    )
+    assert evaluate(model, test, tmp_path / "f", predict=sure).champion_generation == 0
+
+
+def test_texts_are_asked_in_the_order_of_their_lengths_and_answers_keep_the_order_of_the_rows(model, tmp_path):
+    asked = []
+
+    def by_length(texts, pairs):
+        asked.append(texts)
+        lengths = np.array([len(text) / 100 for text in texts])
+        return np.stack([lengths, 1 - lengths], 1)
+
+    texts = [f"{i:04} " + "x" * (i * 7 % 50) for i in range(5000)]
+    found = evaluate(model, split(tmp_path / "t", texts=texts), tmp_path / "e", predict=by_length)
+    assert found.probabilities()[:, 0] == pytest.approx([len(text) / 100 for text in texts])
+    assert [len(some) for some in asked[:2]] == [4096, 904]
+    assert [len(text) for text in asked[0]] == sorted(len(text) for text in texts)[:4096]
+    # Then single texts are timed: ten to warm up, and 60 of all lengths.
+    single = [len(text) for (text,) in asked[2:]]
+    assert len(single) == 70 and single[10:] == sorted(single[10:])
+    assert (single[10], single[-1]) == (min(map(len, texts)), max(map(len, texts)))
+    assert found.system["size_bytes"] == sum(
+        p.stat().st_size for p in (model / "saved_model").rglob("*") if p.is_file()
+    )
+
+
+def test_pairs_of_texts_are_asked_together(tmp_path):
+    settings = {"format": 1, "labels": LABELS, "pair": True, "fingerprint": "tiny", "max_length": 16}
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "bundle.json").write_text(json.dumps(settings))
+    texts = [str(i) * (i % 5 + 1) for i in range(50)]
+    table = {"id": [f"{i:016x}" for i in range(50)], "text": texts, "text_pair": [f"{text}!" for text in texts]}
+    write_split(tmp_path / "t", "test", LABELS, pa.table({**table, "label": LABELS * 25}))
+
+    def check(some, others):
+        assert others == [f"{text}!" for text in some]
+        return np.tile([0.9, 0.1], (len(some), 1))
+
+    found = evaluate(tmp_path, tmp_path / "t", tmp_path / "e", predict=check)
+    assert found.predictions["text_pair"].to_pylist() == table["text_pair"]
+
+
 def test_probabilities_that_are_no_numbers_are_refused(model, tmp_path):
     def broken(texts, pairs):
         return np.full((len(texts), 2), np.nan)
@@ -126,9 +186,77 @@ def test_rules_of_slices():
     assert found["not x"].tolist() == found["label = y"].tolist() == [False, True, False, True]
     for rule, message in (
         ("what", "COLUMN OPERATOR VALUE"),
-        ("age > 3", "names the column 'age'"),
-        ("label > 3", "compares numbers"),
+        ("age > 3", "^s names the column 'age'"),
+        ("label > 3", "The rule of slice 's' compares numbers, but 'label' or '3' is none"),
         ("text ~ (", "regular expression"),
     ):
         with pytest.raises(UserError, match=message):
             find_slices(table, (), {"s": rule})
+    with pytest.raises(UserError, match="slice_columns names the column 'film'; the test split has text, label, year"):
+        find_slices(table, ["film"])
+
+
+def test_slices_of_a_column_are_its_20_most_frequent_values_and_a_missing_one_is_an_empty_text():
+    values = [None, *(str(k) for k in range(25) for _ in range(k + 1))]
+    table = pa.table({"text": ["a"] * len(values), "label": ["x"] * len(values), "kind": values})
+    found = find_slices(table, ["kind"])
+    assert list(found) == [f"kind = {k}" for k in range(24, 4, -1)]
+    assert found["kind = 24"].sum() == 25
+    assert find_slices(table, (), {"unknown": "kind == ''"})["unknown"].tolist() == [True] + [False] * (len(values) - 1)
+
+
+def test_slices_by_length_are_thirds_of_the_rows():
+    texts = [" ".join(["word"] * k) for k in (1, 1, 2, 3, 4, 5, 6, 7, 8)]
+    found = find_slices(pa.table({"text": [f"  {text} " for text in texts]}))
+    assert {name: rows.sum() for name, rows in found.items()} == {
+        "up to 3 words": 4,
+        "4 to 5 words": 2,
+        "more than 5 words": 3,
+    }
+    assert find_slices(pa.table({"text": ["a b", "c d"]})) == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        ("length == 2", [1]),
+        ("length != 2", [0, 2, 3]),
+        ("length ~ ^[34]$", [2, 3]),
+        ("length <= 2", [0, 1]),
+        ("price < 2", [0]),
+        ("price >= 2", [2, 3]),
+        (" text == a b ", [1]),
+        ('text == "a b"', [1]),
+        ("text ~ d$", [3]),
+        ("list price == x", [0]),
+        ("text == '", []),
+    ],
+)
+def test_what_a_rule_finds(rule, rows):
+    columns = {"text": ["a", "a b", "a b c", "a b c d"], "price": ["1.5", None, "2", "10"], "list price": list("xyyy")}
+    assert np.flatnonzero(find_slices(pa.table(columns), (), {"s": rule})["s"]).tolist() == rows
+
+
+def test_the_roc_curve_is_that_of_the_second_class_or_of_all_classes_together(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def curve(truth, probabilities, labels, **options):
+        folder = write_numbers(tmp_path / str(rng.integers(10**9)), truth, probabilities, labels)
+        return [np.array(part) for part in read_evaluation(folder).roc_curve(**options)]
+
+    for classes, rows in ((2, 300), (3, 300), (3, 20_001)):
+        truth = rng.integers(0, classes, rows)
+        found = scores(rng, truth, classes, 2.0).astype(np.float32)
+        false, true, thresholds = curve(truth, found, list("abc")[:classes])
+        hits, values = (truth == 1, found[:, 1]) if classes == 2 else (np.eye(3)[truth].ravel() > 0, found.ravel())
+        assert len(false) <= 100 and (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+        assert thresholds[0] == 1 and (np.diff(thresholds) <= 0).all()
+        assert np.trapezoid(true, false) == pytest.approx(roc_auc_score(hits, values), abs=0.01)
+        for x, y, threshold in list(zip(false, true, thresholds, strict=True))[1::20]:
+            assert (x, y) == pytest.approx(
+                ((values >= threshold)[~hits].mean(), (values >= threshold)[hits].mean()), abs=1e-3
+            )
+    assert len(curve(truth, found, list("abc"), points=10)[0]) <= 10
+    for alone in (np.zeros(5, int), np.ones(5, int)):
+        diagonal = curve(alone, np.full((5, 2), 0.5), ["a", "b"])
+        assert [part.tolist() for part in diagonal] == [[0, 1], [0, 1], [1, 0]]

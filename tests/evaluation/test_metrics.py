@@ -11,8 +11,9 @@ from statsmodels.stats.proportion import proportion_confint
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.count_intervals import count_intervals
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion, of_class
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
+from kfp_bert_components.evaluation.names import is_metric, metric_title
 from kfp_bert_components.evaluation.row_metrics import (
     ROW_METRICS,
     ClassArea,
@@ -70,6 +71,40 @@ def test_slopes_of_count_metrics_are_their_derivatives(name):
         assert slopes[cell] == pytest.approx(change, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", list(COUNT_METRICS))
+def test_many_confusion_matrices_at_once_have_the_values_and_slopes_of_each(name):
+    truth, probabilities = predictions()
+    counts = np.stack([confusion(truth, found, 4) for found in (probabilities.argmax(1), probabilities.argmin(1))])
+    counts = np.stack([counts, counts + 1, 2 * counts])  # [3, 2, classes, classes]
+    present = np.array([True, True, True, False])
+    values, slopes = COUNT_METRICS[name].both(counts, present)
+    for place in np.ndindex(3, 2):
+        value, slope = COUNT_METRICS[name].both(counts[place], present)
+        assert values[place] == pytest.approx(value) and slopes[place] == pytest.approx(slope)
+
+
+@pytest.mark.parametrize("kind, theirs", [("f1", peer.f1_score), ("precision", peer.precision_score)])
+def test_a_metric_of_one_class_is_that_of_scikit_learn(kind, theirs):
+    truth, probabilities = predictions()
+    predicted, present = probabilities.argmax(1), np.ones(4, bool)
+    counts = confusion(truth, predicted, 4).astype(float)
+    value, slopes = of_class(kind, 2).both(counts, present)
+    assert value == pytest.approx(theirs(truth, predicted, average=None)[2])
+    more = counts.copy()
+    more[2, 2] += 1e-4
+    change = 300 * (of_class(kind, 2).value(more, present) - value) / 1e-4
+    assert slopes[2, 2] == pytest.approx(change, abs=1e-3)
+
+
+@pytest.mark.parametrize("name, theirs", [("log_loss", peer.log_loss), ("brier", peer.brier_score_loss)])
+def test_the_influence_of_a_row_on_a_loss_is_how_far_its_own_loss_is_from_the_mean(name, theirs):
+    truth, probabilities = predictions(50)
+    value, influence = ROW_METRICS[name].measure(truth, probabilities)
+    assert value == pytest.approx(theirs(truth, probabilities))
+    own = [theirs([one], row[None], labels=range(4)) for one, row in zip(truth, probabilities, strict=True)]
+    assert influence == pytest.approx(np.array(own) - value)
+
+
 @pytest.mark.parametrize("ours, theirs", [(roc_auc, peer.roc_auc_score), (pr_auc, peer.average_precision_score)])
 def test_influences_of_areas_are_derivatives_by_the_weight_of_a_row(ours, theirs):
     truth, probabilities = predictions(100)
@@ -107,6 +142,7 @@ def test_shares_of_rows_have_wilsons_interval():
     assert (found["f1:a"]["low"], found["f1:a"]["high"]) == pytest.approx((low, high), abs=1e-6)
 
 
+@pytest.mark.slow
 @given(counts=arrays(int, (3, 3), elements=st.integers(0, 60)))
 @settings(max_examples=200, deadline=None)
 def test_the_intervals_of_any_confusion_matrix_hold_the_values(counts):
@@ -128,6 +164,7 @@ def test_intervals_of_counts_are_those_of_the_normal_distribution_where_rows_are
         assert found[name] == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.02 * error), name
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
     """Of 200 models on 200 rows, 5 % of them rare; the plain bootstrap covers their recall 71 %."""
     rng = np.random.default_rng(0)
@@ -159,6 +196,37 @@ def test_intervals_cover_the_truth_also_where_a_class_has_ten_rows():
     assert min(covered.values()) >= 200 * (0.93 - 2 * np.sqrt(0.93 * 0.07 / 200)), covered
 
 
+@pytest.mark.parametrize("rows", [3_000, 9_000])  # the latter are resampled in groups
+def test_intervals_of_losses_are_those_of_the_normal_distribution_where_rows_are_many(rows):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, rows)
+    probabilities = scores(rng, truth, 3, 1.0)
+    found = metrics_with_intervals(truth, probabilities)
+    own = {
+        "log_loss": -np.log(probabilities[np.arange(rows), truth]),
+        "brier": ((probabilities - np.eye(3)[truth]) ** 2).sum(1),
+    }
+    for name, losses in own.items():
+        reach = 1.96 * losses.std() / np.sqrt(rows)
+        value, low, high = found[name]["value"], found[name]["low"], found[name]["high"]
+        assert value == pytest.approx(losses.mean())
+        assert (value - low, high - value) == pytest.approx((reach, reach), rel=0.08), name
+
+
+def test_a_good_model_without_a_mistake_may_have_a_larger_log_loss_than_these_rows_show():
+    """It says itself how wrong it expects to be; an interval of the observed losses alone would be far shorter."""
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.95, 0.99, 60)
+    found = metrics_with_intervals(np.zeros(60, int), np.stack([sure, 1 - sure], 1))["log_loss"]
+    reach = 1.96 * np.log(sure).std() / np.sqrt(60)
+    assert 5 * reach < found["value"] - found["low"] < 7 * reach
+    assert 5 * reach < found["high"] - found["value"] < 7 * reach
+    wrong = np.arange(60) % 20 == 0  # as often as it says: then the rows show it themselves
+    found = metrics_with_intervals(wrong.astype(int), np.tile([0.95, 0.05], (60, 1)))["log_loss"]
+    reach = 1.96 * np.where(wrong, -np.log(0.05), -np.log(0.95)).std() / np.sqrt(60)
+    assert found["high"] - found["low"] < 3 * reach
+
+
 def test_the_interval_of_the_calibration_error_begins_at_zero_where_chance_explains_it():
     rng, from_zero = np.random.default_rng(0), 0
     for _ in range(200):
@@ -176,7 +244,9 @@ def test_the_interval_of_the_calibration_error_begins_at_zero_where_chance_expla
 
 def test_the_interval_of_an_area_holds_a_perfect_ranking_and_shrinks_with_the_classes():
     perfect = [ClassArea(10, 190, 1.0, 0.0)]
-    assert 0.8 < roc_interval(perfect, 0.0)[0] < 0.95 and 0.6 < pr_interval(perfect, 0.0)[0] < 0.95
+    # By Hanley and McNeil's formula, an area of 1 on these rows varies like a share of 37.6 rows.
+    for interval, rows in ((roc_interval, 10 * 190 / (1 + 0.5 * 99)), (pr_interval, 10)):
+        assert interval(perfect, 0.0) == pytest.approx(proportion_confint(rows, rows, method="wilson"))
     truth, probabilities = predictions(400)
     for by_class, interval in ((roc_by_class, roc_interval), (pr_by_class, pr_interval)):
         (value, influence), classes = by_class(truth, probabilities)
@@ -215,6 +285,18 @@ def test_what_is_not_defined_is_left_out():
     found = metrics_with_intervals(truth, np.tile([0.9, 0.1], (20, 1)), ["a", "b"])
     assert "roc_auc" not in found and "f1:b" not in found and found["accuracy"]["value"] == 1
     assert set(ROW_METRICS) - set(found) == {"roc_auc", "pr_auc"}
+
+
+def test_metrics_have_names_for_policies_and_titles_for_sentences():
+    assert is_metric("mcc") and is_metric("recall:spam") and not is_metric("recall") and not is_metric("f2:spam")
+    titles = {name: metric_title(name) for name in ("weighted_f1", "macro_recall", "ece", "f1:spam", "recall:a:b")}
+    assert titles == {
+        "weighted_f1": "Weighted F1",
+        "macro_recall": "Macro recall",
+        "ece": "Calibration error (ECE)",
+        "f1:spam": "F1 of class 'spam'",
+        "recall:a:b": "Recall of class 'a:b'",
+    }
 
 
 def test_a_probability_of_zero_does_not_make_the_log_loss_infinite():

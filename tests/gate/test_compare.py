@@ -3,12 +3,15 @@
 import json
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import read_evaluation
@@ -182,6 +185,173 @@ def test_an_override_is_recorded_with_name_and_reason(tmp_path):
     assert made.policy["override_by"] == "Ada"
     with pytest.raises(UserError, match="override_by"):
         Policy(override="HOLD")
+
+
+def counted(folder, *, version=4, **options):
+    """Two models that differ in 60 of 400 rows: of them the candidate has 40 right, and the champion 20."""
+    truth = np.arange(400) % 2
+    new, old = truth.copy(), truth.copy()
+    new[:20], old[20:60] = 1 - truth[:20], 1 - truth[20:60]
+    return [
+        write_numbers(folder / name, truth, 0.2 + 0.6 * np.eye(2)[answers], LABELS[:2], version=number, **options)
+        for name, answers, number in (("new", new, None), ("old", old, version))
+    ]
+
+
+def test_the_record_of_a_decision_says_what_was_compared_and_found(tmp_path):
+    pair, policy = counted(tmp_path), Policy(primary_metric="accuracy", max_negative_flips=0.1)
+    made = judge(*pair, policy)
+    assert (made.outcome, made.gate_outcome, made.test_fingerprint) == ("PROMOTE", "PROMOTE", "test")
+    assert made.candidate_fingerprint == "model new" and made.policy == policy.as_dict()
+    assert made.test_set == {"number": 1, "alpha": 0.05, "left": 0.05, "counted": False}
+    assert made.decision_id != judge(*pair, policy).decision_id
+    found = made.difference
+    p_value = binomtest(40, 60, alternative="greater").pvalue
+    exact = {"value": 0.05, "candidate": 0.95, "champion": 0.9, "delta": 0, "confidence": 0.9, "p_value": p_value}
+    assert {name: found[name] for name in exact} == pytest.approx(exact)
+    assert 0 < found["low"] < 0.05 < found["high"] and 0 < found["low_95"] < 0.05 < found["high_95"]
+    assert found["metric"] == "accuracy" and found["rows"] == 400 and found["method"].startswith("exact McNemar test")
+    assert found["power"] == 0.8 and 0.04 < found["resolvable"] < 0.06
+    (flips,) = made.guardrails
+    assert flips == {
+        "name": "share of rows right before and wrong now",
+        "value": 0.05,
+        "limit": 0.1,
+        "p_value": pytest.approx(binomtest(20, 400, 0.1, alternative="less").pvalue),
+        "passed": True,
+        "broken": False,
+    }
+    json.dumps(made.difference, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("policy", "method"),
+    [
+        (Policy(primary_metric="accuracy", margin=0.01), "studentised bootstrap of the rows"),
+        (Policy(primary_metric="mcc", margin=0.01), "studentised bootstrap of the rows"),
+        (Policy(primary_metric="f1:action"), "studentised paired permutation test (Chung"),
+        (Policy(primary_metric="brier"), "studentised paired permutation test on the influence of each row"),
+    ],
+)
+def test_the_test_that_was_made_is_named(tmp_path, policy, method):
+    made = judge(*counted(tmp_path), policy)
+    assert made.difference["method"].startswith(method) and made.difference["delta"] == policy.goal.delta
+
+
+def test_the_same_predictions_are_the_same_answers_and_nothing_can_be_resolved(tmp_path):
+    truth, found = one_model()
+    one, two = (write_numbers(tmp_path / name, truth, found, LABELS, version=v) for name, v in (("a", None), ("b", 4)))
+    for metric in ("accuracy", "mcc", "log_loss", "ece"):
+        made = judge(one, two, Policy(primary_metric=metric))
+        assert "same answers as version 4" in made.reason and made.difference["resolvable"] is None
+        assert made.difference["value"] == made.difference["low"] == made.difference["high"] == 0
+    # Other probabilities with the same answers are no gain of accuracy, but one of the log loss.
+    sharper = write_numbers(tmp_path / "c", truth, found**2 / (found**2).sum(1, keepdims=True), LABELS)
+    assert "same answers" in judge(sharper, two, Policy(primary_metric="macro_f1")).reason
+    assert "same answers" not in judge(sharper, two, Policy(primary_metric="log_loss")).reason
+
+
+def test_an_open_end_of_an_interval_is_null(tmp_path):
+    truth = np.arange(400) % 2
+    right, wrong = np.eye(2)[truth], np.eye(2)[np.where(np.arange(400) < 2, 1 - truth, truth)]
+    pair = [write_numbers(tmp_path / str(i), truth, answers, LABELS[:2]) for i, answers in enumerate((right, wrong))]
+    found = judge(*pair, Policy(primary_metric="accuracy")).difference
+    assert found["low"] is None and found["high"] is None and found["low_95"] < 0.005 < found["high_95"]
+    assert "over the champion" in judge(*pair, Policy(primary_metric="accuracy")).reason
+
+
+def test_a_first_model_needs_only_to_beat_the_class_shares(tmp_path):
+    good, _ = counted(tmp_path)
+    nobody = write_nobody(tmp_path / "nobody", LABELS[:2])
+    made = judge(good, nobody, Policy(primary_metric="accuracy", min_improvement=0.9, max_negative_flips=0.01))
+    assert made.outcome == "PROMOTE" and made.guardrails == []
+    assert made.difference["champion"] == 0.5 and made.difference["delta"] == 0
+    assert made.reason.startswith(
+        "There is no champion yet. Accuracy is 0.450 better than always saying the most frequent class ("
+    )
+    for metric in ("ece", "roc_auc", "pr_auc"):
+        assert judge(good, nobody, Policy(primary_metric=metric)).difference["metric"] == "accuracy"
+    assert judge(good, nobody, Policy(primary_metric="brier")).difference["metric"] == "brier"
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "outcome", "reason"),
+    [
+        ({"accuracy": 0.95, "brier": 0.5}, "PROMOTE", "There is no champion yet. Macro F1 is"),
+        (
+            {"accuracy": 0.951},
+            "REJECT",
+            "There is no champion yet, and accuracy is 0.950 where the policy wants 0.951.",
+        ),
+        ({"f1:drama": 0.1}, "HOLD", "and f1:drama, which has a threshold, is not defined on these rows."),
+        ({"brier": 0.01}, "REJECT", "There is no champion yet, and brier is 0.140 where the policy wants 0.01."),
+    ],
+)
+def test_thresholds_hold_for_a_first_model_alone(tmp_path, thresholds, outcome, reason):
+    candidate, champion = counted(tmp_path)
+    nobody = write_nobody(tmp_path / "nobody", LABELS[:2])
+    made = judge(candidate, nobody, Policy(thresholds=thresholds))
+    assert made.outcome == outcome and reason in made.reason
+    assert "There is no champion" not in judge(candidate, champion, Policy(thresholds=thresholds)).reason
+
+
+def test_the_reason_of_an_override_says_who_why_and_what_the_gate_says(tmp_path):
+    pair = counted(tmp_path)
+    gate = judge(*pair).reason
+    for override, done in (("PROMOTE", "Promoted"), ("HOLD", "Held back")):
+        made = judge(*pair, Policy(override=override, override_by="Ada", override_reason="new labels."))
+        assert made.outcome == override and made.gate_outcome == "PROMOTE"
+        assert made.reason == f"{done} by hand by Ada, because: new labels. The gate itself says PROMOTE: {gate}"
+
+
+def test_guardrails_compare_the_change_with_its_limit(tmp_path):
+    pair = counted(tmp_path, system={"latency_p95_ms": 5.0, "size_bytes": 10.0})
+    rules = {"max_class_drop": 0.1, "max_slice_drop": 0.2, "max_calibration_rise": 0.3}
+    rules |= {"max_latency_ratio": 1.0, "max_size_ratio": 0.9}
+    found = {one["name"]: one for one in judge(*pair, Policy(**rules)).guardrails}
+    slices = [f"accuracy where {name}" for name in read_evaluation(pair[0]).slices]
+    assert list(found) == [
+        "F1 of class action",
+        "F1 of class dialogue",
+        *slices,
+        "calibration (ECE)",
+        "latency, 95th percentile, ratio",
+        "size of the model, ratio",
+    ]
+    assert found["F1 of class action"]["value"] == pytest.approx(0.05)
+    assert [found[name]["limit"] for name in list(found)[:2]] == [-0.1, -0.1]
+    assert {found[name]["limit"] for name in slices} == {-0.2}
+    new, old = (read_evaluation(folder) for folder in pair)
+    for name in new.slices:
+        rows = new.members(name)
+        gains = [(side.probabilities().argmax(1) == side.truth())[rows].mean() for side in (new, old)]
+        assert found[f"accuracy where {name}"]["value"] == pytest.approx(gains[0] - gains[1])
+    calibration = found["calibration (ECE)"]
+    assert calibration["value"] == pytest.approx(0.1 - 0.15, abs=1e-6) and calibration["limit"] == -0.3
+    latency, size = list(found.values())[-2:]
+    assert (latency["value"], latency["passed"], latency["broken"], latency["p_value"]) == (1.0, True, False, None)
+    assert (size["value"], size["passed"], size["broken"], size["limit"]) == (1.0, False, True, 0.9)
+    assert all(one["passed"] and not one["broken"] for one in list(found.values())[:-1])
+
+
+def test_classes_that_only_one_of_the_two_knows_are_never_the_answer_of_the_other(tmp_path):
+    truth = np.arange(90) % 3
+    new = read_evaluation(write_numbers(tmp_path / "new", truth, np.eye(3)[truth], ["c", "a", "b"]))
+    # The champion knows b, a and d, and answers a, a and d where c, a and b are right.
+    answers = np.eye(3)[[1, 1, 2] * 30].tolist()
+    table = new.predictions.set_column(3, "probabilities", pa.array(answers, pa.list_(pa.float32())))
+    champion = replace(new, labels=["b", "a", "d"], predictions=table, model_version=2)
+    for metric, gain in (
+        ("recall:c", 1),
+        ("recall:a", 0),
+        ("recall:b", 1),
+        ("accuracy", 2 / 3),
+        ("macro_recall", 2 / 3),
+    ):
+        policy = Policy(primary_metric=metric)
+        made = decide(compare(new, champion, policy.goal), policy, uncounted(0.05))
+        found = made.difference
+        assert (found["candidate"], found["value"]) == pytest.approx((1, gain)), metric
 
 
 def test_another_test_set_is_an_error(tmp_path):

@@ -148,6 +148,15 @@ def test_a_larger_test_set_resolves_less():
     assert large.resolvable(0.05) < small.resolvable(0.05) < 0.1
 
 
+@pytest.mark.parametrize("power", [0.8, 0.5])
+def test_a_difference_that_is_just_resolvable_is_shown_as_often_as_the_power_says(power):
+    rng, found = np.random.default_rng(0), pivot_of_accuracy(400, 400, 10_000).resolvable(0.05, power)
+    # Rows that change sides make the gain, beside the 800 that differ anyhow.
+    shares = [0.04 + found, 0.04, 0.92 - found]
+    shown = sum(pivot_of_accuracy(*rng.multinomial(10_000, shares)[:2], 10_000).p_value() <= 0.05 for _ in range(1000))
+    assert shown / 1000 == pytest.approx(power, abs=0.05)
+
+
 def test_equal_models_are_promoted_no_more_often_than_alpha():
     rng = np.random.default_rng(3)
     promoted = 0

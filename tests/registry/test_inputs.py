@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation, evaluate, read_evaluation, write_evaluation
 from kfp_bert_components.gate import Policy, read_decision
@@ -17,6 +16,7 @@ from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.compare_models import compare_models
 from kfp_bert_components.steps.promote_model import promote_model
 from tests.support.models import write_candidate
+from tests.support.splits import write_split
 
 LABELS = ["ham", "spam"]
 

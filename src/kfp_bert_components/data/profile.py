@@ -113,6 +113,7 @@ def _stability(bins: Iterable[tuple[int, int]]) -> float:
 
     Half a row is added to each bin; one that is empty in both adds nothing.
     """
-    counts = np.array(list(bins), float) + 0.5
-    p, q = (counts / counts.sum(axis=0))[counts.max(axis=1) > 0.5].T
+    counts = np.array(list(bins), float)
+    counts = counts[counts.any(axis=1)] + 0.5
+    p, q = (counts / counts.sum(axis=0)).T
     return float(np.sum((q - p) * np.log(q / p)))

@@ -10,6 +10,7 @@ may be the primary metric or have a threshold in a policy.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -80,35 +81,28 @@ def _class_slopes(counts: Table, kind: str, weights: np.ndarray) -> tuple[np.nda
     return values, slope
 
 
-def _macro(kind: str, title: str) -> CountMetric:
-    def both(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
-        weights = present / max(present.sum(), 1)
-        values, slope = _class_slopes(counts, kind, weights)
-        return (values * weights).sum(-1), slope
-
-    return CountMetric(both, title)
+def _macro(kind: str, counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+    weights = present / max(present.sum(), 1)
+    values, slope = _class_slopes(counts, kind, weights)
+    return (values * weights).sum(-1), slope
 
 
-def _weighted(kind: str, title: str) -> CountMetric:
-    def both(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
-        weights = divide(counts.sum(-1), counts.sum((-2, -1))[..., None])
-        values, slope = _class_slopes(counts, kind, weights)
-        value = (values * weights).sum(-1)
-        # The weights are estimated too: a row more of class k pulls the average towards the value of class k.
-        return value, slope + (values - value[..., None])[..., :, None]
+def _weighted(kind: str, counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+    weights = divide(counts.sum(-1), counts.sum((-2, -1))[..., None])
+    values, slope = _class_slopes(counts, kind, weights)
+    value = (values * weights).sum(-1)
+    # The weights are estimated too: a row more of class k pulls the average towards the value of class k.
+    return value, slope + (values - value[..., None])[..., :, None]
 
-    return CountMetric(both, title, estimates_shares=True)
+
+def _one_class(kind: str, number: int, counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+    values, slope = _class_slopes(counts, kind, np.arange(counts.shape[-1]) == number)
+    return values[..., number], slope
 
 
 def of_class(kind: str, number: int) -> CountMetric:
     """Precision, recall or F1 (`kind`) of the class with this number."""
-
-    def both(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
-        weights = np.arange(counts.shape[-1]) == number
-        values, slope = _class_slopes(counts, kind, weights)
-        return values[..., number], slope
-
-    return CountMetric(both, f"{kind} of class {number}")
+    return CountMetric(partial(_one_class, kind, number), f"{kind} of class {number}")
 
 
 def _mcc(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
@@ -130,11 +124,11 @@ def _mcc(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
 
 COUNT_METRICS: dict[str, CountMetric] = {
     "accuracy": CountMetric(_accuracy, "accuracy"),
-    "macro_f1": _macro("f1", "macro F1"),
-    "macro_precision": _macro("precision", "macro precision"),
-    "macro_recall": _macro("recall", "macro recall"),
-    "weighted_f1": _weighted("f1", "weighted F1"),
-    "weighted_precision": _weighted("precision", "weighted precision"),
-    "weighted_recall": _weighted("recall", "weighted recall"),
+    "macro_f1": CountMetric(partial(_macro, "f1"), "macro F1"),
+    "macro_precision": CountMetric(partial(_macro, "precision"), "macro precision"),
+    "macro_recall": CountMetric(partial(_macro, "recall"), "macro recall"),
+    "weighted_f1": CountMetric(partial(_weighted, "f1"), "weighted F1", estimates_shares=True),
+    "weighted_precision": CountMetric(partial(_weighted, "precision"), "weighted precision", estimates_shares=True),
+    "weighted_recall": CountMetric(partial(_weighted, "recall"), "weighted recall", estimates_shares=True),
     "mcc": CountMetric(_mcc, "Matthews correlation", least=-1.0),
 }

@@ -18,5 +18,5 @@ def is_metric(name: str) -> bool:
 def metric_title(name: str) -> str:
     """The title of any metric with a capital letter, for the start of a sentence."""
     kind, _, label = name.partition(":")
-    title = METRICS.get(name) or f"{'F1' if kind == 'f1' else kind} of class {label!r}"
+    title = METRICS.get(name) or f"{kind} of class {label!r}"
     return title[0].upper() + title[1:]

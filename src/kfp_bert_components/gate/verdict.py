@@ -84,18 +84,19 @@ def _primary(test: PrimaryTest, alpha: float) -> tuple[str, str]:
             f"{moved}, but the class {test.rare!r} has too few rows to test {name} against {target}: collect "
             f"{FEWEST_FOR_MCC} rows of each class, or choose another metric."
         )
+    more, less = ("better than", "worse than") if goal.margin else ("more than", "less than")
     if shown:
-        return "PROMOTE", f"{moved}, which {test.rows:,} test rows show to be more than {target} {level}."
+        return "PROMOTE", f"{moved}, which {test.rows:,} test rows show to be {more} {target} {level}."
     if pivot.interval(alpha)[1] < goal.delta:
-        less = f"less than {target}" if goal.delta else "a change for the worse"
-        return "REJECT", f"{moved}, which {test.rows:,} test rows show to be {less} {level}."
+        found = f"{less} {target}" if goal.delta else "a change for the worse"
+        return "REJECT", f"{moved}, which {test.rows:,} test rows show to be {found} {level}."
     resolvable = pivot.resolvable(alpha, POWER)
     if 0 < resolvable <= goal.min_improvement:
         return "REJECT", (
             f"{moved}, and this test set of {test.rows:,} rows would have shown a gain of {number(resolvable)} {level}."
         )
-    more = more_rows(test, alpha)
-    todo = f": collect about {more:,} more rows" if more else ""
+    missing = more_rows(test, alpha)
+    todo = f": collect about {missing:,} more rows" if missing else ""
     return "HOLD", f"{moved}, which this test set of {test.rows:,} rows cannot tell from {target} {level}{todo}."
 
 

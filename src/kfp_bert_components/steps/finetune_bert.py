@@ -48,7 +48,7 @@ def _check_local(base_model: str, train: Path) -> None:
     """Check a base model in a local folder before it is copied and a machine is started; a job checks all others."""
     from kfp_bert_components.bert.checkpoint import read_checkpoint
     from kfp_bert_components.bert.source import checkpoint_folder
-    from kfp_bert_components.data import read_split
+    from kfp_bert_components.data.splits import read_split
 
     if base_model and Path(base_model).is_dir():
         with tempfile.TemporaryDirectory() as scratch:

@@ -1,0 +1,184 @@
+"""The journal of a rollout: one run at a time writes it, and the next one finds what it needs."""
+
+import time
+
+import pytest
+
+from kfp_bert_components.deployment import Journal, LeaseLostError
+from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.registry import Registry
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return Registry(str(tmp_path / "registry"))
+
+
+def journal(registry, lease_seconds=0.3, **settings):
+    return Journal(registry, "production", lease_seconds, **settings)
+
+
+def complete(run):
+    for state in ("canary", "testing", "shifting", "finishing", "live"):
+        run.enter(state)
+
+
+def test_a_rollout_is_begun_and_what_it_found_is_there_for_the_next_run(registry):
+    run, lines = journal(registry), []
+    assert (run.state, run.version, run.reason, run.facts, run.live) == ("pending", 0, "", {}, {})
+    assert run.acquire(3, lines.append) and lines == ["rolling out version 3"]
+    assert (run.state, run.version, run.facts) == ("preparing", 3, {"attempt": 1})
+    run.note(name="x", number=1)
+    run.note(number=2)
+    complete(run)
+    again = journal(registry)
+    facts = {"attempt": 1, "name": "x", "number": 2}
+    assert (again.state, again.version, again.facts) == ("live", 3, facts)
+    assert again.live == {"version": 3, "facts": facts}
+    assert again.acquire(4) and again.facts == {"attempt": 2} and again.live == {"version": 3, "facts": facts}
+    again.enter("reverting", "it does not fit")
+    again.enter("failed")
+    record = registry.deployment("production")
+    assert (record.state, record.version, record.live_version) == ("failed", 4, 3)
+    assert record.reason == journal(registry).reason == "it does not fit"
+    last = journal(registry)
+    assert last.acquire(5) and last.reason == registry.deployment("production").reason == ""
+
+
+def test_every_step_is_a_write_and_a_fact_that_is_known_is_none(registry):
+    run = journal(registry)
+    run.acquire(1)
+    run.note(name="x")
+    first = registry.deployment("production")
+    run.note(name="x")
+    assert registry.deployment("production").generation == first.generation
+    run.enter("canary")
+    second = registry.deployment("production")
+    assert second.generation > first.generation
+    assert (second.state, second.details["step"]) == ("rolling", "canary")
+
+
+def test_a_record_of_a_rollout_that_was_written_by_hand_begins_with_the_first_step(registry):
+    registry.record_deployment("production", "rolling", 2)
+    run = journal(registry)
+    assert (run.state, run.version, run.facts, run.released) == ("preparing", 2, {}, False)
+
+
+def test_a_run_that_writes_nothing_for_the_lease_is_taken_over_and_stops(registry):
+    dead = journal(registry)
+    dead.acquire(1)
+    heir, lines = journal(registry), []
+    assert not heir.released
+    started = time.monotonic()
+    assert heir.acquire(2, lines.append)
+    assert 0.3 <= time.monotonic() - started < 3
+    assert lines == [
+        "another run is rolling out version 1 (preparing): waiting for it",
+        "it has written nothing for 0.3 s: going on in its place",
+    ]
+    assert (heir.version, heir.state) == (1, "preparing")
+    dead.check()  # it does not know yet
+    with pytest.raises(LeaseLostError, match="Another run took over the rollout to 'production': this one stopped"):
+        dead.note(name="x")
+    with pytest.raises(LeaseLostError):
+        dead.check()
+    heir.note(name="y")
+    assert registry.deployment("production").details["facts"]["name"] == "y"
+
+
+def test_a_run_that_begins_at_the_same_moment_does_not_get_the_lease(registry):
+    one, two = journal(registry), journal(registry)
+    assert one.acquire(1) and not two.acquire(1)
+
+
+def test_a_run_that_stops_releases_the_lease_and_one_that_is_complete_has_none(registry):
+    with journal(registry, 600) as run:
+        run.acquire(1)
+        run.enter("canary")
+    heir, lines = journal(registry, 600), []
+    assert heir.released and heir.acquire(1, lines.append)
+    assert lines == ["another run stopped rolling out version 1 (canary): going on in its place"]
+    with heir:
+        for state in ("testing", "shifting", "finishing", "live"):
+            heir.enter(state)
+    generation = registry.deployment("production").generation
+    assert not journal(registry).released and heir.generation == generation
+
+
+def test_a_run_that_lost_its_lease_does_not_release_that_of_the_other(registry):
+    with journal(registry, 0.2) as run:
+        run.acquire(1)
+        other = Registry(registry.uri).deployment("production")
+        registry.record_deployment(
+            "production", "rolling", 1, if_generation=None, details={**other.details, "holder": "other"}
+        )
+        with pytest.raises(LeaseLostError):
+            run.note(name="x")
+    assert registry.deployment("production").details["holder"] == "other"
+
+
+def test_a_lease_is_renewed_while_a_step_takes_long(registry):
+    with journal(registry, 0.4) as run:
+        run.acquire(1)
+        before = registry.deployment("production").generation
+        time.sleep(1.0)
+        run.check()
+        assert registry.deployment("production").generation > before
+        waiting = journal(registry, 0.4)
+        started = time.monotonic()
+        complete(run)
+        assert not waiting.acquire(2) and time.monotonic() - started < 0.4
+
+
+def test_a_write_that_fails_is_tried_again_and_one_that_never_works_is_an_error(registry, monkeypatch):
+    real, failures = Registry.record_deployment, []
+
+    def failing(self, *arguments, **options):
+        if failures:
+            raise failures.pop()
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Registry, "record_deployment", failing)
+    run = journal(registry, pause_seconds=0.01)
+    failures += [UserError("the storage is down")] * 3
+    assert run.acquire(1)
+    failures += [UserError("the storage is down")] * 4
+    with pytest.raises(UserError, match="the storage is down"):
+        run.enter("canary")
+    assert not failures
+    started = time.monotonic()
+    run = Journal(registry, "staging", pause_seconds=0.1)
+    failures += [OSError()] * 3
+    assert run.acquire(1) and time.monotonic() - started >= 0.17
+
+
+def test_a_storage_that_fails_for_the_whole_lease_stops_the_run(registry, monkeypatch):
+    with journal(registry, 0.4, pause_seconds=0.01) as run:
+        run.acquire(1)
+
+        def failing(self, *arguments, **options):
+            raise OSError("the storage is down")
+
+        monkeypatch.setattr(Registry, "record_deployment", failing)
+        run.check()
+        time.sleep(1.0)
+        with pytest.raises(LeaseLostError):
+            run.check()
+        monkeypatch.undo()
+    assert not journal(registry).released
+
+
+def test_a_reply_that_is_lost_again_and_again_is_an_error(registry, monkeypatch):
+    real = Registry.record_deployment
+
+    def losing(self, target, state, version, reason="", if_generation=None, details=None):
+        real(self, target, state, version, reason, None, {**details, "beat": "another"})
+        raise ConflictError("changed")
+
+    run = journal(registry, pause_seconds=0.01)
+    run.acquire(1)
+    monkeypatch.setattr(Registry, "record_deployment", losing)
+    with pytest.raises(
+        ConflictError, match=r"The deployment record of 'production' in .* cannot be written: run again"
+    ):
+        run.enter("canary")

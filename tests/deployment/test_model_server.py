@@ -1,0 +1,101 @@
+"""The client of a model server with TensorFlow Serving's REST API."""
+
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.deployment.model_server import ModelServer
+from kfp_bert_components.errors import TransientError
+
+
+@contextlib.contextmanager
+def answering(replies):
+    """A server that gives these replies (code and JSON or text), the last again and again; its URL, and what it got."""
+    got, left = [], list(replies)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            got.append((self.command, self.path, json.loads(body) if body else None))
+            code, reply = left.pop(0) if len(left) > 1 else left[0]
+            data = (reply if isinstance(reply, str) else json.dumps(reply)).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_POST(self):
+            self.do_GET()
+
+        def log_message(self, format, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", got
+        server.shutdown()
+        thread.join()
+
+
+def status(number, state):
+    return 200, {"model_version_status": [{"version": "1", "state": "AVAILABLE"}, {"version": number, "state": state}]}
+
+
+def test_a_version_is_asked_by_its_number_in_the_model_that_the_url_names():
+    answer = {"label": "calm", "probabilities": [1.0]}
+    for path, model in (("", "bert"), ("/", "bert"), ("/v1/models/films", "films"), ("/v1/models/films/", "films")):
+        with answering([(200, {"predictions": [answer]})]) as (url, got):
+            found = ModelServer(url + path).ask(7, {"text": "hello"})
+        assert (found.who, found.prediction) == ("7", answer) and 0 < found.seconds < 10
+        assert got == [("POST", f"/v1/models/{model}/versions/7:predict", {"instances": [{"text": "hello"}]})]
+
+
+def test_an_answer_that_is_an_error_or_none_names_the_address():
+    with answering([(500, "out of memory" + "y" * 300)]) as (url, _):
+        with pytest.raises(
+            TransientError, match=r"/v1/models/bert/versions/7:predict answered 500: out of memoryy+$"
+        ) as raised:
+            ModelServer(url).ask(7, {"text": "hello"})
+        assert len(str(raised.value)) < 400
+    with (
+        answering([(200, "no JSON")]) as (url, _),
+        pytest.raises(TransientError, match="7:predict does not answer: Exp"),
+    ):
+        ModelServer(url).ask(7, {"text": "hello"})
+    with pytest.raises(TransientError, match="does not answer"):
+        ModelServer(url).ask(7, {"text": "hello"})
+
+
+def test_it_waits_until_the_version_is_available():
+    checks = []
+    replies = [
+        (503, "starting"),
+        (200, {}),
+        status("7", "LOADING"),
+        status("70", "AVAILABLE"),
+        status("7", "AVAILABLE"),
+    ]
+    with answering(replies) as (url, got):
+        ModelServer(url).wait_for(7, 30, lambda: checks.append(1))
+    assert [path for _, path, _ in got] == ["/v1/models/bert/versions/7"] * 5 and len(checks) == 5
+
+
+def test_a_version_that_is_not_available_in_time_fails_with_what_the_server_said_last():
+    loading = r"bert does not serve version 7 after 0\.3 s: .*'LOADING'"
+    with answering([status("7", "LOADING")]) as (url, _), pytest.raises(RolloutError, match=loading):
+        ModelServer(url).wait_for(7, 0.3, lambda: None)
+    with pytest.raises(RolloutError, match=r"does not serve version 7 after 0\.3 s: http.*does not answer"):
+        ModelServer(url).wait_for(7, 0.3, lambda: None)
+
+
+def test_waiting_ends_with_what_the_check_raises():
+    def stop():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        ModelServer("http://127.0.0.1:9").wait_for(7, 30, stop)

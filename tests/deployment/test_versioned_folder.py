@@ -1,0 +1,87 @@
+"""A folder of numbered versions, local and on gs://: what is there, what a server can load, what is put and removed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.deployment import open_versioned_folder
+from kfp_bert_components.deployment.versioned_folder import dump_metadata
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import open_store
+from tests.support.stores import gcs, place
+
+__all__ = ["gcs", "place"]
+
+
+def saved_model(folder: Path, text: str = "graph", version: int = 3) -> Path:
+    (folder / "variables").mkdir(parents=True)
+    (folder / "assets.extra").mkdir()
+    (folder / "saved_model.pb").write_text(text)
+    (folder / "variables/data").write_text("weights")
+    metadata = dump_metadata({"format": 7, "labels": ["a"]}, version)
+    (folder / "assets.extra/bundle.json").write_text(metadata)
+    return folder
+
+
+def names(place: str) -> set[str]:
+    return {entry.name for entry in open_store(place).list()}
+
+
+def test_a_version_is_put_there_whole_and_once_and_taken_away_whole(place: str, tmp_path: Path):
+    folder = open_versioned_folder(f"{place}/serving")
+    assert folder.uri == f"{place}/serving"
+    assert folder.numbers() == folder.complete() == []
+    folder.add(saved_model(tmp_path / "m"), 10)
+    folder.add(saved_model(tmp_path / "n", version=4), 9)
+    files = {"saved_model.pb", "variables/data", "assets.extra/bundle.json"}
+    assert names(folder.uri) == {f"{number}/{file}" for number in (9, 10) for file in files}
+    assert folder.numbers() == folder.complete() == [9, 10]
+    assert (folder.registry_version(9), folder.registry_version(10), folder.registry_version(11)) == (4, 3, None)
+    folder.add(saved_model(tmp_path / "o", "other", version=5), 9)
+    assert open_store(folder.uri).read("9/saved_model.pb").data == b"graph" and folder.registry_version(9) == 4
+    folder.remove(10)
+    folder.remove(11)
+    assert names(folder.uri) == {f"9/{file}" for file in files}
+
+
+def test_only_a_number_with_its_graph_at_its_place_is_complete(place: str, tmp_path: Path):
+    store = open_store(f"{place}/serving")
+    for name in ("1/saved_model.pb", "2/variables/data", "3/deep/saved_model.pb", "models/saved_model.pb", "4x/a"):
+        store.write(name, b"x")
+    folder = open_versioned_folder(f"{place}/serving")
+    assert folder.numbers() == [1, 2, 3] and folder.complete() == [1]
+
+
+def test_a_version_that_is_put_there_by_hand_or_is_damaged_is_told_apart(place: str):
+    store = open_store(f"{place}/serving")
+    store.write("1/saved_model.pb", b"by hand")
+    store.write("2/assets.extra/bundle.json", b'{"format": 1}')
+    store.write("3/assets.extra/bundle.json", b"nonsense")
+    folder = open_versioned_folder(f"{place}/serving")
+    assert folder.registry_version(1) is folder.registry_version(2) is None
+    with pytest.raises(UserError, match=rf"3/assets\.extra/bundle\.json.*delete version 3 from {folder.uri} by hand"):
+        folder.registry_version(3)
+
+
+def test_the_metadata_has_the_number_in_the_registry_and_a_format_of_its_own():
+    found = json.loads(dump_metadata({"format": 7, "labels": ["a"]}, 3))
+    assert found == {"format": 1, "labels": ["a"], "registry_version": 3}
+
+
+def test_what_killed_deployments_left_is_removed_and_nothing_else(tmp_path: Path):
+    root = tmp_path / "serving"
+    folder = open_versioned_folder(str(root))
+    folder.remove_leftovers()
+    folder.add(saved_model(tmp_path / "m"), 1)
+    for name in (".incoming-x", ".outgoing-y", ".other", "notes"):
+        (root / name).mkdir()
+    folder.remove_leftovers()
+    assert {path.name for path in root.iterdir()} == {"1", ".other", "notes"}
+
+
+def test_a_mounted_bucket_is_opened_as_gs_and_a_file_url_as_a_folder(gcs, tmp_path: Path):
+    assert open_versioned_folder("/gcs/bucket/serving").uri == "gs://bucket/serving"
+    assert open_versioned_folder(f"file://{tmp_path}").uri == str(tmp_path)
+    with pytest.raises(UserError, match="The serving directory is empty: give a folder or a gs:// URI"):
+        open_versioned_folder("")
