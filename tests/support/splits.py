@@ -9,9 +9,11 @@ import pyarrow as pa
 from kfp_bert_components.data.splits import SplitWriter
 
 
-def write_split(folder: Path, name: str, labels: Sequence[str], table: pa.Table) -> None:
-    """Write a table with the columns id, text and label as a split; `text_pair` and others may be there too."""
+def write_split(folder: Path, name: str, labels: Sequence[str], table: pa.Table) -> str:
+    """Write a table with the columns id, text and label, and perhaps others, as a split; its fingerprint."""
+    fingerprint = sha256(repr(table.to_pylist()).encode()).hexdigest()[:32]
     writer = SplitWriter(folder, table.schema)
     for batch in table.to_batches():
         writer.write(batch)
-    writer.finish(name, labels, sha256(repr(table.to_pylist()).encode()).hexdigest()[:32])
+    writer.finish(name, labels, fingerprint)
+    return fingerprint
