@@ -145,7 +145,7 @@ def test_what_is_wrong_is_said_in_a_sentence_with_the_place(registry: Registry) 
     with pytest.raises(NotFoundError, match="has no version 6"):
         registry.verify(6)
     store.delete("versions/5/version.json")
-    assert "The champion is version 5, which is not there: roll back to another one." in registry.verify()
+    assert any(one.startswith("The champion is version 5, which is not there") for one in registry.verify())
     store.write("champion.json", b"nonsense")
     assert "no JSON" in registry.verify()[0]
 
