@@ -1,9 +1,12 @@
 """Fine-tune where it is asked for: in this pod, or in a custom job of AI Platform."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kfp_bert_components.bert.source import checkpoint_address
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import parse_address
 from kfp_bert_components.training import TrainingSettings, finetune
 
 
@@ -31,8 +34,9 @@ def finetune_bert(
         The metrics of the kept weights, as `finetune` returns them.
 
     Raises:
-        UserError: `run_on` is neither, or a setting or a split is at fault.
+        UserError: `run_on` is neither, or a setting, an address or a split is at fault.
     """
+    settings = _with_absolute_paths(settings)
     if run_on == "pod":
         return finetune(train, validation, model, report, settings)
     if run_on == "ai_platform":
@@ -40,3 +44,13 @@ def finetune_bert(
 
         return run_as_custom_job(train, validation, model, report, settings, JobSettings(**job_settings))
     raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")
+
+
+def _with_absolute_paths(settings: TrainingSettings) -> TrainingSettings:
+    """The settings with their addresses checked, before hours of work, and local ones made absolute."""
+    given = {name: getattr(settings, name) for name in ("checkpoint_dir", "tensorboard_dir")}
+    addresses = {name: parse_address(text, name) for name, text in given.items() if text}
+    base = checkpoint_address(settings.base_model) if settings.base_model else None
+    if base:
+        addresses["base_model"] = base
+    return replace(settings, **{name: str(one) for name, one in addresses.items() if one.is_local})
