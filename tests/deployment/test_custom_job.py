@@ -144,6 +144,16 @@ def test_a_job_is_submitted_with_its_settings_and_its_outputs_are_collected(serv
     assert [line for line in lines if "epoch" in line] == [f"epoch {number} of 5" for number in range(1, 6)]
 
 
+def test_a_job_reaches_its_buckets_as_the_step_does(server, splits, tmp_path, monkeypatch):
+    monkeypatch.setenv("KFP_BERT_USER_PROJECT", "mine")
+    monkeypatch.setenv("KFP_BERT_ANONYMOUS", "")
+    server.cloud.on_job = lambda job: finish(job, {})
+    run(server, splits, tmp_path, replicas=2)
+    (job,) = server.cloud.jobs.values()
+    for pool in job.job_spec.worker_pool_specs:
+        assert [(one.name, one.value) for one in pool.container_spec.env] == [("KFP_BERT_USER_PROJECT", "mine")]
+
+
 def test_the_next_run_continues_with_the_same_job(server, splits, tmp_path):
     server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
     run(server, splits, tmp_path)

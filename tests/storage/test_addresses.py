@@ -129,6 +129,17 @@ def _job_staging(text: str) -> None:
     JobSettings(project="p", location="l", image="i", staging=text)
 
 
+def _finetune(parameter: str) -> Callable[[str], None]:
+    def call(text: str) -> None:
+        from kfp_bert_components.steps.finetune_bert import finetune_bert
+        from kfp_bert_components.training import TrainingSettings
+
+        none = Path("none")
+        finetune_bert(none, none, none, none, TrainingSettings(**{parameter: text}))
+
+    return call
+
+
 def _serve(text: str) -> None:
     from kfp_bert_components.serving.server import local_copy
 
@@ -151,6 +162,9 @@ PLACES: dict[str, Callable[[str], None]] = {
     "serving_directory": _serving_directory,
     "base_model": _base_model,
     "reference": _reference,
+    "checkpoint_dir": _finetune("checkpoint_dir"),
+    "tensorboard_dir": _finetune("tensorboard_dir"),
+    "base_model, by the component": _finetune("base_model"),
     "staging": _staging,
     "job_staging": _job_staging,
     "the path to serve": _serve,

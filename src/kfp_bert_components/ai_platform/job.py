@@ -62,8 +62,9 @@ def run_as_custom_job(
     from kfp_bert_components.bert.source import checkpoint_address
     from kfp_bert_components.storage import open_store
 
-    if settings.base_model and (address := checkpoint_address(settings.base_model)):
-        settings = replace(settings, base_model=str(address))
+    base = checkpoint_address(settings.base_model) if settings.base_model else None
+    if base and base.is_local:
+        settings = replace(settings, base_model=str(base))
     key = _key(train, validation, settings, job_settings)
     place = f"{job_settings.staging.rstrip('/')}/kfp-bert-jobs/{key}"
     store = open_store(place)

@@ -1,10 +1,13 @@
 """Fine-tune where it is asked for: in this pod, or in a custom job of AI Platform."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kfp_bert_components.bert.source import checkpoint_address
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import parse_address
 from kfp_bert_components.training import TrainingSettings, finetune
 
 
@@ -32,8 +35,9 @@ def finetune_bert(
         The metrics of the kept weights, as `finetune` returns them.
 
     Raises:
-        UserError: `run_on` is neither, or a setting or a split is at fault.
+        UserError: `run_on` is neither, or a setting, an address or a split is at fault.
     """
+    settings = _with_absolute_paths(settings)
     if run_on == "pod":
         return finetune(train, validation, model, report, settings)
     if run_on == "ai_platform":
@@ -53,3 +57,13 @@ def _check_local(base_model: str, train: Path) -> None:
     if base_model and Path(base_model).is_dir():
         with tempfile.TemporaryDirectory() as scratch:
             read_checkpoint(checkpoint_folder(base_model, Path(scratch)), read_split(train).labels)
+
+
+def _with_absolute_paths(settings: TrainingSettings) -> TrainingSettings:
+    """The settings with their addresses checked, before hours of work, and local ones made absolute."""
+    given = {name: getattr(settings, name) for name in ("checkpoint_dir", "tensorboard_dir")}
+    addresses = {name: parse_address(text, name) for name, text in given.items() if text}
+    base = checkpoint_address(settings.base_model) if settings.base_model else None
+    if base:
+        addresses["base_model"] = base
+    return replace(settings, **{name: str(one) for name, one in addresses.items() if one.is_local})

@@ -24,6 +24,7 @@ from google.auth.transport.requests import Request
 from google.cloud import storage  # type: ignore[attr-defined]
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
+from obstore.exceptions import BaseError
 from obstore.store import GCSStore
 
 from kfp_bert_components import __version__
@@ -140,7 +141,8 @@ def _open_bodies(client: storage.Client, bucket: str, access: Access) -> GCSStor
         config={"base_url": client.api_endpoint, "skip_signature": anonymous},
         client_options=options,
         retry_config={"max_retries": 1000, "retry_timeout": timedelta(seconds=access.patience)},
-        credential_provider=None if anonymous else partial(_token, client._credentials),
+        # Without one, also where nothing is signed, obstore looks for a key's file itself.
+        credential_provider=partial(_token, client._credentials),
     )
 
 
@@ -171,7 +173,7 @@ def explained(where: str, access: Access) -> Iterator[None]:
         raise UserError(
             f"{where} can't be had: the answer is not Cloud Storage's. Look for a proxy that answers instead."
         ) from None
-    except (OSError, HTTPException, urllib3.exceptions.HTTPError) as error:  # OSError has those of requests below it
+    except (OSError, HTTPException, urllib3.exceptions.HTTPError, BaseError) as error:  # OSError has those of requests
         raise UserError(f"{where} can't be reached: {_short(error)}. Check the network and try again.") from None
 
 

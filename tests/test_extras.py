@@ -1,0 +1,80 @@
+"""A module that is not installed is named with the extra that installs it."""
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from kfp_bert_components.extras import missing_extra
+from kfp_bert_components.local.failure import explain
+from tests.conftest import ROOT
+
+# Python as it is where these modules are not installed.
+WITHOUT = """
+import importlib.abc, sys
+module = sys.argv.pop(1)
+class Without(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(module):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Without())
+"""
+COMMAND = "from kfp_bert_components.cli import main; main()"
+
+
+def run_without(module, code, *arguments):
+    command = [sys.executable, "-c", WITHOUT + code, module, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "extra"),
+    [
+        ("google.cloud.storage", "from kfp_bert_components.storage import open_store; open_store('gs://b')", "data"),
+        ("google.cloud", "from kfp_bert_components.storage import open_store; open_store('gs://b')", "data"),
+        ("obstore", "from kfp_bert_components.storage import open_store; open_store('gs://b')", "data"),
+        ("tqdm", "from kfp_bert_components.fetch import fetch", "data"),
+        ("google.cloud.aiplatform", "from kfp_bert_components.ai_platform import run_as_custom_job", "ai-platform"),
+        ("scipy", "from kfp_bert_components.gate import compare", "gate"),
+        ("tensorflow", "from kfp_bert_components.bert import Classifier", "tensorflow"),
+    ],
+)
+def test_a_function_names_the_extra_that_it_needs(module, code, extra):
+    done = run_without(module, code)
+    assert f"UserError: {module}" in done.stderr
+    assert done.stderr.splitlines()[-1].endswith(f" is not installed: pip install 'kfp-bert-components[{extra}]'.")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("google.cloud.storage", ["registry", "list", "gs://b/r"], "data"),
+        ("google_crc32c", ["registry", "list", "gs://b/r"], "data"),
+        ("uvicorn", ["serve", "model"], "serve"),
+        ("rich", ["run", "pipeline.yaml"], "local"),
+    ],
+)
+def test_a_command_names_the_extra_that_it_needs(module, arguments, extra):
+    done = run_without(module, COMMAND, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"error: {module} is not installed: pip install 'kfp-bert-components[{extra}]'."
+
+
+def test_a_step_of_a_local_run_names_the_extra_that_it_needs():
+    printed = run_without("pydantic", "import kfp_bert_components.gate").stderr.splitlines()
+    assert explain(printed) == "pydantic is not installed: pip install 'kfp-bert-components[data]'."
+
+
+@pytest.mark.parametrize("module", ["kfp_bert_components.none", "someone_elses"])
+def test_a_module_of_no_extra_stays_a_traceback(module):
+    assert missing_extra(f"No module named {module!r}") == ""
+    done = run_without("someone_elses", "import someone_elses")
+    assert explain(done.stderr.splitlines()).startswith("Traceback")
+
+
+def test_the_readme_says_what_each_extra_holds():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    readme = (ROOT / "README.md").read_text()
+    for extra in extras:
+        assert f"| `{extra}` |" in readme, extra
