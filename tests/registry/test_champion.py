@@ -79,6 +79,7 @@ def test_repair_makes_a_version_champion_and_the_registry_goes_on(
         "Version 2 became champion, in place of version 1",
         f"Version {number} was made champion by a repair",
     ]
+    assert registry.history()[-1].text.endswith("by a repair: champion.json was lost.")
     assert registry.promote(*done) == 2  # it has happened: it is not made twice
     assert promote_next(registry, tmp_path, "c") == 3
     assert registry.gc(keep=1, unfinished_hours=0).remove.keys() == {3 - number}
@@ -126,6 +127,7 @@ def test_a_champion_whose_version_is_missing_is_shown_and_repaired(registry: Reg
     assert any("champion is version 2, which is not there" in problem for problem in registry.verify())
     assert registry.repair(1).version == 1
     assert [event["event"] for event in registry.require_champion().log] == ["promoted", "promoted", "repaired"]
+    assert registry.require_champion().log[-1]["reason"] == "version 2 was lost"
 
 
 def test_a_champion_with_a_damaged_file_can_be_replaced(registry: Registry, tmp_path: Path) -> None:
