@@ -241,13 +241,16 @@ def test_an_empty_folder_with_a_strange_name_is_named(tmp_path: Path) -> None:
     [
         ("versions/2/version.json", "lacks 'version', 'at', 'by'"),
         ("versions/2/claim.json", "lacks 'decision_id', 'at', 'by'"),
+        ("versions/2/claim.json", "its fields are not as expected"),
+        ("promotions/abandoned.json", "its fields are not as expected"),
         ("removed/1.json", "lacks 'version', 'at', 'by', 'reason'"),
         ("promotions/abandoned.json", "lacks 'decision_id', 'version', 'at'"),
         ("test_sets/test.json", "lacks 'uses'"),
     ],
 )
 def test_a_record_that_lacks_fields_is_damaged(registry: Registry, name: str, says: str) -> None:
-    registry.store.write(name, b'{"format": 1}')
+    wrong = {"decision_id": "x", "version": 7, "by": "me", "at": "yesterday"} if says.startswith("its") else {}
+    registry.store.write(name, json.dumps({"format": 1, **wrong}).encode())
     assert [one for one in registry.verify() if f"{registry.store.describe(name)} is damaged: {says}" in one]
     assert "2" in run("list", registry.uri)[0]
     registry.gc(dry_run=True)
