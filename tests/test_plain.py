@@ -2,7 +2,7 @@
 
 import pytest
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import RunError, UserError
 from kfp_bert_components.plain import markdown, plain
 from kfp_bert_components.progress import say
 
@@ -20,6 +20,10 @@ EVIL = "a\r\nb\x1b[31mc\x00d\u2028e\u202ef\udc80g\x85h\x9bi"
 def test_a_text_is_one_line_without_what_cannot_be_seen(text, shown):
     assert plain(text) == shown
     assert str(UserError(text)) == shown
+
+
+def test_what_explains_a_failed_step_keeps_its_lines():
+    assert str(RunError("Traceback:\n  File \x1b\nThe whole log")) == "Traceback:\n  File \\x1b\nThe whole log"
 
 
 def test_a_line_of_a_log_is_one_line(capsys):

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import RunError
 from kfp_bert_components.local.display import Display
 from kfp_bert_components.local.execute import execute
 from kfp_bert_components.local.results import name_pages
@@ -24,7 +24,7 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
         The folder of this run, with one folder for each step and its artifacts.
 
     Raises:
-        UserError: A step failed; the message explains it.
+        RunError: A step failed; the message explains it.
     """
     root = root.resolve()
     before = _runs(root)
@@ -33,7 +33,7 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
         display.follow(run)
         if not run.ok:
             failure = display.failure or run.log.read_text()[-2000:]
-            raise UserError(f"{failure}\nThe whole log: {run.log}")
+            raise RunError(f"{failure}\nThe whole log: {run.log}")
     folder = max(_runs(root) - before, default=root)
     name_pages(folder)
     return folder
