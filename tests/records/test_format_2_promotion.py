@@ -30,7 +30,7 @@ def test_a_decision_knows_the_files_of_the_evaluation():
 
 
 def test_a_registry_with_claims_and_a_repaired_pointer(tmp_path):
-    shutil.copytree(SAMPLES / "registry", tmp_path / "registry")
+    shutil.copytree(SAMPLES / "promoted", tmp_path / "registry")
     registry = Registry(str(tmp_path / "registry"))
     assert registry.verify() == [] and registry.gc().remove == {}
     champion = registry.require_champion()
