@@ -63,11 +63,13 @@ images: ## Build the two images that the specs name
 	$(DOCKER) build --network=host --file docker/Dockerfile --target tensorflow --tag kfp-bert-components/python-tensorflow:$(VERSION) .
 
 GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_faults.py \
-  tests/deployment/test_pipeline_ai_platform.py tests/registry/test_race.py tests/fetch/test_faults.py \
+  tests/deployment/test_pipeline_ai_platform.py tests/registry/test_race.py tests/registry/test_kills.py \
+  tests/registry/test_gc_and_promotion.py tests/fetch/test_faults.py \
   tests/fetch/test_kill.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py
 
 test-goals: $(READY) ## The tests that `make test` takes a sample of, at their whole count (an hour or more)
 	@KFP_BERT_ROUNDS=all KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 KFP_BERT_FAULTS=1000 KFP_BERT_KILLS=100 \
+	  KFP_BERT_REGISTRY_KILLS=200 KFP_BERT_ORDERS=all \
 	  KFP_BERT_TABLES=10000 KFP_BERT_RANDOM_TEXTS=100000 $(BIN)/python -m pytest -s $(GOALS)
 
 test-docker: $(READY) images ## Build the images and run the main pipeline in them

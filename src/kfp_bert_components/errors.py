@@ -26,5 +26,12 @@ class DamagedError(UserError):
     """A record is there and can't be read: it is no JSON object, or lacks a field."""
 
 
+class RunError(UserError):
+    """A step of a run failed. The message has the lines that explain it: for a mistake in code, a traceback."""
+
+    def __str__(self) -> str:
+        return "\n".join(plain(line) for line in Exception.__str__(self).split("\n"))
+
+
 class TransientError(Exception):
     """A call failed in a way that may pass. It may have taken effect, so look at its object before trying again."""

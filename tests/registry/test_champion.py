@@ -79,6 +79,7 @@ def test_repair_makes_a_version_champion_and_the_registry_goes_on(
         "Version 2 became champion, in place of version 1",
         f"Version {number} was made champion by a repair",
     ]
+    assert registry.history()[-1].text.endswith("by a repair: champion.json was lost.")
     assert registry.promote(*done) == 2  # it has happened: it is not made twice
     assert promote_next(registry, tmp_path, "c") == 3
     assert registry.gc(keep=1, unfinished_hours=0).remove.keys() == {3 - number}
@@ -90,7 +91,9 @@ def test_repair_asks_which_version_and_changes_nothing_without_an_answer(registr
     output, error = run("repair", registry.uri, answer="")
     assert "version 1 is whole" in output and "version 2 is whole" in output
     assert "--version 2" in error and not registry.store.exists("champion.json")
-    assert "The champion is version 1." in run("repair", registry.uri, answer="1\n")[0]
+    registry.record_deployment("production", "live", 1)
+    output, _ = run("repair", registry.uri, answer="\n")  # what serves now is what it offers
+    assert "live on production" in output and "The champion is version 1." in output
 
 
 def test_repair_does_nothing_where_nothing_is_wrong(registry: Registry, tmp_path: Path) -> None:
@@ -126,6 +129,7 @@ def test_a_champion_whose_version_is_missing_is_shown_and_repaired(registry: Reg
     assert any("champion is version 2, which is not there" in problem for problem in registry.verify())
     assert registry.repair(1).version == 1
     assert [event["event"] for event in registry.require_champion().log] == ["promoted", "promoted", "repaired"]
+    assert registry.require_champion().log[-1]["reason"] == "version 2 was lost"
 
 
 def test_a_champion_with_a_damaged_file_can_be_replaced(registry: Registry, tmp_path: Path) -> None:
@@ -237,13 +241,16 @@ def test_an_empty_folder_with_a_strange_name_is_named(tmp_path: Path) -> None:
     [
         ("versions/2/version.json", "lacks 'version', 'at', 'by'"),
         ("versions/2/claim.json", "lacks 'decision_id', 'at', 'by'"),
+        ("versions/2/claim.json", "its fields are not as expected"),
+        ("promotions/abandoned.json", "its fields are not as expected"),
         ("removed/1.json", "lacks 'version', 'at', 'by', 'reason'"),
         ("promotions/abandoned.json", "lacks 'decision_id', 'version', 'at'"),
         ("test_sets/test.json", "lacks 'uses'"),
     ],
 )
 def test_a_record_that_lacks_fields_is_damaged(registry: Registry, name: str, says: str) -> None:
-    registry.store.write(name, b'{"format": 1}')
+    wrong = {"decision_id": "x", "version": 7, "by": "me", "at": "yesterday"} if says.startswith("its") else {}
+    registry.store.write(name, json.dumps({"format": 1, **wrong}).encode())
     assert [one for one in registry.verify() if f"{registry.store.describe(name)} is damaged: {says}" in one]
     assert "2" in run("list", registry.uri)[0]
     registry.gc(dry_run=True)

@@ -16,7 +16,7 @@ COMMANDS = {
     "quickstart": "Run the main pipeline on a bundled sample, from data to a served model.",
     "run": "Run a pipeline on this machine.",
     "serve": "Serve a model over HTTP.",
-    "registry": "Look at the versions of a registry, go back to one, check and clean it.",
+    "registry": "Look at the versions of a registry, go back to one, check, repair and clean it.",
 }
 
 

@@ -192,21 +192,26 @@ def repair(registry: str, version: int | None, start_over: bool) -> None:
             f"No version of {models.uri} is whole: restore one from a backup, or give --start-over, which removes "
             "them all, so that the next model is judged as the first one."
         )
+    records = {target: models.deployment(target) for target in models.targets()}
     for one in found.whole:
-        click.echo(plain(f"version {one.version} is whole: {one.at[:19]}Z  {_first_metric(one.metrics)}".rstrip()))
-    champion = models.repair(_ask(found.whole[-1].version) if version is None else version)
+        notes = ", ".join(note for name, record in records.items() for note in _notes(name, record, one.version))
+        shown = f"version {one.version} is whole: {one.at[:19]}Z  {_first_metric(one.metrics):<22}  {notes}"
+        click.echo(plain(shown.rstrip()))
+    whole = [one.version for one in found.whole]
+    live = [number for number in whole if any(record.live_version == number for record in records.values())]
+    champion = models.repair(_ask((live or whole)[-1]) if version is None else version)
     click.echo(f"The champion is version {champion.version}.")
     _say_what_to_deploy(models)
 
 
-def _ask(newest: int) -> int:
+def _ask(default: int) -> int:
     from kfp_bert_components.errors import UserError
 
     try:
-        return int(click.prompt("Version to make champion", type=int, default=newest))
+        return int(click.prompt("Version to make champion", type=int, default=default))
     except click.Abort:
         raise UserError(
-            f"Nothing was changed: give the version to make champion, such as --version {newest}."
+            f"Nothing was changed: give the version to make champion, such as --version {default}."
         ) from None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import RunError
 from kfp_bert_components.local.display import Display
 from kfp_bert_components.local.execute import execute
 from kfp_bert_components.local.results import name_pages, pages, read_outputs
@@ -24,15 +24,15 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
         The folder of this run, with one folder for each step and its artifacts.
 
     Raises:
-        UserError: A step failed, and the message explains it; the pipeline cannot run on this machine; or `root`
-            cannot be written.
+        RunError: A step failed; the message explains it.
+        UserError: The pipeline cannot run on this machine, or `root` cannot be written.
     """
     display = Display(console)
     with execute(spec, arguments, root) as run:
         display.follow(run)
         if not run.ok:
             failure = display.failure or run.log.read_text()[-2000:]
-            raise UserError(f"{failure}\nThe whole log: {run.log}")
+            raise RunError(f"{failure}\nThe whole log: {run.log}")
     name_pages(run.folder)
     return run.folder
 

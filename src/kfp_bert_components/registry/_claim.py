@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kfp_bert_components.errors import NotFoundError
-from kfp_bert_components.records import build, require
-from kfp_bert_components.registry._records import dump, load
+from kfp_bert_components.records import build
+from kfp_bert_components.registry._records import dump, hours_since, load
 from kfp_bert_components.storage import Store
 
 
@@ -37,7 +37,7 @@ class Claim:
 def read_claim(store: Store, number: int) -> Claim | None:
     """The claim on a number, None where there is none; DamagedError if it can't be read."""
     try:
-        claim, generation = load(store, claim_name(number), _format_1, lambda fields: build(Claim, fields))
+        claim, generation = load(store, claim_name(number), _format_1, _format_2)
     except NotFoundError:
         return None
     return replace(claim, generation=generation)
@@ -56,6 +56,11 @@ def claim_name(number: int) -> str:
     return f"versions/{number}/claim.json"
 
 
+def _format_2(fields: dict[str, Any]) -> Claim:
+    claim = build(Claim, fields)
+    hours_since(claim.renewed or claim.at)  # which gc asks for
+    return claim
+
+
 def _format_1(fields: dict[str, Any]) -> Claim:
-    require(fields, ["decision_id", "at", "by"])
-    return Claim(fields["decision_id"], fields["at"], fields["by"], promoted=None)
+    return _format_2({**fields, "promoted": None})

@@ -13,7 +13,7 @@ from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.registry._records import Version, repair_command
-from kfp_bert_components.storage import Entry, Store, file_crc32c, file_sha256, relative_files
+from kfp_bert_components.storage import Store, file_crc32c, file_sha256, relative_files
 
 _THREADS = 8
 _ROUNDS = 5
@@ -61,18 +61,18 @@ def _crc32c(store: Store, name: str) -> str | None:
 def remove_version(store: Store, version: int) -> None:
     """Delete a version: first the record that makes it visible, last the claim on its number.
 
-    A file that is written anew meanwhile is not deleted.
+    It looks again when the claim is gone, as who lost it may have stored a file meanwhile. Whoever stores one later
+    finds no claim, and removes it. A file that is written anew between listing and deletion is not deleted.
     """
     start = f"versions/{version}/"
-    first, last = f"{start}version.json", f"{start}claim.json"
-    for _ in range(_ROUNDS):  # who lost the claim may store a file more before it notices
-        entries = [entry for entry in store.list(start, checksums=False) if entry.name != last]
-        for entry in sorted(entries, key=lambda entry: entry.name != first):
-            _delete(store, entry)
+    order = {f"{start}version.json": 0, f"{start}claim.json": 2}
+    for _ in range(_ROUNDS):
+        entries = store.list(start, checksums=False)
+        for entry in sorted(entries, key=lambda entry: order.get(entry.name, 1)):
+            with contextlib.suppress(NotFoundError, ConflictError):
+                store.delete(entry.name, if_generation=entry.generation)
         if not entries:
             break
-    with contextlib.suppress(NotFoundError):
-        store.delete(last)
 
 
 def promotion_name(identity: str) -> str:
@@ -83,11 +83,6 @@ def promotion_name(identity: str) -> str:
 def removed_name(version: int) -> str:
     """The record of a version that was removed."""
     return f"removed/{version}.json"
-
-
-def _delete(store: Store, entry: Entry) -> None:
-    with contextlib.suppress(NotFoundError, ConflictError):
-        store.delete(entry.name, if_generation=entry.generation)
 
 
 def fetch_part(store: Store, version: Version, part: str, folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.registry._claim import Claim, read_claim, write_claim
@@ -12,7 +11,7 @@ from kfp_bert_components.registry._deployments import read_deployment
 from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
 from kfp_bert_components.registry._numbers import read_note
 from kfp_bert_components.registry._read import read_champion, targets, version_numbers
-from kfp_bert_components.registry._records import author, dump, load, now
+from kfp_bert_components.registry._records import author, dump, hours_since, load, now
 from kfp_bert_components.storage import Store
 
 _FORGET_HOURS = 24.0
@@ -63,7 +62,7 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
             found.remove[number] = "left over from its removal"
         elif claim is None:
             found.keep[number] = "never champion, and of unknown age: remove it by hand"
-        elif (age := _hours_since(claim.renewed or claim.at)) < unfinished_hours:
+        elif (age := hours_since(claim.renewed or claim.at)) < unfinished_hours:
             found.keep[number] = f"never champion, but only {age:.1f} hours old: a run may be working on it"
         else:
             found.remove[number] = f"never became champion, {age:.0f} hours old"
@@ -123,7 +122,7 @@ def _forget(store: Store) -> None:
     for entry in store.list("promotions/", checksums=False):
         with contextlib.suppress(NotFoundError, ConflictError, DamagedError):  # verify names what is damaged
             note, generation = load(store, entry.name, read_note)
-            if note["version"] not in numbers and _hours_since(note["at"]) > _FORGET_HOURS:
+            if note["version"] not in numbers and hours_since(note["at"]) > _FORGET_HOURS:
                 store.delete(entry.name, if_generation=generation)
 
 
@@ -139,8 +138,3 @@ def _protected(store: Store) -> dict[int, str]:
     if champion := read_champion(store):
         found[champion.version] = "the champion"
     return found
-
-
-def _hours_since(at: str) -> float:
-    made = datetime.fromisoformat(at.replace("Z", "+00:00"))
-    return (datetime.now(UTC) - made).total_seconds() / 3600

@@ -16,7 +16,7 @@ from kfp_bert_components.records import require
 from kfp_bert_components.registry._claim import Claim, claim_name, read_claim, write_claim
 from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
 from kfp_bert_components.registry._read import read_champion, removed_numbers, version_numbers
-from kfp_bert_components.registry._records import author, dump, load, now
+from kfp_bert_components.registry._records import author, dump, hours_since, load, now
 from kfp_bert_components.storage import Store
 
 _TRIES = 20
@@ -82,6 +82,7 @@ def give_up(store: Store, identity: str) -> None:
 def read_note(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """A promotion note of format 1."""
     require(fields, ["decision_id", "version", "at"])
+    hours_since(fields["at"])  # which gc asks for
     return fields
 
 

@@ -90,7 +90,7 @@ def _swap(store: Store, number: int, verdict: Decision, champion: Champion | Non
         "decision_id": verdict.decision_id,
         "at": now(),
         "by": author(),
-        "reason": f"gc removed version {again} while it became champion" if again else verdict.reason,
+        "reason": f"version {again} was removed while it became champion" if again else verdict.reason,
     }
     log = [*(champion.log if champion else ()), event]
     value = {"version": number, "decision_id": verdict.decision_id, "log": log}

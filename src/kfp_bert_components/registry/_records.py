@@ -90,6 +90,12 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def hours_since(at: str) -> float:
+    """Hours since a time that `now` gave, by this machine's clock; ValueError if it is none."""
+    made = datetime.fromisoformat(at.replace("Z", "+00:00"))
+    return (datetime.now(UTC) - made).total_seconds() / 3600
+
+
 def author() -> str:
     """Who acts: the user and the machine, which in a pipeline is the pod."""
     try:

@@ -99,7 +99,9 @@ class Registry:
 
         Raises:
             ConflictError: Another model became champion since the comparison; names it.
-            UserError: The decision is not PROMOTE, or is about another model.
+            DamagedError: The pointer to the champion is lost or damaged.
+            UserError: The decision is not PROMOTE, contradicts itself, or is about another model; or a file was
+                changed since it was evaluated or compared.
         """
         from kfp_bert_components.registry._promotion import promote
 

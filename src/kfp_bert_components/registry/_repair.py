@@ -26,18 +26,20 @@ class Diagnosis:
 
     Attributes:
         problem: One sentence; "" if nothing is wrong.
+        cause: The same in a few words, for the history.
         whole: The versions that can be champion, oldest first: all their files are as they were stored.
         damaged: What is wrong with the other complete versions, by number.
     """
 
     problem: str = ""
+    cause: str = ""
     whole: list[Version] = field(default_factory=list)
     damaged: dict[int, str] = field(default_factory=dict)
 
 
 def diagnose(store: Store) -> Diagnosis:
     """See `Registry.diagnose`."""
-    found = Diagnosis(_problem(store))
+    found = Diagnosis(*_problem(store))
     for number in version_numbers(store) if found.problem else ():
         try:
             version = read_version(store, number)
@@ -74,7 +76,7 @@ def repair(store: Store, version: int) -> Champion:
         "decision_id": identity,
         "at": now(),
         "by": author(),
-        "reason": found.problem,
+        "reason": found.cause,
     }
     value = {"version": version, "decision_id": identity, "log": [*log, event]}
     try:
@@ -106,17 +108,24 @@ def start_over(store: Store) -> list[int]:
     return numbers
 
 
-def _problem(store: Store) -> str:
+def _problem(store: Store) -> tuple[str, str]:
+    """What is wrong with the champion, as a sentence and in a few words."""
     try:
         champion = read_champion(store)
-        if champion is None:
-            return ""
+    except DamagedError as error:
+        return str(error), f"champion.json was {'damaged' if store.exists('champion.json') else 'lost'}"
+    if champion is None:
+        return "", ""
+    try:
         problems = check_files(store, [read_version(store, champion.version)])
     except NotFoundError:
-        return f"The champion is version {champion.version}, which is not there." if champion else ""
+        return (
+            f"The champion is version {champion.version}, which is not there.",
+            f"version {champion.version} was lost",
+        )
     except DamagedError as error:
-        return str(error)
-    return problems[0] if problems else ""
+        problems = [str(error)]
+    return (problems[0], f"version {champion.version} was damaged") if problems else ("", "")
 
 
 def _old(store: Store) -> tuple[Champion | None, int]:

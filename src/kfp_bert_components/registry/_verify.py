@@ -102,11 +102,13 @@ def _records(store: Store, names: list[str]) -> Iterator[str]:
 
 
 def _readable(store: Store, problems: list[str]) -> list[Version]:
-    found = []
+    """The complete versions. What never became complete, or is being removed, is gc's business."""
+    found, removed = [], removed_numbers(store)
     for number in version_numbers(store):
         try:
-            found.append(read_version(store, number))
-        except NotFoundError:  # never became complete: gc's business
+            if number not in removed:
+                found.append(read_version(store, number))
+        except NotFoundError:
             continue
         except UserError as error:
             problems.append(str(error))
