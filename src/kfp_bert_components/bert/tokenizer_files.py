@@ -217,10 +217,17 @@ def _check_size(tokenizer: Any, folder: Path, config: BertConfig) -> None:
             "the two do not belong together, download the checkpoint again"
         )
     path = folder / "vocab.txt"
-    if most < config.vocab_size and not (folder / "tokenizer.json").exists() and path.read_bytes()[-1:] != b"\n":
+    if most == config.vocab_size or (folder / "tokenizer.json").exists():
+        return
+    within_a_line = path.read_bytes()[-1:] != b"\n"
+    if within_a_line or most < config.vocab_size / 2:
         raise UserError(
-            f"{path} seems cut: it ends within a line, after {most} of {config.vocab_size} entries; download it "
-            "again, or end it with a line break if it is whole"
+            f"{path} seems cut: it holds {most} entries of {config.vocab_size} in config.json"
+            + (
+                " and ends within a line; download it again, or end it with a line break if it is whole"
+                if within_a_line
+                else "; download it again"
+            )
         )
 
 
