@@ -1,6 +1,7 @@
 """Checkpoints come in from folders, Cloud Storage and the hub; what can't be read is refused in a sentence."""
 
 import json
+import os
 import re
 import shutil
 
@@ -319,6 +320,15 @@ def test_a_pointer_on_cloud_storage_is_named(folder, gcs):  # noqa: F811
     upload_folder(folder, open_store("gs://bucket"), "models/pointer")
     with pytest.raises(UserError, match=r"model\.safetensors is a Git LFS pointer"):
         load_checkpoint("gs://bucket/models/pointer", LABELS)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)])
+def test_what_is_no_file_is_named(folder, name, make):
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises(UserError, match=rf"{folder}/{name} is no file"):
+        load_checkpoint(str(folder), LABELS)
 
 
 def test_quantized_weights_are_refused(folder, no_network_is_built):

@@ -1,5 +1,6 @@
 """A checkpoint's tokenizer is BERT's, read as its files say; all others are refused by name, before any training."""
 
+import json
 import shutil
 
 import pytest
@@ -91,7 +92,35 @@ def test_the_class_may_be_named_in_config_json_alone(tmp_path):
         load_checkpoint(str(folder), LABELS)
 
 
+# As transformers 4 wrote it.
+V4 = {
+    "added_tokens_decoder": {
+        str(i): {
+            "content": token,
+            "lstrip": False,
+            "normalized": False,
+            "rstrip": False,
+            "single_word": False,
+            "special": True,
+        }
+        for i, token in enumerate(SPECIAL)
+    },
+    "clean_up_tokenization_spaces": True,
+    "cls_token": "[CLS]",
+    "do_basic_tokenize": True,
+    "do_lower_case": False,
+    "mask_token": "[MASK]",
+    "model_max_length": 512,
+    "never_split": None,
+    "pad_token": "[PAD]",
+    "sep_token": "[SEP]",
+    "strip_accents": None,
+    "tokenize_chinese_chars": True,
+    "tokenizer_class": "BertTokenizer",
+    "unk_token": "[UNK]",
+}
 GOOD = {
+    "transformers_4": (bert, V4),
     "cased": (lambda: bert(), BERT | {"do_lower_case": False}),
     "uncased": (lambda: bert(lowercase=True), BERT | {"do_lower_case": True}),
     "fast_class": (lambda: bert(lowercase=True), {"tokenizer_class": "BertTokenizerFast", "do_lower_case": True}),
@@ -111,6 +140,30 @@ GOOD = {
         BERT | {"do_lower_case": False, "tokenize_chinese_chars": False},
     ),
 }
+
+
+def _without_type(fields):
+    del fields["model"]["type"]
+
+
+def _with_bert_processing(fields):
+    fields["post_processor"] = {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
+
+
+def _cutting_and_padding(fields):
+    fields["truncation"] = {"max_length": 8, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+
+
+@pytest.mark.parametrize("change", [_without_type, _with_bert_processing, _cutting_and_padding])
+def test_older_forms_of_tokenizer_json_are_read(tmp_path, change):
+    one, other = (write_checkpoint(tmp_path / name, None, V4, vocabulary=entries(bert())) for name in ("one", "other"))
+    other.joinpath("vocab.txt").write_bytes(one.joinpath("vocab.txt").read_bytes())
+    expected = load_checkpoint(str(one), LABELS).tokenizer
+    fields = json.loads(expected.backend_tokenizer.to_str())
+    change(fields)
+    (other / "tokenizer.json").write_text(json.dumps(fields))
+    got = load_checkpoint(str(other), LABELS).tokenizer
+    assert tokenize(got, LINES, max_length=99) == tokenize(expected, LINES, max_length=99)
 
 
 @pytest.mark.parametrize("name", GOOD)
