@@ -9,6 +9,7 @@ import pytest
 from kfp_bert_components.bert import load_checkpoint, new_classifier, read_bundle, write_bundle
 from kfp_bert_components.errors import NotFoundError, UserError
 from tests.support.bert import probabilities
+from tests.support.vocabularies import bert, write_checkpoint
 
 TEXTS = ["the cat sat on the mat", "a dog barks at the cat", "Fin.", "", "cat " * 60, "café [SEP] 한국어"]
 
@@ -160,6 +161,31 @@ def test_the_parts_of_the_served_graph_can_be_called_on_their_own(classifier, bu
     served = loaded.signatures["serving_default"](text=tf.constant(TEXTS))
     for name in ("label", "score", "probabilities"):
         np.testing.assert_array_equal(answer[name].numpy(), served[name].numpy())
+
+
+def test_the_tokenizer_in_the_bundle_cuts_where_the_bundle_does(tmp_path):
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
+
+    base = bert()
+    base.enable_truncation(max_length=9)  # as some sentence encoders have it
+    base.enable_padding(length=9)
+    write_checkpoint(tmp_path / "base", base, {"do_lower_case": False, "model_max_length": 512})
+    classifier = load_checkpoint(str(tmp_path / "base"), ["no", "yes"])
+    write_bundle(
+        tmp_path / "bundle", classifier, max_length=24, base_model="", parameters={}, data_fingerprint="", pair=False
+    )
+    folder, long = tmp_path / "bundle" / "huggingface", "the dog " * 60
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    assert tokenizer.model_max_length == 24 and classifier.tokenizer.model_max_length == 512
+    assert tokenizer(long, truncation=True)["input_ids"] == classifier.tokenize([long], max_length=24).input_ids[0]
+    assert "max_length" not in tokenizer.init_kwargs
+    plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert len(plain.encode(long).ids) > 100 and len(plain.encode("the").ids) == 3
+    again = load_checkpoint(str(tmp_path / "bundle"), ["no", "yes"])
+    np.testing.assert_array_equal(
+        probabilities(again, TEXTS, max_length=24), probabilities(classifier, TEXTS, max_length=24)
+    )
 
 
 def _spoiled(vocabulary, change):

@@ -19,6 +19,7 @@ from kfp import dsl
 from kfp_bert_components import finetune_bert
 from kfp_bert_components.ai_platform import JobSettings, is_chief, run_as_custom_job
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.steps.finetune_bert import finetune_bert as finetune_in_step
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings, finetune
 from tests.support.ai_platform_server import AiPlatformServer, Fault
@@ -191,6 +192,16 @@ def test_another_base_model_in_the_same_folder_is_another_job(server, splits, tm
         (base / "weights").write_text(content)
         run_as_custom_job(*splits, tmp_path / "model", tmp_path / "r.html", settings, job_settings(server))
     assert len(server.cloud.jobs) == 2
+
+
+def test_a_damaged_base_model_in_a_local_folder_starts_no_job(server, splits, tmp_path):
+    base, job = make_base_model(tmp_path / "base"), vars(job_settings(server))
+    (base / "tokenizer.json").write_text('{"version": "1.0", "trunc')
+    places = *splits, tmp_path / "model", tmp_path / "r.html"
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"base/tokenizer\.json is not the tokenizer"):
+            finetune_in_step(*places, replace(RUN, base_model=str(base)), "ai_platform", **job)
+    assert server.calls == []
 
 
 @pytest.mark.parametrize("effect", ["before", "after", "drop"])

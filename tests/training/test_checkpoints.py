@@ -83,3 +83,13 @@ def test_a_damaged_or_newer_checkpoint_is_refused(tmp_path, metadata, says):
     save_file(load_file(path), path, metadata=metadata)
     with pytest.raises(UserError, match=rf"The checkpoint .*0001-000000002\.safetensors {says}"):
         opened(tmp_path).restore()
+
+
+def test_a_checkpoint_that_is_cut_is_named_at_every_try(tmp_path):
+    shutil.copytree(FORMAT_1, tmp_path, dirs_exist_ok=True)
+    (path,) = tmp_path.rglob("*.safetensors")
+    for data in (path.read_bytes()[:-5], b"", b"version https://git-lfs.github.com/spec/v1\n"):
+        path.write_bytes(data)
+        for _ in range(2):
+            with pytest.raises(UserError, match=rf"{path.name} is damaged \(.*\); remove it"):
+                opened(tmp_path).restore()

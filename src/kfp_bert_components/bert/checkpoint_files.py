@@ -24,12 +24,19 @@ _PICKLED = (
 )
 
 
+def reason(error: Exception) -> str:
+    """The first line of an error of another library."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def refuse_pointer(path: Path) -> None:
     """Check that a file is there itself, and not only a Git LFS pointer to it.
 
     Raises:
-        UserError: It is a pointer, or can't be read.
+        UserError: It is a pointer or no file, or can't be read.
     """
+    if not path.is_file():  # a pipe would never be read to its end
+        raise UserError(f"{path} is no file: give the folder of a Hugging Face checkpoint")
     try:
         with path.open("rb") as file:
             start = file.read(len(_POINTER))
@@ -85,7 +92,7 @@ class TensorFiles:
                 file = safe_open(path, framework="numpy")
             except Exception as error:
                 raise UserError(
-                    f"{path} is cut or damaged: it can't be read as safetensors ({error}); download it again"
+                    f"{path} is cut or damaged: it can't be read as safetensors ({reason(error)}); download it again"
                 ) from error
             for name in file.keys():  # noqa: SIM118  (safe_open is no dict)
                 self._where[_plain(name)] = (file, name, path)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kfp_bert_components.bert.checkpoint_files import reason
 from kfp_bert_components.bert.config import BertConfig
 from kfp_bert_components.bert.tokenizer_files import check_loaded, plain_backend, read_tokenizer_files
 from kfp_bert_components.errors import UserError
@@ -54,9 +55,8 @@ def load_tokenizer(folder: Path, config: BertConfig | None = None, texts: Sequen
         tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True, **settings)
         tokenizer("a")
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"the tokenizer files in {folder} can't be used ({reason}): give a complete BERT checkpoint"
+            f"the tokenizer files in {folder} can't be used ({reason(error)}): give a complete BERT checkpoint"
         ) from error
     check_loaded(tokenizer, reference, folder, config, texts)
     return tokenizer

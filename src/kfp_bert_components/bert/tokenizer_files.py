@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.bert.checkpoint_files import read_object
+from kfp_bert_components.bert.checkpoint_files import read_object, reason
 from kfp_bert_components.bert.config import BertConfig
 from kfp_bert_components.errors import UserError
 
@@ -122,7 +122,7 @@ def _read_tokenizer_json(folder: Path) -> Any:
     try:
         reference = Tokenizer.from_file(str(path))
     except Exception as error:
-        raise UserError(f"{path} is cut or damaged ({error}): download it again") from error
+        raise UserError(f"{path} is cut or damaged ({reason(error)}): download it again") from error
     kind = type(reference.model).__name__
     if kind != "WordPiece":
         raise UserError(f"the tokenizer in {path} is {kind} and only WordPiece is supported: {_REMEDY}")
@@ -217,10 +217,17 @@ def _check_size(tokenizer: Any, folder: Path, config: BertConfig) -> None:
             "the two do not belong together, download the checkpoint again"
         )
     path = folder / "vocab.txt"
-    if most < config.vocab_size and not (folder / "tokenizer.json").exists() and path.read_bytes()[-1:] != b"\n":
+    if most == config.vocab_size or (folder / "tokenizer.json").exists():
+        return
+    within_a_line = path.read_bytes()[-1:] != b"\n"
+    if within_a_line or most < config.vocab_size / 2:
         raise UserError(
-            f"{path} seems cut: it ends within a line, after {most} of {config.vocab_size} entries; download it "
-            "again, or end it with a line break if it is whole"
+            f"{path} seems cut: it holds {most} entries of {config.vocab_size} in config.json"
+            + (
+                " and ends within a line; download it again, or end it with a line break if it is whole"
+                if within_a_line
+                else "; download it again"
+            )
         )
 
 
@@ -293,7 +300,7 @@ def _stated(normalizer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value)
     return text if len(text) <= 160 else f"{text[:160]}..."
 
 

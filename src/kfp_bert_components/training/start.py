@@ -40,7 +40,7 @@ def make_classifier(
         attention_dropout=network.dropout,
         seed=seed,
         dtype=dtype,
-        texts=[text for row in sample_rows(split) for text in (row if split.pair else [row])],
+        texts=[text for row in sample_rows(split, 500) for text in row] if split.pair else sample_rows(split),
         quiet=again,
     )
     positions = classifier.config.max_position_embeddings

@@ -1,0 +1,100 @@
+"""What can't be trained or served is refused before the first step, and what becomes of the head is said once."""
+
+import re
+
+import pyarrow as pa
+import pytest
+
+from kfp_bert_components.data import write_split
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.training import TrainingSettings, finetune
+from tests.support.vocabularies import SPECIAL, bert, unigram, write_checkpoint
+
+CASED = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
+UNCASED = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+WORDS = {"cat": ["the cat sleeps", "a cat", "lazy cat"], "dog": ["the dog sleeps", "a dog", "lazy dog"]}
+
+
+def make_splits(folder, pair=False, words=WORDS):
+    for name in ("train", "validation"):
+        labels = [label for label in words for _ in range(12)]
+        texts = [words[label][i % 3] for i, label in enumerate(labels)]
+        columns = {"id": [f"{name}{i}" for i in range(len(texts))], "text": texts, "label": labels}
+        if pair:
+            columns["text_pair"] = texts
+        write_split(folder / name, name, list(words), pa.table(columns))
+    return folder
+
+
+@pytest.fixture
+def train(tmp_path):
+    def run(base_model, folder=None, **settings):
+        places = [(folder or make_splits(tmp_path / "data")) / name for name in ("train", "validation")]
+        values = {"base_model": str(base_model), "epochs": 1, "max_length": 32, "batch_size": 8} | settings
+        return finetune(*places, tmp_path / "model", tmp_path / "report.html", TrainingSettings(**values))
+
+    return run
+
+
+def _added(folder):
+    return write_checkpoint(folder, bert(added=("[DOSE]",)), CASED)
+
+
+def _unigram(folder):
+    return write_checkpoint(folder, unigram(), CASED)
+
+
+def _marks_that_change_places(folder):
+    words = ["the", "a", "lazy", "cat", "dog", "sleeps", "\u302e", "\U0001d165"]
+    return write_checkpoint(folder, None, UNCASED, vocabulary=[*SPECIAL, *words])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_added, "added tokens, such as '\\[DOSE\\]'"),
+        (_unigram, "is Unigram and only WordPiece"),
+        (_marks_that_change_places, r"U\+302E, U\+1D165"),
+    ],
+)
+def test_a_tokenizer_that_can_not_be_served_is_refused_before_the_first_step(train, tmp_path, capsys, make, says):
+    base = make(tmp_path / "base")
+    for _ in range(2):  # also when the step is tried again
+        with pytest.raises(UserError, match=says):
+            train(base, checkpoint_dir=str(tmp_path / "checkpoints"))
+    assert "Training from" not in capsys.readouterr().out
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_pairs_for_a_network_with_one_token_type_are_refused_before_the_first_step(train, tmp_path, capsys):
+    base = write_checkpoint(tmp_path / "base", bert(), CASED, type_vocab_size=1)
+    with pytest.raises(UserError, match="knows one token type and pairs of texts need two"):
+        train(base, make_splits(tmp_path / "pairs", pair=True))
+    assert "Training from" not in capsys.readouterr().out
+    train(base)  # single texts are fine
+
+
+def test_texts_that_the_vocabulary_does_not_know_are_refused_before_the_first_step(train, tmp_path, capsys):
+    base = write_checkpoint(tmp_path / "base", bert(), CASED)
+    thai = {"cat": ["แมวนอน", "แมว", "แมวขี้เกียจ"], "dog": ["สุนัขนอน", "สุนัข", "สุนัขขี้เกียจ"]}
+    for number, pair in enumerate((False, True)):
+        with pytest.raises(UserError, match=r"are \[UNK\]"):
+            train(base, make_splits(tmp_path / str(number), pair, thai))
+    assert "Training from" not in capsys.readouterr().out
+
+
+def test_a_length_that_a_pair_needs_more_than_is_refused_before_the_first_step(train, tmp_path, capsys):
+    base = write_checkpoint(tmp_path / "base", bert(), CASED)
+    with pytest.raises(UserError, match="max_length is 4 and the model takes 5 to 64"):
+        train(base, make_splits(tmp_path / "pairs", pair=True), max_length=4)
+    assert "Training from" not in capsys.readouterr().out
+
+
+def test_what_becomes_of_the_head_is_said_once_before_training(train, tmp_path, capsys):
+    base = write_checkpoint(tmp_path / "base", bert(), CASED, labels=("LABEL_0", "LABEL_1"))
+    train(base, seeds=2)
+    said = capsys.readouterr().out
+    assert re.findall(r"classification head .*", said) == [
+        "classification head is kept, its labels taken in order: LABEL_0 is 'cat', LABEL_1 is 'dog'"
+    ]
+    assert said.index("classification head") < said.index("Training from")
