@@ -95,6 +95,15 @@ def arguments(text: str) -> str:
 
 
 @component
+def surroundings() -> str:
+    """Give the environment variable GREETING and all of stdin."""
+    import os
+    import sys
+
+    return os.environ["GREETING"] + sys.stdin.read()
+
+
+@component
 def warn():
     """Print a traceback and go on."""
     import traceback
@@ -198,6 +207,11 @@ def passing_arguments(text: str):
 
 
 @dsl.pipeline
+def greeting():
+    surroundings().set_env_variable("GREETING", "hello")
+
+
+@dsl.pipeline
 def warning():
     warn()
 
@@ -228,3 +242,17 @@ def importing(uri: str):
 def looping_in_loops():
     with dsl.ParallelFor([{"names": ["a", "b"]}, {"names": ["c"]}]) as item, dsl.ParallelFor(item.names) as name:
         say(text=f"deep {name}")
+
+
+@dsl.pipeline
+def write_all(texts: List[str]) -> List[dsl.HTML]:  # noqa: UP006
+    with dsl.ParallelFor(texts) as text:
+        page = write(text=text)
+    return dsl.Collected(page.outputs["page"])
+
+
+@dsl.pipeline
+def looping_over_artifacts():
+    pages = write_all(texts=["a", "b"])
+    with dsl.ParallelFor(pages.output) as page:
+        read(page=page)

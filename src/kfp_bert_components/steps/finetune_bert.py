@@ -66,4 +66,5 @@ def _with_absolute_paths(settings: TrainingSettings) -> TrainingSettings:
     base = checkpoint_address(settings.base_model) if settings.base_model else None
     if base:
         addresses["base_model"] = base
-    return replace(settings, **{name: str(one) for name, one in addresses.items() if one.is_local})
+    changed: dict[str, Any] = {name: str(one) for name, one in addresses.items() if one.is_local}
+    return replace(settings, **changed)
