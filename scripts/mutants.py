@@ -26,19 +26,21 @@ PACKAGE = "kfp_bert_components"
 FOLDERS = ("gate", "registry", "deployment", "evaluation", "data")
 COPIED = ("src", "tests", "scripts", "component_specs", "examples", "docs", "pyproject.toml", "README.md", "LICENSE")
 MUTMUT = Path(sys.executable).with_name("mutmut")
-NOT_HERE = "not long and not docker and not peers"
+WITH_TENSORFLOW = ("gate", "evaluation")
+QUICK = "not slow and not long and not docker and not peers"
 NOTICED = ("killed", "timeout", "segfault")
 
 
 def settings(folder: str) -> str:
     """What mutmut is told, in the terms of its section in pyproject.toml."""
+    # Given as a plugin, TensorFlow is imported once, before the first fork, and not by the tests of each mutant.
+    imported = ["-p", "tensorflow"] if folder in WITH_TENSORFLOW else []
     values = {
         "source_paths": ["src"],
         "only_mutate": [f"src/{PACKAGE}/{folder}/*"],
         "also_copy": [name for name in COPIED if name not in ("src", "tests", "pyproject.toml")],
         "pytest_add_cli_args_test_selection": [f"tests/{folder}"],
-        # Given as a plugin, TensorFlow is imported once, before the first fork, and not by the tests of each mutant.
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "tensorflow", "-m", f"not slow and {NOT_HERE}"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-m", QUICK, *imported],
         "process_isolation": "forkserver",  # Google's clients and Arrow start threads, which a fork does not copy
         "timeout_multiplier": 3.0,
         "timeout_constant": 5.0,

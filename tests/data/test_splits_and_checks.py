@@ -402,6 +402,9 @@ def test_a_split_that_was_changed_is_refused(tmp_path: Path):
     (tmp_path / "a/examples.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"examples\.parquet can't be read \(.+\): run prepare_text_data again"):
         read_split(tmp_path / "a")
+    (tmp_path / "a/split.json").write_text("nonsense")
+    with pytest.raises(UserError, match=r"a/split\.json is damaged: .*; run prepare_text_data again"):
+        read_split(tmp_path / "a")
 
 
 def test_a_large_split_is_written_in_groups_of_rows(tmp_path: Path):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from kfp_bert_components.data.ids import hash_texts, ids_of
+from kfp_bert_components.data.ids import hash_texts, ids_of, spread
 from kfp_bert_components.data.near_duplicates import NearIndex, similarity
 from kfp_bert_components.data.words import hash_words, mix
 
@@ -147,3 +147,17 @@ def test_the_id_of_a_text_is_its_xxh3_in_hexadecimal_digits(texts):
     texts = [text.encode("utf-8", "replace").decode() for text in texts]
     hashes = hash_texts(pa.array(texts, pa.string()))
     assert ids_of(hashes).to_pylist() == [f"{xxh3_64_intdigest(text.encode()):016x}" for text in texts]
+
+
+def splitmix64(state: int, steps: int) -> int:
+    """The number after so many steps from this state (Steele, Lea and Flood 2014)."""
+    found = (state + steps * 0x9E3779B97F4A7C15) % 2**64
+    found = (found ^ found >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    found = (found ^ found >> 27) * 0x94D049BB133111EB % 2**64
+    return found ^ found >> 31
+
+
+@given(st.lists(st.integers(0, 2**64 - 1)), st.integers(0, 5))
+def test_hashes_are_spread_evenly_by_splitmix64(hashes, salt):
+    wanted = [(splitmix64(one, salt + 1) >> 11) / 2**53 for one in hashes]
+    assert spread(np.array(hashes, np.uint64), salt).tolist() == wanted

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.optimize import brentq
+from scipy.stats import foldnorm
 from sklearn import metrics as peer
 from statsmodels.stats.proportion import proportion_confint
 
@@ -238,8 +240,23 @@ def test_the_interval_of_the_calibration_error_begins_at_zero_where_chance_expla
         assert value > 0.01 and low <= value <= high
         from_zero += low == 0
     assert from_zero >= 200 * 0.9
+
+
+def test_the_interval_of_a_calibration_error_far_from_zero_is_the_normal_one():
     sure = np.tile([0.99, 0.01], (300, 1))
-    assert ece_interval(np.arange(300) % 2, sure, 0.49)[0] > 0.4
+    reach = 1.96 * 0.5 / np.sqrt(300)
+    assert ece_interval(np.arange(300) % 2, sure, 0.49) == pytest.approx((0.49 - reach, 0.49 + reach), abs=0.1 * reach)
+
+
+def test_the_upper_end_of_the_calibration_error_allows_for_gaps_that_chance_made_larger():
+    """Zou and Donner 2008; of a gap near 0 the mean size that is seen is that of a folded normal distribution."""
+    confidence = np.repeat([0.7, 0.9], 200)
+    right = np.concatenate([np.arange(200) < 146, np.arange(200) < 184])  # 73 % and 92 %
+    gaps, errors = np.array([0.03, 0.02]) / 2, np.sqrt(200 * np.array([0.7 * 0.3, 0.9 * 0.1])) / 400
+    likely = [brentq(lambda gap, seen=seen: foldnorm.mean(gap) - seen, 0, 9) for seen in gaps / errors] * errors
+    high = likely.sum() + np.hypot(*(gaps + 1.96 * errors - likely))
+    found = ece_interval(1 - right.astype(int), np.stack([confidence, 1 - confidence], 1), gaps.sum())
+    assert found == (0, pytest.approx(high, rel=0.005))
 
 
 def test_the_interval_of_an_area_holds_a_perfect_ranking_and_shrinks_with_the_classes():

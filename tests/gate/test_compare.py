@@ -234,8 +234,12 @@ def test_the_record_of_a_decision_says_what_was_compared_and_found(tmp_path):
     ],
 )
 def test_the_test_that_was_made_is_named(tmp_path, policy, method):
-    made = judge(*counted(tmp_path), policy)
+    pair = counted(tmp_path)
+    made = judge(*pair, policy)
     assert made.difference["method"].startswith(method) and made.difference["delta"] == policy.goal.delta
+    pivot = compare(*map(read_evaluation, pair), policy.goal).test.pivot
+    drawn_with_a_difference = np.isposinf(pivot.values).sum() == 1 and not np.isneginf(pivot.values).any()
+    assert drawn_with_a_difference == bool(policy.margin)
 
 
 def test_the_same_predictions_are_the_same_answers_and_nothing_can_be_resolved(tmp_path):

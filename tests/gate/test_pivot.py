@@ -143,6 +143,13 @@ def test_swaps_of_groups_have_the_spread_of_swaps_of_rows():
     assert swap_sums(gains, 4000).std() == pytest.approx(np.sqrt((gains**2).sum()), rel=0.05)
 
 
+def test_every_row_is_swapped_in_half_of_the_draws():
+    signs = np.concatenate([swap_sums(np.eye(9), draws, seed) for draws in (1, 1001) for seed in range(200)])
+    assert np.abs(signs).min() == np.abs(signs).max() == 1 and np.abs(signs.mean(0)).max() < 0.02
+    alone = np.concatenate([swap_sums(np.eye(9), 1, seed) for seed in range(400)])
+    assert np.abs(alone.mean(0)).max() < 0.2
+
+
 def test_a_larger_test_set_resolves_less():
     small, large = pivot_of_accuracy(20, 20, 500), pivot_of_accuracy(200, 200, 5000)
     assert large.resolvable(0.05) < small.resolvable(0.05) < 0.1
@@ -174,6 +181,8 @@ def test_equal_models_are_promoted_no_more_often_than_alpha():
 @pytest.mark.parametrize("delta", [-0.05, 0.02])
 def test_rows_that_are_weighted_to_have_a_difference_have_it(name, delta):
     pivot = pivot_of_counts(COUNT_METRICS[name], *cells(2, 2000), draws=2_000, delta=delta)
+    # Rows are drawn, and nothing is mirrored as where swaps are drawn; only the observed one is added.
+    assert len(pivot.values) == 2_001 and np.isinf(pivot.values).tolist() == [False] * 2_000 + [True]
     middle, spread = np.median(pivot.values), norm.ppf(0.75)
     assert middle == pytest.approx(0, abs=0.1)
     assert np.quantile(pivot.values, [0.25, 0.75]) == pytest.approx([-spread, spread], abs=0.12)

@@ -39,7 +39,7 @@ def test_a_file_wins_over_the_parameters_and_leaves_the_rest(tmp_path):
         ("thresholds: {f2: 0.1}", "There is no metric 'f2'"),
         ("thresholds: {accuracy: x}", "thresholds.accuracy is 'x', but it should be a valid number"),
         ("- a", "must be a mapping of names to values"),
-        ("a: [", "is no YAML"),
+        ("a: [", "policy is no YAML: while parsing a flow node."),
     ],
 )
 def test_a_fault_is_named(text, message):

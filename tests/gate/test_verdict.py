@@ -86,6 +86,12 @@ UNSURE = "which this test set of 400 rows cannot tell from"
             "−0.066), which 400 test rows show to be a change for the worse at alpha 0.05.",
         ),
         (
+            primary(60, 20, metric="ece"),
+            "PROMOTE",
+            "Calibration error (ECE) improved by 0.100 over version 4 (90 % interval of the improvement +0.066 to "
+            "+0.134), which 400 test rows show to be more than no change at alpha 0.05.",
+        ),
+        (
             primary(60, 20, first=True),
             "PROMOTE",
             SURE.replace("rose by 0.100 over", "is 0.100 better than") + " more than no change at alpha 0.05.",
@@ -140,3 +146,6 @@ def test_the_rows_to_collect_would_show_a_gain_like_the_observed_one():
     assert more_rows(primary(201, 200, 4000), 0.05) == 0
     # A gain that the policy asks for counts where the observed one is smaller.
     assert more_rows(primary(20, 20, min_improvement=0.02), 0.05) > 0
+    # With a margin it is what is left of it that must be shown, and with a gain to show what lies beyond that.
+    assert more_rows(primary(20, 22, margin=0.02), 0.05) > 0
+    assert more_rows(primary(30, 20, min_improvement=0.02), 0.05) > more_rows(primary(30, 20), 0.05) > 0

@@ -59,7 +59,7 @@ def _score_interval(metric: CountMetric, counts: np.ndarray) -> Interval:
     present, rows = counts.sum(1) > 0, counts.sum()
     value = float(metric.value(counts, present))
     base = counts + _unseen(present)
-    slopes = np.where(base > 0, metric.both(base, present)[1], 0)
+    slopes = metric.both(base, present)[1]
     spread = np.sqrt((slopes**2 * base).sum() / base.sum())
     if spread == 0:
         return value, value
