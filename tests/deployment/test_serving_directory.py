@@ -13,24 +13,12 @@ import pytest
 from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
-from tests.support.models import write_candidate
+from tests.support.directories import promote_graph as promote
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]
 
 MARKER = ".kfp-bert-owner.json"
-
-
-def promote(registry: Registry, scratch: Path, name: str) -> int:
-    champion = registry.champion()
-    candidate = write_candidate(
-        scratch / name,
-        name,
-        champion_generation=champion.generation if champion else 0,
-        champion_version=champion.version if champion else None,
-    )
-    (candidate[0] / "saved_model" / "saved_model.pb").write_text(f"graph of {name}")
-    return registry.promote(*candidate)
 
 
 def test_the_champion_becomes_the_newest_version_and_the_record_says_so(place, tmp_path):

@@ -5,7 +5,11 @@ A place is a `Target`: one file beside this one, or in another folder, that impl
 
 from kfp_bert_components.deployment.journal import Journal, LeaseLostError
 from kfp_bert_components.deployment.rollout import roll_out
-from kfp_bert_components.deployment.serving_directory import DeployedVersion, deploy_to_serving_directory
+from kfp_bert_components.deployment.serving_directory import (
+    DeployedVersion,
+    DirectoryTarget,
+    deploy_to_serving_directory,
+)
 from kfp_bert_components.deployment.smoke_requests import SmokeRequest, SmokeRequests, load_smoke_requests
 from kfp_bert_components.deployment.smoke_test import Answer, SmokeSettings, smoke_test
 from kfp_bert_components.deployment.target import RolloutError, Target
@@ -15,6 +19,7 @@ from kfp_bert_components.deployment.versioned_folder import open_versioned_folde
 __all__ = [
     "Answer",
     "DeployedVersion",
+    "DirectoryTarget",
     "Journal",
     "LeaseLostError",
     "RolloutError",
