@@ -108,5 +108,5 @@ def start_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[Bas
 
 def deploy_in_process(registry_uri: str, folder: str, lease_seconds: float) -> None:
     """A rollout for a process of its own."""
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     deploy_to_serving_directory(registry_uri, folder, lease_seconds=lease_seconds)

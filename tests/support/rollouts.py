@@ -37,6 +37,7 @@ def deploy_to(
     report: Callable[[str], None] = print,
     smoke: SmokeSettings = FEW,
     report_seconds: float = 15.0,
+    target: str = "production",
     **changes: Any,
 ) -> dict[str, Any]:
     """Roll the champion of a registry, given by its URI or as it is, out to the fake at `url`."""
@@ -45,8 +46,8 @@ def deploy_to(
         settings.project, settings.location, url, poll_seconds=0.005, call_seconds=5, report_seconds=report_seconds
     )
     registry = Registry(registry_uri) if isinstance(registry_uri, str) else registry_uri
-    target = AiPlatformTarget(client, registry, "production", settings, smoke, lambda version: REQUESTS, report)
-    return roll_out(registry, "production", target, lease_seconds=lease_seconds, pause_seconds=0.005, report=report)
+    place = AiPlatformTarget(client, registry, target, settings, smoke, lambda version: REQUESTS, report)
+    return roll_out(registry, target, place, lease_seconds=lease_seconds, pause_seconds=0.005, report=report)
 
 
 class World:

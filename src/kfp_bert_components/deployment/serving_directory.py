@@ -175,8 +175,9 @@ class DirectoryTarget(Target):
         """Choose a number that was never used, fetch the version, and test it here."""
         self._number(journal)
         saved_model = self._fetch(journal)
-        if self._engine:
+        if self._engine or self._server:  # what it is to be asked must be there before it is visible
             requests = load_smoke_requests(self._registry, journal.version)
+        if self._engine:
             instances = [row.instance for row in requests.rows]
             try:
                 predictions = self._engine(saved_model)(instances)
