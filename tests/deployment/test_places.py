@@ -258,7 +258,8 @@ def test_deployed_models_of_others_are_never_undeployed_and_keep_their_share(wor
     endpoint.traffic_split = {"77": 40, "78": 60}
     with pytest.raises(UserError, match=r"get 100 % of the traffic \(77, 78\): .*take_over=True"):
         world.deploy(endpoint="hand")
-    assert dict(endpoint.traffic_split) == {"77": 40, "78": 60}
+    assert (dict(endpoint.traffic_split), dict(endpoint.labels)) == ({"77": 40, "78": 60}, {"team": "a"})
+    assert world.registry.deployment("production").state == "none"
     assert [one.id for one in endpoint.deployed_models] == ["77", "78"]
 
 

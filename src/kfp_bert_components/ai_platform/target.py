@@ -77,10 +77,13 @@ class AiPlatformTarget(Target):
         return sharing == {facts.get("deployed")} and sharing <= deployed_ids(seen)
 
     def admit(self, journal: Journal) -> None:
-        """Look at the labels of the endpoint and of the parent model."""
+        """Look at the labels of the endpoint and of the parent model, and whether others leave us any traffic."""
         found = self._endpoint.find()
         if found:
             self._endpoint.admit(found, journal)
+            split = dict(found.traffic_split)
+            known = set(split) if self._settings.take_over else self._known(journal, found.name)
+            beside_others(split, {"new": 100}, known)
         self._models.admit(journal)
 
     def prepare(self, journal: Journal) -> None:
@@ -88,9 +91,7 @@ class AiPlatformTarget(Target):
         self._resume(journal)
         self._endpoint.ensure(journal)
         name = self._endpoint.name
-        if "models" not in journal.memory:  # the same endpoint may be known by another name
-            known = [one.get("memory", {}).get("models", []) for one in journal.named_elsewhere("endpoint", name)]
-            journal.remember(models=sorted({number for models in known for number in models}))
+        journal.remember(models=sorted(self._known(journal, name)))
         journal.note(endpoint=name, place=self.place(), shape=self._settings.deployment_hash())
         self._models.admit(journal)
         journal.note(model=self._models.ensure(journal))
@@ -104,6 +105,13 @@ class AiPlatformTarget(Target):
         shown = f"kfp-bert {self._target} v{journal.version} {self._settings.deployment_hash()}"
         self._endpoint.deploy(journal, number, facts["model"], shown)
         self._endpoint.set_traffic(journal, split_with(before, number, self._settings.canary_percent))
+
+    def _known(self, journal: Journal, endpoint: str) -> set[str]:
+        """The ids of our deployed models, also of those that the record knows by another name of the endpoint."""
+        if "models" in journal.memory:
+            return known_models(journal)
+        known = [one.get("memory", {}).get("models", []) for one in journal.named_elsewhere("endpoint", endpoint)]
+        return {number for models in known for number in models}
 
     def _choose(self, journal: Journal) -> None:
         """Note the id of the deployed model, and how the traffic is shared before it comes."""

@@ -74,6 +74,7 @@ def roll_out(
             journal = Journal(registry, name, lease_seconds, pause_seconds, target.place())
             if journal.state == LIVE and journal.version == champion.version:
                 if _with_retries(partial(_is_live, target), journal, tries, pause_seconds, report):
+                    report(f"version {journal.version} is live: nothing to do")
                     return journal.live
                 report(f"version {journal.version} is recorded as live, but it is not: rolling it out again")
             _with_retries(target.admit, journal, tries, pause_seconds, report)

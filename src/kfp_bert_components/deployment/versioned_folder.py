@@ -224,7 +224,7 @@ class _LocalFolder(VersionedFolder):
     def read_owner(self) -> tuple[Owner | None, int]:
         path = self._root / MARKER
         try:
-            data, generation = path.read_bytes(), path.stat().st_ino
+            generation, data = path.stat().st_mtime_ns, path.read_bytes()
         except FileNotFoundError:
             return None, 0
         return _load_owner(data, str(path)), generation
@@ -237,12 +237,14 @@ class _LocalFolder(VersionedFolder):
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(dump_record(asdict(owner)))
             os.chmod(name, 0o644)
-            if generation:
+            if not generation:
+                os.link(name, path)  # which fails if another one was faster
+            elif path.stat().st_mtime_ns == generation:
                 os.replace(name, path)
             else:
-                os.link(name, path)  # which fails if another one was faster
-        except FileExistsError:
-            raise ConflictError(f"Another deployment claimed {self.uri} at the same moment: run again.") from None
+                raise FileExistsError
+        except (FileExistsError, FileNotFoundError):
+            raise ConflictError(f"Another deployment changed {path} at the same moment: run again.") from None
         finally:
             Path(name).unlink(missing_ok=True)
 
