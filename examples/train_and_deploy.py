@@ -28,14 +28,6 @@ promote_model = load_component_from_url(f"{SPECS}/promote_model/component.yaml")
 deploy_to_serving_directory = load_component_from_url(f"{SPECS}/deploy_to_serving_directory/component.yaml")
 
 
-# A pipeline of its own, because kfp.local decides conditions on a pipeline's inputs only.
-@dsl.pipeline(name="deploy-if-pending")
-def deploy_if_pending(pending: bool, registry: str, serving_directory: str):
-    """Deploy the champion where it is not live yet."""
-    with dsl.If(pending == True):  # noqa: E712  (KFP compares, Python's `is` cannot)
-        deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).set_caching_options(False)
-
-
 @dsl.pipeline(name="my-text-classifier")
 def my_text_classifier(sources: list, registry: str, serving_directory: str, base_model: str = "", epochs: int = 0):
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
@@ -61,9 +53,10 @@ def my_text_classifier(sources: list, registry: str, serving_directory: str, bas
         decision=comparison.outputs["decision"],
         registry=registry,
     ).set_caching_options(False)
-    deploy_if_pending(
-        pending=promotion.outputs["deployment_pending"], registry=registry, serving_directory=serving_directory
-    )
+    # Always: the step looks at the folder, and does nothing where the champion is what is served.
+    deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).after(
+        promotion
+    ).set_caching_options(False)
 
 
 if __name__ == "__main__":

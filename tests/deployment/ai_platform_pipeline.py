@@ -16,19 +16,18 @@ from kfp_bert_components import (
 from kfp_bert_components.components.deploy_to_ai_platform import deploy_to_ai_platform
 
 
-@dsl.pipeline(name="deploy-if-pending")
-def deploy_if_pending(pending: bool, registry: str, api_endpoint: str):
+@dsl.pipeline(name="deploy")
+def deploy(registry: str, api_endpoint: str):
     """Deploy the champion where it is not live yet."""
-    with dsl.If(pending == True, name="deployment-pending"):  # noqa: E712
-        deploy_to_ai_platform(
-            registry=registry,
-            project="p",
-            location="region-1",
-            api_endpoint=api_endpoint,
-            canary_percent=30,
-            drain_seconds=0.0,
-            max_latency_seconds=20.0,
-        ).set_caching_options(False)
+    deploy_to_ai_platform(
+        registry=registry,
+        project="p",
+        location="region-1",
+        api_endpoint=api_endpoint,
+        canary_percent=30,
+        drain_seconds=0.0,
+        max_latency_seconds=20.0,
+    ).set_caching_options(False)
 
 
 @dsl.pipeline(name="train-and-deploy-to-ai-platform")
@@ -51,4 +50,4 @@ def train_and_deploy(sources: List[str], registry: str, api_endpoint: str, epoch
     promotion = promote_model(
         model=model, evaluation=candidate, decision=comparison.outputs["decision"], registry=registry
     ).set_caching_options(False)
-    deploy_if_pending(pending=promotion.outputs["deployment_pending"], registry=registry, api_endpoint=api_endpoint)
+    deploy(registry=registry, api_endpoint=api_endpoint).after(promotion)

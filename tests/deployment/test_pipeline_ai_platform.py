@@ -46,9 +46,8 @@ def test_the_component_runs_under_kfp_local(gcs, tmp_path):
     registry.promote(*write_examined(tmp_path / "first", "first", saved_model=False))
     with AiPlatformServer() as server:
         found = run_pipeline(
-            PIPELINE.replace(":train_and_deploy", ":deploy_if_pending"),
+            PIPELINE.replace(":train_and_deploy", ":deploy"),
             tmp_path / "run",
-            pending="true",
             registry=registry.uri,
             api_endpoint=server.url,
         )

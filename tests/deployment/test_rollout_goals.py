@@ -25,7 +25,7 @@ __all__ = ["gcs"]
 ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
 ROUNDS = 100 if ALL else 5
 STEP = 1 if ALL else 8
-BEFORE_TRAFFIC = ("preparing", "canary")
+BEFORE_TRAFFIC = ("preparing", "introducing")
 
 
 @contextmanager

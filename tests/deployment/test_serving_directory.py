@@ -13,22 +13,12 @@ import pytest
 from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
-from tests.support.models import write_candidate
+from tests.support.directories import promote_graph as promote
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]
 
-
-def promote(registry: Registry, scratch: Path, name: str) -> int:
-    champion = registry.champion()
-    candidate = write_candidate(
-        scratch / name,
-        name,
-        champion_generation=champion.generation if champion else 0,
-        champion_version=champion.version if champion else None,
-    )
-    (candidate[0] / "saved_model" / "saved_model.pb").write_text(f"graph of {name}")
-    return registry.promote(*candidate)
+MARKER = ".kfp-bert-owner.json"
 
 
 def test_the_champion_becomes_the_newest_version_and_the_record_says_so(place, tmp_path):
@@ -138,14 +128,17 @@ def test_killed_at_any_file_the_next_run_ends_the_same(tmp_path, position):
     promote(registry, tmp_path, "second")
     command = [sys.executable, "-c", DEPLOY, registry.uri, str(folder), str(position)]
     code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
-    for number in open_versioned_folder(str(folder)).complete():
-        files = {path.name for path in (folder / str(number)).rglob("*") if path.is_file()}
+    for seen in open_versioned_folder(str(folder)).complete():
+        files = {path.name for path in (folder / str(seen)).rglob("*") if path.is_file()}
         assert files == {"saved_model.pb", "part0", "part1", "bundle.json"}
     deployed = deploy_to_serving_directory(registry.uri, str(folder), lease_seconds=0.5)
     assert code in (0, -signal.SIGKILL)
-    assert deployed == type(deployed)(f"{folder}/2", 2)
-    assert sorted(os.listdir(folder)) == ["1", "2"]
-    assert json.loads((folder / "2" / "assets.extra" / "bundle.json").read_text())["registry_version"] == 2
+    number = int(Path(deployed.serving_uri).name)
+    assert number in (2, 3)  # the next run has a number of its own, as the killed one could still act
+    assert sorted(os.listdir(folder)) == [MARKER, "1", str(number)]
+    assert open_versioned_folder(str(folder)).registry_version(number) == deployed.version == 2
+    record = registry.deployment("production")
+    assert (record.state, record.live_version, record.live_served) == ("live", 2, str(number))
 
 
 def test_two_deployments_at_once_do_it_once(tmp_path):
@@ -154,7 +147,7 @@ def test_two_deployments_at_once_do_it_once(tmp_path):
     command = [sys.executable, "-c", DEPLOY, registry.uri, str(folder), "0"]
     runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [run.wait(timeout=60) for run in runs] == [0, 0]
-    assert os.listdir(folder) == ["1"]
+    assert sorted(os.listdir(folder)) == [MARKER, "1"]
 
 
 def test_a_cancelled_run_removes_its_version(tmp_path):

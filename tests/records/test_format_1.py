@@ -4,6 +4,7 @@ The samples in format1/ were written by version 0.1.0 (commit 5948f0c) and must 
 new number, a folder of its own with samples is added beside this one.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -98,6 +99,9 @@ def test_uses_of_a_test_set(registry):
 
 def test_what_lies_in_a_serving_directory(registry, tmp_path):
     shutil.copytree(SAMPLES / "serving", tmp_path / "serving")
+    name = "deployments/production.json"
+    record = registry.store.read(name).data.replace(b'"/serving"', json.dumps(str(tmp_path / "serving")).encode())
+    registry.store.write(name, record)  # as if it had been written on this machine
     before = registry.deployment("production")
     deployed = deploy_to_serving_directory(registry.uri, str(tmp_path / "serving"))
     assert (deployed.serving_uri, deployed.version) == (str(tmp_path / "serving" / "1"), 2)

@@ -1,5 +1,6 @@
 """What the REST server answers, asked through HTTP in this process."""
 
+import json
 import shutil
 import time
 
@@ -153,3 +154,52 @@ def test_a_path_without_a_model_fails_at_once(tmp_path):
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(UserError, match="holds no model"):
         create_app(tmp_path)
+
+
+def with_metadata(folder, version, fingerprint):
+    (folder / "assets.extra").mkdir(exist_ok=True)
+    fields = {"format": 1, "fingerprint": fingerprint, "registry_version": version}
+    (folder / "assets.extra" / "bundle.json").write_text(json.dumps(fields))
+    return folder
+
+
+def wait_for_health(client, **wanted):
+    for _ in range(200):
+        health = client.get("/healthz").json()
+        if wanted.items() <= health.items():
+            return
+        time.sleep(0.05)
+    raise AssertionError(health)
+
+
+def test_another_model_under_the_same_number_is_served_and_health_shows_both_numbers(saved_model, tmp_path):
+    with_metadata(shutil.copytree(saved_model, tmp_path / "2"), 7, "first")
+    with TestClient(create_app(tmp_path, poll_seconds=0.05)) as client:
+        wait_for_health(client, status="ok", version=2, registry_version=7, fingerprint="first")
+        other = with_metadata(write_tiny_saved_model(tmp_path / ".scratch", shout_score=0.7), 1, "second")
+        (tmp_path / "2").rename(tmp_path / ".old")
+        other.rename(tmp_path / "2")
+        wait_for_health(client, version=2, registry_version=1, fingerprint="second")
+        answer = client.post(PREDICT, json={"instances": ["HI"]}).json()["predictions"][0]
+        assert answer["score"] == pytest.approx(0.7)
+        entry = client.get("/v1/models/bert/versions/2").json()["model_version_status"][0]
+        assert (entry["version"], entry["registry_version"], entry["fingerprint"]) == ("2", 1, "second")
+
+
+def test_a_number_that_could_not_be_loaded_is_tried_again_with_another_content(saved_model, tmp_path):
+    shutil.copytree(saved_model, tmp_path / "1")
+    with TestClient(create_app(tmp_path, poll_seconds=0.05)) as client:
+        wait_for_health(client, version=1, registry_version=None)
+        (tmp_path / "2").mkdir()
+        (tmp_path / "2" / "saved_model.pb").write_bytes(b"no model")
+        for _ in range(200):
+            status = client.get("/v1/models/bert").json()["model_version_status"][0]["status"]
+            if status["error_message"]:
+                break
+            time.sleep(0.05)
+        assert "version 2 cannot be served" in status["error_message"]
+        shutil.rmtree(tmp_path / "2")
+        shutil.copytree(saved_model, tmp_path / ".scratch").rename(tmp_path / "2")
+        wait_for_health(client, version=2)
+        status = client.get("/v1/models/bert").json()["model_version_status"][0]["status"]
+        assert status["error_message"] == ""

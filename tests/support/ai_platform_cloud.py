@@ -125,9 +125,13 @@ class Cloud(Models):
         if request.endpoint.etag and request.endpoint.etag != endpoint.etag:
             raise RefusalError(409, "ABORTED", "the etag is not current")
         for path in request.update_mask.paths:
-            if path != "traffic_split":
+            if path == "traffic_split":
+                self.split_traffic(endpoint, dict(request.endpoint.traffic_split))
+            elif path == "labels":
+                endpoint.labels = dict(request.endpoint.labels)
+                endpoint.etag = self._etag()
+            else:
                 raise RefusalError(400, "INVALID_ARGUMENT", f"the fake cannot update {path}")
-            self.split_traffic(endpoint, dict(request.endpoint.traffic_split))
         return endpoint
 
     def deploy_model(self, request: Any) -> Any:

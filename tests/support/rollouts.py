@@ -31,20 +31,23 @@ FEW = SmokeSettings(answers=3, timeout_seconds=5)
 
 
 def deploy_to(
-    registry_uri: str,
+    registry_uri: str | Registry,
     url: str,
     lease_seconds: float = 5.0,
     report: Callable[[str], None] = print,
     smoke: SmokeSettings = FEW,
     report_seconds: float = 15.0,
+    target: str = "production",
     **changes: Any,
 ) -> dict[str, Any]:
-    """Roll the champion of a registry out to the fake at `url`."""
+    """Roll the champion of a registry, given by its URI or as it is, out to the fake at `url`."""
     settings = replace(QUICK, **changes)
-    client = AiPlatformClient("p", "region-1", url, poll_seconds=0.005, call_seconds=5, report_seconds=report_seconds)
-    registry = Registry(registry_uri)
-    target = AiPlatformTarget(client, registry, "production", settings, smoke, lambda version: REQUESTS, report)
-    return roll_out(registry, "production", target, lease_seconds=lease_seconds, pause_seconds=0.005, report=report)
+    client = AiPlatformClient(
+        settings.project, settings.location, url, poll_seconds=0.005, call_seconds=5, report_seconds=report_seconds
+    )
+    registry = Registry(registry_uri) if isinstance(registry_uri, str) else registry_uri
+    place = AiPlatformTarget(client, registry, target, settings, smoke, lambda version: REQUESTS, report)
+    return roll_out(registry, target, place, lease_seconds=lease_seconds, pause_seconds=0.005, report=report)
 
 
 class World:

@@ -46,6 +46,10 @@ class AiPlatformClient:
             1.5 times as long, up to 10 s.
         report_seconds: Time between two printed lines about an operation that is waited for.
 
+    Attributes:
+        parent: "projects/.../locations/...", for requests.
+        before_call: Called before each call, which is not made if it raises. A rollout checks its lease there.
+
     Raises:
         UserError: The project or the location is empty, or `api_endpoint` is http:// on another machine.
     """
@@ -63,6 +67,7 @@ class AiPlatformClient:
         if not project or not location:
             raise UserError("AI Platform needs a project and a location, such as europe-west4.")
         self.parent = f"projects/{project}/locations/{location}"
+        self.before_call: Callable[[], None] = lambda: None
         self._address = api_endpoint or f"{location}-aiplatform.googleapis.com"
         self._call_seconds, self._poll_seconds, self._report_seconds = call_seconds, poll_seconds, report_seconds
         self._local = self._address.startswith("http://")
@@ -112,6 +117,7 @@ class AiPlatformClient:
             UserError: AI Platform refused the call, or there are no credentials.
         """
         name = getattr(method, "__name__", "a call")
+        self.before_call()
         try:
             return method(request, retry=None, timeout=self._call_seconds)
         except _TRANSIENT as error:

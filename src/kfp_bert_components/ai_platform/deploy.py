@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
-from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed_ids
+from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed_ids, known_models
 from kfp_bert_components.ai_platform.models import UploadedModels
 from kfp_bert_components.ai_platform.settings import AiPlatformSettings
 from kfp_bert_components.ai_platform.target import AiPlatformTarget
-from kfp_bert_components.deployment import SmokeSettings, load_smoke_requests, roll_out, split_with
+from kfp_bert_components.deployment import (
+    Journal,
+    SmokeSettings,
+    beside_others,
+    load_smoke_requests,
+    roll_out,
+    split_with,
+)
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
@@ -67,12 +74,16 @@ def deploy_to_ai_platform(
         UserError: There is no champion, or AI Platform refuses a call or can't be reached.
     """
     opened, smoke = Registry(registry), smoke or SmokeSettings()
-    client = AiPlatformClient(settings.project, settings.location, api_endpoint, poll_seconds=poll_seconds)
+    # A call that is under way when the lease ends would be one too many.
+    limit = min(60.0, lease_seconds / 2)
+    client = AiPlatformClient(
+        settings.project, settings.location, api_endpoint, poll_seconds=poll_seconds, call_seconds=limit
+    )
     requests = partial(load_smoke_requests, opened)
     place = AiPlatformTarget(client, opened, target, settings, smoke, requests, report)
     try:
         if dry_run:
-            endpoint, models = Endpoint(client, settings, target), UploadedModels(client, opened, settings)
+            endpoint, models = Endpoint(client, settings, target, opened), UploadedModels(client, opened, settings)
             return _plan(opened, target, place, endpoint, models, settings, report)
         live = roll_out(opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report)
     except TransientError as error:
@@ -89,24 +100,27 @@ def _plan(
     settings: AiPlatformSettings,
     report: Callable[[str], None],
 ) -> DeployedModel:
-    """Say what a rollout would do. At most four calls, none of which changes anything."""
-    champion, record = registry.require_champion(), registry.deployment(target)
-    facts = record.details.get("facts", {})
+    """Say what a rollout would do. At most seven calls, none of which changes anything."""
+    champion, record = registry.require_champion(), Journal(registry, target, place=place.place())
+    facts = record.facts
     would = partial(_report_plan, report)
     recorded = (record.state, record.version) == ("live", champion.version)
     if recorded and place.is_live(champion.version, facts):
         report(f"version {champion.version} is live already: nothing to do")
         return DeployedModel(facts["endpoint"], facts["deployed"], champion.version)
-    if record.state == "rolling":
-        would(f"go on with the rollout of version {record.version}, which is {record.details.get('step')}")
+    place.admit(record)
+    if record.state not in ("pending", "live", "failed"):
+        would(f"go on with the rollout of version {record.version}, which is {record.state}")
     found = endpoint.find()
     would(f"use endpoint {found.name}" if found else f"create an endpoint in {settings.location}")
     uploaded = models.find(champion.version)
     would(f"use model version {uploaded[0]}" if uploaded else f"upload version {champion.version}")
-    before = dict(found.traffic_split) if found else {}
+    split = dict(found.traffic_split) if found else {}
+    known = set(split) if settings.take_over else known_models(record)
+    before = {number: share for number, share in split.items() if number in known}
     would(f"deploy it on {settings.min_replicas} to {settings.max_replicas} x {settings.machine_type}")
     for percent in (settings.canary_percent, *settings.traffic_steps):
-        would(f"set the traffic to {split_with(before, 'new', percent)}")
+        would(f"set the traffic to {beside_others(split, split_with(before, 'new', percent), known)}")
         if percent == settings.canary_percent:
             would("test it with texts of the test split")
     old = sorted(set(before) & deployed_ids(found)) if found else []

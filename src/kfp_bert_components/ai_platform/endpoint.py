@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform.settings import AiPlatformSettings, slug
-from kfp_bert_components.deployment import TrafficSplit, restored_split
+from kfp_bert_components.ai_platform.settings import REGISTRY_LABEL, TARGET_LABEL, AiPlatformSettings, slug
+from kfp_bert_components.deployment import LeaseLostError, RolloutError, TrafficSplit, beside_others, restored_split
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 
 if TYPE_CHECKING:
     from kfp_bert_components.ai_platform.client import AiPlatformClient
     from kfp_bert_components.deployment import Journal
-
-LABEL = "kfp-bert-target"
+    from kfp_bert_components.registry import Registry
 
 
 class Endpoint:
@@ -26,14 +25,23 @@ class Endpoint:
         client: The API.
         settings: Which endpoint, and how to create it.
         target: Name of the deployment record.
+        registry: The registry that the record is in.
 
     Attributes:
         name: Full name of the endpoint; "" until `ensure` was called, or until it is set.
     """
 
-    def __init__(self, client: AiPlatformClient, settings: AiPlatformSettings, target: str) -> None:
-        self._client, self._settings, self._target = client, settings, target
+    def __init__(self, client: AiPlatformClient, settings: AiPlatformSettings, target: str, registry: Registry) -> None:
+        self._client, self._settings, self._target, self._registry = client, settings, target, registry
         self.name = ""
+
+    def identity(self) -> dict[str, str]:
+        """Project, location and endpoint as the settings name them: the same in each run, whatever exists."""
+        _, project, _, location, *_ = self._client.parent.split("/")
+        wanted = self._settings.endpoint or self._default_id()
+        if wanted.startswith("projects/"):
+            _, project, _, location, _, wanted = wanted.split("/")
+        return {"project": project, "location": location, "endpoint": wanted}
 
     # Finding and creating it
 
@@ -54,16 +62,38 @@ class Endpoint:
         key, value = self._label()
         request = v1.ListEndpointsRequest(parent=self._client.parent, filter=f"labels.{key}={value}")
         found = list(self._client.call(self._client.endpoints.list_endpoints, request))
+        if not wanted:  # several registries may have a target of this name
+            registry = self._registry.id(create=False)
+            found = [one for one in found if registry and one.labels.get(REGISTRY_LABEL) == registry] or found
         if len(found) > 1:
             names = ", ".join(sorted(one.name for one in found))
             raise UserError(f"Several endpoints have the label {key}={value}: give one by its id, of {names}.")
         return found[0] if found else None
 
+    def admit(self, found: Any, journal: Journal) -> None:
+        """Raise RolloutError where the endpoint belongs to others. One without an owner may be used.
+
+        What was made before owners existed is ours if the deployment record names it.
+        """
+        registry, target = found.labels.get(REGISTRY_LABEL), found.labels.get(TARGET_LABEL)
+        ours = (registry, target) == (self._registry.id(create=False), slug(self._target))
+        if ours or self._settings.take_over or (not registry and (not target or is_named(journal, found.name))):
+            return
+        whose = f"the registry with the id {registry}" if registry else "another registry"
+        raise RolloutError(
+            f"The endpoint {found.name} belongs to the target {target!r} of {whose}: give an endpoint of its own, such "
+            "as endpoint='my-model' (both can be in one project), or take_over=True to take this one over."
+        )
+
     def ensure(self, journal: Journal) -> None:
-        """Find the endpoint, or create it and wait until it is there; `name` is set."""
+        """Find the endpoint and label it as ours, or create it and wait until it is there; `name` is set."""
         found = self.find()
         if found:
+            self.admit(found, journal)
             self.name = found.name
+            if any(found.labels.get(key) != value for key, value in self._owner().items()):
+                endpoint = v1.Endpoint(name=found.name, labels={**found.labels, **self._owner()}, etag=found.etag)
+                self._send_update(endpoint, "labels")
             return
         name, number = self._name_to_create()
         description = f"creating endpoint {number}"
@@ -81,13 +111,19 @@ class Endpoint:
 
     def _label(self) -> tuple[str, str]:
         key, separator, value = self._settings.endpoint.removeprefix("label:").partition("=")
-        return (key, value) if separator else (LABEL, slug(self._target))
+        return (key, value) if separator else (TARGET_LABEL, slug(self._target))
+
+    def _owner(self) -> dict[str, str]:
+        return {REGISTRY_LABEL: self._registry.id(), TARGET_LABEL: slug(self._target)}
+
+    def _default_id(self) -> str:
+        return f"kfp-bert-{slug(self._target)}"
 
     def _name_to_create(self) -> tuple[str, str]:
         wanted = self._settings.endpoint
         if wanted and not wanted.startswith("label:"):
             return self._full(wanted), wanted.rsplit("/", 1)[-1]
-        number = f"kfp-bert-{slug(self._target)}"
+        number = self._default_id()
         return f"{self._client.parent}/endpoints/{number}", number
 
     def _new(self) -> Any:
@@ -95,7 +131,7 @@ class Endpoint:
         key, value = self._label()
         endpoint = v1.Endpoint(
             display_name=f"kfp-bert {self._target}",
-            labels={**settings.labels, key: value},
+            labels={**settings.labels, key: value, **self._owner()},
             dedicated_endpoint_enabled=settings.dedicated,
         )
         if settings.encryption_key:
@@ -117,7 +153,7 @@ class Endpoint:
     def wait_for_operations(self, journal: Journal, description: str) -> None:
         """Wait until no operation is under way. Whether they succeeded is for the caller to check."""
         for operation in self._client.running_operations(self.name):
-            with suppress(UserError):
+            with _unless_lost():
                 self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
 
     def deploy(self, journal: Journal, number: str, model: str, display_name: str) -> None:
@@ -127,7 +163,7 @@ class Endpoint:
             journal: The rollout under way.
             number: The id that the deployed model gets.
             model: Full name of the model with its version.
-            display_name: Name to show, by which `leftover_models` knows it again.
+            display_name: Name to show.
 
         Raises:
             UserError: The deployment failed or took too long.
@@ -161,50 +197,63 @@ class Endpoint:
             service_account=settings.service_account,
         )
 
-    def set_traffic(self, journal: Journal, split: TrafficSplit) -> None:
-        """Set the traffic split. TransientError if somebody changed the endpoint since it was read here."""
+    def set_traffic(self, journal: Journal, ours: TrafficSplit) -> None:
+        """Set how our models share; those of others keep their share.
+
+        Raises:
+            TransientError: Somebody changed the endpoint since it was read here.
+            UserError: Others have so much traffic that too little is left.
+        """
         seen = self.get()
+        split = beside_others(dict(seen.traffic_split), ours, known_models(journal))
         if dict(seen.traffic_split) != split:
-            journal.check()
             self._update(split, seen.etag)
 
-    def restore_traffic(self, before: TrafficSplit, new: str) -> None:
-        """Set the traffic split of before the rollout.
+    def restore_traffic(self, journal: Journal, before: TrafficSplit, new: str) -> None:
+        """Let our models share as before the rollout.
 
         If the endpoint cannot be read or updated, the new model is undeployed instead, with the split in that request.
 
         Args:
-            before: The split before the rollout.
+            journal: The rollout under way.
+            before: How our models shared before the rollout.
             new: The id of the deployed model that was rolled out.
 
         Raises:
             UserError: No model of `before` is deployed any more; the traffic stays as it is.
         """
-        wanted, etag, seen = before, "", self._get_or_none()
+        wanted, etag, seen = {**before, **journal.facts.get("others", {})}, "", self._get_or_none()
         if seen is not None:
-            if dict(seen.traffic_split) == before:
-                return
-            wanted, etag = restored_split(before, deployed_ids(seen)), seen.etag
-            if before and not wanted:
+            ours, etag = restored_split(before, deployed_ids(seen)), seen.etag
+            if before and not ours:
                 raise UserError(
                     f"No model that served {self.name} before is deployed any more: the traffic stays as it is."
                 )
+            if not seen.traffic_split.get(new) and new not in before:
+                ours = restored_split(dict(seen.traffic_split), known_models(journal))  # nothing to take back
+            wanted = beside_others(dict(seen.traffic_split), ours, known_models(journal))
+            if dict(seen.traffic_split) == wanted:
+                return
         try:
             self._update(wanted, etag)
-        except (TransientError, UserError):
-            if new in before:
+        except (TransientError, UserError) as error:
+            if new in before or isinstance(error, LeaseLostError):
                 raise
             self._undeploy(new, wanted)
 
     def _get_or_none(self) -> Any | None:
         try:
             return self.get()
+        except LeaseLostError:
+            raise
         except (TransientError, UserError):
             return None
 
     def _update(self, split: TrafficSplit, etag: str) -> None:
-        endpoint = v1.Endpoint(name=self.name, traffic_split=split, etag=etag)
-        request = v1.UpdateEndpointRequest(endpoint=endpoint, update_mask={"paths": ["traffic_split"]})
+        self._send_update(v1.Endpoint(name=self.name, traffic_split=split, etag=etag), "traffic_split")
+
+    def _send_update(self, endpoint: Any, field: str) -> None:
+        request = v1.UpdateEndpointRequest(endpoint=endpoint, update_mask={"paths": [field]})
         self._client.call(self._client.endpoints.update_endpoint, request)
 
     def remove(self, journal: Journal, number: str) -> None:
@@ -224,7 +273,7 @@ class Endpoint:
         for operation in self._client.running_operations(self.name):
             journal.check()
             self._client.cancel(operation)
-            with suppress(UserError):
+            with _unless_lost():
                 self._client.wait(operation, "cancelling", seconds, journal.check)
 
     def _undeploy(self, number: str, split: TrafficSplit) -> str:
@@ -232,16 +281,28 @@ class Endpoint:
         return self._client.call(self._client.endpoints.undeploy_model, request).operation.name
 
 
+@contextmanager
+def _unless_lost() -> Iterator[None]:
+    """Go on after an operation that failed, but not after the end of the lease."""
+    try:
+        yield
+    except LeaseLostError:
+        raise
+    except UserError:
+        return
+
+
 def deployed_ids(endpoint: Any) -> set[str]:
     """The ids of the models that are deployed in an endpoint."""
     return {one.id for one in endpoint.deployed_models}
 
 
-def leftover_models(endpoint: Any, target: str, keep: set[str]) -> list[str]:
-    """The ids of models that rollouts to `target` deployed, that get no traffic, and that are not in `keep`."""
-    ours = re.compile(rf"kfp-bert {re.escape(target)} v\d+ .*")
-    return [
-        one.id
-        for one in endpoint.deployed_models
-        if ours.fullmatch(one.display_name) and one.id not in keep and not endpoint.traffic_split.get(one.id)
-    ]
+def known_models(journal: Journal) -> set[str]:
+    """The ids of the deployed models that this deployment's record knows as its own."""
+    return set(journal.memory.get("models", []))
+
+
+def is_named(journal: Journal, endpoint: str) -> bool:
+    """Whether the deployment record names this endpoint as one that it deployed to."""
+    facts = (journal.facts, journal.live.get("facts", {}))
+    return any(one.get("endpoint") == endpoint for one in facts) or bool(journal.named_elsewhere("endpoint", endpoint))

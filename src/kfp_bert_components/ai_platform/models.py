@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, AiPlatformSettings, slug
+from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, REGISTRY_LABEL, AiPlatformSettings
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,37 @@ class UploadedModels:
     def __init__(self, client: AiPlatformClient, registry: Registry, settings: AiPlatformSettings) -> None:
         self._client, self._registry, self._settings = client, registry, settings
         self.name = f"{client.parent}/models/{settings.model_id}"
+
+    def admit(self, journal: Journal) -> None:
+        """Raise RolloutError where the parent model belongs to others. All targets of one registry share it.
+
+        Its owner is that of the version with the alias `champion`, or of the first one where none has it. What was made
+        before owners existed is ours if it was uploaded from this registry, or the deployment record names it.
+        """
+        labels = self._labels("@champion")
+        labels = self._labels("") if labels is None else labels
+        if labels is None or self._settings.take_over:
+            return
+        registry, uploaded = labels.get(REGISTRY_LABEL), labels.get(LABEL, "")
+        named = {one.get("model", "").partition("@")[0] for one in (journal.facts, journal.live.get("facts", {}))}
+        if registry:
+            ours = registry == self._registry.id(create=False)
+        else:
+            ours = uploaded.startswith(self._label("")) or self.name in named
+        if not ours:
+            whose = f"the registry with the id {registry}" if registry else "others"
+            raise RolloutError(
+                f"The model {self.name} belongs to {whose}: give a model_id of its own, such as model_id='my-model' "
+                "(both can be in one project), or take_over=True to add versions to this one."
+            )
+
+    def _labels(self, alias: str) -> dict[str, str] | None:
+        """The labels of a version of the parent model; None if there is none."""
+        try:
+            found = self._client.call(self._client.models.get_model, v1.GetModelRequest(name=f"{self.name}{alias}"))
+        except NotFoundError:
+            return None
+        return dict(found.labels)
 
     def find(self, version: int) -> list[str]:
         """The uploads of a registry version: full names such as "projects/.../models/m@3", oldest first.
@@ -85,23 +117,16 @@ class UploadedModels:
             display_name=f"{settings.model_id} version {version}",
             artifact_uri=self._artifact(version),
             container_spec=container(settings.image),
-            labels={**settings.labels, LABEL: self._label(version)},
+            labels={**settings.labels, LABEL: self._label(version), REGISTRY_LABEL: self._registry.id()},
         )
         if settings.encryption_key:
             model.encryption_spec = v1.EncryptionSpec(kms_key_name=settings.encryption_key)
         request = v1.UploadModelRequest(parent=self._client.parent, model=model)
-        if self._exists():
+        if self._labels("") is not None:
             request.parent_model = self.name
         else:
             request.model_id = settings.model_id
         return request
-
-    def _exists(self) -> bool:
-        try:
-            self._client.call(self._client.models.get_model, v1.GetModelRequest(name=self.name))
-        except NotFoundError:
-            return False
-        return True
 
     def _artifact(self, version: int) -> str:
         """The gs:// folder of the SavedModel. It is copied to `staging` if the registry is not on gs://."""
@@ -121,9 +146,9 @@ class UploadedModels:
             upload_folder(bundle / "saved_model", open_store(self._settings.staging), name)
         return f"{self._settings.staging.rstrip('/')}/{name}"
 
-    def _label(self, version: int) -> str:
+    def _label(self, version: int | str) -> str:
         place = hashlib.sha256(self._registry.uri.encode()).hexdigest()[:8]
-        return slug(f"{place}-{version}")
+        return f"{place}-{version}"
 
 
 def container(image: str) -> v1.ModelContainerSpec:

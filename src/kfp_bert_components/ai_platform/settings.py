@@ -15,6 +15,9 @@ from kfp_bert_components.validation import checked_dataclass
 # The newest prebuilt TensorFlow container; it loads our SavedModels, which have no custom ops.
 PREBUILT_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
+# Labels that say whose a resource is: the registry's id, and the name of the deployment record in it.
+REGISTRY_LABEL, TARGET_LABEL = "kfp-bert-registry", "kfp-bert-target"
+
 Seconds = Annotated[float, Field(ge=0)]
 
 
@@ -48,6 +51,7 @@ class AiPlatformSettings:
         drain_seconds: Pause between the last request to the old version and its removal.
         keep_warm: Whether the old version stays deployed, without traffic, for a quick rollback.
         operation_seconds: Longest time for one long-running operation.
+        take_over: Whether endpoint and parent model are taken from another owner, with the models that serve there.
 
     Raises:
         UserError: A value is not allowed, or does not fit the others.
@@ -76,6 +80,7 @@ class AiPlatformSettings:
     drain_seconds: Seconds = 30.0
     keep_warm: bool = False
     operation_seconds: Seconds = 3600.0
+    take_over: bool = False
 
     def __post_init__(self) -> None:
         steps = self.traffic_steps

@@ -11,10 +11,10 @@ from google.cloud import aiplatform_v1 as v1
 from google.protobuf import json_format
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
-from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed_ids, leftover_models
+from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed_ids, known_models
 from kfp_bert_components.ai_platform.models import UploadedModels
 from kfp_bert_components.ai_platform.settings import AiPlatformSettings
-from kfp_bert_components.deployment import Answer, SmokeSettings, Target, smoke_test, split_with
+from kfp_bert_components.deployment import Answer, SmokeSettings, Target, beside_others, smoke_test, split_with
 from kfp_bert_components.errors import NotFoundError
 from kfp_bert_components.progress import say
 
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 class AiPlatformTarget(Target):
     """An endpoint as a rollout target.
 
-    Facts: `endpoint` and `model` (full names), `deployed` (the id of the deployed model, which we choose), `before`
-    (the traffic split when the rollout began) and `shape` (`AiPlatformSettings.deployment_hash`).
+    Facts: `endpoint` and `model` (full names), `deployed` (the id of the deployed model, which we choose), `before` and
+    `others` (the shares of our models and of those of others when the rollout began), `ours` (the ids of our models),
+    `place`, and `shape` (`AiPlatformSettings.deployment_hash`). Memory: `models`, the ids of our deployed models.
+
+    A deployed model that the record does not know is not ours: it is never undeployed, and keeps its share.
 
     Args:
         client: The API.
@@ -51,41 +54,77 @@ class AiPlatformTarget(Target):
     ) -> None:
         self._client, self._target, self._settings, self._smoke = client, target, settings, smoke
         self._registry, self._requests, self._report = registry, requests, report
-        self._endpoint = Endpoint(client, settings, target)
+        self._endpoint = Endpoint(client, settings, target, registry)
         self._models = UploadedModels(client, registry, settings)
 
+    def place(self) -> dict[str, str]:
+        """Project, location and endpoint, as the settings name them."""
+        return {"kind": "AI Platform endpoint", **self._endpoint.identity()}
+
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
-        """Whether the deployed model of the facts has all traffic. One call."""
-        wanted = self._settings.endpoint
+        """Whether the deployed model of the facts has all traffic that goes to our models. One call."""
         name = facts.get("endpoint", "")
         if not name or facts.get("shape") != self._settings.deployment_hash():
             return False
-        by_id = wanted and not wanted.startswith("label:")
-        if by_id and name.rsplit("/", 1)[-1] != wanted.rsplit("/", 1)[-1]:
+        if facts.get("place", self.place()) != self.place():
             return False
         try:
             seen = self._endpoint.get(name)
         except NotFoundError:
             return False
-        return dict(seen.traffic_split) == {facts["deployed"]: 100} and facts["deployed"] in deployed_ids(seen)
+        ours = facts.get("ours", list(seen.traffic_split))  # format 1 of the record took all for ours
+        sharing = {number for number, share in seen.traffic_split.items() if share and number in ours}
+        return sharing == {facts.get("deployed")} and sharing <= deployed_ids(seen)
+
+    def admit(self, journal: Journal) -> None:
+        """Look at the labels of the endpoint and of the parent model, and whether others leave us any traffic."""
+        found = self._endpoint.find()
+        if found:
+            self._endpoint.admit(found, journal)
+            split = dict(found.traffic_split)
+            known = set(split) if self._settings.take_over else self._known(journal, found.name)
+            beside_others(split, {"new": 100}, known)
+        self._models.admit(journal)
 
     def prepare(self, journal: Journal) -> None:
         """Create the endpoint if there is none, and upload the version to the Model Registry."""
+        self._resume(journal)
         self._endpoint.ensure(journal)
-        journal.note(endpoint=self._endpoint.name, shape=self._settings.deployment_hash())
+        name = self._endpoint.name
+        journal.remember(models=sorted(self._known(journal, name)))
+        journal.note(endpoint=name, place=self.place(), shape=self._settings.deployment_hash())
+        self._models.admit(journal)
         journal.note(model=self._models.ensure(journal))
 
     def introduce(self, journal: Journal) -> None:
         """Deploy the version beside the old one, and give it the canary's share of the traffic."""
         facts = self._resume(journal)
         if "deployed" not in facts:
-            seen = self._endpoint.get()
-            before = {number: share for number, share in seen.traffic_split.items() if share}
-            journal.note(deployed=self._find_deployed(seen, facts["model"]) or self._new_id(journal), before=before)
+            self._choose(journal)
         number, before = journal.facts["deployed"], journal.facts["before"]
         shown = f"kfp-bert {self._target} v{journal.version} {self._settings.deployment_hash()}"
         self._endpoint.deploy(journal, number, facts["model"], shown)
         self._endpoint.set_traffic(journal, split_with(before, number, self._settings.canary_percent))
+
+    def _known(self, journal: Journal, endpoint: str) -> set[str]:
+        """The ids of our deployed models, also of those that the record knows by another name of the endpoint."""
+        if "models" in journal.memory:
+            return known_models(journal)
+        known = [one.get("memory", {}).get("models", []) for one in journal.named_elsewhere("endpoint", endpoint)]
+        return {number for models in known for number in models}
+
+    def _choose(self, journal: Journal) -> None:
+        """Note the id of the deployed model, and how the traffic is shared before it comes."""
+        seen = self._endpoint.get()
+        split = {number: share for number, share in seen.traffic_split.items() if share}
+        known = known_models(journal) | (set(split) if self._settings.take_over else set())
+        before = {number: share for number, share in split.items() if number in known}
+        others = {number: share for number, share in split.items() if number not in known}
+        number = self._find_deployed(seen, journal.facts["model"], known) or self._new_id(journal)
+        ours = sorted({*known, number})
+        beside_others(split, split_with(before, number, self._settings.canary_percent), set(ours))  # is there room?
+        journal.remember(models=ours)
+        journal.note(deployed=number, served=number, before=before, others=others, ours=ours)
 
     def test(self, journal: Journal) -> None:
         """Send texts of the test split until the version has answered enough of them."""
@@ -109,7 +148,7 @@ class AiPlatformTarget(Target):
     def shift(self, journal: Journal) -> None:
         """Raise the version's share of the traffic in the steps of the settings, up to 100 %."""
         facts = self._resume(journal)
-        now = self._endpoint.get().traffic_split.get(facts["deployed"], 0)
+        now = self._share(facts["deployed"], known_models(journal))
         for percent in self._settings.traffic_steps:
             if percent > now:
                 self._endpoint.set_traffic(journal, split_with(facts["before"], facts["deployed"], percent))
@@ -123,15 +162,14 @@ class AiPlatformTarget(Target):
         number = facts["deployed"]
         self._models.make_champion(facts["model"])
         self._models.remove_copies(journal, facts["model"])
-        seen = self._endpoint.get()
-        old = [one for one in facts["before"] if one != number and one in deployed_ids(seen)]
-        warm = set(old) if self._settings.keep_warm else set()
-        unneeded = [one for one in old if one not in warm]
-        unneeded += [one for one in leftover_models(seen, self._target, {number, *warm}) if one not in unneeded]
+        seen, known = self._endpoint.get(), known_models(journal)
+        warm = {one for one in facts["before"] if self._settings.keep_warm}
+        unneeded = sorted(deployed_ids(seen) & known - warm - {number})
         if unneeded:
             self._pause(journal, self._settings.drain_seconds)
         for one in unneeded:
             self._endpoint.remove(journal, one)
+        journal.remember(models=sorted(deployed_ids(seen) & known - set(unneeded)))
 
     def revert(self, journal: Journal) -> None:
         """Restore the traffic first, then undeploy the version."""
@@ -139,22 +177,31 @@ class AiPlatformTarget(Target):
         if "deployed" not in facts:
             return
         number, before = facts["deployed"], facts["before"]
-        self._endpoint.restore_traffic(before, number)
+        self._endpoint.restore_traffic(journal, before, number)
         if number not in before:
             self._endpoint.stop_deploying(journal)
             self._endpoint.remove(journal, number)
 
     def _resume(self, journal: Journal) -> dict[str, Any]:
-        """The facts. The endpoint's name is taken from them, as another process may have run the step before."""
+        """The facts. The endpoint's name is taken from them, as another process may have run the step before.
+
+        From here on no call is made without the lease.
+        """
+        self._client.before_call = journal.check
         self._endpoint.name = journal.facts.get("endpoint", "")
         return journal.facts
 
-    def _find_deployed(self, endpoint: Any, model: str) -> str:
-        """The id under which the same version is deployed on the same machines already; "" if it is not."""
+    def _share(self, number: str, known: set[str]) -> float:
+        """The share of a deployed model in the traffic that goes to our models, in percent."""
+        split = self._endpoint.get().traffic_split
+        return 100 * split.get(number, 0) / (sum(split.get(one, 0) for one in known) or 1)
+
+    def _find_deployed(self, endpoint: Any, model: str, known: set[str]) -> str:
+        """The id under which we deployed the same version on the same machines already; "" if we did not."""
         base, _, version = model.partition("@")
         for one in endpoint.deployed_models:
             same = one.model.partition("@")[0] == base and one.model_version_id == version
-            if same and one.display_name.endswith(f" {self._settings.deployment_hash()}"):
+            if one.id in known and same and one.display_name.endswith(f" {self._settings.deployment_hash()}"):
                 return one.id
         return ""
 

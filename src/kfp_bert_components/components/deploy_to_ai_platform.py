@@ -37,6 +37,7 @@ def deploy_to_ai_platform(
     max_error_rate: float = 0.05,
     max_latency_seconds: float = 2.0,
     bake_seconds: float = 0.0,
+    take_over: bool = False,
     dry_run: bool = False,
     api_endpoint: str = "",
 ) -> NamedTuple("Outputs", [("endpoint", str), ("deployed_model_id", str)]):
@@ -44,7 +45,8 @@ def deploy_to_ai_platform(
 
     The new version is deployed beside the old one and asked for texts of the test split. If its answers are
     those of its evaluation, it gets all traffic, and the old one is undeployed. If anything fails, the
-    traffic is restored and the step fails. If the champion is live already, nothing is changed.
+    traffic is restored and the step fails. If the champion is live already, nothing is changed. Deployed models
+    that this deployment did not make are never undeployed, and keep their share of the traffic.
 
     Args:
         registry: gs:// URI or folder of the registry; on gs://, AI Platform reads the model from there.
@@ -78,6 +80,8 @@ def deploy_to_ai_platform(
         max_error_rate: Largest share of the test's requests that may fail.
         max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
         bake_seconds: Least duration of the test in seconds; the new version keeps its first share meanwhile.
+        take_over: Whether endpoint and parent model are taken from another registry or deployment target that they
+            belong to, with the models that get traffic there.
         dry_run: Only print what would be done, from calls that change nothing.
         api_endpoint: Another address of the API; http:// only on this machine, for tests.
 
@@ -115,6 +119,7 @@ def deploy_to_ai_platform(
         drain_seconds=drain_seconds,
         keep_warm=keep_warm,
         operation_seconds=operation_seconds,
+        take_over=take_over,
     )
     smoke = SmokeSettings(
         answers=smoke_answers,

@@ -2,24 +2,31 @@
 
 from typing import NamedTuple
 
-from kfp_bert_components.components._images import slim_component
+from kfp_bert_components.components._images import tensorflow_component
 
 
-@slim_component
+@tensorflow_component
 def deploy_to_serving_directory(
-    registry: str, serving_directory: str, deployment_target: str = "production", server_url: str = ""
+    registry: str,
+    serving_directory: str,
+    deployment_target: str = "production",
+    server_url: str = "",
+    take_over: bool = False,
 ) -> NamedTuple("Outputs", [("serving_uri", str), ("version", int)]):
     """Make the registry's champion the newest version in a folder that a model server watches.
 
-    The folder has TensorFlow Serving's layout. A version is complete before a server can see it, and the one
-    before stays in the folder. If the champion is the newest version already, nothing is changed.
+    The folder has TensorFlow Serving's layout. Before a server can see the version, it is loaded in this step and
+    asked for texts of the test split: its answers must be those of its evaluation. From then on a server sends all
+    requests to it; the version before stays in the folder. If the champion is the newest version already, nothing is
+    changed.
 
     Args:
         registry: gs:// URI or folder of the registry.
         serving_directory: gs:// URI or folder that the model server watches.
         deployment_target: Name of the deployment record in the registry, one for each place that serves.
         server_url: Address of a server that watches the folder, such as http://serving:8501. Where it is
-            given, the new version is asked for texts of the test split, and removed if it fails.
+            given, the new version is asked again through the server, and removed if it fails.
+        take_over: Whether the folder is taken from another registry or deployment target that it belongs to.
 
     Returns:
         serving_uri: The folder of the SavedModel that serves now.
@@ -27,7 +34,7 @@ def deploy_to_serving_directory(
     """
     from collections import namedtuple
 
-    from kfp_bert_components.deployment import deploy_to_serving_directory
+    from kfp_bert_components.steps.deploy_to_serving_directory import deploy_to_serving_directory
 
-    deployed = deploy_to_serving_directory(registry, serving_directory, deployment_target, server_url=server_url)
+    deployed = deploy_to_serving_directory(registry, serving_directory, deployment_target, server_url, take_over)
     return namedtuple("Outputs", ["serving_uri", "version"])(deployed.serving_uri, deployed.version)

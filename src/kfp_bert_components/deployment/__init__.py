@@ -5,16 +5,21 @@ A place is a `Target`: one file beside this one, or in another folder, that impl
 
 from kfp_bert_components.deployment.journal import Journal, LeaseLostError
 from kfp_bert_components.deployment.rollout import roll_out
-from kfp_bert_components.deployment.serving_directory import DeployedVersion, deploy_to_serving_directory
+from kfp_bert_components.deployment.serving_directory import (
+    DeployedVersion,
+    DirectoryTarget,
+    deploy_to_serving_directory,
+)
 from kfp_bert_components.deployment.smoke_requests import SmokeRequest, SmokeRequests, load_smoke_requests
 from kfp_bert_components.deployment.smoke_test import Answer, SmokeSettings, smoke_test
 from kfp_bert_components.deployment.target import RolloutError, Target
-from kfp_bert_components.deployment.traffic import TrafficSplit, restored_split, split_with
+from kfp_bert_components.deployment.traffic import TrafficSplit, beside_others, restored_split, split_with
 from kfp_bert_components.deployment.versioned_folder import open_versioned_folder
 
 __all__ = [
     "Answer",
     "DeployedVersion",
+    "DirectoryTarget",
     "Journal",
     "LeaseLostError",
     "RolloutError",
@@ -23,6 +28,7 @@ __all__ = [
     "SmokeSettings",
     "Target",
     "TrafficSplit",
+    "beside_others",
     "deploy_to_serving_directory",
     "load_smoke_requests",
     "open_versioned_folder",

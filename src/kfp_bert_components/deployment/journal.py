@@ -5,22 +5,24 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment.states import IDLE, PENDING, PREPARING, TRANSITIONS, recorded_as
+from kfp_bert_components.deployment.time_limits import clock, within
 from kfp_bert_components.errors import ConflictError, UserError
 
 if TYPE_CHECKING:
-    from kfp_bert_components.registry import Registry
+    from kfp_bert_components.registry import Deployment, Registry
 
 _PAUSES = (0.2, 0.5, 1.0)  # before a write is tried again, as multiples of `pause_seconds`
 _NOBODY = ""  # the holder of a lease that was released
+_SHORTEST_LIMIT = 1.0  # seconds for one call, however short the lease
 
 
 class LeaseLostError(UserError):
-    """Another run has taken the rollout over. This run must not change anything any more."""
+    """The lease is over. This run must not change anything any more."""
 
 
 class Journal:
@@ -28,8 +30,11 @@ class Journal:
 
     The record is the lease as well: every write is a compare-and-swap on its generation, and a thread writes it again
     before the lease expires. A run that sees the record unchanged for `lease_seconds`, by its own clock, takes it
-    over, so the clocks of two machines need not agree. A run that stops before the end releases the lease, and the
-    next run need not wait.
+    over, so the clocks of two machines need not agree. For its holder the lease ends `lease_seconds` after the begin of
+    its last write, which is earlier; so it knows by its own clock when it must stop. A run that stops before the end
+    releases the lease, and the next run need not wait.
+
+    A record is about one place. What is known of other places that had the same name is kept in it (`elsewhere`).
 
     Use it as a context manager while a rollout is under way: this starts the thread, and releases the lease.
 
@@ -38,6 +43,7 @@ class Journal:
         target: Name of the record.
         lease_seconds: Time without a write after which another run may take over.
         pause_seconds: Longest pause before a write that failed is tried again.
+        place: The full identity of the place, as in `registry.Deployment`. {}: the one that the record is about.
 
     Attributes:
         state: One of the states of `deployment.states`.
@@ -45,31 +51,62 @@ class Journal:
         reason: Why the last rollout failed, or "".
         facts: What the target needs to go on: names, identifiers, traffic. Plain JSON values.
         live: `{"version": n, "facts": {...}}` of the last rollout that ended live, or {}.
+        memory: What is remembered from one rollout at this place to the next, for good. Plain JSON values.
+        holder: A name of this run, different from that of every other run.
         released: Whether the last holder of the lease released it before the rollout was complete.
+        call_seconds: Longest time that one call to the registry or to the target may take: half of the lease.
     """
 
     def __init__(
-        self, registry: Registry, target: str, lease_seconds: float = 60.0, pause_seconds: float = 1.0
+        self,
+        registry: Registry,
+        target: str,
+        lease_seconds: float = 60.0,
+        pause_seconds: float = 1.0,
+        place: Mapping[str, str] | None = None,
     ) -> None:
         self._registry, self._target, self._lease_seconds = registry, target, lease_seconds
         self._pauses = [share * pause_seconds for share in _PAUSES]
-        self._holder = uuid.uuid4().hex
-        self._lock, self._stop = threading.RLock(), threading.Event()
-        self._lost = False
+        self._place = dict(place or {})
+        self.holder = uuid.uuid4().hex
+        self.call_seconds = max(lease_seconds / 2, _SHORTEST_LIMIT)
+        # Held for an assignment, never during a call.
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._signature, self._lost = self.holder, False
+        self._ends: float | None = None  # when the lease ends, by `clock`; None before it is held
         self._thread: threading.Thread | None = None
         self.read()
 
     def read(self) -> None:
         """Read the record from the registry."""
-        record = self._registry.deployment(self._target)
-        details = record.details
-        self.generation, self.version, self.reason = record.generation, record.version or 0, record.reason
-        self.state = PENDING if record.state == "none" else record.state
-        if record.state == "rolling":  # a record without a step was written by hand: begin with the first one
-            self.state = details.get("step", PREPARING)
-        self.facts: dict[str, Any] = details.get("facts", {})
-        self.live: dict[str, Any] = details.get("live", {})
-        self.released = details.get("holder") == _NOBODY
+        record = self._call(lambda: self._registry.deployment(self._target))
+        elsewhere = dict(record.details.get("elsewhere", {}))
+        known = elsewhere.pop(_key(self._place), {})
+        self._here = not self._place or record.place in ({}, self._place)
+        if not self._here:
+            elsewhere[_key(record.place)] = _entry(record)
+        view = _entry(record) if self._here else known
+        self._elsewhere, self._record, self.generation = elsewhere, record, record.generation
+        self.version, self.reason = view.get("version") or 0, view.get("reason", "")
+        self.state = PENDING if view.get("state", "none") == "none" else view["state"]
+        if self.state == "rolling":  # a record without a step was written by hand: begin with the first one
+            self.state = view.get("step", PREPARING)
+        self.facts: dict[str, Any] = view.get("facts", {})
+        self.live: dict[str, Any] = view.get("live", {})
+        self.memory: dict[str, Any] = view.get("memory", {})
+        self.released = record.details.get("holder") == _NOBODY
+
+    def named_elsewhere(self, fact: str, value: str) -> list[dict[str, Any]]:
+        """What is known of places under another identity whose facts have this value, as `facts`, `live` and `memory`.
+
+        A place can have two: by its id and by a label, or with a project's id and its number.
+        """
+        named = []
+        for one in self._elsewhere.values():
+            facts = (one.get("facts", {}), one.get("live", {}).get("facts", {}))
+            if any(some.get(fact) == value for some in facts):
+                named.append(one)
+        return named
 
     def acquire(self, version: int, report: Callable[[str], None] = print) -> bool:
         """Get the lease: begin a rollout of `version`, or take over one that another run left.
@@ -84,33 +121,39 @@ class Journal:
             Whether this run holds the lease. If not, another run changed the record: read it and decide anew.
         """
         try:
-            if self.state in IDLE:
-                self._begin(version)
-                report(f"rolling out version {version}")
-                return True
-            if self.released:
-                report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
-            else:
-                report(f"another run is rolling out version {self.version} ({self.state}): waiting for it")
+            if self._held_by_another():
+                what = f"version {self._record.version} ({self._record.details.get('step', 'rolling')})"
+                what += "" if self._here else f" to {_key(self._record.place)}"
+                report(f"another run is rolling out {what}: waiting for it")
                 if self._changes_within_lease():
                     return False
                 report(f"it has written nothing for {self._lease_seconds:g} s: going on in its place")
-            self._write()
+            elif self.state not in IDLE:
+                report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
+            if not self._here and self._record.state == "rolling":
+                report(f"that rollout stays as it is until the step runs for {_key(self._record.place)} again")
+            if self.state in IDLE:
+                self._begin(version)
+                report(f"rolling out version {version}")
+            else:
+                self._write()
         except LeaseLostError:
             return False
         return True
 
+    def _held_by_another(self) -> bool:
+        return self._record.state == "rolling" and not self.released
+
     def _changes_within_lease(self) -> bool:
         """Wait for the end of another run's lease. Whether the rollout ended, or its lease was released, meanwhile."""
-        generation, version, state = self.generation, self.version, self.state
-        changed_at = time.monotonic()
-        while time.monotonic() - changed_at < self._lease_seconds:
+        version, generation, changed_at = self._record.version, self.generation, clock()
+        while clock() - changed_at < self._lease_seconds:
             time.sleep(min(1.0, self._lease_seconds / 10))
             self.read()
-            if self.state in IDLE or self.version != version or self.released:
+            if not self._held_by_another() or self._record.version != version:
                 return True
-            if self.generation != generation or self.state != state:
-                generation, state, changed_at = self.generation, self.state, time.monotonic()
+            if self.generation != generation:
+                generation, changed_at = self.generation, clock()
         return False
 
     def _begin(self, version: int) -> None:
@@ -134,63 +177,104 @@ class Journal:
             self.state, self.reason = state, reason or self.reason
             if state == "live":
                 self.live = {"version": self.version, "facts": self.facts}
-            self._write()
+        self._write()
 
     def note(self, **facts: Any) -> None:
         """Write facts that the next run needs if this one is killed now; facts of other names stay.
 
+        The fact `served` is what the place calls the version; the record shows it beside the registry's number.
+
         Raises:
             LeaseLostError: Another run has taken over.
         """
-        with self._lock:
-            if any(self.facts.get(name) != value for name, value in facts.items()):
+        if any(self.facts.get(name) != value for name, value in facts.items()):
+            with self._lock:
                 self.facts = {**self.facts, **facts}
-                self._write()
+            self._write()
+
+    def remember(self, **values: Any) -> None:
+        """Write what later rollouts at this place must know; values of other names stay.
+
+        Raises:
+            LeaseLostError: Another run has taken over.
+        """
+        if any(self.memory.get(name) != value for name, value in values.items()):
+            with self._lock:
+                self.memory = {**self.memory, **values}
+            self._write()
 
     def check(self) -> None:
-        """Raise LeaseLostError if another run has taken over. To be called before each change outside the journal."""
+        """Raise LeaseLostError unless a call of `call_seconds` that begins now ends within the lease.
+
+        To be called before each call to the target. Where too little of the lease is left, it is renewed first.
+        """
+        self._refuse_if_lost()
+        while self._ends is not None and clock() > self._ends - self._lease_seconds / 2:
+            try:
+                self._write()
+            except LeaseLostError:
+                raise
+            except Exception as error:
+                raise LeaseLostError(f"The rollout to {self._target!r} stopped: its lease ends. {error}") from error
+
+    def _refuse_if_lost(self) -> None:
         if self._lost:
             raise LeaseLostError(f"Another run took over the rollout to {self._target!r}: this one stopped.")
 
     def _write(self) -> None:
         """Write the record, unless another run holds the lease now. A write that fails is tried again."""
-        with self._lock:
-            for pause in (*self._pauses, None):
-                self.check()
-                try:
-                    if self._write_once():
-                        return
-                except LeaseLostError:
+        for pause in (*self._pauses, None):
+            self._refuse_if_lost()
+            try:
+                if self._write_once():
+                    return
+            except LeaseLostError:
+                raise
+            except Exception:
+                if pause is None:
                     raise
-                except Exception:
-                    if pause is None:
-                        raise
-                    time.sleep(pause)
-            raise ConflictError(
-                f"The deployment record of {self._target!r} in {self._registry.uri} cannot be written: run again later."
-            )
+                time.sleep(pause)
+        raise ConflictError(
+            f"The deployment record of {self._target!r} in {self._registry.uri} cannot be written: run again later."
+        )
 
     def _write_once(self) -> bool:
-        """Try to write. False if an earlier write of this run is there instead, whose answer was lost."""
-        write_id = uuid.uuid4().hex
-        details: dict[str, Any] = {"step": self.state, "holder": self._holder, "beat": write_id}
-        details |= {"facts": self.facts, "live": self.live}
+        """Try to write. False if another write of this run is there: of its thread, or one whose answer was lost."""
+        write_id, began = uuid.uuid4().hex, clock()
+        # What is written and the generation that it replaces belong together: of two writes at once one is refused.
+        with self._lock:
+            generation, signature, fields = self.generation, self._signature, self._fields(write_id)
         try:
-            record = self._registry.record_deployment(
-                self._target,
-                recorded_as(self.state),
-                self.version,
-                self.reason,
-                if_generation=self.generation,
-                details=details,
+            record = self._call(
+                lambda: self._registry.record_deployment(self._target, if_generation=generation, **fields)
             )
         except ConflictError:
-            record = self._registry.deployment(self._target)
-        if record.details.get("holder") != self._holder:
-            self._lost = True
-            self.check()
-        self.generation = record.generation
-        return record.details.get("beat") == write_id
+            record = self._call(lambda: self._registry.deployment(self._target))
+        with self._lock:
+            if record.details.get("holder") != signature:
+                self._lost = True
+            else:
+                self.generation = max(self.generation, record.generation)
+        self._refuse_if_lost()
+        if record.details.get("beat") != write_id:
+            return False
+        self._ends = max(self._ends or 0.0, began + self._lease_seconds)
+        return True
+
+    def _fields(self, write_id: str) -> dict[str, Any]:
+        details = {"step": self.state, "holder": self._signature, "beat": write_id, "facts": self.facts}
+        details |= {"live": self.live, "memory": self.memory, "elsewhere": self._elsewhere}
+        return {
+            "state": recorded_as(self.state),
+            "version": self.version,
+            "reason": self.reason,
+            "details": details,
+            "place": self._place or self._record.place,
+            "served": self.facts.get("served", ""),
+        }
+
+    def _call(self, call: Callable[[], Deployment]) -> Deployment:
+        return within(self.call_seconds, call, f"The registry {self._registry.uri}")
 
     def __enter__(self) -> Journal:
         self._thread = threading.Thread(target=self._renew, name="rollout-lease", daemon=True)
@@ -200,24 +284,36 @@ class Journal:
     def __exit__(self, *raised: object) -> None:
         self._stop.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(self.call_seconds)
         if self.state not in IDLE and not self._lost:
-            self._holder = _NOBODY
+            with self._lock:
+                self._signature = _NOBODY
             with suppress(Exception):  # then the next run waits until the lease expires
                 self._write_once()
+        self._ends = None
 
     def _renew(self) -> None:
-        """Write the record four times in each period of the lease, until the block ends."""
-        renewed = time.monotonic()
+        """Write the record four times in each period of the lease, until the block ends.
+
+        A storage that fails does no harm until too little of the lease is left, which `check` sees.
+        """
         while not self._stop.wait(self._lease_seconds / 4):
-            with self._lock:
-                if self.state in IDLE or self._lost:
-                    continue
-                try:
-                    self._write()
-                    renewed = time.monotonic()
-                except LeaseLostError:
-                    return
-                except Exception:  # a storage that fails does no harm until the lease is about to expire
-                    if time.monotonic() - renewed > self._lease_seconds * 0.8:
-                        self._lost = True
+            if self.state in IDLE:
+                continue
+            try:
+                self._write_once()
+            except LeaseLostError:
+                return
+            except Exception:
+                continue
+
+
+def _key(place: Mapping[str, str]) -> str:
+    return " ".join(place.values())
+
+
+def _entry(record: Deployment) -> dict[str, Any]:
+    """What is kept of a record, by the names of the journal."""
+    names = ("step", "facts", "live", "memory")
+    kept = {name: record.details[name] for name in names if name in record.details}
+    return {"state": record.state, "version": record.version, "reason": record.reason, **kept}

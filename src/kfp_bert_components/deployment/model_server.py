@@ -20,17 +20,21 @@ class ModelServer:
     Args:
         url: Address of the server, such as http://serving:8501, or of the model in it
             (http://serving:8501/v1/models/NAME); without a model, it is the model "bert".
+        call_seconds: Longest time for one call.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, call_seconds: float = 30.0) -> None:
+        self._call_seconds = call_seconds
         url = url.rstrip("/")
         self._url = url if "/v1/models/" in url else f"{url}/v1/models/bert"
 
-    def wait_for(self, number: int, seconds: float, check: Callable[[], None]) -> None:
+    def wait_for(self, number: int, fingerprint: str, seconds: float, check: Callable[[], None]) -> None:
         """Wait until the server says that version `number` is available.
 
         Args:
             number: The version's number in the serving directory.
+            fingerprint: Of its bundle. A server that tells the fingerprint of what it has loaded must tell this one;
+                TensorFlow Serving knows versions by their numbers only.
             seconds: Longest time to wait.
             check: Called every 0.2 s; the waiting ends with what it raises.
 
@@ -42,7 +46,8 @@ class ModelServer:
             check()
             try:
                 states = self._call(f"/versions/{number}")["model_version_status"]
-                if any((one["version"], one["state"]) == (str(number), "AVAILABLE") for one in states):
+                wanted = (str(number), "AVAILABLE", fingerprint)
+                if any((one["version"], one["state"], one.get("fingerprint", fingerprint)) == wanted for one in states):
                     return
                 seen = str(states)[:300]
             except (TransientError, KeyError, TypeError) as error:
@@ -64,7 +69,7 @@ class ModelServer:
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(self._url + path, data=data, headers={"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
+            with urllib.request.urlopen(request, timeout=self._call_seconds) as reply:
                 return json.load(reply)
         except urllib.error.HTTPError as error:
             text = error.read(300).decode("utf-8", "replace")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kfp_bert_components.cancellation import cancellable
 from kfp_bert_components.deployment.journal import Journal, LeaseLostError
 from kfp_bert_components.deployment.states import (
-    CANARY,
     FAILED,
     FINISHING,
     IDLE,
+    INTRODUCING,
     LIVE,
     NEXT,
     PREPARING,
@@ -59,8 +59,9 @@ def roll_out(
         `{"version": n, "facts": {...}}` of the version that is live now, as in `Journal.live`.
 
     Raises:
-        RolloutError: The version was not rolled out; what served before serves again, and the record says why.
-        LeaseLostError: Another run has taken over.
+        RolloutError: The version was not rolled out; what served before serves again, and the record says why. Or the
+            place is not ours to use; then nothing was changed.
+        LeaseLostError: Another run has taken over, or the registry did not answer until the lease ended.
         TransientError: The target did not answer whether the champion is live; nothing was changed.
         UserError: There is no champion.
     """
@@ -70,11 +71,13 @@ def roll_out(
             champion = registry.champion()
             if champion is None:
                 raise UserError(f"The registry {registry.uri} has no champion: promote a model first.")
-            journal = Journal(registry, name, lease_seconds, pause_seconds)
+            journal = Journal(registry, name, lease_seconds, pause_seconds, target.place())
             if journal.state == LIVE and journal.version == champion.version:
                 if _with_retries(partial(_is_live, target), journal, tries, pause_seconds, report):
+                    report(f"version {journal.version} is live: nothing to do")
                     return journal.live
                 report(f"version {journal.version} is recorded as live, but it is not: rolling it out again")
+            _with_retries(target.admit, journal, tries, pause_seconds, report)
             resumed = journal.state not in IDLE
             if not journal.acquire(champion.version, report):
                 continue
@@ -103,17 +106,22 @@ def _take_steps(
     cause: BaseException | None = None
     steps = {
         PREPARING: target.prepare,
-        CANARY: target.introduce,
+        INTRODUCING: target.introduce,
         TESTING: target.test,
         SHIFTING: target.shift,
         FINISHING: target.finish,
         REVERTING: target.revert,
     }
+    is_live = partial(_is_live, target)
     while journal.state not in IDLE:
         try:
-            report(f"version {journal.version}: {journal.state}")
+            if words := target.words.get(journal.state, journal.state):
+                report(f"version {journal.version}: {words}")
             _with_retries(steps[journal.state], journal, tries, pause, report)
-            journal.enter(NEXT[journal.state])
+            if journal.state == FINISHING and not _with_retries(is_live, journal, tries, pause, report):
+                journal.enter(FAILED, "it passed its test, but somebody else changed the place, and it does not serve")
+            else:
+                journal.enter(NEXT[journal.state])
         except LeaseLostError:
             raise
         except BaseException as error:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kfp_bert_components.bert import read_bundle
+from kfp_bert_components.deployment.journal import LeaseLostError
 from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke_requests import load_smoke_requests
-from kfp_bert_components.deployment.smoke_test import SmokeSettings, smoke_test
-from kfp_bert_components.deployment.target import Target
+from kfp_bert_components.deployment.smoke_test import SmokeSettings, check_answers, smoke_test
+from kfp_bert_components.deployment.states import FINISHING, INTRODUCING, PREPARING, SHIFTING, TESTING
+from kfp_bert_components.deployment.target import RolloutError, Target
 from kfp_bert_components.deployment.versioned_folder import (
     METADATA,
+    Owner,
+    VersionContent,
     VersionedFolder,
     dump_metadata,
     open_versioned_folder,
@@ -26,6 +31,9 @@ from kfp_bert_components.progress import say
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.journal import Journal
     from kfp_bert_components.registry import Registry
+
+# Loads a SavedModel's folder: a function from instances, {"text": ...}, to predictions as a server gives them.
+Engine = Callable[[Path], Callable[[list[dict[str, str]]], list[dict[str, Any]]]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ def deploy_to_serving_directory(
     smoke: SmokeSettings | None = None,
     keep: int = 2,
     lease_seconds: float = 60.0,
+    engine: Engine | None = None,
+    take_over: bool = False,
 ) -> DeployedVersion:
     """Make the registry's champion the newest version in a folder that a model server watches.
 
@@ -61,93 +71,224 @@ def deploy_to_serving_directory(
         serving_directory: gs:// URI or folder, in TensorFlow Serving's layout.
         target: Name of the deployment record in the registry.
         server_url: Address of a server that watches the folder, such as http://serving:8501. If it is given, the
-            version is asked for texts of the test split, and removed if it fails. Default: no test.
-        smoke: When the version passes that test. Default: `SmokeSettings()`.
+            version is asked for texts of the test split once the server has it, and removed if it fails.
+        smoke: When the version passes its test. Default: `SmokeSettings()`.
         keep: Number of versions that stay in the folder, with the new one; at least 2.
         lease_seconds: Another run's rollout is taken over when its record did not change for this time.
+        engine: Loads the version here, to ask it for texts of the test split before a server can see it. Default: it is
+            not asked here. The component deploy_to_serving_directory gives one.
+        take_over: Whether the folder is taken from another registry or target that owns it.
 
     Returns:
         Where the champion is, and its version in the registry.
 
     Raises:
         UserError: There is no champion, or the directory cannot be used.
-        RolloutError: The version failed; the folder has the versions that it had before.
+        RolloutError: The version failed, or the folder belongs to others; it has the versions that it had before.
     """
     from kfp_bert_components.registry import Registry
 
     if keep < 2:
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
     opened, folder = Registry(registry), open_versioned_folder(serving_directory)
-    server = ModelServer(server_url) if server_url else None
-    directory = DirectoryTarget(opened, folder, keep, server, smoke or SmokeSettings())
-    live = roll_out(opened, target, directory, lease_seconds=lease_seconds)
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = DirectoryTarget(
+            opened,
+            folder,
+            target,
+            Path(scratch),
+            keep=keep,
+            server=ModelServer(server_url, min(30.0, lease_seconds / 2)) if server_url else None,
+            smoke=smoke or SmokeSettings(),
+            engine=engine,
+            take_over=take_over,
+        )
+        live = roll_out(opened, target, directory, lease_seconds=lease_seconds)
     return DeployedVersion(f"{folder.uri}/{live['facts']['number']}", live["version"])
 
 
 class DirectoryTarget(Target):
     """The serving directory as a rollout target. A server sends all requests to the newest version that it sees.
 
-    Facts: `number` (the folder's name in the serving directory) and `directory` (the directory's URI).
+    Facts: `number` (the version's name in the serving directory), `holder` (the run that chose it), `fingerprint` (of
+    the bundle in it), and `directory` (the URI). Memory: `number` (the highest one ever chosen) and `served` (the
+    numbers that passed their test and may still be there).
+
+    A number is used by one run only: a run that takes a rollout over chooses another one. So whatever a run still does
+    that was stopped at the wrong moment, it does to its own number, which is not the one that serves.
+
+    Args:
+        registry: The registry whose version is rolled out.
+        folder: The serving directory.
+        target: Name of the deployment record.
+        scratch: A local folder for the bundle.
+        keep: Number of versions that stay in the folder.
+        server: A server that watches the folder; None: no server is asked.
+        smoke: When a version passes its test.
+        engine: Loads a version here, to test it before it is visible; None: it is not tested here.
+        take_over: Whether the folder is taken from another owner.
     """
 
+    words: ClassVar[Mapping[str, str]] = {
+        PREPARING: "preparing it, invisible to servers",
+        INTRODUCING: "making it visible to servers",
+        TESTING: "checking what is in the folder now",
+        SHIFTING: "",
+        FINISHING: "removing what is not needed any more",
+    }
+
     def __init__(
-        self, registry: Registry, folder: VersionedFolder, keep: int, server: ModelServer | None, smoke: SmokeSettings
+        self,
+        registry: Registry,
+        folder: VersionedFolder,
+        target: str,
+        scratch: Path,
+        *,
+        keep: int,
+        server: ModelServer | None,
+        smoke: SmokeSettings,
+        engine: Engine | None,
+        take_over: bool,
     ) -> None:
-        self._registry, self._folder, self._keep = registry, folder, keep
-        self._server, self._smoke = server, smoke
+        self._registry, self._folder, self._target, self._scratch = registry, folder, target, scratch
+        self._keep, self._server, self._smoke = keep, server, smoke
+        self._engine, self._take_over = engine, take_over
+
+    def place(self) -> dict[str, str]:
+        """The folder's URI."""
+        return {"kind": "serving directory", "uri": self._folder.uri}
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
-        """Whether the version is the newest one of the folder."""
+        """Whether the version is the newest one of the folder. At most two calls to the folder."""
         newest = max(self._folder.complete(), default=None)
-        return newest is not None and newest == facts.get("number") and self._holds(newest, version)
+        if newest is None or newest != facts.get("number"):
+            return False
+        found = self._folder.content(newest)
+        known = facts.get("fingerprint")  # format 1 of the record does not have it
+        return found is not None and found.registry_version == version and known in (None, found.fingerprint)
+
+    def admit(self, journal: Journal) -> None:
+        """Look at the folder's marker file."""
+        self._check_owner(self._folder.read_owner()[0], journal)
 
     def prepare(self, journal: Journal) -> None:
-        """Choose a number that was never used, and note it before anything is written under it."""
-        if "number" not in journal.facts:
-            used = [0, *self._folder.numbers(), journal.live.get("facts", {}).get("number", 0)]
-            journal.note(number=max(used) + 1, directory=self._folder.uri)
+        """Choose a number that was never used, fetch the version, and test it here."""
+        self._number(journal)
+        saved_model = self._fetch(journal)
+        if self._engine or self._server:  # what it is to be asked must be there before it is visible
+            requests = load_smoke_requests(self._registry, journal.version)
+        if self._engine:
+            instances = [row.instance for row in requests.rows]
+            try:
+                predictions = self._engine(saved_model)(instances)
+            except UserError:
+                raise
+            except Exception as error:
+                raise RolloutError(f"it cannot be loaded: {error}") from error
+            say(f"version {journal.version}: {check_answers(predictions, requests, self._smoke.tolerance)}")
 
     def introduce(self, journal: Journal) -> None:
         """Copy the version into the folder. A server may load it from then on."""
-        number = journal.facts["number"]
+        number = self._number(journal)
         if number in self._folder.complete():
             return
-        with tempfile.TemporaryDirectory() as scratch:
-            bundle = Path(scratch) / "bundle"
-            self._registry.fetch_bundle(journal.version, bundle)
-            metadata = bundle / "saved_model" / METADATA
-            metadata.parent.mkdir(exist_ok=True)
-            metadata.write_text(dump_metadata(read_bundle(bundle).metadata, journal.version), encoding="utf-8")
+        saved_model = self._fetch(journal)
+        journal.check()
+        self._folder.add(saved_model, number, journal.check)
+        try:
             journal.check()
-            self._folder.add(bundle / "saved_model", number)
+        except LeaseLostError:  # we were stopped in between; the number is nobody else's
+            self._folder.remove(number)
+            raise
 
     def test(self, journal: Journal) -> None:
         """Check that the folder holds this version, and, if there is a server, that it answers as it should."""
-        number = journal.facts["number"]
-        if not self._holds(number, journal.version):
+        self.introduce(journal)  # another run may have done it so far, with a number of its own
+        number, content = journal.facts["number"], self._content(journal)
+        if self._folder.content(number) != content:
             raise UserError(f"{self._folder.uri}/{number} is not version {journal.version}.")
         if self._server:
             requests = load_smoke_requests(self._registry, journal.version)
-            self._server.wait_for(number, self._smoke.timeout_seconds, journal.check)
+            self._server.wait_for(number, content.fingerprint, self._smoke.timeout_seconds, journal.check)
             ask = partial(self._server.ask, number)
-            say(smoke_test(ask, str(number), requests, self._smoke, journal.check))
+            found = smoke_test(ask, str(number), requests, self._smoke, journal.check)
+            say(f"version {journal.version}, asked through the server: {found}")
 
     def shift(self, journal: Journal) -> None:
-        """Nothing to do: the server sends all requests to the newest version."""
+        """Nothing is left to do: the server sends all requests to the newest version."""
+        self.introduce(journal)
 
     def finish(self, journal: Journal) -> None:
-        """Delete what a killed run left, and all but the newest `keep` versions that this package deployed."""
-        self._folder.remove_leftovers()
-        deployed = [number for number in self._folder.complete() if self._folder.registry_version(number)]
-        for number in deployed[: -self._keep]:
-            journal.check()
-            self._folder.remove(number)
+        """Delete what killed runs left, and the versions of this package that are not needed any more.
+
+        The newest `keep` that served stay, the new one among them.
+        """
+        own, served = journal.facts["number"], journal.memory.get("served", [])
+        journal.check()
+        self._folder.remove_leftovers(own)
+        others = sorted((n for n in self._deployed() if n != own), key=lambda n: (n in served, n))
+        kept = {own, *others[1 - self._keep :]}
+        for number in others:
+            if number not in kept:
+                self._folder.remove(number, journal.check)
+        journal.remember(served=sorted(kept))
 
     def revert(self, journal: Journal) -> None:
-        """Remove the version, so that the one before it is the newest again."""
-        self._folder.remove_leftovers()
-        if "number" in journal.facts:
-            self._folder.remove(journal.facts["number"])
+        """Remove the version, and what others tried of it, so that the one before is the newest again."""
+        served = journal.memory.get("served")
+        if "number" not in journal.facts or served is None:
+            return
+        journal.check()
+        self._folder.remove_leftovers(journal.facts["number"])
+        for number in self._folder.numbers():
+            tried_by_others = number > max(served, default=0) and self._folder.content(number)
+            if number == journal.facts["number"] or tried_by_others:
+                self._folder.remove(number, journal.check)
 
-    def _holds(self, number: int, version: int) -> bool:
-        return self._folder.registry_version(number) == version
+    def _number(self, journal: Journal) -> int:
+        """The number that this run uses, chosen and written down at the first call."""
+        if journal.facts.get("holder") == journal.holder:
+            return int(journal.facts["number"])
+        owner, generation = self._folder.read_owner()
+        self._check_owner(owner, journal)
+        if "served" not in journal.memory:
+            journal.remember(served=self._deployed())
+        chosen = [0, journal.memory.get("number", 0), owner.number if owner else 0, *self._folder.numbers()]
+        number = max(chosen) + 1
+        journal.remember(number=number)
+        ours = Owner(self._registry.id(), self._target, self._registry.uri, number)
+        journal.check()
+        self._folder.write_owner(ours, generation)
+        journal.note(number=number, holder=journal.holder, directory=self._folder.uri, served=str(number))
+        return number
+
+    def _check_owner(self, owner: Owner | None, journal: Journal) -> None:
+        """RolloutError where the folder is not ours and is not to be taken over."""
+        ours = Owner(self._registry.id(), self._target)
+        known = "number" in journal.memory  # the record names it: it was ours before folders had owners
+        if self._take_over or (owner.is_same(ours) if owner else known or not self._deployed()):
+            return
+        whose = f"the target {owner.target!r} of the registry {owner.registry_uri}" if owner else "another registry"
+        raise RolloutError(
+            f"The serving directory {self._folder.uri} belongs to {whose}: give a serving_directory of its own (a "
+            "server watches one folder for each model), or take_over=True to take this one over."
+        )
+
+    def _deployed(self) -> list[int]:
+        """The complete numbers that this package deployed."""
+        return [number for number in self._folder.complete() if self._folder.content(number)]
+
+    def _fetch(self, journal: Journal) -> Path:
+        """The SavedModel of the version as it is to be served, in scratch space."""
+        bundle = self._scratch / str(journal.version)
+        saved_model = bundle / "saved_model"
+        metadata = saved_model / METADATA
+        if not metadata.exists():
+            self._registry.fetch_bundle(journal.version, bundle)
+            metadata.parent.mkdir(exist_ok=True)
+            metadata.write_text(dump_metadata(read_bundle(bundle).metadata, journal.version), encoding="utf-8")
+        journal.note(fingerprint=read_bundle(bundle).fingerprint)
+        return saved_model
+
+    def _content(self, journal: Journal) -> VersionContent:
+        return VersionContent(journal.version, journal.facts["fingerprint"])

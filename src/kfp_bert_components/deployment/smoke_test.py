@@ -10,10 +10,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from kfp_bert_components.deployment.journal import LeaseLostError
 from kfp_bert_components.deployment.smoke_requests import SmokeRequest, SmokeRequests
 from kfp_bert_components.deployment.target import RolloutError
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.validation import checked_dataclass
+
+NO_ROWS = "The version's evaluation has no rows to test it with: evaluate it on a test split with rows."
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def smoke_test(
         UserError: There are no requests.
     """
     if not requests.rows:
-        raise UserError("The version's evaluation has no rows to test it with: evaluate it on a test split with rows.")
+        raise UserError(NO_ROWS)
     times: list[float] = []
     started, asked, errors = time.monotonic(), 0, 0
     while True:
@@ -93,6 +96,8 @@ def smoke_test(
         asked += 1
         try:
             answer = ask(request.instance)
+        except LeaseLostError:
+            raise
         except (TransientError, UserError) as error:
             errors += 1
             if errors > max(1, settings.max_error_rate * max(asked, settings.answers)):
@@ -106,6 +111,30 @@ def smoke_test(
         limit = settings.max_latency_seconds
         raise RolloutError(f"it takes {slow:.2f} s to answer (95th percentile): {limit:g} s are allowed")
     return f"{len(times)} of {asked} answers were its own, all right, within {1000 * slow:.0f} ms (p95)"
+
+
+def check_answers(predictions: Sequence[dict[str, Any]], requests: SmokeRequests, tolerance: float) -> str:
+    """Compare the predictions for all requests, in their order, with the answers in the evaluation.
+
+    Args:
+        predictions: What the version answered.
+        requests: What it was asked, and the answers to expect.
+        tolerance: Largest difference of a probability.
+
+    Returns:
+        One sentence with the result.
+
+    Raises:
+        RolloutError: An answer is wrong or missing.
+        UserError: There are no requests.
+    """
+    if not requests.rows:
+        raise UserError(NO_ROWS)
+    if len(predictions) != len(requests.rows):
+        raise RolloutError(f"it gave {len(predictions)} answers to {len(requests.rows)} texts")
+    for prediction, request in zip(predictions, requests.rows, strict=True):
+        _check_answer(prediction, request, requests.labels, tolerance)
+    return f"asked here for {len(predictions)} texts of its evaluation, and all answers are right"
 
 
 def _check_answer(prediction: dict[str, Any], request: SmokeRequest, labels: Sequence[str], tolerance: float) -> None:

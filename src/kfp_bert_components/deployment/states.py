@@ -1,7 +1,7 @@
 """The states of a rollout and the transitions between them. The diagram in docs/deployment.md shows the same."""
 
 PENDING, LIVE, FAILED = "pending", "live", "failed"
-PREPARING, CANARY, TESTING = "preparing", "canary", "testing"
+PREPARING, INTRODUCING, TESTING = "preparing", "introducing", "testing"
 SHIFTING, FINISHING, REVERTING = "shifting", "finishing", "reverting"
 
 # No rollout is under way. In every other state a run holds the lease, or stopped before the end.
@@ -9,12 +9,13 @@ IDLE = (PENDING, LIVE, FAILED)
 
 TRANSITIONS: dict[str, tuple[str, ...]] = {
     PENDING: (PREPARING,),
-    PREPARING: (CANARY, REVERTING),
-    CANARY: (TESTING, REVERTING),
+    PREPARING: (INTRODUCING, REVERTING),
+    INTRODUCING: (TESTING, REVERTING),
     TESTING: (SHIFTING, REVERTING),
     SHIFTING: (FINISHING, REVERTING),
-    # All traffic is at a model that passed its test: from here the rollout can only be completed.
-    FINISHING: (LIVE,),
+    # All traffic is at a model that passed its test: it is not reverted any more. It fails only where somebody else
+    # changed the place, so that it is not what serves.
+    FINISHING: (LIVE, FAILED),
     REVERTING: (FAILED,),
     LIVE: (PREPARING,),
     FAILED: (PREPARING,),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kfp_bert_components.errors import UserError
 
@@ -20,22 +21,38 @@ class Target(ABC):
 
     `roll_out` calls the methods in this order: prepare, introduce, test, shift, finish. If one of the first four
     raises, it calls `revert` instead of the rest. The state is written to the deployment record before each of them.
+    After finish it asks `is_live` before the record says so.
 
-    Every method but `is_live` must keep four promises:
+    Every method but `is_live` must keep five promises:
 
     1. It can be called again. A run can be killed at any line, and the next run calls the method from its start. So
        look at what is there first, and do only what is missing.
     2. What a later call needs (a name, an identifier, the traffic before) is written with `journal.note(name=value)`,
        and read from `journal.facts`: the later call may be made by another process. It is written BEFORE it is created
-       or changed, unless a later call can find it at the place itself. Facts are plain JSON values.
+       or changed, unless a later call can find it at the place itself. Facts are plain JSON values. What later rollouts
+       must know as well is written with `journal.remember(name=value)`, and read from `journal.memory`.
     3. `journal.check()` is called before each call that changes something, and at least every few seconds while
-       waiting. It raises LeaseLostError when another run has taken over; let that error pass.
+       waiting. It raises LeaseLostError when the lease is over; let that error pass. One call to the place takes at
+       most `journal.call_seconds`, and uses the place's own condition (a generation, an etag) where there is one.
     4. It raises TransientError if the same call may succeed later: the method is then called again, four times in all.
        Any other error is taken as final.
+    5. It leaves alone what is not ours: `journal.memory`, or a mark at the place, says what is.
 
     `journal.version` is the registry's version to serve. `journal.facts` are the facts of this rollout, and
     `journal.live["facts"]` those of the last one that ended live (`journal.live` is {} before that).
+
+    Attributes:
+        words: What is printed when a state begins, by state; the state itself where it is absent, nothing for "".
     """
+
+    words: ClassVar[Mapping[str, str]] = {}
+
+    def place(self) -> dict[str, str]:
+        """The full identity of the place: another one is another deployment. Plain texts, the kind first.
+
+        {}, the default, is for a target whose name alone says which place it is.
+        """
+        return {}
 
     @abstractmethod
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
@@ -47,6 +64,10 @@ class Target(ABC):
             version: The registry's version.
             facts: The facts of the rollout that ended live.
         """
+
+    def admit(self, journal: Journal) -> None:
+        """Raise RolloutError where the place is not ours to use. It changes nothing; the record is not touched yet."""
+        return
 
     @abstractmethod
     def prepare(self, journal: Journal) -> None:

@@ -1,5 +1,7 @@
 """Traffic splits: the percentage of requests for each deployed model, by its id. Whole numbers that sum to 100."""
 
+from kfp_bert_components.errors import UserError
+
 TrafficSplit = dict[str, int]
 
 
@@ -18,6 +20,36 @@ def split_with(before: TrafficSplit, new: str, percent: int) -> TrafficSplit:
     if not others or percent >= 100:
         return {new: 100}
     return {**_scaled(others, 100 - percent), new: percent}
+
+
+def beside_others(now: TrafficSplit, ours: TrafficSplit, known: set[str]) -> TrafficSplit:
+    """The split in which `ours` share what models of others leave free.
+
+    Args:
+        now: The split in force.
+        ours: How our models share; it sums to 100, or is empty.
+        known: The ids of our models. All others keep the share that they have now.
+
+    Returns:
+        A split that sums to 100, or {} where nobody has a share. Where `ours` is empty, others get all.
+
+    Raises:
+        UserError: Others have so much that nothing, or too little for each of ours, is left.
+    """
+    others = {number: share for number, share in now.items() if share and number not in known}
+    if not ours:
+        return _scaled(others, 100) if others else {}
+    free = 100 - sum(others.values())
+    if free < len(ours):
+        raise UserError(
+            f"models that are not this deployment's get {100 - free} % of the traffic ({', '.join(sorted(others))}): "
+            "take a share of it from them, give another endpoint, or take_over=True to replace them"
+        )
+    split = _scaled(ours, free)
+    for number in set(ours) - set(split):  # rounded to nothing, but wanted
+        split[max(split, key=split.__getitem__)] -= 1
+        split[number] = 1
+    return {**others, **split}
 
 
 def restored_split(before: TrafficSplit, deployed: set[str]) -> TrafficSplit:

@@ -6,15 +6,42 @@ import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.records import dump_record, load_record
-from kfp_bert_components.storage import Store, open_store, parse_address, upload_folder
+from kfp_bert_components.storage import Store, file_crc32c, open_store, parse_address, upload_folder
 
 GRAPH = "saved_model.pb"
 METADATA = "assets.extra/bundle.json"  # TensorFlow leaves the folder assets.extra to other programs
+MARKER = ".kfp-bert-owner.json"  # no number, so no server takes it for a version
+
+Check = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose folder it is: the content of its marker file.
+
+    Attributes:
+        registry: Id of the registry.
+        target: Name of the deployment record in it.
+        registry_uri: Where the registry was when this was written, for people.
+        number: Highest number that was ever chosen for a version here.
+    """
+
+    registry: str
+    target: str
+    registry_uri: str = ""
+    number: int = 0
+
+    def is_same(self, other: Owner) -> bool:
+        """Whether registry and target are the same."""
+        return (self.registry, self.target) == (other.registry, other.target)
 
 
 class VersionedFolder(ABC):
@@ -28,33 +55,62 @@ class VersionedFolder(ABC):
 
     @abstractmethod
     def numbers(self) -> list[int]:
-        """Every number in use, complete or not, in ascending order."""
+        """Every number in use, complete or not, in ascending order; on gs:// also that of an empty object `9/`."""
 
     @abstractmethod
     def complete(self) -> list[int]:
         """The numbers that a server can load, in ascending order."""
 
     @abstractmethod
-    def add(self, saved_model: Path, number: int) -> None:
+    def add(self, saved_model: Path, number: int, check: Check = bool) -> None:
         """Copy the SavedModel in a local folder here as `number`. Servers see it only when it is complete.
 
         Nothing happens where the number is complete already.
+
+        Args:
+            saved_model: The folder to copy.
+            number: A number that nobody else uses.
+            check: Called before each change, and right before the version becomes visible.
+
+        Raises:
+            ConflictError: Somebody else uses the number.
         """
 
     @abstractmethod
-    def remove(self, number: int) -> None:
-        """Hide a version from servers, then delete it. Nothing happens where there is none."""
+    def remove(self, number: int, check: Check = bool) -> None:
+        """Hide a version from servers, then delete it. Nothing happens where there is none.
+
+        Args:
+            number: The version's number.
+            check: Called before each change.
+        """
 
     @abstractmethod
-    def remove_leftovers(self) -> None:
-        """Delete the temporary files of a deployment that was killed."""
+    def remove_leftovers(self, number: int) -> None:
+        """Delete the temporary files that were made for `number` or a lower one, by deployments that are over."""
+
+    @abstractmethod
+    def read_owner(self) -> tuple[Owner | None, int]:
+        """Whose folder it is, None where nobody claimed it, and the generation to give to `write_owner`.
+
+        Raises:
+            UserError: The marker file is damaged, or of a newer format.
+        """
+
+    @abstractmethod
+    def write_owner(self, owner: Owner, generation: int) -> None:
+        """Write the marker file, if it is still the one that `read_owner` saw.
+
+        Raises:
+            ConflictError: Another registry wrote it meanwhile.
+        """
 
     @abstractmethod
     def _read_metadata(self, number: int) -> tuple[bytes, str]:
         """The content of a version's metadata file and its address; NotFoundError where there is none."""
 
-    def registry_version(self, number: int) -> int | None:
-        """The registry's version that was deployed as `number`; None where the number was not deployed by this package.
+    def content(self, number: int) -> VersionContent | None:
+        """What a number holds; None where it was not deployed by this package.
 
         Raises:
             UserError: The version's metadata file is damaged, or of a newer format.
@@ -63,21 +119,41 @@ class VersionedFolder(ABC):
             data, address = self._read_metadata(number)
         except NotFoundError:
             return None
-        return load_record(data, address, _METADATA_READERS, f"delete version {number} from {self.uri} by hand")
+        found = load_record(data, address, _METADATA_READERS, f"delete version {number} from {self.uri} by hand")
+        return found if found.registry_version else None
+
+    def registry_version(self, number: int) -> int | None:
+        """The registry's version that was deployed as `number`; None and errors as in `content`."""
+        found = self.content(number)
+        return found.registry_version if found else None
+
+
+@dataclass(frozen=True)
+class VersionContent:
+    """What a number in the folder holds: the registry's version, and the fingerprint of its bundle."""
+
+    registry_version: int
+    fingerprint: str
 
 
 def dump_metadata(bundle: dict[str, Any], registry_version: int) -> str:
     """The text of a version's metadata file.
 
     Args:
-        bundle: The content of the bundle's bundle.json; servers show it.
+        bundle: The content of the bundle's bundle.json; servers show it, and know the version by its fingerprint.
         registry_version: The registry's version of the bundle.
     """
     fields = {name: value for name, value in bundle.items() if name != "format"}
     return dump_record({**fields, "registry_version": registry_version})
 
 
-_METADATA_READERS = {1: lambda fields: fields.get("registry_version")}
+_METADATA_READERS = {
+    1: lambda fields: VersionContent(fields.get("registry_version") or 0, str(fields.get("fingerprint", "")))
+}
+
+
+def _load_owner(data: bytes, place: str) -> Owner:
+    return load_record(data, place, {1: lambda fields: Owner(**fields)}, "delete it, and run again with take_over=True")
 
 
 def open_versioned_folder(uri: str) -> VersionedFolder:
@@ -105,38 +181,75 @@ class _LocalFolder(VersionedFolder):
     def numbers(self) -> list[int]:
         if not self._root.is_dir():
             return []
-        return sorted(int(entry.name) for entry in self._root.iterdir() if entry.name.isdigit())
+        return sorted(int(entry.name) for entry in self._root.iterdir() if is_number(entry.name))
 
     def complete(self) -> list[int]:
         return [number for number in self.numbers() if (self._root / str(number) / GRAPH).is_file()]
 
-    def add(self, saved_model: Path, number: int) -> None:
+    def add(self, saved_model: Path, number: int, check: Check = bool) -> None:
         target = self._root / str(number)
-        if target.exists():
+        if (target / GRAPH).is_file():
             return  # a rename put it there, so it is complete
         self._root.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self._root)) / "model"
+        scratch = Path(tempfile.mkdtemp(prefix=f".incoming-{number}-", dir=self._root)) / "model"
         shutil.copytree(saved_model, scratch)
-        os.replace(scratch, target)
+        check()
+        try:
+            os.rename(scratch, target)  # refused where there is a folder with files in it
+        except OSError as error:
+            raise ConflictError(f"{target} cannot be made: {error.strerror or error}.") from error
         scratch.parent.rmdir()
 
-    def remove(self, number: int) -> None:
+    def remove(self, number: int, check: Check = bool) -> None:
         source = self._root / str(number)
         if source.exists():
-            scratch = Path(tempfile.mkdtemp(prefix=".outgoing-", dir=self._root))
-            os.replace(source, scratch / "model")
+            scratch = Path(tempfile.mkdtemp(prefix=f".outgoing-{number}-", dir=self._root))
+            check()
+            os.rename(source, scratch / "model")
             shutil.rmtree(scratch)
 
-    def remove_leftovers(self) -> None:
-        for pattern in (".incoming-*", ".outgoing-*"):
-            for leftover in self._root.glob(pattern):
+    def remove_leftovers(self, number: int) -> None:
+        for leftover in [*self._root.glob(".incoming-*"), *self._root.glob(".outgoing-*")]:
+            parts = leftover.name.split("-")  # version 0.1.0 wrote no number into the name
+            if len(parts) >= 3 and int(parts[1]) > number:
+                continue
+            if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+    def read_owner(self) -> tuple[Owner | None, int]:
+        path = self._root / MARKER
+        try:
+            generation, data = path.stat().st_mtime_ns, path.read_bytes()
+        except FileNotFoundError:
+            return None, 0
+        return _load_owner(data, str(path)), generation
+
+    def write_owner(self, owner: Owner, generation: int) -> None:
+        path = self._root / MARKER
+        self._root.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".incoming-{owner.number}-", dir=self._root)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(dump_record(asdict(owner)))
+            os.chmod(name, 0o644)
+            if not generation:
+                os.link(name, path)  # which fails if another one was faster
+            elif path.stat().st_mtime_ns == generation:
+                os.replace(name, path)
+            else:
+                raise FileExistsError
+        except (FileExistsError, FileNotFoundError):
+            raise ConflictError(f"Another deployment changed {path} at the same moment: run again.") from None
+        finally:
+            Path(name).unlink(missing_ok=True)
 
     def _read_metadata(self, number: int) -> tuple[bytes, str]:
         path = self._root / str(number) / METADATA
         try:
             return path.read_bytes(), str(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise NotFoundError(f"There is no file {path}.") from None
 
 
@@ -146,33 +259,58 @@ class _StoreFolder(VersionedFolder):
     def __init__(self, store: Store) -> None:
         self._store, self.uri = store, store.uri
 
-    def _names(self, prefix: str = "") -> list[str]:
-        return [entry.name for entry in self._store.list(prefix)]
-
     def numbers(self) -> list[int]:
-        return sorted({int(head) for name in self._names() if (head := name.partition("/")[0]).isdigit()})
+        return sorted(int(name) for name in self._store.folders() if is_number(name))
 
     def complete(self) -> list[int]:
-        parts = [name.split("/") for name in self._names()]
-        return sorted(int(path[0]) for path in parts if path[0].isdigit() and path[1:] == [GRAPH])
+        parts = [entry.name.split("/") for entry in self._store.list(checksums=False)]
+        return sorted(int(path[0]) for path in parts if is_number(path[0]) and path[1:] == [GRAPH])
 
-    def add(self, saved_model: Path, number: int) -> None:
+    def add(self, saved_model: Path, number: int, check: Check = bool) -> None:
         if self._store.exists(f"{number}/{GRAPH}"):
             return
         with tempfile.TemporaryDirectory() as scratch:
             rest = Path(scratch) / "rest"
             shutil.copytree(saved_model, rest, ignore=shutil.ignore_patterns(GRAPH))
+            check()
             upload_folder(rest, self._store, str(number))
-        self._store.upload(saved_model / GRAPH, f"{number}/{GRAPH}")
+        check()
+        name = f"{number}/{GRAPH}"
+        try:
+            self._store.upload(saved_model / GRAPH, name, if_generation=0)
+        except ConflictError:  # our own upload whose answer was lost, or somebody else's
+            if self._store.stat(name).crc32c != file_crc32c(saved_model / GRAPH):
+                raise
 
-    def remove(self, number: int) -> None:
-        names = self._names(f"{number}/")
-        for name in sorted(names, key=lambda name: not name.endswith(f"/{GRAPH}")):
-            self._store.delete(name)
+    def remove(self, number: int, check: Check = bool) -> None:
+        entries = self._store.list(f"{number}/", checksums=False)
+        for entry in sorted(entries, key=lambda entry: not entry.name.endswith(f"/{GRAPH}")):
+            check()
+            with suppress(NotFoundError):  # another run deletes the same version
+                self._store.delete(entry.name, if_generation=entry.generation)
 
-    def remove_leftovers(self) -> None:
+    def remove_leftovers(self, number: int) -> None:
         """Nothing to do: a rollout records its number before the first object, and completes or removes it."""
+
+    def read_owner(self) -> tuple[Owner | None, int]:
+        try:
+            blob = self._store.read(MARKER)
+        except NotFoundError:
+            return None, 0
+        return _load_owner(blob.data, self._store.describe(MARKER)), blob.generation
+
+    def write_owner(self, owner: Owner, generation: int) -> None:
+        try:
+            self._store.write(MARKER, dump_record(asdict(owner)).encode(), if_generation=generation)
+        except ConflictError:
+            if self.read_owner()[0] != owner:  # else it is our own write, whose answer was lost
+                raise
 
     def _read_metadata(self, number: int) -> tuple[bytes, str]:
         name = f"{number}/{METADATA}"
         return self._store.read(name).data, self._store.describe(name)
+
+
+def is_number(name: str) -> bool:
+    """Whether a name is a version's number as TensorFlow Serving knows it: ASCII digits only."""
+    return name.isascii() and name.isdigit()

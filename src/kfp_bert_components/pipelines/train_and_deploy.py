@@ -8,25 +8,6 @@ from kfp_bert_components import deploy_to_serving_directory
 from kfp_bert_components.pipelines.train_and_promote import train_and_promote
 
 
-@dsl.pipeline(name="deploy-if-pending")
-def deploy_if_pending(pending: bool, registry: str, serving_directory: str, deployment_target: str):
-    """Deploy the champion where it is not live yet.
-
-    A pipeline of its own because kfp.local decides conditions on a pipeline's inputs, but not on the named outputs
-    of a step beside them.
-
-    Args:
-        pending: Whether there is something to deploy.
-        registry: gs:// URI or folder of the model registry.
-        serving_directory: gs:// URI or folder that the model server watches.
-        deployment_target: Name of the deployment record in the registry.
-    """
-    with dsl.If(pending == True, name="deployment-pending"):  # noqa: E712
-        deploy_to_serving_directory(
-            registry=registry, serving_directory=serving_directory, deployment_target=deployment_target
-        ).set_caching_options(False)
-
-
 @dsl.pipeline(name="train-and-deploy")
 def train_and_deploy(
     sources: List[str],
@@ -51,6 +32,7 @@ def train_and_deploy(
     alpha: float = 0.05,
     policy: str = "",
     deployment_target: str = "production",
+    server_url: str = "",
 ):
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion.
 
@@ -77,6 +59,8 @@ def train_and_deploy(
         alpha: Probability of promoting a model that is no better.
         policy: Text of a YAML policy with guardrails and thresholds; "" for none.
         deployment_target: Name of the deployment record in the registry.
+        server_url: Address of a server that watches the folder, such as http://serving:8501: the new version is asked
+            through it as well. "": it is only asked in the step, before a server can see it.
     """
     promotion = train_and_promote(
         sources=sources,
@@ -108,11 +92,11 @@ def train_and_deploy(
             "policy": policy,
         },
     )
-    # The registry, not this run's decision, says whether there is something to deploy: a run that died between
-    # promotion and deployment is repaired by the next one.
-    deploy_if_pending(
-        pending=promotion.outputs["deployment_pending"],
+    # Always, whatever this run decided: the step looks at the registry and at the folder, and does nothing where the
+    # champion is live. A run that died between promotion and deployment is repaired by the next one.
+    deploy_to_serving_directory(
         registry=registry,
         serving_directory=serving_directory,
         deployment_target=deployment_target,
-    )
+        server_url=server_url,
+    ).after(promotion).set_caching_options(False)

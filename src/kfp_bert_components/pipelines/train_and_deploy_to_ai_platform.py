@@ -8,44 +8,6 @@ from kfp_bert_components import deploy_to_ai_platform
 from kfp_bert_components.pipelines.train_and_promote import train_and_promote
 
 
-@dsl.pipeline(name="deploy-to-ai-platform-if-pending")
-def deploy_to_ai_platform_if_pending(
-    pending: bool,
-    registry: str,
-    project: str,
-    location: str,
-    endpoint: str,
-    machine_type: str,
-    canary_percent: int,
-    deployment_target: str,
-    api_endpoint: str,
-):
-    """Deploy the champion where it is not live yet; a pipeline of its own as deploy_if_pending is.
-
-    Args:
-        pending: Whether there is something to deploy.
-        registry: gs:// URI of the model registry.
-        project: Id of the Google Cloud project.
-        location: Region, such as europe-west4.
-        endpoint: Id or full name of the endpoint, or label:key=value; "" finds or makes one by its label.
-        machine_type: Machine of a replica.
-        canary_percent: Share of the traffic in percent that the new version gets while it is tested.
-        deployment_target: Name of the deployment record in the registry.
-        api_endpoint: Another address of the API, for tests.
-    """
-    with dsl.If(pending == True, name="deployment-pending"):  # noqa: E712
-        deploy_to_ai_platform(
-            registry=registry,
-            project=project,
-            location=location,
-            endpoint=endpoint,
-            machine_type=machine_type,
-            canary_percent=canary_percent,
-            deployment_target=deployment_target,
-            api_endpoint=api_endpoint,
-        ).set_caching_options(False)
-
-
 @dsl.pipeline(name="train-and-deploy-to-ai-platform")
 def train_and_deploy_to_ai_platform(
     sources: List[str],
@@ -137,8 +99,8 @@ def train_and_deploy_to_ai_platform(
             "policy": policy,
         },
     )
-    deploy_to_ai_platform_if_pending(
-        pending=promotion.outputs["deployment_pending"],
+    # Always: the step does nothing where the champion is live, as in train_and_deploy.
+    deploy_to_ai_platform(
         registry=registry,
         project=project,
         location=location,
@@ -147,4 +109,4 @@ def train_and_deploy_to_ai_platform(
         canary_percent=canary_percent,
         deployment_target=deployment_target,
         api_endpoint=api_endpoint,
-    )
+    ).after(promotion).set_caching_options(False)

@@ -35,7 +35,7 @@ def train_and_promote(
         gate: Parameters of compare_models.
 
     Returns:
-        The task of promote_model, whose output deployment_pending says whether there is something to deploy.
+        The task of promote_model, which comes before the step that deploys.
     """
     # Whatever looks at the world outside is not cached.
     fetched = fetch_gcs_data(sources=sources).set_caching_options(False)

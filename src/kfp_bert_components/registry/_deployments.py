@@ -1,14 +1,22 @@
-"""Deployment records: one JSON a target, changed by compare-and-swap."""
+"""Deployment records: one JSON a target, changed by compare-and-swap.
+
+Format 2 knows the place that the record is about (`place`), what the place calls the version (`served`), and keeps
+what must not be forgotten (`details.memory`).
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.registry._records import STATES, Deployment, author, check_target, dump, load, now
+from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.registry._deployment_format_1 import from_format_1
+from kfp_bert_components.registry._records import STATES, Deployment, author, check_target, now
 from kfp_bert_components.storage import Store
 
+FORMAT = 2
 _LOG = 200  # newest moves kept in a record
 _TRIES = 20
 
@@ -24,20 +32,24 @@ def write_deployment(
     target: str,
     state: str,
     version: int,
-    reason: str,
-    if_generation: int | None,
-    details: dict[str, Any] | None,
+    reason: str = "",
+    if_generation: int | None = None,
+    details: Mapping[str, Any] | None = None,
+    place: Mapping[str, str] | None = None,
+    served: str = "",
 ) -> Deployment:
     """Write a target's record; see `Registry.record_deployment`."""
     if state not in STATES:
         raise UserError(f"{state!r} is no state of a deployment: give one of {', '.join(STATES)}.")
+    new = {"state": state, "version": version, "reason": reason, "served": served}
     for _ in range(_TRIES):
         value, generation = _read(store, target)
         if if_generation is not None and generation != if_generation:
             raise _taken(target, value)
-        record = _next(value, target, state, version, reason, details)
+        record = _next(value, target, new, details, place)
+        data = dump_record(record, FORMAT).encode("utf-8", "backslashreplace")
         try:
-            return _deployment(record, store.write(_name(target), dump(record), if_generation=generation))
+            return _deployment(record, store.write(_name(target), data, if_generation=generation))
         except ConflictError:
             value, generation = _read(store, target)
             if value.get("id") == record["id"]:  # our own write, whose reply was lost
@@ -48,28 +60,48 @@ def write_deployment(
 
 
 def _next(
-    value: dict[str, Any], target: str, state: str, version: int, reason: str, details: dict[str, Any] | None
+    value: Mapping[str, Any],
+    target: str,
+    new: Mapping[str, Any],
+    details: Mapping[str, Any] | None,
+    place: Mapping[str, str] | None,
 ) -> dict[str, Any]:
-    at, by = now(), author()
-    log = list(value.get("log", []))
-    # A deployment repeats its state as a sign of life: the log keeps only what changed.
-    if not log or (log[-1]["state"], log[-1]["version"], log[-1]["reason"]) != (state, version, reason):
-        log.append({"state": state, "version": version, "reason": reason, "at": at, "by": by})
+    written = {"at": now(), "by": author()}
+    details = value.get("details", {}) if details is None else details
     return {
         "id": uuid.uuid4().hex,
         "target": target,
-        "state": state,
-        "version": version,
-        "reason": reason,
-        "live_version": version if state == "live" else value.get("live_version"),
-        "at": at,
-        "by": by,
-        "details": value.get("details", {}) if details is None else details,
-        "log": log[-_LOG:],
+        **new,
+        **_live(value, new, details, place),
+        "place": value.get("place", {}) if place is None else place,
+        **written,
+        "details": details,
+        "log": _log(value, new, written),
     }
 
 
-def _deployment(value: dict[str, Any], generation: int) -> Deployment:
+def _live(
+    value: Mapping[str, Any], new: Mapping[str, Any], details: Mapping[str, Any], place: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """What is live at the place after this write: the version, and what the place calls it."""
+    if new["state"] == "live":
+        return {"live_version": new["version"], "live_served": new["served"]}
+    if place is None or value.get("place") in (None, {}, place):
+        return {"live_version": value.get("live_version"), "live_served": value.get("live_served", "")}
+    live = details.get("live", {})  # the record turns to another place
+    return {"live_version": live.get("version"), "live_served": live.get("facts", {}).get("served", "")}
+
+
+def _log(value: Mapping[str, Any], new: Mapping[str, Any], written: Mapping[str, str]) -> list[dict[str, Any]]:
+    log = list(value.get("log", []))
+    entry = {name: new[name] for name in ("state", "version", "reason")}
+    # A deployment repeats its state as a sign of life: the log keeps only what changed.
+    if not log or any(log[-1][name] != entry[name] for name in entry):
+        log.append({**entry, **written})
+    return log[-_LOG:]
+
+
+def _deployment(value: Mapping[str, Any], generation: int) -> Deployment:
     return Deployment(
         target=value["target"],
         state=value["state"],
@@ -81,21 +113,32 @@ def _deployment(value: dict[str, Any], generation: int) -> Deployment:
         by=value["by"],
         details=value["details"],
         log=tuple(value["log"]),
+        place=value["place"],
+        served=value["served"],
+        live_served=value["live_served"],
     )
 
 
 def _read(store: Store, target: str) -> tuple[dict[str, Any], int]:
+    name = _name(target)
     try:
-        return load(store, _name(target), dict)
+        blob = store.read(name)
     except NotFoundError:
         return {}, 0
+    readers = {1: from_format_1, FORMAT: _from_format_2}
+    return load_record(blob.data, store.describe(name), readers, "restore it from a backup"), blob.generation
+
+
+def _from_format_2(fields: dict[str, Any]) -> dict[str, Any]:
+    _deployment(fields, 0)  # which reads every field
+    return fields
 
 
 def _name(target: str) -> str:
     return f"deployments/{check_target(target)}.json"
 
 
-def _taken(target: str, value: dict[str, Any]) -> ConflictError:
+def _taken(target: str, value: Mapping[str, Any]) -> ConflictError:
     if not value:
         return ConflictError(f"The deployment record of {target} was removed since it was read: run again.")
     return ConflictError(

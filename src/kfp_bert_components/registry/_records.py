@@ -71,6 +71,11 @@ class Deployment:
     `state` is "pending", "rolling", "live" or "failed", and "none" where nothing was ever recorded. `version`
     is the version that this state is about, `live_version` the last one that was reported live, and `details`
     what the deployment wants to find again. A record that does not exist has generation 0.
+
+    `place` is the full identity of the place, such as {"kind": "serving directory", "uri": ...} or {"kind": "AI
+    Platform endpoint", "project": ..., "location": ..., "endpoint": ...}; {} where it is not known. `served` is what
+    the place calls `version`: the number of its folder, or the id of the deployed model; `live_served` is the same for
+    `live_version`. Both are "" where they are not known.
     """
 
     target: str
@@ -83,6 +88,9 @@ class Deployment:
     by: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     log: tuple[Mapping[str, Any], ...] = ()
+    place: Mapping[str, str] = field(default_factory=dict)
+    served: str = ""
+    live_served: str = ""
 
 
 def now() -> str:

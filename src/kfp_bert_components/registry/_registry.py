@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kfp_bert_components.errors import NotFoundError
 from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, write_deployment
+from kfp_bert_components.registry._identity import registry_id
 from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version, repair_command
 from kfp_bert_components.storage import Access, open_store
 
@@ -29,6 +30,14 @@ class Registry:
     def __init__(self, uri: str, access: Access | None = None) -> None:
         self.store = open_store(uri, access, "registry")
         self.uri = self.store.uri
+
+    def id(self, *, create: bool = True) -> str:
+        """The registry's id, by which places that serve know whose they are; it never changes.
+
+        Args:
+            create: Whether to write one if there is none. If not, the answer is "" then.
+        """
+        return registry_id(self.store, create=create)
 
     def champion(self) -> Champion | None:
         """The version to serve, or None while nothing was promoted.
@@ -105,7 +114,9 @@ class Registry:
         """
         from kfp_bert_components.registry._promotion import promote
 
-        return promote(self.store, bundle, evaluation, decision)
+        number = promote(self.store, bundle, evaluation, decision)
+        self.id()  # from the first version on
+        return number
 
     def rollback(self, version: int | None = None, reason: str = "") -> Champion:
         """Make an older version champion, which also makes its deployment pending.
@@ -163,6 +174,8 @@ class Registry:
         reason: str = "",
         if_generation: int | None = None,
         details: dict[str, Any] | None = None,
+        place: Mapping[str, str] | None = None,
+        served: str = "",
     ) -> Deployment:
         """Write down how far a deployment is.
 
@@ -173,11 +186,13 @@ class Registry:
             reason: Why it failed, or what is going on.
             if_generation: Write only while the record has this generation (0: none). None: whatever it is.
             details: What to find again next time; None keeps what is there.
+            place: The full identity of the place, as in `Deployment`; None keeps what is there.
+            served: What the place calls the version; "" where that is not known yet.
 
         Raises:
             ConflictError: The record has another generation.
         """
-        return write_deployment(self.store, target, state, version, reason, if_generation, details)
+        return write_deployment(self.store, target, state, version, reason, if_generation, details, place, served)
 
     def deployment_pending(self, target: str) -> bool:
         """Whether there is a champion and the target's record does not say that it is live."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -79,7 +79,15 @@ class _Handlers:
     async def health(self, request: Request) -> Response:
         if not self._models.model:
             return _error(503, self._models.problem or LOADING)
-        return JSONResponse({"status": "ok", "version": self._models.model.version.number})
+        loaded = self._models.model.version
+        return JSONResponse(
+            {
+                "status": "ok",
+                "version": loaded.number,
+                "registry_version": loaded.registry_version,
+                "fingerprint": loaded.fingerprint,
+            }
+        )
 
     async def status(self, request: Request) -> Response:
         self._check_name(request)
@@ -89,7 +97,10 @@ class _Handlers:
             raise HTTPException(404, f"Version {asked} is not loaded: version {model.version.number} is.")
         state, version = ("AVAILABLE", model.version.number) if model else ("LOADING", 0)
         status = {"error_code": "OK", "error_message": self._models.problem}
-        return JSONResponse({"model_version_status": [{"version": str(version), "state": state, "status": status}]})
+        entry: dict[str, Any] = {"version": str(version), "state": state, "status": status}
+        if model:  # beyond TensorFlow Serving: what is behind the number
+            entry |= {"registry_version": model.version.registry_version, "fingerprint": model.version.fingerprint}
+        return JSONResponse({"model_version_status": [entry]})
 
     async def predict(self, request: Request) -> Response:
         self._check_name(request)

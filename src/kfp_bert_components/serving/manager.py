@@ -73,7 +73,10 @@ class ModelManager:
         except UserError as error:  # the folder went away: go on with what is loaded
             self._report_problem(str(error))
             return
-        if version is None or version == self._broken or (self.model and self.model.version == version):
+        if version is None or version == self._broken:
+            return
+        if self.model and self.model.version == version:
+            self._broken, self.problem = None, ""
             return
         from kfp_bert_components.serving.model import Model
 
@@ -84,7 +87,8 @@ class ModelManager:
             self._report_problem(f"version {version.number} cannot be served: {error}")
             return
         self._broken, self.problem = None, ""
-        self._report(f"serving version {version.number} from {version.folder}")
+        known = f", version {version.registry_version} of its registry," if version.registry_version else ""
+        self._report(f"serving version {version.number}{known} from {version.folder}")
         if self._compiled:
             self._compile(self.model)
 

@@ -1,11 +1,15 @@
 """The versions of a model in its folder, and which one is the newest."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 
 GRAPH = "saved_model.pb"
+METADATA = "assets.extra/bundle.json"  # written by a deployment: what is in the version
 
 
 @dataclass(frozen=True)
@@ -15,10 +19,17 @@ class ModelVersion:
     Attributes:
         folder: The folder that holds `saved_model.pb`.
         number: Name of the version's folder; 1 for a model without versions.
+        fingerprint: Changes with what is in the folder, also where the number stays: the fingerprint of its bundle if a
+            deployment wrote it down, else `stamp`.
+        registry_version: The registry's version of the model, if a deployment wrote it down.
+        stamp: Made of the metadata, and of size and time of the graph's file: another one is loaded again.
     """
 
     folder: Path
     number: int
+    fingerprint: str = ""
+    registry_version: int | None = None
+    stamp: str = field(default="", repr=False)
 
 
 def newest_version(path: Path) -> ModelVersion | None:
@@ -36,9 +47,9 @@ def newest_version(path: Path) -> ModelVersion | None:
             f"{path} does not exist: give a model bundle, a SavedModel folder, or a folder of versions."
         )
     if (path / "saved_model" / GRAPH).is_file():
-        return ModelVersion(path / "saved_model", 1)
+        return read_version(path / "saved_model", 1)
     if (path / GRAPH).is_file():
-        return ModelVersion(path, 1)
+        return read_version(path, 1)
     if not path.is_dir() or (any(path.iterdir()) and not _is_versioned(path)):
         raise UserError(
             f"{path} holds no model: expected a bundle (saved_model/saved_model.pb), a SavedModel "
@@ -47,7 +58,39 @@ def newest_version(path: Path) -> ModelVersion | None:
     # A version is complete once its saved_model.pb is there, which is why a deployment writes that file last.
     folders = [entry for entry in path.iterdir() if entry.name.isdigit()]
     complete = [int(folder.name) for folder in folders if (folder / GRAPH).is_file()]
-    return ModelVersion(path / str(max(complete)), max(complete)) if complete else None
+    return read_version(path / str(max(complete)), max(complete)) if complete else None
+
+
+def read_version(folder: Path, number: int) -> ModelVersion:
+    """What is in a version's folder now.
+
+    Args:
+        folder: The folder that holds `saved_model.pb`.
+        number: Its number.
+
+    Raises:
+        NotFoundError: The version was taken away at this moment.
+    """
+    try:
+        status = (folder / GRAPH).stat()
+        metadata = (folder / METADATA).read_bytes() if (folder / METADATA).is_file() else b""
+    except FileNotFoundError:
+        raise NotFoundError(f"Version {number} was taken away from {folder.parent}.") from None
+    graph = f"{status.st_size} {status.st_mtime_ns} "
+    stamp = hashlib.sha256(graph.encode() + metadata).hexdigest()
+    known = _read_metadata(metadata)
+    version = known.get("registry_version")
+    fingerprint = str(known.get("fingerprint") or stamp)
+    return ModelVersion(folder, number, fingerprint, version if isinstance(version, int) else None, stamp)
+
+
+def _read_metadata(data: bytes) -> dict[str, Any]:
+    """The fields of a metadata file; {} where it is none: a model is served without it, too."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_versioned(path: Path) -> bool:

@@ -45,6 +45,6 @@ def promote_model(
     champion = models.champion()
     pending = models.deployment_pending(target)
     if champion:
-        todo = "has to be deployed to" if pending else "is live on"
-        say(f"The champion is version {champion.version}; it {todo} {target}.")
+        todo = "it has to be deployed to" if pending else "by its record it is live on"
+        say(f"The champion is version {champion.version}; {todo} {target}.")
     return Promoted(str(champion.version) if champion else "", pending)

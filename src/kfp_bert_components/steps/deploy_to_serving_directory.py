@@ -1,0 +1,47 @@
+"""Put the champion into a serving directory, after it has answered here as it did in its evaluation."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.deployment import DeployedVersion
+from kfp_bert_components.deployment import deploy_to_serving_directory as deploy
+from kfp_bert_components.errors import UserError
+
+
+def deploy_to_serving_directory(
+    registry: str,
+    serving_directory: str,
+    target: str = "production",
+    server_url: str = "",
+    take_over: bool = False,
+) -> DeployedVersion:
+    """Make the registry's champion the newest version in a folder; see `deployment.deploy_to_serving_directory`.
+
+    Before a server can see the version, it is loaded here and asked for the texts of its evaluation.
+    """
+    return deploy(registry, serving_directory, target, server_url=server_url, engine=load, take_over=take_over)
+
+
+def load(saved_model: Path) -> Callable[[list[dict[str, str]]], list[dict[str, Any]]]:
+    """Load a SavedModel with the engine of our server.
+
+    Args:
+        saved_model: The folder that holds `saved_model.pb`.
+
+    Returns:
+        A function from instances, {"text": ...}, to predictions.
+
+    Raises:
+        UserError: It cannot be loaded, or TensorFlow is not installed.
+    """
+    from kfp_bert_components.serving.model import Model
+    from kfp_bert_components.serving.versions import ModelVersion
+
+    try:
+        return Model(ModelVersion(saved_model, 1)).predict
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"The version cannot be tested before it is served: {error.name} is not installed. Run this step in the "
+            "image kfp-bert-components/python-tensorflow, or pip install 'kfp-bert-components[tensorflow]'."
+        ) from error

@@ -1,0 +1,231 @@
+"""A run whose lease is over does nothing any more, whatever made it late."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from kfp_bert_components.deployment import Journal, LeaseLostError, open_versioned_folder
+from kfp_bert_components.deployment.time_limits import within
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import Registry
+from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.directories import (
+    BlockedRegistry,
+    deploy_in_process,
+    deploy_to_folder,
+    promote_graph,
+    start_thread,
+)
+from tests.support.processes import start
+from tests.support.rollouts import World, deploy_to
+from tests.support.stores import gcs, place
+
+__all__ = ["gcs", "place"]
+ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
+ROUNDS = 100 if ALL else 3
+LEASE = 1.0
+WRITES = range(1, 10, 1 if ALL else 3)  # the positions at which a rollout's calls begin to hang
+
+
+@pytest.fixture
+def world(gcs):
+    with AiPlatformServer() as server:
+        world = World("gs://bucket/registry", server)
+        world.promote()
+        world.deploy()
+        world.promote()
+        server.calls.clear()
+        yield world
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", ["goes on before", "goes on after"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("position", WRITES)
+def test_a_holder_whose_registry_hangs_does_not_touch_what_the_next_one_put_in_a_folder(
+    place, tmp_path, position, moment, late
+):
+    uri, folder = f"{place}/registry", f"{place}/serving"
+    registry, blocked = Registry(uri), BlockedRegistry(uri, position, moment)
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_folder(registry, folder, tmp_path / "1")
+    promote_graph(registry, tmp_path, "second")
+    thread, errors = start_thread(lambda: deploy_to_folder(blocked, folder, tmp_path / "2", lease_seconds=LEASE))
+    if not blocked.blocked.wait(10):
+        thread.join()
+        pytest.skip(f"a rollout has fewer than {position} writes")
+    if late == "goes on after":  # it wakes when the other is live
+        live = deploy_to_folder(registry, folder, tmp_path / "3", lease_seconds=LEASE)
+        blocked.go_on.set()
+        thread.join(30)
+    else:  # it wakes when its lease is over, and both go on
+        time.sleep(LEASE * 1.2)
+        blocked.go_on.set()
+        live = deploy_to_folder(registry, folder, tmp_path / "3", lease_seconds=LEASE)
+        thread.join(30)
+    assert not thread.is_alive()
+    assert all(isinstance(error, UserError) for error in errors), errors
+    seen = open_versioned_folder(folder)
+    record = registry.deployment("production")
+    assert (record.state, record.live_version) == ("live", 2)
+    assert max(seen.complete()) == int(record.live_served)
+    assert seen.registry_version(int(record.live_served)) == 2
+    assert record.live_served == str(live["facts"]["number"]) or late == "goes on before"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", ["goes on before", "goes on after"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("position", WRITES)
+def test_a_holder_whose_registry_hangs_does_not_touch_what_the_next_one_made_of_an_endpoint(
+    world, position, moment, late
+):
+    blocked = BlockedRegistry(world.registry.uri, position, moment)
+    thread, errors = start_thread(lambda: deploy_to(blocked, world.server.url, lease_seconds=LEASE))
+    if not blocked.blocked.wait(10):
+        thread.join()
+        pytest.skip(f"a rollout has fewer than {position} writes")
+    if late == "goes on before":
+        time.sleep(LEASE * 1.2)
+        blocked.go_on.set()
+    world.deploy(lease_seconds=LEASE)
+    blocked.go_on.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert all(isinstance(error, UserError) for error in errors), errors
+    assert world.state() == {
+        "serving": {2: 100},
+        "deployed": 1,
+        "models": ["kfp-bert version 1", "kfp-bert version 2"],
+        "champion": ["kfp-bert version 2"],
+        "record": ("live", 2),
+    }
+
+
+@pytest.mark.parametrize("position", [2, 5, 8])
+def test_no_call_is_made_after_the_end_of_the_lease(world, position):
+    times, began = [], []
+    world.server.on_call = lambda number, method: times.append(time.monotonic())
+    blocked = BlockedRegistry(world.registry.uri, position, "before")
+    write = blocked.record_deployment
+
+    def timed(*arguments, **options):
+        at = time.monotonic()
+        found = write(*arguments, **options)
+        if not blocked.go_on.is_set():
+            began.append(at)
+        return found
+
+    blocked.record_deployment = timed
+    thread, (*_,) = start_thread(lambda: deploy_to(blocked, world.server.url, lease_seconds=LEASE))
+    assert blocked.blocked.wait(10)
+    thread.join(30)
+    blocked.go_on.set()
+    assert not thread.is_alive()
+    assert max(times) < max(began) + LEASE
+
+
+def test_the_lease_is_renewed_before_a_call_when_too_little_of_it_is_left(tmp_path):
+    registry = Registry(str(tmp_path))
+    journal = Journal(registry, "production", lease_seconds=0.4)  # without its thread
+    assert journal.acquire(1, lambda line: None)
+    before = registry.deployment("production").generation
+    journal.check()
+    assert registry.deployment("production").generation == before
+    time.sleep(0.3)
+    journal.check()
+    assert registry.deployment("production").generation > before
+    other = Journal(registry, "production", lease_seconds=0.4)
+    assert other.acquire(1, lambda line: None)
+    with pytest.raises(LeaseLostError, match="Another run took over"):
+        time.sleep(0.3)
+        journal.check()
+
+
+def test_a_lease_that_cannot_be_renewed_ends_and_nothing_is_held_meanwhile(tmp_path):
+    blocked = BlockedRegistry(str(tmp_path), 2, "before")
+    journal = Journal(blocked, "production", lease_seconds=0.4, pause_seconds=0.01)
+    assert journal.acquire(1, lambda line: None)
+    thread, errors = start_thread(lambda: journal.note(fact=1))
+    assert blocked.blocked.wait(5)
+    journal.check()  # returns at once while the other thread's write hangs: the lease is still good
+    time.sleep(0.4)
+    with pytest.raises(LeaseLostError, match=r"its lease ends.*did not answer within 1 s"):
+        journal.check()
+    blocked.go_on.set()
+    thread.join(10)
+    assert not thread.is_alive() and len(errors) <= 1
+
+
+def test_a_call_that_takes_too_long_is_given_up():
+    assert within(1.0, lambda: 5, "It") == 5
+    with pytest.raises(UserError, match=r"It did not answer within 0.05 s"):
+        within(0.05, lambda: time.sleep(0.3), "It")
+    with pytest.raises(KeyError):
+        within(1.0, lambda: {}["x"], "It")
+
+
+class Stopped:
+    """A process that is stopped for the time of the block, and goes on after it."""
+
+    def __init__(self, process, seconds):
+        self.process, self.seconds = process, seconds
+
+    def __enter__(self):
+        time.sleep(self.seconds)
+        if self.process.is_alive():
+            os.kill(self.process.pid, signal.SIGSTOP)
+
+    def __exit__(self, *raised):
+        if self.process.is_alive():
+            os.kill(self.process.pid, signal.SIGCONT)
+        self.process.join(60)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_that_goes_on_after_its_lease_leaves_the_endpoint_as_recorded(gcs):
+    chance, stopped = random.Random(0), 0
+    with AiPlatformServer() as server:
+        for number in range(ROUNDS):
+            world = World(f"gs://bucket/{number}", server)
+            server.cloud.endpoints.clear()
+            server.cloud.models.clear()
+            world.promote()
+            world.deploy()
+            world.promote()
+            run = world.deploy_elsewhere(lease_seconds=0.5)
+            with Stopped(run, chance.uniform(0.05, 0.6)):
+                stopped += run.is_alive()
+                world.deploy(lease_seconds=0.5)
+            assert world.state()["record"] == ("live", 2), number
+            assert world.versions_serving() == {2: 100}, number
+            server.calls.clear()
+            world.deploy()
+            assert server.changing_calls() == [], number
+    print(f"{stopped} of {ROUNDS} runs were stopped before their end")
+
+
+@pytest.mark.slow
+def test_a_stopped_run_that_goes_on_after_its_lease_leaves_the_folder_as_recorded(gcs, tmp_path):
+    chance, stopped = random.Random(0), 0
+    for number in range(ROUNDS):
+        uri = f"gs://bucket/{number}/registry"
+        folder = f"gs://bucket/{number}/serving" if number % 2 else str(tmp_path / str(number) / "serving")
+        registry = Registry(uri)
+        promote_graph(registry, tmp_path / str(number), "first")
+        deploy_to_folder(registry, folder, tmp_path / f"{number}-1")
+        promote_graph(registry, tmp_path / str(number), "second")
+        run = start(deploy_in_process, uri, folder, 0.5)
+        with Stopped(run, chance.uniform(0.05, 0.4)):
+            stopped += run.is_alive()
+            deploy_to_folder(registry, folder, tmp_path / f"{number}-2", lease_seconds=0.5)
+        record, seen = registry.deployment("production"), open_versioned_folder(folder)
+        assert (record.state, record.live_version) == ("live", 2), number
+        assert max(seen.complete()) == int(record.live_served), number
+        assert seen.registry_version(max(seen.complete())) == 2, number
+        deploy_to_folder(registry, folder, tmp_path / f"{number}-3")
+        assert registry.deployment("production") == record, number
+    print(f"{stopped} of {ROUNDS} runs were stopped before their end")

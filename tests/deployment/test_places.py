@@ -1,0 +1,337 @@
+"""A record is about one place, a place belongs to one owner, and whether the champion is live is looked at."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from google.cloud import aiplatform_v1 as v1
+
+from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import Registry
+from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.directories import promote_graph
+from tests.support.rollouts import ENDPOINT, QUICK, World, deploy_to
+from tests.support.stores import gcs, place
+
+__all__ = ["gcs", "place"]
+MODEL = "projects/p/locations/region-1/models/kfp-bert"
+
+
+@pytest.fixture
+def world(gcs):
+    with AiPlatformServer() as server:
+        world = World("gs://bucket/registry", server)
+        world.promote()
+        yield world
+
+
+def downgrade(registry: Registry) -> None:
+    """Make of the record what version 0.1.0 would have written."""
+    name = "deployments/production.json"
+    record = json.loads(registry.store.read(name).data)
+    for field in ("place", "served", "live_served"):
+        del record[field]
+    details = record["details"]
+    for facts in (details["facts"], details["live"].get("facts", {})):
+        for field in ("served", "fingerprint", "holder", "place", "ours", "others"):
+            facts.pop(field, None)
+    del details["memory"], details["elsewhere"]
+    registry.store.write(name, json.dumps({**record, "format": 1}).encode())
+
+
+# The identity of a place
+
+
+def test_another_folder_is_another_deployment_and_the_first_one_is_known_again(place, tmp_path):
+    registry = Registry(f"{place}/registry")
+    promote_graph(registry, tmp_path, "first")
+    for name in ("a", "b"):
+        deployed = deploy_to_serving_directory(registry.uri, f"{place}/{name}")
+        assert (deployed.serving_uri, deployed.version) == (f"{place}/{name}/1", 1)
+        record = registry.deployment("production")
+        assert (record.state, record.place["uri"], record.served) == ("live", f"{place}/{name}", "1")
+    deploy_to_serving_directory(registry.uri, f"{place}/a")
+    assert registry.deployment("production") == record  # it is live there: nothing was done
+    promote_graph(registry, tmp_path, "second")
+    deploy_to_serving_directory(registry.uri, f"{place}/a")
+    record = registry.deployment("production")
+    assert (record.live_version, record.live_served, record.place["uri"]) == (2, "2", f"{place}/a")
+    assert open_versioned_folder(f"{place}/b").complete() == [1]
+
+
+def test_a_folder_that_was_deleted_is_found_by_looking(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, str(folder))
+    shutil.rmtree(folder)
+    assert not registry.deployment_pending("production")  # the record alone does not know
+    deployed = deploy_to_serving_directory(registry.uri, str(folder))
+    assert deployed.serving_uri == f"{folder}/2"  # a server may have the old 1 in memory
+    assert open_versioned_folder(str(folder)).complete() == [2]
+
+
+def test_another_content_under_the_same_number_is_not_live(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    seen = open_versioned_folder(folder)
+    seen.remove(1)
+    other = tmp_path / "other"
+    (other / "assets.extra").mkdir(parents=True)
+    (other / "saved_model.pb").write_text("another graph")
+    metadata = {"format": 1, "fingerprint": "another", "registry_version": 1}
+    (other / "assets.extra" / "bundle.json").write_text(json.dumps(metadata))
+    seen.add(other, 1)
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+
+
+@pytest.mark.parametrize("change", [{"project": "prod"}, {"location": "region-2"}, {"endpoint": "other"}])
+def test_another_project_location_or_endpoint_is_another_deployment(world, change):
+    first = world.deploy()["facts"]["endpoint"]
+    before = world.registry.deployment("production")
+    live = world.deploy(**change)
+    assert live["facts"]["endpoint"] != first
+    assert set(world.server.cloud.endpoints) == {first, live["facts"]["endpoint"]}
+    for name in (first, live["facts"]["endpoint"]):
+        assert list(world.server.cloud.endpoints[name].traffic_split.values()) == [100]
+    record = world.registry.deployment("production")
+    assert record.place != before.place
+    assert {"kind": "AI Platform endpoint", **change}.items() <= record.place.items()
+    world.server.calls.clear()
+    world.deploy()
+    world.deploy(**change)
+    assert world.server.changing_calls() == []  # both are live
+
+
+def test_a_rollout_to_another_place_that_was_killed_is_left_for_its_own_place(place, tmp_path):
+    registry = Registry(f"{place}/registry")
+    promote_graph(registry, tmp_path, "first")
+    rolling = {"step": "testing", "holder": "", "facts": {"attempt": 1, "number": 7}, "memory": {"number": 7}}
+    a = {"kind": "serving directory", "uri": f"{place}/a"}
+    registry.record_deployment("production", "rolling", 1, details=rolling, place=a)
+    deploy_to_serving_directory(registry.uri, f"{place}/b")
+    assert open_versioned_folder(f"{place}/b").complete() == [1]
+    deploy_to_serving_directory(registry.uri, f"{place}/a")
+    assert open_versioned_folder(f"{place}/a").complete() == [8]
+
+
+# What a champion that is live costs
+
+
+def test_a_live_champion_costs_at_most_five_reads_on_a_folder(gcs, tmp_path):
+    registry, folder = Registry("gs://bucket/registry"), "gs://bucket/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    before = len(gcs.requests)
+    deploy_to_serving_directory(registry.uri, folder)
+    made = gcs.requests[before:]
+    assert len(made) <= 5, made
+    assert {method for method, _ in made} == {"GET"}
+
+
+def test_a_live_champion_costs_at_most_five_reads_on_an_endpoint(world, gcs):
+    world.deploy()
+    before = len(gcs.requests)
+    world.server.calls.clear()
+    world.deploy()
+    made = [*gcs.requests[before:], *(("GET", one) for one in world.server.calls)]
+    assert len(made) <= 5, made
+    assert {method for method, _ in made} == {"GET"}
+    assert world.server.changing_calls() == []
+
+
+# Owners
+
+
+def test_a_folder_of_another_registry_or_target_is_refused_and_not_touched(place, tmp_path):
+    ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
+    promote_graph(ours, tmp_path / "ours", "first")
+    promote_graph(theirs, tmp_path / "theirs", "other")
+    deploy_to_serving_directory(ours.uri, folder)
+    for registry, target in ((theirs, "production"), (ours, "staging")):
+        with pytest.raises(RolloutError, match=r"belongs to the target 'production' of .*/ours: .* or take_over=True"):
+            deploy_to_serving_directory(registry.uri, folder, target)
+        assert registry.deployment(target).state == "none"
+    seen = open_versioned_folder(folder)
+    assert (seen.complete(), seen.registry_version(1)) == ([1], 1)
+    deployed = deploy_to_serving_directory(theirs.uri, folder, take_over=True)
+    assert deployed.serving_uri == f"{folder}/2"
+    with pytest.raises(RolloutError, match="belongs to the target 'production' of .*/theirs"):
+        deploy_to_serving_directory(ours.uri, folder)
+    assert deploy_to_serving_directory(theirs.uri, folder) == deployed
+
+
+def test_a_taken_over_folder_never_sees_a_number_of_its_former_owner_again(place, tmp_path):
+    ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
+    promote_graph(ours, tmp_path / "ours", "first")
+    promote_graph(theirs, tmp_path / "theirs", "other")
+    for _ in range(3):
+        deploy_to_serving_directory(ours.uri, folder)
+        open_versioned_folder(folder).remove(max(open_versioned_folder(folder).complete()))
+    assert deploy_to_serving_directory(theirs.uri, folder, take_over=True).serving_uri == f"{folder}/4"
+
+
+def test_a_folder_without_a_marker_is_adopted_by_the_record_that_names_it_and_refused_to_others(place, tmp_path):
+    ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
+    promote_graph(ours, tmp_path / "ours", "first")
+    promote_graph(theirs, tmp_path / "theirs", "other")
+    deploy_to_serving_directory(ours.uri, folder)
+    remove_marker(folder)
+    downgrade(ours)
+    with pytest.raises(RolloutError, match="belongs to another registry"):
+        deploy_to_serving_directory(theirs.uri, folder)
+    record = ours.deployment("production")
+    assert deploy_to_serving_directory(ours.uri, folder).serving_uri == f"{folder}/1"
+    assert ours.deployment("production") == record
+    promote_graph(ours, tmp_path / "ours", "second")
+    assert deploy_to_serving_directory(ours.uri, folder).serving_uri == f"{folder}/2"
+    owner, _ = open_versioned_folder(folder).read_owner()
+    assert (owner.registry, owner.target, owner.number) == (ours.id(), "production", 2)
+
+
+def remove_marker(folder):
+    from kfp_bert_components.storage import open_store
+
+    open_store(folder).delete(".kfp-bert-owner.json")
+
+
+def other_registry(world):
+    other = World("gs://bucket/other", world.server)
+    other.promote()
+    return other
+
+
+def test_an_endpoint_of_another_registry_or_target_is_refused_and_not_touched(world):
+    world.deploy()
+    split, other = dict(world.endpoint.traffic_split), other_registry(world)
+    world.server.calls.clear()
+    with pytest.raises(RolloutError, match=rf"endpoint {ENDPOINT} belongs to the target .*take_over=True"):
+        other.deploy()
+    with pytest.raises(RolloutError, match="endpoint"):
+        other.deploy(endpoint="kfp-bert-production")
+    assert other.registry.deployment("production").state == "none"
+    assert world.server.changing_calls() == []
+    assert dict(world.endpoint.traffic_split) == split
+    with pytest.raises(RolloutError, match=rf"model {MODEL} belongs to the registry with the id {world.registry.id()}"):
+        other.deploy(endpoint="mood")
+    live = other.deploy(endpoint="mood", model_id="mood")
+    assert live["facts"]["endpoint"].endswith("/endpoints/mood")
+    assert dict(world.endpoint.traffic_split) == split
+
+
+def test_an_endpoint_that_is_taken_over_is_served_and_cleaned_by_its_new_owner(world):
+    world.deploy()
+    other = other_registry(world)
+    live = other.deploy(take_over=True)
+    assert [one.id for one in world.endpoint.deployed_models] == [live["facts"]["deployed"]]
+    assert dict(world.endpoint.traffic_split) == {live["facts"]["deployed"]: 100}
+    with pytest.raises(RolloutError, match="belongs to"):
+        world.deploy()
+    assert other.deploy() == live  # without take_over: it is its own now
+
+
+def test_two_targets_of_one_registry_have_an_endpoint_each_and_share_the_parent_model(world):
+    world.deploy()
+    second = world.registry
+    target = {"endpoint": "staging"}
+    live = deploy_to(second, world.server.url, target="staging", **target)
+    assert live["facts"]["endpoint"].endswith("/staging")
+    assert [model.version_id for model in world.server.cloud.models[MODEL]] == ["1"]
+
+
+def by_hand(world, name="projects/p/locations/region-1/endpoints/hand", share=60):
+    """An endpoint that somebody made, with two deployed models of theirs."""
+    endpoint = v1.Endpoint(name=name, display_name="by hand", etag="first", labels={"team": "a"})
+    for number, one in (("77", share), ("78", 100 - share)):
+        endpoint.deployed_models.append(v1.DeployedModel(id=number, model=MODEL, display_name="theirs"))
+        if one:
+            endpoint.traffic_split[number] = one
+    world.server.cloud.endpoints[name] = endpoint
+    return endpoint
+
+
+def test_deployed_models_of_others_are_never_undeployed_and_keep_their_share(world):
+    endpoint = by_hand(world, share=100)
+    endpoint.traffic_split = {"77": 40, "78": 60}
+    with pytest.raises(UserError, match=r"get 100 % of the traffic \(77, 78\): .*take_over=True"):
+        world.deploy(endpoint="hand")
+    assert (dict(endpoint.traffic_split), dict(endpoint.labels)) == ({"77": 40, "78": 60}, {"team": "a"})
+    assert world.registry.deployment("production").state == "none"
+    assert [one.id for one in endpoint.deployed_models] == ["77", "78"]
+
+
+def test_others_keep_their_share_while_ours_are_replaced_and_reverted(world):
+    first = world.deploy(endpoint="hand")["facts"]["deployed"]
+    endpoint = world.server.cloud.endpoints["projects/p/locations/region-1/endpoints/hand"]
+    endpoint.deployed_models.append(v1.DeployedModel(id="77", model=MODEL, model_version_id="1", display_name="theirs"))
+    world.server.cloud.split_traffic(endpoint, {first: 70, "77": 30})
+    world.server.calls.clear()
+    assert world.deploy(endpoint="hand")["facts"]["deployed"] == first  # all of our share: it is live
+    assert world.server.changing_calls() == []
+    world.promote()
+    second = world.deploy(endpoint="hand")["facts"]["deployed"]
+    assert dict(endpoint.traffic_split) == {second: 70, "77": 30}
+    assert {one.id for one in endpoint.deployed_models} == {second, "77"}
+    shares = [split.get("77") for split in world.server.cloud.splits[endpoint.name][2:]]
+    assert set(shares) == {30}
+    world.wrong = {world.promote()}
+    with pytest.raises(RolloutError):
+        world.deploy(endpoint="hand")
+    assert dict(endpoint.traffic_split) == {second: 70, "77": 30}
+    assert {one.id for one in endpoint.deployed_models} == {second, "77"}
+
+
+def test_an_endpoint_from_before_owners_is_adopted_by_the_record_that_names_it(world):
+    first = world.deploy()["facts"]["deployed"]
+    del world.endpoint.labels["kfp-bert-registry"]
+    del world.server.cloud.models[MODEL][0].labels["kfp-bert-registry"]
+    downgrade(world.registry)
+    with pytest.raises(RolloutError, match="belongs to the target 'production' of another registry"):
+        other_registry(world).deploy()
+    world.server.calls.clear()
+    assert world.deploy()["facts"]["deployed"] == first
+    assert world.server.changing_calls() == []
+    world.promote()
+    second = world.deploy()["facts"]["deployed"]
+    assert world.endpoint.labels["kfp-bert-registry"] == world.registry.id()
+    assert [one.id for one in world.endpoint.deployed_models] == [second]
+
+
+def test_an_endpoint_that_an_old_record_names_with_the_projects_number_is_known_as_the_same(world):
+    first = world.deploy()["facts"]["deployed"]
+    downgrade(world.registry)
+    name = "deployments/production.json"
+    store, numbered = world.registry.store, ENDPOINT.replace("projects/p/", "projects/123/")
+    store.write(name, store.read(name).data.replace(ENDPOINT.encode(), numbered.encode()))
+    world.endpoint.name, endpoint = numbered, world.endpoint  # as the service names it in its answers
+    world.server.cloud.endpoints[numbered] = endpoint
+    live = world.deploy()
+    assert live["facts"]["deployed"] == first  # found there, though the record's project reads otherwise
+    assert dict(endpoint.traffic_split) == {first: 100}
+
+
+def test_the_registrys_id_is_made_once_and_stays(place, tmp_path):
+    registry = Registry(place)
+    assert registry.id(create=False) == ""
+    promote_graph(registry, tmp_path, "first")
+    made = registry.id(create=False)
+    assert len(made) == 16 and int(made, 16)
+    assert Registry(place).id() == made
+    registry.store.delete("registry.json")  # a registry from before ids
+    assert registry.id() == Registry(place).id() != made
+
+
+def test_settings_take_over_is_off_by_default():
+    assert not QUICK.take_over and replace(QUICK, take_over=True).take_over
+
+
+def test_a_damaged_marker_is_named(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote_graph(registry, tmp_path, "first")
+    folder.mkdir()
+    Path(folder, ".kfp-bert-owner.json").write_text("{")
+    with pytest.raises(UserError, match=r"\.kfp-bert-owner\.json is damaged: .*run again with take_over=True"):
+        deploy_to_serving_directory(registry.uri, str(folder))

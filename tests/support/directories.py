@@ -1,0 +1,112 @@
+"""Rollouts to a serving directory, with registries whose calls block, and in processes that are killed or stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.deployment import (
+    DirectoryTarget,
+    SmokeSettings,
+    deploy_to_serving_directory,
+    open_versioned_folder,
+    roll_out,
+)
+from kfp_bert_components.registry import Registry
+from tests.support.models import write_candidate
+
+
+def promote_graph(registry: Registry, scratch: Path, name: str) -> int:
+    """Make a model champion that has a graph's file, which no engine can load."""
+    champion = registry.champion()
+    candidate = write_candidate(
+        scratch / name,
+        name,
+        champion_generation=champion.generation if champion else 0,
+        champion_version=champion.version if champion else None,
+    )
+    (candidate[0] / "saved_model" / "saved_model.pb").write_text(f"graph of {name}")
+    return registry.promote(*candidate)
+
+
+def deploy_to_folder(
+    registry: Registry, folder: str, scratch: Path, *, target: str = "production", lease_seconds: float = 1.0
+) -> dict[str, Any]:
+    """Roll the champion out with this registry, whose methods may have been replaced."""
+    place = DirectoryTarget(
+        registry,
+        open_versioned_folder(folder),
+        target,
+        scratch,
+        keep=2,
+        server=None,
+        smoke=SmokeSettings(),
+        engine=None,
+        take_over=False,
+    )
+    return roll_out(registry, target, place, lease_seconds=lease_seconds, pause_seconds=0.01, report=lambda line: None)
+
+
+class BlockedRegistry(Registry):
+    """A registry whose calls about deployments hang from the n-th write on, until `go_on` is set.
+
+    Args:
+        uri: The registry.
+        position: Number of the first write of a deployment record that hangs.
+        moment: "before" or "after" this write takes effect. All later calls hang before they do.
+
+    Attributes:
+        blocked: Set when the first call hangs.
+        go_on: Set it to let all calls go on.
+    """
+
+    def __init__(self, uri: str, position: int, moment: str) -> None:
+        super().__init__(uri)
+        self.blocked, self.go_on = threading.Event(), threading.Event()
+        self._left, self._moment, self._counting = position, moment, threading.Lock()
+
+    def record_deployment(self, *arguments: Any, **options: Any) -> Any:
+        with self._counting:
+            self._left -= 1
+            left = self._left
+        if left == 0 and self._moment == "after":
+            found = super().record_deployment(*arguments, **options)
+            self._hang()
+            return found
+        if left <= 0:
+            self._hang()
+        return super().record_deployment(*arguments, **options)
+
+    def deployment(self, target: str) -> Any:
+        if self.blocked.is_set():
+            self._hang()
+        return super().deployment(target)
+
+    def _hang(self) -> None:
+        self.blocked.set()
+        self.go_on.wait()
+
+
+def start_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
+    """Start a call in a thread; the list gets the error that it ends with."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, errors
+
+
+def deploy_in_process(registry_uri: str, folder: str, lease_seconds: float) -> None:
+    """A rollout for a process of its own."""
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    deploy_to_serving_directory(registry_uri, folder, lease_seconds=lease_seconds)
