@@ -172,6 +172,7 @@ def test_the_tokenizer_in_the_bundle_cuts_where_the_bundle_does(tmp_path):
     base.enable_padding(length=9)
     write_checkpoint(tmp_path / "base", base, {"do_lower_case": False, "model_max_length": 512})
     classifier = load_checkpoint(str(tmp_path / "base"), ["no", "yes"])
+    classifier.tokenizer(TEXTS, truncation=True, max_length=7, padding="max_length")  # which the tokenizer remembers
     write_bundle(
         tmp_path / "bundle", classifier, max_length=24, base_model="", parameters={}, data_fingerprint="", pair=False
     )

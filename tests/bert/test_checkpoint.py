@@ -371,6 +371,13 @@ def test_a_head_with_numbers_for_labels_is_kept_in_order(classifier, folder, spo
     assert said in capsys.readouterr().out
 
 
+def _with_a_head_of_no_shape(folder):
+    from safetensors.numpy import load_file, save_file
+
+    head = {"classifier.weight": np.array(1, np.float32), "classifier.bias": np.array(1, np.float32)}
+    save_file(load_file(folder / "model.safetensors") | head, folder / "model.safetensors")
+
+
 def _without_head(folder):
     from safetensors.numpy import load_file, save_file
 
@@ -385,6 +392,7 @@ def _without_head(folder):
         (lambda folder: None, ["a", "b", "c"], r"that of the checkpoint is for the 3 labels \['no', 'yes', 'maybe'\]"),
         (_without_head, LABELS, "the checkpoint has none"),
         (lambda folder: _change_config(folder, id2label={"0": "no"}), LABELS, "that of the checkpoint does not fit"),
+        (_with_a_head_of_no_shape, LABELS, "that of the checkpoint does not fit"),
     ],
 )
 def test_a_head_that_starts_fresh_is_said(folder, spoil, labels, says, capsys):

@@ -134,6 +134,7 @@ GOOD = {
         lambda: bert(normalizer=normalizers.BertNormalizer(lowercase=False, strip_accents=False)),
         BERT | {"do_lower_case": False, "strip_accents": None},
     ),
+    "accents_named_in_settings_alone": (bert, BERT | {"do_lower_case": False, "strip_accents": False}),
     "special_added": (lambda: bert(special=("[E1]",)), BERT | {"do_lower_case": False}),
     "no_chinese": (
         lambda: bert(normalizer=normalizers.BertNormalizer(lowercase=False, handle_chinese_chars=False)),

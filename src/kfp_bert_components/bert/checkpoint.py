@@ -100,7 +100,7 @@ def load_weights(model: "BertClassifier", folder: Path, saved: BertConfig) -> bo
         Whether the head was taken from the checkpoint.
 
     Raises:
-        UserError: No safetensors file, or a weight is missing or has another shape.
+        UserError: No safetensors file, or a weight is missing.
     """
     tensors = TensorFiles(folder)
     ours = {weight.path.split("/", 1)[1]: weight for weight in model.trainable_variables}
@@ -131,9 +131,9 @@ def head_rows(tensors: TensorFiles, saved: BertConfig, labels: Sequence[str]) ->
     """
     if KERNEL not in tensors or BIAS not in tensors:
         return None, "the classification head starts fresh: the checkpoint has none"
-    rows, *width = tensors.shape(KERNEL)
+    (rows,) = tensors.shape(BIAS)[:1] or (0,)
     names = list(saved.labels) or [f"LABEL_{i}" for i in range(rows)]
-    if width != [saved.hidden_size] or tensors.shape(BIAS) != (rows,) or len(names) != rows:
+    if (tensors.shape(KERNEL), tensors.shape(BIAS)) != ((len(names), saved.hidden_size), (len(names),)):
         return None, "the classification head starts fresh: that of the checkpoint does not fit its config.json"
     if sorted(names) == sorted(labels):
         return [names.index(label) for label in labels], "the classification head is kept: its labels are the same"
