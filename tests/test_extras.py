@@ -58,7 +58,9 @@ def test_a_function_names_the_extra_that_it_needs(module, code, extra):
 def test_a_command_names_the_extra_that_it_needs(module, arguments, extra):
     done = run_without(module, COMMAND, *arguments)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"error: {module} is not installed: pip install 'kfp-bert-components[{extra}]'."
+    assert (
+        done.stderr.splitlines()[-1] == f"error: {module} is not installed: pip install 'kfp-bert-components[{extra}]'."
+    )
 
 
 def test_a_step_of_a_local_run_names_the_extra_that_it_needs():
