@@ -95,7 +95,7 @@ def app() -> Callable[..., Iterable[bytes]]:
             return inner(environ, start_response)
         if instruction:
             environ["HTTP_X_GOOG_EMULATOR_INSTRUCTIONS"] = instruction
-        if faults:
+        elif faults:
             environ["HTTP_X_RETRY_TEST_ID"] = faults
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
