@@ -162,6 +162,38 @@ def test_downloads_that_fail_are_tried_again(cloud: Cloud, tmp_path: Path, instr
     assert (tmp_path / "out").read_bytes() == data
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["testbench"], indirect=True)
+@pytest.mark.parametrize(
+    ("instruction", "size"),
+    [
+        ("return-broken-stream", 3_000_000),
+        ("return-broken-stream", 20_000_000),  # more than Google's client finishes: it gives up after two minutes
+        ("return-503-after-256K", 3_000_000),
+        ("return-503-after-256K", 20_000_000),
+        ("stall-at-256KiB", 3_000_000),
+    ],
+)
+def test_what_googles_client_finishes_ours_finishes(
+    server: Testbench, cloud: Cloud, tmp_path: Path, instruction: str, size: int
+) -> None:
+    store = open_store(f"gs://{cloud.bucket}")
+    data = random.Random(size).randbytes(size)
+    store.write("x", data)
+    entry = store.stat("x")
+    server.break_every_download(instruction)
+    try:
+        store.download_entry(entry, tmp_path / "ours")
+        if (instruction, size) != ("return-broken-stream", 20_000_000):
+            client = storage.Client(project="project")
+            client.bucket(cloud.bucket).blob("x").download_to_filename(tmp_path / "google")
+            client.close()
+            assert (tmp_path / "google").read_bytes() == data
+    finally:
+        server.break_every_download("")
+    assert (tmp_path / "ours").read_bytes() == data
+
+
 def test_a_storage_that_stays_down_is_said(cloud: Cloud, tmp_path: Path) -> None:
     store = open_store(f"gs://{cloud.bucket}", Access(patience=1))
     store.write("x", b"1")

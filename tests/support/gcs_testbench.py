@@ -55,6 +55,10 @@ class Testbench:
         made = self._post("/retry_test", asked)
         self._post(f"/download_faults/{made['id']}", {})
 
+    def break_every_download(self, instruction: str) -> None:
+        """Let all downloads fail by one of the instructions that the testbench takes in a header; "" ends it."""
+        self._post(f"/every_download/{instruction}", {})
+
     def _post(self, path: str, value: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, json.dumps(value).encode(), headers)
@@ -72,18 +76,26 @@ def app() -> Callable[..., Iterable[bytes]]:
     import testbench
 
     inner = testbench.run()
-    faults = ""
+    faults, instruction = "", ""
 
     def outer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        nonlocal faults
+        nonlocal faults, instruction
         path = environ["PATH_INFO"]
         if named := re.fullmatch(r"/download_faults/(\w+)", path):
             faults = named[1]
             start_response("200 OK", [("Content-Length", "0")])
             return []
+        if named := re.fullmatch(r"/every_download/(.*)", path):
+            instruction = named[1]
+            start_response("200 OK", [("Content-Length", "0")])
+            return []
+        if instruction and "alt=media" in environ["QUERY_STRING"]:
+            environ["HTTP_X_GOOG_EMULATOR_INSTRUCTIONS"] = instruction
         if path.startswith(_JSON_API):
             return inner(environ, start_response)
-        if faults:
+        if instruction:
+            environ["HTTP_X_GOOG_EMULATOR_INSTRUCTIONS"] = instruction
+        elif faults:
             environ["HTTP_X_RETRY_TEST_ID"] = faults
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:

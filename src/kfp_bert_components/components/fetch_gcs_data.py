@@ -22,9 +22,10 @@ def fetch_gcs_data(
         sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs:// or local paths.
         manifest: Path or gs:// URI of the manifest.json of an earlier run: fetch the same bytes or fail.
             `sources` may then be an empty list. Default: what the sources hold now.
-        user_project: Project to bill for buckets whose readers pay. Default: none.
-        impersonate_service_account: E-mail address of a service account to act as. Default: none.
-        anonymous: Send no credentials, for public buckets. Default: False.
+        user_project: Project to bill for buckets whose readers pay. Default: that in KFP_BERT_USER_PROJECT.
+        impersonate_service_account: E-mail address of a service account to act as. Default: that in
+            KFP_BERT_IMPERSONATE.
+        anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
 
     Returns:
         data: A folder with the files under files/ and a manifest.json of name, generation, size and crc32c.

@@ -61,10 +61,14 @@ def _check_local(base_model: str, train: Path) -> None:
 
 def _with_absolute_paths(settings: TrainingSettings) -> TrainingSettings:
     """The settings with their addresses checked, before hours of work, and local ones made absolute."""
-    given = {name: getattr(settings, name) for name in ("checkpoint_dir", "tensorboard_dir")}
-    addresses = {name: parse_address(text, name) for name, text in given.items() if text}
+    if settings.checkpoint_dir:
+        settings = replace(settings, checkpoint_dir=_absolute(settings.checkpoint_dir, "checkpoint_dir"))
+    if settings.tensorboard_dir:
+        settings = replace(settings, tensorboard_dir=_absolute(settings.tensorboard_dir, "tensorboard_dir"))
     base = checkpoint_address(settings.base_model) if settings.base_model else None
-    if base:
-        addresses["base_model"] = base
-    changed: dict[str, Any] = {name: str(one) for name, one in addresses.items() if one.is_local}
-    return replace(settings, **changed)
+    return replace(settings, base_model=str(base)) if base and base.is_local else settings
+
+
+def _absolute(text: str, parameter: str) -> str:
+    address = parse_address(text, parameter)
+    return str(address) if address.is_local else text

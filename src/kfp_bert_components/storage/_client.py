@@ -34,8 +34,8 @@ from kfp_bert_components.storage._access import Access
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, GCSCredential
 
+TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 _CONNECTIONS = 64
-_SECONDS_WITHOUT_A_BYTE = 60
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
 _open: dict[tuple[Access, int, str], storage.Client] = {}
@@ -118,9 +118,9 @@ def _open_bodies(client: storage.Client, bucket: str, access: Access) -> GCSStor
         headers["x-goog-user-project"] = access.user_project
     options: ClientConfig = {
         "allow_http": client.api_endpoint.startswith("http://"),
-        "connect_timeout": "10 seconds",
+        "connect_timeout": f"{TIMEOUT[0]} seconds",
         "default_headers": headers,
-        "read_timeout": f"{_SECONDS_WITHOUT_A_BYTE} seconds",
+        "read_timeout": f"{TIMEOUT[1]} seconds",
         "timeout": "1 day",
         "user_agent": f"kfp-bert-components/{__version__}",
     }

@@ -6,18 +6,16 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._checksums import crc32c
-from kfp_bert_components.storage._client import client_for, explained, retry_for
-from kfp_bert_components.storage._transfer import Download
+from kfp_bert_components.storage._client import TIMEOUT, client_for, explained, retry_for
+from kfp_bert_components.storage._transfer import Download, Held
 from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name
 
-_TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 _LARGEST = 256 << 20  # bytes of an object that `read` takes into memory
 _NOTHING = crc32c(b"")  # some emulators leave out a size of 0
 _FIELDS = "items(name,size,crc32c,generation),prefixes,nextPageToken"
@@ -30,10 +28,10 @@ class GcsStore(Store):
         self.bucket, self.prefix, self.access = bucket, prefix, access
         self.uri = f"gs://{bucket}/{prefix}" if prefix else f"gs://{bucket}"
         self._start = f"{prefix}/" if prefix else ""
-        self._calls: dict[str, Any] = {"retry": retry_for(access), "timeout": _TIMEOUT}
+        self._calls: dict[str, Any] = {"retry": retry_for(access), "timeout": TIMEOUT}
 
     def read(self, name: str) -> Blob:
-        held = _Held(self.describe(name))
+        held = Held(self.describe(name), _LARGEST)
         with self._blob(name) as blob:
             # The generation and the checksum come with the bytes, in headers of the same reply.
             blob.download_to_file(held, raw_download=True, **self._calls)
@@ -124,19 +122,6 @@ class GcsStore(Store):
             return True
         at = bisect_left(found, f"{one.name}/", key=lambda other: other.name) if not one.size else len(found)
         return at < len(found) and found[at].name.startswith(f"{one.name}/")
-
-
-class _Held(BytesIO):
-    """Bytes of an object that is read into memory; more of them than any record has are refused."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__()
-        self._where = where
-
-    def write(self, data: Any) -> int:
-        if self.tell() + len(data) > _LARGEST:
-            raise UserError(f"{self._where} has more than {_LARGEST:,} bytes: a file that is read whole is smaller.")
-        return super().write(data)
 
 
 def _content_type(name: str) -> str:
