@@ -96,6 +96,65 @@ def test_gc_that_was_killed_at_its_mark_is_gone_on_with_by_the_next_one(killed, 
     assert_promoted(registry, 3, tmp_path / "out")
 
 
+def collect(registry: Registry) -> None:
+    """gc, by a clock that is a day ahead."""
+    registry.gc(unfinished_hours=0.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "moves"),
+    [
+        ("read", "versions/2/claim.json", [1, 3]),  # the note is read, the claim not yet
+        ("list", "versions/2/", [1, 3]),  # the number is claimed
+        ("write", "versions/2/version.json", [1, 3]),  # all files are there
+        ("write", "champion.json", [1, 2, 3]),  # too late to notice before the pointer is moved
+    ],
+)
+def test_a_promotion_whose_version_gc_removes_meanwhile_stores_it_again(killed, tmp_path, call, name, moves):
+    registry, candidate = killed("registry")
+    interrupt(registry, call, name, lambda: collect(Registry(registry.uri)))
+    assert registry.promote(*candidate) == 3
+    assert [event["version"] for event in registry.require_champion().log] == moves
+    assert Registry(registry.uri).numbers() == [1, 3]  # nothing is left behind
+    assert_promoted(Registry(registry.uri), 3, tmp_path / "out")
+
+
+def test_a_promotion_killed_when_it_has_moved_the_pointer_to_what_gc_removed_is_mended_by_the_next_run(
+    killed, tmp_path
+):
+    registry, candidate = killed("registry")
+    interrupt(registry, "write", "champion.json", lambda: collect(Registry(registry.uri)))
+    interrupt(registry, "write", "champion.json", die, after=True)
+    with pytest.raises(Killed):
+        registry.promote(*candidate)
+    registry = Registry(registry.uri)
+    assert "The champion is version 2, which is not there" in registry.verify()[0]
+    assert registry.promote(*candidate) == 3
+    assert_promoted(registry, 3, tmp_path / "out")
+
+
+def test_gc_that_decided_before_a_claim_was_renewed_leaves_the_version_alone(killed, tmp_path):
+    registry, candidate = killed("registry")
+    promoted: list[int] = []
+    at = ("write", "versions/2/claim.json"), ("write", "champion.json")
+    _, both_paused = interleave(
+        registry.uri, lambda one: one.gc(), at[0], lambda one: promoted.append(one.promote(*candidate)), at[1]
+    )
+    assert both_paused and promoted == [2]
+    assert_promoted(registry, 2, tmp_path / "out")
+
+
+def test_what_a_promotion_stores_while_gc_ends_is_removed_too(killed, tmp_path):
+    registry, candidate = killed("registry")
+    promoted: list[int] = []
+    at = ("write", "versions/2/version.json"), ("delete", "versions/2/claim.json")
+    _, both_paused = interleave(
+        registry.uri, lambda one: promoted.append(one.promote(*candidate)), at[0], collect, at[1]
+    )
+    assert both_paused and promoted == [3] and registry.numbers() == [1, 3]
+    assert_promoted(registry, 3, tmp_path / "out")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("clock", CLOCKS)
 @pytest.mark.parametrize("leader", ["promotion", "gc"])
@@ -109,10 +168,10 @@ def test_in_every_order_of_their_calls_the_champion_is_whole(killed, tmp_path, c
             def promote(registry, candidate=candidate, numbers=numbers):
                 numbers.append(registry.promote(*candidate))
 
-            def collect(registry):
+            def clean(registry):
                 registry.gc(unfinished_hours=CLOCKS[clock])
 
-            runs = (promote, collect) if leader == "promotion" else (collect, promote)
+            runs = (promote, clean) if leader == "promotion" else (clean, promote)
             _, both_paused = interleave(registry.uri, runs[0], one, runs[1], two)
             if not numbers:  # it never came to its turn
                 promote(registry)

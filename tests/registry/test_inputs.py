@@ -106,8 +106,7 @@ def test_what_was_decided_by_hand_is_promoted(examined, tmp_path):
 
 def test_records_of_format_1_say_that_their_files_are_not_compared(tmp_path, capsys):
     assert Registry(str(tmp_path / "registry")).promote(*write_candidate(tmp_path / "old")) == 1
-    said = capsys.readouterr().out
-    assert said.count("are not compared with those that were looked at: the record is of format 1") == 2
+    assert "are not compared with those that were looked at: records of format 1." in capsys.readouterr().out
 
 
 def test_a_record_that_lacks_fields_is_named_with_them(examined, tmp_path):

@@ -15,6 +15,7 @@ from kfp_bert_components.registry import Registry
 from kfp_bert_components.storage import Store
 from tests.support.models import write_candidate
 
+Position = int | tuple[str, str]  # of a call to a store: its number, or its kind and the name of the object
 _CALLS = ("read", "write", "upload", "delete", "list", "stat", "folders")
 
 
@@ -23,13 +24,17 @@ class InterruptedStore:
 
     Args:
         store: The store.
-        call: "write" or "delete".
+        call: "read", "write", "list" or "delete".
         name: Name of the object.
         interruption: What to do; it is given no arguments.
+        after: Do it when the call has taken effect.
     """
 
-    def __init__(self, store: Store, call: str, name: str, interruption: Callable[[], object]) -> None:
+    def __init__(
+        self, store: Store, call: str, name: str, interruption: Callable[[], object], after: bool = False
+    ) -> None:
         self._store, self._call, self._name, self._interruption = store, call, name, interruption
+        self._after = after
 
     def __getattr__(self, call: str) -> Any:
         found = getattr(self._store, call)
@@ -37,22 +42,27 @@ class InterruptedStore:
             return found
 
         def interrupted(name: str, *args: object, **settings: object) -> object:
-            if name == self._name and self._interruption:
-                interruption, self._interruption = self._interruption, None
-                interruption()
-            return found(name, *args, **settings)
+            mine = name == self._name and self._interruption
+            if mine:
+                self._interruption = None  # type: ignore[assignment]
+            if mine and not self._after:
+                mine()
+            result = found(name, *args, **settings)
+            if mine and self._after:
+                mine()
+            return result
 
         return interrupted
 
 
 class PausedStore:
-    """Stands before a store and does something once, before the n-th call to it.
+    """Stands before a store and does something once, before the n-th call to it or the first call of (kind, name).
 
     Attributes:
         paused: Whether that call came.
     """
 
-    def __init__(self, store: Store, position: int, interruption: Callable[[], object]) -> None:
+    def __init__(self, store: Store, position: Position, interruption: Callable[[], object]) -> None:
         self._store, self._position, self._interruption = store, position, interruption
         self._calls, self._lock, self.paused = 0, threading.Lock(), False
 
@@ -64,9 +74,9 @@ class PausedStore:
         def call(*args: object, **settings: object) -> object:
             with self._lock:
                 self._calls += 1
-                mine = self._calls == self._position
+                mine = not self.paused and self._position in (self._calls, (name, args[0] if args else None))
+                self.paused = self.paused or mine
             if mine:
-                self.paused = True
                 self._interruption()
             return found(*args, **settings)
 
@@ -74,7 +84,7 @@ class PausedStore:
 
 
 def interleave(
-    uri: str, first: Callable[[Registry], Any], one: int, second: Callable[[Registry], Any], two: int
+    uri: str, first: Callable[[Registry], Any], one: Position, second: Callable[[Registry], Any], two: Position
 ) -> tuple[Any, bool]:
     """Run the first to before its call `one`, the second to before its call `two`, then both to their ends in turn.
 
@@ -148,9 +158,11 @@ def beat_by(registry: Registry, rival: tuple[Path, Path, Path]) -> None:
     interrupt(registry, "write", "champion.json", lambda: Registry(registry.uri).promote(*rival))
 
 
-def interrupt(registry: Registry, call: str, name: str, interruption: Callable[[], object]) -> None:
-    """Do something once, just before the registry writes or deletes this object; see `InterruptedStore`."""
-    registry.store = InterruptedStore(registry.store, call, name, interruption)  # type: ignore[assignment]
+def interrupt(
+    registry: Registry, call: str, name: str, interruption: Callable[[], object], after: bool = False
+) -> None:
+    """Do something once, just before the registry's next call of this kind for this object; see `InterruptedStore`."""
+    registry.store = InterruptedStore(registry.store, call, name, interruption, after)  # type: ignore[assignment]
 
 
 def compete(uri: str, folder: Path, number: int, rounds: int, barrier: Any, results: Any) -> None:

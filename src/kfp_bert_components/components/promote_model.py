@@ -17,6 +17,9 @@ def promote_model(
 ) -> NamedTuple("Outputs", [("champion_version", str), ("deployment_pending", bool)]):
     """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
 
+    What is promoted is what was examined: a file of the model or of the evaluation that was changed since, or a
+    decision that contradicts itself, is refused.
+
     Args:
         model: The candidate's bundle.
         evaluation: The candidate's evaluation.

@@ -47,6 +47,8 @@ def read_inputs(bundle: Path, evaluation: Path, decision: Path) -> Inputs:
             f"The evaluation in {evaluation} is of another model or test set than the decision in "
             f"{decision}: give the evaluation that was compared."
         )
+    if not (verdict.evaluation_files and scores.bundle_files):
+        say("The files of model and evaluation are not compared with those that were looked at: records of format 1.")
     paths, hashes = describe_files({"bundle": bundle, "evaluation": evaluation, "decision": decision})
     _check_files("evaluation", evaluation, verdict.evaluation_files, hashes, "compared: run compare_models again")
     _check_files("bundle", bundle, scores.bundle_files, hashes, "evaluated: run evaluate_model again")
@@ -59,7 +61,6 @@ def _check_files(
     """Compare the files of a part with those that were looked at; a record of format 1 does not know them."""
     found = {name[len(part) + 1 :]: one["sha256"] for name, one in hashes.items() if name.startswith(f"{part}/")}
     if not known:
-        say(f"The files in {folder} are not compared with those that were looked at: the record is of format 1.")
         return
     for name in sorted(known.keys() | found.keys()):
         if known.get(name) != found.get(name):
