@@ -109,6 +109,14 @@ def test_a_text_of_half_of_all_rows_is_found_whatever_its_hash_is(which: Callabl
     assert prepared.dropped["constant_text"] == 80
 
 
+def test_a_text_of_fewer_than_half_of_all_rows_is_not_constant(tmp_path: Path):
+    several = sorted(texts(91), key=lambda text: xxh3_64_intdigest(text.encode()))
+    frequent = several.pop(45)  # in the middle of the sorted hashes, where the text of half of all rows must be
+    source = write(tmp_path / "a.parquet", text=several + [frequent] * 70, label=labels(160))
+    prepared, *_ = run(source, tmp_path / "out")
+    assert [one.count for one in prepared.results if one.check == "constant_text"] == [0]
+
+
 def test_compressed_files_of_several_formats_are_read_together(tmp_path: Path):
     (tmp_path / "in").mkdir()
     lines = [f"{text}\t{i % 2}\n" for i, text in enumerate(texts(90))]
@@ -402,4 +410,6 @@ def test_a_large_split_is_written_in_groups_of_rows(tmp_path: Path):
     write_split(tmp_path / "s", "train", ["a"], pa.concat_tables([table.slice(0, 7), table.slice(7)]))
     file = pq.ParquetFile(tmp_path / "s/examples.parquet")
     assert file.metadata.num_row_groups <= 5 and file.metadata.row_group(0).num_rows >= 2**16
+    kinds = [file.metadata.row_group(0).column(number).compression for number in range(3)]
+    assert kinds == ["UNCOMPRESSED", "SNAPPY", "SNAPPY"]  # ids do not shrink
     assert read_split(tmp_path / "s").table["id"].to_pylist() == table["id"].to_pylist()
