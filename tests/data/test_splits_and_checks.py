@@ -355,6 +355,15 @@ def test_texts_that_are_too_long_or_of_a_rare_label_are_found(tmp_path: Path):
     assert prepared.labels == ["a", "b"]
 
 
+def test_only_texts_that_were_decoded_with_the_wrong_encoding_are_found(tmp_path: Path):
+    wrong = ["cafÃ©", "â€œquotedâ€\x9d", "what \ufffd"]
+    source = write(tmp_path / "a.parquet", text=[*texts(60), "café", "“quoted”", "Ã", *wrong], label=labels(66))
+    prepared, *_ = run(source, tmp_path / "out", mojibake="drop")
+    (found,) = (one for one in prepared.results if one.check == "mojibake")
+    assert found.count == found.dropped == 3
+    assert [one.excerpt[:4] for one in found.examples] == ["cafÃ", "â€œq", "what"]
+
+
 def test_too_many_rows_that_cannot_be_used_are_an_error(tmp_path: Path):
     source = write(
         tmp_path / "a.parquet", text=[*texts(80), *[""] * 11, *texts(99)[90:]], label=[*labels(91), *[None] * 9]
