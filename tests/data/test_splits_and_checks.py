@@ -422,3 +422,22 @@ def test_a_large_split_is_written_in_groups_of_rows(tmp_path: Path):
     kinds = [file.metadata.row_group(0).column(number).compression for number in range(3)]
     assert kinds == ["UNCOMPRESSED", "SNAPPY", "SNAPPY"]  # ids do not shrink
     assert read_split(tmp_path / "s").table["id"].to_pylist() == table["id"].to_pylist()
+
+
+def test_batches_are_held_until_all_of_them_together_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    batches = [
+        pa.record_batch({"text": [f"{number}{i}" for i in range(50)], "more": [number] * 50}) for number in "abcd"
+    ]
+    monkeypatch.setattr(rows, "IN_MEMORY", 2 * batches[0].nbytes)
+    store, written = rows.Store(tmp_path / "rows.arrow"), []
+    for batch in batches:
+        store.append(batch)
+        written.append((tmp_path / "rows.arrow").exists())
+    store.close()
+    assert written == [False, False, True, True]
+    for names in (["text"], ["more", "text"]):
+        found = list(store.batches(*names))
+        assert [start for start, _ in found] == [0, 50, 100, 150]
+        assert [part.to_pydict() for _, part in found] == [
+            {name: values for name, values in batch.to_pydict().items() if name in names} for batch in batches
+        ]
