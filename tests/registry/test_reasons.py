@@ -270,3 +270,20 @@ def test_a_bundle_with_folders_in_folders_comes_back_whole(tmp_path: Path) -> No
     registry.promote(*candidate)
     registry.fetch_bundle(1, tmp_path / "out")
     assert (tmp_path / "out/saved_model/variables/of/it/data").read_text() == "weights"
+
+
+def test_a_file_of_a_promotion_that_was_killed_is_never_overwritten_with_other_bytes(tmp_path: Path) -> None:
+    registry, candidate = Registry(str(tmp_path / "registry")), write_candidate(tmp_path / "c")
+
+    def kill() -> None:
+        raise KeyboardInterrupt
+
+    interrupt(registry, "write", "versions/1/version.json", kill)
+    with pytest.raises(KeyboardInterrupt):
+        registry.promote(*candidate)
+    (candidate[0] / "saved_model/part1").write_text("weights of another training")
+    with pytest.raises(
+        ConflictError, match=r"part1 exists with other bytes: two runs use the same decision for differe"
+    ):
+        registry.promote(*candidate)
+    assert registry.champion() is None
