@@ -112,6 +112,14 @@ def test_a_text_of_half_of_all_rows_is_found_whatever_its_hash_is(which: Callabl
     assert prepared.dropped["constant_text"] == 80
 
 
+def test_a_text_of_fewer_than_half_of_all_rows_is_not_constant(tmp_path: Path):
+    several = sorted(texts(91), key=lambda text: xxh3_64_intdigest(text.encode()))
+    frequent = several.pop(45)  # in the middle of the sorted hashes, where the text of half of all rows must be
+    source = write(tmp_path / "a.parquet", text=several + [frequent] * 70, label=labels(160))
+    prepared, *_ = run(source, tmp_path / "out")
+    assert [one.count for one in prepared.results if one.check == "constant_text"] == [0]
+
+
 def test_compressed_files_of_several_formats_are_read_together(tmp_path: Path):
     (tmp_path / "in").mkdir()
     lines = [f"{text}\t{i % 2}\n" for i, text in enumerate(texts(90))]
@@ -357,6 +365,15 @@ def test_texts_that_are_too_long_or_of_a_rare_label_are_found(tmp_path: Path):
     assert prepared.labels == ["a", "b"]
 
 
+def test_only_texts_that_were_decoded_with_the_wrong_encoding_are_found(tmp_path: Path):
+    wrong = ["cafÃ©", "â€œquotedâ€\x9d", "what \ufffd"]
+    source = write(tmp_path / "a.parquet", text=[*texts(60), "café", "“quoted”", "Ã", *wrong], label=labels(66))
+    prepared, *_ = run(source, tmp_path / "out", mojibake="drop")
+    (found,) = (one for one in prepared.results if one.check == "mojibake")
+    assert found.count == found.dropped == 3
+    assert [one.excerpt[:4] for one in found.examples] == ["cafÃ", "â€œq", "what"]
+
+
 def test_too_many_rows_that_cannot_be_used_are_an_error(tmp_path: Path):
     source = write(
         tmp_path / "a.parquet", text=[*texts(80), *[""] * 11, *texts(99)[90:]], label=[*labels(91), *[None] * 9]
@@ -413,4 +430,25 @@ def test_a_large_split_is_written_in_groups_of_rows(tmp_path: Path):
     write_split(tmp_path / "s", "train", ["a"], pa.concat_tables([table.slice(0, 7), table.slice(7)]))
     file = pq.ParquetFile(tmp_path / "s/examples.parquet")
     assert file.metadata.num_row_groups <= 5 and file.metadata.row_group(0).num_rows >= 2**16
+    kinds = [file.metadata.row_group(0).column(number).compression for number in range(3)]
+    assert kinds == ["UNCOMPRESSED", "SNAPPY", "SNAPPY"]  # ids do not shrink
     assert read_split(tmp_path / "s").table["id"].to_pylist() == table["id"].to_pylist()
+
+
+def test_batches_are_held_until_all_of_them_together_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    batches = [
+        pa.record_batch({"text": [f"{number}{i}" for i in range(50)], "more": [number] * 50}) for number in "abcd"
+    ]
+    monkeypatch.setattr(rows, "IN_MEMORY", 2 * batches[0].nbytes)
+    store, written = rows.Store(tmp_path / "rows.arrow"), []
+    for batch in batches:
+        store.append(batch)
+        written.append((tmp_path / "rows.arrow").exists())
+    store.close()
+    assert written == [False, False, True, True]
+    for names in (["text"], ["more", "text"]):
+        found = list(store.batches(*names))
+        assert [start for start, _ in found] == [0, 50, 100, 150]
+        assert [part.to_pydict() for _, part in found] == [
+            {name: values for name, values in batch.to_pydict().items() if name in names} for batch in batches
+        ]

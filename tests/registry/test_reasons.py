@@ -11,6 +11,7 @@ import pytest
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.registry import Registry
 from tests.support.models import candidate_for, promote_next, write_candidate
+from tests.support.promoters import interrupt
 
 
 @pytest.fixture
@@ -236,3 +237,53 @@ def test_alpha_is_spent_on_the_uses_of_each_test_set_by_itself(tmp_path: Path) -
     assert [use.alpha for use in uses] == pytest.approx([0.03, 0.01, 0.005, 0.03])
     assert [use.left for use in uses] == pytest.approx([0.03, 0.02, 0.015, 0.03])
     assert registry.count_use("two", 0.06, {"candidate": "a"}).number == 1
+
+
+def test_two_uses_at_the_same_moment_are_both_counted(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    other = []
+    interrupt(
+        registry,
+        "write",
+        "test_sets/one.json",
+        lambda: other.append(Registry(registry.uri).count_use("one", 0.06, {"b": 1})),
+    )
+    assert registry.count_use("one", 0.06, {"a": 1}).number == 2 and other[0].number == 1
+    assert registry.count_use("one", 0.06, {"b": 1}).number == 1
+
+
+def test_a_rollback_to_a_version_that_gc_removes_at_the_same_moment_is_taken_back(registry: Registry) -> None:
+    interrupt(registry, "write", "champion.json", lambda: registry.store.delete("versions/2/version.json"))
+    with pytest.raises(ConflictError, match="Version 2 was removed by gc at the same moment: choose another one"):
+        registry.rollback(2)
+    champion = registry.require_champion()
+    assert champion.version == 5
+    assert champion.log[-1]["reason"] == "version 2 was removed at the same moment"
+    assert [event["version"] for event in champion.log[-2:]] == [2, 5]
+
+
+def test_a_bundle_with_folders_in_folders_comes_back_whole(tmp_path: Path) -> None:
+    registry, candidate = Registry(str(tmp_path / "registry")), write_candidate(tmp_path / "c", files=0)
+    deep = candidate[0] / "saved_model/variables/of/it"
+    deep.mkdir(parents=True)
+    (deep / "data").write_text("weights")
+    registry.promote(*candidate)
+    registry.fetch_bundle(1, tmp_path / "out")
+    assert (tmp_path / "out/saved_model/variables/of/it/data").read_text() == "weights"
+
+
+def test_a_file_of_a_promotion_that_was_killed_is_never_overwritten_with_other_bytes(tmp_path: Path) -> None:
+    registry, candidate = Registry(str(tmp_path / "registry")), write_candidate(tmp_path / "c")
+
+    def kill() -> None:
+        raise KeyboardInterrupt
+
+    interrupt(registry, "write", "versions/1/version.json", kill)
+    with pytest.raises(KeyboardInterrupt):
+        registry.promote(*candidate)
+    (candidate[0] / "saved_model/part1").write_text("weights of another training")
+    with pytest.raises(
+        ConflictError, match=r"part1 exists with other bytes: two runs use the same decision for differe"
+    ):
+        registry.promote(*candidate)
+    assert registry.champion() is None
