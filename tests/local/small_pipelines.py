@@ -1,5 +1,7 @@
 """Pipelines that take seconds, for the tests of local runs."""
 
+from typing import List, NamedTuple  # noqa: UP035
+
 from kfp import dsl
 
 component = dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -38,6 +40,83 @@ def sleep(folder: str):
     time.sleep(300)
 
 
+@component
+def look(
+    number: int,
+) -> NamedTuple(
+    "Outputs",
+    [("large", bool), ("number", int), ("text", str), ("names", List[str])],  # noqa: UP006
+):
+    """Give several outputs."""
+    from collections import namedtuple
+
+    outputs = namedtuple("Outputs", ["large", "number", "text", "names"])
+    return outputs(number > 10, number, f'it\'s {number}, "so" && true', ["a", "b", "c"])
+
+
+@component
+def say(text: str) -> str:
+    """Print a text in many lines, slowly enough for others to print between them."""
+    import time
+
+    for part in range(20):
+        print(f"{text} {part}", flush=True)
+        time.sleep(0.01)
+    return text
+
+
+@component
+def write(text: str, page: dsl.Output[dsl.HTML]):
+    """Write a page."""
+    with open(page.path, "w") as file:
+        file.write(f"<!doctype html><title>{text}</title>")
+
+
+@component
+def read(page: dsl.Input[dsl.HTML]) -> str:
+    """Give a page back."""
+    return open(page.path).read()
+
+
+@component
+def decide() -> NamedTuple("Outputs", [("outcome", str), ("reason", str)]):
+    """Decide."""
+    from collections import namedtuple
+
+    return namedtuple("Outputs", ["outcome", "reason"])("HOLD", "It is [no] better.")
+
+
+@component
+def arguments(text: str) -> str:
+    """Give back what came, and the interpreter that runs this."""
+    import sys
+
+    return f"{text} {sys.executable}"
+
+
+@component
+def warn():
+    """Print a traceback and go on."""
+    import traceback
+
+    try:
+        raise ValueError("not so bad")
+    except ValueError:
+        traceback.print_exc()
+    print("went on")
+
+
+@component
+def fail_once(folder: str):
+    """Fail the first time."""
+    from pathlib import Path
+
+    marker = Path(folder, "failed")
+    if not marker.exists():
+        marker.touch()
+        raise RuntimeError("the first time")
+
+
 @dsl.pipeline
 def counting(to: int, names: list[str] = ["a"]):  # noqa: B006
     count(to=to)
@@ -52,3 +131,65 @@ def failing(how: str):
 @dsl.pipeline
 def sleeping(folder: str):
     sleep(folder=folder)
+
+
+@dsl.pipeline
+def branching(number: int):
+    looked = look(number=number)
+    with dsl.If(looked.outputs["large"] == True):  # noqa: E712
+        say(text="large")
+        with dsl.If(looked.outputs["text"] != "it is"):
+            say(text="nested")
+    with dsl.If(looked.outputs["number"] >= 12):
+        say(text="twelve")
+
+
+@dsl.pipeline
+def choosing(number: int) -> str:
+    looked = look(number=number)
+    with dsl.If(looked.outputs["large"] == True):  # noqa: E712
+        first, page = say(text="large"), write(text="large")
+    with dsl.Elif(number == 7):
+        second, other = say(text="seven"), write(text="seven")
+    with dsl.Else():
+        third, third_page = say(text="small"), write(text="small")
+    read(page=dsl.OneOf(page.outputs["page"], other.outputs["page"], third_page.outputs["page"]))
+    return dsl.OneOf(first.output, second.output, third.output)
+
+
+@dsl.pipeline
+def looping(number: int = 3):
+    outside = say(text="outside")
+    looked = look(number=number)
+    with dsl.ParallelFor(looked.outputs["names"]) as name:
+        say(text=f"{name} {outside.output}")
+        with dsl.If(name == "b"):
+            say(text=outside.output)
+
+
+@dsl.pipeline
+def unreadable():
+    looked = look(number=1)
+    with dsl.If(looked.outputs["text"] == "it's"):
+        say(text="never")
+
+
+@dsl.pipeline
+def reporting():
+    write(text="a page")
+    decide()
+
+
+@dsl.pipeline
+def passing_arguments(text: str):
+    arguments(text=text)
+
+
+@dsl.pipeline
+def warning():
+    warn()
+
+
+@dsl.pipeline
+def trying_again(folder: str):
+    fail_once(folder=folder).set_retry(1)

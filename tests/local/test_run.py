@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kfp_bert_components.local.results import read_outputs
+
 PIPELINES = Path(__file__).with_name("small_pipelines.py")
 
 
@@ -90,6 +92,78 @@ def test_a_stopped_run_leaves_nothing_running(tmp_path, sign):
         assert process.returncode == 130
         assert errors.strip() == "stopped"
     assert _ended(step)
+
+
+def test_a_failing_component_alone_ends_as_one_sentence(tmp_path):
+    done = run("fail", "how=user", root=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == (
+        "error: fail: File lines.csv, row 3: the label is missing; add it or drop the row."
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_component_that_needs_an_artifact_is_refused_in_a_sentence(tmp_path):
+    done = run("read", root=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: A run cannot be given the artifact page")
+
+
+@pytest.mark.parametrize("place", ["file/runs", "/sys"])
+def test_a_folder_that_cannot_be_written_is_named_in_a_sentence(tmp_path, place):
+    (tmp_path / "file").touch()
+    root = tmp_path / place
+    done = run("counting", "to=1", root=root)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: The folder {root} cannot hold the outputs of a run: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_each_run_keeps_its_log(tmp_path):
+    for to in (1, 2):
+        run("counting", f"to={to}", root=tmp_path)
+    logs = sorted(tmp_path.glob("counting-*/log.txt"))
+    assert [f"count | counting {to}/{to} numbers" in log.read_text() for to, log in zip((1, 2), logs, strict=True)]
+    assert "\x1b" not in logs[0].read_text()
+
+
+def test_a_failed_run_names_its_own_log(tmp_path):
+    done = run("failing", "how=other", root=tmp_path)
+    log = Path(re.search(r"^The whole log: (.*)", done.stderr, re.MULTILINE)[1])
+    assert "fail | RuntimeError: something broke" in log.read_text()
+    assert log.parent.parent == tmp_path
+
+
+def test_the_end_names_decision_and_pages(tmp_path):
+    done = run("reporting", root=tmp_path)
+    assert "decision of decide: HOLD: It is [no] better.\n" in done.stdout
+    page = Path(re.search(r"^write page: (.*)", done.stdout, re.MULTILINE)[1])
+    assert page.suffix == ".html"
+    assert "a page" in page.read_text()
+    assert Path(re.search(r"^log: (.*)", done.stdout, re.MULTILINE)[1]).exists()
+
+
+def test_a_traceback_that_a_step_survives_is_shown(tmp_path):
+    done = run("warning", root=tmp_path)
+    assert done.returncode == 0
+    assert "ValueError: not so bad" in done.stdout
+    assert "went on" in done.stdout
+
+
+def test_a_step_that_succeeds_when_tried_again_is_no_failure(tmp_path):
+    done = run("trying_again", f"folder={tmp_path}", root=tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("fail-once  ")] == ["failed", "ok"]
+
+
+def test_a_step_gets_its_arguments_as_they_are_and_runs_in_this_interpreter(tmp_path):
+    text = "/opt/lib/python3.11/a python3 'file' \"x\".csv"
+    run("passing_arguments", f"text={text}", root=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    came, _, interpreter = read_outputs(folder)["arguments"]["Output"].rpartition(" ")
+    assert came == text
+    assert Path(interpreter).samefile(sys.executable)
+    assert Path(interpreter).parent == Path(sys.executable).parent
 
 
 def _wait_for_pid(path):

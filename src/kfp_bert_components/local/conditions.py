@@ -3,7 +3,7 @@
 import operator
 import re
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ _CONSTANTS = {"true": True, "false": False}
 
 _INPUT = r"inputs\.parameter_values\['[^']+'\]"
 _VALUE = rf"(?:{_INPUT}|'[^'\\\n]*'|true|false|-?\d[\d.e+-]*)"
-_OPERAND = rf"(?:{_VALUE}|(?:int|double)\({_VALUE}\))"
+_OPERAND = rf"(?:{_VALUE}|(?:int|double)\({_VALUE}\)|double\(int\({_VALUE}\)\))"
 # KFP's compiler writes comparisons, those of earlier branches negated, joined by &&.
 _COMPARISON = re.compile(rf"(!\()?({_OPERAND}) (==|!=|<=|>=|<|>) ({_OPERAND})(?(1)\))(?: && |$)")
 
@@ -90,22 +90,18 @@ def read_condition(text: str) -> Condition:
     return Condition(text, tuple(comparisons))
 
 
-def conditional_tasks(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and task of every condition in a compiled pipeline."""
-    for component in (spec.get("root", {}), *spec.get("components", {}).values()):
-        for name, task in component.get("dag", {}).get("tasks", {}).items():
-            if task.get("triggerPolicy", {}).get("condition"):
-                yield name, task
-
-
 def check_conditions(spec: dict[str, Any]) -> None:
     """Check that a run can decide every condition of a compiled pipeline.
+
+    Args:
+        spec: The pipeline, as read from its YAML.
 
     Raises:
         UserError: One cannot be read.
     """
-    for _, task in conditional_tasks(spec):
-        read_condition(task["triggerPolicy"]["condition"])
+    for component in (spec.get("root", {}), *spec.get("components", {}).values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            read_condition(task.get("triggerPolicy", {}).get("condition", ""))
 
 
 def _value(operand: str, inputs: dict[str, Any]) -> Any:

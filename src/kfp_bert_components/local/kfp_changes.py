@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import kfp
-from google.protobuf import json_format
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.local import executor_input_utils, importer_handler
 from kfp.local.io import IOStore
@@ -29,10 +28,10 @@ from kfp.local.orchestrator import enhanced_dag_orchestrator
 from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
 from kfp.local.status import Status
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
-from kfp.pipeline_spec.pipeline_spec_pb2 import DagOutputsSpec, PipelineTaskSpec, TaskInputsSpec
+from kfp.pipeline_spec.pipeline_spec_pb2 import DagOutputsSpec, PipelineSpec, PipelineTaskSpec, TaskInputsSpec
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.local.conditions import conditional_tasks, read_condition
+from kfp_bert_components.local.conditions import read_condition
 from kfp_bert_components.local.events import BranchSkipped, RunEvent, RunFailed, StepEnded, StepPrinted, StepStarted
 
 Report = Callable[[RunEvent], None]
@@ -85,20 +84,13 @@ def _replace(owner: Any, name: str, parameters: str, replacement: Callable[[Any]
     setattr(owner, name, replacement(function))
 
 
-def with_inputs_in_conditions(spec: dict[str, Any]) -> dict[str, Any]:
-    """Put the name and the inputs of each branch into the text of its condition.
-
-    The text is all of a branch that kfp.local hands to the function that decides.
-    """
-    for name, task in conditional_tasks(spec):
-        policy = task["triggerPolicy"]
-        branch = {
-            "name": name,
-            "condition": policy["condition"],
-            "inputs": task.get("inputs", {}).get("parameters", {}),
-        }
-        policy["condition"] = json.dumps(branch)
-    return spec
+def put_inputs_into_conditions(pipeline: PipelineSpec) -> None:
+    """Put name and inputs of each branch into the text of its condition, which is all that `_decide` is given."""
+    for component in (pipeline.root, *pipeline.components.values()):
+        for name, task in component.dag.tasks.items():
+            if condition := task.trigger_policy.condition:
+                inputs = task.inputs.SerializeToString().hex()
+                task.trigger_policy.condition = json.dumps([name, condition, inputs])
 
 
 def _run_step(handler: SubprocessTaskHandler, report: Report) -> Status:
@@ -138,11 +130,11 @@ def _reported(run_importer: Callable[..., Any], report: Report) -> Callable[...,
     return run
 
 
-def _decide(text: str, io_store: IOStore, report: Report) -> bool:
-    branch = json.loads(text)
-    condition = read_condition(branch["condition"])
-    inputs = {name: branch["inputs"][name] for name in condition.inputs}
-    spec = json_format.ParseDict({"parameters": inputs}, TaskInputsSpec())
+def _decide(branch: str, io_store: IOStore, report: Report) -> bool:
+    name, text, inputs = json.loads(branch)
+    condition = read_condition(text)
+    given = TaskInputsSpec.FromString(bytes.fromhex(inputs)).parameters
+    spec = TaskInputsSpec(parameters={name: given[name] for name in condition.inputs})
     values = OrchestratorUtils.make_task_arguments(spec, io_store)
     try:
         holds = condition.holds(values)
@@ -151,7 +143,7 @@ def _decide(text: str, io_store: IOStore, report: Report) -> bool:
         report(RunFailed(str(error)))
         raise
     if not holds:
-        report(BranchSkipped(branch["name"], f"{condition} does not hold, because {condition.describe(values)}"))
+        report(BranchSkipped(name, f"{condition} does not hold, because {condition.describe(values)}"))
     return holds
 
 

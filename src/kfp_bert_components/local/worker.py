@@ -9,8 +9,6 @@ import threading
 import warnings
 from pathlib import Path
 
-import yaml
-
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.events import RunEvent, RunFailed, write_event
 
@@ -43,14 +41,13 @@ def main(spec_path: str, arguments_path: str, run: str) -> None:
 def _run(spec_path: str, arguments: dict[str, object], run: Path) -> None:
     from kfp import components, local
 
-    from kfp_bert_components.local.kfp_changes import change_kfp_local, with_inputs_in_conditions
+    from kfp_bert_components.local.kfp_changes import change_kfp_local, put_inputs_into_conditions
 
     change_kfp_local(run.name, _report)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.parent))
-    with open(spec_path) as file:
-        spec, *platforms = yaml.safe_load_all(file)
-    text = yaml.safe_dump_all([with_inputs_in_conditions(spec), *platforms], sort_keys=False)
-    pipeline = components.load_component_from_text(text)
+    pipeline = components.load_component_from_file(spec_path)
+    if graph := pipeline.component_spec.implementation.graph:
+        put_inputs_into_conditions(graph)
     pipeline(**arguments)
 
 

@@ -1,0 +1,62 @@
+"""Branches and loops run here as they do on a cluster."""
+
+import re
+
+import pytest
+
+from kfp_bert_components.local.results import read_outputs
+from tests.local.test_run import run
+
+
+def steps(done):
+    """Names of the steps that ran, without their numbers, in order."""
+    assert done.returncode == 0, done.stderr
+    return re.findall(r"^> (.*?)(?:-\d+)?$", done.stdout, re.MULTILINE)
+
+
+def said(done):
+    return sorted(set(re.findall(r"^ +(?:\S+ \| )?(\w+(?: \w+)?) 19$", done.stdout, re.MULTILINE)))
+
+
+@pytest.mark.parametrize(("number", "texts"), [(1, []), (11, ["large", "nested"]), (12, ["large", "nested", "twelve"])])
+def test_a_branch_on_a_named_output_runs_if_its_condition_holds(tmp_path, number, texts):
+    assert said(run("branching", f"number={number}", root=tmp_path)) == texts
+
+
+def test_a_branch_that_is_skipped_is_shown_with_its_reason(tmp_path):
+    done = run("branching", "number=1", root=tmp_path)
+    assert "skipped: look-large == true does not hold, because look-large is False" in done.stdout
+    (log,) = tmp_path.glob("branching-*/log.txt")
+    assert "skipped: look-large == true does not hold" in log.read_text()
+
+
+@pytest.mark.parametrize(("number", "text"), [(1, "small"), (7, "seven"), (11, "large")])
+def test_one_of_gives_parameter_and_artifact_of_the_branch_that_ran(tmp_path, number, text):
+    done = run("choosing", f"number={number}", root=tmp_path)
+    assert said(done) == [text]
+    (folder,) = tmp_path.iterdir()
+    assert f"<title>{text}</title>" in read_outputs(folder)["read"]["Output"]
+
+
+def test_a_loop_over_a_named_output_gives_its_body_the_item_and_what_comes_from_outside(tmp_path):
+    done = run("looping", root=tmp_path)
+    assert said(done) == ["a outside", "b outside", "c outside", "outside"]
+    assert sorted(step for step in steps(done) if "iteration-1" in step) == ["for-loop-1-iteration-1/say"] * 2
+
+
+def test_lines_of_steps_side_by_side_are_whole_and_say_whose_they_are(tmp_path):
+    done = run("looping", root=tmp_path)
+    (log,) = tmp_path.glob("looping-*/log.txt")
+    for text, margin in ((done.stdout, "  "), (log.read_text(), "")):
+        for i, name in enumerate("abc"):
+            parts = re.findall(rf"^{margin}for-loop-1-iteration-{i}/say-2 \| {name} outside (\d+)$", text, re.MULTILINE)
+            assert [int(part) for part in parts] == list(range(20))
+
+
+def test_a_condition_that_cannot_be_decided_is_refused_before_anything_runs(tmp_path):
+    done = run("unreadable", root=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The condition ")
+    assert "dsl.If" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
