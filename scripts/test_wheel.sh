@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it in a clean environment outside the repository, and uses it there.
+# Builds the wheel, installs it in a clean environment outside the repository, and uses it there: with its core
+# dependencies only, then with all that a local run needs. The path of the environment has a space and "python3" in it.
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
 python=${1:?usage: test_wheel.sh PYTHON}
@@ -7,11 +8,15 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 "$python" -m build --outdir "$scratch/dist" "$repository" >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log"; exit 1; }
-"$python" -m venv "$scratch/venv"
-"$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-  --constraint "$repository/constraints.txt" "$(echo "$scratch"/dist/*.whl)"
-cd "$scratch"
-"$scratch/venv/bin/python" - <<'PYTHON'
+venv="$scratch/my lib/python3/venv"
+"$python" -m venv "$venv"
+install() {
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    --constraint "$repository/constraints.txt" "$(echo "$scratch"/dist/*.whl)$1"
+}
+install ""
+cd "$scratch/my lib"
+"$venv/bin/python" - <<'PYTHON'
 import sys
 
 import kfp_bert_components as package
@@ -30,6 +35,12 @@ from kfp_bert_components.pipelines import train_and_deploy
 compiler.Compiler().compile(train_and_deploy, "pipeline.yaml")
 print("the wheel works with its core dependencies:", package.__version__)
 PYTHON
-"$scratch/venv/bin/kfp-bert" --version
+"$venv/bin/kfp-bert" --version
 # Running steps needs more than the core; the sentence says what.
-{ "$scratch/venv/bin/kfp-bert" run pipeline.yaml || true; } 2>&1 | grep "pip install 'kfp-bert-components\[local\]'"
+{ "$venv/bin/kfp-bert" run pipeline.yaml || true; } 2>&1 | grep "pip install 'kfp-bert-components\[local\]'"
+
+install "[local]"
+"$venv/bin/kfp-bert" quickstart | tee quickstart.log
+grep --quiet "^PROMOTE: " quickstart.log
+grep --quiet "is scene_heading (score " quickstart.log
+echo "the quickstart from the wheel ends with a served model"

@@ -117,6 +117,18 @@ def fail_once(folder: str):
         raise RuntimeError("the first time")
 
 
+@dsl.container_component
+def in_a_container():
+    """Say hello from an image."""
+    return dsl.ContainerSpec(image="alpine", command=["echo", "hello"])
+
+
+@component
+def last(status: dsl.PipelineTaskFinalStatus):
+    """Say how the run ended."""
+    print("it", status.state)
+
+
 @dsl.pipeline
 def counting(to: int, names: list[str] = ["a"]):  # noqa: B006
     count(to=to)
@@ -193,3 +205,26 @@ def warning():
 @dsl.pipeline
 def trying_again(folder: str):
     fail_once(folder=folder).set_retry(1)
+
+
+@dsl.pipeline
+def with_a_container():
+    counted = count(to=1)
+    in_a_container().after(counted)
+
+
+@dsl.pipeline
+def with_an_exit():
+    with dsl.ExitHandler(last()):
+        fail(how="user")
+
+
+@dsl.pipeline
+def importing(uri: str):
+    read(page=dsl.importer(artifact_uri=uri, artifact_class=dsl.HTML).output)
+
+
+@dsl.pipeline
+def looping_in_loops():
+    with dsl.ParallelFor([{"names": ["a", "b"]}, {"names": ["c"]}]) as item, dsl.ParallelFor(item.names) as name:
+        say(text=f"deep {name}")

@@ -44,6 +44,11 @@ def test_a_loop_over_a_named_output_gives_its_body_the_item_and_what_comes_from_
     assert sorted(step for step in steps(done) if "iteration-1" in step) == ["for-loop-1-iteration-1/say"] * 2
 
 
+def test_a_loop_over_the_item_of_a_loop_takes_the_items_of_that_item(tmp_path):
+    done = run("looping_in_loops", root=tmp_path)
+    assert said(done) == ["deep a", "deep b", "deep c"]
+
+
 def test_lines_of_steps_side_by_side_are_whole_and_say_whose_they_are(tmp_path):
     done = run("looping", root=tmp_path)
     (log,) = tmp_path.glob("looping-*/log.txt")

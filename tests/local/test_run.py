@@ -119,6 +119,25 @@ def test_a_folder_that_cannot_be_written_is_named_in_a_sentence(tmp_path, place)
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_step_that_needs_its_image_is_refused_before_anything_runs(tmp_path):
+    done = run("with_a_container", root=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Step in-a-container is no lightweight Python component")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_exit_task_runs_after_a_failure_which_is_still_the_one_that_is_named(tmp_path):
+    done = run("with_an_exit", root=tmp_path)
+    assert done.returncode == 1
+    assert "  it FAILED\n" in done.stdout
+    assert done.stderr.startswith("error: fail: File lines.csv, row 3: ")
+
+
+def test_an_importer_is_shown_as_a_step(tmp_path):
+    done = run("importing", f"uri={PIPELINES}", root=tmp_path)
+    assert re.findall(r"^(\S+)  ok  ", done.stdout, re.MULTILINE) == ["importer", "read"]
+
+
 def test_each_run_keeps_its_log(tmp_path):
     for to in (1, 2):
         run("counting", f"to={to}", root=tmp_path)

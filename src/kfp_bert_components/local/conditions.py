@@ -1,4 +1,4 @@
-"""The conditions of a compiled pipeline: read, checked before a run, decided in it."""
+"""The conditions of a compiled pipeline: read and decided."""
 
 import operator
 import re
@@ -88,20 +88,6 @@ def read_condition(text: str) -> Condition:
         comparisons.append(_Comparison(match[2], match[3], match[4], negated=bool(match[1])))
         start = match.end()
     return Condition(text, tuple(comparisons))
-
-
-def check_conditions(spec: dict[str, Any]) -> None:
-    """Check that a run can decide every condition of a compiled pipeline.
-
-    Args:
-        spec: The pipeline, as read from its YAML.
-
-    Raises:
-        UserError: One cannot be read.
-    """
-    for component in (spec.get("root", {}), *spec.get("components", {}).values()):
-        for task in component.get("dag", {}).get("tasks", {}).values():
-            read_condition(task.get("triggerPolicy", {}).get("condition", ""))
 
 
 def _value(operand: str, inputs: dict[str, Any]) -> Any:

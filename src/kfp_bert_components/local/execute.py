@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.local.conditions import check_conditions
+from kfp_bert_components.local.checks import check_pipeline
 from kfp_bert_components.local.events import (
     BranchSkipped,
     RunEvent,
@@ -78,10 +78,10 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[Local
         The run, which has just started.
 
     Raises:
-        UserError: A condition of the pipeline cannot be decided here, or `root` cannot be written.
+        UserError: The pipeline cannot run on this machine, or `root` cannot be written.
     """
     pipeline = next(yaml.safe_load_all(spec.read_text()))
-    check_conditions(pipeline)
+    check_pipeline(pipeline)
     folder = _new_folder(root.absolute(), pipeline["pipelineInfo"]["name"])
     with tempfile.TemporaryDirectory() as scratch:
         spec = Path(shutil.copy(spec, scratch))

@@ -12,6 +12,7 @@
 tests/local/test_kfp_changes.py fails where a kfp release no longer has a function that is replaced, or changes it.
 """
 
+import contextlib
 import inspect
 import json
 import os
@@ -153,17 +154,25 @@ def _with_values(run_loop: Callable[..., bool]) -> Callable[..., bool]:
     def run(*, task_spec: PipelineTaskSpec, io_store: IOStore, **arguments: Any) -> bool:
         constant = PipelineTaskSpec()
         constant.CopyFrom(task_spec)
-        parameters = TaskInputsSpec(parameters=task_spec.inputs.parameters)
-        values = OrchestratorUtils.make_task_arguments(parameters, io_store)
+        values = _values(task_spec.inputs, io_store)
         for name, value in values.items():
-            if value is not None:
-                constant.inputs.parameters[name].runtime_value.constant.CopyFrom(to_protobuf_value(value))
+            constant.inputs.parameters[name].runtime_value.constant.CopyFrom(to_protobuf_value(value))
         items = constant.parameter_iterator.items
-        if items.input_parameter:
+        if items.input_parameter in values:
             items.raw = json.dumps(values[items.input_parameter])
         return run_loop(task_spec=constant, io_store=io_store, **arguments)
 
     return run
+
+
+def _values(inputs: TaskInputsSpec, io_store: IOStore) -> dict[str, Any]:
+    """The values of the parameters, but for an inner loop's item: the compiler lists it for the outer loop too."""
+    values = {}
+    for name, parameter in inputs.parameters.items():
+        with contextlib.suppress(ValueError):
+            spec = TaskInputsSpec(parameters={name: parameter})
+            values.update(OrchestratorUtils.make_task_arguments(spec, io_store))
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _output_artifacts(dag_outputs_spec: DagOutputsSpec, io_store: IOStore) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
         The folder of this run, with one folder for each step and its artifacts.
 
     Raises:
-        UserError: A step failed, and the message explains it; a condition cannot be decided here; or `root` cannot be
-            written.
+        UserError: A step failed, and the message explains it; the pipeline cannot run on this machine; or `root`
+            cannot be written.
     """
     display = Display(console)
     with execute(spec, arguments, root) as run:
