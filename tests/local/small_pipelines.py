@@ -228,3 +228,17 @@ def importing(uri: str):
 def looping_in_loops():
     with dsl.ParallelFor([{"names": ["a", "b"]}, {"names": ["c"]}]) as item, dsl.ParallelFor(item.names) as name:
         say(text=f"deep {name}")
+
+
+@dsl.pipeline
+def write_all(texts: List[str]) -> List[dsl.HTML]:  # noqa: UP006
+    with dsl.ParallelFor(texts) as text:
+        page = write(text=text)
+    return dsl.Collected(page.outputs["page"])
+
+
+@dsl.pipeline
+def looping_over_artifacts():
+    pages = write_all(texts=["a", "b"])
+    with dsl.ParallelFor(pages.output) as page:
+        read(page=page)

@@ -49,6 +49,15 @@ def test_a_loop_over_the_item_of_a_loop_takes_the_items_of_that_item(tmp_path):
     assert said(done) == ["deep a", "deep b", "deep c"]
 
 
+def test_a_loop_over_artifacts_takes_each(tmp_path):
+    done = run("looping_over_artifacts", root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.iterdir()
+    outputs = read_outputs(folder)
+    read = [outputs[f"for-loop-1-iteration-{i}/read"]["Output"] for i in range(2)]
+    assert ["<title>a<" in read[0], "<title>b<" in read[1]] == [True, True]
+
+
 def test_lines_of_steps_side_by_side_are_whole_and_say_whose_they_are(tmp_path):
     done = run("looping", root=tmp_path)
     (log,) = tmp_path.glob("looping-*/log.txt")

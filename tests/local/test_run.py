@@ -13,10 +13,10 @@ from kfp_bert_components.local.results import read_outputs
 PIPELINES = Path(__file__).with_name("small_pipelines.py")
 
 
-def command(function, *params, root):
+def command(function, *params, root, python=sys.executable):
     words = [word for param in params for word in ("--param", param)]
     return [
-        sys.executable,
+        str(python),
         "-m",
         "kfp_bert_components.cli",
         "run",
@@ -183,6 +183,32 @@ def test_a_step_gets_its_arguments_as_they_are_and_runs_in_this_interpreter(tmp_
     assert came == text
     assert Path(interpreter).samefile(sys.executable)
     assert Path(interpreter).parent == Path(sys.executable).parent
+
+
+def test_steps_run_in_an_interpreter_of_another_name_than_python3(tmp_path):
+    python = tmp_path / "it's here" / "snake"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    subprocess.run(
+        command("passing_arguments", "text=", root=tmp_path / "runs", python=python),
+        check=True,
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert read_outputs(folder)["arguments"]["Output"].strip() == str(python)
+
+
+def test_the_quickstart_names_a_folder_that_cannot_be_written():
+    done = subprocess.run(
+        [sys.executable, "-m", "kfp_bert_components.cli", "quickstart", "--folder", "/sys/quickstart"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The folder /sys/quickstart/runs cannot hold the outputs of a run: ")
 
 
 def _wait_for_pid(path):

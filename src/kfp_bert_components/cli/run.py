@@ -14,12 +14,17 @@ import click
     type=click.Path(path_type=Path),
     default=Path("kfp-bert-runs"),
     show_default=True,
-    help="Folder for the artifacts of the run.",
+    help="Folder for the folder of the run.",
 )
 def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
     """Run PIPELINE on this machine, each step as a process.
 
-    PIPELINE is a compiled pipeline (pipeline.yaml), or a function as module:function or file.py:function.
+    PIPELINE is a compiled pipeline (pipeline.yaml), or a function as module:function or file.py:function; a component
+    is a pipeline of one step.
+
+    Each run has a folder of its own under --root, with the outputs of its steps, their pages and log.txt. If, OneOf and
+    loops do what they do on a cluster. What cannot run here, such as a step that needs its image, is refused before the
+    first step.
     """
     from rich.console import Console
 

@@ -22,10 +22,6 @@ class Display:
 
     On a terminal, a progress line replaces the one before; in a file or pipe, each is a line of its own. The passes of
     a loop run side by side: a line that one of them prints begins with the name of the step.
-
-    Attributes:
-        failure: Name of the step that failed and what went wrong in it, or why the run ended early; "" if neither is
-            known.
     """
 
     def __init__(self, console: Console) -> None:
@@ -37,6 +33,7 @@ class Display:
 
     @property
     def failure(self) -> str:
+        """Name of the first step that failed and what went wrong in it, or why the run ended early; "" if unknown."""
         return next(iter(self._failed.values()), self._reason)
 
     def follow(self, events: Iterable[RunEvent]) -> None:

@@ -27,6 +27,7 @@ from kfp.local import executor_input_utils, importer_handler
 from kfp.local.io import IOStore
 from kfp.local.orchestrator import enhanced_dag_orchestrator
 from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
+from kfp.local.orchestrator.task_spec_utils import get_artifact_iterator_items
 from kfp.local.status import Status
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
 from kfp.pipeline_spec.pipeline_spec_pb2 import DagOutputsSpec, PipelineSpec, PipelineTaskSpec, TaskInputsSpec
@@ -157,6 +158,9 @@ def _with_values(run_loop: Callable[..., bool]) -> Callable[..., bool]:
         values = _values(task_spec.inputs, io_store)
         for name, value in values.items():
             constant.inputs.parameters[name].runtime_value.constant.CopyFrom(to_protobuf_value(value))
+        if task_spec.WhichOneof("iterator") == "artifact_iterator":
+            # It raises where `run_loop` would log that there are no items, and go on.
+            get_artifact_iterator_items(task_spec, io_store, arguments["task_name"])
         items = constant.parameter_iterator.items
         if items.input_parameter in values:
             items.raw = json.dumps(values[items.input_parameter])
