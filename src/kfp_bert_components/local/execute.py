@@ -47,10 +47,10 @@ class LocalRun:
         self.log = folder / "log.txt"
 
     def __iter__(self) -> Iterator[RunEvent]:
-        with self.log.open("w") as log:
+        with self.log.open("w", encoding="utf-8", errors="backslashreplace") as log:
             for event in read_events(self._process.stdout or ()):
                 if line := _log_line(event):
-                    log.write(line + "\n")
+                    log.write(_COLOR.sub("", line) + "\n")
                     log.flush()
                 yield event
 
@@ -128,7 +128,7 @@ def _log_line(event: RunEvent) -> str:
             return f"{event.branch} skipped: {event.reason}"
         case RunFailed():
             return event.reason
-    return _COLOR.sub("", event.line)
+    return event.line
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -31,7 +31,7 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
     with execute(spec, arguments, root) as run:
         display.follow(run)
         if not run.ok:
-            failure = display.failure or run.log.read_text()[-2000:]
+            failure = display.failure or run.log.read_text(encoding="utf-8")[-2000:]
             raise UserError(f"{failure}\nThe whole log: {run.log}")
     name_pages(run.folder)
     return run.folder
