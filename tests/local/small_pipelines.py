@@ -95,6 +95,15 @@ def arguments(text: str) -> str:
 
 
 @component
+def surroundings() -> str:
+    """Give the environment variable GREETING and all of stdin."""
+    import os
+    import sys
+
+    return os.environ["GREETING"] + sys.stdin.read()
+
+
+@component
 def warn():
     """Print a traceback and go on."""
     import traceback
@@ -195,6 +204,11 @@ def reporting():
 @dsl.pipeline
 def passing_arguments(text: str):
     arguments(text=text)
+
+
+@dsl.pipeline
+def greeting():
+    surroundings().set_env_variable("GREETING", "hello")
 
 
 @dsl.pipeline

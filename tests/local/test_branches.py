@@ -3,9 +3,13 @@
 import re
 
 import pytest
+from rich.console import Console
 
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.local.pipelines import compile_pipeline
 from kfp_bert_components.local.results import read_outputs
-from tests.local.test_run import run
+from kfp_bert_components.local.show import show_run
+from tests.local.test_run import PIPELINES, run
 
 
 def steps(done):
@@ -56,6 +60,17 @@ def test_a_loop_over_artifacts_takes_each(tmp_path):
     outputs = read_outputs(folder)
     read = [outputs[f"for-loop-1-iteration-{i}/read"]["Output"] for i in range(2)]
     assert ["<title>a<" in read[0], "<title>b<" in read[1]] == [True, True]
+
+
+def test_a_loop_whose_artifacts_are_not_found_fails_and_is_not_skipped(tmp_path):
+    spec_path = tmp_path / "pipeline.yaml"
+    compile_pipeline(f"{PIPELINES}:looping_over_artifacts", spec_path)
+    text = spec_path.read_text()
+    items = "inputArtifact: pipelinechannel--write-all-Output"
+    assert text.count(items) == 1
+    spec_path.write_text(text.replace(items, "inputArtifact: pipelinechannel--write-all-Pages"))
+    with pytest.raises(UserError, match="Pages"):
+        show_run(spec_path, {}, tmp_path / "runs", Console(quiet=True))
 
 
 def test_lines_of_steps_side_by_side_are_whole_and_say_whose_they_are(tmp_path):

@@ -185,6 +185,13 @@ def test_a_step_gets_its_arguments_as_they_are_and_runs_in_this_interpreter(tmp_
     assert Path(interpreter).parent == Path(sys.executable).parent
 
 
+def test_a_step_has_its_environment_variables_and_an_empty_stdin(tmp_path):
+    done = run("greeting", root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.iterdir()
+    assert read_outputs(folder)["surroundings"]["Output"] == "hello"
+
+
 def test_steps_run_in_an_interpreter_of_another_name_than_python3(tmp_path):
     python = tmp_path / "it's here" / "snake"
     python.parent.mkdir()
