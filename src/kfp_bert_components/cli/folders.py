@@ -15,4 +15,6 @@ class LocalFolder(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The absolute path; UserError where it is no local one."""
+        if isinstance(value, Path):  # the default, of which nothing is to be said
+            return value.absolute()
         return parse_address(value, param.opts[0] if param else "the folder", schemes=["file"]).path
