@@ -99,6 +99,20 @@ def test_an_error_in_the_last_step_is_left_to_the_next_run(registry, target):
     assert target.read() == {"serving": 2, "next": None}
 
 
+def test_what_passed_its_test_but_does_not_serve_is_not_recorded_as_live(registry, target):
+    def finish(journal):
+        target.change("finish", next=None, serving=7)  # somebody else, at the same moment
+
+    target.finish = finish
+    with pytest.raises(RolloutError, match="somebody else changed the place"):
+        roll_out(registry, "production", target)
+    record = registry.deployment("production")
+    assert (record.state, record.version, record.live_version) == ("failed", 2, 1)
+    del target.finish
+    assert roll_out(registry, "production", target)["version"] == 2
+    assert target.read()["serving"] == 2
+
+
 def test_a_transient_error_is_tried_four_times_in_all(registry, target):
     target.errors = {"test": [TransientError("busy")] * 3}
     roll_out(registry, "production", target, pause_seconds=0.001)
