@@ -71,7 +71,9 @@ def target(registry, tmp_path):
 def test_the_steps_are_taken_in_order_and_a_live_champion_needs_none(registry, target):
     assert roll_out(registry, "production", target)["version"] == 2
     assert target.calls == STEPS
-    roll_out(registry, "production", target)
+    lines = []
+    roll_out(registry, "production", target, report=lines.append)
+    assert lines == ["version 2 is live: nothing to do"]
     assert target.calls == STEPS
     assert target.read() == {"serving": 2, "next": None}
 
