@@ -62,7 +62,7 @@ images: ## Build the two images that the specs name
 	$(DOCKER) build --network=host --file docker/Dockerfile --target slim --tag kfp-bert-components/python:$(VERSION) .
 	$(DOCKER) build --network=host --file docker/Dockerfile --target tensorflow --tag kfp-bert-components/python-tensorflow:$(VERSION) .
 
-GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_faults.py \
+GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_faults.py tests/deployment/test_fencing.py \
   tests/deployment/test_pipeline_ai_platform.py tests/registry/test_race.py tests/registry/test_kills.py \
   tests/registry/test_gc_and_promotion.py tests/fetch/test_faults.py \
   tests/fetch/test_kill.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py

@@ -14,6 +14,8 @@ from kfp_bert_components.registry import Registry
 from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.directories import (
     BlockedRegistry,
+    HeldFolder,
+    StoppedRegistry,
     deploy_in_process,
     deploy_to_folder,
     promote_graph,
@@ -103,6 +105,27 @@ def test_a_holder_whose_registry_hangs_does_not_touch_what_the_next_one_made_of_
         "champion": ["kfp-bert version 2"],
         "record": ("live", 2),
     }
+
+
+@pytest.mark.parametrize("change", ["add", "remove"])
+def test_a_run_that_is_stopped_right_before_a_change_does_not_touch_what_serves(place, tmp_path, change):
+    uri, folder = f"{place}/registry", f"{place}/serving"
+    registry, held = Registry(uri), HeldFolder(folder, change)
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_folder(registry, folder, tmp_path / "1")
+    promote_graph(registry, tmp_path, "second")
+    stopped = StoppedRegistry(uri, held, fails=change == "remove")
+    thread, errors = start_thread(lambda: deploy_to_folder(stopped, held, tmp_path / "2", lease_seconds=3.0))
+    assert held.reached.wait(10)
+    deploy_to_folder(registry, folder, tmp_path / "3", lease_seconds=3.0)
+    record = registry.deployment("production")
+    held.go_on.set()
+    thread.join(30)
+    assert len(errors) == 1 and isinstance(errors[0], UserError)
+    assert registry.deployment("production") == record
+    seen = open_versioned_folder(folder)
+    assert (record.live_version, record.live_served) == (2, "3")
+    assert seen.complete() == [1, 3]
 
 
 @pytest.mark.parametrize("position", [2, 5, 8])

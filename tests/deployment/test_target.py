@@ -71,7 +71,9 @@ def target(registry, tmp_path):
 def test_the_steps_are_taken_in_order_and_a_live_champion_needs_none(registry, target):
     assert roll_out(registry, "production", target)["version"] == 2
     assert target.calls == STEPS
-    roll_out(registry, "production", target)
+    lines = []
+    roll_out(registry, "production", target, report=lines.append)
+    assert lines == ["version 2 is live: nothing to do"]
     assert target.calls == STEPS
     assert target.read() == {"serving": 2, "next": None}
 
@@ -97,6 +99,20 @@ def test_an_error_in_the_last_step_is_left_to_the_next_run(registry, target):
     roll_out(registry, "production", target)
     assert target.calls == [*STEPS, "finish"]
     assert target.read() == {"serving": 2, "next": None}
+
+
+def test_what_passed_its_test_but_does_not_serve_is_not_recorded_as_live(registry, target):
+    def finish(journal):
+        target.change("finish", next=None, serving=7)  # somebody else, at the same moment
+
+    target.finish = finish
+    with pytest.raises(RolloutError, match="somebody else changed the place"):
+        roll_out(registry, "production", target)
+    record = registry.deployment("production")
+    assert (record.state, record.version, record.live_version) == ("failed", 2, 1)
+    del target.finish
+    assert roll_out(registry, "production", target)["version"] == 2
+    assert target.read()["serving"] == 2
 
 
 def test_a_transient_error_is_tried_four_times_in_all(registry, target):

@@ -16,6 +16,7 @@ from kfp_bert_components.deployment import (
     open_versioned_folder,
     roll_out,
 )
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.models import write_candidate
 
@@ -33,13 +34,71 @@ def promote_graph(registry: Registry, scratch: Path, name: str) -> int:
     return registry.promote(*candidate)
 
 
+class HeldFolder:
+    """A serving directory of a run that is stopped between the last look at its lease and one change.
+
+    Args:
+        uri: The directory.
+        change: "add" or "remove".
+
+    Attributes:
+        reached: Set when the run has come there.
+        go_on: Set it to let it go on.
+    """
+
+    def __init__(self, uri: str, change: str) -> None:
+        self._folder, self._change = open_versioned_folder(uri), change
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._folder, name)
+        if name != self._change:
+            return found
+
+        def held(*arguments: Any) -> None:
+            if callable(arguments[-1]):
+                *arguments, check = arguments  # type: ignore[assignment]
+                check()
+                self.reached.set()
+                self.go_on.wait(60)
+            found(*arguments)
+
+        return held
+
+
+class StoppedRegistry(Registry):
+    """The registry of a run that is stopped in its folder: its writes hang for the same time.
+
+    Args:
+        uri: The registry.
+        held: The folder.
+        fails: Whether it can't be written any more, before, once the rollout has passed its test.
+    """
+
+    def __init__(self, uri: str, held: HeldFolder, *, fails: bool) -> None:
+        super().__init__(uri)
+        self._held, self._fails = held, fails
+
+    def record_deployment(self, *arguments: Any, **options: Any) -> Any:
+        if self._held.reached.is_set():
+            self._held.go_on.wait(60)
+        elif self._fails and options["details"]["step"] in ("shifting", "reverting"):
+            raise UserError("the storage is down")
+        return super().record_deployment(*arguments, **options)
+
+
 def deploy_to_folder(
-    registry: Registry, folder: str, scratch: Path, *, target: str = "production", lease_seconds: float = 1.0
+    registry: Registry,
+    folder: str | HeldFolder,
+    scratch: Path,
+    *,
+    target: str = "production",
+    lease_seconds: float = 1.0,
 ) -> dict[str, Any]:
     """Roll the champion out with this registry, whose methods may have been replaced."""
     place = DirectoryTarget(
         registry,
-        open_versioned_folder(folder),
+        open_versioned_folder(folder) if isinstance(folder, str) else folder,  # type: ignore[arg-type]
         target,
         scratch,
         keep=2,
@@ -88,7 +147,7 @@ class BlockedRegistry(Registry):
 
     def _hang(self) -> None:
         self.blocked.set()
-        self.go_on.wait()
+        self.go_on.wait(60)
 
 
 def start_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
@@ -101,7 +160,7 @@ def start_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[Bas
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread, errors
 

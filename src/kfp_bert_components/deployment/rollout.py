@@ -65,7 +65,7 @@ def roll_out(
         TransientError: The target did not answer whether the champion is live; nothing was changed.
         UserError: There is no champion.
     """
-    report = _never_raising(report)
+    report, rolled_out = _never_raising(report), False
     with cancellable():
         while True:
             champion = registry.champion()
@@ -74,7 +74,8 @@ def roll_out(
             journal = Journal(registry, name, lease_seconds, pause_seconds, target.place())
             if journal.state == LIVE and journal.version == champion.version:
                 if _with_retries(partial(_is_live, target), journal, tries, pause_seconds, report):
-                    report(f"version {journal.version} is live: nothing to do")
+                    if not rolled_out:
+                        report(f"version {journal.version} is live: nothing to do")
                     return journal.live
                 report(f"version {journal.version} is recorded as live, but it is not: rolling it out again")
             _with_retries(target.admit, journal, tries, pause_seconds, report)
@@ -84,6 +85,7 @@ def roll_out(
             with journal:
                 reverts_another = resumed and _reverts(journal, champion.version)
                 cause = _take_steps(journal, target, tries, pause_seconds, report)
+            rolled_out = True
             if journal.state == FAILED and not reverts_another:
                 raise RolloutError(f"Version {journal.version} was not rolled out: {journal.reason}") from cause
 
