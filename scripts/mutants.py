@@ -50,11 +50,11 @@ def settings(folder: str) -> str:
 
 
 def mutmut(copy: Path, *arguments: str, capture: bool = False) -> str:
-    """Run mutmut in a copy of the repository; its output, if that is to be captured."""
+    """Run mutmut in a copy of the repository; its output, if that is to be captured, else an error ends all."""
     # Tests start processes of their own, which must import the mutated code too.
     environment = {**os.environ, "PYTHONPATH": f"{copy}/mutants/src:{copy}/mutants"}
     output = subprocess.PIPE if capture else sys.stderr
-    done = subprocess.run([MUTMUT, *arguments], cwd=copy, env=environment, text=True, stdout=output, check=False)
+    done = subprocess.run([MUTMUT, *arguments], cwd=copy, env=environment, text=True, stdout=output, check=not capture)
     return done.stdout or ""
 
 

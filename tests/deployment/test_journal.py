@@ -71,7 +71,7 @@ def test_a_run_that_writes_nothing_for_the_lease_is_taken_over_and_stops(registr
     assert not heir.released
     started = time.monotonic()
     assert heir.acquire(2, lines.append)
-    assert 0.3 <= time.monotonic() - started < 3
+    assert time.monotonic() - started >= 0.3
     assert lines == [
         "another run is rolling out version 1 (preparing): waiting for it",
         "it has written nothing for 0.3 s: going on in its place",
@@ -120,14 +120,14 @@ def test_a_run_that_lost_its_lease_does_not_release_that_of_the_other(registry):
 def test_a_lease_is_renewed_while_a_step_takes_long(registry):
     with journal(registry, 0.4) as run:
         run.acquire(1)
-        before = registry.deployment("production").generation
-        time.sleep(1.0)
-        run.check()
+        before, end = registry.deployment("production").generation, time.monotonic() + 30
+        while registry.deployment("production").generation == before and time.monotonic() < end:
+            time.sleep(0.05)
         assert registry.deployment("production").generation > before
-        waiting = journal(registry, 0.4)
-        started = time.monotonic()
+        run.check()
+        waiting = journal(registry, 600)
         complete(run)
-        assert not waiting.acquire(2) and time.monotonic() - started < 0.4
+        assert not waiting.acquire(2)
 
 
 def test_a_write_that_fails_is_tried_again_and_one_that_never_works_is_an_error(registry, monkeypatch):
@@ -161,9 +161,11 @@ def test_a_storage_that_fails_for_the_whole_lease_stops_the_run(registry, monkey
 
         monkeypatch.setattr(Registry, "record_deployment", failing)
         run.check()
-        time.sleep(1.0)
+        end = time.monotonic() + 30
         with pytest.raises(LeaseLostError):
-            run.check()
+            while time.monotonic() < end:
+                run.check()
+                time.sleep(0.05)
         monkeypatch.undo()
     assert not journal(registry).released
 
