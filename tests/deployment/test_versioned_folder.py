@@ -29,8 +29,8 @@ def names(place: str) -> set[str]:
 
 
 def test_a_version_is_put_there_whole_and_once_and_taken_away_whole(place: str, tmp_path: Path):
-    folder = open_versioned_folder(f"{place}/serving")
-    assert folder.uri == f"{place}/serving"
+    folder = open_versioned_folder(f"{place}/not/there/yet")
+    assert folder.uri == f"{place}/not/there/yet"
     assert folder.numbers() == folder.complete() == []
     folder.add(saved_model(tmp_path / "m"), 10)
     folder.add(saved_model(tmp_path / "n", version=4), 9)
