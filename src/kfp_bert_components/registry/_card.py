@@ -132,7 +132,7 @@ def _name(record: Mapping[str, Any]) -> str:
 
 
 def _versions(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    return model.get("versions") or {"not recorded": ""}
+    return model.get("versions") or {"not": "recorded"}
 
 
 def _numbers(one: object) -> bool:

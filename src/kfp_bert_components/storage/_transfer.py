@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
 
 PART = 8 << 20
-PARTS_AT_ONCE, BYTES_AT_ONCE = 128, 64 << 20
+PARTS_AT_ONCE, BYTES_AT_ONCE = 256, 64 << 20
 _CHUNK, _SMALL_CHUNK = 1 << 20, 16 << 10  # bytes of a body that are taken together
 _SMALL_OBJECT = 256 << 10  # bytes up to which a body is taken in one piece, which costs less
 TRIES = 4  # of an object whose bytes are wrong
