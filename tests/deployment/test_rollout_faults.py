@@ -27,7 +27,7 @@ def world(gcs):
 
 
 ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
-WRITES = 9  # records that one rollout writes, at least
+WRITES = 14  # records that one rollout writes, about
 
 
 @pytest.mark.parametrize("position", range(1, WRITES + 1, 1 if ALL else 3))

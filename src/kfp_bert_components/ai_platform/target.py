@@ -128,7 +128,9 @@ class AiPlatformTarget(Target):
 
     def test(self, journal: Journal) -> None:
         """Send texts of the test split until the version has answered enough of them."""
-        self._resume(journal)
+        facts = self._resume(journal)
+        if not self._share(facts["deployed"], known_models(journal)):
+            self.introduce(journal)  # a run that could not write its record may have reverted
         requests = self._requests(journal.version)
         predictions = self._client.predictions(self._endpoint.get().dedicated_endpoint_dns)
 
@@ -149,6 +151,8 @@ class AiPlatformTarget(Target):
         """Raise the version's share of the traffic in the steps of the settings, up to 100 %."""
         facts = self._resume(journal)
         now = self._share(facts["deployed"], known_models(journal))
+        if not now:
+            self.test(journal)
         for percent in self._settings.traffic_steps:
             if percent > now:
                 self._endpoint.set_traffic(journal, split_with(facts["before"], facts["deployed"], percent))
