@@ -37,13 +37,16 @@ def answering(replies):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", got
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", got
+        finally:  # otherwise the thread would go on, on a closed socket, and keep the process from ending
+            server.shutdown()
+            thread.join()
 
 
-def status(number, state):
-    return 200, {"model_version_status": [{"version": "1", "state": "AVAILABLE"}, {"version": number, "state": state}]}
+def status(number, state, **more):
+    other = {"version": "1", "state": "AVAILABLE"}
+    return 200, {"model_version_status": [other, {"version": number, "state": state, **more}]}
 
 
 def test_a_version_is_asked_by_its_number_in_the_model_that_the_url_names():
@@ -81,16 +84,26 @@ def test_it_waits_until_the_version_is_available():
         status("7", "AVAILABLE"),
     ]
     with answering(replies) as (url, got):
-        ModelServer(url).wait_for(7, 30, lambda: checks.append(1))
+        ModelServer(url).wait_for(7, "abc", 30, lambda: checks.append(1))
     assert [path for _, path, _ in got] == ["/v1/models/bert/versions/7"] * 5 and len(checks) == 5
+
+
+def test_a_server_that_tells_the_fingerprint_must_tell_the_one_of_the_version():
+    replies = [status("7", "AVAILABLE", fingerprint="old"), status("7", "AVAILABLE", fingerprint="abc")]
+    with answering(replies) as (url, got):
+        ModelServer(url).wait_for(7, "abc", 30, lambda: None)
+    assert len(got) == 2
+    other = r"does not serve version 7 after 0\.3 s: .*'fingerprint': 'old'"
+    with answering(replies[:1]) as (url, _), pytest.raises(RolloutError, match=other):
+        ModelServer(url).wait_for(7, "abc", 0.3, lambda: None)
 
 
 def test_a_version_that_is_not_available_in_time_fails_with_what_the_server_said_last():
     loading = r"bert does not serve version 7 after 0\.3 s: .*'LOADING'"
     with answering([status("7", "LOADING")]) as (url, _), pytest.raises(RolloutError, match=loading):
-        ModelServer(url).wait_for(7, 0.3, lambda: None)
+        ModelServer(url).wait_for(7, "abc", 0.3, lambda: None)
     with pytest.raises(RolloutError, match=r"does not serve version 7 after 0\.3 s: http.*does not answer"):
-        ModelServer(url).wait_for(7, 0.3, lambda: None)
+        ModelServer(url).wait_for(7, "abc", 0.3, lambda: None)
 
 
 def test_waiting_ends_with_what_the_check_raises():
@@ -98,4 +111,4 @@ def test_waiting_ends_with_what_the_check_raises():
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        ModelServer("http://127.0.0.1:9").wait_for(7, 30, stop)
+        ModelServer("http://127.0.0.1:9").wait_for(7, "abc", 30, stop)

@@ -164,22 +164,24 @@ def test_no_request_fails_throughout_rollouts_and_rollbacks(gcs):
         askers = [threading.Thread(target=ask, args=(world.server.url, stop, answered, failed)) for _ in range(2)]
         for asker in askers:
             asker.start()
-        for number in range(ROUNDS):
-            if number % 3 == 2:
-                world.wrong = {world.promote()}
-                with pytest.raises(RolloutError):
+        try:
+            for number in range(ROUNDS):
+                if number % 3 == 2:
+                    world.wrong = {world.promote()}
+                    with pytest.raises(RolloutError):
+                        world.deploy()
+                    world.registry.rollback()
                     world.deploy()
-                world.registry.rollback()
-                world.deploy()
-            elif number % 3 == 1:
-                world.registry.rollback()
-                world.deploy()
-            else:
-                world.promote()
-                world.deploy()
-        stop.set()
-        for asker in askers:
-            asker.join()
+                elif number % 3 == 1:
+                    world.registry.rollback()
+                    world.deploy()
+                else:
+                    world.promote()
+                    world.deploy()
+        finally:
+            stop.set()
+            for asker in askers:
+                asker.join()
     print(f"{len(answered)} requests answered, {len(failed)} failed, in {ROUNDS} rollouts")
     assert failed == []
     assert len(answered) > 10 * ROUNDS

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kfp_bert_components.deployment import open_versioned_folder
-from kfp_bert_components.deployment.versioned_folder import dump_metadata
+from kfp_bert_components.deployment.versioned_folder import Owner, dump_metadata
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import open_store
 from tests.support.stores import gcs, place
@@ -69,19 +69,24 @@ def test_the_metadata_has_the_number_in_the_registry_and_a_format_of_its_own():
     assert found == {"format": 1, "labels": ["a"], "registry_version": 3}
 
 
-def test_what_killed_deployments_left_is_removed_and_nothing_else(tmp_path: Path):
+def test_what_deployments_that_are_over_left_is_removed_and_nothing_else(tmp_path: Path):
     root = tmp_path / "serving"
     folder = open_versioned_folder(str(root))
-    folder.remove_leftovers()
+    folder.remove_leftovers(4)
     folder.add(saved_model(tmp_path / "m"), 1)
-    for name in (".incoming-x", ".outgoing-y", ".other", "notes"):
+    folder.write_owner(Owner("r", "production"), 0)
+    for name in (".incoming-x", ".outgoing-y", ".incoming-4-z", ".outgoing-3-z"):  # the first two: version 0.1.0
+        (root / name / "model").mkdir(parents=True)
+    (root / ".incoming-2-file").touch()  # of a marker file that was not put in its place
+    others = {".incoming-5-z", ".outgoing-10-z", ".other", "notes"}
+    for name in others:
         (root / name).mkdir()
-    folder.remove_leftovers()
-    assert {path.name for path in root.iterdir()} == {"1", ".other", "notes"}
+    folder.remove_leftovers(4)
+    assert {path.name for path in root.iterdir()} == {"1", ".kfp-bert-owner.json", *others}
 
 
 def test_a_mounted_bucket_is_opened_as_gs_and_a_file_url_as_a_folder(gcs, tmp_path: Path):
     assert open_versioned_folder("/gcs/bucket/serving").uri == "gs://bucket/serving"
     assert open_versioned_folder(f"file://{tmp_path}").uri == str(tmp_path)
-    with pytest.raises(UserError, match="The serving directory is empty: give a folder or a gs:// URI"):
+    with pytest.raises(UserError, match="serving_directory is empty: give gs://bucket/folder or a local path"):
         open_versioned_folder("")
