@@ -54,7 +54,7 @@ def test_what_lies_in_the_folder():
     [
         (lambda text: text[:30], "is no JSON object"),
         (lambda text: text.replace(b'"format": 2', b'"format": 9'), "has format 9, and this version reads 1 and 2"),
-        (lambda text: text.replace(b'"served"', b'"server"'), "its fields are not as expected"),
+        (lambda text: text.replace(b'"served"', b'"server"'), "is damaged: lacks 'served'"),
     ],
 )
 def test_a_damaged_or_newer_record_is_refused_by_its_name(registry, damage, says):

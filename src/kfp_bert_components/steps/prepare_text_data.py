@@ -36,6 +36,8 @@ def prepare_text_data(
 
     settings = settings or PrepareSettings()
     reference = read_reference(settings.reference) if settings.reference else None
+    if reference and not reference[0]:
+        print(f"The training data are compared with no others: {reference[1]}")
     prepared = prepare(source, train, validation, test, settings)
     if report:
         drift = None

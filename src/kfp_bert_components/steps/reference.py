@@ -8,7 +8,7 @@ from kfp_bert_components.registry import Registry
 from kfp_bert_components.storage import open_store, parse_address
 
 # What a registry's folder holds, with a champion or without.
-_REGISTRY = ("champion.json", "versions/", "test_sets/", "promotions/", "deployments/")
+_REGISTRY = ("champion.json", "registry.json", "versions/", "test_sets/", "promotions/", "deployments/")
 
 
 def read_reference(reference: str) -> tuple[Profile | None, str]:
@@ -24,10 +24,15 @@ def read_reference(reference: str) -> tuple[Profile | None, str]:
     if reference.endswith(".json"):
         folder, name = address.split()
         return parse_profile(open_store(folder).read(name).data, reference), reference
+    neither = UserError(
+        f"{reference} holds neither {NAME} nor a registry: set reference to a train split, a profile or a registry."
+    )
+    if address.is_local and address.path.exists() and not address.path.is_dir():
+        raise neither
     store = open_store(address)
     if store.exists(NAME):
         return parse_profile(store.read(NAME).data, reference), reference
-    champion = Registry(store.uri).champion() if store.exists("champion.json") else None
+    champion = Registry(store.uri).champion()
     if champion:
         name = f"versions/{champion.version}/bundle/{NAME}"
         place = f"champion {champion.version} of {reference}"
@@ -37,6 +42,4 @@ def read_reference(reference: str) -> tuple[Profile | None, str]:
     names = [entry.name for entry in store.list()]
     if not names or any(name.startswith(_REGISTRY) for name in names):
         return None, f"{reference} has no champion yet."
-    raise UserError(
-        f"{reference} holds neither {NAME} nor a registry: set reference to a train split, a profile or a registry."
-    )
+    raise neither
