@@ -9,6 +9,7 @@ from kfp_bert_components.tables.files import TableFile, blocks, refuse_foreign
 SAMPLE = 1 << 18
 # Bytes that no text has many of.
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
+_WITH_NULS = ["utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le"]
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -89,9 +90,9 @@ def _guess(odd: bytes) -> str:
         return "utf-8"  # UTF-8 with a few damaged rows
     western = "\ufffd" not in odd.decode("cp1252", errors="replace")
     # A few accents and typographic quotes among plain letters: too little for statistics, and nearly always Windows.
-    if western and sum(byte > 127 for byte in odd) < 0.06 * len(odd):
+    if western and sum(byte > 127 for byte in odd) < max(20, 0.06 * len(odd)):
         return "cp1252"
     from charset_normalizer import from_bytes
 
-    best = from_bytes(odd).best()
+    best = from_bytes(odd, cp_exclusion=_WITH_NULS).best()
     return best.encoding if best and best.encoding not in ("ascii", "utf_8") else "cp1252" if western else "latin-1"
