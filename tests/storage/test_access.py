@@ -13,6 +13,7 @@ from kfp_bert_components.cli import group
 from kfp_bert_components.deployment import open_versioned_folder
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.fetch import fetch
+from kfp_bert_components.records import dump_record
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.serving.server import local_copy
 from kfp_bert_components.steps.reference import read_reference
@@ -130,6 +131,7 @@ def paid(gcs: GcsServer) -> GcsServer:
     for name in ("config.json", "saved_model.pb"):
         gcs.put("bucket", f"model/{name}", b"{}")
     gcs.put("bucket", "serving/1/saved_model.pb", b"x")
+    gcs.put("bucket", "registry/registry.json", dump_record({"id": "0" * 12}).encode())
     gcs.create_bucket("bucket", requester_pays=True)
     return gcs
 

@@ -5,9 +5,9 @@ import re
 import pyarrow as pa
 import pytest
 
-from kfp_bert_components.data import write_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training import TrainingSettings, finetune
+from tests.support.splits import write_split
 from tests.support.vocabularies import SPECIAL, bert, unigram, write_checkpoint
 
 CASED = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}

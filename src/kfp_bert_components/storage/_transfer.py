@@ -113,7 +113,7 @@ class Download:
                 if (found.meta["size"], found.range) != (part.entry.size, (part.start + came, part.end)):
                     return chunks
                 begun = True
-                if part.entry.size <= _SMALL_OBJECT:
+                if part.entry.size <= _SMALL_OBJECT and size == _CHUNK:
                     return [bytes(await found.bytes_async())]
                 async for chunk in found.stream(min_chunk_size=size):
                     chunks.append(bytes(chunk))
