@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from google.cloud import aiplatform_v1 as v1
 
+from kfp_bert_components.cli.deploy_command import deploy_command
 from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
@@ -53,8 +55,12 @@ def test_another_folder_is_another_deployment_and_the_first_one_is_known_again(p
         assert (deployed.serving_uri, deployed.version) == (f"{place}/{name}/1", 1)
         record = registry.deployment("production")
         assert (record.state, record.place["uri"], record.served) == ("live", f"{place}/{name}", "1")
+    assert deploy_to_serving_directory(registry.uri, f"{place}/a").serving_uri == f"{place}/a/1"
+    back = registry.deployment("production")  # it is live there: the record turns to it, and nothing else is done
+    assert (back.state, back.place["uri"], back.live_served) == ("live", f"{place}/a", "1")
+    assert open_versioned_folder(f"{place}/a").complete() == [1]
     deploy_to_serving_directory(registry.uri, f"{place}/a")
-    assert registry.deployment("production") == record  # it is live there: nothing was done
+    assert registry.deployment("production") == back
     promote_graph(registry, tmp_path, "second")
     deploy_to_serving_directory(registry.uri, f"{place}/a")
     record = registry.deployment("production")
@@ -86,6 +92,42 @@ def test_another_content_under_the_same_number_is_not_live(place, tmp_path):
     (other / "assets.extra" / "bundle.json").write_text(json.dumps(metadata))
     seen.add(other, 1)
     assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+
+
+def test_after_a_rollback_the_record_names_the_place_that_was_deployed_to_last(place, tmp_path):
+    registry = Registry(f"{place}/registry")
+    promote_graph(registry, tmp_path, "first")
+    promote_graph(registry, tmp_path, "second")
+    for name in ("prod", "test", "prod"):
+        deploy_to_serving_directory(registry.uri, f"{place}/{name}")
+    registry.rollback()
+    command = deploy_command(registry.uri, registry.deployment("production"))
+    assert f"serving_directory={place}/prod " in command
+    deploy_to_serving_directory(registry.uri, f"{place}/prod")
+    record = registry.deployment("production")
+    assert (record.state, record.live_version, record.place["uri"]) == ("live", 1, f"{place}/prod")
+    seen = open_versioned_folder(f"{place}/prod")
+    assert seen.registry_version(max(seen.complete())) == 1
+    deploy_to_serving_directory(registry.uri, f"{place}/test")  # what is known of the other place was kept
+    assert open_versioned_folder(f"{place}/test").complete() == [1, 2]
+
+
+def test_a_place_where_it_is_live_is_not_written_over_a_rollout_to_another_place(tmp_path):
+    registry, a = Registry(str(tmp_path / "registry")), str(tmp_path / "a")
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, a)
+    known = registry.deployment("production")
+    entry = {"state": "live", "version": 1, "reason": "", **known.details}
+    rolling = {"step": "testing", "holder": "another run", "facts": {"attempt": 1, "number": 7}}
+    rolling["elsewhere"] = {" ".join(known.place.values()): entry}
+    b = {"kind": "serving directory", "uri": str(tmp_path / "b")}
+    registry.record_deployment("production", "rolling", 1, details=rolling, place=b)
+    began = time.monotonic()
+    deploy_to_serving_directory(registry.uri, a, lease_seconds=1)
+    assert time.monotonic() - began > 1  # it waited for the end of the other run's lease
+    record = registry.deployment("production")
+    assert (record.state, record.place["uri"]) == ("live", a)
+    assert record.details["elsewhere"][" ".join(b.values())]["facts"]["number"] == 7
 
 
 @pytest.mark.parametrize("change", [{"project": "prod"}, {"location": "region-2"}, {"endpoint": "other"}])

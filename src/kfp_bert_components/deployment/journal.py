@@ -120,18 +120,9 @@ class Journal:
         Returns:
             Whether this run holds the lease. If not, another run changed the record: read it and decide anew.
         """
+        if not self._wait_for_others(report):
+            return False
         try:
-            if self._held_by_another():
-                what = f"version {self._record.version} ({self._record.details.get('step', 'rolling')})"
-                what += "" if self._here else f" to {_key(self._record.place)}"
-                report(f"another run is rolling out {what}: waiting for it")
-                if self._changes_within_lease():
-                    return False
-                report(f"it has written nothing for {self._lease_seconds:g} s: going on in its place")
-            elif self.state not in IDLE:
-                report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
-            if not self._here and self._record.state == "rolling":
-                report(f"that rollout stays as it is until the step runs for {_key(self._record.place)} again")
             if self.state in IDLE:
                 self._begin(version)
                 report(f"rolling out version {version}")
@@ -139,6 +130,39 @@ class Journal:
                 self._write()
         except LeaseLostError:
             return False
+        return True
+
+    def make_current(self, report: Callable[[str], None] = print) -> bool:
+        """Write that the record is about this place, if it is about another one. What it says of both stays.
+
+        It waits while another run rolls out to the other place.
+
+        Returns:
+            Whether the record is about this place. If not, another run changed it: read it and decide anew.
+        """
+        if self._here:
+            return True
+        if not self._wait_for_others(report):
+            return False
+        try:
+            self._write()
+        except LeaseLostError:
+            return False
+        return True
+
+    def _wait_for_others(self, report: Callable[[str], None]) -> bool:
+        """Wait until the lease is free. Whether the record is as it was read; if not, it was read anew."""
+        if self._held_by_another():
+            what = f"version {self._record.version} ({self._record.details.get('step', 'rolling')})"
+            what += "" if self._here else f" to {_key(self._record.place)}"
+            report(f"another run is rolling out {what}: waiting for it")
+            if self._changes_within_lease():
+                return False
+            report(f"it has written nothing for {self._lease_seconds:g} s: going on in its place")
+        elif self.state not in IDLE:
+            report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
+        if not self._here and self._record.state == "rolling":
+            report(f"that rollout stays as it is until the step runs for {_key(self._record.place)} again")
         return True
 
     def _held_by_another(self) -> bool:

@@ -74,6 +74,8 @@ def roll_out(
             journal = Journal(registry, name, lease_seconds, pause_seconds, target.place())
             if journal.state == LIVE and journal.version == champion.version:
                 if _with_retries(partial(_is_live, target), journal, tries, pause_seconds, report):
+                    if not journal.make_current(report):
+                        continue
                     if not rolled_out:
                         report(f"version {journal.version} is live: nothing to do")
                     return journal.live
