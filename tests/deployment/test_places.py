@@ -13,6 +13,7 @@ from kfp_bert_components.cli.deploy_command import deploy_command
 from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.storage import open_store
 from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.directories import promote_graph
 from tests.support.rollouts import ENDPOINT, QUICK, World, deploy_to
@@ -130,6 +131,35 @@ def test_a_place_where_it_is_live_is_not_written_over_a_rollout_to_another_place
     assert record.details["elsewhere"][" ".join(b.values())]["facts"]["number"] == 7
 
 
+@pytest.mark.parametrize("name", ["part0", "saved_model.pb"])
+@pytest.mark.parametrize("longer", [0, 1])
+def test_a_version_whose_files_are_not_those_of_the_registry_is_not_live(place, tmp_path, name, longer, capsys):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    store = open_store(folder)
+    good = store.read(f"1/{name}").data
+    if not longer and not place.startswith("gs://"):
+        longer = -1  # a local folder lists no checksums: sizes are compared
+    store.write(f"1/{name}", b"x" * (len(good) + longer))
+    deployed = deploy_to_serving_directory(registry.uri, folder)
+    assert deployed.serving_uri == f"{folder}/2"
+    assert store.read(f"2/{name}").data == good
+    assert f"{folder}/1/{name} is not the file of version 1" in capsys.readouterr().out
+    record = registry.deployment("production")
+    assert (record.state, record.live_served) == ("live", "2")
+    assert deploy_to_serving_directory(registry.uri, folder) == deployed
+
+
+def test_a_version_that_lost_its_weights_is_not_live(place, tmp_path, capsys):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    open_store(folder).delete("1/part0")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+    assert f"{folder}/1 lacks part0 of version 1" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("change", [{"project": "prod"}, {"location": "region-2"}, {"endpoint": "other"}])
 def test_another_project_location_or_endpoint_is_another_deployment(world, change):
     first = world.deploy()["facts"]["endpoint"]
@@ -235,8 +265,6 @@ def test_a_folder_without_a_marker_is_adopted_by_the_record_that_names_it_and_re
 
 
 def remove_marker(folder):
-    from kfp_bert_components.storage import open_store
-
     open_store(folder).delete(".kfp-bert-owner.json")
 
 

@@ -31,6 +31,7 @@ from kfp_bert_components.progress import say
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.journal import Journal
     from kfp_bert_components.registry import Registry
+    from kfp_bert_components.storage import Entry
 
 # Loads a SavedModel's folder: a function from instances, {"text": ...}, to predictions as a server gives them.
 Engine = Callable[[Path], Callable[[list[dict[str, str]]], list[dict[str, Any]]]]
@@ -159,13 +160,18 @@ class DirectoryTarget(Target):
         return {"kind": "serving directory", "uri": self._folder.uri}
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
-        """Whether the version is the newest one of the folder. At most two calls to the folder."""
-        newest = max(self._folder.complete(), default=None)
-        if newest is None or newest != facts.get("number"):
+        """Whether the version, with its files, is the newest one of the folder.
+
+        At most two calls to the folder, and one to the registry.
+        """
+        number, files = self._folder.newest()
+        if not number or number != facts.get("number"):
             return False
-        found = self._folder.content(newest)
+        found = self._folder.content(number)
         known = facts.get("fingerprint")  # format 1 of the record does not have it
-        return found is not None and found.registry_version == version and known in (None, found.fingerprint)
+        if found is None or found.registry_version != version or known not in (None, found.fingerprint):
+            return False
+        return self._holds(version, number, files)
 
     def admit(self, journal: Journal) -> None:
         """Look at the folder's marker file."""
@@ -277,6 +283,22 @@ class DirectoryTarget(Target):
     def _deployed(self) -> list[int]:
         """The complete numbers that this package deployed."""
         return [number for number in self._folder.complete() if self._folder.content(number)]
+
+    def _holds(self, version: int, number: int, files: Mapping[str, Entry]) -> bool:
+        """Whether every file of the registry's version is there, by its size and, where it is known, its checksum."""
+        start = "bundle/saved_model/"
+        for path, wanted in self._registry.version(version).files.items():
+            name = path.removeprefix(start)
+            if not path.startswith(start) or name == METADATA:  # not served, or written anew for the folder
+                continue
+            seen = files.get(name)
+            if seen is None:
+                say(f"{self._folder.uri}/{number} lacks {name} of version {version}")
+                return False
+            if seen.size != wanted["size"] or (seen.crc32c and seen.crc32c != wanted["crc32c"]):
+                say(f"{self._folder.uri}/{number}/{name} is not the file of version {version}")
+                return False
+        return True
 
     def _fetch(self, journal: Journal) -> Path:
         """The SavedModel of the version as it is to be served, in scratch space."""
