@@ -224,7 +224,7 @@ def test_a_folder_of_another_registry_or_target_is_refused_and_not_touched(place
     promote_graph(theirs, tmp_path / "theirs", "other")
     deploy_to_serving_directory(ours.uri, folder)
     for registry, target in ((theirs, "production"), (ours, "staging")):
-        with pytest.raises(RolloutError, match=r"belongs to the target 'production' of .*/ours: .* or take_over=True"):
+        with pytest.raises(RolloutError, match=r"belongs to the target 'production' of .*/ours\. .* or take_over=True"):
             deploy_to_serving_directory(registry.uri, folder, target)
         assert registry.deployment(target).state == "none"
     seen = open_versioned_folder(folder)
@@ -253,7 +253,7 @@ def test_a_folder_without_a_marker_is_adopted_by_the_record_that_names_it_and_re
     deploy_to_serving_directory(ours.uri, folder)
     remove_marker(folder)
     downgrade(ours)
-    with pytest.raises(RolloutError, match="belongs to another registry"):
+    with pytest.raises(RolloutError, match=r"holds versions \(1\), and nothing says whose it is: .*take_over=True"):
         deploy_to_serving_directory(theirs.uri, folder)
     record = ours.deployment("production")
     assert deploy_to_serving_directory(ours.uri, folder).serving_uri == f"{folder}/1"
@@ -262,6 +262,32 @@ def test_a_folder_without_a_marker_is_adopted_by_the_record_that_names_it_and_re
     assert deploy_to_serving_directory(ours.uri, folder).serving_uri == f"{folder}/2"
     owner, _ = open_versioned_folder(folder).read_owner()
     assert (owner.registry, owner.target, owner.number) == (ours.id(), "production", 2)
+
+
+def test_versions_that_nobody_is_named_for_are_not_served_over(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    open_store(folder).write("5/saved_model.pb", b"another team's")
+    with pytest.raises(RolloutError, match=r"holds versions \(5\), and nothing says whose it is: .*take_over=True"):
+        deploy_to_serving_directory(registry.uri, folder)
+    assert open_versioned_folder(folder).complete() == [5]
+    assert registry.deployment("production").state == "none"
+    assert deploy_to_serving_directory(registry.uri, folder, take_over=True).serving_uri == f"{folder}/6"
+    promote_graph(registry, tmp_path, "second")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/7"
+    assert open_versioned_folder(folder).complete() == [5, 6, 7]
+
+
+def test_a_folder_from_before_owners_that_was_renamed_is_not_said_to_be_another_registrys(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, str(folder))
+    remove_marker(str(folder))
+    downgrade(registry)
+    renamed = folder.rename(tmp_path / "renamed")
+    with pytest.raises(RolloutError, match="nothing says whose it is") as refused:
+        deploy_to_serving_directory(registry.uri, str(renamed))
+    assert "another registry" not in str(refused.value)
 
 
 def remove_marker(folder):

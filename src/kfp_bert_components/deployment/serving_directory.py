@@ -18,6 +18,7 @@ from kfp_bert_components.deployment.smoke_test import SmokeSettings, check_answe
 from kfp_bert_components.deployment.states import FINISHING, INTRODUCING, PREPARING, SHIFTING, TESTING
 from kfp_bert_components.deployment.target import RolloutError, Target
 from kfp_bert_components.deployment.versioned_folder import (
+    MARKER,
     METADATA,
     Owner,
     VersionContent,
@@ -272,12 +273,20 @@ class DirectoryTarget(Target):
         """RolloutError where the folder is not ours and is not to be taken over."""
         ours = Owner(self._registry.id(), self._target)
         known = "number" in journal.memory  # the record names it: it was ours before folders had owners
-        if self._take_over or (owner.is_same(ours) if owner else known or not self._deployed()):
+        if self._take_over or (owner.is_same(ours) if owner else known):
             return
-        whose = f"the target {owner.target!r} of the registry {owner.registry_uri}" if owner else "another registry"
+        uri, numbers = self._folder.uri, [] if owner else self._folder.complete()
+        if owner:
+            whose = f"belongs to the target {owner.target!r} of the registry {owner.registry_uri}"
+        elif numbers:
+            shown = ", ".join(map(str, numbers[-5:]))
+            whose = f"holds versions ({shown}), and nothing says whose it is: it has no marker file {MARKER}, and the "
+            whose += f"deployment record {self._target!r} does not name it"
+        else:
+            return
         raise RolloutError(
-            f"The serving directory {self._folder.uri} belongs to {whose}: give a serving_directory of its own (a "
-            "server watches one folder for each model), or take_over=True to take this one over."
+            f"The serving directory {uri} {whose}. Give a serving_directory of its own (a server watches one folder "
+            "for each model), or take_over=True to take this one over."
         )
 
     def _deployed(self) -> list[int]:
