@@ -26,7 +26,7 @@ from kfp_bert_components.deployment.versioned_folder import (
     dump_metadata,
     open_versioned_folder,
 )
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def deploy_to_serving_directory(
         serving_directory: gs:// URI or folder, in TensorFlow Serving's layout.
         target: Name of the deployment record in the registry.
         server_url: Address of a server that watches the folder, such as http://serving:8501. If it is given, the
-            version is asked for texts of the test split once the server has it, and removed if it fails.
+            version is asked for texts of the test split once the server has it, and removed if it fails. A champion
+            that the folder holds already is live only if the server says that it serves it.
         smoke: When the version passes its test. Default: `SmokeSettings()`.
         keep: Number of versions that stay in the folder, with the new one; at least 2.
         lease_seconds: Another run's rollout is taken over when its record did not change for this time.
@@ -105,7 +106,10 @@ def deploy_to_serving_directory(
             engine=engine,
             take_over=take_over,
         )
-        live = roll_out(opened, target, directory, lease_seconds=lease_seconds)
+        try:
+            live = roll_out(opened, target, directory, lease_seconds=lease_seconds)
+        except TransientError as error:
+            raise UserError(f"The server cannot be asked what it serves: {error}. Nothing was changed.") from error
     return DeployedVersion(f"{folder.uri}/{live['facts']['number']}", live["version"])
 
 
@@ -161,9 +165,9 @@ class DirectoryTarget(Target):
         return {"kind": "serving directory", "uri": self._folder.uri}
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
-        """Whether the version, with its files, is the newest one of the folder.
+        """Whether the version, with its files, is the newest one of the folder, and what the server serves.
 
-        At most two calls to the folder, and one to the registry.
+        At most two calls to the folder, one to the registry, and one to the server.
         """
         number, files = self._folder.newest()
         if not number or number != facts.get("number"):
@@ -172,7 +176,9 @@ class DirectoryTarget(Target):
         known = facts.get("fingerprint")  # format 1 of the record does not have it
         if found is None or found.registry_version != version or known not in (None, found.fingerprint):
             return False
-        return self._holds(version, number, files)
+        if not self._holds(version, number, files):
+            return False
+        return self._server is None or self._server.serves(number, found.fingerprint)
 
     def admit(self, journal: Journal) -> None:
         """Look at the folder's marker file."""
