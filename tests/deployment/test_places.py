@@ -236,6 +236,40 @@ def test_a_folder_of_another_registry_or_target_is_refused_and_not_touched(place
     assert deploy_to_serving_directory(theirs.uri, folder) == deployed
 
 
+@pytest.mark.parametrize("promoted", [False, True])
+def test_the_record_of_a_folder_that_was_taken_over_does_not_say_live_for_good(place, tmp_path, promoted):
+    ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
+    promote_graph(ours, tmp_path / "ours", "first")
+    promote_graph(theirs, tmp_path / "theirs", "other")
+    deploy_to_serving_directory(ours.uri, folder)
+    deploy_to_serving_directory(theirs.uri, folder, take_over=True)
+    if promoted:
+        promote_graph(ours, tmp_path / "ours", "second")
+    for _ in range(2):
+        with pytest.raises(RolloutError, match="belongs to the target 'production' of .*/theirs"):
+            deploy_to_serving_directory(ours.uri, folder)
+        record = ours.deployment("production")
+        assert (record.state, record.live_version, record.live_served) == ("failed", None, "")
+        assert "/theirs" in record.reason
+    assert len(record.log) == len({(one["state"], one["reason"]) for one in record.log})  # once
+    assert deploy_to_serving_directory(ours.uri, folder, take_over=True).serving_uri == f"{folder}/3"
+    assert ours.deployment("production").state == "live"
+
+
+def test_a_refusal_where_our_version_serves_still_leaves_the_record(place, tmp_path):
+    ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
+    promote_graph(ours, tmp_path / "ours", "first")
+    promote_graph(theirs, tmp_path / "theirs", "other")
+    deploy_to_serving_directory(ours.uri, folder)
+    owner, generation = open_versioned_folder(folder).read_owner()
+    open_versioned_folder(folder).write_owner(replace(owner, registry=theirs.id(), registry_uri=theirs.uri), generation)
+    promote_graph(ours, tmp_path / "ours", "second")
+    record = ours.deployment("production")
+    with pytest.raises(RolloutError, match="belongs to"):
+        deploy_to_serving_directory(ours.uri, folder)
+    assert ours.deployment("production") == record
+
+
 def test_a_taken_over_folder_never_sees_a_number_of_its_former_owner_again(place, tmp_path):
     ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
     promote_graph(ours, tmp_path / "ours", "first")
@@ -326,6 +360,8 @@ def test_an_endpoint_that_is_taken_over_is_served_and_cleaned_by_its_new_owner(w
     assert dict(world.endpoint.traffic_split) == {live["facts"]["deployed"]: 100}
     with pytest.raises(RolloutError, match="belongs to"):
         world.deploy()
+    record = world.registry.deployment("production")
+    assert (record.state, record.live_version) == ("failed", None) and "belongs to" in record.reason
     assert other.deploy() == live  # without take_over: it is its own now
 
 

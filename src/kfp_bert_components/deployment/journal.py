@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment.states import IDLE, PENDING, PREPARING, TRANSITIONS, recorded_as
+from kfp_bert_components.deployment.states import FAILED, IDLE, PENDING, PREPARING, TRANSITIONS, recorded_as
 from kfp_bert_components.deployment.time_limits import clock, within
 from kfp_bert_components.errors import ConflictError, UserError
 
@@ -140,10 +140,21 @@ class Journal:
         Returns:
             Whether the record is about this place. If not, another run changed it: read it and decide anew.
         """
-        if self._here:
-            return True
+        return self._here or (self._wait_for_others(report) and self._is_written())
+
+    def retract(self, reason: str, report: Callable[[str], None] = print) -> bool:
+        """Write that nothing of ours is live at this place any more, and why. No rollout may be under way here.
+
+        Returns:
+            As `make_current`.
+        """
         if not self._wait_for_others(report):
             return False
+        self.state, self.reason, self.live = FAILED, reason, {}
+        return self._is_written()
+
+    def _is_written(self) -> bool:
+        """Write the record. False if another run was faster."""
         try:
             self._write()
         except LeaseLostError:
