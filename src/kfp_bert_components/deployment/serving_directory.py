@@ -26,7 +26,7 @@ from kfp_bert_components.deployment.versioned_folder import (
     dump_metadata,
     open_versioned_folder,
 )
-from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.errors import DamagedError, TransientError, UserError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class DirectoryTarget(Target):
         number, files = self._folder.newest()
         if not number or number != facts.get("number"):
             return False
-        found = self._folder.content(number)
+        found = self._look_at(number)
         known = facts.get("fingerprint")  # format 1 of the record does not have it
         if found is None or found.registry_version != version or known not in (None, found.fingerprint):
             return False
@@ -254,7 +254,7 @@ class DirectoryTarget(Target):
         journal.check()
         self._folder.remove_leftovers(journal.facts["number"])
         for number in self._folder.numbers():
-            tried_by_others = number > max(served, default=0) and self._folder.content(number)
+            tried_by_others = number > max(served, default=0) and self._look_at(number)
             if number == journal.facts["number"] or tried_by_others:
                 self._folder.remove(number, journal.check)
 
@@ -297,7 +297,15 @@ class DirectoryTarget(Target):
 
     def _deployed(self) -> list[int]:
         """The complete numbers that this package deployed."""
-        return [number for number in self._folder.complete() if self._folder.content(number)]
+        return [number for number in self._folder.complete() if self._look_at(number)]
+
+    def _look_at(self, number: int) -> VersionContent | None:
+        """What a number holds; None where it is not ours, or cannot be told."""
+        try:
+            return self._folder.content(number)
+        except DamagedError as error:
+            say(f"{error} Until then it is left there, as if it were not ours.")
+            return None
 
     def _holds(self, version: int, number: int, files: Mapping[str, Entry]) -> bool:
         """Whether every file of the registry's version is there, by its size and, where it is known, its checksum."""
