@@ -7,9 +7,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.deployment import (
+    RolloutError,
+    SmokeSettings,
+    deploy_to_serving_directory,
+    open_versioned_folder,
+)
 from kfp_bert_components.deployment.model_server import ModelServer
-from kfp_bert_components.errors import TransientError
+from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.registry import Registry
+from tests.support.examined import write_examined
 
 
 @contextlib.contextmanager
@@ -112,3 +119,68 @@ def test_waiting_ends_with_what_the_check_raises():
 
     with pytest.raises(InterruptedError):
         ModelServer("http://127.0.0.1:9").wait_for(7, "abc", 30, stop)
+
+
+@pytest.mark.parametrize(
+    ("reply", "serves"),
+    [
+        (status("2", "AVAILABLE"), True),
+        (status("2", "AVAILABLE", fingerprint="f"), True),
+        (status("2", "AVAILABLE", fingerprint="another"), False),
+        (status("2", "LOADING"), False),
+        (status("3", "AVAILABLE"), False),
+    ],
+)
+def test_what_serves_is_the_newest_version_that_is_loaded(reply, serves):
+    with answering([reply]) as (url, got):
+        assert ModelServer(url).serves(2, "f") is serves
+    assert got == [("GET", "/v1/models/bert", None)]
+
+
+@pytest.mark.parametrize("reply", [(200, {"model_version_status": []}), (200, []), (404, {}), (200, "no JSON")])
+def test_a_server_that_does_not_say_what_it_serves_may_say_it_later(reply):
+    with answering([reply]) as (url, _), pytest.raises(TransientError):
+        ModelServer(url).serves(2, "f")
+
+
+def test_a_champion_in_the_folder_that_the_server_does_not_serve_is_not_live(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), str(tmp_path / "serving")
+    promote_examined(registry, tmp_path, "first")
+    promote_examined(registry, tmp_path, "second")
+    deploy_to_serving_directory(registry.uri, folder)
+    first = (200, {"model_version_status": [{"version": "0", "state": "AVAILABLE"}]})
+    with answering([first]) as (url, got), pytest.raises(RolloutError, match="does not serve version 2 after"):
+        deploy_to_serving_directory(registry.uri, folder, server_url=url, smoke=SmokeSettings(timeout_seconds=1))
+    assert got[0] == ("GET", "/v1/models/bert", None)
+    assert open_versioned_folder(folder).complete() == [1]
+    record = registry.deployment("production")
+    assert record.state == "failed" and "does not serve version 2" in record.reason
+
+
+def test_a_champion_that_the_server_serves_is_live_after_one_question(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), str(tmp_path / "serving")
+    promote_examined(registry, tmp_path, "first")
+    deployed = deploy_to_serving_directory(registry.uri, folder)
+    record = registry.deployment("production")
+    with answering([status("1", "AVAILABLE")]) as (url, got):
+        assert deploy_to_serving_directory(registry.uri, folder, server_url=url) == deployed
+    assert got == [("GET", "/v1/models/bert", None)]
+    assert registry.deployment("production") == record
+
+
+def test_a_server_that_does_not_answer_leaves_the_record_as_it_is(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), str(tmp_path / "serving")
+    promote_examined(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    record = registry.deployment("production")
+    with answering([(503, {})]) as (url, _), pytest.raises(UserError, match=r"503.*Nothing was changed"):
+        deploy_to_serving_directory(registry.uri, folder, server_url=url)
+    assert registry.deployment("production") == record
+
+
+def promote_examined(registry, folder, name):
+    now = registry.champion()
+    champion = (now.version, now.generation) if now else None
+    paths = write_examined(folder / name, name, champion=champion, saved_model=False)
+    (paths[0] / "saved_model" / "saved_model.pb").write_text(f"graph of {name}")
+    registry.promote(*paths)

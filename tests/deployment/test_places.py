@@ -2,15 +2,18 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from google.cloud import aiplatform_v1 as v1
 
+from kfp_bert_components.cli.deploy_command import deploy_command
 from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.storage import open_store
 from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.directories import promote_graph
 from tests.support.rollouts import ENDPOINT, QUICK, World, deploy_to
@@ -53,8 +56,12 @@ def test_another_folder_is_another_deployment_and_the_first_one_is_known_again(p
         assert (deployed.serving_uri, deployed.version) == (f"{place}/{name}/1", 1)
         record = registry.deployment("production")
         assert (record.state, record.place["uri"], record.served) == ("live", f"{place}/{name}", "1")
+    assert deploy_to_serving_directory(registry.uri, f"{place}/a").serving_uri == f"{place}/a/1"
+    back = registry.deployment("production")  # it is live there: the record turns to it, and nothing else is done
+    assert (back.state, back.place["uri"], back.live_served) == ("live", f"{place}/a", "1")
+    assert open_versioned_folder(f"{place}/a").complete() == [1]
     deploy_to_serving_directory(registry.uri, f"{place}/a")
-    assert registry.deployment("production") == record  # it is live there: nothing was done
+    assert registry.deployment("production") == back
     promote_graph(registry, tmp_path, "second")
     deploy_to_serving_directory(registry.uri, f"{place}/a")
     record = registry.deployment("production")
@@ -86,6 +93,71 @@ def test_another_content_under_the_same_number_is_not_live(place, tmp_path):
     (other / "assets.extra" / "bundle.json").write_text(json.dumps(metadata))
     seen.add(other, 1)
     assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+
+
+def test_after_a_rollback_the_record_names_the_place_that_was_deployed_to_last(place, tmp_path):
+    registry = Registry(f"{place}/registry")
+    promote_graph(registry, tmp_path, "first")
+    promote_graph(registry, tmp_path, "second")
+    for name in ("prod", "test", "prod"):
+        deploy_to_serving_directory(registry.uri, f"{place}/{name}")
+    registry.rollback()
+    command = deploy_command(registry.uri, registry.deployment("production"))
+    assert f"serving_directory={place}/prod " in command
+    deploy_to_serving_directory(registry.uri, f"{place}/prod")
+    record = registry.deployment("production")
+    assert (record.state, record.live_version, record.place["uri"]) == ("live", 1, f"{place}/prod")
+    seen = open_versioned_folder(f"{place}/prod")
+    assert seen.registry_version(max(seen.complete())) == 1
+    deploy_to_serving_directory(registry.uri, f"{place}/test")  # what is known of the other place was kept
+    assert open_versioned_folder(f"{place}/test").complete() == [1, 2]
+
+
+def test_a_place_where_it_is_live_is_not_written_over_a_rollout_to_another_place(tmp_path):
+    registry, a = Registry(str(tmp_path / "registry")), str(tmp_path / "a")
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, a)
+    known = registry.deployment("production")
+    entry = {"state": "live", "version": 1, "reason": "", **known.details}
+    rolling = {"step": "testing", "holder": "another run", "facts": {"attempt": 1, "number": 7}}
+    rolling["elsewhere"] = {" ".join(known.place.values()): entry}
+    b = {"kind": "serving directory", "uri": str(tmp_path / "b")}
+    registry.record_deployment("production", "rolling", 1, details=rolling, place=b)
+    began = time.monotonic()
+    deploy_to_serving_directory(registry.uri, a, lease_seconds=1)
+    assert time.monotonic() - began > 1  # it waited for the end of the other run's lease
+    record = registry.deployment("production")
+    assert (record.state, record.place["uri"]) == ("live", a)
+    assert record.details["elsewhere"][" ".join(b.values())]["facts"]["number"] == 7
+
+
+@pytest.mark.parametrize("name", ["part0", "saved_model.pb"])
+@pytest.mark.parametrize("longer", [0, 1])
+def test_a_version_whose_files_are_not_those_of_the_registry_is_not_live(place, tmp_path, name, longer, capsys):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    store = open_store(folder)
+    good = store.read(f"1/{name}").data
+    if not longer and not place.startswith("gs://"):
+        longer = -1  # a local folder lists no checksums: sizes are compared
+    store.write(f"1/{name}", b"x" * (len(good) + longer))
+    deployed = deploy_to_serving_directory(registry.uri, folder)
+    assert deployed.serving_uri == f"{folder}/2"
+    assert store.read(f"2/{name}").data == good
+    assert f"{folder}/1/{name} is not the file of version 1" in capsys.readouterr().out
+    record = registry.deployment("production")
+    assert (record.state, record.live_served) == ("live", "2")
+    assert deploy_to_serving_directory(registry.uri, folder) == deployed
+
+
+def test_a_version_that_lost_its_weights_is_not_live(place, tmp_path, capsys):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    open_store(folder).delete("1/part0")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+    assert f"{folder}/1 lacks part0 of version 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", [{"project": "prod"}, {"location": "region-2"}, {"endpoint": "other"}])
@@ -152,7 +224,7 @@ def test_a_folder_of_another_registry_or_target_is_refused_and_not_touched(place
     promote_graph(theirs, tmp_path / "theirs", "other")
     deploy_to_serving_directory(ours.uri, folder)
     for registry, target in ((theirs, "production"), (ours, "staging")):
-        with pytest.raises(RolloutError, match=r"belongs to the target 'production' of .*/ours: .* or take_over=True"):
+        with pytest.raises(RolloutError, match=r"belongs to the target 'production' of .*/ours\. .* or take_over=True"):
             deploy_to_serving_directory(registry.uri, folder, target)
         assert registry.deployment(target).state == "none"
     seen = open_versioned_folder(folder)
@@ -162,6 +234,40 @@ def test_a_folder_of_another_registry_or_target_is_refused_and_not_touched(place
     with pytest.raises(RolloutError, match="belongs to the target 'production' of .*/theirs"):
         deploy_to_serving_directory(ours.uri, folder)
     assert deploy_to_serving_directory(theirs.uri, folder) == deployed
+
+
+@pytest.mark.parametrize("promoted", [False, True])
+def test_the_record_of_a_folder_that_was_taken_over_does_not_say_live_for_good(place, tmp_path, promoted):
+    ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
+    promote_graph(ours, tmp_path / "ours", "first")
+    promote_graph(theirs, tmp_path / "theirs", "other")
+    deploy_to_serving_directory(ours.uri, folder)
+    deploy_to_serving_directory(theirs.uri, folder, take_over=True)
+    if promoted:
+        promote_graph(ours, tmp_path / "ours", "second")
+    for _ in range(2):
+        with pytest.raises(RolloutError, match="belongs to the target 'production' of .*/theirs"):
+            deploy_to_serving_directory(ours.uri, folder)
+        record = ours.deployment("production")
+        assert (record.state, record.live_version, record.live_served) == ("failed", None, "")
+        assert "/theirs" in record.reason
+    assert len(record.log) == len({(one["state"], one["reason"]) for one in record.log})  # once
+    assert deploy_to_serving_directory(ours.uri, folder, take_over=True).serving_uri == f"{folder}/3"
+    assert ours.deployment("production").state == "live"
+
+
+def test_a_refusal_where_our_version_serves_still_leaves_the_record(place, tmp_path):
+    ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
+    promote_graph(ours, tmp_path / "ours", "first")
+    promote_graph(theirs, tmp_path / "theirs", "other")
+    deploy_to_serving_directory(ours.uri, folder)
+    owner, generation = open_versioned_folder(folder).read_owner()
+    open_versioned_folder(folder).write_owner(replace(owner, registry=theirs.id(), registry_uri=theirs.uri), generation)
+    promote_graph(ours, tmp_path / "ours", "second")
+    record = ours.deployment("production")
+    with pytest.raises(RolloutError, match="belongs to"):
+        deploy_to_serving_directory(ours.uri, folder)
+    assert ours.deployment("production") == record
 
 
 def test_a_taken_over_folder_never_sees_a_number_of_its_former_owner_again(place, tmp_path):
@@ -181,7 +287,7 @@ def test_a_folder_without_a_marker_is_adopted_by_the_record_that_names_it_and_re
     deploy_to_serving_directory(ours.uri, folder)
     remove_marker(folder)
     downgrade(ours)
-    with pytest.raises(RolloutError, match="belongs to another registry"):
+    with pytest.raises(RolloutError, match=r"holds versions \(1\), and nothing says whose it is: .*take_over=True"):
         deploy_to_serving_directory(theirs.uri, folder)
     record = ours.deployment("production")
     assert deploy_to_serving_directory(ours.uri, folder).serving_uri == f"{folder}/1"
@@ -192,9 +298,33 @@ def test_a_folder_without_a_marker_is_adopted_by_the_record_that_names_it_and_re
     assert (owner.registry, owner.target, owner.number) == (ours.id(), "production", 2)
 
 
-def remove_marker(folder):
-    from kfp_bert_components.storage import open_store
+def test_versions_that_nobody_is_named_for_are_not_served_over(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    open_store(folder).write("5/saved_model.pb", b"another team's")
+    with pytest.raises(RolloutError, match=r"holds versions \(5\), and nothing says whose it is: .*take_over=True"):
+        deploy_to_serving_directory(registry.uri, folder)
+    assert open_versioned_folder(folder).complete() == [5]
+    assert registry.deployment("production").state == "none"
+    assert deploy_to_serving_directory(registry.uri, folder, take_over=True).serving_uri == f"{folder}/6"
+    promote_graph(registry, tmp_path, "second")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/7"
+    assert open_versioned_folder(folder).complete() == [5, 6, 7]
 
+
+def test_a_folder_from_before_owners_that_was_renamed_is_not_said_to_be_another_registrys(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, str(folder))
+    remove_marker(str(folder))
+    downgrade(registry)
+    renamed = folder.rename(tmp_path / "renamed")
+    with pytest.raises(RolloutError, match="nothing says whose it is") as refused:
+        deploy_to_serving_directory(registry.uri, str(renamed))
+    assert "another registry" not in str(refused.value)
+
+
+def remove_marker(folder):
     open_store(folder).delete(".kfp-bert-owner.json")
 
 
@@ -230,6 +360,8 @@ def test_an_endpoint_that_is_taken_over_is_served_and_cleaned_by_its_new_owner(w
     assert dict(world.endpoint.traffic_split) == {live["facts"]["deployed"]: 100}
     with pytest.raises(RolloutError, match="belongs to"):
         world.deploy()
+    record = world.registry.deployment("production")
+    assert (record.state, record.live_version) == ("failed", None) and "belongs to" in record.reason
     assert other.deploy() == live  # without take_over: it is its own now
 
 

@@ -11,6 +11,7 @@ from kfp_bert_components.deployment import RolloutError, deploy_to_serving_direc
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.serving.versions import newest_version
+from kfp_bert_components.storage import open_store
 from tests.support.ai_platform_cloud import shout
 from tests.support.directories import promote_graph
 from tests.support.examined import write_examined
@@ -164,3 +165,17 @@ def test_a_version_without_texts_to_ask_is_refused(tmp_path):
     promote_graph(registry, tmp_path, "first")
     with pytest.raises(UserError, match="holds no texts to test it with"):
         deploy_to_serving_directory(registry.uri, str(folder), engine=silent)
+
+
+def test_a_damaged_version_in_the_folder_is_left_there_and_blocks_nothing(place, tmp_path, capsys):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    open_store(folder).write("1/assets.extra/bundle.json", b"{")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"  # 1 is not live
+    assert "1/assets.extra/bundle.json is damaged" in capsys.readouterr().out
+    for name, number in (("second", 3), ("third", 4)):
+        promote_graph(registry, tmp_path, name)
+        assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/{number}"
+        assert registry.deployment("production").state == "live"
+    assert open_versioned_folder(folder).complete() == [1, 3, 4]

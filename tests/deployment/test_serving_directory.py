@@ -170,7 +170,7 @@ def test_a_version_that_somebody_else_put_there_is_never_deleted(tmp_path):
     (folder / "1" / "saved_model.pb").write_text("by hand")
     for name in ("first", "second", "third"):
         promote(registry, tmp_path, name)
-        deploy_to_serving_directory(registry.uri, str(folder))
+        deploy_to_serving_directory(registry.uri, str(folder), take_over=name == "first")
     assert open_versioned_folder(str(folder)).complete() == [1, 3, 4]
 
 

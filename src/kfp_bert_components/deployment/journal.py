@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment.states import IDLE, PENDING, PREPARING, TRANSITIONS, recorded_as
+from kfp_bert_components.deployment.states import FAILED, IDLE, PENDING, PREPARING, TRANSITIONS, recorded_as
 from kfp_bert_components.deployment.time_limits import clock, within
 from kfp_bert_components.errors import ConflictError, UserError
 
@@ -120,18 +120,9 @@ class Journal:
         Returns:
             Whether this run holds the lease. If not, another run changed the record: read it and decide anew.
         """
+        if not self._wait_for_others(report):
+            return False
         try:
-            if self._held_by_another():
-                what = f"version {self._record.version} ({self._record.details.get('step', 'rolling')})"
-                what += "" if self._here else f" to {_key(self._record.place)}"
-                report(f"another run is rolling out {what}: waiting for it")
-                if self._changes_within_lease():
-                    return False
-                report(f"it has written nothing for {self._lease_seconds:g} s: going on in its place")
-            elif self.state not in IDLE:
-                report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
-            if not self._here and self._record.state == "rolling":
-                report(f"that rollout stays as it is until the step runs for {_key(self._record.place)} again")
             if self.state in IDLE:
                 self._begin(version)
                 report(f"rolling out version {version}")
@@ -139,6 +130,50 @@ class Journal:
                 self._write()
         except LeaseLostError:
             return False
+        return True
+
+    def make_current(self, report: Callable[[str], None] = print) -> bool:
+        """Write that the record is about this place, if it is about another one. What it says of both stays.
+
+        It waits while another run rolls out to the other place.
+
+        Returns:
+            Whether the record is about this place. If not, another run changed it: read it and decide anew.
+        """
+        return self._here or (self._wait_for_others(report) and self._is_written())
+
+    def retract(self, reason: str, report: Callable[[str], None] = print) -> bool:
+        """Write that nothing of ours is live at this place any more, and why. No rollout may be under way here.
+
+        Returns:
+            As `make_current`.
+        """
+        if not self._wait_for_others(report):
+            return False
+        self.state, self.reason, self.live = FAILED, reason, {}
+        return self._is_written()
+
+    def _is_written(self) -> bool:
+        """Write the record. False if another run was faster."""
+        try:
+            self._write()
+        except LeaseLostError:
+            return False
+        return True
+
+    def _wait_for_others(self, report: Callable[[str], None]) -> bool:
+        """Wait until the lease is free. Whether the record is as it was read; if not, it was read anew."""
+        if self._held_by_another():
+            what = f"version {self._record.version} ({self._record.details.get('step', 'rolling')})"
+            what += "" if self._here else f" to {_key(self._record.place)}"
+            report(f"another run is rolling out {what}: waiting for it")
+            if self._changes_within_lease():
+                return False
+            report(f"it has written nothing for {self._lease_seconds:g} s: going on in its place")
+        elif self.state not in IDLE:
+            report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
+        if not self._here and self._record.state == "rolling":
+            report(f"that rollout stays as it is until the step runs for {_key(self._record.place)} again")
         return True
 
     def _held_by_another(self) -> bool:

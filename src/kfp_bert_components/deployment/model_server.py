@@ -55,6 +55,27 @@ class ModelServer:
             time.sleep(0.2)
         raise RolloutError(f"the server at {self._url} does not serve version {number} after {seconds:g} s: {seen}")
 
+    def serves(self, number: int, fingerprint: str) -> bool:
+        """Whether version `number` is the newest one that the server has loaded; one call.
+
+        Args:
+            number: The version's number in the serving directory.
+            fingerprint: Of its bundle, as in `wait_for`.
+
+        Raises:
+            TransientError: The server did not answer, or has not loaded any version yet.
+        """
+        answer = self._call("")
+        try:
+            states = answer["model_version_status"]
+            loaded = {int(one["version"]): one for one in states if one["state"] == "AVAILABLE"}
+        except (KeyError, TypeError, ValueError) as error:
+            raise TransientError(f"{self._url} answered {str(answer)[:300]}") from error
+        if not loaded:
+            raise TransientError(f"{self._url} has no version loaded: {str(states)[:300]}")
+        newest = max(loaded)
+        return newest == number and loaded[newest].get("fingerprint", fingerprint) == fingerprint
+
     def ask(self, number: int, instance: dict[str, str]) -> Answer:
         """The answer of version `number` to one instance, {"text": ...}.
 

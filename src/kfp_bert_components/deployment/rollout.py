@@ -74,11 +74,18 @@ def roll_out(
             journal = Journal(registry, name, lease_seconds, pause_seconds, target.place())
             if journal.state == LIVE and journal.version == champion.version:
                 if _with_retries(partial(_is_live, target), journal, tries, pause_seconds, report):
+                    if not journal.make_current(report):
+                        continue
                     if not rolled_out:
                         report(f"version {journal.version} is live: nothing to do")
                     return journal.live
                 report(f"version {journal.version} is recorded as live, but it is not: rolling it out again")
-            _with_retries(target.admit, journal, tries, pause_seconds, report)
+            try:
+                _with_retries(target.admit, journal, tries, pause_seconds, report)
+            except RolloutError as error:
+                if _was_lost(target, journal):
+                    journal.retract(str(error), report)
+                raise
             resumed = journal.state not in IDLE
             if not journal.acquire(champion.version, report):
                 continue
@@ -92,6 +99,16 @@ def roll_out(
 
 def _is_live(target: Target, journal: Journal) -> bool:
     return target.is_live(journal.version, journal.facts)
+
+
+def _was_lost(target: Target, journal: Journal) -> bool:
+    """Whether the record says that a version is live here, and it is not. Where that cannot be told, it is not said."""
+    if journal.state not in IDLE or not journal.live:
+        return False
+    try:
+        return not target.is_live(journal.live["version"], journal.live["facts"])
+    except (TransientError, UserError):
+        return False
 
 
 def _reverts(journal: Journal, version: int) -> bool:

@@ -18,6 +18,7 @@ from kfp_bert_components.deployment.smoke_test import SmokeSettings, check_answe
 from kfp_bert_components.deployment.states import FINISHING, INTRODUCING, PREPARING, SHIFTING, TESTING
 from kfp_bert_components.deployment.target import RolloutError, Target
 from kfp_bert_components.deployment.versioned_folder import (
+    MARKER,
     METADATA,
     Owner,
     VersionContent,
@@ -25,12 +26,13 @@ from kfp_bert_components.deployment.versioned_folder import (
     dump_metadata,
     open_versioned_folder,
 )
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import DamagedError, TransientError, UserError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.journal import Journal
     from kfp_bert_components.registry import Registry
+    from kfp_bert_components.storage import Entry
 
 # Loads a SavedModel's folder: a function from instances, {"text": ...}, to predictions as a server gives them.
 Engine = Callable[[Path], Callable[[list[dict[str, str]]], list[dict[str, Any]]]]
@@ -71,7 +73,8 @@ def deploy_to_serving_directory(
         serving_directory: gs:// URI or folder, in TensorFlow Serving's layout.
         target: Name of the deployment record in the registry.
         server_url: Address of a server that watches the folder, such as http://serving:8501. If it is given, the
-            version is asked for texts of the test split once the server has it, and removed if it fails.
+            version is asked for texts of the test split once the server has it, and removed if it fails. A champion
+            that the folder holds already is live only if the server says that it serves it.
         smoke: When the version passes its test. Default: `SmokeSettings()`.
         keep: Number of versions that stay in the folder, with the new one; at least 2.
         lease_seconds: Another run's rollout is taken over when its record did not change for this time.
@@ -103,7 +106,10 @@ def deploy_to_serving_directory(
             engine=engine,
             take_over=take_over,
         )
-        live = roll_out(opened, target, directory, lease_seconds=lease_seconds)
+        try:
+            live = roll_out(opened, target, directory, lease_seconds=lease_seconds)
+        except TransientError as error:
+            raise UserError(f"The server cannot be asked what it serves: {error}. Nothing was changed.") from error
     return DeployedVersion(f"{folder.uri}/{live['facts']['number']}", live["version"])
 
 
@@ -159,13 +165,20 @@ class DirectoryTarget(Target):
         return {"kind": "serving directory", "uri": self._folder.uri}
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
-        """Whether the version is the newest one of the folder. At most two calls to the folder."""
-        newest = max(self._folder.complete(), default=None)
-        if newest is None or newest != facts.get("number"):
+        """Whether the version, with its files, is the newest one of the folder, and what the server serves.
+
+        At most two calls to the folder, one to the registry, and one to the server.
+        """
+        number, files = self._folder.newest()
+        if not number or number != facts.get("number"):
             return False
-        found = self._folder.content(newest)
+        found = self._look_at(number)
         known = facts.get("fingerprint")  # format 1 of the record does not have it
-        return found is not None and found.registry_version == version and known in (None, found.fingerprint)
+        if found is None or found.registry_version != version or known not in (None, found.fingerprint):
+            return False
+        if not self._holds(version, number, files):
+            return False
+        return self._server is None or self._server.serves(number, found.fingerprint)
 
     def admit(self, journal: Journal) -> None:
         """Look at the folder's marker file."""
@@ -241,7 +254,7 @@ class DirectoryTarget(Target):
         journal.check()
         self._folder.remove_leftovers(journal.facts["number"])
         for number in self._folder.numbers():
-            tried_by_others = number > max(served, default=0) and self._folder.content(number)
+            tried_by_others = number > max(served, default=0) and self._look_at(number)
             if number == journal.facts["number"] or tried_by_others:
                 self._folder.remove(number, journal.check)
 
@@ -266,17 +279,49 @@ class DirectoryTarget(Target):
         """RolloutError where the folder is not ours and is not to be taken over."""
         ours = Owner(self._registry.id(), self._target)
         known = "number" in journal.memory  # the record names it: it was ours before folders had owners
-        if self._take_over or (owner.is_same(ours) if owner else known or not self._deployed()):
+        if self._take_over or (owner.is_same(ours) if owner else known):
             return
-        whose = f"the target {owner.target!r} of the registry {owner.registry_uri}" if owner else "another registry"
+        uri, numbers = self._folder.uri, [] if owner else self._folder.complete()
+        if owner:
+            whose = f"belongs to the target {owner.target!r} of the registry {owner.registry_uri}"
+        elif numbers:
+            shown = ", ".join(map(str, numbers[-5:]))
+            whose = f"holds versions ({shown}), and nothing says whose it is: it has no marker file {MARKER}, and the "
+            whose += f"deployment record {self._target!r} does not name it"
+        else:
+            return
         raise RolloutError(
-            f"The serving directory {self._folder.uri} belongs to {whose}: give a serving_directory of its own (a "
-            "server watches one folder for each model), or take_over=True to take this one over."
+            f"The serving directory {uri} {whose}. Give a serving_directory of its own (a server watches one folder "
+            "for each model), or take_over=True to take this one over."
         )
 
     def _deployed(self) -> list[int]:
         """The complete numbers that this package deployed."""
-        return [number for number in self._folder.complete() if self._folder.content(number)]
+        return [number for number in self._folder.complete() if self._look_at(number)]
+
+    def _look_at(self, number: int) -> VersionContent | None:
+        """What a number holds; None where it is not ours, or cannot be told."""
+        try:
+            return self._folder.content(number)
+        except DamagedError as error:
+            say(f"{error} Until then it is left there, as if it were not ours.")
+            return None
+
+    def _holds(self, version: int, number: int, files: Mapping[str, Entry]) -> bool:
+        """Whether every file of the registry's version is there, by its size and, where it is known, its checksum."""
+        start = "bundle/saved_model/"
+        for path, wanted in self._registry.version(version).files.items():
+            name = path.removeprefix(start)
+            if not path.startswith(start) or name == METADATA:  # not served, or written anew for the folder
+                continue
+            seen = files.get(name)
+            if seen is None:
+                say(f"{self._folder.uri}/{number} lacks {name} of version {version}")
+                return False
+            if seen.size != wanted["size"] or (seen.crc32c and seen.crc32c != wanted["crc32c"]):
+                say(f"{self._folder.uri}/{number}/{name} is not the file of version {version}")
+                return False
+        return True
 
     def _fetch(self, journal: Journal) -> Path:
         """The SavedModel of the version as it is to be served, in scratch space."""

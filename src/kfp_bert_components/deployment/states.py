@@ -17,7 +17,7 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
     # changed the place, so that it is not what serves.
     FINISHING: (LIVE, FAILED),
     REVERTING: (FAILED,),
-    LIVE: (PREPARING,),
+    LIVE: (PREPARING, FAILED),  # failed where somebody else owns the place now
     FAILED: (PREPARING,),
 }
 

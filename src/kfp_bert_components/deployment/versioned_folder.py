@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.records import dump_record, load_record
-from kfp_bert_components.storage import Store, file_crc32c, open_store, parse_address, upload_folder
+from kfp_bert_components.storage import Entry, Store, file_crc32c, open_store, parse_address, upload_folder
 
 GRAPH = "saved_model.pb"
 METADATA = "assets.extra/bundle.json"  # TensorFlow leaves the folder assets.extra to other programs
@@ -60,6 +60,10 @@ class VersionedFolder(ABC):
     @abstractmethod
     def complete(self) -> list[int]:
         """The numbers that a server can load, in ascending order."""
+
+    @abstractmethod
+    def newest(self) -> tuple[int, dict[str, Entry]]:
+        """The highest complete number and its files by their names in it, on gs:// with checksums; (0, {}): none."""
 
     @abstractmethod
     def add(self, saved_model: Path, number: int, check: Check = bool) -> None:
@@ -186,6 +190,13 @@ class _LocalFolder(VersionedFolder):
     def complete(self) -> list[int]:
         return [number for number in self.numbers() if (self._root / str(number) / GRAPH).is_file()]
 
+    def newest(self) -> tuple[int, dict[str, Entry]]:
+        number = max(self.complete(), default=0)
+        if not number:
+            return 0, {}
+        files = open_store(str(self._root / str(number))).list(checksums=False)
+        return number, {entry.name: entry for entry in files}
+
     def add(self, saved_model: Path, number: int, check: Check = bool) -> None:
         target = self._root / str(number)
         if (target / GRAPH).is_file():
@@ -263,8 +274,15 @@ class _StoreFolder(VersionedFolder):
         return sorted(int(name) for name in self._store.folders() if is_number(name))
 
     def complete(self) -> list[int]:
-        parts = [entry.name.split("/") for entry in self._store.list(checksums=False)]
-        return sorted(int(path[0]) for path in parts if is_number(path[0]) and path[1:] == [GRAPH])
+        return _complete(self._store.list(checksums=False))
+
+    def newest(self) -> tuple[int, dict[str, Entry]]:
+        entries = self._store.list()
+        number = max(_complete(entries), default=0)
+        parts = [(entry.name.partition("/"), entry) for entry in entries]
+        return number, {
+            name: entry for (folder, _, name), entry in parts if is_number(folder) and int(folder) == number
+        }
 
     def add(self, saved_model: Path, number: int, check: Check = bool) -> None:
         if self._store.exists(f"{number}/{GRAPH}"):
@@ -309,6 +327,11 @@ class _StoreFolder(VersionedFolder):
     def _read_metadata(self, number: int) -> tuple[bytes, str]:
         name = f"{number}/{METADATA}"
         return self._store.read(name).data, self._store.describe(name)
+
+
+def _complete(entries: Sequence[Entry]) -> list[int]:
+    parts = [entry.name.split("/") for entry in entries]
+    return sorted(int(path[0]) for path in parts if is_number(path[0]) and path[1:] == [GRAPH])
 
 
 def is_number(name: str) -> bool:

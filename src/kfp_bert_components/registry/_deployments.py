@@ -86,6 +86,8 @@ def _live(
     """What is live at the place after this write: the version, and what the place calls it."""
     if new["state"] == "live":
         return {"live_version": new["version"], "live_served": new["served"]}
+    if value.get("details", {}).get("live") and details.get("live") == {}:
+        return {"live_version": None, "live_served": ""}
     if place is None or value.get("place") in (None, {}, place):
         return {"live_version": value.get("live_version"), "live_served": value.get("live_served", "")}
     live = details.get("live", {})  # the record turns to another place
