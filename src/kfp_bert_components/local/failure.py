@@ -12,8 +12,8 @@ def explain(lines: list[str]) -> str:
     """Why a step failed that printed `lines`.
 
     Returns:
-        The message of the error of this package that it ended with; which extra installs a module that is missing; for another
-        error, its last traceback; without a traceback, its last twenty lines.
+        The message of the error of this package that it ended with; which extra installs a module that is missing; for
+        another error, its last traceback; without a traceback, its last twenty lines.
     """
     starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
     if not starts:

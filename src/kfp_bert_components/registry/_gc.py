@@ -11,7 +11,8 @@ from kfp_bert_components.registry._deployments import read_deployment
 from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
 from kfp_bert_components.registry._numbers import read_note
 from kfp_bert_components.registry._read import read_champion, targets, version_numbers
-from kfp_bert_components.registry._records import author, dump, hours_since, load, now
+from kfp_bert_components.registry._records import Champion, author, dump, hours_since, load, now
+from kfp_bert_components.registry._rollback import previous_champion
 from kfp_bert_components.storage import Store
 
 _FORGET_HOURS = 24.0
@@ -32,17 +33,18 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
     Args:
         store: The registry's store.
         keep: How many former champions to keep, the newest ones; at least 1, to roll back to.
-        unfinished_hours: Age at which a version that never became champion is given up.
+        unfinished_hours: Age at which a version that never became champion is given up; not negative.
     """
     if keep < 1:
         raise UserError(f"keep is {keep}: keep at least 1 former champion, to roll back to.")
+    if not unfinished_hours >= 0:  # nor NaN
+        raise UserError(f"unfinished_hours is {unfinished_hours:g}: give a number of hours, 0 or more.")
     found, protected = Sweep(), _protected(store)
-    newest = "newest former champion" if keep == 1 else f"{keep} newest former champions"
     champion = read_champion(store)
-    former: list[int] = []
-    for event in reversed(champion.log if champion else ()):
-        if event["version"] not in protected and event["version"] not in former:
-            former.append(event["version"])
+    previous = previous_champion(store, champion) if champion else None
+    newest = "newest former champion" if keep == 1 else f"{keep} newest former champions"
+    former = [number for number in _former(champion) if number not in protected]
+    kept = sorted(former, key=lambda number: number != previous)[:keep]  # what rollback goes back to before others
     for number in version_numbers(store):
         try:
             claim = read_claim(store, number)
@@ -54,8 +56,12 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
             found.keep[number] = protected[number]
         elif claim and claim.removing:
             found.remove[number] = claim.removing  # by a gc that was killed
-        elif number in former[:keep]:
+        elif number in kept and number not in former[:keep]:
+            found.keep[number] = "the version that rollback goes back to"
+        elif number in kept:
             found.keep[number] = f"{'' if keep == 1 else 'one of '}the {newest}"
+        elif number in former[:keep]:
+            found.remove[number] = f"version {previous}, which rollback goes back to, is kept in its place"
         elif number in former:
             found.remove[number] = f"older than the {newest}"
         elif claim is None and store.exists(removed_name(number)):
@@ -67,6 +73,11 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
         else:
             found.remove[number] = f"never became champion, {age:.0f} hours old"
     return found
+
+
+def _former(champion: Champion | None) -> list[int]:
+    """Every version that the pointer named, the one of the newest move first."""
+    return list(dict.fromkeys(event["version"] for event in reversed(champion.log if champion else ())))
 
 
 def collect(store: Store, found: Sweep) -> list[int]:

@@ -13,7 +13,9 @@ from kfp_bert_components.storage import Store
 def rollback(store: Store, version: int | None, reason: str) -> Champion:
     """See `Registry.rollback`."""
     champion = require_champion(store)
-    target = _previous(store, champion) if version is None else version
+    target = version
+    if target is None and (target := previous_champion(store, champion)) is None:
+        raise UserError(f"There is no champion before version {champion.version} to go back to.")
     if target == champion.version:
         raise UserError(f"Version {target} is the champion already: give an older version.")
     read_version(store, target)
@@ -51,8 +53,8 @@ def _move(store: Store, champion: Champion, target: int, reason: str) -> Champio
     return require_champion(store)
 
 
-def _previous(store: Store, champion: Champion) -> int:
-    """The champion before this one, if its version still exists, or the one before that.
+def previous_champion(store: Store, champion: Champion) -> int | None:
+    """The champion before this one, if its version still exists, or the one before that; None if there is none.
 
     A rollback takes a step back in the path: a second one goes back another step.
     """
@@ -67,4 +69,4 @@ def _previous(store: Store, champion: Champion) -> int:
         except (NotFoundError, DamagedError):
             continue
         return number
-    raise UserError(f"There is no champion before version {champion.version} to go back to.")
+    return None
