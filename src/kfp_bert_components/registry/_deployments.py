@@ -13,18 +13,34 @@ from typing import Any
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.records import dump_record, load_record
 from kfp_bert_components.registry._deployment_format_1 import from_format_1
+from kfp_bert_components.registry._read import targets
 from kfp_bert_components.registry._records import STATES, Deployment, author, check_target, now
 from kfp_bert_components.storage import Store
 
 FORMAT = 2
 _LOG = 200  # newest moves kept in a record
 _TRIES = 20
+_REMEDY = (
+    "restore it from a backup, or, if it is about a serving directory, delete it: the next deployment knows the "
+    "directory by the owner in it, and writes the record anew"
+)
 
 
 def read_deployment(store: Store, target: str) -> Deployment:
     """The record of a target; state "none" and generation 0 where there is none."""
     value, generation = _read(store, target)
     return _deployment(value, generation) if value else Deployment(target, "none", None, 0)
+
+
+def read_deployments(store: Store) -> tuple[dict[str, Deployment], list[str]]:
+    """The records of all targets by name, and what is wrong with those that can't be read."""
+    found, damaged = {}, []
+    for target in targets(store):
+        try:
+            found[target] = read_deployment(store, target)
+        except UserError as error:
+            damaged.append(str(error))
+    return found, damaged
 
 
 def write_deployment(
@@ -126,11 +142,11 @@ def _read(store: Store, target: str) -> tuple[dict[str, Any], int]:
     except NotFoundError:
         return {}, 0
     readers = {1: from_format_1, FORMAT: _from_format_2}
-    return load_record(blob.data, store.describe(name), readers, "restore it from a backup"), blob.generation
+    return load_record(blob.data, store.describe(name), readers, _REMEDY), blob.generation
 
 
 def _from_format_2(fields: dict[str, Any]) -> dict[str, Any]:
-    _deployment(fields, 0)  # which reads every field
+    _deployment(fields, 0).elsewhere()  # which reads every field
     return fields
 
 

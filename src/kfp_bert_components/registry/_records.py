@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.registry._deployment_format_1 import place_of
 from kfp_bert_components.storage import Store
 
 Read = TypeVar("Read")
@@ -91,6 +92,26 @@ class Deployment:
     place: Mapping[str, str] = field(default_factory=dict)
     served: str = ""
     live_served: str = ""
+
+    def elsewhere(self) -> list[Deployment]:
+        """What is known of other places that were deployed to under this name, a record each."""
+        return [_elsewhere(self.target, entry) for entry in self.details.get("elsewhere", {}).values()]
+
+
+def _elsewhere(target: str, entry: Mapping[str, Any]) -> Deployment:
+    live = entry.get("live", {})
+    before = live.get("facts", {})
+    return Deployment(
+        target=target,
+        state=entry["state"],
+        version=entry["version"] or None,
+        generation=0,
+        reason=entry.get("reason", ""),
+        live_version=live.get("version"),
+        details=entry,
+        place=place_of(before) or place_of(entry.get("facts", {})),
+        live_served=str(before.get("served", "")),
+    )
 
 
 def now() -> str:

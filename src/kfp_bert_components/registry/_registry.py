@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError
 from kfp_bert_components.registry import _read
-from kfp_bert_components.registry._deployments import read_deployment, write_deployment
+from kfp_bert_components.registry._deployments import read_deployment, read_deployments, write_deployment
 from kfp_bert_components.registry._identity import registry_id
 from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version, repair_command
 from kfp_bert_components.storage import Access, open_store
@@ -166,6 +166,10 @@ class Registry:
         """The record of one place that serves the champion; state "none" where there is no record."""
         return read_deployment(self.store, target)
 
+    def deployments(self) -> tuple[dict[str, Deployment], list[str]]:
+        """The records of all places by name, and one sentence for each record that can't be read."""
+        return read_deployments(self.store)
+
     def record_deployment(
         self,
         target: str,
@@ -223,7 +227,10 @@ class Registry:
         return _read.targets(self.store)
 
     def history(self) -> list[HistoryEvent]:
-        """Everything that happened, oldest first, in plain words."""
+        """Everything that happened, oldest first, in plain words.
+
+        Deployment records that can't be read are left out; see `deployments`.
+        """
         from kfp_bert_components.registry._history import history
 
         return history(self.store)
@@ -242,7 +249,7 @@ class Registry:
         return verify(self.store, version)
 
     def gc(self, keep: int = 5, unfinished_hours: float = 24.0, *, dry_run: bool = False) -> Sweep:
-        """Remove versions that nothing needs; never the champion nor what is deployed.
+        """Remove versions that nothing needs; never the champion, what rollback goes back to, nor what is deployed.
 
         Args:
             keep: How many former champions to keep, the newest ones; at least 1.
@@ -250,7 +257,7 @@ class Registry:
             dry_run: Only say what would be removed.
 
         Returns:
-            What is kept and what is removed, with the reasons.
+            What is kept and what is removed, with the reasons, and which deployment records can't be read.
         """
         from kfp_bert_components.registry._gc import collect, plan
 

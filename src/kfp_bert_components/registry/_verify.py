@@ -12,7 +12,7 @@ from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import track
 from kfp_bert_components.registry._claim import read_claim
-from kfp_bert_components.registry._deployments import read_deployment
+from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import removed_name
 from kfp_bert_components.registry._numbers import read_note
 from kfp_bert_components.registry._read import (
@@ -21,7 +21,6 @@ from kfp_bert_components.registry._read import (
     read_removed,
     read_version,
     removed_numbers,
-    targets,
     version_numbers,
 )
 from kfp_bert_components.registry._records import Version, is_target, load, repair_command
@@ -74,14 +73,14 @@ def _pointers(store: Store) -> Iterator[str]:
                 f"The champion is version {champion.version}, which is not there: restore it from a backup, or choose "
                 f"another one with `{repair_command(store)}`."
             )
-    for target in targets(store):
-        try:
-            live = read_deployment(store, target).live_version
-        except UserError as error:
-            yield str(error)
-            continue
-        if live is not None and not store.exists(f"versions/{live}/version.json"):
-            yield f"Version {live} is live on {target}, but the registry does not hold it."
+    records, damaged = read_deployments(store)
+    yield from damaged
+    for target, record in records.items():
+        for one in (record, *record.elsewhere()):
+            live = one.live_version
+            where = target if one is record else f"{target}, {' '.join(one.place.values()) or 'another place'}"
+            if live is not None and not store.exists(f"versions/{live}/version.json"):
+                yield f"Version {live} is live on {where}, but the registry does not hold it."
 
 
 def _records(store: Store, names: list[str]) -> Iterator[str]:
