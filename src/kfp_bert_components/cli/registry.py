@@ -191,13 +191,30 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
 def repair(registry: str, version: int | None, start_over: bool) -> None:
     """Make a version champion where the champion is lost or damaged.
 
-    Nothing is changed where the champion is whole.
+    A lost or damaged registry.json is written anew too, where a deployment record names the registry's id. Nothing is
+    changed where champion and registry.json are whole.
     """
     from kfp_bert_components.errors import UserError
     from kfp_bert_components.registry import Registry
 
-    models = Registry(registry)
+    models, problem, identity = Registry(registry), None, ""
+    try:
+        if identity := models.repair_id():
+            click.echo(f"registry.json is written anew: the registry's id is {identity}.")
+    except UserError as error:
+        problem = error
+    _repair_champion(models, version, start_over, silent=bool(identity or problem))
+    if problem:
+        raise problem
+
+
+def _repair_champion(models: "Registry", version: int | None, start_over: bool, *, silent: bool) -> None:
+    """The rest of `repair`; `silent` says nothing where the champion is whole."""
+    from kfp_bert_components.errors import UserError
+
     found = models.diagnose()
+    if not found.problem and silent:
+        return
     if not found.problem:
         champion = models.champion()
         now = f"the champion, version {champion.version}, is whole" if champion else "it has no champion yet"

@@ -7,7 +7,7 @@ what must not be forgotten (`details.memory`).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
@@ -53,8 +53,9 @@ def write_deployment(
     details: Mapping[str, Any] | None = None,
     place: Mapping[str, str] | None = None,
     served: str = "",
+    registry_id: Callable[[], str] = str,
 ) -> Deployment:
-    """Write a target's record; see `Registry.record_deployment`."""
+    """Write a target's record; see `Registry.record_deployment`. A record without the registry's id gets it."""
     if state not in STATES:
         raise UserError(f"{state!r} is no state of a deployment: give one of {', '.join(STATES)}.")
     new = {"state": state, "version": version, "reason": reason, "served": served}
@@ -63,6 +64,7 @@ def write_deployment(
         if if_generation is not None and generation != if_generation:
             raise _taken(target, value)
         record = _next(value, target, new, details, place)
+        record["registry"] = value.get("registry") or registry_id()
         data = dump_record(record, FORMAT).encode("utf-8", "backslashreplace")
         try:
             return _deployment(record, store.write(_name(target), data, if_generation=generation))
@@ -132,6 +134,7 @@ def _deployment(value: Mapping[str, Any], generation: int) -> Deployment:
         place=value["place"],
         served=value["served"],
         live_served=value["live_served"],
+        registry=value.get("registry", ""),
     )
 
 

@@ -76,7 +76,7 @@ class Deployment:
     `place` is the full identity of the place, such as {"kind": "serving directory", "uri": ...} or {"kind": "AI
     Platform endpoint", "project": ..., "location": ..., "endpoint": ...}; {} where it is not known. `served` is what
     the place calls `version`: the number of its folder, or the id of the deployed model; `live_served` is the same for
-    `live_version`. Both are "" where they are not known.
+    `live_version`. Both are "" where they are not known. `registry` is the registry's id, "" in older records.
     """
 
     target: str
@@ -92,6 +92,7 @@ class Deployment:
     place: Mapping[str, str] = field(default_factory=dict)
     served: str = ""
     live_served: str = ""
+    registry: str = ""
 
     def elsewhere(self) -> list[Deployment]:
         """What is known of other places that were deployed to under this name, a record each."""
@@ -155,7 +156,7 @@ def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read]) ->
     """
     blob = store.read(name)
     remedy = "restore it from a backup"
-    if name == "champion.json" or name.startswith("versions/"):
+    if name in ("champion.json", "registry.json") or name.startswith("versions/"):
         remedy += f", or run `{repair_command(store)}`"
     return load_record(blob.data, store.describe(name), dict(enumerate(readers, 1)), remedy), blob.generation
 

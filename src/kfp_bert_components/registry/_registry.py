@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, read_deployments, write_deployment
-from kfp_bert_components.registry._identity import registry_id
+from kfp_bert_components.registry._identity import registry_id, repair_id
 from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version, repair_command
 from kfp_bert_components.storage import Access, open_store
 
@@ -36,6 +36,9 @@ class Registry:
 
         Args:
             create: Whether to write one if there is none. If not, the answer is "" then.
+
+        Raises:
+            DamagedError: registry.json can't be read, or is gone while deployment records name the id.
         """
         return registry_id(self.store, create=create)
 
@@ -108,12 +111,13 @@ class Registry:
 
         Raises:
             ConflictError: Another model became champion since the comparison; names it.
-            DamagedError: The pointer to the champion is lost or damaged.
+            DamagedError: The pointer to the champion, or the registry's id, is lost or damaged.
             UserError: The decision is not PROMOTE, contradicts itself, or is about another model; or a file was
                 changed since it was evaluated or compared.
         """
         from kfp_bert_components.registry._promotion import promote
 
+        self.id(create=False)  # damaged, it would be in the way when the champion is moved
         number = promote(self.store, bundle, evaluation, decision)
         self.id()  # from the first version on
         return number
@@ -148,6 +152,17 @@ class Registry:
         from kfp_bert_components.registry._repair import repair
 
         return repair(self.store, version)
+
+    def repair_id(self) -> str:
+        """Write registry.json anew where it is lost or damaged, with the id that the deployment records name.
+
+        Returns:
+            The id that was written, "" where there was nothing to repair.
+
+        Raises:
+            UserError: The id is not known; says what to do.
+        """
+        return repair_id(self.store)
 
     def start_over(self) -> list[int]:
         """Remove all versions, where none of them is whole: the next model is judged as the first one.
@@ -196,7 +211,16 @@ class Registry:
         Raises:
             ConflictError: The record has another generation.
         """
-        return write_deployment(self.store, target, state, version, reason, if_generation, details, place, served)
+        return write_deployment(
+            self.store, target, state, version, reason, if_generation, details, place, served, self._known_id
+        )
+
+    def _known_id(self) -> str:
+        """The id, "" where it can't be read: a record is written all the same."""
+        try:
+            return self.id(create=False)
+        except UserError:
+            return ""
 
     def deployment_pending(self, target: str) -> bool:
         """Whether there is a champion and the target's record does not say that it is live."""

@@ -14,6 +14,7 @@ from kfp_bert_components.progress import track
 from kfp_bert_components.registry._claim import read_claim
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import removed_name
+from kfp_bert_components.registry._identity import registry_id
 from kfp_bert_components.registry._numbers import read_note
 from kfp_bert_components.registry._read import (
     is_number,
@@ -88,6 +89,7 @@ def _records(store: Store, names: list[str]) -> Iterator[str]:
     notes = [name for name in names if _is_json_in(name, "promotions")]
     uses = [name for name in names if _is_json_in(name, "test_sets")]
     checks: list[Callable[[], object]] = [partial(read_removed, store, number) for number in removed_numbers(store)]
+    checks.append(partial(registry_id, store, create=False))
     checks += [partial(read_claim, store, number) for number in version_numbers(store)]
     checks += [partial(load, store, name, read_note) for name in notes]
     checks += [partial(read_uses, store, name) for name in uses]
