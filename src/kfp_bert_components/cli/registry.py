@@ -30,9 +30,8 @@ def list_(registry: str, as_json: bool) -> None:
     or the id of a deployed model.
     """
     from kfp_bert_components.errors import DamagedError
-    from kfp_bert_components.registry import Registry
 
-    models = Registry(registry)
+    models = _open(registry)
     champion = None
     records, problems = models.deployments()
     try:
@@ -55,6 +54,17 @@ def _stop_for(problems: list[str]) -> None:
 
     if problems:
         raise DamagedError(" ".join(problems))
+
+
+def _open(registry: str) -> "Registry":
+    """A registry; NotFoundError where there is nothing at its address."""
+    from kfp_bert_components.errors import NotFoundError
+    from kfp_bert_components.registry import Registry
+
+    models = Registry(registry)
+    if not models.exists():
+        raise NotFoundError(f"{models.uri} is no registry: there is no such folder. Check the address.")
+    return models
 
 
 def _lines(models: "Registry", champion: int | None, records: "dict[str, Deployment]") -> list[str]:
@@ -156,9 +166,7 @@ def show(registry: str, version: int | None, as_json: bool) -> None:
 @click.argument("registry")
 def history(registry: str) -> None:
     """List what happened to the registry, oldest first."""
-    from kfp_bert_components.registry import Registry
-
-    models = Registry(registry)
+    models = _open(registry)
     events, (_, problems) = models.history(), models.deployments()
     for event in events:
         click.echo(plain(f"{event.at[:19]}Z  {event.text} ({event.by})"))
@@ -195,9 +203,8 @@ def repair(registry: str, version: int | None, start_over: bool) -> None:
     changed where champion and registry.json are whole.
     """
     from kfp_bert_components.errors import UserError
-    from kfp_bert_components.registry import Registry
 
-    models, problem, identity = Registry(registry), None, ""
+    models, problem, identity = _open(registry), None, ""
     try:
         if identity := models.repair_id():
             click.echo(f"registry.json is written anew: the registry's id is {identity}.")
@@ -309,9 +316,7 @@ def verify(registry: str, version: int | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 def gc(registry: str, keep: int, unfinished_hours: float, dry_run: bool) -> None:
     """Remove versions that nothing needs: never the champion, what rollback goes back to, nor what is deployed."""
-    from kfp_bert_components.registry import Registry
-
-    found = Registry(registry).gc(keep, unfinished_hours, dry_run=dry_run)
+    found = _open(registry).gc(keep, unfinished_hours, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     lines = {number: f"kept     {number}: {why}" for number, why in found.keep.items()}
     lines |= {number: f"{verb}  {number}: {why}" for number, why in found.remove.items()}

@@ -141,13 +141,15 @@ def dump(fields: Mapping[str, Any], format_number: int = 1) -> bytes:
     return dump_record(fields, format_number).encode("utf-8", "backslashreplace")
 
 
-def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read]) -> tuple[Read, int]:
+def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read], remedy: str = "") -> tuple[Read, int]:
     """Read a record and its generation.
 
     Args:
         store: The registry's store.
         name: Of the record.
         readers: Make the result of the fields: the first one of format 1, the second one of format 2.
+        remedy: What to do where it is damaged, as the end of a sentence; by default to restore it, or, where `registry
+            repair` can do something about this record, to run that.
 
     Raises:
         NotFoundError: There is no such record.
@@ -155,9 +157,9 @@ def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read]) ->
         UserError: It is of a format that this version of the package does not know.
     """
     blob = store.read(name)
-    remedy = "restore it from a backup"
-    if name in ("champion.json", "registry.json") or name.startswith("versions/"):
-        remedy += f", or run `{repair_command(store)}`"
+    if not remedy:
+        repairable = name in ("champion.json", "registry.json")
+        remedy = "restore it from a backup" + (f", or run `{repair_command(store)}`" if repairable else "")
     return load_record(blob.data, store.describe(name), dict(enumerate(readers, 1)), remedy), blob.generation
 
 

@@ -42,6 +42,10 @@ class Registry:
         """
         return registry_id(self.store, create=create)
 
+    def exists(self) -> bool:
+        """Whether there is anything at the address; an empty folder of this machine is enough."""
+        return Path(self.uri).is_dir() or self.store.exists("champion.json") or bool(self.store.folders())
+
     def champion(self) -> Champion | None:
         """The version to serve, or None while nothing was promoted.
 
