@@ -104,7 +104,50 @@ def test_repair_does_nothing_where_nothing_is_wrong(registry: Registry, tmp_path
         with pytest.raises(UserError, match="nothing to repair"):
             call()
     assert registry.store.list() == before
+    (tmp_path / "new").mkdir()
     assert "it has no champion yet" in run("repair", str(tmp_path / "new"))[0]
+
+
+@pytest.mark.parametrize("verb", ["list", "history", "gc", "repair", "verify", "rollback", "show"])
+def test_a_folder_that_is_not_there_or_is_a_file_is_a_sentence(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "file").write_text("hello")
+    for name in ("none", "file", "file/below"):
+        assert str(tmp_path / name) in run(verb, str(tmp_path / name))[1]
+    assert "control character" in run(verb, "file:///tmp/%00x")[1]
+
+
+@pytest.mark.parametrize("version", [1, "2", 2.0, True, 77])
+def test_a_pointer_that_contradicts_its_log_is_damaged(registry: Registry, version: object) -> None:
+    pointer = json.loads(registry.store.read("champion.json").data)
+    registry.store.write("champion.json", json.dumps({**pointer, "version": version}).encode())
+    with pytest.raises(DamagedError, match="champion.json is damaged.*registry repair"):
+        registry.champion()
+    assert registry.repair(2).version == 2
+
+
+def test_advice_about_a_damaged_version_helps(registry: Registry, tmp_path: Path) -> None:
+    for number, name in ((1, "claim.json"), (1, "version.json"), (2, "claim.json")):
+        registry.store.write(f"versions/{number}/{name}", b"{}")
+    claims = [f"{registry.store.describe(f'versions/{number}/claim.json')} has" for number in (1, 2)]
+    problems = registry.verify()
+    assert [one.partition(" format")[0] for one in problems[:2]] == claims
+    assert all("delete it" in one and "repair" not in one for one in problems[:2])
+    assert "delete the folder" in problems[2] and "repair" not in problems[2] and len(problems) == 3
+    for entry in registry.store.list("versions/1/"):
+        registry.store.delete(entry.name)
+    registry.store.delete("versions/2/claim.json")
+    assert registry.verify() == [] and promote_next(registry, tmp_path, "c") == 3
+    registry.store.write("versions/3/version.json", b"{}")
+    assert any("version.json" in one and "kfp-bert registry repair" in one for one in registry.verify())
+    assert registry.repair(2).version == 2
+
+
+def test_rollback_to_a_version_with_a_missing_file_is_refused(registry: Registry) -> None:
+    registry.store.delete("versions/1/bundle/saved_model/part0")
+    for version in (1, None):
+        with pytest.raises(UserError, match="Version 1 can't be champion: .*part0 is missing"):
+            registry.rollback(version)
+    assert registry.require_champion().version == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 1}', b'{"format": 1, "version": 2, "log": [{}]}'])

@@ -6,10 +6,12 @@ import json
 import shlex
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from kfp_bert_components.cli.registry import command
 from kfp_bert_components.deployment import deploy_to_serving_directory, open_versioned_folder
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.arguments import parse_arguments
 from kfp_bert_components.local.pipelines import compile_pipeline
 from kfp_bert_components.registry import Registry
@@ -57,7 +59,7 @@ def test_the_command_after_a_rollback_deploys_it(tmp_path: Path) -> None:
     assert deployed.version == 1 and open_versioned_folder(serving).complete()[-1] == 3
     assert run("list", registry.uri).splitlines()[0].endswith("champion, live on shop as 3")
     shown = json.loads(run("list", registry.uri, "--json"))["deployments"]["shop"]
-    assert shown == {"state": "live", "version": 1, "live_version": 1, "served": "3", "place": serving}
+    assert shown == {"state": "live", "version": 1, "live_version": 1, "served": "3", "place": serving, "elsewhere": []}
 
 
 def test_the_command_for_an_endpoint_names_project_and_location(tmp_path: Path) -> None:
@@ -87,3 +89,65 @@ def test_a_record_without_a_place_gets_no_command(tmp_path: Path) -> None:
         promote(registry, tmp_path, name)
     registry.record_deployment("production", "live", 2)
     assert run("rollback", registry.uri).splitlines()[-1] == "It has to be deployed to production."
+
+
+def test_every_place_of_a_name_is_listed_and_gets_its_command(tmp_path: Path) -> None:
+    registry, prod, trial = Registry(str(tmp_path / "registry")), str(tmp_path / "prod"), str(tmp_path / "trial")
+    for name in ("a", "b"):
+        promote(registry, tmp_path, name)
+    for serving in (prod, trial):
+        deploy_to_serving_directory(registry.uri, serving)
+    assert f"live on production as 1, live on production, {prod} as 1" in run("list", registry.uri)
+    output = run("rollback", registry.uri)
+    commands = [shlex.split(line) for line in output.splitlines() if line.startswith("    kfp-bert run ")]
+    assert [[one for one in command if "serving" in one][1] for command in commands] == [
+        f"serving_directory={trial}",
+        f"serving_directory={prod}",
+    ]
+    assert (
+        f"Version 2 is live on production, {prod} as 1; if that is still used, it has to be deployed there:" in output
+    )
+    deploy_to_serving_directory(registry.uri, trial)
+    lines = run("list", registry.uri).splitlines()
+    assert lines[0].endswith("champion, live on production as 2")
+    assert lines[1].endswith(f"live on production, {prod} as 1")
+    (other,) = json.loads(run("list", registry.uri, "--json"))["deployments"]["production"]["elsewhere"]
+    assert (other["live_version"], other["place"], other["served"]) == (2, prod, "1")
+
+
+def test_what_serves_under_a_name_that_went_to_another_place_is_kept(tmp_path: Path) -> None:
+    registry, first = Registry(str(tmp_path / "registry")), str(tmp_path / "first")
+    for name in ("a", "b", "c", "d"):
+        promote(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, first if name == "a" else str(tmp_path / "second"))
+    found = registry.gc(keep=1)
+    assert found.keep[1] == f"live on production, serving directory {first}" and found.remove.keys() == {2}
+    registry.store.delete("versions/1/version.json")
+    assert f"Version 1 is live on production, serving directory {first}, but" in registry.verify()[0]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 2, "state": "live"}'])
+def test_a_damaged_deployment_record_is_named_and_the_rest_goes_on(tmp_path: Path, content: bytes) -> None:
+    registry, serving = Registry(str(tmp_path / "registry")), str(tmp_path / "served")
+    for name in ("a", "b", "c"):
+        promote(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, serving)
+        deploy_to_serving_directory(registry.uri, str(tmp_path / "trial"), "trial")
+    registry.store.write("deployments/trial.json", content)
+    named = f"{registry.store.describe('deployments/trial.json')} is damaged"
+    for verb, shown in (
+        ("list", "champion, live on production as 3"),
+        ("history", "Version 3 went live on production"),
+    ):
+        result = CliRunner().invoke(command, [verb, registry.uri])
+        assert isinstance(result.exception, UserError) and named in str(result.exception) and shown in result.output
+    output = run("gc", registry.uri, "--keep", "1")
+    assert "kept     1: a former champion, which may be deployed" in output and named in output
+    output = run("rollback", registry.uri)
+    assert "kfp-bert run" in output and named in output and "delete it" in output
+    (problem,) = registry.verify()
+    assert named in problem
+    (tmp_path / "registry" / "deployments" / "trial.json").unlink()  # as the message says
+    for target, place in (("production", serving), ("trial", str(tmp_path / "trial"))):
+        assert deploy_to_serving_directory(registry.uri, place, target).version == 2
+    assert registry.verify() == [] and open_versioned_folder(str(tmp_path / "trial")).complete()[-1] == 4

@@ -109,6 +109,23 @@ def test_records_of_format_1_say_that_their_files_are_not_compared(tmp_path, cap
     assert "are not compared with those that were looked at: records of format 1." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_predictions_that_cannot_be_read_are_refused_by_the_file(examined, tmp_path, cut):
+    path = examined[1] / "predictions.parquet"
+    data = path.read_bytes()
+    path.unlink()
+    if cut:
+        path.write_bytes(data[:-50])
+    says = "is damaged: it is no Parquet file" if cut else "is missing: run evaluate_model again."
+    assert f"{path} {says}" in refusal(tmp_path, examined)
+
+
+def test_only_files_that_are_not_compared_are_said_not_to_be(examined, tmp_path, capsys):
+    rewrite(examined[2] / "decision.json", evaluation_files={})
+    promote_model(str(tmp_path / "registry"), *examined)
+    assert "The files of evaluation are not compared" in capsys.readouterr().out
+
+
 def test_a_record_that_lacks_fields_is_named_with_them(examined, tmp_path):
     path = examined[2] / "decision.json"
     path.write_text('{"format": 2, "outcome": "PROMOTE"}')

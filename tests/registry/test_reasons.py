@@ -67,6 +67,27 @@ def test_gc_counts_former_champions_from_the_newest_time_that_they_were_champion
     }
 
 
+@pytest.mark.parametrize(("rollbacks", "keep", "previous"), [(1, 1, 3), (2, 2, 2), (4, 1, None)])
+def test_gc_keeps_what_rollback_goes_back_to(registry: Registry, rollbacks: int, keep: int, previous: int) -> None:
+    for _ in range(rollbacks):
+        registry.rollback(reason="it is bad")
+    found = registry.gc(keep=keep)
+    assert len(registry.numbers()) == keep + 1
+    if previous is None:
+        with pytest.raises(UserError, match="no champion before version 1"):
+            registry.rollback()
+        return
+    assert found.keep[previous] == "the version that rollback goes back to"
+    assert f"version {previous}, which rollback goes back to, is kept in its place" in found.remove.values()
+    assert registry.rollback().version == previous
+
+
+@pytest.mark.parametrize("hours", [-1.0, float("nan")])
+def test_gc_refuses_ages_that_are_none(registry: Registry, hours: float) -> None:
+    with pytest.raises(UserError, match=r"unfinished_hours is (-1|nan): give a number of hours, 0 or more"):
+        registry.gc(unfinished_hours=hours)
+
+
 def test_gc_removes_the_version_its_claim_and_its_note_and_the_history_tells(registry: Registry) -> None:
     claim(registry, 7, at=hours_ago(49))
     registry.store.write("versions/7/bundle/part", b"half")

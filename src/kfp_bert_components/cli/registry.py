@@ -30,15 +30,14 @@ def list_(registry: str, as_json: bool) -> None:
     or the id of a deployed model.
     """
     from kfp_bert_components.errors import DamagedError
-    from kfp_bert_components.registry import Registry
 
-    models = Registry(registry)
-    champion, problem = None, None
+    models = _open(registry)
+    champion = None
+    records, problems = models.deployments()
     try:
         champion = models.champion()
     except DamagedError as error:
-        problem = error
-    records = {target: models.deployment(target) for target in models.targets()}
+        problems.append(str(error))
     number = champion.version if champion else None
     if as_json:
         click.echo(json.dumps(_as_json(models, number, records), indent=1, default=dict))
@@ -46,15 +45,34 @@ def list_(registry: str, as_json: bool) -> None:
         lines = _lines(models, number, records)
         for line in lines or [f"The registry {models.uri} holds no version yet."]:
             click.echo(plain(line))
-    if problem:
-        raise problem
+    _stop_for(problems)
+
+
+def _stop_for(problems: list[str]) -> None:
+    """End with a failure that names them, if there are problems."""
+    from kfp_bert_components.errors import DamagedError
+
+    if problems:
+        raise DamagedError(" ".join(problems))
+
+
+def _open(registry: str) -> "Registry":
+    """A registry; NotFoundError where there is nothing at its address."""
+    from kfp_bert_components.errors import NotFoundError
+    from kfp_bert_components.registry import Registry
+
+    models = Registry(registry)
+    if not models.exists():
+        raise NotFoundError(f"{models.uri} is no registry: there is no such folder. Check the address.")
+    return models
 
 
 def _lines(models: "Registry", champion: int | None, records: "dict[str, Deployment]") -> list[str]:
     """A line for each version, and for each that should be there and is not."""
     found, damaged = _versions(models)
     needed = {champion} if champion else set()
-    needed |= {number for one in records.values() for number in (one.version, one.live_version) if number}
+    places = [one for record in records.values() for one in (record, *record.elsewhere())]
+    needed |= {number for one in places for number in (one.version, one.live_version) if number}
     lines = []
     for number in sorted({*found, *damaged, *needed}):
         what = f"{'is damaged' if number in damaged else 'is not there':<44}"
@@ -86,31 +104,44 @@ def _notes(name: str, record: "Deployment", number: int) -> list[str]:
     from kfp_bert_components.cli.deploy_command import served
 
     known = served(record)
+    others = [f"live on {name}, {_where(one)}" for one in record.elsewhere() if one.live_version == number]
     live = f"live on {name}" + (f" as {known}" if known else "")
     if record.version == number and record.state == "live":
-        return [live]
+        return [live, *others]
     states = [f"{record.state} on {name}"] if record.version == number else []
-    return states + ([live] if record.live_version == number else [])
+    return states + ([live] if record.live_version == number else []) + others
+
+
+def _where(record: "Deployment") -> str:
+    """A place that another one has taken the name of, and what it calls its version."""
+    from kfp_bert_components.cli.deploy_command import place_name, served
+
+    known = served(record)
+    return (place_name(record) or "another place") + (f" as {known}" if known else "")
 
 
 def _as_json(models: "Registry", champion: int | None, records: "dict[str, Deployment]") -> dict[str, Any]:
-    from kfp_bert_components.cli.deploy_command import place_name, served
-
     found, damaged = _versions(models)
     return {
         "champion": champion,
         "versions": [asdict(one) for one in found.values()],
         "damaged": damaged,
         "deployments": {
-            name: {
-                "state": one.state,
-                "version": one.version,
-                "live_version": one.live_version,
-                "served": served(one),
-                "place": place_name(one),
-            }
+            name: {**_place_as_json(one), "elsewhere": [_place_as_json(other) for other in one.elsewhere()]}
             for name, one in records.items()
         },
+    }
+
+
+def _place_as_json(record: "Deployment") -> dict[str, Any]:
+    from kfp_bert_components.cli.deploy_command import place_name, served
+
+    return {
+        "state": record.state,
+        "version": record.version,
+        "live_version": record.live_version,
+        "served": served(record),
+        "place": place_name(record),
     }
 
 
@@ -135,13 +166,13 @@ def show(registry: str, version: int | None, as_json: bool) -> None:
 @click.argument("registry")
 def history(registry: str) -> None:
     """List what happened to the registry, oldest first."""
-    from kfp_bert_components.registry import Registry
-
-    events = Registry(registry).history()
+    models = _open(registry)
+    events, (_, problems) = models.history(), models.deployments()
     for event in events:
         click.echo(plain(f"{event.at[:19]}Z  {event.text} ({event.by})"))
     if not events:
         click.echo("Nothing has happened yet.")
+    _stop_for(problems)
 
 
 @command.command()
@@ -168,13 +199,29 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
 def repair(registry: str, version: int | None, start_over: bool) -> None:
     """Make a version champion where the champion is lost or damaged.
 
-    Nothing is changed where the champion is whole.
+    A lost or damaged registry.json is written anew too, where a deployment record names the registry's id. Nothing is
+    changed where champion and registry.json are whole.
     """
     from kfp_bert_components.errors import UserError
-    from kfp_bert_components.registry import Registry
 
-    models = Registry(registry)
+    models, problem, identity = _open(registry), None, ""
+    try:
+        if identity := models.repair_id():
+            click.echo(f"registry.json is written anew: the registry's id is {identity}.")
+    except UserError as error:
+        problem = error
+    _repair_champion(models, version, start_over, silent=bool(identity or problem))
+    if problem:
+        raise problem
+
+
+def _repair_champion(models: "Registry", version: int | None, start_over: bool, *, silent: bool) -> None:
+    """The rest of `repair`; `silent` says nothing where the champion is whole."""
+    from kfp_bert_components.errors import UserError
+
     found = models.diagnose()
+    if not found.problem and silent:
+        return
     if not found.problem:
         champion = models.champion()
         now = f"the champion, version {champion.version}, is whole" if champion else "it has no champion yet"
@@ -192,7 +239,7 @@ def repair(registry: str, version: int | None, start_over: bool) -> None:
             f"No version of {models.uri} is whole: restore one from a backup, or give --start-over, which removes "
             "them all, so that the next model is judged as the first one."
         )
-    records = {target: models.deployment(target) for target in models.targets()}
+    records, _ = models.deployments()
     for one in found.whole:
         notes = ", ".join(note for name, record in records.items() for note in _notes(name, record, one.version))
         shown = f"version {one.version} is whole: {one.at[:19]}Z  {_first_metric(one.metrics):<22}  {notes}"
@@ -219,16 +266,26 @@ def _say_what_to_deploy(models: "Registry") -> None:
     """For each place where the champion is not live, the command that deploys it."""
     from kfp_bert_components.cli.deploy_command import deploy_command
 
-    for target in models.targets():
-        if not models.deployment_pending(target):
-            continue
-        command = deploy_command(models.uri, models.deployment(target))
-        if not command:
-            click.echo(f"It has to be deployed to {target}.")
-            continue
-        click.echo(f"It has to be deployed to {target}:\n\n    {plain(command)}\n")
-        if "deploy_to_ai_platform" in command:
-            click.echo("Add the settings that your pipeline gives, such as machine_type.")
+    champion = models.require_champion().version
+    records, damaged = models.deployments()
+    for target, record in records.items():
+        if (record.state, record.version) != ("live", champion):
+            _say_command(f"It has to be deployed to {target}", deploy_command(models.uri, record))
+        for one in record.elsewhere():
+            if one.live_version not in (None, champion):
+                where = f"Version {one.live_version} is live on {target}, {_where(one)}; if that is still used"
+                _say_command(f"{where}, it has to be deployed there", deploy_command(models.uri, one))
+    for problem in damaged:
+        click.echo(plain(f"It may have to be deployed elsewhere too: {problem}"))
+
+
+def _say_command(what: str, command: str) -> None:
+    if not command:
+        click.echo(plain(f"{what}."))
+        return
+    click.echo(f"{plain(what)}:\n\n    {plain(command)}\n")
+    if "deploy_to_ai_platform" in command:
+        click.echo("Add the settings that your pipeline gives, such as machine_type.")
 
 
 @command.command()
@@ -258,15 +315,15 @@ def verify(registry: str, version: int | None) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 def gc(registry: str, keep: int, unfinished_hours: float, dry_run: bool) -> None:
-    """Remove versions that nothing needs: never the champion, nor what is deployed."""
-    from kfp_bert_components.registry import Registry
-
-    found = Registry(registry).gc(keep, unfinished_hours, dry_run=dry_run)
+    """Remove versions that nothing needs: never the champion, what rollback goes back to, nor what is deployed."""
+    found = _open(registry).gc(keep, unfinished_hours, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     lines = {number: f"kept     {number}: {why}" for number, why in found.keep.items()}
     lines |= {number: f"{verb}  {number}: {why}" for number, why in found.remove.items()}
     for number in sorted(lines):
         click.echo(plain(lines[number]))
+    for problem in found.damaged:
+        click.echo(plain(f"Former champions are kept, as they may be deployed: {problem}"))
     if not lines:
         click.echo("There is nothing to remove.")
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.errors import DamagedError, NotFoundError
 from kfp_bert_components.records import build, dump_record, load_record, require
 
 if TYPE_CHECKING:
@@ -129,18 +129,28 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Read an evaluation.
 
     Raises:
-        NotFoundError: There is none in `folder`.
+        NotFoundError: There is none in `folder`, or predictions.parquet is missing.
         UserError: It is damaged, or of a format that this version does not know.
     """
-    import pyarrow.parquet as pq
-
     path = folder / "evaluation.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
     evaluation, empty = load_record(path.read_bytes(), str(path), {1: _read, FORMAT: _read}, "run evaluate_model again")
     if empty:
         return evaluation
-    return replace(evaluation, predictions=pq.read_table(folder / "predictions.parquet"))
+    return replace(evaluation, predictions=_read_predictions(folder / "predictions.parquet"))
+
+
+def _read_predictions(path: Path) -> "pa.Table":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise NotFoundError(f"{path} is missing: run evaluate_model again.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(f"{path} is damaged: it is no Parquet file ({error}); run evaluate_model again.") from None
 
 
 def _read(fields: dict[str, Any]) -> tuple[Evaluation, bool]:

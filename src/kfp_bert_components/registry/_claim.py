@@ -10,6 +10,8 @@ from kfp_bert_components.records import build
 from kfp_bert_components.registry._records import dump, hours_since, load
 from kfp_bert_components.storage import Store
 
+_REMEDY = "restore it from a backup, or delete it: only a promotion under way needs it"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -37,7 +39,7 @@ class Claim:
 def read_claim(store: Store, number: int) -> Claim | None:
     """The claim on a number, None where there is none; DamagedError if it can't be read."""
     try:
-        claim, generation = load(store, claim_name(number), _format_1, _format_2)
+        claim, generation = load(store, claim_name(number), _format_1, _format_2, remedy=_REMEDY)
     except NotFoundError:
         return None
     return replace(claim, generation=generation)

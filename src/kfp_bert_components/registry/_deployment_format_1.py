@@ -22,13 +22,14 @@ def from_format_1(fields: dict[str, Any]) -> dict[str, Any]:
     return {
         **fields,
         "details": details,
-        "place": _place(facts) or _place(before),
+        "place": place_of(facts) or place_of(before),
         "served": _served(facts),
         "live_served": _served(before),
     }
 
 
-def _place(facts: Mapping[str, Any]) -> dict[str, str]:
+def place_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The identity of the place that the facts of a rollout name; {} where they name none."""
     if "directory" in facts:
         return {"kind": "serving directory", "uri": facts["directory"]}
     parts = str(facts.get("endpoint", "")).split("/")

@@ -7,24 +7,40 @@ what must not be forgotten (`details.memory`).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.records import dump_record, load_record
 from kfp_bert_components.registry._deployment_format_1 import from_format_1
+from kfp_bert_components.registry._read import targets
 from kfp_bert_components.registry._records import STATES, Deployment, author, check_target, now
 from kfp_bert_components.storage import Store
 
 FORMAT = 2
 _LOG = 200  # newest moves kept in a record
 _TRIES = 20
+_REMEDY = (
+    "restore it from a backup, or, if it is about a serving directory, delete it: the next deployment knows the "
+    "directory by the owner in it, and writes the record anew"
+)
 
 
 def read_deployment(store: Store, target: str) -> Deployment:
     """The record of a target; state "none" and generation 0 where there is none."""
     value, generation = _read(store, target)
     return _deployment(value, generation) if value else Deployment(target, "none", None, 0)
+
+
+def read_deployments(store: Store) -> tuple[dict[str, Deployment], list[str]]:
+    """The records of all targets by name, and what is wrong with those that can't be read."""
+    found, damaged = {}, []
+    for target in targets(store):
+        try:
+            found[target] = read_deployment(store, target)
+        except UserError as error:
+            damaged.append(str(error))
+    return found, damaged
 
 
 def write_deployment(
@@ -37,8 +53,9 @@ def write_deployment(
     details: Mapping[str, Any] | None = None,
     place: Mapping[str, str] | None = None,
     served: str = "",
+    registry_id: Callable[[], str] = str,
 ) -> Deployment:
-    """Write a target's record; see `Registry.record_deployment`."""
+    """Write a target's record; see `Registry.record_deployment`. A record without the registry's id gets it."""
     if state not in STATES:
         raise UserError(f"{state!r} is no state of a deployment: give one of {', '.join(STATES)}.")
     new = {"state": state, "version": version, "reason": reason, "served": served}
@@ -47,6 +64,7 @@ def write_deployment(
         if if_generation is not None and generation != if_generation:
             raise _taken(target, value)
         record = _next(value, target, new, details, place)
+        record["registry"] = value.get("registry") or registry_id()
         data = dump_record(record, FORMAT).encode("utf-8", "backslashreplace")
         try:
             return _deployment(record, store.write(_name(target), data, if_generation=generation))
@@ -118,6 +136,7 @@ def _deployment(value: Mapping[str, Any], generation: int) -> Deployment:
         place=value["place"],
         served=value["served"],
         live_served=value["live_served"],
+        registry=value.get("registry", ""),
     )
 
 
@@ -128,11 +147,11 @@ def _read(store: Store, target: str) -> tuple[dict[str, Any], int]:
     except NotFoundError:
         return {}, 0
     readers = {1: from_format_1, FORMAT: _from_format_2}
-    return load_record(blob.data, store.describe(name), readers, "restore it from a backup"), blob.generation
+    return load_record(blob.data, store.describe(name), readers, _REMEDY), blob.generation
 
 
 def _from_format_2(fields: dict[str, Any]) -> dict[str, Any]:
-    _deployment(fields, 0)  # which reads every field
+    _deployment(fields, 0).elsewhere()  # which reads every field
     return fields
 
 

@@ -100,7 +100,7 @@ def fetch_part(store: Store, version: Version, part: str, folder: Path) -> None:
             if file_sha256(copy) != version.files[name]["sha256"]:
                 raise UserError(
                     f"{store.describe(start + name)} was changed since it was stored: its SHA-256 differs. "
-                    f"Restore it from a backup, or run `{repair_command(store)}`."
+                    f"Restore it from a backup, or, if it is the champion's, run `{repair_command(store)}`."
                 )
             with copy.open("rb") as source, place.open("wb") as target:
                 while block := source.read(1 << 20):

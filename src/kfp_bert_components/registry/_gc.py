@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.registry._claim import Claim, read_claim, write_claim
-from kfp_bert_components.registry._deployments import read_deployment
+from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
 from kfp_bert_components.registry._numbers import read_note
-from kfp_bert_components.registry._read import read_champion, targets, version_numbers
-from kfp_bert_components.registry._records import author, dump, hours_since, load, now
+from kfp_bert_components.registry._read import read_champion, version_numbers
+from kfp_bert_components.registry._records import Champion, Deployment, author, dump, hours_since, load, now
+from kfp_bert_components.registry._rollback import previous_champion
 from kfp_bert_components.storage import Store
 
 _FORGET_HOURS = 24.0
@@ -19,10 +20,14 @@ _FORGET_HOURS = 24.0
 
 @dataclass
 class Sweep:
-    """What gc keeps and removes, with the reason, by version."""
+    """What gc keeps and removes, with the reason, by version; and which deployment records can't be read.
+
+    While there is such a record no former champion is removed: it may be deployed there.
+    """
 
     keep: dict[int, str] = field(default_factory=dict)
     remove: dict[int, str] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
     claims: dict[int, Claim] = field(default_factory=dict, repr=False)  # what the decision to remove looked at
 
 
@@ -32,17 +37,19 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
     Args:
         store: The registry's store.
         keep: How many former champions to keep, the newest ones; at least 1, to roll back to.
-        unfinished_hours: Age at which a version that never became champion is given up.
+        unfinished_hours: Age at which a version that never became champion is given up; not negative.
     """
     if keep < 1:
         raise UserError(f"keep is {keep}: keep at least 1 former champion, to roll back to.")
-    found, protected = Sweep(), _protected(store)
-    newest = "newest former champion" if keep == 1 else f"{keep} newest former champions"
+    if not unfinished_hours >= 0:  # nor NaN
+        raise UserError(f"unfinished_hours is {unfinished_hours:g}: give a number of hours, 0 or more.")
+    protected, damaged = _protected(store)
+    found = Sweep(damaged=damaged)
     champion = read_champion(store)
-    former: list[int] = []
-    for event in reversed(champion.log if champion else ()):
-        if event["version"] not in protected and event["version"] not in former:
-            former.append(event["version"])
+    previous = previous_champion(store, champion) if champion else None
+    newest = "newest former champion" if keep == 1 else f"{keep} newest former champions"
+    former = [number for number in _former(champion) if number not in protected]
+    kept = sorted(former, key=lambda number: number != previous)[:keep]  # what rollback goes back to before others
     for number in version_numbers(store):
         try:
             claim = read_claim(store, number)
@@ -54,8 +61,14 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
             found.keep[number] = protected[number]
         elif claim and claim.removing:
             found.remove[number] = claim.removing  # by a gc that was killed
-        elif number in former[:keep]:
+        elif number in kept and number not in former[:keep]:
+            found.keep[number] = "the version that rollback goes back to"
+        elif number in kept:
             found.keep[number] = f"{'' if keep == 1 else 'one of '}the {newest}"
+        elif number in former and damaged:
+            found.keep[number] = "a former champion, which may be deployed where a record can't be read"
+        elif number in former[:keep]:
+            found.remove[number] = f"version {previous}, which rollback goes back to, is kept in its place"
         elif number in former:
             found.remove[number] = f"older than the {newest}"
         elif claim is None and store.exists(removed_name(number)):
@@ -67,6 +80,11 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
         else:
             found.remove[number] = f"never became champion, {age:.0f} hours old"
     return found
+
+
+def _former(champion: Champion | None) -> list[int]:
+    """Every version that the pointer named, the one of the newest move first."""
+    return list(dict.fromkeys(event["version"] for event in reversed(champion.log if champion else ())))
 
 
 def collect(store: Store, found: Sweep) -> list[int]:
@@ -106,10 +124,10 @@ def _hide(store: Store, number: int) -> bool:
         blob = store.read(name)
         store.delete(name, if_generation=blob.generation)
     except NotFoundError:
-        return number not in _protected(store)
+        return number not in _protected(store)[0]
     except ConflictError:
         return False
-    if number not in _protected(store):
+    if number not in _protected(store)[0]:
         return True
     with contextlib.suppress(ConflictError):
         store.write(name, blob.data, if_generation=0)
@@ -126,15 +144,21 @@ def _forget(store: Store) -> None:
                 store.delete(entry.name, if_generation=generation)
 
 
-def _protected(store: Store) -> dict[int, str]:
-    """Versions that must stay, with the reason."""
+def _protected(store: Store) -> tuple[dict[int, str], list[str]]:
+    """Versions that must stay, with the reason; and which deployment records can't be read."""
+    records, damaged = read_deployments(store)
     found: dict[int, str] = {}
-    for target in targets(store):
-        record = read_deployment(store, target)
-        if record.version is not None:
-            found[record.version] = f"{record.state} on {target}"
-        if record.live_version is not None:
-            found[record.live_version] = f"live on {target}"
+    for target, record in records.items():
+        for one in record.elsewhere():
+            found |= _needed(one, f"{target}, {' '.join(one.place.values()) or 'another place'}")
+    for target, record in records.items():
+        found |= _needed(record, target)
     if champion := read_champion(store):
         found[champion.version] = "the champion"
-    return found
+    return found, damaged
+
+
+def _needed(record: Deployment, where: str) -> dict[int, str]:
+    """The versions that a place needs, with the reason."""
+    states = {record.version: f"{record.state} on {where}", record.live_version: f"live on {where}"}
+    return {number: why for number, why in states.items() if number is not None}

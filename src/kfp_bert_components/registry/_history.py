@@ -7,8 +7,8 @@ from itertools import zip_longest
 from typing import Any
 
 from kfp_bert_components.plain import plain
-from kfp_bert_components.registry._deployments import read_deployment
-from kfp_bert_components.registry._read import read_champion, read_removed, removed_numbers, targets
+from kfp_bert_components.registry._deployments import read_deployments
+from kfp_bert_components.registry._read import read_champion, read_removed, removed_numbers
 from kfp_bert_components.registry._records import HistoryEvent
 from kfp_bert_components.storage import Store
 
@@ -24,8 +24,8 @@ def history(store: Store) -> list[HistoryEvent]:
     """See `Registry.history`."""
     champion = read_champion(store)
     events = [_event(one, _move(one)) for one in (champion.log if champion else ())]
-    for target in targets(store):
-        events += _rollouts(target, read_deployment(store, target).log)
+    for target, record in read_deployments(store)[0].items():
+        events += _rollouts(target, record.log)
     for number in removed_numbers(store):
         one = read_removed(store, number)
         events.append(_event(one, f"Version {number} was removed by gc"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
-from kfp_bert_components.errors import ConflictError, NotFoundError
-from kfp_bert_components.registry._records import dump, load, now
+from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
+from kfp_bert_components.registry._deployments import read_deployments
+from kfp_bert_components.registry._records import dump, load, now, repair_command
 from kfp_bert_components.storage import Store
 
 NAME = "registry.json"
@@ -19,15 +21,56 @@ def registry_id(store: Store, *, create: bool = True) -> str:
     Args:
         store: The registry's store.
         create: Whether to write them. If not, the answer is "" while there are none.
+
+    Raises:
+        DamagedError: registry.json can't be read, or is gone while deployment records name the id.
     """
     try:
-        return load(store, NAME, lambda fields: str(fields["id"]))[0]
+        return load(store, NAME, _id)[0]
     except NotFoundError:
+        if _recorded(store):
+            raise DamagedError(
+                f"{store.describe(NAME)} is lost: deployment records beside it name the registry's id. Restore it "
+                f"from a backup, or run `{repair_command(store)}`."
+            ) from None
         if not create:
             return ""
-    identity = uuid.uuid4().hex[:16]
+    return _write(store, uuid.uuid4().hex[:16], 0)
+
+
+def repair_id(store: Store) -> str:
+    """See `Registry.repair_id`."""
     try:
-        store.write(NAME, dump({"id": identity, "at": now()}), if_generation=0)
+        registry_id(store, create=False)
+    except DamagedError as error:
+        problem = str(error)
+    else:
+        return ""
+    known = _recorded(store)
+    if len(known) != 1:
+        told = f"the deployment records name {', '.join(sorted(known))}" if known else "no deployment record names it"
+        raise UserError(
+            f"{problem} Which id it held is not known: {told}. Without a backup delete the file: the next promotion "
+            "makes another id. Then each place that serves has to be deployed to once with take_over=true."
+        )
+    return _write(store, known.pop(), store.stat(NAME).generation if store.exists(NAME) else 0)
+
+
+def _recorded(store: Store) -> set[str]:
+    """The ids that the deployment records name."""
+    return {one.registry for one in read_deployments(store)[0].values() if one.registry}
+
+
+def _write(store: Store, identity: str, generation: int) -> str:
+    try:
+        store.write(NAME, dump({"id": identity, "at": now()}), if_generation=generation)
     except ConflictError:  # another run was first, or the reply to our own write was lost
-        return registry_id(store, create=False)
+        return load(store, NAME, _id)[0]
+    return identity
+
+
+def _id(fields: dict[str, Any]) -> str:
+    identity = fields["id"]
+    if not isinstance(identity, str) or not identity:
+        raise ValueError(f"its id is {identity!r}")
     return identity

@@ -47,8 +47,9 @@ def read_inputs(bundle: Path, evaluation: Path, decision: Path) -> Inputs:
             f"The evaluation in {evaluation} is of another model or test set than the decision in "
             f"{decision}: give the evaluation that was compared."
         )
-    if not (verdict.evaluation_files and scores.bundle_files):
-        say("The files of model and evaluation are not compared with those that were looked at: records of format 1.")
+    unknown = {"model": scores.bundle_files, "evaluation": verdict.evaluation_files}
+    if parts := [part for part, files in unknown.items() if not files]:
+        say(f"The files of {' and '.join(parts)} are not compared with those that were looked at: records of format 1.")
     paths, hashes = describe_files({"bundle": bundle, "evaluation": evaluation, "decision": decision})
     _check_files("evaluation", evaluation, verdict.evaluation_files, hashes, "compared: run compare_models again")
     _check_files("bundle", bundle, scores.bundle_files, hashes, "evaluated: run evaluate_model again")

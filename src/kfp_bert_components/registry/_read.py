@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
@@ -46,10 +47,27 @@ def require_champion(store: Store) -> Champion:
 
 def read_version(store: Store, number: int) -> Version:
     """The record of one version; NotFoundError if there is none, or it never became complete."""
+    name, reader = f"versions/{number}/version.json", partial(build, Version)
     try:
-        return load(store, f"versions/{number}/version.json", lambda fields: build(Version, fields))[0]
+        return load(store, name, reader)[0]
     except NotFoundError:
         raise NotFoundError(f"The registry {store.uri} has no version {number}.") from None
+    except DamagedError:
+        return load(store, name, reader, remedy=_remedy(store, number))[0]
+
+
+def _remedy(store: Store, number: int) -> str:
+    """What to do about a version that is damaged, as the end of a sentence."""
+    try:
+        champion = _pointer(store)
+    except DamagedError:
+        champion = None
+    if champion and champion.version != number:
+        return (
+            f"restore it from a backup, or delete the folder {store.describe(f'versions/{number}')}, after which none "
+            "can go back to it"
+        )
+    return f"restore it from a backup, or run `{repair_command(store)}`"
 
 
 def version_numbers(store: Store) -> list[int]:
@@ -114,8 +132,10 @@ def _champion(fields: dict[str, Any]) -> Champion:
     require(fields, ["version", "decision_id", "log"])
     for event in fields["log"]:
         require(event, _EVENT)
-    last = fields["log"][-1]
-    return Champion(int(fields["version"]), 0, fields["decision_id"], last["at"], last["by"], tuple(fields["log"]))
+    last, version = fields["log"][-1], fields["version"]
+    if type(version) is not int or version != last["version"]:
+        raise ValueError(f"its version is {version!r}, and the last one in its log {last['version']!r}")
+    return Champion(version, 0, fields["decision_id"], last["at"], last["by"], tuple(fields["log"]))
 
 
 def _removed(fields: dict[str, Any]) -> Mapping[str, Any]:

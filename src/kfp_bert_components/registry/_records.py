@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.registry._deployment_format_1 import place_of
 from kfp_bert_components.storage import Store
 
 Read = TypeVar("Read")
@@ -75,7 +76,7 @@ class Deployment:
     `place` is the full identity of the place, such as {"kind": "serving directory", "uri": ...} or {"kind": "AI
     Platform endpoint", "project": ..., "location": ..., "endpoint": ...}; {} where it is not known. `served` is what
     the place calls `version`: the number of its folder, or the id of the deployed model; `live_served` is the same for
-    `live_version`. Both are "" where they are not known.
+    `live_version`. Both are "" where they are not known. `registry` is the registry's id, "" in older records.
     """
 
     target: str
@@ -91,6 +92,27 @@ class Deployment:
     place: Mapping[str, str] = field(default_factory=dict)
     served: str = ""
     live_served: str = ""
+    registry: str = ""
+
+    def elsewhere(self) -> list[Deployment]:
+        """What is known of other places that were deployed to under this name, a record each."""
+        return [_elsewhere(self.target, entry) for entry in self.details.get("elsewhere", {}).values()]
+
+
+def _elsewhere(target: str, entry: Mapping[str, Any]) -> Deployment:
+    live = entry.get("live", {})
+    before = live.get("facts", {})
+    return Deployment(
+        target=target,
+        state=entry["state"],
+        version=entry["version"] or None,
+        generation=0,
+        reason=entry.get("reason", ""),
+        live_version=live.get("version"),
+        details=entry,
+        place=place_of(before) or place_of(entry.get("facts", {})),
+        live_served=str(before.get("served", "")),
+    )
 
 
 def now() -> str:
@@ -119,13 +141,15 @@ def dump(fields: Mapping[str, Any], format_number: int = 1) -> bytes:
     return dump_record(fields, format_number).encode("utf-8", "backslashreplace")
 
 
-def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read]) -> tuple[Read, int]:
+def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read], remedy: str = "") -> tuple[Read, int]:
     """Read a record and its generation.
 
     Args:
         store: The registry's store.
         name: Of the record.
         readers: Make the result of the fields: the first one of format 1, the second one of format 2.
+        remedy: What to do where it is damaged, as the end of a sentence; by default to restore it, or, where `registry
+            repair` can do something about this record, to run that.
 
     Raises:
         NotFoundError: There is no such record.
@@ -133,9 +157,9 @@ def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read]) ->
         UserError: It is of a format that this version of the package does not know.
     """
     blob = store.read(name)
-    remedy = "restore it from a backup"
-    if name == "champion.json" or name.startswith("versions/"):
-        remedy += f", or run `{repair_command(store)}`"
+    if not remedy:
+        repairable = name in ("champion.json", "registry.json")
+        remedy = "restore it from a backup" + (f", or run `{repair_command(store)}`" if repairable else "")
     return load_record(blob.data, store.describe(name), dict(enumerate(readers, 1)), remedy), blob.generation
 
 

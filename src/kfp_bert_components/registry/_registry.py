@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.registry import _read
-from kfp_bert_components.registry._deployments import read_deployment, write_deployment
-from kfp_bert_components.registry._identity import registry_id
+from kfp_bert_components.registry._deployments import read_deployment, read_deployments, write_deployment
+from kfp_bert_components.registry._identity import registry_id, repair_id
 from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version, repair_command
 from kfp_bert_components.storage import Access, open_store
 
@@ -36,8 +36,15 @@ class Registry:
 
         Args:
             create: Whether to write one if there is none. If not, the answer is "" then.
+
+        Raises:
+            DamagedError: registry.json can't be read, or is gone while deployment records name the id.
         """
         return registry_id(self.store, create=create)
+
+    def exists(self) -> bool:
+        """Whether there is anything at the address; an empty folder of this machine is enough."""
+        return Path(self.uri).is_dir() or self.store.exists("champion.json") or bool(self.store.folders())
 
     def champion(self) -> Champion | None:
         """The version to serve, or None while nothing was promoted.
@@ -108,12 +115,13 @@ class Registry:
 
         Raises:
             ConflictError: Another model became champion since the comparison; names it.
-            DamagedError: The pointer to the champion is lost or damaged.
+            DamagedError: The pointer to the champion, or the registry's id, is lost or damaged.
             UserError: The decision is not PROMOTE, contradicts itself, or is about another model; or a file was
                 changed since it was evaluated or compared.
         """
         from kfp_bert_components.registry._promotion import promote
 
+        self.id(create=False)  # damaged, it would be in the way when the champion is moved
         number = promote(self.store, bundle, evaluation, decision)
         self.id()  # from the first version on
         return number
@@ -149,6 +157,17 @@ class Registry:
 
         return repair(self.store, version)
 
+    def repair_id(self) -> str:
+        """Write registry.json anew where it is lost or damaged, with the id that the deployment records name.
+
+        Returns:
+            The id that was written, "" where there was nothing to repair.
+
+        Raises:
+            UserError: The id is not known; says what to do.
+        """
+        return repair_id(self.store)
+
     def start_over(self) -> list[int]:
         """Remove all versions, where none of them is whole: the next model is judged as the first one.
 
@@ -165,6 +184,10 @@ class Registry:
     def deployment(self, target: str) -> Deployment:
         """The record of one place that serves the champion; state "none" where there is no record."""
         return read_deployment(self.store, target)
+
+    def deployments(self) -> tuple[dict[str, Deployment], list[str]]:
+        """The records of all places by name, and one sentence for each record that can't be read."""
+        return read_deployments(self.store)
 
     def record_deployment(
         self,
@@ -192,7 +215,16 @@ class Registry:
         Raises:
             ConflictError: The record has another generation.
         """
-        return write_deployment(self.store, target, state, version, reason, if_generation, details, place, served)
+        return write_deployment(
+            self.store, target, state, version, reason, if_generation, details, place, served, self._known_id
+        )
+
+    def _known_id(self) -> str:
+        """The id, "" where it can't be read: a record is written all the same."""
+        try:
+            return self.id(create=False)
+        except UserError:
+            return ""
 
     def deployment_pending(self, target: str) -> bool:
         """Whether there is a champion and the target's record does not say that it is live."""
@@ -223,7 +255,10 @@ class Registry:
         return _read.targets(self.store)
 
     def history(self) -> list[HistoryEvent]:
-        """Everything that happened, oldest first, in plain words."""
+        """Everything that happened, oldest first, in plain words.
+
+        Deployment records that can't be read are left out; see `deployments`.
+        """
         from kfp_bert_components.registry._history import history
 
         return history(self.store)
@@ -242,7 +277,7 @@ class Registry:
         return verify(self.store, version)
 
     def gc(self, keep: int = 5, unfinished_hours: float = 24.0, *, dry_run: bool = False) -> Sweep:
-        """Remove versions that nothing needs; never the champion nor what is deployed.
+        """Remove versions that nothing needs; never the champion, what rollback goes back to, nor what is deployed.
 
         Args:
             keep: How many former champions to keep, the newest ones; at least 1.
@@ -250,7 +285,7 @@ class Registry:
             dry_run: Only say what would be removed.
 
         Returns:
-            What is kept and what is removed, with the reasons.
+            What is kept and what is removed, with the reasons, and which deployment records can't be read.
         """
         from kfp_bert_components.registry._gc import collect, plan
 

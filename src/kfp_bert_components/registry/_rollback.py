@@ -6,17 +6,19 @@ import uuid
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.registry._read import read_version, require_champion
-from kfp_bert_components.registry._records import Champion, author, dump, now
+from kfp_bert_components.registry._records import Champion, Version, author, dump, now
 from kfp_bert_components.storage import Store
 
 
 def rollback(store: Store, version: int | None, reason: str) -> Champion:
     """See `Registry.rollback`."""
     champion = require_champion(store)
-    target = _previous(store, champion) if version is None else version
+    target = version
+    if target is None and (target := previous_champion(store, champion)) is None:
+        raise UserError(f"There is no champion before version {champion.version} to go back to.")
     if target == champion.version:
         raise UserError(f"Version {target} is the champion already: give an older version.")
-    read_version(store, target)
+    _check_files(store, read_version(store, target))
     after = _move(store, champion, target, reason)
     try:
         read_version(store, target)
@@ -25,6 +27,19 @@ def rollback(store: Store, version: int | None, reason: str) -> Champion:
         _move(store, after, champion.version, f"version {target} was removed at the same moment")
         raise ConflictError(f"Version {target} was removed by gc at the same moment: choose another one.") from None
     return after
+
+
+def _check_files(store: Store, version: Version) -> None:
+    """Refuse a version of which a file is missing or has another size; `verify` reads the files too."""
+    start = f"versions/{version.version}/"
+    there = {entry.name[len(start) :]: entry.size for entry in store.list(start, checksums=False)}
+    for name, known in version.files.items():
+        if there.get(name) != known["size"]:
+            wrong = "has another size than when it was stored" if name in there else "is missing"
+            raise UserError(
+                f"Version {version.version} can't be champion: {store.describe(start + name)} {wrong}. Restore it from "
+                "a backup, or choose another version with --to."
+            )
 
 
 def _move(store: Store, champion: Champion, target: int, reason: str) -> Champion:
@@ -51,8 +66,8 @@ def _move(store: Store, champion: Champion, target: int, reason: str) -> Champio
     return require_champion(store)
 
 
-def _previous(store: Store, champion: Champion) -> int:
-    """The champion before this one, if its version still exists, or the one before that.
+def previous_champion(store: Store, champion: Champion) -> int | None:
+    """The champion before this one, if its version still exists, or the one before that; None if there is none.
 
     A rollback takes a step back in the path: a second one goes back another step.
     """
@@ -67,4 +82,4 @@ def _previous(store: Store, champion: Champion) -> int:
         except (NotFoundError, DamagedError):
             continue
         return number
-    raise UserError(f"There is no champion before version {champion.version} to go back to.")
+    return None

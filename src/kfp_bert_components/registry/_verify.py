@@ -12,8 +12,9 @@ from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import track
 from kfp_bert_components.registry._claim import read_claim
-from kfp_bert_components.registry._deployments import read_deployment
+from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import removed_name
+from kfp_bert_components.registry._identity import registry_id
 from kfp_bert_components.registry._numbers import read_note
 from kfp_bert_components.registry._read import (
     is_number,
@@ -21,7 +22,6 @@ from kfp_bert_components.registry._read import (
     read_removed,
     read_version,
     removed_numbers,
-    targets,
     version_numbers,
 )
 from kfp_bert_components.registry._records import Version, is_target, load, repair_command
@@ -74,14 +74,14 @@ def _pointers(store: Store) -> Iterator[str]:
                 f"The champion is version {champion.version}, which is not there: restore it from a backup, or choose "
                 f"another one with `{repair_command(store)}`."
             )
-    for target in targets(store):
-        try:
-            live = read_deployment(store, target).live_version
-        except UserError as error:
-            yield str(error)
-            continue
-        if live is not None and not store.exists(f"versions/{live}/version.json"):
-            yield f"Version {live} is live on {target}, but the registry does not hold it."
+    records, damaged = read_deployments(store)
+    yield from damaged
+    for target, record in records.items():
+        for one in (record, *record.elsewhere()):
+            live = one.live_version
+            where = target if one is record else f"{target}, {' '.join(one.place.values()) or 'another place'}"
+            if live is not None and not store.exists(f"versions/{live}/version.json"):
+                yield f"Version {live} is live on {where}, but the registry does not hold it."
 
 
 def _records(store: Store, names: list[str]) -> Iterator[str]:
@@ -89,6 +89,7 @@ def _records(store: Store, names: list[str]) -> Iterator[str]:
     notes = [name for name in names if _is_json_in(name, "promotions")]
     uses = [name for name in names if _is_json_in(name, "test_sets")]
     checks: list[Callable[[], object]] = [partial(read_removed, store, number) for number in removed_numbers(store)]
+    checks.append(partial(registry_id, store, create=False))
     checks += [partial(read_claim, store, number) for number in version_numbers(store)]
     checks += [partial(load, store, name, read_note) for name in notes]
     checks += [partial(read_uses, store, name) for name in uses]

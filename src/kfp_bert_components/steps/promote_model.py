@@ -30,7 +30,7 @@ def promote_model(
 
     Raises:
         ConflictError: Another model became champion since the comparison.
-        DamagedError: The pointer to the champion is lost or damaged.
+        DamagedError: The pointer to the champion, or the registry's id, is lost or damaged.
         UserError: The decision contradicts itself or is about another model, or `target` can't be a file's name.
     """
     check_target(target)

@@ -101,9 +101,12 @@ def _path_of_uri(rest: str, refused: Callable[[str], UserError]) -> str:
     if not path.startswith("/"):
         raise refused("names a machine before its path; a path begins with the third slash, as in file:///folder")
     try:
-        return unquote(path, errors="strict")
+        path = unquote(path, errors="strict")
     except UnicodeDecodeError:
         raise refused("is not percent-encoded UTF-8") from None
+    if _CONTROL.search(path):
+        raise refused("holds a control character, percent-encoded")
+    return path
 
 
 def _absolute(text: str, parameter: str, refused: Callable[[str], UserError]) -> str:

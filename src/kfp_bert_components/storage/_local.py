@@ -132,6 +132,12 @@ class LocalStore(Store):
                 return sorted(entry.name for entry in entries if entry.is_dir() and entry.name != OWN)
         except FileNotFoundError:
             return []
+        except NotADirectoryError:
+            raise UserError(
+                f"{self.root / prefix} is no folder: it is a file, or lies under one. Check the address."
+            ) from None
+        except OSError as error:
+            raise self._explained(error, prefix) from None
 
     def delete(self, name: str, *, if_generation: int | None = None) -> None:
         path = self._path(name)
