@@ -21,6 +21,9 @@ UNSUPPORTED = [
     "https://storage.googleapis.com/bucket/x",
     "s3:/bucket/x",
     "http://127.0.0.1/x",
+    "s3:x",
+    "HDFS:x",
+    "abfss:x/y",
 ]
 UNUSABLE = [
     *UNSUPPORTED,
@@ -31,7 +34,10 @@ UNUSABLE = [
     "/folder ",
     "gs://",
     "gs:/bucket/x",
+    "gs:bucket/x",
     "gs://Bucket/x",
+    "file:x",
+    *(f"{name}:x" for name in ("s3", "https", "pvc", "minio", "abfs", "wasb", "wasbs", "az", "dbfs", "s3:", "FILE")),
 ]
 UNUSABLE += ["file://machine/x", "file:///a%ff", "gs://buc\tket/x", "~nobody-of-this-name/x"]
 
@@ -52,6 +58,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("gs://bucket/a%20b#1?", Address("gs", "bucket", "a%20b#1?")),
         ("/a/b", Address("file", "", "/a/b")),
         ("/a%20b", Address("file", "", "/a%20b")),
+        ("/s3:x", Address("file", "", "/s3:x")),
         ("/notes:/2024", Address("file", "", "/notes:/2024")),
         ("file:///a%20b/%EC%98%81", Address("file", "", "/a b/영")),
         ("file://localhost/a", Address("file", "", "/a")),
@@ -61,6 +68,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_address_means_one_place(text: str, expected: Address, capsys: pytest.CaptureFixture[str]) -> None:
     assert parse_address(text) == expected
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_name_that_looks_like_a_scheme_is_a_path_after_a_dot_and_a_slash(here: Path) -> None:
+    assert parse_address("./s3:x").path == here / "s3:x"
+    assert parse_address("notes:x").path == here / "notes:x"
 
 
 @pytest.mark.parametrize("text", ["a/b", "./a/b", "~/a/b"])
@@ -177,7 +189,7 @@ PLACES: dict[str, Callable[[str], None]] = {
 @pytest.mark.parametrize("text", [*UNSUPPORTED, " gs://bucket/x"])
 @pytest.mark.parametrize("place", PLACES)
 def test_no_place_is_written_to_or_read_by_another_name(here: Path, place: str, text: str) -> None:
-    with pytest.raises(UserError, match=rf"^{place.partition(',')[0]} .*{text.split('/')[0]}"):
+    with pytest.raises(UserError, match=rf"^{place.partition(',')[0]} .*{text.split(':')[0]}:"):
         PLACES[place](text)
     assert os.listdir(here) == []
 

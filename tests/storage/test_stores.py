@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.storage import download_folder, open_store, publish_folder, upload_folder
+from kfp_bert_components.storage import check_writable, download_folder, open_store, publish_folder, upload_folder
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]
@@ -112,3 +112,8 @@ def test_names_that_could_escape_are_refused(place: str, name: str) -> None:
 def test_an_unusable_uri_is_refused(uri: str) -> None:
     with pytest.raises(UserError, match="give"):
         open_store(uri)
+
+
+def test_whether_a_folder_can_be_written_is_tried_and_leaves_no_object(place: str) -> None:
+    check_writable(place, "checkpoint_dir")
+    assert open_store(place).list() == []

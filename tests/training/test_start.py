@@ -8,7 +8,10 @@ import pytest
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training import TrainingSettings, finetune
 from tests.support.splits import write_split
+from tests.support.stores import gcs
 from tests.support.vocabularies import SPECIAL, bert, unigram, write_checkpoint
+
+__all__ = ["gcs"]
 
 CASED = {"tokenizer_class": "BertTokenizer", "do_lower_case": False}
 UNCASED = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
@@ -98,3 +101,22 @@ def test_what_becomes_of_the_head_is_said_once_before_training(train, tmp_path, 
         "classification head is kept, its labels taken in order: LABEL_0 is 'cat', LABEL_1 is 'dog'"
     ]
     assert said.index("classification head") < said.index("Training from")
+
+
+@pytest.mark.parametrize("parameter", ["checkpoint_dir", "tensorboard_dir"])
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("{here}/file/x", "Not a directory"),
+        ("/proc/nope", "No such file or directory"),
+        ("gs://no-such-bucket/x", "there is no bucket gs://no-such-bucket"),
+    ],
+)
+def test_a_folder_that_can_not_be_written_is_refused_before_anything_is_read(
+    gcs, train, tmp_path, capsys, parameter, place, reason
+):
+    (tmp_path / "file").touch()
+    place = place.format(here=tmp_path)
+    with pytest.raises(UserError, match=rf"^{parameter} {place} can't be written: .*{reason}\.$"):
+        train("", **{parameter: place})
+    assert "Training from" not in capsys.readouterr().out

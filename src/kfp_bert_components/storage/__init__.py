@@ -11,7 +11,7 @@ from kfp_bert_components.storage._folders import (
     relative_files,
     upload_folder,
 )
-from kfp_bert_components.storage._open import close_clients, open_store
+from kfp_bert_components.storage._open import check_writable, close_clients, open_store
 from kfp_bert_components.storage._types import Blob, Entry, GoneError, Store
 from kfp_bert_components.storage.mounts import is_fuse
 
@@ -24,6 +24,7 @@ __all__ = [
     "Found",
     "GoneError",
     "Store",
+    "check_writable",
     "close_clients",
     "download_folder",
     "file_crc32c",

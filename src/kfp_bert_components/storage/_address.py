@@ -14,7 +14,9 @@ from kfp_bert_components.errors import UserError
 
 # What a user may write, by scheme. Another kind of storage is a line here, a branch in `parse_address`, and a store.
 _FORMS = {"gs": "gs://bucket/folder", "file": "a local path"}
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=/)")
+# A known name of a scheme is one also where no slash follows: a slip in writing, and no name of a folder.
+_KNOWN = "gs|file|s3a?|hdfs|https?|pvc|minio|abfss?|wasbs?|az|dbfs"
+_SCHEME = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*(?=:/)|(?i:{_KNOWN})):")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
@@ -98,6 +100,8 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
 def _path_of_uri(rest: str, refused: Callable[[str], UserError]) -> str:
     """The path in a file:// URI, from what follows its colon."""
     path = rest.removeprefix("//").removeprefix("localhost") if rest.startswith("//") else rest
+    if not rest.startswith("/"):
+        raise refused("has no slash after its colon; a path begins with the third slash, as in file:///folder")
     if not path.startswith("/"):
         raise refused("names a machine before its path; a path begins with the third slash, as in file:///folder")
     try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.extras import named_extra
 from kfp_bert_components.storage._access import Access, with_environment
 from kfp_bert_components.storage._address import Address, parse_address
@@ -28,6 +31,27 @@ def open_store(place: str | Address, access: Access | None = None, parameter: st
         from kfp_bert_components.storage._gcs import GcsStore
 
     return GcsStore(address.bucket, address.name.strip("/"), with_environment(access or Access()))
+
+
+def check_writable(place: str, parameter: str) -> None:
+    """Write a small object to an address and delete it, to know before hours of work that this can be done.
+
+    Args:
+        place: As for `open_store`.
+        parameter: Which parameter the address is of, for messages.
+
+    Raises:
+        UserError: `place` is no address, or an object in it can't be written and deleted.
+    """
+    store = open_store(place, parameter=parameter)
+    name = f".check-{uuid.uuid4().hex}"
+    try:
+        store.write(name, b"")
+        store.delete(name)
+    except (OSError, UserError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = f"{cause.strerror}." if isinstance(cause, OSError) and cause.strerror else str(error)
+        raise UserError(f"{parameter} {store.uri} can't be written: {reason}") from None
 
 
 def close_clients() -> None:

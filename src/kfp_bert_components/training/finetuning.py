@@ -10,6 +10,7 @@ import tensorflow as tf
 from kfp_bert_components.bert import write_bundle
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import check_writable
 from kfp_bert_components.training.checkpoints import Checkpoints, assign
 from kfp_bert_components.training.distribution import Distribution, open_distribution
 from kfp_bert_components.training.metrics import check_metric
@@ -30,6 +31,10 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     settings = settings.resolved()
+    if distribution.chief:
+        for parameter in ("checkpoint_dir", "tensorboard_dir"):
+            if place := getattr(settings, parameter):
+                check_writable(place, parameter)
     splits = read_split(train), read_split(validation)
     check_splits(*splits)
     check_metric(settings.metric, splits[0].labels)
