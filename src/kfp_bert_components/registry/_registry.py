@@ -44,7 +44,9 @@ class Registry:
 
     def exists(self) -> bool:
         """Whether there is anything at the address; an empty folder of this machine is enough."""
-        return Path(self.uri).is_dir() or self.store.exists("champion.json") or bool(self.store.folders())
+        if Path(self.uri).is_dir() or self.store.folders():
+            return True
+        return self.store.exists("champion.json") or self.store.exists("registry.json")
 
     def champion(self) -> Champion | None:
         """The version to serve, or None while nothing was promoted.
