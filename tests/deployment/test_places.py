@@ -478,6 +478,27 @@ def test_an_endpoint_that_an_old_record_names_with_the_projects_number_is_known_
     assert dict(endpoint.traffic_split) == {first: 100}
 
 
+@pytest.mark.parametrize(
+    ("name", "how"), [("a/registry", "is"), ("a/registry/versions", "lies inside"), ("a", "holds"), ("", "holds")]
+)
+def test_a_serving_directory_that_overlaps_with_the_registry_is_refused(place, tmp_path, name, how):
+    registry = Registry(f"{place}/a/registry")
+    promote_graph(registry, tmp_path, "first")
+    before = registry.store.list()
+    with pytest.raises(UserError, match=f"{how} the registry {registry.uri}: give a serving_directory beside it"):
+        deploy_to_serving_directory(registry.uri, f"{place}/{name}")
+    assert registry.store.list() == before
+    deploy_to_serving_directory(registry.uri, f"{place}/a/registry2")
+
+
+def test_a_registry_under_another_name_is_known_as_the_same(tmp_path):
+    registry = Registry(str(tmp_path / "registry"))
+    promote_graph(registry, tmp_path, "first")
+    (tmp_path / "link").symlink_to(tmp_path / "registry")
+    with pytest.raises(UserError, match="lies inside the registry"):
+        deploy_to_serving_directory(str(tmp_path / "link"), str(tmp_path / "registry" / "serving"))
+
+
 def test_the_registrys_id_is_made_once_and_stays(place, tmp_path):
     registry = Registry(place)
     assert registry.id(create=False) == ""
