@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from kfp_bert_components.deployment import Journal, LeaseLostError
+from kfp_bert_components.deployment import Journal, LeaseLostError, deploy_to_serving_directory
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.registry import Registry
+from tests.support.directories import promote_graph
 
 
 @pytest.fixture
@@ -147,6 +148,7 @@ HANGING = """
 import sys, time
 from kfp_bert_components.deployment import Journal
 from kfp_bert_components.registry import Registry
+from tests.support.directories import promote_graph
 run = Journal(Registry(sys.argv[1]), "production", lease_seconds=0.4, pause_seconds=0.01)
 run.call_seconds = 0.1
 with run:
@@ -215,3 +217,14 @@ def test_a_reply_that_is_lost_again_and_again_is_an_error(registry, monkeypatch)
         ConflictError, match=r"The deployment record of 'production' in .* cannot be written: run again"
     ):
         run.enter("introducing")
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_a_lease_that_never_lasts_is_refused(tmp_path, seconds):
+    registry = Registry(str(tmp_path / "registry"))
+    with pytest.raises(UserError, match=f"lease_seconds is {seconds}: expected a number above 0"):
+        Journal(registry, "production", seconds)
+    promote_graph(registry, tmp_path, "first")
+    with pytest.raises(UserError, match="lease_seconds is"):
+        deploy_to_serving_directory(registry.uri, str(tmp_path / "serving"), lease_seconds=seconds)
+    assert not (tmp_path / "serving").exists()

@@ -421,7 +421,7 @@ def test_an_endpoint_from_before_owners_is_adopted_by_the_record_that_names_it(w
     del world.endpoint.labels["kfp-bert-registry"]
     del world.server.cloud.models[MODEL][0].labels["kfp-bert-registry"]
     downgrade(world.registry)
-    with pytest.raises(RolloutError, match="belongs to the target 'production' of another registry"):
+    with pytest.raises(RolloutError, match="has no label that says whose it is"):
         other_registry(world).deploy()
     world.server.calls.clear()
     assert world.deploy()["facts"]["deployed"] == first
@@ -430,6 +430,39 @@ def test_an_endpoint_from_before_owners_is_adopted_by_the_record_that_names_it(w
     second = world.deploy()["facts"]["deployed"]
     assert world.endpoint.labels["kfp-bert-registry"] == world.registry.id()
     assert [one.id for one in world.endpoint.deployed_models] == [second]
+
+
+@pytest.mark.parametrize("labels", [{}, {"team": "a"}])
+def test_an_endpoint_that_lost_its_labels_is_known_by_the_record_and_refused_to_others(world, labels):
+    first = world.deploy()["facts"]["deployed"]
+    world.endpoint.labels = labels
+    other = other_registry(world)
+    world.server.calls.clear()
+    with pytest.raises(RolloutError, match=rf"{ENDPOINT} has no label that says whose it is, .*take_over=True"):
+        other.deploy(model_id="other")
+    assert world.server.changing_calls() == []
+    world.promote()
+    second = world.deploy()["facts"]["deployed"]
+    assert second != first and dict(world.endpoint.traffic_split) == {second: 100}
+    assert labels.items() <= dict(world.endpoint.labels).items()
+    assert world.endpoint.labels["kfp-bert-registry"] == world.registry.id()
+    assert list(world.server.cloud.endpoints) == [ENDPOINT]
+
+
+def test_an_endpoint_by_a_label_is_not_created_where_the_id_is_taken(world):
+    world.deploy()
+    world.server.calls.clear()
+    with pytest.raises(UserError, match=rf"No endpoint has the label env=prod, and {ENDPOINT} exists already: "):
+        world.deploy(endpoint="label:env=prod")
+    assert world.server.changing_calls() == []
+
+
+@pytest.mark.parametrize("endpoint", [ENDPOINT.replace("/p/", "/q/"), ENDPOINT.replace("region-1", "region-2"), "a/b"])
+def test_a_full_name_of_an_endpoint_elsewhere_is_refused(endpoint):
+    with pytest.raises(UserError, match=rf"endpoint is '{endpoint}'.*(project and location are|expected an id)"):
+        replace(QUICK, endpoint=endpoint)
+    for same in (ENDPOINT, ENDPOINT.replace("/p/", "/123/"), "label:a=b/c", "mood"):
+        assert replace(QUICK, endpoint=same).endpoint == same
 
 
 def test_an_endpoint_that_an_old_record_names_with_the_projects_number_is_known_as_the_same(world):
@@ -443,6 +476,27 @@ def test_an_endpoint_that_an_old_record_names_with_the_projects_number_is_known_
     live = world.deploy()
     assert live["facts"]["deployed"] == first  # found there, though the record's project reads otherwise
     assert dict(endpoint.traffic_split) == {first: 100}
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("a/registry", "is"), ("a/registry/versions", "lies inside"), ("a", "holds"), ("", "holds")]
+)
+def test_a_serving_directory_that_overlaps_with_the_registry_is_refused(place, tmp_path, name, how):
+    registry = Registry(f"{place}/a/registry")
+    promote_graph(registry, tmp_path, "first")
+    before = registry.store.list()
+    with pytest.raises(UserError, match=f"{how} the registry {registry.uri}: give a serving_directory beside it"):
+        deploy_to_serving_directory(registry.uri, f"{place}/{name}")
+    assert registry.store.list() == before
+    deploy_to_serving_directory(registry.uri, f"{place}/a/registry2")
+
+
+def test_a_registry_under_another_name_is_known_as_the_same(tmp_path):
+    registry = Registry(str(tmp_path / "registry"))
+    promote_graph(registry, tmp_path, "first")
+    (tmp_path / "link").symlink_to(tmp_path / "registry")
+    with pytest.raises(UserError, match="lies inside the registry"):
+        deploy_to_serving_directory(str(tmp_path / "link"), str(tmp_path / "registry" / "serving"))
 
 
 def test_the_registrys_id_is_made_once_and_stays(place, tmp_path):

@@ -1,13 +1,14 @@
 """A folder of numbered versions, local and on gs://: what is there, what a server can load, what is put and removed."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from kfp_bert_components.deployment import open_versioned_folder
 from kfp_bert_components.deployment.versioned_folder import Owner, dump_metadata
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.storage import open_store
 from tests.support.stores import gcs, place
 
@@ -90,3 +91,39 @@ def test_a_mounted_bucket_is_opened_as_gs_and_a_file_url_as_a_folder(gcs, tmp_pa
     assert open_versioned_folder(f"file://{tmp_path}").uri == str(tmp_path)
     with pytest.raises(UserError, match="serving_directory is empty: give gs://bucket/folder or a local path"):
         open_versioned_folder("")
+
+
+def test_a_folder_has_one_name_however_its_path_is_written(tmp_path: Path):
+    (tmp_path / "link").symlink_to(tmp_path / "serving")
+    for path in ("./missing/../serving", "serving/", "link", "link/../serving"):
+        folder = open_versioned_folder(f"{tmp_path}/{path}")
+        assert folder.uri == f"{tmp_path}/serving"
+    folder.write_owner(Owner("r", "production"), 0)
+    assert open_versioned_folder(f"{tmp_path}/link").read_owner()[0] == Owner("r", "production")
+
+
+def test_a_path_below_a_file_or_with_a_zero_byte_is_refused_with_a_sentence(tmp_path: Path):
+    (tmp_path / "file").touch()
+    for name in ("a", "a/b"):
+        with pytest.raises(UserError, match=f"lies below the file {tmp_path}/file: give a folder"):
+            open_versioned_folder(f"{tmp_path}/file/{name}")
+    with pytest.raises(UserError, match="has a zero byte"):
+        open_versioned_folder("file:///folder/%00x")
+
+
+def test_only_a_marker_that_is_there_is_a_race(tmp_path: Path, monkeypatch):
+    folder = open_versioned_folder(str(tmp_path / "serving"))
+    folder.write_owner(Owner("r", "production"), 0)
+    owner, generation = folder.read_owner()
+    with pytest.raises(ConflictError, match="at the same moment"):
+        folder.write_owner(owner, 0)
+    (tmp_path / "serving" / ".kfp-bert-owner.json").unlink()
+    with pytest.raises(ConflictError, match="at the same moment"):
+        folder.write_owner(owner, generation)
+
+    def gone(*paths: object) -> None:
+        raise FileNotFoundError("the disk is gone")
+
+    monkeypatch.setattr(os, "link", gone)
+    with pytest.raises(FileNotFoundError, match="the disk is gone"):
+        folder.write_owner(owner, 0)

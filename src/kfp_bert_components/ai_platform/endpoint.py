@@ -46,10 +46,10 @@ class Endpoint:
     # Finding and creating it
 
     def find(self) -> Any | None:
-        """The endpoint that the settings name, or None if it has to be created. One call, which changes nothing.
+        """The endpoint that the settings name, or None if it has to be created. At most two calls that only read.
 
         Raises:
-            UserError: There is none with this number, or several have the label.
+            UserError: There is none with this number, several have the label, or none has it and one cannot be created.
         """
         wanted = self._settings.endpoint
         if wanted and not wanted.startswith("label:"):
@@ -68,21 +68,40 @@ class Endpoint:
         if len(found) > 1:
             names = ", ".join(sorted(one.name for one in found))
             raise UserError(f"Several endpoints have the label {key}={value}: give one by its id, of {names}.")
-        return found[0] if found else None
+        return found[0] if found else self._unlabelled()
+
+    def _unlabelled(self) -> Any | None:
+        """The endpoint that has the id of the one to create, as somebody changed its labels; None if there is none."""
+        try:
+            found = self.get(self._name_to_create()[0])
+        except NotFoundError:
+            return None
+        key, value = self._label()
+        if self._settings.endpoint and found.labels.get(key) != value:
+            raise UserError(
+                f"No endpoint has the label {key}={value}, and {found.name} exists already: give it this label, or "
+                f"give endpoint={self._default_id()!r} to use it."
+            )
+        return found
 
     def admit(self, found: Any, journal: Journal) -> None:
-        """Raise RolloutError where the endpoint belongs to others. One without an owner may be used.
+        """Raise RolloutError where the endpoint belongs to others. One without an owner may be used by its id or label.
 
-        What was made before owners existed is ours if the deployment record names it.
+        What was made before owners existed, or lost its labels, is ours if the deployment record names it.
         """
         registry, target = found.labels.get(REGISTRY_LABEL), found.labels.get(TARGET_LABEL)
-        ours = (registry, target) == (self._registry.id(create=False), slug(self._target))
-        if ours or self._settings.take_over or (not registry and (not target or is_named(journal, found.name))):
+        if self._settings.take_over or (registry, target) == (self._registry.id(create=False), slug(self._target)):
             return
-        whose = f"the registry with the id {registry}" if registry else "another registry"
+        asked = self._settings.endpoint and not target
+        if not registry and (asked or is_named(journal, found.name)):
+            return
+        if registry:
+            whose = f"belongs to the target {target!r} of the registry with the id {registry}"
+        else:
+            whose = f"has no label that says whose it is, and the deployment record {self._target!r} does not name it"
         raise RolloutError(
-            f"The endpoint {found.name} belongs to the target {target!r} of {whose}: give an endpoint of its own, such "
-            "as endpoint='my-model' (both can be in one project), or take_over=True to take this one over."
+            f"The endpoint {found.name} {whose}: give an endpoint of its own, such as endpoint='my-model' (both can be "
+            "in one project), or take_over=True to take this one over."
         )
 
     def ensure(self, journal: Journal) -> None:

@@ -28,8 +28,8 @@ class AiPlatformSettings:
     Attributes:
         project: Project id.
         location: Region, such as "europe-west4".
-        endpoint: Id or full name of the endpoint, or `label:key=value`. "": the endpoint that is labelled with the
-            name of the deployment record; it is created if there is none.
+        endpoint: Id or full name of the endpoint, which is in this project and location, or `label:key=value`. "":
+            the endpoint that is labelled with the name of the deployment record; it is created if there is none.
         dedicated: Whether an endpoint that is created gets an address of its own.
         model_id: Id of the parent model in the Model Registry; it is created if there is none.
         image: Serving container; "" for the prebuilt TensorFlow one. If its name contains `kfp-bert-components/`, it
@@ -90,6 +90,7 @@ class AiPlatformSettings:
             raise UserError(
                 f"max_replicas is {self.max_replicas}: expected min_replicas ({self.min_replicas}) or more."
             )
+        _check_endpoint(self.endpoint, self.project, self.location)
         if self.staging:
             parse_address(self.staging, "staging", schemes=["gs"])
         if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,62}", self.model_id):
@@ -166,6 +167,24 @@ def _check_accelerator(kind: str, count: int) -> None:
 
         if kind not in aiplatform_v1.AcceleratorType.__members__:
             raise UserError(f"AI Platform knows no accelerator {kind!r}: give a name such as NVIDIA_TESLA_T4.")
+
+
+def _check_endpoint(endpoint: str, project: str, location: str) -> None:
+    """UserError where a full name is none, or names another project or location."""
+    if "/" not in endpoint or endpoint.startswith("label:"):
+        return
+    parts = re.fullmatch(r"projects/([^/]+)/locations/([^/]+)/endpoints/([^/]+)", endpoint)
+    if not parts:
+        raise UserError(
+            f"endpoint is {endpoint!r}: expected an id, projects/PROJECT/locations/LOCATION/endpoints/ID, or "
+            "label:key=value."
+        )
+    same_kind = parts[1].isdigit() == project.isdigit()  # a project's number and its id can mean the same
+    if (same_kind and parts[1] != project) or parts[2] != location:
+        raise UserError(
+            f"endpoint is {endpoint!r}, and project and location are {project!r} and {location!r}: give those of the "
+            "endpoint."
+        )
 
 
 def slug(text: str) -> str:

@@ -41,7 +41,7 @@ class Journal:
     Args:
         registry: The registry that holds the record.
         target: Name of the record.
-        lease_seconds: Time without a write after which another run may take over.
+        lease_seconds: Time without a write after which another run may take over; above 0.
         pause_seconds: Longest pause before a write that failed is tried again.
         place: The full identity of the place, as in `registry.Deployment`. {}: the one that the record is about.
 
@@ -55,6 +55,9 @@ class Journal:
         holder: A name of this run, different from that of every other run.
         released: Whether the last holder of the lease released it before the rollout was complete.
         call_seconds: Longest time that one call to the registry or to the target may take: half of the lease.
+
+    Raises:
+        UserError: `lease_seconds` is 0 or less, or the record cannot be read.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class Journal:
         pause_seconds: float = 1.0,
         place: Mapping[str, str] | None = None,
     ) -> None:
+        if not lease_seconds > 0:
+            raise UserError(f"lease_seconds is {lease_seconds}: expected a number above 0, such as 60.")
         self._registry, self._target, self._lease_seconds = registry, target, lease_seconds
         self._pauses = [share * pause_seconds for share in _PAUSES]
         self._place = dict(place or {})

@@ -63,7 +63,7 @@ def roll_out(
             place is not ours to use; then nothing was changed.
         LeaseLostError: Another run has taken over, or the registry did not answer until the lease ended.
         TransientError: The target did not answer whether the champion is live; nothing was changed.
-        UserError: There is no champion.
+        UserError: There is no champion, or `lease_seconds` is 0 or less.
     """
     report, rolled_out = _never_raising(report), False
     with cancellable():

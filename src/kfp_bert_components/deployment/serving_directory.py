@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def deploy_to_serving_directory(
         Where the champion is, and its version in the registry.
 
     Raises:
-        UserError: There is no champion, or the directory cannot be used.
+        UserError: There is no champion, or the directory cannot be used: it is a file, or overlaps with the registry.
         RolloutError: The version failed, or the folder belongs to others; it has the versions that it had before.
     """
     from kfp_bert_components.registry import Registry
@@ -94,6 +95,7 @@ def deploy_to_serving_directory(
     if keep < 2:
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
     opened, folder = Registry(registry), open_versioned_folder(serving_directory)
+    _refuse_overlap(opened.uri, folder.uri)
     with tempfile.TemporaryDirectory() as scratch:
         directory = DirectoryTarget(
             opened,
@@ -111,6 +113,22 @@ def deploy_to_serving_directory(
         except TransientError as error:
             raise UserError(f"The server cannot be asked what it serves: {error}. Nothing was changed.") from error
     return DeployedVersion(f"{folder.uri}/{live['facts']['number']}", live["version"])
+
+
+def _refuse_overlap(registry: str, folder: str) -> None:
+    """UserError where one of the two places is the other one or lies in it: each would take files for its own."""
+    store, serving = (f"{_real(uri).rstrip('/')}/" for uri in (registry, folder))
+    if store.startswith(serving) or serving.startswith(store):
+        how = "is" if store == serving else "lies inside" if serving.startswith(store) else "holds"
+        raise UserError(
+            f"The serving directory {folder} {how} the registry {registry}: give a serving_directory beside it."
+        )
+
+
+def _real(uri: str) -> str:
+    if uri.startswith("/gcs/"):
+        return f"gs://{uri.removeprefix('/gcs/')}"
+    return uri if uri.startswith("gs://") else os.path.realpath(uri)
 
 
 class DirectoryTarget(Target):

@@ -163,10 +163,11 @@ def _load_owner(data: bytes, place: str) -> Owner:
 def open_versioned_folder(uri: str) -> VersionedFolder:
     """The versioned folder at a local path or a gs:// URI. It need not exist yet.
 
-    A path below /gcs/, where buckets are mounted, becomes a gs:// URI.
+    A path below /gcs/, where buckets are mounted, becomes a gs:// URI. Links in a local path are followed, so that one
+    folder has one name.
 
     Raises:
-        UserError: The path is empty, or is a file.
+        UserError: The path is empty, or it is a file or lies below one.
     """
     if uri.startswith("/gcs/"):  # folders cannot be renamed on a mounted bucket
         uri = "gs://" + uri.removeprefix("/gcs/")
@@ -178,8 +179,13 @@ class _LocalFolder(VersionedFolder):
     """A version is copied to a temporary folder beside its place, which no server reads, and then renamed."""
 
     def __init__(self, root: Path) -> None:
-        if root.exists() and not root.is_dir():
-            raise UserError(f"The serving directory {root} is a file: give a folder.")
+        if "\0" in str(root):
+            raise UserError(f"The serving directory {str(root)!r} has a zero byte in its name: give another folder.")
+        root = Path(os.path.realpath(root))
+        there = next(one for one in (root, *root.parents) if one.exists())
+        if not there.is_dir():
+            what = "is a file" if there == root else f"lies below the file {there}"
+            raise UserError(f"The serving directory {root} {what}: give a folder.")
         self._root, self.uri = root, str(root)
 
     def numbers(self) -> list[int]:
@@ -247,11 +253,11 @@ class _LocalFolder(VersionedFolder):
             os.chmod(name, 0o644)
             if not generation:
                 os.link(name, path)  # which fails if another one was faster
-            elif path.stat().st_mtime_ns == generation:
+            elif path.exists() and path.stat().st_mtime_ns == generation:
                 os.replace(name, path)
             else:
                 raise FileExistsError
-        except (FileExistsError, FileNotFoundError):
+        except FileExistsError:
             raise ConflictError(f"Another deployment changed {path} at the same moment: run again.") from None
         finally:
             Path(name).unlink(missing_ok=True)
