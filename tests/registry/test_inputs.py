@@ -15,7 +15,7 @@ from kfp_bert_components.gate import Policy, read_decision
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.compare_models import compare_models
 from kfp_bert_components.steps.promote_model import promote_model
-from tests.support.models import write_candidate
+from tests.support.models import promote_next, write_candidate
 from tests.support.splits import write_split
 
 LABELS = ["ham", "spam"]
@@ -90,6 +90,11 @@ OVERRIDE = {"override": "PROMOTE", "override_by": "ann", "override_reason": "it 
         ({"policy": {**OVERRIDE, "override": "HOLD"}}, "its outcome is PROMOTE, but it was decided by hand to HOLD"),
         ({"policy": {"override": "PROMOTE", "override_by": "ann"}}, "does not say by whom and why"),
         ({"guardrails": [{"name": "F1 of class ham", "passed": False}]}, "'F1 of class ham' does not hold"),
+        ({"difference": {"value": -0.35, "delta": 0.0}}, "its difference -0.35 is not above 0"),
+        (
+            {"difference": {"value": 0.35, "delta": 0.0, "candidate": 0.1, "champion": 0.65}},
+            "its difference is 0.35, but its two values are 0.1 and 0.65",
+        ),
         ({"difference": {"p_value": 0.06}, "test_set": {"alpha": 0.05}}, "p-value 0.06 is above its alpha 0.05"),
     ],
 )
@@ -107,6 +112,20 @@ def test_what_was_decided_by_hand_is_promoted(examined, tmp_path):
 def test_records_of_format_1_say_that_their_files_are_not_compared(tmp_path, capsys):
     assert Registry(str(tmp_path / "registry")).promote(*write_candidate(tmp_path / "old")) == 1
     assert "are not compared with those that were looked at: records of format 1." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("version", [7, None])
+def test_a_decision_about_another_champion_than_its_generation_says_is_refused(tmp_path, version):
+    registry = Registry(str(tmp_path / "registry"))
+    generation = 0
+    if version is None:
+        promote_next(registry, tmp_path, "a")
+        generation = registry.require_champion().generation
+    candidate = write_candidate(tmp_path / "c", champion_version=version, champion_generation=generation)
+    seen, found = ("no champion", "version 1") if version is None else ("version 7", "no champion")
+    with pytest.raises(UserError, match=f"compared with {seen}, but by its generation it did with {found}"):
+        registry.promote(*candidate)
+    assert len(registry.numbers()) == (version is None)
 
 
 @pytest.mark.parametrize("cut", [True, False])

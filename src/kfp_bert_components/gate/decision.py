@@ -8,6 +8,7 @@ from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.records import build, dump_record, load_record
 
 OUTCOMES = ("PROMOTE", "HOLD", "REJECT")
+_ROUNDING = 1e-6
 FORMAT = 2  # format 1 knows nothing of evaluation_files
 
 
@@ -101,6 +102,21 @@ def _contradiction(decision: Decision) -> str:
     p_value, alpha = decision.difference.get("p_value"), decision.test_set.get("alpha")
     if p_value is not None and alpha is not None and not p_value <= alpha:
         return f"its outcome is PROMOTE, but its p-value {p_value:.3g} is above its alpha {alpha:.3g}"
+    return _contradiction_of_numbers(decision.difference)
+
+
+def _contradiction_of_numbers(difference: dict[str, Any]) -> str:
+    """The same of the numbers of a PROMOTE, as far as they are recorded."""
+    names = ("value", "delta", "candidate", "champion")
+    value, delta, candidate, champion = (difference.get(name) for name in names)
+    if value is None:
+        return ""
+    if delta is not None and not value > delta:
+        return f"its outcome is PROMOTE, but its difference {value:.3g} is not above {delta:.3g}"
+    if candidate is None or champion is None:
+        return ""
+    if not abs(abs(candidate - champion) - value) <= _ROUNDING:  # of some metrics less is better
+        return f"its difference is {value:.3g}, but its two values are {candidate:.3g} and {champion:.3g}"
     return ""
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_bert_components import __version__
-from kfp_bert_components.errors import ConflictError, NotFoundError
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.gate import Decision
 from kfp_bert_components.registry._card import model_card
 from kfp_bert_components.registry._claim import Claim, read_claim
@@ -48,6 +48,12 @@ def promote(store: Store, bundle: Path, evaluation: Path, decision: Path) -> int
         if not done and (champion.generation if champion else 0) != verdict.champion_generation:
             give_up(store, identity)
             raise _lost(store, champion, verdict)
+        if not done and (champion.version if champion else None) != verdict.champion_version:
+            raise UserError(
+                f"The decision {identity} says that it compared with {_seen(verdict)}, but by its generation it did "
+                f"with {f'version {champion.version}' if champion else 'no champion'} of {store.uri}: run "
+                "compare_models again."
+            )
         try:
             number, claim = claim_number(store, identity)
             _store(store, number, claim, inputs, champion)
@@ -121,8 +127,7 @@ def _complete(store: Store, number: int, record: dict[str, Any], identity: str) 
 
 
 def _lost(store: Store, champion: Champion | None, verdict: Decision) -> ConflictError:
-    seen = verdict.champion_version
-    against = f"version {seen}" if seen is not None else "no champion"
+    against = _seen(verdict)
     if champion is None:
         return ConflictError(
             f"The registry {store.uri} has no champion, but the decision compared with {against}: "
@@ -134,6 +139,10 @@ def _lost(store: Store, champion: Champion | None, verdict: Decision) -> Conflic
         f"decision {last['decision_id']}), while this model was compared with {against}: run the pipeline "
         "again to compare it with the new champion."
     )
+
+
+def _seen(verdict: Decision) -> str:
+    return f"version {verdict.champion_version}" if verdict.champion_version is not None else "no champion"
 
 
 def _record(number: int, claim: Claim, inputs: Inputs, champion: Champion | None) -> dict[str, Any]:
