@@ -83,7 +83,7 @@ def decide() -> NamedTuple("Outputs", [("outcome", str), ("reason", str)]):
     """Decide."""
     from collections import namedtuple
 
-    return namedtuple("Outputs", ["outcome", "reason"])("HOLD", "It is [no] better.")
+    return namedtuple("Outputs", ["outcome", "reason"])("HOLD", "It is [no] better.\x07")
 
 
 @component
@@ -92,6 +92,14 @@ def arguments(text: str) -> str:
     import sys
 
     return f"{text} {sys.executable}"
+
+
+@component
+def paint(fail: bool):
+    """Print what a terminal takes for orders."""
+    print("\x1b[31mred\x1b[0m \x1b[2Jcleared\x07 \u202eback")
+    if fail:
+        raise RuntimeError("\x1b[31mred\x1b[0m \x1b[2Jcleared")
 
 
 @component
@@ -204,6 +212,11 @@ def reporting():
 @dsl.pipeline
 def passing_arguments(text: str):
     arguments(text=text)
+
+
+@dsl.pipeline
+def painting(fail: bool):
+    paint(fail=fail)
 
 
 @dsl.pipeline

@@ -35,6 +35,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import DagOutputsSpec, PipelineSpec, Pi
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.conditions import read_condition
 from kfp_bert_components.local.events import BranchSkipped, RunEvent, RunFailed, StepEnded, StepPrinted, StepStarted
+from kfp_bert_components.plain import printed
 
 Report = Callable[[RunEvent], None]
 
@@ -108,7 +109,7 @@ def _run_step(handler: SubprocessTaskHandler, report: Report) -> Status:
         env={**os.environ, **handler.env_vars},
     ) as process:
         for line in process.stdout or ():
-            report(StepPrinted(step, line.rstrip("\n")))
+            report(StepPrinted(step, printed(line.rstrip("\n"))))
     ok = process.returncode == 0
     report(StepEnded(step, ok))
     return Status.SUCCESS if ok else Status.FAILURE
