@@ -79,6 +79,12 @@ def read(page: dsl.Input[dsl.HTML]) -> str:
 
 
 @component
+def join(texts: List[str], pages: dsl.Input[List[dsl.HTML]]) -> str:  # noqa: UP006
+    """Join texts, and what is in pages: kfp gives None for an empty list of artifacts."""
+    return f"{texts} {[open(page.path).read()[22] for page in pages or []]}"
+
+
+@component
 def decide() -> NamedTuple("Outputs", [("outcome", str), ("reason", str)]):
     """Decide."""
     from collections import namedtuple
@@ -269,3 +275,10 @@ def looping_over_artifacts():
     pages = write_all(texts=["a", "b"])
     with dsl.ParallelFor(pages.output) as page:
         read(page=page)
+
+
+@dsl.pipeline
+def collecting(names: List[str]) -> str:  # noqa: UP006
+    with dsl.ParallelFor(names) as name, dsl.If(name != "x"):
+        page, text = write(text=name), say(text=name)
+    return join(texts=dsl.Collected(text.output), pages=dsl.Collected(page.outputs["page"])).output
