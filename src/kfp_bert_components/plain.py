@@ -5,6 +5,7 @@ import re
 _BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 # Control characters, halves of surrogate pairs, and the marks that turn the direction of writing.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&]")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
@@ -12,6 +13,11 @@ _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 def plain(text: str) -> str:
     """Text on one line: line breaks and tabs become a space, other characters that can't be seen become escapes."""
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), _BREAKS.sub(" ", text))
+
+
+def printed(text: str) -> str:
+    """What a program printed, without its colours; each line of it as `plain` makes it."""
+    return "\n".join(plain(line) for line in _COLOUR.sub("", text).split("\n"))
 
 
 def markdown(text: str) -> str:

@@ -16,6 +16,8 @@ from tests.support.stores import gcs
 
 __all__ = ["gcs"]
 
+DAMAGED = "is damaged: .*give the manifest.json that a fetch wrote"
+
 
 @pytest.fixture
 def manifest(gcs: GcsServer, tmp_path: Path) -> str:
@@ -85,8 +87,15 @@ def test_local_files_are_pinned_by_their_bytes(tmp_path: Path) -> None:
     [
         (lambda value: value | {"format": 2}, "has format 2, and this version reads 1"),
         (lambda value: value | {"objects": value["objects"][:1]}, "was changed since it was written"),
-        (lambda value: {"format": 1}, "is damaged: .*give the manifest.json that a fetch wrote"),
-        (lambda value: [], "is damaged: .*give the manifest.json that a fetch wrote"),
+        (lambda value: {"format": 1}, DAMAGED),
+        *(
+            (lambda value, key=key, wrong=wrong: value | {"objects": [value["objects"][0] | {key: wrong}]}, DAMAGED)
+            for key in ("source", "path", "generation", "size", "crc32c")
+            for wrong in (None, [], 1.5)
+        ),
+        (lambda value: value | {"sources": [5]}, DAMAGED),
+        (lambda value: value | {"sources": None}, DAMAGED),
+        (lambda value: [], DAMAGED),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(

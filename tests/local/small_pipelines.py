@@ -79,11 +79,17 @@ def read(page: dsl.Input[dsl.HTML]) -> str:
 
 
 @component
+def join(texts: List[str], pages: dsl.Input[List[dsl.HTML]]) -> str:  # noqa: UP006
+    """Join texts, and what is in pages: kfp gives None for an empty list of artifacts."""
+    return f"{texts} {[open(page.path).read()[22] for page in pages or []]}"
+
+
+@component
 def decide() -> NamedTuple("Outputs", [("outcome", str), ("reason", str)]):
     """Decide."""
     from collections import namedtuple
 
-    return namedtuple("Outputs", ["outcome", "reason"])("HOLD", "It is [no] better.")
+    return namedtuple("Outputs", ["outcome", "reason"])("HOLD", "It is [no] better.\x07")
 
 
 @component
@@ -92,6 +98,14 @@ def arguments(text: str) -> str:
     import sys
 
     return f"{text} {sys.executable}"
+
+
+@component
+def paint(fail: bool):
+    """Print what a terminal takes for orders."""
+    print("\x1b[31mred\x1b[0m \x1b[2Jcleared\x07 \u202eback")
+    if fail:
+        raise RuntimeError("\x1b[31mred\x1b[0m \x1b[2Jcleared")
 
 
 @component
@@ -207,6 +221,11 @@ def passing_arguments(text: str):
 
 
 @dsl.pipeline
+def painting(fail: bool):
+    paint(fail=fail)
+
+
+@dsl.pipeline
 def greeting():
     surroundings().set_env_variable("GREETING", "hello")
 
@@ -256,3 +275,10 @@ def looping_over_artifacts():
     pages = write_all(texts=["a", "b"])
     with dsl.ParallelFor(pages.output) as page:
         read(page=page)
+
+
+@dsl.pipeline
+def collecting(names: List[str]) -> str:  # noqa: UP006
+    with dsl.ParallelFor(names) as name, dsl.If(name != "x"):
+        page, text = write(text=name), say(text=name)
+    return join(texts=dsl.Collected(text.output), pages=dsl.Collected(page.outputs["page"])).output

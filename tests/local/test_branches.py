@@ -73,6 +73,22 @@ def test_a_loop_whose_artifacts_are_not_found_fails_and_is_not_skipped(tmp_path)
         show_run(spec_path, {}, tmp_path / "runs", Console(quiet=True))
 
 
+@pytest.mark.parametrize(
+    ("names", "collected"),
+    [
+        ('["a", "b"]', "['a', 'b'] ['a', 'b']"),
+        ('["x", "b", "x"]', "['b'] ['b']"),
+        ('["x"]', "[] []"),
+        ("[]", "[] []"),
+    ],
+)
+def test_what_a_loop_collects_is_what_its_passes_have_made(tmp_path, names, collected):
+    done = run("collecting", f"names={names}", root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.iterdir()
+    assert read_outputs(folder)["join"]["Output"] == collected
+
+
 def test_lines_of_steps_side_by_side_are_whole_and_say_whose_they_are(tmp_path):
     done = run("looping", root=tmp_path)
     (log,) = tmp_path.glob("looping-*/log.txt")

@@ -146,6 +146,16 @@ def test_each_run_keeps_its_log(tmp_path):
     assert "\x1b" not in logs[0].read_text()
 
 
+@pytest.mark.parametrize("fail", [False, True])
+def test_what_a_step_prints_gives_no_orders_to_a_terminal(tmp_path, fail):
+    done = run("painting", f"fail={fail}", root=tmp_path)
+    (log,) = tmp_path.glob("painting-*/log.txt")
+    for text in (done.stdout, log.read_text()):
+        assert r"red \x1b[2Jcleared\x07 \u202eback" in text
+    assert (r"RuntimeError: red \x1b[2Jcleared" in done.stderr) == fail
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", done.stdout + done.stderr + log.read_text())
+
+
 def test_a_failed_run_names_its_own_log(tmp_path):
     done = run("failing", "how=other", root=tmp_path)
     log = Path(re.search(r"^The whole log: (.*)", done.stderr, re.MULTILINE)[1])
@@ -155,7 +165,7 @@ def test_a_failed_run_names_its_own_log(tmp_path):
 
 def test_the_end_names_decision_and_pages(tmp_path):
     done = run("reporting", root=tmp_path)
-    assert "decision of decide: HOLD: It is [no] better.\n" in done.stdout
+    assert "decision of decide: HOLD: It is [no] better.\\x07\n" in done.stdout
     page = Path(re.search(r"^write page: (.*)", done.stdout, re.MULTILINE)[1])
     assert page.suffix == ".html"
     assert "a page" in page.read_text()

@@ -22,7 +22,8 @@ def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
     """Run PIPELINE on this machine, each step as a process.
 
     PIPELINE is a compiled pipeline (pipeline.yaml), or a function as module:function or file.py:function; a component
-    is a pipeline of one step.
+    is a pipeline of one step. A file can import the modules beside it; a module is looked for in the current folder
+    too.
 
     Each run has a folder of its own under --root, with the outputs of its steps, their pages and log.txt. If, OneOf and
     loops do what they do on a cluster. What cannot run here, such as a step that needs its image, is refused before the

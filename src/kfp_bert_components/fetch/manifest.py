@@ -43,8 +43,7 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest whole and once."""
-        objects = [vars(one) for one in self.objects]
-        fields = {"fingerprint": self.fingerprint, "sources": self.sources, "objects": objects}
+        fields = {"fingerprint": self.fingerprint, "sources": self.sources, "objects": list(map(vars, self.objects))}
         path.write_text(dump_record(fields), encoding="utf-8")
 
 
@@ -68,4 +67,8 @@ def read_manifest(uri: str, access: Access) -> Manifest:
 
 
 def _read_1(fields: dict[str, Any]) -> tuple[Manifest, str]:
-    return Manifest(fields["sources"], [Pinned(**one) for one in fields["objects"]]), fields["fingerprint"]
+    objects = [Pinned(**one) for one in fields["objects"]]
+    fits = (type(value).__name__ == Pinned.__annotations__[key] for one in objects for key, value in vars(one).items())
+    if not all(fits) or not all(isinstance(source, str) for source in fields["sources"]):
+        raise TypeError("a value is of another type")
+    return Manifest(fields["sources"], objects), fields["fingerprint"]

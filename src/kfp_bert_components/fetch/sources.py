@@ -25,10 +25,8 @@ def resolve(sources: Sequence[str], access: Access) -> Manifest:
     found: dict[str, Pinned] = {}
     for source in sources:
         for one in find_objects(source, access, "the source"):
-            entry = one.entry
-            known = found.setdefault(
-                one.path, Pinned(one.address, one.path, entry.generation, entry.size, entry.crc32c)
-            )
+            pinned = Pinned(one.address, one.path, one.entry.generation, one.entry.size, one.entry.crc32c)
+            known = found.setdefault(one.path, pinned)
             if known.source != one.address:
                 raise UserError(
                     f"{known.source} and {one.address} would both become the file {one.path}: fetch the "
@@ -42,8 +40,7 @@ def check_paths(found: dict[str, Pinned]) -> None:
     """Refuse names that would leave the target folder or fall together on some file system."""
     folded: dict[str, str] = {}
     for path, one in found.items():
-        reason = _bad_path(path)
-        if reason:
+        if reason := _bad_path(path):
             raise UserError(f"{one.source} can't be fetched: its name {reason}. Rename the object.")
         key = unicodedata.normalize("NFC", path).casefold()
         other = found[folded.setdefault(key, path)]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -27,9 +26,9 @@ from kfp_bert_components.local.events import (
     StepStarted,
     read_events,
 )
+from kfp_bert_components.plain import printed
 
 _SECONDS_TO_STOP = 15
-_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 
 
@@ -50,7 +49,7 @@ class LocalRun:
         with self.log.open("w", encoding="utf-8", errors="backslashreplace") as log:
             for event in read_events(self._process.stdout or ()):
                 if line := _log_line(event):
-                    log.write(_COLOR.sub("", line) + "\n")
+                    log.write(printed(line) + "\n")
                     log.flush()
                 yield event
 

@@ -6,6 +6,8 @@
   skips the branch, and pastes values into Python source, which a quote in a text breaks.
 - The body of a loop gets all its inputs. kfp.local finds no items in a named output, and gives the loop's item in
   place of the output of a step outside.
+- Collected gives what the loop's passes have made: nothing for a pass that skipped the branch, and an empty list for a
+  loop without items. kfp.local fails in both.
 - OneOf works on artifacts.
 - The caller names the folder of the run.
 
@@ -35,6 +37,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import DagOutputsSpec, PipelineSpec, Pi
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.conditions import read_condition
 from kfp_bert_components.local.events import BranchSkipped, RunEvent, RunFailed, StepEnded, StepPrinted, StepStarted
+from kfp_bert_components.plain import printed
 
 Report = Callable[[RunEvent], None]
 
@@ -45,6 +48,8 @@ _LOOP = (
     "task_name task_spec pipeline_resource_name components executors io_store pipeline_root runner unique_pipeline_id "
     "fail_stack parallel_executor"
 )
+
+_OUTPUTS = "dag_outputs_spec io_store"
 
 
 def change_kfp_local(run: str, report: Report) -> None:
@@ -66,11 +71,14 @@ def change_kfp_local(run: str, report: Report) -> None:
         "condition io_store",
         lambda _: staticmethod(lambda condition, io_store: _decide(condition, io_store, report)),
     )
-    _replace(enhanced_dag_orchestrator, "_run_parallel_for_task", _LOOP, _with_values)
+    _replace(
+        enhanced_dag_orchestrator, "_run_parallel_for_task", _LOOP, lambda run_loop: _collecting(_with_values(run_loop))
+    )
+    _replace(OrchestratorUtils, "get_dag_output_parameters", _OUTPUTS, lambda find: staticmethod(_those_made(find)))
     _replace(
         OrchestratorUtils,
         "get_dag_output_artifacts",
-        "dag_outputs_spec io_store",
+        _OUTPUTS,
         lambda _: staticmethod(_output_artifacts),
     )
 
@@ -108,7 +116,7 @@ def _run_step(handler: SubprocessTaskHandler, report: Report) -> Status:
         env={**os.environ, **handler.env_vars},
     ) as process:
         for line in process.stdout or ():
-            report(StepPrinted(step, line.rstrip("\n")))
+            report(StepPrinted(step, printed(line.rstrip("\n"))))
     ok = process.returncode == 0
     report(StepEnded(step, ok))
     return Status.SUCCESS if ok else Status.FAILURE
@@ -179,6 +187,43 @@ def _values(inputs: TaskInputsSpec, io_store: IOStore) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _collecting(run_loop: Callable[..., bool]) -> Callable[..., bool]:
+    """`run_loop` whose outputs are lists of what its passes have made."""
+
+    def run(
+        *, task_name: str, task_spec: PipelineTaskSpec, components: Any, io_store: IOStore, **arguments: Any
+    ) -> bool:
+        made = components[task_spec.component_ref.name].output_definitions
+        names = [*made.parameters, *made.artifacts]
+        for name in names:
+            io_store.put_task_output(task_name, name, [])
+        failed = run_loop(
+            task_name=task_name, task_spec=task_spec, components=components, io_store=io_store, **arguments
+        )
+        for name in names:
+            values = io_store.get_task_output(task_name, name)
+            io_store.put_task_output(task_name, name, [value for value in values if value is not None])
+        return failed
+
+    return run
+
+
+def _those_made(find: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """`find` for the parameters whose steps have run: a branch that was skipped has none."""
+
+    def run(dag_outputs_spec: DagOutputsSpec, io_store: IOStore) -> dict[str, Any]:
+        made = DagOutputsSpec()
+        for name, spec in dag_outputs_spec.parameters.items():
+            one = spec.value_from_parameter
+            if spec.WhichOneof("kind") != "value_from_parameter" or _outputs(
+                io_store, one.producer_subtask, one.output_parameter_key
+            ):
+                made.parameters[name].CopyFrom(spec)
+        return find(dag_outputs_spec=made, io_store=io_store)
+
+    return run
+
+
 def _output_artifacts(dag_outputs_spec: DagOutputsSpec, io_store: IOStore) -> dict[str, Any]:
     outputs = {}
     for name, spec in dag_outputs_spec.artifacts.items():
@@ -187,6 +232,8 @@ def _output_artifacts(dag_outputs_spec: DagOutputsSpec, io_store: IOStore) -> di
             for selector in spec.artifact_selectors
             for output in _outputs(io_store, selector.producer_subtask, selector.output_artifact_key)
         ]
+        if not found and len(spec.artifact_selectors) == 1:
+            continue  # its branch was skipped
         if len(found) != 1:
             raise UserError(f"{len(found)} branches have made the artifact {name}, of which exactly one may.")
         outputs[name] = found[0]

@@ -23,7 +23,8 @@ def compile_pipeline(name: str, target: Path) -> dict[str, Any]:
 
     Args:
         name: A compiled pipeline (`pipeline.yaml`), or a function as `module:function` or
-            `folder/file.py:function`.
+            `folder/file.py:function`. It can import the modules beside its file; of a module, those in the working
+            folder.
         target: The YAML file to write.
 
     Returns:
@@ -65,11 +66,23 @@ def _compile_function(name: str, target: Path) -> None:
     module_name, colon, function_name = name.rpartition(":")
     if not colon or not module_name:
         raise UserError(f"{name!r} is no pipeline: give a .yaml file, module:function or file.py:function.")
-    pipeline = getattr(_module(module_name), function_name, None)
-    if not isinstance(pipeline, base_component.BaseComponent):
-        raise UserError(f"{module_name} has no pipeline or component called {function_name!r}.")
-    with _mistakes_in(module_name):
-        compiler.Compiler().compile(pipeline, str(target))
+    with _importing_from(Path(module_name).parent if module_name.endswith(".py") else Path.cwd()):
+        pipeline = getattr(_module(module_name), function_name, None)
+        if not isinstance(pipeline, base_component.BaseComponent):
+            raise UserError(f"{module_name} has no pipeline or component called {function_name!r}.")
+        with _mistakes_in(module_name):
+            compiler.Compiler().compile(pipeline, str(target))
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Find the modules in a folder first, as Python does for a script in it."""
+    before = list(sys.path)
+    sys.path.insert(0, str(folder.absolute()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _module(name: str) -> ModuleType:

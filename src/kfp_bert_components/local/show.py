@@ -9,6 +9,7 @@ from kfp_bert_components.errors import RunError
 from kfp_bert_components.local.display import Display
 from kfp_bert_components.local.execute import execute
 from kfp_bert_components.local.results import name_pages, pages, read_outputs
+from kfp_bert_components.plain import plain
 
 
 def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console) -> Path:
@@ -41,7 +42,7 @@ def show_places(run: Path, console: Console) -> None:
     """Show the decision of a run, if it has one, and where a person finds its outputs, pages and log."""
     for step, outputs in read_outputs(run).items():
         if {"outcome", "reason"} <= outputs.keys():
-            console.print(f"decision of {step}: {outputs['outcome']}: {outputs['reason']}", markup=False)
+            console.print(plain(f"decision of {step}: {outputs['outcome']}: {outputs['reason']}"), markup=False)
     for page, path in pages(run).items():
         console.print(f"{page}: {path}", markup=False)
     console.print(f"log: {run / 'log.txt'}", markup=False)

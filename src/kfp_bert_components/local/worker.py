@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.events import RunEvent, RunFailed, write_event
+from kfp_bert_components.plain import printed
 
 
 def main(spec_path: str, arguments_path: str, run: str) -> None:
@@ -32,7 +33,7 @@ def main(spec_path: str, arguments_path: str, run: str) -> None:
     try:
         _run(spec_path, arguments, Path(run))
     except Exception as error:
-        _report(RunFailed(str(error) or repr(error)))
+        _report(RunFailed(printed(str(error) or repr(error))))
         if not isinstance(error, RuntimeError | UserError):
             raise
         sys.exit(1)
