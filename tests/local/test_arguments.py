@@ -34,6 +34,14 @@ def test_a_value_of_another_type_is_refused_by_the_name_of_its_parameter(kind, t
         parse_arguments(spec(x={"parameterType": kind}), [f"x={text}"])
 
 
+def test_a_text_that_begins_as_a_list_is_refused_with_the_list_to_give():
+    text = '[draft] "lines".csv'
+    with pytest.raises(UserError, match="must be a JSON list, such as ") as refused:
+        parse_arguments(spec(x={"parameterType": "LIST"}), [f"x={text}"])
+    given = str(refused.value).partition("such as ")[2].partition(", not ")[0]
+    assert parse_arguments(spec(x={"parameterType": "LIST"}), [f"x={given}"]) == {"x": [text]}
+
+
 def test_an_unknown_parameter_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=r"no parameter 'y'; it has x"):
         parse_arguments(spec(x={"parameterType": "STRING"}), ["y=1"])

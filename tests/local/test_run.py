@@ -58,6 +58,24 @@ def test_another_failure_shows_its_traceback_once(tmp_path):
     assert "RuntimeError: something broke" in done.stderr
 
 
+def test_a_traceback_begins_in_the_component_and_the_log_has_all_of_it(tmp_path):
+    done = run("fail", "how=other", root=tmp_path)
+    files = re.findall(r'^  File "(.*)", line', done.stderr, re.MULTILINE)
+    assert [Path(file).name for file in files] == ["ephemeral_component.py"]
+    assert "runpy" not in done.stderr
+    (log,) = tmp_path.glob("fail-*/log.txt")
+    assert "kfp/dsl/executor.py" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"), [("3", "ended with status 3"), ("killed", "ended with status 137, as after SIGKILL")]
+)
+def test_a_step_that_says_nothing_fails_with_how_it_ended(tmp_path, how, sentence):
+    done = run("fail", f"how={how}", root=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == f"error: fail: {sentence}"
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [

@@ -187,6 +187,9 @@ def test_what_a_caller_gives_wins_over_the_environment(
     ("variables", "sentence"),
     [
         ({"KFP_BERT_ANONYMOUS": "maybe"}, "KFP_BERT_ANONYMOUS is 'maybe': give true or false"),
+        ({"KFP_BERT_USER_PROJECT": "p\nq"}, r"user_project \(KFP_BERT_USER_PROJECT\) is 'p\\nq': give the id"),
+        ({"KFP_BERT_IMPERSONATE": "a@b\n"}, r"impersonate \(KFP_BERT_IMPERSONATE\) is 'a@b\\n': give the e-mail"),
+        ({"KFP_BERT_IMPERSONATE": "robot"}, r"impersonate \(KFP_BERT_IMPERSONATE\) is 'robot': give the e-mail"),
         ({"KFP_BERT_ANONYMOUS": "1", "KFP_BERT_IMPERSONATE": "a@b"}, "anonymously and as a@b at once: give one"),
     ],
 )

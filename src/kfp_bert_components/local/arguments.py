@@ -15,7 +15,7 @@ def parse_arguments(spec: dict[str, Any], texts: Iterable[str]) -> dict[str, Any
     Args:
         spec: A compiled pipeline, as read from its YAML.
         texts: One `name=value` for each argument. Lists and dictionaries are JSON; for a list of one text, the text
-            itself is enough.
+            itself is enough if it does not begin with "[".
 
     Returns:
         Values by parameter name. A parameter that was not given is absent, and has its default.
@@ -67,7 +67,7 @@ def _value(name: str, kind: str, text: str) -> Any:
             "NUMBER_INTEGER": "an integer",
             "NUMBER_DOUBLE": "a number",
             "BOOLEAN": "true or false",
-            "LIST": "a JSON list",
+            "LIST": f"a JSON list, such as {json.dumps([text], ensure_ascii=False)}",
             "STRUCT": "a JSON object",
         }.get(kind, kind)
         raise UserError(f"Parameter {name!r} must be {expected}, not {text!r}.") from None

@@ -13,6 +13,7 @@ from kfp_bert_components.local.failure import explain
 from kfp_bert_components.progress import is_progress
 
 _EXECUTOR = re.compile(r"^ *\[KFP Executor ")
+_EXECUTOR_FRAME = re.compile(r'^  File "(<frozen runpy>|.*\bkfp/dsl/executor(_main)?\.py)", line ')
 # TensorFlow logs these before it reads its log level; the last one on every machine without a GPU.
 _TENSORFLOW = re.compile(r"^ *(WARNING: All log messages before absl|[IW]0000 00:00:|E0000 00:00:.*cuInit)")
 
@@ -52,7 +53,7 @@ class Display:
             case StepPrinted():
                 self._print(self._running[event.step], event.line)
             case StepEnded():
-                self._end(self._running.pop(event.step), event.ok)
+                self._end(self._running.pop(event.step), event)
             case BranchSkipped():
                 self._console.print(f"[bold]{event.branch}[/]  skipped: {escape(event.reason)}")
             case RunFailed():
@@ -71,12 +72,13 @@ class Display:
         else:
             self._console.print(f"  [dim]{step.prefix}{escape(line)}[/]")
 
-    def _end(self, step: "_Step", ok: bool) -> None:
+    def _end(self, step: "_Step", ended: StepEnded) -> None:
+        ok = ended.ok
         mark = "[green]ok[/]" if ok else "[red]failed[/]"
         # A step that failed may be tried again.
         self._failed.pop(step.name, None)
         if not ok:
-            self._failed[step.name] = f"{step.name}: {explain(step.lines)}"
+            self._failed[step.name] = f"{step.name}: {step.explain(ended.how)}"
         for line in step.held if ok else ():
             self._console.print(f"  [dim]{step.prefix}{escape(line)}[/]")
         self._console.print(f"[bold]{step.name}[/]  {mark}  {time.monotonic() - step.started:.1f} s")
@@ -120,6 +122,16 @@ class _Step:
         if self.held or line.startswith("Traceback "):
             self.held.append(line)
         return not self.held
+
+    def explain(self, how: str) -> str:
+        """Why the step failed, whose process ended in this way."""
+        lines, inside = [], False
+        for line in self.lines:
+            inside = bool(_EXECUTOR_FRAME.match(line)) or (inside and line.startswith("    "))
+            if not inside:
+                lines.append(line)
+        # A traceback says it all; without one, the last lines need not be about the failure.
+        return explain(lines) if self.held else "\n".join(filter(None, [how, explain(lines)]))
 
     def _is_noise(self, line: str) -> bool:
         """Whether KFP's executor logs about itself, such as its input as JSON, or TensorFlow about its start."""

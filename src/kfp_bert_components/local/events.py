@@ -25,10 +25,11 @@ class StepPrinted:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """A step has ended; `ok` says whether it succeeded."""
+    """A step has ended; `ok` says whether it succeeded, and `how` how the process of one that failed ended."""
 
     step: str
     ok: bool
+    how: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import contextlib
 import inspect
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -118,8 +119,14 @@ def _run_step(handler: SubprocessTaskHandler, report: Report) -> Status:
         for line in process.stdout or ():
             report(StepPrinted(step, printed(line.rstrip("\n"))))
     ok = process.returncode == 0
-    report(StepEnded(step, ok))
+    report(StepEnded(step, ok, "" if ok else _how_it_ended(process.returncode)))
     return Status.SUCCESS if ok else Status.FAILURE
+
+
+def _how_it_ended(status: int) -> str:
+    # The step is a child of a shell, which gives 128 and the number of the signal that ended it.
+    names = {128 + one: one.name for one in signal.Signals}
+    return f"ended with status {status}" + (f", as after {names[status]}" if status in names else "")
 
 
 def _step_name(command: list[str], root: str) -> str:

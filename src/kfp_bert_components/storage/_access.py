@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 
 from kfp_bert_components.errors import UserError
 
 USER_PROJECT, IMPERSONATE, ANONYMOUS = "KFP_BERT_USER_PROJECT", "KFP_BERT_IMPERSONATE", "KFP_BERT_ANONYMOUS"
 ACCESS_VARIABLES = (USER_PROJECT, IMPERSONATE, ANONYMOUS)
+# Looser than Google's rules for names: what a header of HTTP takes.
+_PROJECT, _ACCOUNT = re.compile(r"[\w.:-]*", re.ASCII), re.compile(r"([\w.+-]+@[\w.-]+)?", re.ASCII)
 _BOOLEANS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
@@ -36,8 +39,8 @@ def with_environment(access: Access) -> Access:
     """The same, with what it leaves out from the environment.
 
     Raises:
-        UserError: KFP_BERT_ANONYMOUS is neither true nor false, or both anonymous and an account to act as are asked
-            for.
+        UserError: KFP_BERT_ANONYMOUS is neither true nor false, the project or the account can be none, or both
+            anonymous and an account to act as are asked for.
     """
     access = replace(access, user_project=access.user_project or os.environ.get(USER_PROJECT, ""))
     if not (access.impersonate or access.anonymous):
@@ -46,6 +49,12 @@ def with_environment(access: Access) -> Access:
             raise UserError(f"{ANONYMOUS} is {flag!r}: give true or false.")
         account = os.environ.get(IMPERSONATE, "")
         access = replace(access, impersonate=account, anonymous=_BOOLEANS[flag.lower()])
+    if not _PROJECT.fullmatch(access.user_project):
+        raise UserError(f"user_project ({USER_PROJECT}) is {access.user_project!r}: give the id of a project.")
+    if not _ACCOUNT.fullmatch(access.impersonate):
+        raise UserError(
+            f"impersonate ({IMPERSONATE}) is {access.impersonate!r}: give the e-mail address of a service account."
+        )
     if access.impersonate and access.anonymous:
         raise UserError(f"Cloud Storage can't be reached anonymously and as {access.impersonate} at once: give one.")
     return access
