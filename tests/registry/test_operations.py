@@ -149,6 +149,12 @@ def test_gc_puts_a_version_back_that_a_rollback_chose_meanwhile(registry: Regist
     assert registry.verify() == []
 
 
+def test_gc_leaves_what_rollback_goes_back_to_since_the_pointer_was_moved(registry: Registry) -> None:
+    interrupt(registry, "write", "versions/1/claim.json", lambda: Registry(registry.uri).rollback())
+    assert not registry.gc(keep=1).remove
+    assert registry.verify() == [] and registry.rollback().version == 1
+
+
 def test_the_model_card_is_one_that_the_hub_reads(registry: Registry) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
     card = huggingface_hub.ModelCard(registry.card(2))

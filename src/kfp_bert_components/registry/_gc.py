@@ -120,6 +120,9 @@ def _remove(store: Store, number: int, claim: Claim, why: str) -> bool:
 def _hide(store: Store, number: int) -> bool:
     """Delete the record of a version; False where the version is needed after all, and has its record again."""
     name = f"versions/{number}/version.json"
+    champion = read_champion(store)
+    if champion and previous_champion(store, champion) == number:  # the pointer was moved since the plan
+        return False
     try:
         blob = store.read(name)
         store.delete(name, if_generation=blob.generation)
