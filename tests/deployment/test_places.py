@@ -174,7 +174,10 @@ def test_another_project_location_or_endpoint_is_another_deployment(world, chang
     assert {"kind": "AI Platform endpoint", **change}.items() <= record.place.items()
     world.server.calls.clear()
     world.deploy()
+    back = world.registry.deployment("production")
+    assert (back.place, back.live_served) == (before.place, before.live_served)
     world.deploy(**change)
+    assert world.registry.deployment("production").place == record.place
     assert world.server.changing_calls() == []  # both are live
 
 
