@@ -107,7 +107,7 @@ def test_a_path_below_a_file_or_with_a_zero_byte_is_refused_with_a_sentence(tmp_
     for name in ("a", "a/b"):
         with pytest.raises(UserError, match=f"lies below the file {tmp_path}/file: give a folder"):
             open_versioned_folder(f"{tmp_path}/file/{name}")
-    with pytest.raises(UserError, match="has a zero byte"):
+    with pytest.raises(UserError, match="holds a control character"):
         open_versioned_folder("file:///folder/%00x")
 
 

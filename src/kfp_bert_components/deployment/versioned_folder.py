@@ -179,8 +179,6 @@ class _LocalFolder(VersionedFolder):
     """A version is copied to a temporary folder beside its place, which no server reads, and then renamed."""
 
     def __init__(self, root: Path) -> None:
-        if "\0" in str(root):
-            raise UserError(f"The serving directory {str(root)!r} has a zero byte in its name: give another folder.")
         root = Path(os.path.realpath(root))
         there = next(one for one in (root, *root.parents) if one.exists())
         if not there.is_dir():
