@@ -37,7 +37,7 @@ def run_without(module, code, *arguments):
         ("tqdm", "from kfp_bert_components.fetch import fetch", "data"),
         ("google.cloud.aiplatform", "from kfp_bert_components.ai_platform import run_as_custom_job", "ai-platform"),
         ("scipy", "from kfp_bert_components.gate import compare", "gate"),
-        ("tensorflow", "from kfp_bert_components.bert import Classifier", "tensorflow"),
+        ("keras", "from kfp_bert_components.bert import Classifier", "tensorflow"),
     ],
 )
 def test_a_function_names_the_extra_that_it_needs(module, code, extra):
