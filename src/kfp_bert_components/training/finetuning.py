@@ -31,10 +31,6 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     settings = settings.resolved()
-    if distribution.chief:
-        for parameter in ("checkpoint_dir", "tensorboard_dir"):
-            if place := getattr(settings, parameter):
-                check_writable(place, parameter)
     splits = read_split(train), read_split(validation)
     check_splits(*splits)
     check_metric(settings.metric, splits[0].labels)
@@ -42,6 +38,10 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
         with distribution.strategy.scope():
             classifier = make_classifier(settings.network, splits[0], seed=settings.seed, dtype=settings.dtype)
         check_servable(classifier, splits[0], max_length=settings.max_length, truncation=settings.truncation)
+        if distribution.chief:
+            for parameter in ("checkpoint_dir", "tensorboard_dir"):
+                if place := getattr(settings, parameter):
+                    check_writable(place, parameter)
         data = read_data(
             classifier,
             *splits,
