@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from kfp_bert_components.gate.alarm import ALPHA, by_text, find_alarm, not_recovered
 from tests.support.champions import GATE_ALPHA, LABELS, World, answered, shuffled
@@ -106,6 +107,21 @@ def test_the_same_test_set_and_a_very_small_one_are_no_alarm():
     assert not same.sentence and "promoted on: nothing to compare" in same.note and same.p_fall is None
     assert not find_alarm(some(0, 4, "now", start=900), then, LABELS, 0.05).sentence
     assert not find_alarm(some(10, 200, "now", start=900), some(3, 3, "then"), LABELS, 0.05).sentence
+
+
+def test_a_champion_that_made_no_mistake_on_few_rows_has_not_fallen_by_a_few_mistakes():
+    few, more = np.arange(40), np.arange(1000, 5000)
+    now = answered(more, more % 33 > 0, more % 3, "now")
+    found = find_alarm(now, answered(few, few >= 0, few % 3, "then"), LABELS)
+    assert found.p_fall > 0.1
+
+
+def test_each_class_may_have_been_the_most_frequent_one_by_chance():
+    texts = np.arange(300)
+    now = answered(texts, texts % 9 == 1, texts % 3, "now")
+    # The most frequent class is right alone 100 times, the champion 34 times.
+    z = (100 - 34) / np.sqrt(100 + 34)
+    assert find_alarm(now, None, LABELS).p_frequent == pytest.approx(3 * norm.sf(z), rel=1e-6)
 
 
 def test_rows_with_labels_that_the_champion_does_not_know_are_left_out():
