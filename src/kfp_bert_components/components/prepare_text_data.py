@@ -47,6 +47,7 @@ def prepare_text_data(
     max_dropped: float = 0.1,
     max_length: int = 128,
     reference: str = "",
+    settings: Dict = {},
 ):
     """Read CSV, TSV, JSONL or Parquet, check every row, and split it so that no text is in two splits.
 
@@ -92,6 +93,8 @@ def prepare_text_data(
         max_length: Tokens that the model will read, for the report. Default: 128.
         reference: Split folder, data_profile.json or registry (its champion), local or gs://, whose training
             data the new data is compared with. Default: none.
+        settings: Any of the parameters above by name, such as {"delimiter": ";", "stratify": true}; what it names
+            wins over them. With it a pipeline reaches those that it has no parameter for. Default: none.
 
     Returns:
         train: The split to train on: split.json and examples.parquet.
@@ -103,8 +106,10 @@ def prepare_text_data(
 
     from kfp_bert_components.data.settings import PrepareSettings
     from kfp_bert_components.steps.prepare_text_data import prepare_text_data
+    from kfp_bert_components.validation import with_further
 
-    settings = PrepareSettings(
+    values = with_further(
+        settings,
         text_column=text_column,
         label_column=label_column,
         pair_column=pair_column,
@@ -140,7 +145,12 @@ def prepare_text_data(
         reference=reference,
     )
     prepared = prepare_text_data(
-        Path(data.path), Path(train.path), Path(validation.path), Path(test.path), Path(report.path), settings
+        Path(data.path),
+        Path(train.path),
+        Path(validation.path),
+        Path(test.path),
+        Path(report.path),
+        PrepareSettings(**values),
     )
     for name, artifact in (("train", train), ("validation", validation), ("test", test)):
         artifact.metadata["rows"] = prepared.rows[name]

@@ -35,6 +35,8 @@ def train_and_deploy_to_ai_platform(
     min_improvement: float = 0.0,
     alpha: float = 0.05,
     policy: str = "",
+    prepare: Dict = {},
+    training: Dict = {},
     deployment_target: str = "production",
     api_endpoint: str = "",
 ):
@@ -66,6 +68,8 @@ def train_and_deploy_to_ai_platform(
         min_improvement: Improvement of the primary metric that must be shown.
         alpha: Probability of promoting a model that is no better.
         policy: Text of a YAML policy with guardrails and thresholds; "" for none.
+        prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win.
+        training: Further parameters of finetune_bert by name, such as {"patience": 3}; they win.
         deployment_target: Name of the deployment record in the registry.
         api_endpoint: Another address of the API, for tests.
     """
@@ -83,6 +87,7 @@ def train_and_deploy_to_ai_platform(
             "test_values": test_values,
             "test_fraction": test_fraction,
             "max_length": max_length,
+            "settings": prepare,
         },
         training={
             "base_model": base_model,
@@ -91,6 +96,7 @@ def train_and_deploy_to_ai_platform(
             "batch_size": batch_size,
             "max_length": max_length,
             "seed": seed,
+            "settings": training,
         },
         gate={
             "primary_metric": primary_metric,
