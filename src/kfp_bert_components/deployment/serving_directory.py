@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
     from kfp_bert_components.storage import Entry
 
+_LARGEST_NUMBER = 2**63 - 1  # that TensorFlow Serving reads as a version
 # Loads a SavedModel's folder: a function from instances, {"text": ...}, to predictions as a server gives them.
 Engine = Callable[[Path], Callable[[list[dict[str, str]]], list[dict[str, Any]]]]
 
@@ -286,6 +287,11 @@ class DirectoryTarget(Target):
             journal.remember(served=self._deployed())
         chosen = [0, journal.memory.get("number", 0), owner.number if owner else 0, *self._folder.numbers()]
         number = max(chosen) + 1
+        if number > _LARGEST_NUMBER:
+            raise RolloutError(
+                f"{self._folder.uri} has a folder {max(chosen)}, after which there is no number for a next version: "
+                "remove that folder."
+            )
         journal.remember(number=number)
         ours = Owner(self._registry.id(), self._target, self._registry.uri, number)
         journal.check()
