@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment.states import FAILED, IDLE, PENDING, PREPARING, TRANSITIONS, recorded_as
+from kfp_bert_components.deployment.states import FAILED, IDLE, NEXT, PENDING, PREPARING, TRANSITIONS, recorded_as
 from kfp_bert_components.deployment.time_limits import clock, within
-from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.errors import ConflictError, DamagedError, UserError
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Deployment, Registry
@@ -96,6 +96,11 @@ class Journal:
         self.state = PENDING if view.get("state", "none") == "none" else view["state"]
         if self.state == "rolling":  # a record without a step was written by hand: begin with the first one
             self.state = view.get("step", PREPARING)
+            if self.state not in NEXT:
+                raise DamagedError(
+                    f"The deployment record of {self._target} says that its rollout is {self.state!r}, which is none "
+                    f"of {', '.join(NEXT)}: restore it from a backup."
+                )
         self.facts: dict[str, Any] = view.get("facts", {})
         self.live: dict[str, Any] = view.get("live", {})
         self.memory: dict[str, Any] = view.get("memory", {})

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kfp_bert_components.storage import Entry
 
 _LARGEST_NUMBER = 2**63 - 1  # that TensorFlow Serving reads as a version
+_PATTERN = frozenset("[\\")
 # Loads a SavedModel's folder: a function from instances, {"text": ...}, to predictions as a server gives them.
 Engine = Callable[[Path], Callable[[list[dict[str, str]]], list[dict[str, Any]]]]
 
@@ -97,6 +98,11 @@ def deploy_to_serving_directory(
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
     opened, folder = Registry(registry), open_versioned_folder(serving_directory)
     _refuse_overlap(opened.uri, folder.uri)
+    if not _PATTERN.isdisjoint(folder.uri):
+        say(
+            f"TensorFlow Serving takes {folder.uri} as a pattern and finds no variables there; `kfp-bert serve` does. "
+            "For TensorFlow Serving choose a path without '[' and '\\'."
+        )
     with tempfile.TemporaryDirectory() as scratch:
         directory = DirectoryTarget(
             opened,

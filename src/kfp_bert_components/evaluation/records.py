@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from kfp_bert_components.errors import DamagedError, NotFoundError
 from kfp_bert_components.records import build, dump_record, load_record, require
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
 FORMAT = 2  # format 1 knows nothing of bundle_files
 _ROC_ROWS = 20_000
@@ -54,7 +55,6 @@ class Evaluation:
     def truth(self) -> "np.ndarray":
         """Index of the true class of every row, int [rows]."""
         import numpy as np
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         assert self.predictions is not None
@@ -142,7 +142,6 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def _read_predictions(path: Path) -> "pa.Table":
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
