@@ -12,7 +12,7 @@ from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.records import dump_record, load_record
-from kfp_bert_components.registry._deployment_format_1 import from_format_1
+from kfp_bert_components.registry._deployment_format_1 import from_format_1, place_of
 from kfp_bert_components.registry._read import targets
 from kfp_bert_components.registry._records import STATES, Deployment, author, check_target, now
 from kfp_bert_components.storage import Store
@@ -152,7 +152,13 @@ def _read(store: Store, target: str) -> tuple[dict[str, Any], int]:
 
 def _from_format_2(fields: dict[str, Any]) -> dict[str, Any]:
     _deployment(fields, 0).elsewhere()  # which reads every field
-    return fields
+    return {**fields, "place": _by_its_id(fields["place"], fields["details"])}
+
+
+def _by_its_id(place: dict[str, str], details: Mapping[str, Any]) -> dict[str, str]:
+    """The place of a record, which named an endpoint in the words of a step before; the facts know its id."""
+    named = place_of(details.get("facts", {})) or place_of(details.get("live", {}).get("facts", {}))
+    return {**place, **({"endpoint": named["endpoint"]} if "endpoint" in place and "endpoint" in named else {})}
 
 
 def _name(target: str) -> str:
