@@ -54,10 +54,13 @@ class Endpoint:
         """Project, location and id: the same, however the settings name the endpoint. At most two calls that only read.
 
         Raises:
-            UserError: Several endpoints have the label, or none has it and one cannot be created.
+            UserError: Several endpoints have the label, or none has it and one cannot be created; or the full name has
+                the number of another project.
         """
         asked = self._settings.endpoint
         self._id = self._labelled() if asked.startswith("label:") else asked.rsplit("/", 1)[-1] or self._default()
+        if self._is_named_otherwise():
+            self.find()
         _, project, _, location = self._client.parent.split("/")
         return {"project": project, "location": location, "endpoint": self._id}
 
@@ -78,13 +81,11 @@ class Endpoint:
         Raises:
             UserError: There is none, and one with this name cannot be created, or it is in another project.
         """
-        asked, full = self._settings.endpoint, self._full()
+        asked = self._settings.endpoint
         try:
-            found = self.get(full)
+            found = self.get(self._full())
         except NotFoundError:
-            in_full = "/" in asked and not asked.startswith("label:")
-            # Ids of digits are given by AI Platform; a project's number may be another one's.
-            if self._id.isdigit() or (in_full and asked != full):
+            if self._id.isdigit() or self._is_named_otherwise():  # ids of digits are given by AI Platform
                 raise UserError(
                     f"There is no endpoint {asked or self._id} in {self._client.parent}: give one that is there, or an "
                     f"id of letters, such as endpoint={self._default_id()!r}, to create it."
@@ -139,6 +140,10 @@ class Endpoint:
     def _full(self) -> str:
         """The full name, in the words of the settings."""
         return f"{self._client.parent}/endpoints/{self._id or self.identity()['endpoint']}"
+
+    def _is_named_otherwise(self) -> bool:
+        """Whether the settings give a full name with the project's number, and the project by its id, or vice versa."""
+        return self._settings.endpoint.startswith("projects/") and self._settings.endpoint != self._full()
 
     def _labelled(self) -> str:
         """The id of the endpoint with the label; that of the one to create if none has it."""
