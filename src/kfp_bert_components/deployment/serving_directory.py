@@ -17,7 +17,7 @@ from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke_requests import load_smoke_requests
 from kfp_bert_components.deployment.smoke_test import SmokeSettings, check_answers, smoke_test
 from kfp_bert_components.deployment.states import FINISHING, INTRODUCING, PREPARING, SHIFTING, TESTING
-from kfp_bert_components.deployment.target import RolloutError, Target
+from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
 from kfp_bert_components.deployment.versioned_folder import (
     MARKER,
     METADATA,
@@ -306,7 +306,7 @@ class DirectoryTarget(Target):
         return number
 
     def _check_owner(self, owner: Owner | None, journal: Journal) -> None:
-        """RolloutError where the folder is not ours and is not to be taken over."""
+        """ForeignOwnerError where the folder is not ours and is not to be taken over."""
         ours = Owner(self._registry.id(), self._target)
         known = "number" in journal.memory  # the record names it: it was ours before folders had owners
         if self._take_over or (owner.is_same(ours) if owner else known):
@@ -320,7 +320,7 @@ class DirectoryTarget(Target):
             whose += f"deployment record {self._target!r} does not name it"
         else:
             return
-        raise RolloutError(
+        raise ForeignOwnerError(
             f"The serving directory {uri} {whose}. Give a serving_directory of its own (a server watches one folder "
             "for each model), or take_over=True to take this one over."
         )

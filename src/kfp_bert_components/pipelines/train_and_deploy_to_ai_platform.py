@@ -47,7 +47,7 @@ def train_and_deploy_to_ai_platform(
         registry: gs:// URI of the model registry.
         project: Id of the Google Cloud project.
         location: Region, such as europe-west4.
-        endpoint: Id or full name of the endpoint, or label:key=value; "" finds or makes one by its label.
+        endpoint: Id or full name of the endpoint, or label:key=value; "" for the one of the deployment target.
         machine_type: Machine of a replica of the endpoint.
         canary_percent: Share of the traffic in percent that the new version gets while it is tested.
         text_column: Column with the text.

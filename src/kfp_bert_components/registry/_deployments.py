@@ -13,7 +13,7 @@ from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.records import build, check_types, dump_record, load_record, require
-from kfp_bert_components.registry._deployment_format_1 import from_format_1
+from kfp_bert_components.registry._deployment_format_1 import from_format_1, place_of
 from kfp_bert_components.registry._read import targets
 from kfp_bert_components.registry._records import STATES, Deployment, author, check_target, now
 from kfp_bert_components.storage import Store
@@ -150,7 +150,13 @@ def _from_format_2(found: dict[str, Any]) -> dict[str, Any]:
     check_types(record.details, _DETAILS)
     check_types(record.details.get("memory", {}), {"number": int, "served": list[int]})
     record.elsewhere()  # which reads every field of them
-    return found
+    return {**found, "place": _by_its_id(found["place"], found["details"])}
+
+
+def _by_its_id(place: dict[str, str], details: Mapping[str, Any]) -> dict[str, str]:
+    """The place of a record, which named an endpoint in the words of a step before; the facts know its id."""
+    named = place_of(details.get("facts", {})) or place_of(details.get("live", {}).get("facts", {}))
+    return {**place, **({"endpoint": named["endpoint"]} if "endpoint" in place and "endpoint" in named else {})}
 
 
 def _name(target: str) -> str:
