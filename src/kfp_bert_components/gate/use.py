@@ -91,18 +91,18 @@ def choose_lineages(
     import numpy as np
     from scipy.stats import norm
 
-    _, first, code = np.unique(texts, return_index=True, return_inverse=True)
-    place = np.unique(code * (int(classes.max()) + 1) + classes, return_index=True)[1]
-    every = np.bincount(classes[place])
-    enough = np.minimum(FEWEST_OF_A_CLASS, (every + 1) // 2)
-    touched = [one for one in np.unique(owners).tolist() if one]
-    best, chosen = np.inf, touched
-    for some in [[], *([one] for one in touched)]:
-        inside = np.isin(owners, [0, *some])
-        if (np.bincount(classes[place][inside[place]], minlength=len(every)) < enough).any():
-            continue
-        number = 1 + max((numbers[one] for one in some), default=0)
-        resolvable = (norm.isf(spend(number, alpha)) + norm.isf(1 - POWER)) / np.sqrt(inside[first].sum())
-        if resolvable < best:
-            best, chosen = resolvable, some
-    return chosen
+    lineages, owner = np.unique(np.append(owners, 0), return_inverse=True)
+    owner, many = owner[:-1], int(classes.max()) + 1
+    _, first, text = np.unique(texts, return_index=True, return_inverse=True)
+    _, place = np.unique(text * many + classes, return_index=True)
+    sizes = np.bincount(owner[first], minlength=len(lineages))
+    table = np.bincount((owner * many + classes)[place], minlength=len(lineages) * many).reshape(-1, many)
+    enough = np.minimum(FEWEST_OF_A_CLASS, (table.sum(0) + 1) // 2)
+    fresh = lineages == 0
+    found = []
+    for one in lineages.tolist():  # 0 stands for the fresh rows alone
+        inside = fresh | (lineages == one)
+        if (table[inside].sum(0) >= enough).all():
+            critical = norm.isf(spend(1 + numbers.get(one, 0), alpha)) + norm.isf(1 - POWER)
+            found.append((critical / np.sqrt(sizes[inside].sum()), one))
+    return [one for one in ([min(found)[1]] if found else lineages.tolist()) if one]
