@@ -63,7 +63,7 @@ def rule(sizes, owners, numbers):
     """`choose_lineages` on a test set of so many rows of each owner; a row in ten is enough to choose by."""
     scale = max(1, sizes.sum() // 20_000)
     rows = np.repeat(owners, np.maximum(sizes // scale, 1))
-    return choose_lineages(np.arange(len(rows)), rows, np.arange(len(rows)) % 2, numbers, ALPHA)
+    return choose_lineages(np.arange(len(rows))[:, None], rows[:, None], np.arange(len(rows)) % 2, numbers, ALPHA)
 
 
 def one_budget(sizes, sets):

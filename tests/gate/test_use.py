@@ -18,7 +18,7 @@ def choose(sizes, numbers=None, classes=2, alpha=0.05):
     """The choice on a test set with so many texts of each lineage (0: fresh), the classes in turn."""
     owners = np.repeat(list(sizes), list(sizes.values()))
     rows = np.arange(len(owners))
-    return choose_lineages(rows, owners, rows % classes, numbers or {}, alpha)
+    return choose_lineages(rows[:, None], owners[:, None], rows % classes, numbers or {}, alpha)
 
 
 @pytest.mark.parametrize(
@@ -43,23 +43,33 @@ def test_the_rows_that_resolve_the_smaller_difference_decide(sizes, numbers, cho
 def test_a_copy_counts_once_so_that_leaving_out_a_frequent_text_is_no_gain():
     texts = np.append(np.zeros(5000, int), np.arange(1, 401))
     owners = np.where(texts <= 200, 1, 0)
-    assert choose_lineages(texts, owners, texts % 2, {1: 3}, 0.05) == [1]
+    assert choose_lineages(texts[:, None], owners[:, None], texts % 2, {1: 3}, 0.05) == [1]
     rows_alone = np.arange(len(texts))
-    assert choose_lineages(rows_alone, 1 - owners, rows_alone % 2, {1: 3}, 0.05) == []
+    assert choose_lineages(rows_alone[:, None], 1 - owners[:, None], rows_alone % 2, {1: 3}, 0.05) == []
 
 
 def test_fresh_rows_need_20_texts_of_each_class_or_half_of_them():
-    owners = np.repeat([1, 0], [100, 900])
+    owners, rows = np.repeat([1, 0], [100, 900])[:, None], np.arange(1000)[:, None]
     for rare, chosen in ((19, [1]), (20, [])):
         classes = np.append(np.arange(100) % 2, np.arange(900) < rare)
-        assert choose_lineages(np.arange(1000), owners, classes, {1: 5}, 0.05) == chosen, rare
+        assert choose_lineages(rows, owners, classes, {1: 5}, 0.05) == chosen, rare
     few = np.append(np.arange(100) < 3, np.arange(900) < 3)  # 3 of 6
-    assert choose_lineages(np.arange(1000), owners, few, {1: 5}, 0.05) == []
+    assert choose_lineages(rows, owners, few, {1: 5}, 0.05) == []
 
 
 def test_all_lineages_decide_where_each_lacks_a_class():
     owners = np.repeat([1, 2], 100)
-    assert choose_lineages(np.arange(200), owners, owners - 1, {1: 1, 2: 3}, 0.05) == [1, 2]
+    assert choose_lineages(np.arange(200)[:, None], owners[:, None], owners - 1, {1: 1, 2: 3}, 0.05) == [1, 2]
+
+
+def test_where_groups_are_the_evidence_they_are_counted_and_a_row_of_a_known_group_is_not_fresh():
+    groups = np.arange(1000) // 10  # 100 groups of ten texts
+    keys = np.stack([np.arange(1000), 5000 + groups], 1)
+    for known, chosen in ((10, []), (30, [1])):  # groups that have decided; 75 % must be fresh instead of use 2
+        owners = np.stack([np.zeros(1000, int), np.where(groups < known, 1, 0)], 1)
+        assert choose_lineages(keys, owners, np.arange(1000) % 2, {1: 1}, 0.05) == chosen
+    torn = np.tile([1, 2], (1000, 1))  # text and group have decided for different test sets
+    assert choose_lineages(keys, torn, np.arange(1000) % 2, {1: 1, 2: 1}, 0.05) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -120,6 +121,22 @@ def test_fresh_rows_alone_decide_as_soon_as_they_resolve_more(registry: Registry
     # From now on the new lineage grows, and the old one is left out.
     use, _ = count(registry, texts(0, 3 * known + 10))
     assert (use.number, use.lineage, use.fresh, use.left_out) == (2, 2, 10, known)
+
+
+def test_new_texts_of_a_known_group_are_not_fresh(registry: Registry) -> None:
+    def use(first: int, last: int, groups: int):
+        test = some_test_set(texts(first, last), f"{first} to {last}")
+        known = test.predictions.append_column(
+            "cluster", pa.array([f"customer {i % groups}" for i in range(first, last)])
+        )
+        return registry.count_use(replace(test, predictions=known), 0.06, {"candidate": "a"})
+
+    assert use(0, 1000, 50)[0].number == 1
+    again, rows = use(1000, 2000, 50)
+    assert (again.number, again.fresh, again.left_out) == (2, 0, 0) and rows.all()
+    others, rows = use(2000, 3000, 500)  # every tenth customer is known
+    assert (others.number, others.rows, others.fresh, others.left_out) == (1, 900, 900, 100)
+    assert use(2000, 3000, 500)[0] == others and registry.verify() == []
 
 
 def test_the_choice_looks_at_no_answer(registry: Registry) -> None:

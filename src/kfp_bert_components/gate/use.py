@@ -73,17 +73,19 @@ def spend(number: int, alpha: float) -> float:
 
 
 def choose_lineages(
-    texts: np.ndarray, owners: np.ndarray, classes: np.ndarray, numbers: Mapping[int, int], alpha: float
+    keys: np.ndarray, owners: np.ndarray, classes: np.ndarray, numbers: Mapping[int, int], alpha: float
 ) -> list[int]:
-    """The lineages whose rows decide, together with the rows of fresh texts: none, one, or all.
+    """The lineages whose rows decide, together with the fresh rows: none, one, or all.
 
     Only counts are looked at, no answer of a model: the choice must not depend on what it will show. It takes what
     resolves the smaller difference, which is in proportion to (z(alpha of the use) + z(power)) / sqrt(texts). Distinct
     texts are counted and not rows: else to leave out a frequent text would look like evidence.
 
     Args:
-        texts: A number for the text of each row, equal where the texts are, [rows].
-        owners: The lineage that the text of each row belongs to, 0 where it is fresh, [rows].
+        keys: A number for the text of each row, equal where the texts are; where groups of rows are one piece of
+            evidence, then one for its group too, which is counted instead of the text; [rows, 1 or 2].
+        owners: The lineage that each of these belongs to, 0 where it is fresh, [rows, 1 or 2]. A row whose text and
+            group belong to different lineages decides for neither.
         classes: The true class of each row, int [rows].
         numbers: For each lineage the number of its last use.
         alpha: What all uses of a lineage may spend together.
@@ -91,18 +93,21 @@ def choose_lineages(
     import numpy as np
     from scipy.stats import norm
 
-    lineages, owner = np.unique(np.append(owners, 0), return_inverse=True)
+    touched = [one for one in np.unique(owners).tolist() if one]
+    torn = ((owners != 0) & (owners != owners.max(1, keepdims=True))).any(1)
+    lineages, owner = np.unique(np.append(np.where(torn, -1, owners.max(1)), 0), return_inverse=True)
     owner, many = owner[:-1], int(classes.max()) + 1
-    _, first, text = np.unique(texts, return_index=True, return_inverse=True)
-    _, place = np.unique(text * many + classes, return_index=True)
+    code = np.unique(keys[:, -1], return_inverse=True)[1]
+    # Rows of a group may belong to different lineages: then it counts for each of them.
+    first = np.unique(code * len(lineages) + owner, return_index=True)[1]
+    place = np.unique((code * len(lineages) + owner) * many + classes, return_index=True)[1]
     sizes = np.bincount(owner[first], minlength=len(lineages))
     table = np.bincount((owner * many + classes)[place], minlength=len(lineages) * many).reshape(-1, many)
     enough = np.minimum(FEWEST_OF_A_CLASS, (table.sum(0) + 1) // 2)
-    fresh = lineages == 0
     found = []
-    for one in lineages.tolist():  # 0 stands for the fresh rows alone
-        inside = fresh | (lineages == one)
+    for one in [0, *touched]:  # 0 stands for the fresh rows alone
+        inside = (lineages == 0) | (lineages == one)
         if (table[inside].sum(0) >= enough).all():
             critical = norm.isf(spend(1 + numbers.get(one, 0), alpha)) + norm.isf(1 - POWER)
             found.append((critical / np.sqrt(sizes[inside].sum()), one))
-    return [one for one in ([min(found)[1]] if found else lineages.tolist()) if one]
+    return [one for one in ([min(found)[1]] if found else touched) if one]

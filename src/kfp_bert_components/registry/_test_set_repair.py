@@ -20,6 +20,7 @@ from kfp_bert_components.progress import say
 from kfp_bert_components.registry._read import version_numbers
 from kfp_bert_components.registry._records import repair_command
 from kfp_bert_components.registry._test_sets import (
+    GROUP,
     NAME,
     TEXTS,
     Past,
@@ -142,13 +143,15 @@ def _unnamed(store: Store, past: list[Past], texts: dict[str, np.ndarray]) -> li
 
 def _with_version(store: Store, told: _Told, past: list[Past], texts: dict[str, np.ndarray]) -> list[Past]:
     """The decisions with that of a version, where it or its texts are lacking."""
+    import numpy as np
+
     hashes = _evaluated(store, told.version)
     owners = owners_of(hashes, past, texts)
     number = max(told.number, len(read_uses(store, told.test_fingerprint)))
     same = [one for one in past if one.test_fingerprint == told.test_fingerprint]
     if (owners != 0).all() and any(one.number >= number for one in same):
         return past
-    owned = [one for one in sorted(set(owners.tolist())) if one]
+    owned = [one for one in np.unique(owners).tolist() if one]
     lineages = [told.lineage] if told.lineage else same[-1].lineages if same else owned or [new_lineage(past)]
     number = max([number, *(one.number for one in same)])
     one = Past({"rebuilt from version": told.version}, told.test_fingerprint, lineages, number, "", "")
@@ -181,7 +184,8 @@ def _evaluated(store: Store, version: int) -> np.ndarray:
         copy = Path(scratch, "predictions.parquet")
         try:
             store.download(f"versions/{version}/evaluation/predictions.parquet", copy)
-            return text_hashes(pq.read_table(copy, columns=["id"]))
+            columns = {"id", GROUP} & {*pq.read_schema(copy).names}
+            return text_hashes(pq.read_table(copy, columns=sorted(columns)))
         except (NotFoundError, pa.ArrowException, OSError):
             say(f"The predictions of version {version} can't be read: which texts it was examined on is not known.")
             return text_hashes(None)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "test_sets/lineages.json"
 TEXTS = "test_sets/texts/"
+GROUP = "cluster"  # column of the predictions, where rows of a group are one piece of evidence
 _TRIES = 20
 _THREADS = 16
 
@@ -59,6 +60,8 @@ class Past:
 
 def count_use(store: Store, test: Evaluation, alpha: float, identity: Mapping[str, Any]) -> tuple[Use, np.ndarray]:
     """Count a use of a test set; see `Registry.count_use`."""
+    import numpy as np
+
     from kfp_bert_components.registry._test_set_repair import lost_uses
 
     identity, hashes = json.loads(json.dumps(identity)), text_hashes(test.predictions)
@@ -75,7 +78,8 @@ def count_use(store: Store, test: Evaluation, alpha: float, identity: Mapping[st
             lineages = choose_lineages(hashes, owners, test.truth(), numbers, alpha)
             number = 1 + max((numbers[one] for one in lineages), default=0)
             mine = [Past(identity, test.test_fingerprint, lineages or [new_lineage(made)], number, "", now())]
-            mine[0] = with_texts(mine[0], hashes[owners == 0], texts)
+            rows = np.isin(owners, [0, *lineages]).all(1)
+            mine[0] = with_texts(mine[0], hashes[rows][owners[rows] == 0], texts)
             made.append(mine[0])
         try:
             if made != past:
@@ -157,24 +161,33 @@ def read_text_file(store: Store, name: str) -> np.ndarray:
 
 
 def text_hashes(predictions: pa.Table | None) -> np.ndarray:
-    """A number for the text of each row, equal where the texts are (an id is made of the text), uint64 [rows]."""
+    """Numbers for the text of each row (an id is made of the text), and for its group where it has one.
+
+    Returns:
+        uint64 [rows, 1 or 2], equal where the texts are, or the groups.
+    """
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    from kfp_bert_components.data.ids import hash_texts
+    from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
 
     if predictions is None:
-        return np.zeros(0, np.uint64)
-    return hash_texts(predictions["id"].cast(pa.string()).combine_chunks())
+        return np.zeros((0, 1), np.uint64)
+    columns = [predictions["id"].cast(pa.string())]
+    if GROUP in predictions.column_names:
+        values = pc.fill_null(predictions[GROUP].cast(pa.string()), "")
+        columns.append(pc.binary_join_element_wise(GROUP, values, PAIR_MARK))
+    return np.stack([hash_texts(column.combine_chunks()) for column in columns], 1)
 
 
 def owners_of(hashes: np.ndarray, past: list[Past], texts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The lineage that each text belongs to, 0 where none, int [rows]."""
+    """The lineage that each hash belongs to, 0 where none, int of their shape."""
     import numpy as np
 
     files = [(one.lineages[0], texts[one.texts]) for one in reversed(past) if one.texts]
     if not files:
-        return np.zeros(len(hashes), np.int64)
+        return np.zeros(hashes.shape, np.int64)
     # Of equal hashes the last one in a stable order is found: that of the oldest decision.
     keys = np.concatenate([file for _, file in files])
     order = np.argsort(keys, kind="stable")
@@ -216,15 +229,17 @@ def with_known_uses(
 
     Such are the uses that an older version counted, and decisions that were rebuilt without their texts.
     """
+    import numpy as np
+
     owners = owners_of(hashes, past, texts)
-    fresh = hashes[owners == 0]
+    fresh = hashes[(owners == 0).all(1)].ravel()
     same = [one for one in past if one.test_fingerprint == fingerprint]
     if same and len(fresh):
         last = max(same, key=lambda one: one.number)
         return [*past, with_texts(replace(last, identity={}, texts=""), fresh, texts)]
     if same or not (uses := read_uses(store, fingerprint)):
         return [*past]
-    lineages = [new_lineage(past), *(one for one in sorted(set(owners.tolist())) if one)]
+    lineages = [new_lineage(past), *(one for one in np.unique(owners).tolist() if one)]
     old = [Past(identity, fingerprint, lineages, number) for number, identity in enumerate(uses, 1)]
     return [*past, with_texts(old[0], fresh, texts), *old[1:]]
 
@@ -235,8 +250,8 @@ def _use(
     """What a decision may spend, and which rows it rests on, bool [rows]."""
     import numpy as np
 
-    rows = np.isin(owners_of(hashes, past, texts), one.lineages)
-    fresh = int(np.isin(hashes, texts[one.texts]).sum()) if one.texts and one.at else 0
+    rows = np.asarray(np.isin(owners_of(hashes, past, texts), one.lineages).all(1))
+    fresh = int(np.isin(hashes, texts[one.texts]).all(1).sum()) if one.texts and one.at else 0
     use = Use(
         number=one.number,
         alpha=spend(one.number, alpha),
