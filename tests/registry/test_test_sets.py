@@ -6,6 +6,8 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from kfp_bert_components.evaluation import write_evaluation
 from kfp_bert_components.registry import Registry
 from tests.support.evaluations import some_test_set
 from tests.support.models import write_candidate
-from tests.support.promoters import interrupt
+from tests.support.promoters import PausedStore, interrupt
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]
@@ -170,6 +172,29 @@ def test_a_use_whose_reply_was_lost_is_counted_once(registry: Registry) -> None:
     assert count(registry, texts(0, 50))[0].number == 4 and registry.verify() == []
 
 
+def test_killed_after_any_call_a_use_is_counted_once_and_nothing_is_damaged(tmp_path: Path) -> None:
+    def kill() -> None:
+        raise KeyboardInterrupt
+
+    for last in range(1, 100):
+        registry = Registry(str(tmp_path / f"registry {last}"))
+        registry.store = PausedStore(registry.store, last, kill)  # type: ignore[assignment]
+        with suppress(KeyboardInterrupt):
+            count(registry, texts(0, 50), "a")
+        again = Registry(registry.uri)
+        assert count(again, texts(0, 50), "a")[0].number == 1
+        assert count(again, texts(0, 51), "b")[0].number == 2 and again.verify() == []
+        if not registry.store.paused:  # type: ignore[attr-defined]
+            break
+    assert last > 5
+
+
+def test_many_comparisons_at_once_are_as_many_uses(registry: Registry) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        uses = list(pool.map(lambda run: count(Registry(registry.uri), texts(0, 100 + run))[0], range(8)))
+    assert sorted(use.number for use in uses) == list(range(1, 9)) and registry.verify() == []
+
+
 def test_gc_and_rollback_leave_the_uses_alone(registry: Registry, tmp_path: Path) -> None:
     for name in "abcd":
         promote(registry, tmp_path, name, texts(0, 50))
@@ -246,6 +271,7 @@ def test_lost_counters_are_damage_and_are_rebuilt_from_the_versions(
     assert [problem for problem in registry.verify() if re.search(says, problem)]
     result = CliRunner().invoke(command, ["repair", registry.uri])
     assert result.exit_code == 0 and "Decisions that promoted nothing may be missing" in result.output
+    assert "nothing to repair" not in result.output
     assert registry.verify() == [] and registry.repair_test_sets() == []
     use, _ = count(registry, texts(0, 111))
     assert (use.number, use.fresh, use.lineage) == (4, 1, 1)

@@ -210,9 +210,9 @@ def repair(registry: str, version: int | None, start_over: bool) -> None:
             click.echo(f"registry.json is written anew: the registry's id is {identity}.")
     except UserError as error:
         problem = error
-    _repair_champion(models, version, start_over, silent=bool(identity or problem))
-    for line in models.repair_test_sets():
+    for line in (lines := models.repair_test_sets()):
         click.echo(plain(line))
+    _repair_champion(models, version, start_over, silent=bool(identity or problem or lines))
     if problem:
         raise problem
 

@@ -35,7 +35,7 @@ def compare_models(
         report: HTML page to write.
         markdown: File for the summary.
         policy: The rules.
-        registry: Registry that counts how often the test set has decided; "" counts nothing, and then alpha
+        registry: Registry that counts how often texts of the test set have decided; "" counts nothing, and then alpha
             holds for each comparison and not for all of them together.
 
     Raises:
