@@ -37,7 +37,7 @@ def compare_models(
         margin: If above 0, it is enough to show that the metric falls by less than this.
         policy: Text of a YAML policy, which has guardrails and thresholds too; what it names wins over the
             parameters. "" for none.
-        registry: Registry that counts how often texts of this test set have decided and spends alpha over the uses; ""
+        registry: Registry that counts how often this test set has decided and spends alpha over the uses; ""
             counts nothing. The same comparison is counted once, also when the step is tried again.
         override: PROMOTE or HOLD decides by hand; "" leaves it to the gate.
         override_by: Who decides by hand; recorded.
