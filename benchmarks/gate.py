@@ -20,6 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from gate_lineage import growing
 
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
@@ -277,6 +278,7 @@ def main():
         add("coverage_of_one_model_max", alone[ends[1]], chosen.pairs // 2, cell=ends[1])
     spent, unspent = reuse(chosen.pairs)
     add("reuse_false_promotion", spent, peer="alpha not spent", peer_value=unspent)
+    results.append(growing(10 * chosen.pairs)[0])
     if not chosen.skip_large:
         took = large()
         add("seconds_1m_rows", took["seconds"], 1, peak_gib=took["peak_gib"])
