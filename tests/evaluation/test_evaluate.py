@@ -222,7 +222,7 @@ def test_texts_that_train_has_are_a_slice_where_the_split_says_which_they_are():
 def test_the_page_shows_accuracy_on_texts_that_train_has_and_on_the_others(model, tmp_path):
     place = split(tmp_path / "before")
     evaluate_model(model, place, tmp_path / "e", tmp_path / "r.html")
-    assert "text in train" not in (tmp_path / "r.html").read_text()
+    assert "train split" not in (tmp_path / "r.html").read_text()
     table = read_split(place).table
     seen = [text in ("GO", "Stop", "YES") for text in table["text"].to_pylist()]
     write_split(tmp_path / "t", "test", LABELS, table.append_column("in_train", pa.array(seen)))
@@ -231,6 +231,9 @@ def test_the_page_shows_accuracy_on_texts_that_train_has_and_on_the_others(model
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (tmp_path / "r2.html").read_text()))
     assert "text in train 18 37.5 % 100.0 %" in page and "text not in train 30 62.5 % 80.0 %" in page
     assert page.index("text not in train") < page.index(" Metrics ")
+    write_split(tmp_path / "new", "test", LABELS, table.append_column("in_train", pa.array([False] * len(seen))))
+    evaluate_model(model, tmp_path / "new", tmp_path / "e3", tmp_path / "r3.html")
+    assert "No test row has a text that the train split of its run has" in (tmp_path / "r3.html").read_text()
 
 
 def test_slices_by_length_are_thirds_of_the_rows():

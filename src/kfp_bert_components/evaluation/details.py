@@ -8,7 +8,7 @@ import numpy as np
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.row_metrics import reliability
-from kfp_bert_components.evaluation.slices import SEEN, UNSEEN
+from kfp_bert_components.evaluation.slices import SEEN, UNSEEN, seen_in_train
 
 MISTAKES = 25
 CLASSES = 40
@@ -64,7 +64,8 @@ class Details:
     Attributes:
         classes: F1 of the classes, the 40 lowest, in ascending order.
         slices: Accuracy of every slice.
-        seen: The test rows whose text train has, and the others; empty where the test split does not tell them apart.
+        seen: The test rows whose text train has, and the others; empty where there are not both.
+        all_new: Whether it is known that train has no text of the test rows.
         confusion: Rows by true and predicted class, int [classes, classes].
         reliability: Bins of the reliability diagram; see `row_metrics.reliability`.
         mistakes: The 25 mistakes with the highest probabilities.
@@ -73,6 +74,7 @@ class Details:
     classes: list[PartMetric]
     slices: list[PartMetric]
     seen: list[SeenPart]
+    all_new: bool
     confusion: np.ndarray
     reliability: list[dict[str, float]]
     mistakes: list[Mistake]
@@ -84,10 +86,13 @@ def details(evaluation: Evaluation) -> Details:
     predicted = probabilities.argmax(1)
     counts = confusion(truth, predicted, len(evaluation.labels))
     slices = _slices(evaluation, truth == predicted)
+    assert evaluation.predictions is not None
+    seen = seen_in_train(evaluation.predictions)
     return Details(
         classes=_classes(evaluation, counts.sum(1)),
         slices=slices,
         seen=[_seen(evaluation, one, truth, predicted) for one in slices if one.name in (SEEN, UNSEEN)],
+        all_new=seen is not None and not seen.any(),
         confusion=counts,
         reliability=reliability(truth, probabilities),
         mistakes=_mistakes(evaluation, truth, predicted, probabilities.max(1)),

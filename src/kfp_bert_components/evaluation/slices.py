@@ -49,12 +49,17 @@ def find_slices(table: pa.Table, columns: Sequence[str] = (), rules: dict[str, s
     return found
 
 
-def _by_train(table: pa.Table) -> dict[str, np.ndarray]:
+def seen_in_train(table: pa.Table) -> np.ndarray | None:
+    """Whether train has the text of each row, bool [rows]; None where the table does not say."""
     # Before splits had the column, users' own columns could have its name: they hold texts.
     if "in_train" not in table.column_names or not pa.types.is_boolean(table.schema.field("in_train").type):
-        return {}
-    seen = table["in_train"].to_numpy()
-    return {SEEN: seen, UNSEEN: ~seen} if seen.any() and not seen.all() else {}
+        return None
+    return table["in_train"].to_numpy()
+
+
+def _by_train(table: pa.Table) -> dict[str, np.ndarray]:
+    seen = seen_in_train(table)
+    return {} if seen is None or seen.all() or not seen.any() else {SEEN: seen, UNSEEN: ~seen}
 
 
 def _lengths(table: pa.Table) -> np.ndarray:
