@@ -87,7 +87,7 @@ def finetune_bert(
             faster on processors that compute in it, and is refused where a probability moves by more than 0.02.
         deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
         metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or
-            f1:LABEL.
+            f1:LABEL. Where validation has no row of a label that train has, it is the loss.
         evaluations_per_epoch: How often in an epoch the validation split is scored.
         patience: Evaluations without a better metric after which training stops. 0: never.
         seeds: How many runs, with seed, seed + 1, ...; the best one is kept and hopeless ones are stopped

@@ -32,7 +32,8 @@ class Evaluation:
         majority_share: Share of the most frequent class in the test set.
         system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the SavedModel.
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
-        predictions: Columns id, text, label, probabilities (list of float32, one a class); None when empty.
+        predictions: Columns id, text, label, probabilities (list of float32, one a class), and in_train where the test
+            split has it; None when empty.
     """
 
     labels: list[str]
