@@ -7,11 +7,12 @@ from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMet
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.pivot import Pivot
-from kfp_bert_components.gate.swaps import PERMUTATIONS, pivot_of_accuracy, pivot_of_counts, pivot_of_rows
+from kfp_bert_components.gate.swaps import PERMUTATIONS, pivot_of_counts, pivot_of_flips, pivot_of_rows
 
 # Names and sources of the tests, for the report.
 METHODS = {
     "accuracy": "exact McNemar test (McNemar 1947; binomial)",
+    "clusters": "studentised paired permutation test of repeated texts or groups (Cameron, Gelbach and Miller 2008)",
     "counts": "studentised paired permutation test (Chung and Romano 2013)",
     "tilted": "studentised bootstrap of the rows, weighted to have the difference that is tested (Efron 1981)",
     "rows": "studentised paired permutation test on the influence of each row (Chung and Romano 2013; Efron 1982)",
@@ -20,7 +21,7 @@ _MANY_CELLS = 500
 
 
 def difference(
-    paired: PairedPredictions, metric: str, draws: int = PERMUTATIONS, delta: float = 0.0
+    paired: PairedPredictions, metric: str, draws: int = PERMUTATIONS, delta: float = 0.0, seed: int = 0
 ) -> tuple[Pivot, str]:
     """Candidate minus champion, positive where the candidate is better, with its reference distribution.
 
@@ -29,6 +30,7 @@ def difference(
         metric: Name of a metric.
         draws: Random swaps, fewer where classes are many.
         delta: The difference that will be tested, from a policy or a guardrail.
+        seed: Seed of the draws.
 
     Returns:
         The pivot, and a key of METHODS.
@@ -37,16 +39,16 @@ def difference(
         UserError: The metric is not defined on this test set.
     """
     if metric == "accuracy":
-        wins, losses = paired.flips
-        pivot = pivot_of_accuracy(int(wins.sum()), int(losses.sum()), paired.rows, delta)
-        return pivot, "tilted" if delta else "accuracy"
+        pivot = pivot_of_flips(*paired.flips, paired.clusters.numbers, delta)
+        return pivot, "tilted" if delta else "accuracy" if paired.clusters.single else "clusters"
     if metric in ROW_METRICS:
-        return _of_rows(paired, metric, draws), "rows"
-    cells, sizes = paired.cells
-    if len(sizes) > _MANY_CELLS:
+        return _of_rows(paired, metric, draws, seed), "rows"
+    cells, types, counts = paired.types
+    if cells.shape[1] > _MANY_CELLS:
         # The primary metric keeps an exact test; for the many others the normal limit is as good by then.
         draws = 1_999 if draws == PERMUTATIONS else 0
-    pivot = pivot_of_counts(_count_metric(paired, metric), cells, sizes, paired.present, draws, delta=delta)
+    found = _count_metric(paired, metric)
+    pivot = pivot_of_counts(found, cells, counts, paired.present, draws, seed, delta, types)
     return pivot, "tilted" if delta else "counts"
 
 
@@ -78,11 +80,11 @@ def _measured(paired: PairedPredictions, metric: str) -> list[tuple[float, np.nd
     return [measure(paired.truth, probabilities) for probabilities in (paired.candidate, paired.champion)]
 
 
-def _of_rows(paired: PairedPredictions, metric: str, draws: int) -> Pivot:
+def _of_rows(paired: PairedPredictions, metric: str, draws: int, seed: int) -> Pivot:
     sign = -1 if ROW_METRICS[metric].lower_is_better else 1
     candidate, champion = _measured(paired, metric)
     if candidate is None or champion is None:
         raise UserError(f"{metric} is not defined on a test set with rows of one class only; add rows of others.")
     same = np.array_equal(paired.candidate, paired.champion)
     value = 0.0 if same else sign * (candidate[0] - champion[0])
-    return pivot_of_rows(sign * (candidate[1] - champion[1]), value, draws)
+    return pivot_of_rows(sign * (candidate[1] - champion[1]), value, draws, seed, clusters=paired.clusters.numbers)
