@@ -76,6 +76,21 @@ class Evaluation:
         column = self.predictions["probabilities"].combine_chunks()
         return np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), len(self.labels))
 
+    @property
+    def unit(self) -> str:
+        """What counts as evidence, in the plural: "texts", "rows", or the values of a column."""
+        return {"text": "texts", "row": "rows"}.get(self.evidence_by, f"values of {self.evidence_by}")
+
+    def size(self, rows: "np.ndarray | None" = None) -> str:
+        """How many rows there are, and of how many texts or groups if these are fewer: "38 rows, 3 texts".
+
+        Args:
+            rows: Which rows, bool [rows] or their numbers; all if None.
+        """
+        clusters = self.clusters() if rows is None else self.clusters().of(rows)
+        many = f"{len(clusters.numbers):,} rows"
+        return many if clusters.single else f"{many}, {clusters.count:,} {self.unit}"
+
     def clusters(self) -> "Clusters":
         """Which rows are evidence only together."""
         import numpy as np

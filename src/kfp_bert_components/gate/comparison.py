@@ -18,6 +18,7 @@ from kfp_bert_components.gate.policy import Goal, Policy
 from kfp_bert_components.gate.shortage import shortage
 from kfp_bert_components.gate.use import Use
 from kfp_bert_components.gate.verdict import FEWEST_FOR_MCC, POWER, PrimaryTest, more_rows, verdict
+from kfp_bert_components.progress import say
 
 _NOBODY = "always saying the most frequent class"
 
@@ -54,9 +55,7 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         UserError: The two are not about the same rows, or the primary metric is not defined on them.
     """
     paired = pair_predictions(candidate, champion)
-    unit = {"text": "texts", "row": "rows"}.get(candidate.evidence_by, f"values of {candidate.evidence_by!r}")
-    apart = "" if paired.clusters.single else f" with {paired.clusters.count:,} {unit}"
-    print(f"Comparing on {paired.rows:,} rows{apart}.")
+    say(f"Comparing on {candidate.size()}.")
     if champion.empty:
         # The class shares have perfect calibration and no ranking: there accuracy is what must be beaten.
         unbeatable = goal.metric in ("ece", "roc_auc", "pr_auc")
@@ -72,7 +71,7 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         first=champion.empty,
         rare=_rare(paired, goal),
         short=shortage(paired, goal.metric),
-        unit=unit,
+        unit=candidate.unit,
     )
     return Comparison(candidate, champion, paired, test, method)
 

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.evaluation.details import details
 from kfp_bert_components.evaluation.score import Slicing, evaluate
+from kfp_bert_components.progress import say
 from kfp_bert_components.reports.evaluation import page
+
+_MOST_LINES = 10
 
 
 def evaluate_model(
@@ -31,4 +36,17 @@ def evaluate_model(
     """
     found = evaluate(model, test, evaluation, slicing=slicing, evidence_by=evidence_by)
     report.write_text(page(found, details(found)), encoding="utf-8")
+    _say_evidence(found)
     return found
+
+
+def _say_evidence(found: Evaluation) -> None:
+    """Say how many texts or groups the rows are, and of which classes the rows count for less than half."""
+    say(f"Evaluated on {found.size()}.")
+    truth = found.truth()
+    effective = found.clusters().by_part(truth, len(found.labels))
+    rows = np.bincount(truth, minlength=len(found.labels))
+    short = np.flatnonzero(2 * effective < rows)
+    for number in short[np.argsort(effective[short])][:_MOST_LINES]:
+        size = found.size(truth == number)
+        say(f"Class {found.labels[number]!r}: {size}; they count as {effective[number]:.1f}.")
