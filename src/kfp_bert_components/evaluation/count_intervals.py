@@ -17,15 +17,17 @@ NORMAL = 1.959964
 _MOST_STEPS = 48
 
 Interval = tuple[float, float]
+# By name of a metric, how many rows are as good as one independent row; of metrics of single classes [classes].
+Effects = Mapping[str, float | np.ndarray]
 
 
-def count_intervals(counts: np.ndarray, effects: Mapping[str, float] | None = None) -> dict[str, Interval]:
+def count_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[str, Interval]:
     """95 % intervals of the metrics over all classes.
 
     Args:
         counts: Counts of (true, predicted), int [classes, classes].
-        effects: By name of the metric, how many rows are as good as one independent row (the design effect); 1 where
-            it is not named. The interval is that of so many rows less (Korn and Graubard 1998, Survey Methodology 24).
+        effects: Design effects; 1 where a metric is not named. The interval is that of so many times fewer rows (Korn
+            and Graubard 1998, Survey Methodology 24).
 
     Returns:
         By name of the metric: low, high.
@@ -34,7 +36,7 @@ def count_intervals(counts: np.ndarray, effects: Mapping[str, float] | None = No
     return {name: _score_interval(metric, counts / found.get(name, 1.0)) for name, metric in COUNT_METRICS.items()}
 
 
-def class_intervals(counts: np.ndarray, effects: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+def class_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[str, np.ndarray]:
     """95 % intervals of precision, recall and F1 of every class, by their names; [2, classes] each.
 
     Precision and recall are shares of rows. So is F1 / (2 - F1), Jaccard's index: of the rows that belong to the
@@ -44,7 +46,7 @@ def class_intervals(counts: np.ndarray, effects: Mapping[str, np.ndarray] | None
 
     Args:
         counts: Counts of (true, predicted), int [classes, classes].
-        effects: By name, the design effect of the share in each class, [classes]; 1 where it is not named.
+        effects: Design effects; 1 where a metric is not named.
     """
     right, true, predicted = np.diagonal(counts), counts.sum(1), counts.sum(0)
     rows = {"precision": predicted, "recall": true, "f1": true + predicted - right}

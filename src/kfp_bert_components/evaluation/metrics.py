@@ -5,7 +5,7 @@ import numpy as np
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.clusters import Clusters, independent
-from kfp_bert_components.evaluation.count_intervals import NORMAL, class_intervals, count_intervals
+from kfp_bert_components.evaluation.count_intervals import NORMAL, Effects, class_intervals, count_intervals
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
 from kfp_bert_components.evaluation.loss_intervals import loss_intervals
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, ece, pr_by_class, roc_by_class
@@ -35,9 +35,9 @@ def metrics_with_intervals(
         defined on these rows (an area under a curve with one class only) is left out.
     """
     clusters, predicted = clusters or independent(len(truth)), probabilities.argmax(1)
-    found = _of_counts(truth, predicted, probabilities.shape[1], clusters)
-    if labels:
-        found |= _of_classes(truth, predicted, labels, clusters)
+    counts = confusion(truth, predicted, probabilities.shape[1])
+    effects = _effects(truth, predicted, counts, clusters)
+    found = _of_counts(counts, effects) | _of_classes(counts, effects, labels or [])
     found |= loss_intervals(truth, probabilities, np.random.default_rng(seed), clusters)
     found |= _of_areas(truth, probabilities, clusters)
     error = ece(truth, probabilities)[0]
@@ -46,33 +46,35 @@ def metrics_with_intervals(
     return {name: _bounded(name, *map(float, one)) for name, one in found.items()}
 
 
-def _of_counts(truth: np.ndarray, predicted: np.ndarray, classes: int, clusters: Clusters) -> Intervals:
-    """Each metric with the interval of as many rows as would give it its error if they were independent."""
-    counts = confusion(truth, predicted, classes)
-    present, values, effects = counts.sum(1) > 0, {}, {}
-    for name, metric in COUNT_METRICS.items():
-        value, slopes = metric.both(counts, present)
-        values[name], effects[name] = float(value), clusters.design_effect(slopes[truth, predicted], truth)
-    intervals = count_intervals(counts, effects)
-    return {name: (value, *intervals[name]) for name, value in values.items()}
+def _of_counts(counts: np.ndarray, effects: Effects) -> Intervals:
+    present, intervals = counts.sum(1) > 0, count_intervals(counts, effects)
+    return {name: (float(metric.value(counts, present)), *intervals[name]) for name, metric in COUNT_METRICS.items()}
 
 
-def _of_classes(truth: np.ndarray, predicted: np.ndarray, labels: list[str], clusters: Clusters) -> Intervals:
-    counts = confusion(truth, predicted, len(labels))
-    right, wrong = truth == predicted, np.flatnonzero(truth != predicted)
-    rows, many = np.arange(len(truth)), len(labels)
-    # For F1, rows of a class and rows predicted to be of it; those for which both hold are the hits, counted once.
-    either = np.concatenate([rows, wrong]), np.concatenate([truth, predicted[wrong]])
-    effects = {
-        "precision": clusters.share_effects(rows, predicted, right, many),
-        "recall": clusters.share_effects(rows, truth, right, many),
-        "f1": clusters.share_effects(*either, right[either[0]], many),
-    }
+def _of_classes(counts: np.ndarray, effects: Effects, labels: list[str]) -> Intervals:
     found = {}
-    for kind, (low, high) in class_intervals(counts, effects).items():
+    for kind, (low, high) in class_intervals(counts, effects).items() if labels else ():
         values = by_class(counts, kind)
         for number in np.flatnonzero(counts.sum(1)):
             found[f"{kind}:{labels[number]}"] = (values[number], low[number], high[number])
+    return found
+
+
+def _effects(truth: np.ndarray, predicted: np.ndarray, counts: np.ndarray, clusters: Clusters) -> Effects:
+    """Design effects: by metric a number; of precision, recall and F1 of single classes [classes] each."""
+    if clusters.single:
+        return {}
+    classes, present = len(counts), counts.sum(1) > 0
+    found: dict[str, float | np.ndarray] = {}
+    for name, metric in COUNT_METRICS.items():
+        slopes = metric.both(counts, present)[1]
+        found[name] = clusters.design_effect(slopes[truth, predicted], truth)
+    right, wrong, rows = truth == predicted, np.flatnonzero(truth != predicted), np.arange(len(truth))
+    # For F1, the rows that are of a class or predicted to be; the hits are those for which both hold.
+    either, parts = np.concatenate([rows, wrong]), np.concatenate([truth, predicted[wrong]])
+    found["precision"] = clusters.share_effects(rows, predicted, right, classes)
+    found["recall"] = clusters.share_effects(rows, truth, right, classes)
+    found["f1"] = clusters.share_effects(either, parts, right[either], classes)
     return found
 
 
