@@ -63,8 +63,10 @@ class Clusters:
     def design_effect(self, influences: np.ndarray, parts: np.ndarray) -> float:
         """How many times larger than that of independent rows the variance of a metric is, at least 1.
 
-        Where few clusters make the variance, the observed one is too small as often as not. Copies get the same answer,
-        so what their variance should be is known: it grows with the square of their number. The larger one is taken.
+        Few clusters make most of a variance that texts of very unequal weight have, so the observed one is mostly too
+        small and sometimes far too large. Copies get the same answer, so what it is on average is known: the variance
+        of a row of its class times the square of the number of copies. The mean of both is taken.
+
         Groups have an answer for each row, so the observed variance is all there is. It is as uncertain as it has
         clusters, and counts for more as Student's distribution says (Korn and Graubard 1998, Survey Methodology 24).
 
@@ -83,7 +85,14 @@ class Clusters:
         _, where, sizes = self._within(parts, int(parts.max()) + 1)
         total = np.bincount(parts, squares)
         alike = np.bincount(where, sizes.astype(np.float64) ** 2, len(total)) / np.maximum(np.bincount(parts), 1)
-        return max(seen, float((total * alike).sum() / total.sum()), 1.0)
+        return max((seen + float((total * alike).sum() / total.sum())) / 2, 1.0)
+
+    def spread(self, influences: np.ndarray, parts: np.ndarray) -> float:
+        """How many times the standard error by `design_effect` is the one that the clusters alone show, for copies."""
+        seen, rows = float((self.sums(influences) ** 2).sum()), float((influences**2).sum())
+        if self.single or not self.copies or not seen:
+            return 1.0
+        return float(np.sqrt(self.design_effect(influences, parts) * rows / seen))
 
     def error(self, influences: np.ndarray, parts: np.ndarray) -> float:
         """Standard error of a metric from the influences of the rows, see `design_effect`."""
@@ -108,9 +117,9 @@ class Clusters:
         alike = np.divide(np.bincount(where, sizes.astype(float) ** 2, many), total, out=np.ones(many), where=total > 0)
         seen = np.bincount(where, (found - share[where] * sizes) ** 2, many)
         seen = np.divide(seen, spread, out=alike.copy(), where=spread > 0)
-        return np.maximum(
-            np.maximum(seen, alike) if self.copies else np.where(spread > 0, seen * self._student(), alike), 1
-        )
+        if self.copies:
+            return np.maximum((seen + alike) / 2, 1)
+        return np.maximum(np.where(spread > 0, seen * self._student(), alike), 1)
 
     def _student(self) -> float:
         from scipy.stats import t

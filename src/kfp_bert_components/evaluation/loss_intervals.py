@@ -29,6 +29,8 @@ def loss_intervals(
     """
     losses = np.stack([row_log_loss(truth, probabilities), row_brier(truth, probabilities)], axis=1)
     means, ends = losses.mean(0), _studentised(losses, rng, clusters)
+    spread = [clusters.spread(column - mean, truth) for column, mean in zip(losses.T, means, strict=True)]
+    ends = means + (ends - means) * spread
     ends[:, 0] = means[0] + (ends[:, 0] - means[0]) * _unseen(losses[:, 0], probabilities, clusters)
     return {name: (means[i], ends[0, i], ends[1, i]) for i, name in enumerate(("log_loss", "brier"))}
 

@@ -8,11 +8,10 @@ import numpy as np
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
-from kfp_bert_components.gate.difference import difference
+from kfp_bert_components.gate.difference import accuracy_pivot, difference
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.pivot import Pivot
 from kfp_bert_components.gate.policy import Policy
-from kfp_bert_components.gate.swaps import pivot_of_flips
 
 _DRAWS = 1_999
 
@@ -83,8 +82,7 @@ def slices_of(paired: PairedPredictions, candidate: Evaluation) -> list[tuple[st
 
 def slice_pivot(paired: PairedPredictions, rows: np.ndarray, delta: float = 0.0) -> Pivot:
     """Difference of accuracy on some rows, bool [rows], to be tested against `delta`."""
-    won, lost = (part[rows] for part in paired.flips)
-    return pivot_of_flips(won, lost, paired.clusters.numbers[rows], delta, _DRAWS)
+    return accuracy_pivot(paired, np.flatnonzero(rows), delta, _DRAWS)
 
 
 def _corrected(tests: list[_Test], alpha: float) -> list[Guardrail]:

@@ -30,6 +30,7 @@ class Pivot:
         slope: Change of the squared error per unit of difference, along the least favourable family.
         least: Probability of a single arrangement of the swaps, where only some were drawn or the error is 0; else 0,
             as `values` has all.
+        spread: How many times `error` is the standard error that is likely for other texts, see `Clusters.spread`.
     """
 
     value: float
@@ -40,6 +41,7 @@ class Pivot:
     step: float = 1.0
     slope: float = 0.0
     least: float = 0.0
+    spread: float = 1.0
 
     def p_value(self, delta: float = 0.0) -> float:
         """One-sided probability of at least this studentised value if the true difference were `delta`."""
@@ -92,6 +94,7 @@ class Pivot:
             from scipy.stats import norm
 
             critical = max(critical, float(norm.isf(wanted)))
+        critical *= self.spread
         low, high = self._around(critical)
         lean = critical**2 * self.slope / 2
         reach = float(np.hypot(lean, critical * self.error))
