@@ -20,7 +20,7 @@ METHODS = {
     "tilted": "studentised bootstrap of the rows, weighted to have the difference that is tested (Efron 1981)",
     "rows": "studentised paired permutation test on the influence of each row (Chung and Romano 2013; Efron 1982)",
 }
-_MANY_CELLS = 500
+_MANY_CELLS, _MANY_CLASSES = 500, 300
 
 
 def difference(
@@ -50,7 +50,7 @@ def difference(
     cells, types, counts = paired.types
     if cells.shape[1] > _MANY_CELLS:
         # The primary metric keeps an exact test; for the many others the normal limit is as good by then.
-        draws = 1_999 if draws == PERMUTATIONS else 0
+        draws = 1_999 if draws == PERMUTATIONS and len(paired.labels) <= _MANY_CLASSES else 0
     found = _count_metric(paired, metric)
     pivot = pivot_of_counts(found, cells, counts, paired.present, draws, seed, _drawn(paired.clusters, delta), types)
     if not paired.clusters.single:

@@ -82,7 +82,7 @@ class Table:
     @property
     def width(self) -> int:
         """Numbers that one draw needs, to size what is drawn at once."""
-        return len(self.counts)
+        return max(len(self.counts), len(self._present) ** 2)
 
     def gains(self, metric: CountMetric, counts: np.ndarray) -> np.ndarray:
         """What a cluster of each type adds to the difference (times the rows), [types]."""
