@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kfp_bert_components.evaluation.count_intervals import wilson
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.row_metrics import reliability
@@ -23,6 +24,7 @@ class PartMetric(NamedTuple):
         value: The metric.
         low: Lower end of its 95 % interval.
         high: Upper end of it.
+        size: Its rows, with the number of texts or groups among them if that is smaller: "38 rows, 3 texts".
     """
 
     name: str
@@ -30,6 +32,7 @@ class PartMetric(NamedTuple):
     value: float
     low: float
     high: float
+    size: str = ""
 
 
 class SeenPart(NamedTuple):
@@ -89,7 +92,7 @@ def details(evaluation: Evaluation) -> Details:
     assert evaluation.predictions is not None
     seen = seen_in_train(evaluation.predictions)
     return Details(
-        classes=_classes(evaluation, counts.sum(1)),
+        classes=_classes(evaluation, truth),
         slices=slices,
         seen=[_seen(evaluation, one, truth, predicted) for one in slices if one.name in (SEEN, UNSEEN)],
         all_new=seen is not None and not seen.any(),
@@ -99,25 +102,27 @@ def details(evaluation: Evaluation) -> Details:
     )
 
 
-def _classes(evaluation: Evaluation, rows: np.ndarray) -> list[PartMetric]:
-    found = [
-        PartMetric(label, int(rows[number]), **evaluation.metrics[f"f1:{label}"])
-        for number, label in enumerate(evaluation.labels)
-        if f"f1:{label}" in evaluation.metrics
-    ]
-    return sorted(found, key=lambda one: one.value)[:CLASSES]
+def _classes(evaluation: Evaluation, truth: np.ndarray) -> list[PartMetric]:
+    known = [number for number, label in enumerate(evaluation.labels) if f"f1:{label}" in evaluation.metrics]
+    lowest = sorted(known, key=lambda number: evaluation.metrics[f"f1:{evaluation.labels[number]}"]["value"])[:CLASSES]
+    found = []
+    for number in lowest:
+        label, rows = evaluation.labels[number], truth == number
+        metric = evaluation.metrics[f"f1:{label}"]
+        found.append(PartMetric(label, int(rows.sum()), **metric, size=evaluation.size(rows)))
+    return found
 
 
 def _slices(evaluation: Evaluation, right: np.ndarray) -> list[PartMetric]:
-    """Accuracy of every slice with Wilson's 95 % interval (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    found = []
+    """Accuracy of every slice with Wilson's 95 % interval (Wilson 1927), as in `metrics_with_intervals`."""
+    clusters, found = evaluation.clusters(), []
     for name in evaluation.slices:
-        rows = evaluation.members(name)
-        if rows.any():
-            test = binomtest(int(right[rows].sum()), int(rows.sum()))
-            found.append(PartMetric(name, int(rows.sum()), test.statistic, *test.proportion_ci(0.95, "wilson")))
+        rows = np.flatnonzero(evaluation.members(name))
+        if len(rows):
+            hits, whole = right[rows], np.zeros(len(rows), np.int64)
+            effect = clusters.of(rows).share_effects(np.arange(len(rows)), whole, hits, 1)
+            low, high = wilson(hits.sum() / effect, len(rows) / effect)[:, 0]
+            found.append(PartMetric(name, len(rows), hits.mean(), low, high, evaluation.size(rows)))
     return found
 
 

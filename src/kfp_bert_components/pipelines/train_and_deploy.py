@@ -27,6 +27,7 @@ def train_and_deploy(
     batch_size: int = 32,
     max_length: int = 128,
     seed: int = 0,
+    evidence_by: str = "text",
     primary_metric: str = "macro_f1",
     min_improvement: float = 0.0,
     alpha: float = 0.05,
@@ -56,6 +57,7 @@ def train_and_deploy(
         batch_size: Examples a step.
         max_length: Most word pieces of a text, [CLS] and [SEP] included.
         seed: Seed of all random numbers.
+        evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or a metadata column.
         primary_metric: Metric that must improve.
         min_improvement: Improvement of the primary metric that must be shown.
         alpha: Probability of promoting a model that is no better.
@@ -91,6 +93,7 @@ def train_and_deploy(
             "seed": seed,
             "settings": training,
         },
+        evidence_by=evidence_by,
         gate={
             "primary_metric": primary_metric,
             "min_improvement": min_improvement,
