@@ -34,6 +34,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from gate_lineage import growing
 
 from kfp_bert_components.evaluation.clusters import Clusters, independent
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS
@@ -338,6 +339,7 @@ def main():
     if "independent" in chosen.only:
         spent, unspent = reuse(chosen.pairs)
         add("reuse_false_promotion", spent, peer="alpha not spent", peer_value=unspent)
+        results.append(growing(10 * chosen.pairs)[0])
         for gate in dict.fromkeys(gate for gate, _ in every["naive"]):
             values = {cell: value for (one, cell), value in every["naive"].items() if one == gate}
             worst("naive_false_promotion", values, peer=gate, cells=values)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -203,6 +204,36 @@ def test_slices_of_a_column_are_its_20_most_frequent_values_and_a_missing_one_is
     assert list(found) == [f"kind = {k}" for k in range(24, 4, -1)]
     assert found["kind = 24"].sum() == 25
     assert find_slices(table, (), {"unknown": "kind == ''"})["unknown"].tolist() == [True] + [False] * (len(values) - 1)
+
+
+def test_texts_that_train_has_are_a_slice_where_the_split_says_which_they_are():
+    table = pa.table({"text": ["a", "b", "c"], "label": list("xyx")})
+    known = table.append_column("in_train", pa.array([True, False, True]))
+    found = find_slices(known)
+    assert list(found) == ["text in train", "text not in train"]
+    assert [rows.tolist() for rows in found.values()] == [[True, False, True], [False, True, False]]
+    assert find_slices(table) == {}
+    # all rows of one kind are no part of the test set
+    assert find_slices(table.append_column("in_train", pa.array([False] * 3))) == {}
+    # a column of the user's, from when splits did not have their own
+    assert find_slices(table.append_column("in_train", pa.array(["True", "", "True"]))) == {}
+
+
+def test_the_page_shows_accuracy_on_texts_that_train_has_and_on_the_others(model, tmp_path):
+    place = split(tmp_path / "before")
+    evaluate_model(model, place, tmp_path / "e", tmp_path / "r.html")
+    assert "train split" not in (tmp_path / "r.html").read_text()
+    table = read_split(place).table
+    seen = [text in ("GO", "Stop", "YES") for text in table["text"].to_pylist()]
+    write_split(tmp_path / "t", "test", LABELS, table.append_column("in_train", pa.array(seen)))
+    found = evaluate_model(model, tmp_path / "t", tmp_path / "e2", tmp_path / "r2.html")
+    assert found.slices[:2] == ["text in train", "text not in train"]
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (tmp_path / "r2.html").read_text()))
+    assert "text in train 18 37.5 % 100.0 %" in page and "text not in train 30 62.5 % 80.0 %" in page
+    assert page.index("text not in train") < page.index(" Metrics ")
+    write_split(tmp_path / "new", "test", LABELS, table.append_column("in_train", pa.array([False] * len(seen))))
+    evaluate_model(model, tmp_path / "new", tmp_path / "e3", tmp_path / "r3.html")
+    assert "No test row has a text that the train split of its run has" in (tmp_path / "r3.html").read_text()
 
 
 def test_slices_by_length_are_thirds_of_the_rows():

@@ -203,7 +203,8 @@ def test_the_record_of_a_decision_says_what_was_compared_and_found(tmp_path):
     made = judge(*pair, policy)
     assert (made.outcome, made.gate_outcome, made.test_fingerprint) == ("PROMOTE", "PROMOTE", "test")
     assert made.candidate_fingerprint == "model new" and made.policy == policy.as_dict()
-    assert made.test_set == {"number": 1, "alpha": 0.05, "left": 0.05, "counted": False}
+    spent = {"number": 1, "alpha": 0.05, "left": 0.05, "counted": False}
+    assert made.test_set == spent | dict.fromkeys(("lineage", "rows", "fresh", "left_out"), 0)
     assert made.decision_id != judge(*pair, policy).decision_id
     found = made.difference
     p_value = binomtest(40, 60, alternative="greater").pvalue

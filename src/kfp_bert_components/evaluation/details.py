@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from kfp_bert_components.evaluation.count_intervals import wilson
-from kfp_bert_components.evaluation.count_metrics import confusion
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.row_metrics import reliability
+from kfp_bert_components.evaluation.slices import SEEN, UNSEEN, seen_in_train
 
 MISTAKES = 25
 CLASSES = 40
@@ -34,6 +35,22 @@ class PartMetric(NamedTuple):
     size: str = ""
 
 
+class SeenPart(NamedTuple):
+    """The test rows whose text the train split has, or the others.
+
+    Attributes:
+        name: SEEN or UNSEEN of `slices`.
+        share: Of the test rows, 0 to 1.
+        accuracy: With its rows and interval.
+        macro_f1: Over the classes of these rows.
+    """
+
+    name: str
+    share: float
+    accuracy: PartMetric
+    macro_f1: float
+
+
 class Mistake(NamedTuple):
     """A wrong answer, with the probability that the model gave it."""
 
@@ -50,6 +67,8 @@ class Details:
     Attributes:
         classes: F1 of the classes, the 40 lowest, in ascending order.
         slices: Accuracy of every slice.
+        seen: The test rows whose text train has, and the others; empty where there are not both.
+        all_new: Whether it is known that train has no text of the test rows.
         confusion: Rows by true and predicted class, int [classes, classes].
         reliability: Bins of the reliability diagram; see `row_metrics.reliability`.
         mistakes: The 25 mistakes with the highest probabilities.
@@ -57,6 +76,8 @@ class Details:
 
     classes: list[PartMetric]
     slices: list[PartMetric]
+    seen: list[SeenPart]
+    all_new: bool
     confusion: np.ndarray
     reliability: list[dict[str, float]]
     mistakes: list[Mistake]
@@ -67,9 +88,14 @@ def details(evaluation: Evaluation) -> Details:
     truth, probabilities = evaluation.truth(), evaluation.probabilities()
     predicted = probabilities.argmax(1)
     counts = confusion(truth, predicted, len(evaluation.labels))
+    slices = _slices(evaluation, truth == predicted)
+    assert evaluation.predictions is not None
+    seen = seen_in_train(evaluation.predictions)
     return Details(
         classes=_classes(evaluation, truth),
-        slices=_slices(evaluation, truth == predicted),
+        slices=slices,
+        seen=[_seen(evaluation, one, truth, predicted) for one in slices if one.name in (SEEN, UNSEEN)],
+        all_new=seen is not None and not seen.any(),
         confusion=counts,
         reliability=reliability(truth, probabilities),
         mistakes=_mistakes(evaluation, truth, predicted, probabilities.max(1)),
@@ -98,6 +124,13 @@ def _slices(evaluation: Evaluation, right: np.ndarray) -> list[PartMetric]:
             low, high = wilson(hits.sum() / effect, len(rows) / effect)[:, 0]
             found.append(PartMetric(name, len(rows), hits.mean(), low, high, evaluation.size(rows)))
     return found
+
+
+def _seen(evaluation: Evaluation, part: PartMetric, truth: np.ndarray, predicted: np.ndarray) -> SeenPart:
+    rows = evaluation.members(part.name)
+    counts = confusion(truth[rows], predicted[rows], len(evaluation.labels))
+    macro_f1 = COUNT_METRICS["macro_f1"].value(counts, counts.sum(1) > 0)
+    return SeenPart(part.name, float(rows.mean()), part, float(macro_f1))
 
 
 def _mistakes(

@@ -10,7 +10,7 @@ import pyarrow as pa
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.records import CLUSTER, Evaluation
-from kfp_bert_components.evaluation.slices import PREFIX
+from kfp_bert_components.evaluation.slices import PREFIX, seen_in_train
 
 _KEPT = ("id", "text", "text_pair", "label")
 
@@ -28,7 +28,7 @@ def measure(
     """Measure a model's predictions.
 
     Args:
-        table: Columns id, text, label and, for pairs, text_pair.
+        table: Columns id, text, label, for pairs text_pair, and perhaps in_train.
         probabilities: [rows, classes], float32.
         labels: Names of the classes, in the order of the probabilities.
         slices: By name, which rows belong to it, bool [rows]; see `slices.find_slices`.
@@ -61,5 +61,7 @@ def _predictions(
         kept[CLUSTER] = table[evidence_by].cast(pa.string())
     kept["label"] = kept["label"].cast(pa.string())
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
+    if (seen := seen_in_train(table)) is not None:
+        kept["in_train"] = pa.array(seen)
     kept["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
     return pa.table(kept | {PREFIX + name: pa.array(rows) for name, rows in slices.items()})

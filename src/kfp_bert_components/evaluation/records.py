@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from kfp_bert_components.errors import DamagedError, NotFoundError
 from kfp_bert_components.records import build, dump_record, load_record, require
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
     from kfp_bert_components.evaluation.clusters import Clusters
 
@@ -37,7 +38,8 @@ class Evaluation:
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
         evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the test
             split, whose values are in the column "cluster" of `predictions`.
-        predictions: Columns id, text, label, probabilities (list of float32, one a class); None when empty.
+        predictions: Columns id, text, label, probabilities (list of float32, one a class), and in_train where the test
+            split has it; None when empty.
     """
 
     labels: list[str]
@@ -61,7 +63,6 @@ class Evaluation:
     def truth(self) -> "np.ndarray":
         """Index of the true class of every row, int [rows]."""
         import numpy as np
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         assert self.predictions is not None
@@ -180,7 +181,6 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def _read_predictions(path: Path) -> "pa.Table":
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:

@@ -32,6 +32,8 @@ def train_and_deploy(
     min_improvement: float = 0.0,
     alpha: float = 0.05,
     policy: str = "",
+    prepare: Dict = {},
+    training: Dict = {},
     deployment_target: str = "production",
     server_url: str = "",
 ):
@@ -60,6 +62,8 @@ def train_and_deploy(
         min_improvement: Improvement of the primary metric that must be shown.
         alpha: Probability of promoting a model that is no better.
         policy: Text of a YAML policy with guardrails and thresholds; "" for none.
+        prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win.
+        training: Further parameters of finetune_bert by name, such as {"patience": 3}; they win.
         deployment_target: Name of the deployment record in the registry.
         server_url: Address of a server that watches the folder, such as http://serving:8501: the new version is asked
             through it as well. "": it is only asked in the step, before a server can see it.
@@ -78,6 +82,7 @@ def train_and_deploy(
             "test_values": test_values,
             "test_fraction": test_fraction,
             "max_length": max_length,
+            "settings": prepare,
         },
         training={
             "base_model": base_model,
@@ -86,6 +91,7 @@ def train_and_deploy(
             "batch_size": batch_size,
             "max_length": max_length,
             "seed": seed,
+            "settings": training,
         },
         evidence_by=evidence_by,
         gate={

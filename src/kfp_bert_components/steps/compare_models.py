@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kfp_bert_components.evaluation import Evaluation, read_evaluation
 from kfp_bert_components.gate import Decision, Policy, Use, uncounted, write_decision
@@ -11,6 +12,9 @@ from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.reports.comparison import page, summary
 from kfp_bert_components.storage import file_hashes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def compare_models(
@@ -31,7 +35,7 @@ def compare_models(
         report: HTML page to write.
         markdown: File for the summary.
         policy: The rules.
-        registry: Registry that counts how often the test set has decided; "" counts nothing, and then alpha
+        registry: Registry that counts how often texts of the test set have decided; "" counts nothing, and then alpha
             holds for each comparison and not for all of them together.
 
     Raises:
@@ -39,9 +43,16 @@ def compare_models(
             comparison is no use of the test set.
     """
     new, old = read_evaluation(candidate), read_evaluation(champion)
-    comparison = compare(new, old, policy.goal)
-    use = _count(registry, new, old, policy) if registry else uncounted(policy.alpha)
-    made = replace(decide(comparison, policy, use), evaluation_files=file_hashes(candidate))
+    comparison = compare(new, old, policy.goal)  # first of all: what can't be compared is no use of the test set
+    use = uncounted(policy.alpha)
+    if registry:
+        use, rows = _count(registry, new, old, policy)
+        if use.left_out:
+            new, old = _only(new, old, rows)
+            comparison = compare(new, old, policy.goal)
+    made = decide(comparison, policy, use)
+    reason = f"{made.reason} {use.in_words()}".rstrip()
+    made = replace(made, reason=reason, evaluation_files=file_hashes(candidate))
     write_decision(made, decision)
     for path, text in ((report, page(made, new, old, changes(comparison))), (markdown, summary(made))):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +61,7 @@ def compare_models(
     return made
 
 
-def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> Use:
+def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> "tuple[Use, np.ndarray]":
     """The same models by the same rules are the same use; an override decides nothing about the models."""
     rules = {key: value for key, value in policy.as_dict().items() if not key.startswith("override")}
     identity = {
@@ -59,4 +70,17 @@ def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: P
         "champion_generation": champion.champion_generation,
         "policy": rules,
     }
-    return Registry(registry).count_use(candidate.test_fingerprint, policy.alpha, identity)
+    return Registry(registry).count_use(candidate, policy.alpha, identity)
+
+
+def _only(candidate: Evaluation, champion: Evaluation, rows: "np.ndarray") -> tuple[Evaluation, Evaluation]:
+    """Both evaluations with the predictions for some rows of the candidate's only."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    assert candidate.predictions is not None
+    kept = candidate.predictions.filter(pa.array(rows))
+    if champion.predictions is None:
+        return replace(candidate, predictions=kept), champion
+    same = pc.is_in(champion.predictions["id"].cast(pa.string()), value_set=kept["id"].cast(pa.string()))
+    return replace(candidate, predictions=kept), replace(champion, predictions=champion.predictions.filter(same))
