@@ -36,10 +36,10 @@ class Evaluation:
         majority_share: Share of the most frequent class in the test set.
         system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the SavedModel.
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
-        evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the test
-            split, whose values are in the column "cluster" of `predictions`.
         predictions: Columns id, text, label, probabilities (list of float32, one a class), and in_train where the test
             split has it; None when empty.
+        evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the test
+            split, whose values are in the column "cluster" of `predictions`.
     """
 
     labels: list[str]
