@@ -63,7 +63,7 @@ def test_all_lineages_decide_where_each_lacks_a_class():
 
 
 def test_where_groups_are_the_evidence_they_are_counted_and_a_row_of_a_known_group_is_not_fresh():
-    groups = np.arange(1000) // 10  # 100 groups of ten texts
+    groups = np.append(np.arange(700) // 70, 10 + np.arange(300) % 90)  # ten large ones and 90 small ones
     keys = np.stack([np.arange(1000), 5000 + groups], 1)
     for known, chosen in ((10, []), (30, [1])):  # groups that have decided; 75 % must be fresh instead of use 2
         owners = np.stack([np.zeros(1000, int), np.where(groups < known, 1, 0)], 1)

@@ -106,12 +106,12 @@ def rebuild(store: Store) -> list[str]:
         past = _with_version(store, told, past, texts)
     write_past(store, past, texts, generation)
     said = [
-        f"{store.describe(NAME)} is written anew: {len(past) - before} decisions were added, as the versions and the "
-        "texts beside it tell. Decisions that promoted nothing may be missing: a use may then have too low a "
+        f"{store.describe(NAME)} is written anew. Decisions that were added, as the versions and the texts beside it "
+        f"tell: {len(past) - before}. Decisions that promoted nothing may be missing: a use may then have too low a "
         "number and spend more of alpha than is left."
     ]
     if lost:
-        said.append(f"The texts of {lost} decisions are lost, but for those of promoted versions.")
+        said.append(f"Decisions whose texts are lost, but for those of promoted versions: {lost}.")
     return said
 
 

@@ -188,7 +188,7 @@ def owners_of(hashes: np.ndarray, past: list[Past], texts: Mapping[str, np.ndarr
     files = [(one.lineages[0], texts[one.texts]) for one in reversed(past) if one.texts]
     if not files:
         return np.zeros(hashes.shape, np.int64)
-    # Of equal hashes the last one in a stable order is found: that of the oldest decision.
+    # A text that two files hold, which happens only after a repair, belongs to the oldest decision: the last one here.
     keys = np.concatenate([file for _, file in files])
     order = np.argsort(keys, kind="stable")
     lineages = np.repeat([lineage for lineage, _ in files], [len(file) for _, file in files])[order]
