@@ -290,6 +290,17 @@ def test_lost_counters_are_damage_and_are_rebuilt_from_the_versions(
     assert (use.number, use.fresh, use.lineage) == (4, 1, 1)
 
 
+def test_decisions_that_promoted_nothing_are_rebuilt_from_the_texts_that_they_saw_first(registry: Registry) -> None:
+    for last in (100, 101, 102):
+        count(registry, texts(0, last))
+    lose_record(registry)
+    with pytest.raises(DamagedError, match="is lost"):
+        count(registry, texts(0, 103))
+    assert registry.repair_test_sets() and registry.verify() == []
+    use, _ = count(registry, texts(0, 103))
+    assert (use.number, use.fresh) == (4, 1)
+
+
 def test_a_file_that_a_killed_comparison_left_takes_no_texts_away(registry: Registry) -> None:
     for last in (100, 101, 102):
         count(registry, texts(0, last))
