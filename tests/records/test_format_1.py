@@ -19,6 +19,7 @@ from kfp_bert_components.data.profile import parse_profile
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.deployment import deploy_to_serving_directory
 from kfp_bert_components.evaluation import read_evaluation
+from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.fetch.manifest import read_manifest
 from kfp_bert_components.gate import Policy, read_decision
 from kfp_bert_components.registry import Registry
@@ -124,6 +125,7 @@ def test_splits_and_the_profile_of_the_training_data():
     splits = {name: read_split(SAMPLES / "splits" / name) for name in ("train", "validation", "test")}
     assert {name: one.table.num_rows for name, one in splits.items()} == {"train": 36, "validation": 9, "test": 16}
     assert all(one.labels == ["calm", "shout"] and not one.pair for one in splits.values())
+    assert not any("train" in name for name in find_slices(splits["test"].table))  # it does not say what train has
     place = SAMPLES / "splits" / "train" / "data_profile.json"
     profile = parse_profile(place.read_bytes(), str(place))
     assert (profile.rows, profile.labels, profile.word_total) == (36, {"calm": 20, "shout": 16}, 142)

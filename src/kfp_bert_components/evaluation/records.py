@@ -5,14 +5,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from kfp_bert_components.errors import DamagedError, NotFoundError
 from kfp_bert_components.records import build, dump_record, load_record, require
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
-FORMAT = 2  # format 1 knows nothing of bundle_files
+    from kfp_bert_components.evaluation.clusters import Clusters
+
+FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of evidence_by
+# Column of the predictions that says which rows are evidence only together, where a column of the data says so.
+CLUSTER = "cluster"
 _ROC_ROWS = 20_000
 
 
@@ -31,7 +36,10 @@ class Evaluation:
         majority_share: Share of the most frequent class in the test set.
         system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the SavedModel.
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
-        predictions: Columns id, text, label, probabilities (list of float32, one a class); None when empty.
+        predictions: Columns id, text, label, probabilities (list of float32, one a class), and in_train where the test
+            split has it; None when empty.
+        evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the test
+            split, whose values are in the column "cluster" of `predictions`.
     """
 
     labels: list[str]
@@ -44,6 +52,7 @@ class Evaluation:
     system: dict[str, float] = field(default_factory=dict)
     slices: list[str] = field(default_factory=list)
     bundle_files: dict[str, str] = field(default_factory=dict)
+    evidence_by: str = "text"
     predictions: "pa.Table | None" = None
 
     @property
@@ -54,7 +63,6 @@ class Evaluation:
     def truth(self) -> "np.ndarray":
         """Index of the true class of every row, int [rows]."""
         import numpy as np
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         assert self.predictions is not None
@@ -68,6 +76,35 @@ class Evaluation:
         assert self.predictions is not None
         column = self.predictions["probabilities"].combine_chunks()
         return np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), len(self.labels))
+
+    @property
+    def unit(self) -> str:
+        """What counts as evidence, in the plural: "texts", "rows", or the values of a column."""
+        return {"text": "texts", "row": "rows"}.get(self.evidence_by, f"values of {self.evidence_by}")
+
+    def size(self, rows: "np.ndarray | None" = None) -> str:
+        """How many rows there are, and of how many texts or groups if these are fewer: "38 rows, 3 texts".
+
+        Args:
+            rows: Which rows, bool [rows] or their numbers; all if None.
+        """
+        clusters = self.clusters() if rows is None else self.clusters().of(rows)
+        many = f"{len(clusters.numbers):,} rows"
+        return many if clusters.single else f"{many}, {clusters.count:,} {self.unit}"
+
+    def clusters(self) -> "Clusters":
+        """Which rows are evidence only together."""
+        import numpy as np
+        import pyarrow as pa
+
+        from kfp_bert_components.evaluation.clusters import Clusters, independent
+
+        assert self.predictions is not None
+        if self.evidence_by == "row":
+            return independent(self.predictions.num_rows)
+        column = self.predictions["id" if self.evidence_by == "text" else CLUSTER].cast(pa.string())
+        numbers = column.combine_chunks().dictionary_encode(null_encoding="encode").indices
+        return Clusters(np.asarray(numbers).astype(np.int64), copies=self.evidence_by == "text")
 
     def overall(self) -> dict[str, float]:
         """Metrics over all classes, latency and size; only those that are finite numbers."""
@@ -135,14 +172,15 @@ def read_evaluation(folder: Path) -> Evaluation:
     path = folder / "evaluation.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
-    evaluation, empty = load_record(path.read_bytes(), str(path), {1: _read, FORMAT: _read}, "run evaluate_model again")
+    evaluation, empty = load_record(
+        path.read_bytes(), str(path), {1: _read, 2: _read, FORMAT: _read}, "run evaluate_model again"
+    )
     if empty:
         return evaluation
     return replace(evaluation, predictions=_read_predictions(folder / "predictions.parquet"))
 
 
 def _read_predictions(path: Path) -> "pa.Table":
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:

@@ -110,7 +110,7 @@ def _elsewhere(target: str, entry: Mapping[str, Any]) -> Deployment:
         reason=entry.get("reason", ""),
         live_version=live.get("version"),
         details=entry,
-        place=place_of(before) or place_of(entry.get("facts", {})),
+        place=entry.get("place") or place_of(before) or place_of(entry.get("facts", {})),
         live_served=str(before.get("served", "")),
     )
 
