@@ -324,6 +324,19 @@ def test_a_version_without_predictions_still_tells_how_often_its_test_set_decide
     assert count(registry, texts(0, 100))[0].number == 2
 
 
+def test_uses_that_an_older_version_counted_are_among_what_is_rebuilt(registry: Registry, tmp_path: Path) -> None:
+    promote(registry, tmp_path, "a", texts(0, 100))
+    lose_folder(registry)
+    uses = [{"candidate": name} for name in "abc"]
+    old = json.dumps({"format": 1, "uses": uses}).encode()
+    registry.store.write("test_sets/100 rows from text 0.json", old)
+    count(registry, texts(500, 600))
+    lose_texts(registry)
+    assert registry.repair_test_sets() and registry.verify() == []
+    assert count(registry, texts(0, 100))[0].number == 4
+    assert registry.store.read("test_sets/100 rows from text 0.json").data == old
+
+
 def test_a_decision_that_was_not_counted_needs_no_record(registry: Registry, tmp_path: Path) -> None:
     registry.promote(*write_candidate(tmp_path / "a"))
     assert count(registry, texts(0, 100))[0].number == 1

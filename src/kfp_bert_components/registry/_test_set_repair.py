@@ -20,7 +20,6 @@ from kfp_bert_components.progress import say
 from kfp_bert_components.registry._read import version_numbers
 from kfp_bert_components.registry._records import repair_command
 from kfp_bert_components.registry._test_sets import (
-    GROUP,
     NAME,
     TEXTS,
     Past,
@@ -180,11 +179,13 @@ def _evaluated(store: Store, version: int) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from kfp_bert_components.evaluation.records import CLUSTER
+
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, "predictions.parquet")
         try:
             store.download(f"versions/{version}/evaluation/predictions.parquet", copy)
-            columns = {"id", GROUP} & {*pq.read_schema(copy).names}
+            columns = {"id", CLUSTER} & {*pq.read_schema(copy).names}
             return text_hashes(pq.read_table(copy, columns=sorted(columns)))
         except (NotFoundError, pa.ArrowException, OSError):
             say(f"The predictions of version {version} can't be read: which texts it was examined on is not known.")
