@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_bert_components.evaluation import Evaluation, read_evaluation
+from kfp_bert_components.evaluation.records import CLUSTER
 from kfp_bert_components.gate import Decision, Policy, Use, uncounted, write_decision
 from kfp_bert_components.gate.changes import changes
 from kfp_bert_components.gate.comparison import compare, decide
@@ -78,9 +79,14 @@ def _only(candidate: Evaluation, champion: Evaluation, rows: "np.ndarray") -> tu
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    def order(table: pa.Table) -> "np.ndarray":
+        keys = [(name, "ascending") for name in ("id", "label", CLUSTER) if name in table.column_names]
+        return pc.sort_indices(table, keys).to_numpy()
+
     assert candidate.predictions is not None
-    kept = candidate.predictions.filter(pa.array(rows))
+    kept = replace(candidate, predictions=candidate.predictions.filter(pa.array(rows)))
     if champion.predictions is None:
-        return replace(candidate, predictions=kept), champion
-    same = pc.is_in(champion.predictions["id"].cast(pa.string()), value_set=kept["id"].cast(pa.string()))
-    return replace(candidate, predictions=kept), replace(champion, predictions=champion.predictions.filter(same))
+        return kept, champion
+    # Both have the same rows, each in an order of its own.
+    same = rows[order(candidate.predictions)][order(champion.predictions).argsort()]
+    return kept, replace(champion, predictions=champion.predictions.filter(pa.array(same)))
