@@ -46,7 +46,8 @@ from kfp_bert_components.data import PrepareSettings, prepare as work
 WORK = """
 source, folder = map(Path, sys.argv[1:])
 start, processor = time.perf_counter(), time.process_time()
-work(source, folder / "train", folder / "validation", folder / "test", folder / "report.html", PrepareSettings())
+settings = PrepareSettings(duplicates="drop", conflicting_labels="drop")
+work(source, folder / "train", folder / "validation", folder / "test", folder / "report.html", settings)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(time.perf_counter() - start, time.process_time() - processor, peak)
 """

@@ -11,8 +11,8 @@ FILMS = Path(os.environ.get("IMSDB_FOLDER", ROOT.parent / "shared" / "data" / "i
 CONAN, SWORDFISH, TERMINATOR = "51_conan_the_barbarian.csv", "230_Swordfish.csv", "231_Terminator.csv"
 
 
-def read_film(name: str) -> list[tuple[str, str]]:
-    """Text and label of each row with text; a first line that is no row is left out."""
+def read_film(name: str | Path) -> list[tuple[str, str]]:
+    """Text and label of each row with text, of a path or a name in FILMS; a first line that is no row is left out."""
     content = (FILMS / name).read_bytes()
     try:
         text = content.decode("utf-8")

@@ -4,12 +4,18 @@ Writing is always the newest format. Reading knows every format that was ever re
 for each, and an old reader stays for good.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from kfp_bert_components.errors import DamagedError, UserError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Record = TypeVar("Record")
 
@@ -71,7 +77,34 @@ def build(kind: type[Record], found: Mapping[str, Any]) -> Record:
     Raises:
         KeyError: Fields without a default are lacking; its arguments are their names.
         TypeError: There are fields that the dataclass does not have.
+        ValueError: A value is not of its field's type.
     """
     must = [one for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]  # type: ignore[arg-type]
     require(found, [one.name for one in must])
+    hints = get_type_hints(kind)
+    check_types(found, {name: hints[name] for name in found.keys() & hints.keys()})
     return kind(**found)
+
+
+def check_types(found: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    """Raise a ValueError that names the first value of a record that is not of its kind.
+
+    Args:
+        found: The fields of the record, or of a part of it.
+        kinds: Types by name; a field that is not there is passed over.
+    """
+    from pydantic import ValidationError
+
+    for name in sorted(found.keys() & kinds.keys()):
+        try:
+            _adapter(kinds[name]).validate_json(json.dumps(found[name]), strict=True)
+        except ValidationError as error:
+            wanted = error.errors(include_url=False)[0]["msg"].removeprefix("Input ")
+            raise ValueError(f"{name} is {json.dumps(found[name])[:60]}, but it {wanted}") from None
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)

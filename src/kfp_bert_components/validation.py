@@ -1,6 +1,8 @@
 """Settings that are checked by their types, with errors in one plain sentence."""
 
+from collections.abc import Mapping
 from dataclasses import field
+from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar, dataclass_transform
 
@@ -48,6 +50,24 @@ def one_of(*allowed: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def with_further(further: Mapping[str, Any], /, **known: Any) -> dict[str, Any]:
+    """The parameters of a step by name, with the values of its dictionary of further ones: what that names wins.
+
+    Args:
+        further: The dictionary.
+        **known: Every parameter that it can name, with the value that the step was given.
+
+    Raises:
+        UserError: It names something else.
+    """
+    for name in further:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+            raise UserError(f"The further settings name {name!r}, which is no parameter of this step; {hint}")
+    return {**known, **further}
 
 
 def sentence(error: ValidationError) -> str:

@@ -51,7 +51,7 @@ def run(source: Path, folder: Path, **settings: object):
 
 def test_every_row_is_in_a_split_or_counted_as_dropped(tmp_path: Path):
     rows = [*lines(200), *lines(10), ("", "good"), ("no label", "")]
-    prepared, *splits = run(write_csv(tmp_path / "a.csv", rows), tmp_path / "out")
+    prepared, *splits = run(write_csv(tmp_path / "a.csv", rows), tmp_path / "out", duplicates="drop")
     assert prepared.read == 212 == sum(prepared.rows.values()) + sum(prepared.dropped.values())
     assert [split.table.num_rows for split in splits] == list(prepared.rows.values())
     assert prepared.dropped["duplicates"] == 10
@@ -119,7 +119,8 @@ def test_metadata_columns_stay_with_their_rows_in_every_split(tmp_path: Path, ki
     rows[0]["film"] = ""
     write_rows(tmp_path / "in" / f"a.{kind}", rows)
     _, *splits = run(tmp_path / "in", tmp_path / "out", metadata_columns=["film"])
-    assert all(split.table.column_names == ["id", "text", "label", "source", "film"] for split in splits)
+    columns = ["id", "text", "label", "source", "film"]
+    assert [split.table.column_names for split in splits] == [columns, *[[*columns, "in_train"]] * 2]
     kept = {row["text"]: row["film"] for split in splits for row in split.table.to_pylist()}
     assert kept == {row["text"]: row["film"] for row in rows}
     with pytest.raises(UserError, match="'actor'.*metadata_columns"):
@@ -127,7 +128,13 @@ def test_metadata_columns_stay_with_their_rows_in_every_split(tmp_path: Path, ki
 
 
 @pytest.mark.parametrize(
-    "names, said", [("film", "should be a valid list"), (["label"], "every split"), (["a", "a"], "twice")]
+    "names, said",
+    [
+        ("film", "should be a valid list"),
+        (["label"], "with a meaning of its own"),
+        (["in_train"], "with a meaning of its own"),
+        (["a", "a"], "twice"),
+    ],
 )
 def test_metadata_columns_that_make_no_sense_are_refused(names, said: str):
     with pytest.raises(UserError, match=said):

@@ -88,7 +88,7 @@ def test_exact_normalised_and_near_repetitions_leave_train_and_not_test(tmp_path
 
 def test_a_slip_of_the_annotator_does_not_take_its_text_away(tmp_path: Path):
     source = write(tmp_path / "a.parquet", text=[*texts(60), *["MARA"] * 9], label=[*labels(60), *[1] * 8, 0])
-    prepared, *tables = run(source, tmp_path / "out")
+    prepared, *tables = run(source, tmp_path / "out", conflicting_labels="drop", duplicates="drop")
     assert prepared.dropped["conflicting_labels"] == 1 and prepared.dropped["duplicates"] == 7
     rows = [row for table in tables for row in table.to_pylist() if row["text"] == "MARA"]
     assert [row["label"] for row in rows] == ["1"]
@@ -307,7 +307,8 @@ def test_a_split_that_gets_no_row_is_an_error(tmp_path: Path):
 def test_a_text_keeps_the_label_of_three_quarters_of_its_rows(tmp_path: Path, given: str, conflicts: int, copies: int):
     extra = ["MARA"] * len(given)
     source = write(tmp_path / "a.parquet", text=[*texts(60), *extra], label=[*("Ab" * 30), *given])
-    prepared, *_ = run(source, tmp_path / "out", small_classes="keep")
+    asked = {"small_classes": "keep", "conflicting_labels": "drop", "duplicates": "drop"}
+    prepared, *_ = run(source, tmp_path / "out", **asked)
     assert prepared.dropped["conflicting_labels"] == conflicts and prepared.dropped["duplicates"] == copies
     note = next(one.note for one in prepared.results if one.check == "conflicting_labels")
     assert note == ("1 different texts" if conflicts else "")
@@ -316,14 +317,15 @@ def test_a_text_keeps_the_label_of_three_quarters_of_its_rows(tmp_path: Path, gi
 def test_the_copies_of_a_text_are_told_apart_by_split_unless_the_text_decides_the_split(tmp_path: Path):
     where = ["train", "test"] * 50
     several = [*texts(98), "the same", "the same"]
+    asked = {"duplicates": "drop", "leak_words": 2}
     source = write(tmp_path / "a.parquet", text=several, label=[i // 2 % 2 for i in range(100)], where=where)
-    prepared, *_ = run(source, tmp_path / "1", split_by="column", split_column="where")
+    prepared, *_ = run(source, tmp_path / "1", split_by="column", split_column="where", **asked)
     assert prepared.dropped["duplicates"] == 0 and prepared.dropped["leakage"] == 1
     (leak,) = prepared.leaks
     assert (leak.kind, leak.split, leak.other, leak.count) == ("exact", "train", "test", 1)
     ((first, second),) = leak.examples
     assert (first.row, second.row, first.excerpt) == (99, 100, "the same")
-    prepared, *_ = run(source, tmp_path / "2")
+    prepared, *_ = run(source, tmp_path / "2", **asked)
     assert prepared.dropped["duplicates"] == 1 and prepared.dropped["leakage"] == 0
 
 

@@ -32,17 +32,6 @@ LEASE = 1.0
 WRITES = range(1, 10, 1 if ALL else 3)  # the positions at which a rollout's calls begin to hang
 
 
-@pytest.fixture
-def world(gcs):
-    with AiPlatformServer() as server:
-        world = World("gs://bucket/registry", server)
-        world.promote()
-        world.deploy()
-        world.promote()
-        server.calls.clear()
-        yield world
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("late", ["goes on before", "goes on after"])
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -184,3 +185,22 @@ def promote_examined(registry, folder, name):
     paths = write_examined(folder / name, name, champion=champion, saved_model=False)
     (paths[0] / "saved_model" / "saved_model.pb").write_text(f"graph of {name}")
     registry.promote(*paths)
+
+
+def test_a_server_that_accepts_a_call_and_says_nothing_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections wait in its queue
+        server, ended = ModelServer(f"http://127.0.0.1:{silent.getsockname()[1]}", call_seconds=0.2), threading.Event()
+
+        def call():
+            with pytest.raises(TransientError, match="does not answer"):
+                server.ask(1, {"text": "HI"})
+            ended.set()
+
+        threading.Thread(target=call, daemon=True).start()
+        assert ended.wait(20)
+
+
+def test_of_a_long_error_page_the_start_is_shown():
+    with answering([(500, "x" * 5000)]) as (url, _), pytest.raises(TransientError) as error:
+        ModelServer(url).ask(1, {"text": "HI"})
+    assert len(str(error.value)) < 500

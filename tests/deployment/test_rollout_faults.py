@@ -8,23 +8,7 @@ import pytest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
-from tests.support.ai_platform_server import AiPlatformServer, Fault
-from tests.support.rollouts import World
-from tests.support.stores import gcs
-
-__all__ = ["gcs"]
-
-
-@pytest.fixture
-def world(gcs):
-    with AiPlatformServer() as server:
-        world = World("gs://bucket/registry", server)
-        world.promote()
-        world.deploy()
-        world.promote()
-        server.calls.clear()
-        yield world
-
+from tests.support.ai_platform_server import Fault
 
 ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
 WRITES = 12  # times that one rollout writes its record, renewals not counted

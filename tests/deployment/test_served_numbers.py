@@ -67,6 +67,20 @@ def test_a_number_that_was_reverted_is_not_used_again(place, tmp_path):
     assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/3"
 
 
+def test_a_number_after_which_there_is_none_is_refused(place, tmp_path):
+    registry, folder = promote_examined(f"{place}/registry", tmp_path), f"{place}/serving"
+    open_store(folder).write(f"{2**63 - 1}/notes.txt", b"")
+    with pytest.raises(RolloutError, match="has a folder 9223372036854775807, after which there is no number"):
+        deploy_to_serving_directory(registry.uri, folder)
+
+
+@pytest.mark.parametrize(("name", "warned"), [("models [2024]", True), ("a\\b", True), ("models 2024", False)])
+def test_a_folder_that_tensorflow_serving_takes_as_a_pattern_is_said(tmp_path, capsys, name, warned):
+    registry = promote_examined(str(tmp_path / "registry"), tmp_path)
+    deploy_to_serving_directory(registry.uri, str(tmp_path / name))
+    assert ("TensorFlow Serving takes" in capsys.readouterr().out) == warned
+
+
 def deploy_unanswered(registry, folder):
     from kfp_bert_components.deployment import SmokeSettings
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kfp_bert_components.deployment import RolloutError, Target, roll_out
+from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError, Target, roll_out
 from kfp_bert_components.errors import TransientError
 from kfp_bert_components.registry import Registry
 from tests.support.models import promote_next
@@ -137,3 +137,46 @@ def test_a_target_that_lacks_a_method_cannot_be_made():
 
     with pytest.raises(TypeError, match=r"abstract.*revert"):
         Incomplete()
+
+
+@pytest.mark.parametrize("rolling", [True, False])
+@pytest.mark.parametrize("error", [ForeignOwnerError, RolloutError])
+@pytest.mark.parametrize("looks", ["served", "not served", "not known"])
+def test_after_a_refusal_the_record_says_what_is_known_to_be_so(registry, target, rolling, error, looks):
+    if rolling:
+        target.errors = {"test": [LeaseLostError("stopped")]}
+        with pytest.raises(LeaseLostError):
+            roll_out(registry, "production", target)
+    before = registry.deployment("production")
+
+    def is_live(version, facts):
+        if looks == "not known":
+            raise TransientError("busy")
+        return looks == "served"
+
+    def admit(journal):
+        raise error("it belongs to others")
+
+    target.is_live, target.admit = is_live, admit
+    with pytest.raises(error):
+        roll_out(registry, "production", target)
+    record = registry.deployment("production")
+    if (not rolling and looks != "not served") or (rolling and error is RolloutError):
+        assert record == before
+    else:
+        live = None if looks == "not served" else 1
+        assert (record.state, record.reason, record.live_version) == ("failed", "it belongs to others", live)
+        assert record.version == (2 if rolling else 1)
+
+
+def test_a_place_that_cannot_be_told_at_once_is_asked_for_again(registry, target):
+    answers = [TransientError("busy"), TransientError("busy")]
+
+    def place():
+        if answers:
+            raise answers.pop()
+        return {"kind": "file"}
+
+    target.place = place
+    assert roll_out(registry, "production", target, pause_seconds=0.001)["version"] == 2
+    assert registry.deployment("production").place == {"kind": "file"}

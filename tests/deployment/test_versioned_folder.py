@@ -127,3 +127,34 @@ def test_only_a_marker_that_is_there_is_a_race(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(os, "link", gone)
     with pytest.raises(FileNotFoundError, match="the disk is gone"):
         folder.write_owner(owner, 0)
+
+
+def test_a_marker_that_somebody_else_wrote_meanwhile_is_not_written_over(place: str):
+    folder = open_versioned_folder(f"{place}/serving")
+    _, before = folder.read_owner()
+    theirs = Owner("them", "production", f"{place}/theirs", 1)
+    folder.write_owner(theirs, before)
+    with pytest.raises(ConflictError):
+        folder.write_owner(Owner("us", "production", f"{place}/ours", 1), before)
+    assert folder.read_owner()[0] == theirs
+
+
+def test_a_graph_that_somebody_else_uploads_meanwhile_is_not_replaced(gcs, tmp_path: Path):
+    folder, store, checks = open_versioned_folder("gs://bucket/serving"), open_store("gs://bucket/serving"), []
+
+    def check():
+        checks.append(1)
+        if len(checks) == 2:  # the last one before the graph
+            store.write("1/saved_model.pb", b"theirs")
+
+    with pytest.raises(ConflictError):
+        folder.add(saved_model(tmp_path / "m"), 1, check)
+    assert store.read("1/saved_model.pb").data == b"theirs"
+
+
+def test_an_object_that_was_written_anew_after_it_was_listed_is_not_deleted(gcs, tmp_path: Path):
+    folder, store = open_versioned_folder("gs://bucket/serving"), open_store("gs://bucket/serving")
+    folder.add(saved_model(tmp_path / "m"), 1)
+    with pytest.raises(ConflictError):
+        folder.remove(1, lambda: store.write("1/saved_model.pb", b"anew"))
+    assert store.read("1/saved_model.pb").data == b"anew"

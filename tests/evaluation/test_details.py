@@ -7,6 +7,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from kfp_bert_components.evaluation.details import Mistake, details
 from kfp_bert_components.evaluation.measure import measure
+from kfp_bert_components.evaluation.slices import find_slices
 
 
 def look(truth, probabilities, labels, slices=None):
@@ -22,8 +23,21 @@ def test_slices_have_their_accuracy_and_wilsons_interval():
     members = {"all": np.ones(40, bool), "first": truth == 0, "none": np.zeros(40, bool)}
     found = look(truth, sure, ["a", "b"], members)
     assert [(one.name, one.rows, one.value) for one in found.slices] == [("all", 40, 34 / 40), ("first", 30, 24 / 30)]
-    assert found.slices[1][3:] == pytest.approx(proportion_confint(24, 30, method="wilson"), abs=1e-6)
+    assert found.slices[1][3:5] == pytest.approx(proportion_confint(24, 30, method="wilson"), abs=1e-6)
     assert found.confusion.tolist() == [[24, 6], [0, 10]]
+
+
+def test_rows_whose_text_train_has_and_the_others_stand_side_by_side():
+    truth = np.repeat([0, 1, 2], [30, 10, 10])
+    predicted = np.concatenate([np.zeros(30, int), np.ones(10, int), np.repeat([0, 2], 5)])
+    seen = truth == 0
+    table = pa.table({"text": ["a b"] * 50, "in_train": seen})
+    one, other = look(truth, np.eye(3)[predicted], ["a", "b", "c"], find_slices(table)).seen
+    assert (one.name, one.share, one.accuracy.rows, one.accuracy.value) == ("text in train", 0.6, 30, 1.0)
+    assert (other.name, other.share, other.accuracy.rows, other.accuracy.value) == ("text not in train", 0.4, 20, 0.75)
+    assert (one.macro_f1, other.macro_f1) == pytest.approx((1.0, (1 + 2 / 3) / 2))
+    assert other.accuracy[3:5] == pytest.approx(proportion_confint(15, 20, method="wilson"), abs=1e-6)
+    assert look(truth, np.eye(3)[predicted], ["a", "b", "c"]).seen == []
 
 
 def test_the_classes_with_the_lowest_f1_come_first_and_those_without_rows_are_left_out():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,13 +32,13 @@ def model(tmp_path_factory):
     return folder
 
 
-def split(folder, labels=LABELS, texts=TEXTS, wrong=1):
+def split(folder, labels=LABELS, texts=TEXTS, wrong=1, ids=None):
     right = ["shout" if text.isupper() else "calm" for text in texts]
     given = [one if i % 8 != wrong else "shout" for i, one in enumerate(right)]
     rows = range(len(texts))
     table = pa.table(
         {
-            "id": [f"{i:016x}" for i in rows],
+            "id": ids or [f"{i:016x}" for i in rows],
             "text": texts,
             "label": given,
             "source": [f"film {i % 2}" for i in rows],
@@ -207,6 +208,36 @@ def test_slices_of_a_column_are_its_20_most_frequent_values_and_a_missing_one_is
     assert find_slices(table, (), {"unknown": "kind == ''"})["unknown"].tolist() == [True] + [False] * (len(values) - 1)
 
 
+def test_texts_that_train_has_are_a_slice_where_the_split_says_which_they_are():
+    table = pa.table({"text": ["a", "b", "c"], "label": list("xyx")})
+    known = table.append_column("in_train", pa.array([True, False, True]))
+    found = find_slices(known)
+    assert list(found) == ["text in train", "text not in train"]
+    assert [rows.tolist() for rows in found.values()] == [[True, False, True], [False, True, False]]
+    assert find_slices(table) == {}
+    # all rows of one kind are no part of the test set
+    assert find_slices(table.append_column("in_train", pa.array([False] * 3))) == {}
+    # a column of the user's, from when splits did not have their own
+    assert find_slices(table.append_column("in_train", pa.array(["True", "", "True"]))) == {}
+
+
+def test_the_page_shows_accuracy_on_texts_that_train_has_and_on_the_others(model, tmp_path):
+    place = split(tmp_path / "before")
+    evaluate_model(model, place, tmp_path / "e", tmp_path / "r.html")
+    assert "train split" not in (tmp_path / "r.html").read_text()
+    table = read_split(place).table
+    seen = [text in ("GO", "Stop", "YES") for text in table["text"].to_pylist()]
+    write_split(tmp_path / "t", "test", LABELS, table.append_column("in_train", pa.array(seen)))
+    found = evaluate_model(model, tmp_path / "t", tmp_path / "e2", tmp_path / "r2.html")
+    assert found.slices[:2] == ["text in train", "text not in train"]
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (tmp_path / "r2.html").read_text()))
+    assert "text in train 18 37.5 % 100.0 %" in page and "text not in train 30 62.5 % 80.0 %" in page
+    assert page.index("text not in train") < page.index(" Metrics ")
+    write_split(tmp_path / "new", "test", LABELS, table.append_column("in_train", pa.array([False] * len(seen))))
+    evaluate_model(model, tmp_path / "new", tmp_path / "e3", tmp_path / "r3.html")
+    assert "No test row has a text that the train split of its run has" in (tmp_path / "r3.html").read_text()
+
+
 def test_slices_by_length_are_thirds_of_the_rows():
     texts = [" ".join(["word"] * k) for k in (1, 1, 2, 3, 4, 5, 6, 7, 8)]
     found = find_slices(pa.table({"text": [f"  {text} " for text in texts]}))
@@ -262,3 +293,31 @@ def test_the_roc_curve_is_that_of_the_second_class_or_of_all_classes_together(tm
     for alone in (np.zeros(5, int), np.ones(5, int)):
         diagonal = curve(alone, np.full((5, 2), 0.5), ["a", "b"])
         assert [part.tolist() for part in diagonal] == [[0, 1], [0, 1], [1, 0]]
+
+
+def test_the_log_and_the_page_say_how_many_texts_the_rows_are(model, tmp_path, capsys):
+    found = evaluate_model(model, split(tmp_path / "t", ids=TEXTS), tmp_path / "e", tmp_path / "r.html")
+    assert (found.evidence_by, found.clusters().count) == ("text", 8)
+    printed = capsys.readouterr().out
+    assert "Evaluated on 48 rows, 8 texts." in printed
+    assert "Class 'calm': 18 rows, 3 texts; they count as 3.0." in printed
+    html = (tmp_path / "r.html").read_text()
+    assert "Evaluation on 48 test rows, 8 texts" in html and "(18 rows, 3 texts)" in html
+    rows = evaluate_model(model, tmp_path / "t", tmp_path / "e2", tmp_path / "r2.html", evidence_by="row")
+    assert rows.clusters().single and "48 test rows (" not in (tmp_path / "r2.html").read_text()
+    wide, narrow = (one.metrics["accuracy"] for one in (found, rows))
+    assert wide["value"] == narrow["value"]
+    assert wide["high"] - wide["low"] > 1.8 * (narrow["high"] - narrow["low"])
+
+
+def test_evidence_is_counted_by_a_column_and_a_missing_one_is_named(model, tmp_path):
+    found = evaluate(model, split(tmp_path / "t"), tmp_path / "e", evidence_by="source")
+    again = read_evaluation(tmp_path / "e")
+    assert again.evidence_by == "source" and again.clusters().count == 2 and not again.clusters().copies
+    assert again.size() == "48 rows, 2 values of source"
+    assert again.predictions["cluster"].to_pylist()[:3] == ["film 0", "film 1", "film 0"]
+    assert found.metrics["accuracy"]["low"] < evaluate(model, tmp_path / "t", tmp_path / "x").metrics["accuracy"]["low"]
+    with pytest.raises(
+        UserError, match=r"evidence_by names the column 'film'; the test split has id, .*metadata_columns"
+    ):
+        evaluate(model, tmp_path / "t", tmp_path / "f", evidence_by="film")

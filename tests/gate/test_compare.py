@@ -203,7 +203,8 @@ def test_the_record_of_a_decision_says_what_was_compared_and_found(tmp_path):
     made = judge(*pair, policy)
     assert (made.outcome, made.gate_outcome, made.test_fingerprint) == ("PROMOTE", "PROMOTE", "test")
     assert made.candidate_fingerprint == "model new" and made.policy == policy.as_dict()
-    assert made.test_set == {"number": 1, "alpha": 0.05, "left": 0.05, "counted": False}
+    spent = {"number": 1, "alpha": 0.05, "left": 0.05, "counted": False}
+    assert made.test_set == spent | dict.fromkeys(("lineage", "rows", "fresh", "left_out"), 0)
     assert made.decision_id != judge(*pair, policy).decision_id
     found = made.difference
     p_value = binomtest(40, 60, alternative="greater").pvalue
@@ -467,3 +468,57 @@ def test_swapping_never_promotes_both_order_of_rows_means_nothing_and_an_equal_c
         assert (other.outcome, other.reason) == (forth.outcome, forth.reason)
         assert other.difference == forth.difference
         assert not judge(a, shuffled, policy).promote
+
+
+def repeated(folder, champion_by="text", **options):
+    """A candidate that is better on 900 rows of three texts of a class, and on 100 texts of another."""
+    numbers = np.r_[np.repeat([0, 1, 2], [600, 200, 100]), 3 + np.arange(100)]
+    truth = (numbers < 3).astype(int)
+    old = np.where(numbers % 3 == 0, 1 - truth, truth)
+    new = np.where(numbers % 9 == 0, 1 - truth, truth)
+    return [
+        write_numbers(
+            folder / name, truth, 0.1 + 0.8 * np.eye(2)[said], LABELS[:2], version=version, ids=numbers, **by, **options
+        )
+        for name, said, version, by in (
+            ("new", new, None, {}),
+            ("old", old, 4, {"evidence_by": champion_by}),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "what"),
+    [
+        (
+            "accuracy",
+            "the 1,000 rows are 103 texts and count as 2.4, which is too few to compare models: collect rows with",
+        ),
+        ("macro_f1", "the 900 rows of the class 'dialogue' are 3 texts and count as 2.0, which is too few"),
+    ],
+)
+def test_rows_that_are_few_texts_are_too_little_evidence(tmp_path, metric, what):
+    made = judge(*repeated(tmp_path), Policy(primary_metric=metric))
+    assert made.outcome == "HOLD" and what in made.reason, made.reason
+
+
+def test_evidence_is_counted_alike_for_both_models(tmp_path):
+    with pytest.raises(
+        UserError, match="by 'text' and the champion's by 'row': give evaluate_model and evaluate_champion"
+    ):
+        judge(*repeated(tmp_path, "row"))
+
+
+def test_guardrails_need_rows_that_count_as_enough(tmp_path):
+    rules = {"primary_metric": "f1:action", "max_class_drop": 0.1, "max_slice_drop": 0.1, "max_negative_flips": 0.5}
+    found = judge(*repeated(tmp_path), Policy(**rules)).guardrails
+    assert [one["name"] for one in found if one["name"].startswith("F1")] == ["F1 of class action"]
+    rows = [replace(read_evaluation(folder), evidence_by="row") for folder in repeated(tmp_path / "x")]
+    policy = Policy(**rules)
+    by_row = decide(compare(*rows, policy.goal), policy, uncounted(0.05)).guardrails
+    assert [one["name"] for one in by_row if one["name"].startswith("F1")] == [
+        "F1 of class action",
+        "F1 of class dialogue",
+    ]
+    flips, flips_by_row = (next(one for one in part if "right before" in one["name"]) for part in (found, by_row))
+    assert flips["value"] == flips_by_row["value"] and flips["p_value"] > flips_by_row["p_value"]

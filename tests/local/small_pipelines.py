@@ -288,3 +288,29 @@ def collecting(names: List[str]) -> str:  # noqa: UP006
     with dsl.ParallelFor(names) as name, dsl.If(name != "x"):
         page, text = write(text=name), say(text=name)
     return join(texts=dsl.Collected(text.output), pages=dsl.Collected(page.outputs["page"])).output
+
+
+@component
+def numbers() -> NamedTuple("Outputs", [("many", List[int]), ("by_name", dict), ("large", int)]):  # noqa: UP006
+    """Numbers in a list, in a dictionary, and alone."""
+    from collections import namedtuple
+
+    return namedtuple("Outputs", ["many", "by_name", "large"])([1, 2], {"a": [3, 0.5]}, 2**53)
+
+
+@component
+def show(many: List[int], by_name: dict, share: float):  # noqa: UP006
+    """Print what was given."""
+    print("given", many, by_name, share)
+
+
+@dsl.pipeline
+def whole_numbers(number: int = 2, share: float = 0.5):
+    """Numbers as parts of texts, lists and dictionaries, and a branch on such a text."""
+    made = numbers()
+    show(many=made.outputs["many"], by_name=made.outputs["by_name"], share=share)
+    text = say(text=f"{number} of {made.outputs['large']}, {share}")
+    with dsl.If(text.output == "2 of 9007199254740992, 0.5"):
+        say(text="taken")
+    with dsl.ParallelFor([7]) as item:
+        say(text=f"item {item}")

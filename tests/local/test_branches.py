@@ -105,3 +105,9 @@ def test_a_condition_that_cannot_be_decided_is_refused_before_anything_runs(tmp_
     assert "dsl.If" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whole_numbers_in_texts_lists_and_dictionaries_have_no_point(tmp_path):
+    done = run("whole_numbers", root=tmp_path)
+    assert "given [1, 2] {'a': [3, 0.5]} 0.5" in done.stdout
+    assert "item 7" in done.stdout and "skipped" not in done.stdout

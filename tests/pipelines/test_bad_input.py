@@ -55,12 +55,32 @@ def unknown_metric(folder):
     return {"sources": small_data(folder), "epochs": 1, "primary_metric": "niceness"}, "niceness"
 
 
+def misspelt_setting(folder):
+    return {"sources": small_data(folder), "prepare": '{"delimeter": ";"}'}, "did you mean 'delimiter'?"
+
+
+def setting_out_of_range(folder):
+    return {"sources": small_data(folder), "prepare": '{"max_dropped": 2}'}, "max_dropped is 2"
+
+
+def misspelt_training_setting(folder):
+    return {"sources": small_data(folder), "training": '{"pacience": 3}'}, "did you mean 'patience'?"
+
+
+def training_setting_of_a_job(folder):
+    return {"sources": small_data(folder), "training": '{"run_on": "the moon"}'}, "'the moon'"
+
+
 CASES = [
     missing_file,
     missing_column,
     one_label,
     empty_file,
     binary_file,
+    misspelt_setting,
+    setting_out_of_range,
+    pytest.param(misspelt_training_setting, marks=pytest.mark.slow),
+    pytest.param(training_setting_of_a_job, marks=pytest.mark.slow),
     pytest.param(missing_checkpoint, marks=pytest.mark.slow),
     pytest.param(unknown_metric, marks=pytest.mark.slow),
 ]

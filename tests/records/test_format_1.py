@@ -6,9 +6,11 @@ new number, a folder of its own with samples is added beside this one.
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from kfp_bert_components.ai_platform.job_records import read_result, read_settings
@@ -17,6 +19,7 @@ from kfp_bert_components.data.profile import parse_profile
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.deployment import deploy_to_serving_directory
 from kfp_bert_components.evaluation import read_evaluation
+from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.fetch.manifest import read_manifest
 from kfp_bert_components.gate import Policy, read_decision
 from kfp_bert_components.registry import Registry
@@ -94,8 +97,18 @@ def test_uses_of_a_test_set(registry):
     no_test = ("override", "on_data_alarm")
     rules = {key: value for key, value in Policy().as_dict().items() if not key.startswith(no_test)}
     known = {"candidate": "model old", "champion_version": None, "champion_generation": 0, "policy": rules}
-    assert registry.count_use("test", 0.05, known).number == 1
-    assert registry.count_use("test", 0.05, known | {"candidate": "another"}).number == 3
+    test = read_evaluation(Path(registry.uri) / "versions" / "1" / "evaluation")
+    again, rows = registry.count_use(test, 0.05, known)
+    assert (again.number, again.left_out) == (1, 0) and rows.all()
+    another = known | {"candidate": "another"}
+    assert registry.count_use(test, 0.05, another)[0].number == 3
+    # A row more: all others have decided three times.
+    row = test.predictions.slice(0, 1).set_column(0, "id", pa.array(["another"]))
+    both = pa.concat_tables([test.predictions, row.cast(test.predictions.schema)])
+    grown = replace(test, test_fingerprint="grown", predictions=both)
+    use, _ = registry.count_use(grown, 0.05, another)
+    assert (use.number, use.rows - use.fresh, use.fresh) == (4, test.predictions.num_rows, 1)
+    assert registry.verify() == []
 
 
 def test_what_lies_in_a_serving_directory(registry, tmp_path):
@@ -113,6 +126,7 @@ def test_splits_and_the_profile_of_the_training_data():
     splits = {name: read_split(SAMPLES / "splits" / name) for name in ("train", "validation", "test")}
     assert {name: one.table.num_rows for name, one in splits.items()} == {"train": 36, "validation": 9, "test": 16}
     assert all(one.labels == ["calm", "shout"] and not one.pair for one in splits.values())
+    assert not any("train" in name for name in find_slices(splits["test"].table))  # it does not say what train has
     place = SAMPLES / "splits" / "train" / "data_profile.json"
     profile = parse_profile(place.read_bytes(), str(place))
     assert (profile.rows, profile.labels, profile.word_total) == (36, {"calm": 20, "shout": 16}, 142)

@@ -9,6 +9,7 @@ from pathlib import Path
 from kfp_bert_components.evaluation import read_evaluation
 from kfp_bert_components.gate import check_decision, read_decision
 from kfp_bert_components.registry import Registry
+from tests.support.evaluations import some_test_set
 
 SAMPLES = Path(__file__).parent / "format2"
 
@@ -40,3 +41,15 @@ def test_a_registry_with_claims_and_a_repaired_pointer(tmp_path):
     assert registry.promote(*candidate) == 2  # the claim says that it has happened
     after = registry.store.list()
     assert [entry for entry in after if entry.name != "registry.json"] == before  # which came later than these records
+
+
+def test_uses_of_test_sets_by_their_texts(tmp_path):
+    shutil.copytree(SAMPLES / "lineages", tmp_path / "registry")
+    registry = Registry(str(tmp_path / "registry"))
+    assert registry.verify() == []
+    rows = [f"{number:016x}" for number in range(41)]
+    use, mask = registry.count_use(some_test_set([*rows, "fresh"], "grown"), 0.05, {"candidate": "model d"})
+    assert (use.number, use.lineage, use.rows, use.fresh, use.left_out) == (3, 1, 42, 1, 0) and mask.all()
+    others = [f"{number:016x}" for number in range(100, 160)]
+    use, _ = registry.count_use(some_test_set(others, "others"), 0.05, {"candidate": "model d"})
+    assert (use.number, use.lineage, use.fresh) == (2, 2, 0)

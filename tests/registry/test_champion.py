@@ -14,6 +14,7 @@ from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 from kfp_bert_components.steps.promote_model import promote_model
+from tests.support.evaluations import some_test_set
 from tests.support.models import candidate_for, promote_next, write_candidate
 from tests.support.promoters import interrupt
 from tests.support.stores import gcs, place
@@ -235,7 +236,7 @@ def test_a_folder_that_is_no_registry_does_not_verify(place: str, tmp_path: Path
         Registry(f"{place}/typo").verify()
     Registry(place).store.write("notes.txt", b"hello")
     assert "is no registry" in run("verify", place)[1]
-    Registry(place).count_use("test", 0.05, {})
+    Registry(place).count_use(some_test_set(["one", "two"]), 0.05, {})
     assert [one.partition(" does")[0][-9:] for one in Registry(place).verify()] == ["notes.txt"]
 
 

@@ -251,28 +251,6 @@ def test_an_evaluation_of_another_model_or_test_set_is_refused(tmp_path: Path, f
     assert registry.champion() is None
 
 
-def test_alpha_is_spent_on_the_uses_of_each_test_set_by_itself(tmp_path: Path) -> None:
-    registry = Registry(str(tmp_path / "registry"))
-    uses = [registry.count_use("one", 0.06, {"candidate": name}) for name in "abca"]
-    assert [(use.number, use.counted) for use in uses] == [(1, True), (2, True), (3, True), (1, True)]
-    assert [use.alpha for use in uses] == pytest.approx([0.03, 0.01, 0.005, 0.03])
-    assert [use.left for use in uses] == pytest.approx([0.03, 0.02, 0.015, 0.03])
-    assert registry.count_use("two", 0.06, {"candidate": "a"}).number == 1
-
-
-def test_two_uses_at_the_same_moment_are_both_counted(tmp_path: Path) -> None:
-    registry = Registry(str(tmp_path / "registry"))
-    other = []
-    interrupt(
-        registry,
-        "write",
-        "test_sets/one.json",
-        lambda: other.append(Registry(registry.uri).count_use("one", 0.06, {"b": 1})),
-    )
-    assert registry.count_use("one", 0.06, {"a": 1}).number == 2 and other[0].number == 1
-    assert registry.count_use("one", 0.06, {"b": 1}).number == 1
-
-
 def test_a_rollback_to_a_version_that_gc_removes_at_the_same_moment_is_taken_back(registry: Registry) -> None:
     interrupt(registry, "write", "champion.json", lambda: registry.store.delete("versions/2/version.json"))
     with pytest.raises(ConflictError, match="Version 2 was removed by gc at the same moment: choose another one"):

@@ -115,6 +115,7 @@ def test_the_page_of_a_training_run_names_axes_and_curves():
         metric="macro_f1",
         lengths=(np.array([5, 9, 20]), np.array([4])),
         settings={"base_model": "", "max_length": 16, "truncation": "head"},
+        note="",
         metrics=dict.fromkeys(("validation_accuracy", "validation_macro_f1", "validation_loss"), 0.5)
         | {"train_loss": 0.6, "steps": 8, "examples_per_second": 100.0},
         labels=[("ham", 2, 1, 1.0)],

@@ -39,6 +39,8 @@ Assumptions about the real service, and the page that each rests on:
 * Its log is that of the resource `ml_job`, in pages.
   https://cloud.google.com/logging/docs/api/v2/resource-list
   https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
+* A name has the project's id or its number in it; the service takes both, and writes the number.
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/list
 * A prediction request goes to one deployed model, at random by the split, and the answer names it.
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/predict
 

@@ -55,6 +55,7 @@ class AiPlatformServer:
         broken: Deployed models that answer predictions with 500.
         logs: Lines of Cloud Logging, by job id.
         log_status: HTTP status of its answers.
+        project_numbers: Numbers of projects, by their ids. The API takes both, and answers with the number.
     """
 
     def __init__(self, cloud: Cloud | None = None) -> None:
@@ -66,6 +67,7 @@ class AiPlatformServer:
         self.broken: set[str] = set()
         self.logs: dict[str, list[str]] = {}
         self.log_status = 200
+        self.project_numbers: dict[str, str] = {}
         self._lock = threading.Lock()
         self._servers = [
             _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self, "dedicated": dedicated}))
@@ -92,6 +94,9 @@ class AiPlatformServer:
         """Status and body of the answer; None to break the connection."""
         if path == "/v2/entries:list":
             return self.log_status, self._entries(json_format.json.loads(body))
+        for project, number in self.project_numbers.items():
+            id_part, number_part = f"projects/{project}/", f"projects/{number}/"
+            path, body = path.replace(id_part, number_part), body.replace(id_part.encode(), number_part.encode())
         for route in ROUTES:
             match = route.pattern.fullmatch(path)
             if match and route.verb == verb:
@@ -102,8 +107,8 @@ class AiPlatformServer:
             return 404, _error(404, "NOT_FOUND", "a dedicated endpoint answers predictions only")
         with self._lock:
             self.calls.append(route.method)
-            number = len(self.calls)
-            fault = self._strike(number, route.method)
+            position = len(self.calls)
+            fault = self._strike(position, route.method)
         if fault and fault.effect == "before":
             return fault.status, _error(fault.status, "UNAVAILABLE", "a fault before it happened")
         try:
@@ -115,7 +120,7 @@ class AiPlatformServer:
             status, text = error.status, _error(error.status, error.code, str(error))
         except ValueError as error:
             status, text = 400, _error(400, "INVALID_ARGUMENT", str(error))
-        self.on_call(number, route.method)
+        self.on_call(position, route.method)
         if fault and fault.effect == "drop":
             return None
         if fault:

@@ -10,12 +10,17 @@ from kfp_bert_components.evaluation.measure import measure
 from kfp_bert_components.evaluation.slices import find_slices
 
 
-def write_numbers(folder: Path, truth, probabilities, labels, *, version=None, order=None, texts=None, system=None):
-    """Write an evaluation of rows with these true classes and probabilities; `order` shuffles its rows."""
+def write_numbers(
+    folder: Path, truth, probabilities, labels, *, version=None, order=None, texts=None, system=None, ids=None, **known
+):
+    """Write an evaluation of rows with these true classes and probabilities; `order` shuffles its rows.
+
+    Rows with the same of the numbers `ids` are copies of a text. `known` are other arguments of `measure`.
+    """
     rows = len(truth)
     table = pa.table(
         {
-            "id": [f"{i:08x}" for i in range(rows)],
+            "id": [f"{i:08x}" for i in (range(rows) if ids is None else ids)],
             "text": texts or [f"row {i} " + "word " * (i % 5) for i in range(rows)],
             "label": [labels[k] for k in truth],
         }
@@ -33,6 +38,7 @@ def write_numbers(folder: Path, truth, probabilities, labels, *, version=None, o
         model_version=version,
         champion_generation=7 if version else 0,
         system=system or {},
+        **known,
     )
     write_evaluation(made, folder)
     return folder
@@ -50,3 +56,9 @@ def scores(rng, truth, classes, strength, common=None, own=0.5):
     logits[np.arange(len(truth)), truth] += strength
     values = np.exp(logits - logits.max(1, keepdims=True))
     return values / values.sum(1, keepdims=True)
+
+
+def some_test_set(texts, fingerprint: str = "test", labels=("no", "yes")) -> Evaluation:
+    """What the registry looks at of an evaluation: a row for each text, the labels in turn."""
+    rows = pa.table({"id": list(texts), "label": [labels[i % len(labels)] for i in range(len(texts))]})
+    return Evaluation(list(dict.fromkeys(labels)), fingerprint, predictions=rows)

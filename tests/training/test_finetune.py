@@ -3,8 +3,11 @@
 import json
 import math
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from kfp_bert_components.bert import read_bundle
@@ -12,6 +15,8 @@ from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training import TrainingSettings, finetune
 from kfp_bert_components.training.diagnosis import NotFiniteError, check_finite, explain
+from kfp_bert_components.training.finetuning import with_measurable_metric
+from tests.support.splits import write_split
 from tests.support.training import LABELS, make_base_model, make_splits
 
 REPORTED = (
@@ -83,6 +88,31 @@ def test_the_weights_of_the_best_evaluation_are_exported(train, base_model, spli
     targets = [LABELS.index(label) for label in rows.column("label").to_pylist()]
     exported = -np.log(likely[np.arange(len(targets)), targets]).mean()
     assert exported == pytest.approx(metrics["validation_loss"], abs=1e-4)
+
+
+def test_the_validation_loss_decides_where_validation_lacks_a_label_of_train(train, splits, tmp_path, capsys):
+    folder = tmp_path / "lacking"
+    shutil.copytree(splits / "train", folder / "train")
+    table = read_split(splits / "validation").table
+    write_split(folder / "validation", "validation", LABELS, table.filter(pc.not_equal(table["label"], "number")))
+    # a rate far too high: the loss falls and rises again while macro F1 jumps
+    metrics = train(folder, epochs=8, learning_rate=0.1, warmup=1.0)
+    log, page = capsys.readouterr().out, (tmp_path / "report.html").read_text()
+    note = "No validation row has the label 'number', which training rows have, so macro_f1 would not be over all"
+    assert note in log and note.replace("'", "&#39;") in page
+    losses = [float(loss) for loss in re.findall(r"validation loss ([\d.]+)", log)]
+    assert metrics["validation_loss"] == pytest.approx(min(losses), abs=1e-3)
+    assert read_bundle(tmp_path / "model").metadata["parameters"]["metric"] == "loss"
+
+
+def test_the_metric_that_was_asked_for_decides_where_validation_has_all_labels_of_train(splits):
+    train, validation = read_split(splits / "train"), read_split(splits / "validation")
+    for metric, given in (("mcc", (train, validation)), ("loss", (train, replace(validation, table=train.table[:1])))):
+        settings = TrainingSettings(metric=metric)
+        assert with_measurable_metric(settings, *given) == (settings, "")
+    without = train.table.filter(pc.not_equal(train.table["label"], "number"))
+    lacking = replace(train, table=without), replace(validation, table=without)
+    assert with_measurable_metric(TrainingSettings(), *lacking) == (TrainingSettings(), "")  # train lacks it too
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "f1:colour"])

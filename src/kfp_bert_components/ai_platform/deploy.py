@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
-from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed_ids, known_models
+from kfp_bert_components.ai_platform.endpoint import deployed_ids, known_models
 from kfp_bert_components.ai_platform.models import UploadedModels
 from kfp_bert_components.ai_platform.settings import AiPlatformSettings
 from kfp_bert_components.ai_platform.target import AiPlatformTarget
@@ -83,8 +83,8 @@ def deploy_to_ai_platform(
     place = AiPlatformTarget(client, opened, target, settings, smoke, requests, report)
     try:
         if dry_run:
-            endpoint, models = Endpoint(client, settings, target, opened), UploadedModels(client, opened, settings)
-            return _plan(opened, target, place, endpoint, models, settings, report)
+            models = UploadedModels(client, opened, settings)
+            return _plan(opened, target, place, models, settings, report)
         live = roll_out(opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report)
     except TransientError as error:
         raise UserError(f"AI Platform can't be reached: {error}. Try again later.") from error
@@ -95,13 +95,13 @@ def _plan(
     registry: Registry,
     target: str,
     place: AiPlatformTarget,
-    endpoint: Endpoint,
     models: UploadedModels,
     settings: AiPlatformSettings,
     report: Callable[[str], None],
 ) -> DeployedModel:
     """Say what a rollout would do. At most seven calls, none of which changes anything."""
-    champion, record = registry.require_champion(), Journal(registry, target, place=place.place())
+    champion = registry.require_champion()
+    record = Journal(registry, target, place=place.place(), is_named_by=place.is_named_by)
     facts = record.facts
     would = partial(_report_plan, report)
     recorded = (record.state, record.version) == ("live", champion.version)
@@ -111,7 +111,7 @@ def _plan(
     place.admit(record)
     if record.state not in ("pending", "live", "failed"):
         would(f"go on with the rollout of version {record.version}, which is {record.state}")
-    found = endpoint.find()
+    found = place.endpoint.find()
     would(f"use endpoint {found.name}" if found else f"create an endpoint in {settings.location}")
     uploaded = models.find(champion.version)
     would(f"use model version {uploaded[0]}" if uploaded else f"upload version {champion.version}")

@@ -8,8 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform.settings import REGISTRY_LABEL, TARGET_LABEL, AiPlatformSettings, slug
-from kfp_bert_components.deployment import LeaseLostError, RolloutError, TrafficSplit, beside_others, restored_split
+from kfp_bert_components.ai_platform.settings import (
+    REGISTRY_LABEL,
+    TARGET_LABEL,
+    AiPlatformSettings,
+    check_endpoint,
+    may_be_same,
+    short_slug,
+    slug,
+)
+from kfp_bert_components.deployment import (
+    ForeignOwnerError,
+    LeaseLostError,
+    TrafficSplit,
+    beside_others,
+    restored_split,
+)
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 
 if TYPE_CHECKING:
@@ -28,80 +42,78 @@ class Endpoint:
         registry: The registry that the record is in.
 
     Attributes:
-        name: Full name of the endpoint; "" until `ensure` was called, or until it is set.
+        name: Full name of the endpoint, as AI Platform writes it; "" until `ensure` was called, or until it is set.
     """
 
     def __init__(self, client: AiPlatformClient, settings: AiPlatformSettings, target: str, registry: Registry) -> None:
         self._client, self._settings, self._target, self._registry = client, settings, target, registry
+        self._id = ""  # of the endpoint that the settings mean, once it was looked up
         self.name = ""
 
     def identity(self) -> dict[str, str]:
-        """Project, location and endpoint as the settings name them: the same in each run, whatever exists."""
-        _, project, _, location, *_ = self._client.parent.split("/")
-        wanted = self._settings.endpoint or self._default_id()
-        if wanted.startswith("projects/"):
-            _, project, _, location, _, wanted = wanted.split("/")
-        return {"project": project, "location": location, "endpoint": wanted}
+        """Project, location and id: the same, however the settings name the endpoint. At most two calls that only read.
+
+        Raises:
+            UserError: Several endpoints have the label, or none has it and one cannot be created; or the full name has
+                the number of another project.
+        """
+        asked = self._settings.endpoint
+        self._id = self._labelled() if asked.startswith("label:") else asked.rsplit("/", 1)[-1] or self._default()
+        if self._is_named_otherwise():
+            self.find()
+        _, project, _, location = self._client.parent.split("/")
+        return {"project": project, "location": location, "endpoint": self._id}
+
+    def is_called(self, name: str) -> bool:
+        """Whether a full name is that of this endpoint. One call, if one name has a project number, one an id."""
+        full = self._full()
+        ours, other = full.split("/"), name.split("/")
+        if name == full or ours[2:] != other[2:] or not may_be_same(ours[1], other[1]):
+            return name == full
+        found = self.find()
+        return found is not None and found.name == name
 
     # Finding and creating it
 
     def find(self) -> Any | None:
-        """The endpoint that the settings name, or None if it has to be created. At most two calls that only read.
+        """The endpoint that the settings mean, or None if it has to be created. One call after `identity`.
 
         Raises:
-            UserError: There is none with this number, several have the label, or none has it and one cannot be created.
+            UserError: There is none, and one with this name cannot be created, or it is in another project.
         """
-        wanted = self._settings.endpoint
-        if wanted and not wanted.startswith("label:"):
-            try:
-                return self.get(self._full(wanted))
-            except NotFoundError:
-                if wanted.rsplit("/", 1)[-1].isdigit():  # ids with digits are given by AI Platform
-                    raise UserError(f"There is no endpoint {wanted} in {self._client.parent}.") from None
-                return None
-        key, value = self._label()
-        request = v1.ListEndpointsRequest(parent=self._client.parent, filter=f"labels.{key}={value}")
-        found = list(self._client.call(self._client.endpoints.list_endpoints, request))
-        if not wanted:  # several registries may have a target of this name
-            registry = self._registry.id(create=False)
-            found = [one for one in found if registry and one.labels.get(REGISTRY_LABEL) == registry] or found
-        if len(found) > 1:
-            names = ", ".join(sorted(one.name for one in found))
-            raise UserError(f"Several endpoints have the label {key}={value}: give one by its id, of {names}.")
-        return found[0] if found else self._unlabelled()
-
-    def _unlabelled(self) -> Any | None:
-        """The endpoint that has the id of the one to create, as somebody changed its labels; None if there is none."""
+        asked = self._settings.endpoint
         try:
-            found = self.get(self._name_to_create()[0])
+            found = self.get(self._full())
         except NotFoundError:
+            if self._id.isdigit() or self._is_named_otherwise():  # ids of digits are given by AI Platform
+                raise UserError(
+                    f"There is no endpoint {asked or self._id} in {self._client.parent}: give one that is there, or an "
+                    f"id of letters, such as endpoint={self._default_id()!r}, to create it."
+                ) from None
             return None
-        key, value = self._label()
-        if self._settings.endpoint and found.labels.get(key) != value:
-            raise UserError(
-                f"No endpoint has the label {key}={value}, and {found.name} exists already: give it this label, or "
-                f"give endpoint={self._default_id()!r} to use it."
-            )
+        check_endpoint(asked, found.name.split("/")[1], self._settings.location)
         return found
 
     def admit(self, found: Any, journal: Journal) -> None:
-        """Raise RolloutError where the endpoint belongs to others. One without an owner may be used by its id or label.
+        """Raise ForeignOwnerError where it belongs to others. One without an owner may be used by its id or label.
 
         What was made before owners existed, or lost its labels, is ours if the deployment record names it.
         """
         registry, target = found.labels.get(REGISTRY_LABEL), found.labels.get(TARGET_LABEL)
-        if self._settings.take_over or (registry, target) == (self._registry.id(create=False), slug(self._target)):
+        ours, named = registry == self._registry.id(create=False), is_named(journal, found.name)
+        if self._settings.take_over or (ours and target == slug(self._target)):
             return
-        asked = self._settings.endpoint and not target
-        if not registry and (asked or is_named(journal, found.name)):
+        if ours and target == short_slug(self._target) and named:
+            return
+        if not registry and (named or (self._settings.endpoint and not target)):
             return
         if registry:
             whose = f"belongs to the target {target!r} of the registry with the id {registry}"
         else:
             whose = f"has no label that says whose it is, and the deployment record {self._target!r} does not name it"
-        raise RolloutError(
+        raise ForeignOwnerError(
             f"The endpoint {found.name} {whose}: give an endpoint of its own, such as endpoint='my-model' (both can be "
-            "in one project), or take_over=True to take this one over."
+            f"in one project), or endpoint={self._id!r} with take_over=True to take this one over."
         )
 
     def ensure(self, journal: Journal) -> None:
@@ -114,23 +126,57 @@ class Endpoint:
                 endpoint = v1.Endpoint(name=found.name, labels={**found.labels, **self._owner()}, etag=found.etag)
                 self._send_update(endpoint, "labels")
             return
-        name, number = self._name_to_create()
-        description = f"creating endpoint {number}"
+        name = self._full()
+        description = f"creating endpoint {self._id}"
         running = self._client.running_operations(name)
         if not running:
             journal.check()
-            request = v1.CreateEndpointRequest(parent=self._client.parent, endpoint=self._new(), endpoint_id=number)
+            request = v1.CreateEndpointRequest(parent=self._client.parent, endpoint=self._new(), endpoint_id=self._id)
             running = [self._client.call(self._client.endpoints.create_endpoint, request).operation.name]
         for operation in running:
             self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
         self.name = self.get(name).name
 
-    def _full(self, wanted: str) -> str:
-        return wanted if "/" in wanted else f"{self._client.parent}/endpoints/{wanted}"
+    def _full(self) -> str:
+        """The full name, in the words of the settings."""
+        return f"{self._client.parent}/endpoints/{self._id or self.identity()['endpoint']}"
+
+    def _is_named_otherwise(self) -> bool:
+        """Whether the settings give a full name with the project's number, and the project by its id, or vice versa."""
+        return self._settings.endpoint.startswith("projects/") and self._settings.endpoint != self._full()
+
+    def _labelled(self) -> str:
+        """The id of the endpoint with the label; that of the one to create if none has it."""
+        (key, value), own = self._label(), self._default_id()
+        request = v1.ListEndpointsRequest(parent=self._client.parent, filter=f"labels.{key}={value}")
+        found = list(self._client.call(self._client.endpoints.list_endpoints, request))
+        if len(found) > 1:
+            names = ", ".join(sorted(one.name for one in found))
+            raise UserError(f"Several endpoints have the label {key}={value}: give one by its id, of {names}.")
+        if found:
+            return str(found[0].name.rsplit("/", 1)[-1])
+        with suppress(NotFoundError):
+            taken = self.get(f"{self._client.parent}/endpoints/{own}").name
+            raise UserError(
+                f"No endpoint has the label {key}={value}, and {taken} exists already: give it this label, or give "
+                f"endpoint={own!r} to use it."
+            )
+        return own
+
+    def _default(self) -> str:
+        """The id where the settings give none. The labels do not matter: somebody else's can be the same."""
+        _, project, _, location = self._client.parent.split("/")
+        record, own = self._registry.deployment(self._target), self._default_id()
+        known = [
+            one.place["endpoint"]
+            for one in (*record.elsewhere(), record)
+            if one.place.get("location") == location and may_be_same(one.place["project"], project)
+        ]
+        return known[-1] if known and own not in known else own
 
     def _label(self) -> tuple[str, str]:
-        key, separator, value = self._settings.endpoint.removeprefix("label:").partition("=")
-        return (key, value) if separator else (TARGET_LABEL, slug(self._target))
+        key, _, value = self._settings.endpoint.removeprefix("label:").partition("=")
+        return key, value
 
     def _owner(self) -> dict[str, str]:
         return {REGISTRY_LABEL: self._registry.id(), TARGET_LABEL: slug(self._target)}
@@ -138,19 +184,12 @@ class Endpoint:
     def _default_id(self) -> str:
         return f"kfp-bert-{slug(self._target)}"
 
-    def _name_to_create(self) -> tuple[str, str]:
-        wanted = self._settings.endpoint
-        if wanted and not wanted.startswith("label:"):
-            return self._full(wanted), wanted.rsplit("/", 1)[-1]
-        number = self._default_id()
-        return f"{self._client.parent}/endpoints/{number}", number
-
     def _new(self) -> Any:
         settings = self._settings
-        key, value = self._label()
+        asked = dict([self._label()]) if settings.endpoint.startswith("label:") else {}
         endpoint = v1.Endpoint(
             display_name=f"kfp-bert {self._target}",
-            labels={**settings.labels, key: value, **self._owner()},
+            labels={**settings.labels, **asked, **self._owner()},
             dedicated_endpoint_enabled=settings.dedicated,
         )
         if settings.encryption_key:
@@ -323,5 +362,4 @@ def known_models(journal: Journal) -> set[str]:
 
 def is_named(journal: Journal, endpoint: str) -> bool:
     """Whether the deployment record names this endpoint as one that it deployed to."""
-    facts = (journal.facts, journal.live.get("facts", {}))
-    return any(one.get("endpoint") == endpoint for one in facts) or bool(journal.named_elsewhere("endpoint", endpoint))
+    return endpoint in (journal.facts.get("endpoint"), journal.live.get("facts", {}).get("endpoint"))

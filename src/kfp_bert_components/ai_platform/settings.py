@@ -29,7 +29,8 @@ class AiPlatformSettings:
         project: Project id.
         location: Region, such as "europe-west4".
         endpoint: Id or full name of the endpoint, which is in this project and location, or `label:key=value`. "":
-            the endpoint that is labelled with the name of the deployment record; it is created if there is none.
+            the one with the id `kfp-bert-TARGET`, or, where the deployment record knows others here but not that one,
+            the one that it was about last. It is created if there is none.
         dedicated: Whether an endpoint that is created gets an address of its own.
         model_id: Id of the parent model in the Model Registry; it is created if there is none.
         image: Serving container; "" for the prebuilt TensorFlow one. If its name contains `kfp-bert-components/`, it
@@ -90,7 +91,7 @@ class AiPlatformSettings:
             raise UserError(
                 f"max_replicas is {self.max_replicas}: expected min_replicas ({self.min_replicas}) or more."
             )
-        _check_endpoint(self.endpoint, self.project, self.location)
+        check_endpoint(self.endpoint, self.project, self.location)
         if self.staging:
             parse_address(self.staging, "staging", schemes=["gs"])
         if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,62}", self.model_id):
@@ -169,9 +170,9 @@ def _check_accelerator(kind: str, count: int) -> None:
             raise UserError(f"AI Platform knows no accelerator {kind!r}: give a name such as NVIDIA_TESLA_T4.")
 
 
-def _check_endpoint(endpoint: str, project: str, location: str) -> None:
-    """UserError where a full name is none, or names another project or location."""
-    if "/" not in endpoint or endpoint.startswith("label:"):
+def check_endpoint(endpoint: str, project: str, location: str) -> None:
+    """UserError where a full name is none, or names another project or location, or where a label has no value."""
+    if re.fullmatch(r"label:[^=]+=.+|(?!label:)[^/]*", endpoint):
         return
     parts = re.fullmatch(r"projects/([^/]+)/locations/([^/]+)/endpoints/([^/]+)", endpoint)
     if not parts:
@@ -179,14 +180,27 @@ def _check_endpoint(endpoint: str, project: str, location: str) -> None:
             f"endpoint is {endpoint!r}: expected an id, projects/PROJECT/locations/LOCATION/endpoints/ID, or "
             "label:key=value."
         )
-    same_kind = parts[1].isdigit() == project.isdigit()  # a project's number and its id can mean the same
-    if (same_kind and parts[1] != project) or parts[2] != location:
+    if not may_be_same(parts[1], project) or parts[2] != location:
         raise UserError(
             f"endpoint is {endpoint!r}, and project and location are {project!r} and {location!r}: give those of the "
             "endpoint."
         )
 
 
+def may_be_same(project: str, other: str) -> bool:
+    """Whether two names can mean one project: they are equal, or one is a project's id and the other a number."""
+    return project == other or project.isdigit() != other.isdigit()
+
+
 def slug(text: str) -> str:
-    """`text` as a label's value or part of an id: 1 to 40 lower-case letters, digits and dashes; never ""."""
+    """`text` as a label's value or part of an id: 1 to 40 lower-case letters, digits and dashes.
+
+    A text that is one already stays as it is. Others end with a hash, as two of them must not become the same.
+    """
+    short = short_slug(text)
+    return short if short == text else f"{short[:31]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def short_slug(text: str) -> str:
+    """The same without the hash, as labels of older rollouts have it."""
     return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:40] or "x"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
@@ -28,7 +28,7 @@ class AiPlatformTarget(Target):
 
     Facts: `endpoint` and `model` (full names), `deployed` (the id of the deployed model, which we choose), `before` and
     `others` (the shares of our models and of those of others when the rollout began), `ours` (the ids of our models),
-    `place`, and `shape` (`AiPlatformSettings.deployment_hash`). Memory: `models`, the ids of our deployed models.
+    and `shape` (`AiPlatformSettings.deployment_hash`). Memory: `models`, the ids of our deployed models.
 
     A deployed model that the record does not know is not ours: it is never undeployed, and keeps its share.
 
@@ -40,6 +40,9 @@ class AiPlatformTarget(Target):
         smoke: When a version passes its test.
         requests: Gives the requests of the test for a version of the registry.
         report: Called with each line about what is going on.
+
+    Attributes:
+        endpoint: The endpoint.
     """
 
     def __init__(
@@ -54,22 +57,24 @@ class AiPlatformTarget(Target):
     ) -> None:
         self._client, self._target, self._settings, self._smoke = client, target, settings, smoke
         self._registry, self._requests, self._report = registry, requests, report
-        self._endpoint = Endpoint(client, settings, target, registry)
+        self.endpoint = Endpoint(client, settings, target, registry)
         self._models = UploadedModels(client, registry, settings)
 
     def place(self) -> dict[str, str]:
-        """Project, location and endpoint, as the settings name them."""
-        return {"kind": "AI Platform endpoint", **self._endpoint.identity()}
+        """Project, location and the endpoint's id. At most two calls, where the settings give a label."""
+        return {"kind": "AI Platform endpoint", **self.endpoint.identity()}
+
+    def is_named_by(self, facts: Mapping[str, Any]) -> bool:
+        """Whether the endpoint of the facts is the one of the settings."""
+        return self.endpoint.is_called(facts.get("endpoint", ""))
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the deployed model of the facts has all traffic that goes to our models. One call."""
         name = facts.get("endpoint", "")
         if not name or facts.get("shape") != self._settings.deployment_hash():
             return False
-        if facts.get("place", self.place()) != self.place():
-            return False
         try:
-            seen = self._endpoint.get(name)
+            seen = self.endpoint.get(name)
         except NotFoundError:
             return False
         ours = facts.get("ours", list(seen.traffic_split))  # format 1 of the record took all for ours
@@ -78,21 +83,19 @@ class AiPlatformTarget(Target):
 
     def admit(self, journal: Journal) -> None:
         """Look at the labels of the endpoint and of the parent model, and whether others leave us any traffic."""
-        found = self._endpoint.find()
+        found = self.endpoint.find()
         if found:
-            self._endpoint.admit(found, journal)
+            self.endpoint.admit(found, journal)
             split = dict(found.traffic_split)
-            known = set(split) if self._settings.take_over else self._known(journal, found.name)
+            known = set(split) if self._settings.take_over else known_models(journal)
             beside_others(split, {"new": 100}, known)
         self._models.admit(journal)
 
     def prepare(self, journal: Journal) -> None:
         """Create the endpoint if there is none, and upload the version to the Model Registry."""
         self._resume(journal)
-        self._endpoint.ensure(journal)
-        name = self._endpoint.name
-        journal.remember(models=sorted(self._known(journal, name)))
-        journal.note(endpoint=name, place=self.place(), shape=self._settings.deployment_hash())
+        self.endpoint.ensure(journal)
+        journal.note(endpoint=self.endpoint.name, shape=self._settings.deployment_hash())
         self._models.admit(journal)
         journal.note(model=self._models.ensure(journal))
 
@@ -103,19 +106,12 @@ class AiPlatformTarget(Target):
             self._choose(journal)
         number, before = journal.facts["deployed"], journal.facts["before"]
         shown = f"kfp-bert {self._target} v{journal.version} {self._settings.deployment_hash()}"
-        self._endpoint.deploy(journal, number, facts["model"], shown)
-        self._endpoint.set_traffic(journal, split_with(before, number, self._settings.canary_percent))
-
-    def _known(self, journal: Journal, endpoint: str) -> set[str]:
-        """The ids of our deployed models, also of those that the record knows by another name of the endpoint."""
-        if "models" in journal.memory:
-            return known_models(journal)
-        known = [one.get("memory", {}).get("models", []) for one in journal.named_elsewhere("endpoint", endpoint)]
-        return {number for models in known for number in models}
+        self.endpoint.deploy(journal, number, facts["model"], shown)
+        self.endpoint.set_traffic(journal, split_with(before, number, self._settings.canary_percent))
 
     def _choose(self, journal: Journal) -> None:
         """Note the id of the deployed model, and how the traffic is shared before it comes."""
-        seen = self._endpoint.get()
+        seen = self.endpoint.get()
         split = {number: share for number, share in seen.traffic_split.items() if share}
         known = known_models(journal) | (set(split) if self._settings.take_over else set())
         before = {number: share for number, share in split.items() if number in known}
@@ -132,10 +128,10 @@ class AiPlatformTarget(Target):
         if not self._share(facts["deployed"], known_models(journal)):
             self.introduce(journal)  # a run that could not write its record may have reverted
         requests = self._requests(journal.version)
-        predictions = self._client.predictions(self._endpoint.get().dedicated_endpoint_dns)
+        predictions = self._client.predictions(self.endpoint.get().dedicated_endpoint_dns)
 
         def ask(instance: dict[str, str]) -> Answer:
-            request = v1.PredictRequest(endpoint=self._endpoint.name)
+            request = v1.PredictRequest(endpoint=self.endpoint.name)
             json_format.ParseDict({"instances": [instance]}, v1.PredictRequest.pb(request))
             started = time.monotonic()
             answer = self._client.call(predictions.predict, request)
@@ -155,10 +151,10 @@ class AiPlatformTarget(Target):
             self.test(journal)
         for percent in self._settings.traffic_steps:
             if percent > now:
-                self._endpoint.set_traffic(journal, split_with(facts["before"], facts["deployed"], percent))
+                self.endpoint.set_traffic(journal, split_with(facts["before"], facts["deployed"], percent))
                 self._report(f"version {journal.version} gets {percent} % of the traffic")
                 self._pause(journal, self._settings.step_seconds if percent < 100 else 0.0)
-        self._endpoint.set_traffic(journal, {facts["deployed"]: 100})
+        self.endpoint.set_traffic(journal, {facts["deployed"]: 100})
 
     def finish(self, journal: Journal) -> None:
         """Move the alias `champion` to the version, and undeploy the models that are not needed any more."""
@@ -166,13 +162,13 @@ class AiPlatformTarget(Target):
         number = facts["deployed"]
         self._models.make_champion(facts["model"])
         self._models.remove_copies(journal, facts["model"])
-        seen, known = self._endpoint.get(), known_models(journal)
+        seen, known = self.endpoint.get(), known_models(journal)
         warm = {one for one in facts["before"] if self._settings.keep_warm}
         unneeded = sorted(deployed_ids(seen) & known - warm - {number})
         if unneeded:
             self._pause(journal, self._settings.drain_seconds)
         for one in unneeded:
-            self._endpoint.remove(journal, one)
+            self.endpoint.remove(journal, one)
         journal.remember(models=sorted(deployed_ids(seen) & known - set(unneeded)))
 
     def revert(self, journal: Journal) -> None:
@@ -181,10 +177,10 @@ class AiPlatformTarget(Target):
         if "deployed" not in facts:
             return
         number, before = facts["deployed"], facts["before"]
-        self._endpoint.restore_traffic(journal, before, number)
+        self.endpoint.restore_traffic(journal, before, number)
         if number not in before:
-            self._endpoint.stop_deploying(journal)
-            self._endpoint.remove(journal, number)
+            self.endpoint.stop_deploying(journal)
+            self.endpoint.remove(journal, number)
 
     def _resume(self, journal: Journal) -> dict[str, Any]:
         """The facts. The endpoint's name is taken from them, as another process may have run the step before.
@@ -192,12 +188,12 @@ class AiPlatformTarget(Target):
         From here on no call is made without the lease.
         """
         self._client.before_call = journal.check
-        self._endpoint.name = journal.facts.get("endpoint", "")
+        self.endpoint.name = journal.facts.get("endpoint", "")
         return journal.facts
 
     def _share(self, number: str, known: set[str]) -> float:
         """The share of a deployed model in the traffic that goes to our models, in percent."""
-        split = self._endpoint.get().traffic_split
+        split = self.endpoint.get().traffic_split
         return 100 * split.get(number, 0) / (sum(split.get(one, 0) for one in known) or 1)
 
     def _find_deployed(self, endpoint: Any, model: str, known: set[str]) -> str:

@@ -68,9 +68,9 @@ class Bundle:
 
     @cached_property
     def _saved_model(self) -> Any:
-        import tensorflow as tf
+        from kfp_bert_components.bert.saved_model import load_saved_model
 
-        return tf.saved_model.load(str(self.folder / "saved_model"))
+        return load_saved_model(self.folder / "saved_model")
 
     def _serve(self, inputs: dict[str, list[str]]) -> "np.ndarray":
         import tensorflow as tf

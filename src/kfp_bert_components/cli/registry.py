@@ -199,8 +199,8 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
 def repair(registry: str, version: int | None, start_over: bool) -> None:
     """Make a version champion where the champion is lost or damaged.
 
-    A lost or damaged registry.json is written anew too, where a deployment record names the registry's id. Nothing is
-    changed where champion and registry.json are whole.
+    A lost or damaged registry.json is written anew too, where a deployment record names the registry's id. So is the
+    record of the uses of test sets, from the versions. Nothing is changed where all of these are whole.
     """
     from kfp_bert_components.errors import UserError
 
@@ -210,7 +210,9 @@ def repair(registry: str, version: int | None, start_over: bool) -> None:
             click.echo(f"registry.json is written anew: the registry's id is {identity}.")
     except UserError as error:
         problem = error
-    _repair_champion(models, version, start_over, silent=bool(identity or problem))
+    for line in (lines := models.repair_test_sets()):
+        click.echo(plain(line))
+    _repair_champion(models, version, start_over, silent=bool(identity or problem or lines))
     if problem:
         raise problem
 

@@ -53,8 +53,8 @@ def deploy_to_ai_platform(
         project: Id of the Google Cloud project.
         location: Region, such as europe-west4.
         deployment_target: Name of the deployment record in the registry, one for each endpoint.
-        endpoint: Id or full name of the endpoint, or label:key=value. Empty: the one that is labelled with
-            the deployment target, which is created if there is none.
+        endpoint: Id or full name of the endpoint, or label:key=value. Empty: kfp-bert-TARGET, or, where the deployment
+            record knows others here but not that one, the one that it was about last. It is created if there is none.
         dedicated_endpoint: Whether an endpoint that is created gets an address of its own.
         model_id: Id of the parent model in the Model Registry, created if there is none.
         serving_image: Container that serves. Empty: the prebuilt TensorFlow 2.15 one.

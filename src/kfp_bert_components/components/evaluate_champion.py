@@ -9,7 +9,11 @@ from kfp_bert_components.components._images import tensorflow_component
 
 @tensorflow_component
 def evaluate_champion(
-    registry: str, test: Input[Dataset], evaluation: Output[Artifact], report: Output[HTML]
+    registry: str,
+    test: Input[Dataset],
+    evaluation: Output[Artifact],
+    report: Output[HTML],
+    evidence_by: str = "text",
 ) -> NamedTuple("Outputs", [("champion_version", str)]):
     """Score the registry's champion on the test split, now; an empty evaluation when there is none.
 
@@ -19,6 +23,7 @@ def evaluate_champion(
     Args:
         registry: gs:// URI or folder of the registry.
         test: Test split, from prepare_text_data.
+        evidence_by: What counts as one piece of evidence: text, row or a column; the same as in evaluate_model.
 
     Returns:
         evaluation: Metrics and predictions of the champion and the alarm, or an empty evaluation.
@@ -30,5 +35,7 @@ def evaluate_champion(
 
     from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 
-    version = evaluate_champion(registry, Path(test.path), Path(evaluation.path), Path(report.path))
+    version = evaluate_champion(
+        registry, Path(test.path), Path(evaluation.path), Path(report.path), evidence_by=evidence_by
+    )
     return namedtuple("Outputs", ["champion_version"])(version)

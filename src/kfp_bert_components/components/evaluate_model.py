@@ -17,6 +17,7 @@ def evaluate_model(
     report: Output[HTML],
     slice_columns: List[str] = [],
     slice_rules: Dict[str, str] = {},
+    evidence_by: str = "text",
 ):
     """Score a model on the test split through its serving signature, and keep every prediction.
 
@@ -25,6 +26,9 @@ def evaluate_model(
         test: Test split, from prepare_text_data.
         slice_columns: Metadata columns of the test split; each of their values is a slice to look at.
         slice_rules: Slices by name, each a rule such as "length > 20" (words) or "text ~ [0-9]".
+        evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or the name of a
+            column that prepare_text_data kept, such as film or customer: rows with the same value are one. Metrics
+            weigh rows; intervals and tests go by this. The default is text.
 
     Returns:
         evaluation: Metrics with 95 % intervals, and one row an example: id, text, label, probabilities, slices.
@@ -39,7 +43,9 @@ def evaluate_model(
     from kfp_bert_components.steps.evaluate_model import evaluate_model
 
     slicing = Slicing(slice_columns, slice_rules)
-    found = evaluate_model(Path(model.path), Path(test.path), Path(evaluation.path), Path(report.path), slicing)
+    found = evaluate_model(
+        Path(model.path), Path(test.path), Path(evaluation.path), Path(report.path), slicing, evidence_by
+    )
     for name, value in found.overall().items():
         metrics.log_metric(name, value)
     classification_metrics.log_confusion_matrix(found.labels, found.confusion())

@@ -57,6 +57,7 @@ def finetune_bert(
     job_labels: Dict[str, str] = {},
     job_max_hours: float = 24.0,
     job_api_endpoint: str = "",
+    settings: Dict = {},
 ):
     """Fine-tune BERT on labelled text, keep the weights that did best on the validation split, and export
     them.
@@ -86,7 +87,7 @@ def finetune_bert(
             faster on processors that compute in it, and is refused where a probability moves by more than 0.02.
         deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
         metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or
-            f1:LABEL.
+            f1:LABEL. Where validation has no row of a label that train has, it is the loss.
         evaluations_per_epoch: How often in an epoch the validation split is scored.
         patience: Evaluations without a better metric after which training stops. 0: never.
         seeds: How many runs, with seed, seed + 1, ...; the best one is kept and hopeless ones are stopped
@@ -115,6 +116,8 @@ def finetune_bert(
         job_labels: Labels of the job.
         job_max_hours: Longest time in hours that the job may run.
         job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
+        settings: Any of the parameters above by name, such as {"patience": 3, "run_on": "ai_platform"}; what it
+            names wins over them. With it a pipeline reaches those that it has no parameter for.
 
     Returns:
         model: Model bundle: a SavedModel that takes text, the Hugging Face checkpoint, and bundle.json.
@@ -125,8 +128,10 @@ def finetune_bert(
 
     from kfp_bert_components.steps.finetune_bert import finetune_bert
     from kfp_bert_components.training import TrainingSettings
+    from kfp_bert_components.validation import with_further
 
-    settings = TrainingSettings(
+    values = with_further(
+        settings,
         base_model=base_model,
         epochs=epochs,
         learning_rate=learning_rate,
@@ -156,27 +161,30 @@ def finetune_bert(
         checkpoint_dir=checkpoint_dir,
         checkpoint_minutes=checkpoint_minutes,
         tensorboard_dir=tensorboard_dir,
+        run_on=run_on,
+        job_image=job_image,
+        job_project=job_project,
+        job_location=job_location,
+        job_staging=job_staging,
+        job_machine_type=job_machine_type,
+        job_accelerator_type=job_accelerator_type,
+        job_accelerator_count=job_accelerator_count,
+        job_replicas=job_replicas,
+        job_spot=job_spot,
+        job_service_account=job_service_account,
+        job_labels=job_labels,
+        job_max_hours=job_max_hours,
+        job_api_endpoint=job_api_endpoint,
     )
+    job = {name: values.pop(name) for name in list(values) if name.startswith("job_")}
     found = finetune_bert(
         Path(train.path),
         Path(validation.path),
         Path(model.path),
         Path(report.path),
-        settings,
-        run_on,
-        project=job_project,
-        location=job_location,
-        staging=job_staging,
-        image=job_image,
-        machine_type=job_machine_type,
-        accelerator_type=job_accelerator_type,
-        accelerator_count=job_accelerator_count,
-        replicas=job_replicas,
-        spot=job_spot,
-        service_account=job_service_account,
-        labels=job_labels,
-        max_hours=job_max_hours,
-        api_endpoint=job_api_endpoint,
+        run_on=values.pop("run_on"),
+        settings=TrainingSettings(**values),
+        **{name.removeprefix("job_"): value for name, value in job.items()},
     )
     for name, value in found.items():
         metrics.log_metric(name, value)

@@ -35,20 +35,22 @@ def prepare_text_data(
     empty_text: str = "drop",
     missing_label: str = "drop",
     unknown_label: str = "error",
-    duplicates: str = "drop",
-    conflicting_labels: str = "drop",
+    duplicates: str = "keep",
+    conflicting_labels: str = "keep",
     small_classes: str = "error",
     min_class_rows: int = 3,
     outlier_length: str = "keep",
     mojibake: str = "keep",
     constant_text: str = "error",
     leakage: str = "drop",
+    leak_words: int = 5,
     near_duplicates: float = 0.8,
     max_dropped: float = 0.1,
     max_length: int = 128,
     reference: str = "",
+    settings: Dict = {},
 ):
-    """Read CSV, TSV, JSONL or Parquet, check every row, and split it so that no text is in two splits.
+    """Read CSV, TSV, JSONL or Parquet, check every row, and split it so that nothing of test leaks into train.
 
     Args:
         data: A folder made by fetch_gcs_data, or any folder of tables.
@@ -72,26 +74,32 @@ def prepare_text_data(
         validation_values: The same for validation. Default: a share of the rows that are left.
         test_fraction: Share of the texts or groups that go to test, 0 to 1. Default: 0.1.
         validation_fraction: Share that goes to validation, 0 to 1. Default: 0.1.
-        stratify: With split_by text, the same label shares in each split. Default: False.
+        stratify: With split_by text, the same label shares in each split; a label with few texts goes to
+            train first, then to test, then to validation. Default: False.
         unreadable: error, drop or keep rows that don't fit the table or its encoding.
         empty_text: error, drop or keep rows without text.
         missing_label: error or drop rows without a label.
         unknown_label: error, drop or keep labels that label_names does not know.
-        duplicates: error, drop or keep rows whose text and label came before.
+        duplicates: error, drop or keep rows whose text and label came before. Default: keep.
         conflicting_labels: error, drop or keep texts that occur with different labels; where one label
-            has three quarters of the rows of a text, only the others.
+            has three quarters of the rows of a text, only the others. Default: keep.
         small_classes: error, drop or keep labels with fewer than min_class_rows rows.
         min_class_rows: Least number of rows a label. Default: 3.
         outlier_length: error, drop or keep texts far longer than the rest.
         mojibake: error, drop or keep texts that were decoded with the wrong encoding.
         constant_text: error, drop or keep one text that makes up half of all rows.
-        leakage: error, drop or keep rows of train that are in test or validation too.
+        leakage: error, drop or keep rows of train whose text is in test or validation too and is long enough
+            not to be there by chance. Default: drop.
+        leak_words: Words from which on a text in two splits is a leak; 0: every text. Texts that are nearly
+            the same need five words in any case. Default: 5.
         near_duplicates: Share of common words, 0.5 to 1, from which two texts count as the same in the
             leakage check; 0 turns the search for them off. Default: 0.8.
         max_dropped: Largest share of rows that may be dropped as faulty, 0 to 1. Default: 0.1.
         max_length: Tokens that the model will read, for the report. Default: 128.
         reference: Split folder, data_profile.json or registry (its champion), local or gs://, whose training
             data the new data is compared with. Default: none.
+        settings: Any of the parameters above by name, such as {"delimiter": ";", "stratify": true}; what it names
+            wins over them. With it a pipeline reaches those that it has no parameter for. Default: none.
 
     Returns:
         train: The split to train on: split.json and examples.parquet.
@@ -103,8 +111,10 @@ def prepare_text_data(
 
     from kfp_bert_components.data.settings import PrepareSettings
     from kfp_bert_components.steps.prepare_text_data import prepare_text_data
+    from kfp_bert_components.validation import with_further
 
-    settings = PrepareSettings(
+    values = with_further(
+        settings,
         text_column=text_column,
         label_column=label_column,
         pair_column=pair_column,
@@ -134,13 +144,19 @@ def prepare_text_data(
         mojibake=mojibake,
         constant_text=constant_text,
         leakage=leakage,
+        leak_words=leak_words,
         near_duplicates=near_duplicates,
         max_dropped=max_dropped,
         max_length=max_length,
         reference=reference,
     )
     prepared = prepare_text_data(
-        Path(data.path), Path(train.path), Path(validation.path), Path(test.path), Path(report.path), settings
+        Path(data.path),
+        Path(train.path),
+        Path(validation.path),
+        Path(test.path),
+        Path(report.path),
+        PrepareSettings(**values),
     )
     for name, artifact in (("train", train), ("validation", validation), ("test", test)):
         artifact.metadata["rows"] = prepared.rows[name]

@@ -1,6 +1,7 @@
 """Which split each row goes to."""
 
 from fnmatch import fnmatchcase
+from math import ceil
 
 import numpy as np
 
@@ -50,16 +51,60 @@ def _hashed(keys: np.ndarray, settings: SplitSettings) -> np.ndarray:
 
 
 def _stratified(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: SplitSettings) -> np.ndarray:
-    """Within each class, in the order of the hash, the first go to test and the next to validation."""
-    split = np.zeros(len(rows), np.uint8)
-    place = spread(rows.normal, _TEST_SALT)
-    for one in np.unique(code[inside]):
-        index = np.flatnonzero(inside & (code == one))
-        index = index[np.argsort(place[index], kind="stable")]
-        tests = max(1, round(settings.test_fraction * len(index))) if settings.test_fraction else 0
-        validations = max(1, round(settings.validation_fraction * len(index))) if settings.validation_fraction else 0
-        split[index[:tests]] = TEST
-        split[index[tests : tests + validations]] = VALIDATION
+    """Within each class, in the order of the hash, the first texts go to test and the next to validation.
+
+    A text whose rows have several labels counts as one of the label that most of them have.
+    """
+    order = np.flatnonzero(inside)
+    order = order[np.argsort(spread(rows.normal[order], _TEST_SALT), kind="stable")]
+    _, first, text = np.unique(rows.normal[order], return_index=True, return_inverse=True)
+    label = _most_frequent(text, code[order])
+    weights, part = np.bincount(text), np.full(len(first), TRAIN, np.uint8)
+    for one in np.unique(label):
+        texts = np.flatnonzero(label == one)
+        texts = texts[np.argsort(first[texts])]
+        part[texts] = _by_shares(weights[texts], settings)
+    for one in np.unique(code[order]):
+        having = text[code[order] == one]
+        if not (part[having] == TRAIN).any():  # a rare label of texts that have another one
+            part[having[0]] = TRAIN
+    split = np.full(len(rows), TRAIN, np.uint8)
+    split[order] = part[text]
+    return split
+
+
+def _most_frequent(text: np.ndarray, code: np.ndarray) -> np.ndarray:
+    """The class that most rows of each text have, int64 [texts]; of each row, its text and its class are given."""
+    classes = int(code.max(initial=0)) + 1
+    pairs, counts = np.unique(text * classes + code, return_counts=True)
+    pairs = pairs[np.argsort(counts, kind="stable")]  # of those of one text, the most frequent is the last
+    label = np.zeros(int(text.max(initial=-1)) + 1, np.int64)
+    label[pairs // classes] = pairs % classes
+    return label
+
+
+def _by_shares(weights: np.ndarray, settings: SplitSettings) -> np.ndarray:
+    """The split of each text of a class, uint8 [texts]; `weights` are the rows of each.
+
+    Train keeps at least half of the rows, or its share less a row where that is fewer. As far as that goes, test has a
+    text, and then validation. A text of more rows than a split shall have goes to train, unless it is the smallest
+    that is left.
+    """
+    total, split = int(weights.sum()), np.full(len(weights), TRAIN, np.uint8)
+    share = (1 - settings.test_fraction - settings.validation_fraction) * total
+    room = total - max(1, min(ceil(total / 2), ceil(share - 1 - 1e-9)))
+    for number, fraction in ((TEST, settings.test_fraction), (VALIDATION, settings.validation_fraction)):
+        left = np.flatnonzero(split == TRAIN)
+        if not fraction or not len(left):
+            continue
+        wanted = min(max(1, round(fraction * total)), room)
+        fitting = left[weights[left] <= max(wanted, weights[left].min())]
+        ends = np.cumsum(weights[fitting])
+        nearer = ends - weights[fitting] / 2 <= wanted  # than without the text
+        nearer[0] = True
+        taken = fitting[nearer & (ends <= room)]
+        split[taken] = number
+        room -= weights[taken].sum()
     return split
 
 

@@ -28,6 +28,10 @@ WHAT = {
 }
 
 
+# Checks of rows that repeat others, whose policy is a matter of taste.
+REPEATS = ("conflicting_labels", "duplicates", "leakage")
+
+
 @dataclass
 class CheckResult:
     """What one check found.
@@ -39,6 +43,8 @@ class CheckResult:
         dropped: Rows that were taken out for it (a row counts for the first check that drops it).
         examples: A few of them.
         note: What else there is to say.
+        rows: Their indices, int64 [n]; empty for rows that could not be read.
+        by_split: How many of them each split has, or had; known once the rows are split.
     """
 
     check: str
@@ -47,11 +53,18 @@ class CheckResult:
     dropped: int = 0
     examples: list[RowExample] = field(default_factory=list)
     note: str = ""
+    rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
+    by_split: dict[str, int] = field(default_factory=dict)
 
     @property
     def what(self) -> str:
         """What is wrong with the rows, as "have no text"."""
         return " ".join(WHAT[self.check][1:])
+
+    @property
+    def taken(self) -> str:
+        """What drop takes, or would take: "12 of train, 3 of validation, 0 of test"."""
+        return ", ".join(f"{rows:,} of {name}" for name, rows in self.by_split.items())
 
     def sentence(self, hint: str = "") -> str:
         """What is wrong and what to do, as an error says it; `hint` is what else the user can do."""
@@ -97,7 +110,7 @@ class CheckedRows:
         """
         where = np.flatnonzero(found & self.inside)
         examples = [self.rows.example(index) for index in where[:EXAMPLES].tolist()]
-        self.add(CheckResult(check, getattr(self.settings, check), len(where), 0, examples, note), hint)
+        self.add(CheckResult(check, getattr(self.settings, check), len(where), 0, examples, note, where), hint)
         if self.results[check].policy == "drop":
             self.results[check].dropped = len(where)
             self.inside[where] = False

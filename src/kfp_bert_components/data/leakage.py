@@ -1,4 +1,4 @@
-"""Rows of one split that are in another one too: exactly, but for case, punctuation and spaces, or nearly."""
+"""Rows of one split whose text is in another one too: exactly, but for case, punctuation and spaces, or nearly."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,8 @@ from kfp_bert_components.data.near_duplicates import NearIndex
 from kfp_bert_components.data.rows import RowExample, Rows
 from kfp_bert_components.tables.arrow import to_arrow, to_numpy
 
-EXACT, NORMALISED, NEAR = "exact", "normalised", "near"
+# SHORT: exact or normalised, and of so few words that it is there by chance. The others are leaks.
+EXACT, NORMALISED, NEAR, SHORT = "exact", "normalised", "near", "short"
 # (split that the rows are taken out of, split that keeps them): the test set is never touched.
 PAIRS = ((VALIDATION, TEST), (TRAIN, TEST), (TRAIN, VALIDATION))
 # Rows of each kind that are kept to be shown.
@@ -22,7 +23,7 @@ class Leak:
     """Rows of one split that repeat rows of another.
 
     Attributes:
-        kind: exact, normalised or near.
+        kind: exact, normalised, near or short.
         split: The split that the rows are in.
         other: The split that they repeat.
         rows: Their indices, int64 [n].
@@ -41,28 +42,31 @@ class Leak:
         return len(self.rows)
 
 
-def find_leaks(rows: Rows, inside: np.ndarray, split: np.ndarray, near: float) -> list[Leak]:
+def find_leaks(rows: Rows, inside: np.ndarray, split: np.ndarray, near: float, least_words: int) -> list[Leak]:
     """Find rows that another split repeats, exactly, normalised or nearly; a row is in one of the leaks only.
+
+    Those with a short text are no leaks and are given with the kind SHORT.
 
     Args:
         rows: All rows.
         inside: Whether each row is still in, bool [rows].
         split: The split of each row, uint8 [rows].
         near: Least share of common words of near duplicates; 0 not to look for them.
+        least_words: Words from which on a text is not short.
     """
     leaks = []
     free = inside.copy()
     for one, other in PAIRS:
         others, asking = np.flatnonzero(inside & (split == other)), np.flatnonzero(free & (split == one))
         asking = asking[_first_equal(rows.normal, asking, others) >= 0]  # the same text has the same words
-        for kind, keys in ((EXACT, rows.exact), (NORMALISED, rows.normal)):
+        for kind, keys in ((SHORT, rows.normal), (EXACT, rows.exact), (NORMALISED, rows.normal)):
             first = _first_equal(keys, asking, others)
-            found = first >= 0
+            found = (first >= 0) & ((rows.words[asking] < least_words) | (kind != SHORT))
             leaks.append(_leak(kind, one, other, rows, asking[found], first[found]))
             free[asking[found]] = False
             asking = asking[~found]
     if near:
-        repeating, repeated = _find_near(rows, free, split, near)
+        repeating, repeated = _find_near(rows, free & (rows.words >= least_words), split, near)
         for one, other in PAIRS:
             these = (split[repeating] == one) & (split[repeated] == other)
             leaks.append(_leak(NEAR, one, other, rows, repeating[these], repeated[these]))

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from kfp_bert_components.data.assign import SPLITS, assign
+from kfp_bert_components.data.assign import SPLITS, TRAIN, assign
 from kfp_bert_components.data.checking import CheckedRows, CheckResult, check_repeats, check_rows
 from kfp_bert_components.data.ids import ids_of, spread
 from kfp_bert_components.data.labels import map_labels
-from kfp_bert_components.data.leakage import Leak, find_leaks
+from kfp_bert_components.data.leakage import SHORT, Leak, find_leaks
 from kfp_bert_components.data.profile import SAMPLE, Profile, make_profile
 from kfp_bert_components.data.rows import Rows, read_rows, shorten
 from kfp_bert_components.data.settings import METADATA, PAIR, TEXT, PrepareSettings
@@ -19,7 +20,14 @@ from kfp_bert_components.data.splits import HEADER, SplitWriter, fingerprint_of
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import publish_folder
 from kfp_bert_components.tables import FileFacts, list_files
-from kfp_bert_components.tables.arrow import strings, to_arrow
+from kfp_bert_components.tables.arrow import strings, to_arrow, to_numpy
+
+# What it means that a split lacks labels.
+LACKING = {
+    "train": "a model that is trained on it won't learn them",
+    "validation": "training will keep the weights with the lowest validation loss, whatever its metric is",
+    "test": "how good a model is on such rows will not be known",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,9 @@ class Prepared:
         file_rows: Rows that were read of each file.
         merged_labels: Labels in the data that were taken for the same, such as ("1", "1.0").
         results: What each check found.
-        leaks: Rows that two splits shared.
+        leaks: Rows whose text two splits shared though it should not recur.
+        recurring: Rows whose text two splits have, too short for a leak; those of one split and another in each.
+        in_train: Rows of validation and of test whose text train has, apart from case and punctuation.
         classes: All classes, also those without rows.
         class_rows: Rows of each of `classes` by split.
         word_counts: Words of each text by split, int32 [rows].
@@ -55,16 +65,31 @@ class Prepared:
     merged_labels: list[tuple[str, ...]] = field(repr=False)
     results: list[CheckResult] = field(repr=False)
     leaks: list[Leak] = field(repr=False)
+    recurring: list[Leak] = field(repr=False)
+    in_train: dict[str, int]
     classes: list[str] = field(repr=False)
     class_rows: dict[str, list[int]] = field(repr=False)
     word_counts: dict[str, np.ndarray] = field(repr=False)
     profile: Profile = field(repr=False)
 
+    def warnings(self) -> list[str]:
+        """A sentence for each split that lacks labels: for train some of all, for the others some of train's."""
+        table = {one: dict(zip(self.classes, rows, strict=True)) for one, rows in self.class_rows.items()}
+        found = []
+        for name, consequence in LACKING.items():
+            wanted = [one for one in self.labels if name == "train" or table["train"][one]]
+            lacking = [repr(one) for one in wanted if not table[name][one]]
+            if lacking and self.rows[name]:
+                more = f" and {len(lacking) - 5:,} more" if len(lacking) > 5 else ""
+                labels = f"label{'s' if len(lacking) > 1 else ''} {', '.join(lacking[:5])}{more}"
+                found.append(f"No row of {name} has the {labels}: {consequence}.")
+        return found
+
 
 def prepare(
     source: Path, train: Path, validation: Path, test: Path, settings: PrepareSettings | None = None
 ) -> Prepared:
-    """Read labelled text, check it, and write it as three splits that share no text.
+    """Read labelled text, check it, and write it as three splits with nothing of test leaking into train.
 
     Args:
         source: A folder made by `fetch`, any other folder, or a file.
@@ -84,11 +109,14 @@ def prepare(
         labels = map_labels(rows.labels, settings.label_names, settings.unknown_label == "keep")
         checked = check_rows(rows, labels, settings)
         split = _split(checked, settings)
-        leaks = find_leaks(rows, checked.inside, split, near)
-        leaking = np.concatenate([np.empty(0, np.int64), *(leak.rows for leak in leaks)])
-        checked.apply("leakage", np.isin(np.arange(len(rows)), leaking), hint="choose another split")
-        prepared = _describe(checked, split, leaks, labels.merged)
-        writers = _write_examples(checked, split, settings, scratch)
+        shared = find_leaks(rows, checked.inside, split, near, settings.leak_words)
+        leaking = np.zeros(len(rows), bool)
+        for leak in shared:
+            leaking[leak.rows] |= leak.kind != SHORT
+        checked.apply("leakage", leaking, hint="choose another split")
+        in_train = _in_train(checked, split)
+        prepared = _describe(checked, split, shared, in_train, labels.merged)
+        writers = _write_examples(checked, split, in_train, settings, scratch)
         prepared.profile.write(scratch / "train")
         for name, writer, target in zip(SPLITS, writers, (train, validation, test), strict=True):
             writer.finish(name, prepared.labels, prepared.fingerprints[name])
@@ -106,7 +134,21 @@ def _split(checked: CheckedRows, settings: PrepareSettings) -> np.ndarray:
     return split
 
 
-def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], merged: list[tuple[str, ...]]) -> Prepared:
+def _in_train(checked: CheckedRows, split: np.ndarray) -> np.ndarray:
+    """Whether train has the text of each row of the other splits, apart from case and punctuation, bool [rows]."""
+    keys, found = checked.rows.normal, np.zeros(len(split), bool)
+    trained, asking = (checked.inside & rows for rows in (split == TRAIN, split != TRAIN))
+    found[asking] = to_numpy(pc.is_in(to_arrow(keys[asking]), value_set=to_arrow(keys[trained])))
+    return found
+
+
+def _describe(
+    checked: CheckedRows,
+    split: np.ndarray,
+    shared: list[Leak],
+    in_train: np.ndarray,
+    merged: list[tuple[str, ...]],
+) -> Prepared:
     """What came of it.
 
     Raises:
@@ -126,8 +168,10 @@ def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], merged
     code = np.searchsorted(used, checked.code)
     fingerprints = {name: fingerprint_of(rows.exact[mask], code[mask], labels) for name, mask in masks.items()}
     results = list(checked.results.values())
+    for result in results:
+        result.by_split = dict(zip(SPLITS, np.bincount(split[result.rows], minlength=3).tolist(), strict=True))
     found = [example for result in results for example in result.examples if example.index >= 0]
-    leaked = [example for leak in leaks for pair in leak.examples for example in pair]
+    leaked = [example for leak in shared for pair in leak.examples for example in pair]
     sample = _sample(rows, np.flatnonzero(masks["train"]))
     texts = rows.read_texts(np.union1d(sample, [example.index for example in found + leaked]).astype(np.int64))
     for example, length in [*((one, 100) for one in found), *((one, 140) for one in leaked)]:
@@ -145,7 +189,9 @@ def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], merged
         file_rows=rows.read,
         merged_labels=merged,
         results=results,
-        leaks=leaks,
+        leaks=[leak for leak in shared if leak.kind != SHORT],
+        recurring=[leak for leak in shared if leak.kind == SHORT],
+        in_train={name: int(in_train[masks[name]].sum()) for name in ("validation", "test")},
         classes=names,
         class_rows={name: counts.tolist() for name, counts in class_rows.items()},
         word_counts={name: rows.words[mask] for name, mask in masks.items()},
@@ -161,15 +207,20 @@ def _sample(rows: Rows, train: np.ndarray) -> np.ndarray:
 
 
 def _write_examples(
-    checked: CheckedRows, split: np.ndarray, settings: PrepareSettings, folder: Path
+    checked: CheckedRows, split: np.ndarray, in_train: np.ndarray, settings: PrepareSettings, folder: Path
 ) -> list[SplitWriter]:
-    """Write the rows that are still in into one folder a split, as yet without their headers."""
+    """Write the rows that are still in into one folder a split, as yet without their headers.
+
+    Validation and test say of each row whether its text is in train.
+    """
     rows, place = checked.rows, np.where(checked.inside, split, len(SPLITS))
     labels, sources = strings(checked.names), strings([facts.name for facts in rows.files])
     texts = [TEXT, PAIR] if settings.pair_column else [TEXT]
     metadata = [METADATA + name for name in settings.metadata_columns]
     schema = pa.schema([(name, pa.string()) for name in ("id", *texts, "label", "source", *settings.metadata_columns)])
-    writers = [SplitWriter(folder / name, schema) for name in SPLITS]
+    knowing = schema.append(pa.field("in_train", pa.bool_()))
+    schemas = {name: schema if name == "train" else knowing for name in SPLITS}
+    writers = [SplitWriter(folder / name, own) for name, own in schemas.items()]
     for start, batch in rows.store.batches(*texts, *metadata):
         for number, writer in enumerate(writers):
             here = np.flatnonzero(place[start : start + batch.num_rows] == number)
@@ -177,5 +228,8 @@ def _write_examples(
                 kept, index = batch.take(to_arrow(here)), start + here
                 label, source = labels.take(to_arrow(checked.code[index])), sources.take(to_arrow(rows.file[index]))
                 columns = [ids_of(rows.exact[index]), *(kept[name] for name in texts), label, source]
-                writer.write(pa.record_batch([*columns, *(kept[name] for name in metadata)], schema=schema))
+                columns += [kept[name] for name in metadata]
+                if number != TRAIN:
+                    columns.append(to_arrow(in_train[index]))
+                writer.write(pa.record_batch(columns, schema=writer.schema))
     return writers

@@ -11,8 +11,8 @@ from kfp_bert_components.validation import checked_dataclass, one_of
 
 # Names of columns in batches. That of a metadata column begins with METADATA.
 TEXT, PAIR, LABEL, PLACE, METADATA = "text", "text_pair", "label", "place", "metadata:"
-# Columns that every split has.
-OWN_COLUMNS = ("id", "text", "text_pair", "label", "source")
+# Columns that splits have.
+OWN_COLUMNS = ("id", "text", "text_pair", "label", "source", "in_train")
 
 Policy = Annotated[str, one_of("error", "drop", "keep")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -31,7 +31,8 @@ class SplitSettings:
         validation_values: The same for the validation set.
         test_fraction: Share of the texts (or groups) that go to test when no `test_values` are given, 0 to 1.
         validation_fraction: The same for validation; with `test_values` it is a share of what is left.
-        stratify: With split_by text: the same label shares in every split; rows may then move as data grows.
+        stratify: With split_by text: the same label shares in every split; rows may then move as data grows. A
+            label with few texts goes to train first, then to test, then to validation.
     """
 
     split_by: Annotated[str, one_of("text", "column", "file", "group")] = "text"
@@ -77,21 +78,25 @@ class CheckSettings(TableSettings):
         outlier_length: Policy for texts far longer than the rest.
         mojibake: Policy for texts that were decoded with the wrong encoding, such as "cafÃ©".
         constant_text: Policy for one text that makes up half of all rows or more.
-        leakage: Policy for rows of train that are in test or validation too; drop takes them out of train.
+        leakage: Policy for rows of train whose text is in test or validation too (and of validation, in test), and
+            is long enough not to be there by chance; drop takes them out of train (and validation).
+        leak_words: Words from which on a text in two splits is a leak; shorter ones recur by chance and stay. Texts
+            that are nearly the same need five words in any case. 0 makes every text in two splits a leak.
         max_dropped: Largest share of rows that may be dropped as unreadable, empty or without a known label.
     """
 
     empty_text: Policy = "drop"
     missing_label: Annotated[str, one_of("error", "drop")] = "drop"  # such a row can't be trained on or scored
     unknown_label: Policy = "error"
-    duplicates: Policy = "drop"
-    conflicting_labels: Policy = "drop"
+    duplicates: Policy = "keep"
+    conflicting_labels: Policy = "keep"
     small_classes: Policy = "error"
     min_class_rows: int = 3
     outlier_length: Policy = "keep"
     mojibake: Policy = "keep"
     constant_text: Policy = "error"
     leakage: Policy = "drop"
+    leak_words: Annotated[int, Field(ge=0)] = 5
     max_dropped: Share = 0.1
 
 
@@ -128,7 +133,7 @@ class PrepareSettings(CheckSettings, SplitSettings):
         taken = [name for name in self.metadata_columns if name in OWN_COLUMNS]
         if taken:
             raise UserError(
-                f"metadata_columns names {taken[0]!r}, which every split has with a meaning of its own: rename it in "
+                f"metadata_columns names {taken[0]!r}, which splits have with a meaning of its own: rename it in "
                 "the data."
             )
         if len(set(self.metadata_columns)) < len(self.metadata_columns):

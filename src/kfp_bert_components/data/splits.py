@@ -27,7 +27,9 @@ class Split:
         labels: All labels, in the order of the model's classes; the same list in all splits of a run.
         fingerprint: Hash of the ids and labels in sorted order, hex.
         pair: Whether an example is two texts.
-        table: Columns id, text, text_pair (only where `pair`), label, and metadata such as `source`.
+        table: Columns id, text, text_pair (only where `pair`), label, metadata such as `source`, and in validation
+            and test `in_train` (bool): whether train has the row's text, apart from case and punctuation. Splits of
+            version 0.1.0 have no such column.
     """
 
     name: str
@@ -68,7 +70,7 @@ class SplitWriter:
     """Writes a split whose examples are made batch by batch and never lie in memory whole."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        self._folder, self._schema = Path(folder), schema
+        self._folder, self.schema = Path(folder), schema
         self._folder.mkdir(parents=True, exist_ok=True)
         # Texts and ids hardly ever repeat: a dictionary of them costs time and saves nothing. Nor do ids shrink.
         repeating = [name for name in schema.names if name not in ("id", "text", "text_pair")]
@@ -90,7 +92,7 @@ class SplitWriter:
         """Write what is left, and say what the examples are; the folder is a split then."""
         self._write_held()
         self._writer.close()
-        pair = "text_pair" in self._schema.names
+        pair = "text_pair" in self.schema.names
         header = {"name": name, "labels": list(labels), "rows": self._rows, "fingerprint": fingerprint, "pair": pair}
         (self._folder / HEADER).write_text(dump_record(header), encoding="utf-8")
 

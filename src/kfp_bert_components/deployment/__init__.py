@@ -12,7 +12,7 @@ from kfp_bert_components.deployment.serving_directory import (
 )
 from kfp_bert_components.deployment.smoke_requests import SmokeRequest, SmokeRequests, load_smoke_requests
 from kfp_bert_components.deployment.smoke_test import Answer, SmokeSettings, smoke_test
-from kfp_bert_components.deployment.target import RolloutError, Target
+from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
 from kfp_bert_components.deployment.traffic import TrafficSplit, beside_others, restored_split, split_with
 from kfp_bert_components.deployment.versioned_folder import open_versioned_folder
 
@@ -20,6 +20,7 @@ __all__ = [
     "Answer",
     "DeployedVersion",
     "DirectoryTarget",
+    "ForeignOwnerError",
     "Journal",
     "LeaseLostError",
     "RolloutError",

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment.states import FAILED, IDLE, PENDING, PREPARING, TRANSITIONS, recorded_as
+from kfp_bert_components.deployment.states import FAILED, IDLE, NEXT, PENDING, PREPARING, TRANSITIONS, recorded_as
 from kfp_bert_components.deployment.time_limits import clock, within
-from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.errors import ConflictError, DamagedError, UserError
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Deployment, Registry
@@ -44,6 +44,7 @@ class Journal:
         lease_seconds: Time without a write after which another run may take over; above 0.
         pause_seconds: Longest pause before a write that failed is tried again.
         place: The full identity of the place, as in `registry.Deployment`. {}: the one that the record is about.
+        is_named_by: `Target.is_named_by`, for what was noted under another identity.
 
     Attributes:
         state: One of the states of `deployment.states`.
@@ -67,12 +68,13 @@ class Journal:
         lease_seconds: float = 60.0,
         pause_seconds: float = 1.0,
         place: Mapping[str, str] | None = None,
+        is_named_by: Callable[[Mapping[str, Any]], bool] = lambda facts: False,
     ) -> None:
         if not lease_seconds > 0:
             raise UserError(f"lease_seconds is {lease_seconds}: expected a number above 0, such as 60.")
         self._registry, self._target, self._lease_seconds = registry, target, lease_seconds
         self._pauses = [share * pause_seconds for share in _PAUSES]
-        self._place = dict(place or {})
+        self._place, self._is_named_by = dict(place or {}), is_named_by
         self.holder = uuid.uuid4().hex
         self.call_seconds = max(lease_seconds / 2, _SHORTEST_LIMIT)
         # Held for an assignment, never during a call.
@@ -86,32 +88,30 @@ class Journal:
         """Read the record from the registry."""
         record = self._call(lambda: self._registry.deployment(self._target))
         elsewhere = dict(record.details.get("elsewhere", {}))
-        known = elsewhere.pop(_key(self._place), {})
-        self._here = not self._place or record.place in ({}, self._place)
+        known = [elsewhere.pop(key) for key, one in tuple(elsewhere.items()) if self._is_here(key, one)]
+        self._here = not self._place or not record.place or self._is_here(_key(record.place), _entry(record))
         if not self._here:
             elsewhere[_key(record.place)] = _entry(record)
-        view = _entry(record) if self._here else known
+        view = _entry(record) if self._here else known[-1] if known else {}
         self._elsewhere, self._record, self.generation = elsewhere, record, record.generation
         self.version, self.reason = view.get("version") or 0, view.get("reason", "")
         self.state = PENDING if view.get("state", "none") == "none" else view["state"]
         if self.state == "rolling":  # a record without a step was written by hand: begin with the first one
             self.state = view.get("step", PREPARING)
+            if self.state not in NEXT:
+                raise DamagedError(
+                    f"The deployment record of {self._target} says that its rollout is {self.state!r}, which is none "
+                    f"of {', '.join(NEXT)}: restore it from a backup."
+                )
         self.facts: dict[str, Any] = view.get("facts", {})
         self.live: dict[str, Any] = view.get("live", {})
         self.memory: dict[str, Any] = view.get("memory", {})
         self.released = record.details.get("holder") == _NOBODY
 
-    def named_elsewhere(self, fact: str, value: str) -> list[dict[str, Any]]:
-        """What is known of places under another identity whose facts have this value, as `facts`, `live` and `memory`.
-
-        A place can have two: by its id and by a label, or with a project's id and its number.
-        """
-        named = []
-        for one in self._elsewhere.values():
-            facts = (one.get("facts", {}), one.get("live", {}).get("facts", {}))
-            if any(some.get(fact) == value for some in facts):
-                named.append(one)
-        return named
+    def _is_here(self, key: str, entry: Mapping[str, Any]) -> bool:
+        """Whether an entry, kept under the identity `key`, is about this place."""
+        facts = (entry.get("facts", {}), entry.get("live", {}).get("facts", {}))
+        return key == _key(self._place) or any(self._is_named_by(one) for one in facts)
 
     def acquire(self, version: int, report: Callable[[str], None] = print) -> bool:
         """Get the lease: begin a rollout of `version`, or take over one that another run left.
@@ -147,15 +147,20 @@ class Journal:
         """
         return self._here or (self._wait_for_others(report) and self._is_written())
 
-    def retract(self, reason: str, report: Callable[[str], None] = print) -> bool:
-        """Write that nothing of ours is live at this place any more, and why. No rollout may be under way here.
+    def retract(self, reason: str, report: Callable[[str], None] = print, live: bool = False) -> bool:
+        """Write that the rollout to this place failed for good, as the place is not ours any more.
+
+        Args:
+            reason: Why.
+            report: Called with each line about what is going on.
+            live: Whether what was live before still is.
 
         Returns:
             As `make_current`.
         """
         if not self._wait_for_others(report):
             return False
-        self.state, self.reason, self.live = FAILED, reason, {}
+        self.state, self.reason, self.live = FAILED, reason, self.live if live else {}
         return self._is_written()
 
     def _is_written(self) -> bool:
@@ -356,4 +361,4 @@ def _entry(record: Deployment) -> dict[str, Any]:
     """What is kept of a record, by the names of the journal."""
     names = ("step", "facts", "live", "memory")
     kept = {name: record.details[name] for name in names if name in record.details}
-    return {"state": record.state, "version": record.version, "reason": record.reason, **kept}
+    return {"state": record.state, "version": record.version, "reason": record.reason, "place": record.place, **kept}

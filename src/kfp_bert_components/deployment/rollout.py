@@ -23,7 +23,7 @@ from kfp_bert_components.deployment.states import (
     TESTING,
     TRANSITIONS,
 )
-from kfp_bert_components.deployment.target import RolloutError, Target
+from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.progress import say
 
@@ -71,9 +71,10 @@ def roll_out(
             champion = registry.champion()
             if champion is None:
                 raise UserError(f"The registry {registry.uri} has no champion: promote a model first.")
-            journal = Journal(registry, name, lease_seconds, pause_seconds, target.place())
+            place = _with_retries(target.place, lambda: None, tries, pause_seconds, report)
+            journal = Journal(registry, name, lease_seconds, pause_seconds, place, target.is_named_by)
             if journal.state == LIVE and journal.version == champion.version:
-                if _with_retries(partial(_is_live, target), journal, tries, pause_seconds, report):
+                if _with_retries(partial(_is_live, target, journal), journal.check, tries, pause_seconds, report):
                     if not journal.make_current(report):
                         continue
                     if not rolled_out:
@@ -81,10 +82,9 @@ def roll_out(
                     return journal.live
                 report(f"version {journal.version} is recorded as live, but it is not: rolling it out again")
             try:
-                _with_retries(target.admit, journal, tries, pause_seconds, report)
+                _with_retries(partial(target.admit, journal), journal.check, tries, pause_seconds, report)
             except RolloutError as error:
-                if _was_lost(target, journal):
-                    journal.retract(str(error), report)
+                _record_refusal(target, journal, error, report)
                 raise
             resumed = journal.state not in IDLE
             if not journal.acquire(champion.version, report):
@@ -101,9 +101,19 @@ def _is_live(target: Target, journal: Journal) -> bool:
     return target.is_live(journal.version, journal.facts)
 
 
+def _record_refusal(target: Target, journal: Journal, error: RolloutError, report: Callable[[str], None]) -> None:
+    """Let the record say no more than what is so now. A rollout can't go on where the place is another owner's."""
+    under_way = journal.state not in IDLE
+    if under_way and not isinstance(error, ForeignOwnerError):
+        return
+    lost = _was_lost(target, journal)
+    if under_way or lost:
+        journal.retract(str(error), report, live=not lost)
+
+
 def _was_lost(target: Target, journal: Journal) -> bool:
     """Whether the record says that a version is live here, and it is not. Where that cannot be told, it is not said."""
-    if journal.state not in IDLE or not journal.live:
+    if not journal.live:
         return False
     try:
         return not target.is_live(journal.live["version"], journal.live["facts"])
@@ -131,13 +141,13 @@ def _take_steps(
         FINISHING: target.finish,
         REVERTING: target.revert,
     }
-    is_live = partial(_is_live, target)
+    is_live = partial(_is_live, target, journal)
     while journal.state not in IDLE:
         try:
             if words := target.words.get(journal.state, journal.state):
                 report(f"version {journal.version}: {words}")
-            _with_retries(steps[journal.state], journal, tries, pause, report)
-            if journal.state == FINISHING and not _with_retries(is_live, journal, tries, pause, report):
+            _with_retries(partial(steps[journal.state], journal), journal.check, tries, pause, report)
+            if journal.state == FINISHING and not _with_retries(is_live, journal.check, tries, pause, report):
                 journal.enter(FAILED, "it passed its test, but somebody else changed the place, and it does not serve")
             else:
                 journal.enter(NEXT[journal.state])
@@ -155,7 +165,7 @@ def _take_steps(
             report(f"version {journal.version}: reverting, because {reason}")
             _enter_reverting(journal, target, reason)
             if not isinstance(error, Exception):
-                _with_retries(target.revert, journal, tries, pause, report)
+                _with_retries(partial(target.revert, journal), journal.check, tries, pause, report)
                 journal.enter(FAILED)
                 raise
     report(f"version {journal.version}: {journal.state}")
@@ -174,17 +184,17 @@ def _enter_reverting(journal: Journal, target: Target, reason: str) -> None:
 
 
 def _with_retries(
-    step: Callable[[Journal], T], journal: Journal, tries: int, pause: float, report: Callable[[str], None]
+    step: Callable[[], T], check: Callable[[], None], tries: int, pause: float, report: Callable[[str], None]
 ) -> T:
     for attempt in range(1, tries):
-        journal.check()
+        check()
         try:
-            return step(journal)
+            return step()
         except TransientError as error:
             report(f"{error}: trying again")
             time.sleep(pause * 2 ** (attempt - 1))
-    journal.check()
-    return step(journal)
+    check()
+    return step()
 
 
 def _never_raising(report: Callable[[str], None]) -> Callable[[str], None]:

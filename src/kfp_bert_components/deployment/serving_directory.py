@@ -17,7 +17,7 @@ from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke_requests import load_smoke_requests
 from kfp_bert_components.deployment.smoke_test import SmokeSettings, check_answers, smoke_test
 from kfp_bert_components.deployment.states import FINISHING, INTRODUCING, PREPARING, SHIFTING, TESTING
-from kfp_bert_components.deployment.target import RolloutError, Target
+from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
 from kfp_bert_components.deployment.versioned_folder import (
     MARKER,
     METADATA,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
     from kfp_bert_components.storage import Entry
 
+_LARGEST_NUMBER = 2**63 - 1  # that TensorFlow Serving reads as a version
+_PATTERN = frozenset("[\\")
 # Loads a SavedModel's folder: a function from instances, {"text": ...}, to predictions as a server gives them.
 Engine = Callable[[Path], Callable[[list[dict[str, str]]], list[dict[str, Any]]]]
 
@@ -96,6 +98,11 @@ def deploy_to_serving_directory(
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
     opened, folder = Registry(registry), open_versioned_folder(serving_directory)
     _refuse_overlap(opened.uri, folder.uri)
+    if not _PATTERN.isdisjoint(folder.uri):
+        say(
+            f"TensorFlow Serving takes {folder.uri} as a pattern and finds no variables there; `kfp-bert serve` does. "
+            "For TensorFlow Serving choose a path without '[' and '\\'."
+        )
     with tempfile.TemporaryDirectory() as scratch:
         directory = DirectoryTarget(
             opened,
@@ -286,6 +293,11 @@ class DirectoryTarget(Target):
             journal.remember(served=self._deployed())
         chosen = [0, journal.memory.get("number", 0), owner.number if owner else 0, *self._folder.numbers()]
         number = max(chosen) + 1
+        if number > _LARGEST_NUMBER:
+            raise RolloutError(
+                f"{self._folder.uri} has a folder {max(chosen)}, after which there is no number for a next version: "
+                "remove that folder."
+            )
         journal.remember(number=number)
         ours = Owner(self._registry.id(), self._target, self._registry.uri, number)
         journal.check()
@@ -294,7 +306,7 @@ class DirectoryTarget(Target):
         return number
 
     def _check_owner(self, owner: Owner | None, journal: Journal) -> None:
-        """RolloutError where the folder is not ours and is not to be taken over."""
+        """ForeignOwnerError where the folder is not ours and is not to be taken over."""
         ours = Owner(self._registry.id(), self._target)
         known = "number" in journal.memory  # the record names it: it was ours before folders had owners
         if self._take_over or (owner.is_same(ours) if owner else known):
@@ -308,7 +320,7 @@ class DirectoryTarget(Target):
             whose += f"deployment record {self._target!r} does not name it"
         else:
             return
-        raise RolloutError(
+        raise ForeignOwnerError(
             f"The serving directory {uri} {whose}. Give a serving_directory of its own (a server watches one folder "
             "for each model), or take_over=True to take this one over."
         )

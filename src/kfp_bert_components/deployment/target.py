@@ -16,6 +16,10 @@ class RolloutError(UserError):
     """The new version was not rolled out. What served before serves as before."""
 
 
+class ForeignOwnerError(RolloutError):
+    """The place belongs to others. Nothing was changed there."""
+
+
 class Target(ABC):
     """A place that can serve a model. Derive a class from this one; `DirectoryTarget` is an example.
 
@@ -50,9 +54,14 @@ class Target(ABC):
     def place(self) -> dict[str, str]:
         """The full identity of the place: another one is another deployment. Plain texts, the kind first.
 
-        {}, the default, is for a target whose name alone says which place it is.
+        It is the same however the settings name the place; calls that only read may be needed for that. {}, the
+        default, is for a target whose name alone says which place it is.
         """
         return {}
+
+    def is_named_by(self, facts: Mapping[str, Any]) -> bool:
+        """Whether facts that a rollout noted under another identity are about this place all the same."""
+        return False
 
     @abstractmethod
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
@@ -66,7 +75,10 @@ class Target(ABC):
         """
 
     def admit(self, journal: Journal) -> None:
-        """Raise RolloutError where the place is not ours to use. It changes nothing; the record is not touched yet."""
+        """Raise ForeignOwnerError where the place belongs to others, RolloutError where anything else is in the way.
+
+        It changes nothing.
+        """
         return
 
     @abstractmethod

@@ -9,11 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.records import build, dump_record, load_record
 from kfp_bert_components.storage import Entry, Store, file_crc32c, open_store, parse_address, upload_folder
 
 GRAPH = "saved_model.pb"
@@ -157,7 +158,7 @@ _METADATA_READERS = {
 
 
 def _load_owner(data: bytes, place: str) -> Owner:
-    return load_record(data, place, {1: lambda fields: Owner(**fields)}, "delete it, and run again with take_over=True")
+    return load_record(data, place, {1: partial(build, Owner)}, "delete it, and run again with take_over=True")
 
 
 def open_versioned_folder(uri: str) -> VersionedFolder:

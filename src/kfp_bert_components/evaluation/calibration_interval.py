@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.stats import chi2, norm
 
+from kfp_bert_components.evaluation.clusters import Clusters
 from kfp_bert_components.evaluation.count_intervals import NORMAL
 from kfp_bert_components.evaluation.row_metrics import BINS, by_confidence
 
@@ -10,7 +11,9 @@ _FAR = 8.0
 _DRAWS = 2000
 
 
-def ece_interval(truth: np.ndarray, probabilities: np.ndarray, value: float) -> tuple[float, float]:
+def ece_interval(
+    truth: np.ndarray, probabilities: np.ndarray, value: float, clusters: Clusters | None = None
+) -> tuple[float, float]:
     """95 % interval of the calibration error on all possible rows, in the bins of `ece`.
 
     For each bin the most likely true gap is found from the observed one. The upper end combines the normal intervals of
@@ -24,12 +27,14 @@ def ece_interval(truth: np.ndarray, probabilities: np.ndarray, value: float) -> 
         truth: Numbers of the true classes, int [rows].
         probabilities: [rows, classes].
         value: The observed error; the interval contains it.
+        clusters: Which rows are evidence only together; None where every row is for itself.
     """
     confidence, gap, bin_ = by_confidence(truth, probabilities)
     rows = len(gap)
+    effect = clusters.design_effect(gap, bin_) if clusters else 1.0
     shares = np.bincount(bin_, gap, BINS) / rows
-    seen = np.maximum(np.bincount(bin_, gap**2, BINS) / rows - shares**2, 0) / rows
-    calibrated = np.bincount(bin_, confidence * (1 - confidence), BINS) / rows**2
+    seen = np.maximum(np.bincount(bin_, gap**2, BINS) / rows - shares**2, 0) / rows * effect
+    calibrated = np.bincount(bin_, confidence * (1 - confidence), BINS) / rows**2 * effect
     # The observed variance is too small in a bin of few rows that are all right.
     errors = np.sqrt(np.maximum(seen, calibrated))
     some = errors > 0

@@ -7,7 +7,7 @@ matrix is weighted by the exponential of what one more row in it would add to th
 and Romano 1990, International Statistical Review 58). For accuracy this gives Wilson's interval itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -17,31 +17,44 @@ NORMAL = 1.959964
 _MOST_STEPS = 48
 
 Interval = tuple[float, float]
+# By name of a metric, how many rows are as good as one independent row; of metrics of single classes [classes].
+Effects = Mapping[str, float | np.ndarray]
 
 
-def count_intervals(counts: np.ndarray) -> dict[str, Interval]:
+def count_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[str, Interval]:
     """95 % intervals of the metrics over all classes.
 
     Args:
         counts: Counts of (true, predicted), int [classes, classes].
+        effects: Design effects; 1 where a metric is not named. The interval is that of so many times fewer rows (Korn
+            and Graubard 1998, Survey Methodology 24).
 
     Returns:
         By name of the metric: low, high.
     """
-    return {name: _score_interval(metric, counts) for name, metric in COUNT_METRICS.items()}
+    found = effects or {}
+    return {name: _score_interval(metric, counts / found.get(name, 1.0)) for name, metric in COUNT_METRICS.items()}
 
 
-def class_intervals(counts: np.ndarray) -> dict[str, np.ndarray]:
+def class_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[str, np.ndarray]:
     """95 % intervals of precision, recall and F1 of every class, by their names; [2, classes] each.
 
     Precision and recall are shares of rows. So is F1 / (2 - F1), Jaccard's index: of the rows that belong to the
     class or are predicted to, the share for which both hold. Brown, Cai and DasGupta 2001 (Statistical Science 16)
     recommend Wilson's interval for a share. The precision of a class that is never predicted is a share of no rows,
     and its interval is 0 to 1.
+
+    Args:
+        counts: Counts of (true, predicted), int [classes, classes].
+        effects: Design effects; 1 where a metric is not named.
     """
     right, true, predicted = np.diagonal(counts), counts.sum(1), counts.sum(0)
-    share = wilson(right, true + predicted - right)
-    return {"precision": wilson(right, predicted), "recall": wilson(right, true), "f1": 2 * share / (1 + share)}
+    rows = {"precision": predicted, "recall": true, "f1": true + predicted - right}
+    found = {}
+    for kind, below in rows.items():
+        effect = (effects or {}).get(kind, np.ones(len(counts)))
+        found[kind] = wilson(right / effect, below / effect)
+    return found | {"f1": 2 * found["f1"] / (1 + found["f1"])}
 
 
 def wilson(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kfp_bert_components.evaluation.count_metrics import confusion
+from kfp_bert_components.evaluation.count_intervals import wilson
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.row_metrics import reliability
+from kfp_bert_components.evaluation.slices import SEEN, UNSEEN, seen_in_train
 
 MISTAKES = 25
 CLASSES = 40
@@ -22,6 +24,7 @@ class PartMetric(NamedTuple):
         value: The metric.
         low: Lower end of its 95 % interval.
         high: Upper end of it.
+        size: Its rows, with the number of texts or groups among them if that is smaller: "38 rows, 3 texts".
     """
 
     name: str
@@ -29,6 +32,23 @@ class PartMetric(NamedTuple):
     value: float
     low: float
     high: float
+    size: str = ""
+
+
+class SeenPart(NamedTuple):
+    """The test rows whose text the train split has, or the others.
+
+    Attributes:
+        name: SEEN or UNSEEN of `slices`.
+        share: Of the test rows, 0 to 1.
+        accuracy: With its rows and interval.
+        macro_f1: Over the classes of these rows.
+    """
+
+    name: str
+    share: float
+    accuracy: PartMetric
+    macro_f1: float
 
 
 class Mistake(NamedTuple):
@@ -47,6 +67,8 @@ class Details:
     Attributes:
         classes: F1 of the classes, the 40 lowest, in ascending order.
         slices: Accuracy of every slice.
+        seen: The test rows whose text train has, and the others; empty where there are not both.
+        all_new: Whether it is known that train has no text of the test rows.
         confusion: Rows by true and predicted class, int [classes, classes].
         reliability: Bins of the reliability diagram; see `row_metrics.reliability`.
         mistakes: The 25 mistakes with the highest probabilities.
@@ -54,6 +76,8 @@ class Details:
 
     classes: list[PartMetric]
     slices: list[PartMetric]
+    seen: list[SeenPart]
+    all_new: bool
     confusion: np.ndarray
     reliability: list[dict[str, float]]
     mistakes: list[Mistake]
@@ -64,35 +88,49 @@ def details(evaluation: Evaluation) -> Details:
     truth, probabilities = evaluation.truth(), evaluation.probabilities()
     predicted = probabilities.argmax(1)
     counts = confusion(truth, predicted, len(evaluation.labels))
+    slices = _slices(evaluation, truth == predicted)
+    assert evaluation.predictions is not None
+    seen = seen_in_train(evaluation.predictions)
     return Details(
-        classes=_classes(evaluation, counts.sum(1)),
-        slices=_slices(evaluation, truth == predicted),
+        classes=_classes(evaluation, truth),
+        slices=slices,
+        seen=[_seen(evaluation, one, truth, predicted) for one in slices if one.name in (SEEN, UNSEEN)],
+        all_new=seen is not None and not seen.any(),
         confusion=counts,
         reliability=reliability(truth, probabilities),
         mistakes=_mistakes(evaluation, truth, predicted, probabilities.max(1)),
     )
 
 
-def _classes(evaluation: Evaluation, rows: np.ndarray) -> list[PartMetric]:
-    found = [
-        PartMetric(label, int(rows[number]), **evaluation.metrics[f"f1:{label}"])
-        for number, label in enumerate(evaluation.labels)
-        if f"f1:{label}" in evaluation.metrics
-    ]
-    return sorted(found, key=lambda one: one.value)[:CLASSES]
+def _classes(evaluation: Evaluation, truth: np.ndarray) -> list[PartMetric]:
+    known = [number for number, label in enumerate(evaluation.labels) if f"f1:{label}" in evaluation.metrics]
+    lowest = sorted(known, key=lambda number: evaluation.metrics[f"f1:{evaluation.labels[number]}"]["value"])[:CLASSES]
+    found = []
+    for number in lowest:
+        label, rows = evaluation.labels[number], truth == number
+        metric = evaluation.metrics[f"f1:{label}"]
+        found.append(PartMetric(label, int(rows.sum()), **metric, size=evaluation.size(rows)))
+    return found
 
 
 def _slices(evaluation: Evaluation, right: np.ndarray) -> list[PartMetric]:
-    """Accuracy of every slice with Wilson's 95 % interval (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    found = []
+    """Accuracy of every slice with Wilson's 95 % interval (Wilson 1927), as in `metrics_with_intervals`."""
+    clusters, found = evaluation.clusters(), []
     for name in evaluation.slices:
-        rows = evaluation.members(name)
-        if rows.any():
-            test = binomtest(int(right[rows].sum()), int(rows.sum()))
-            found.append(PartMetric(name, int(rows.sum()), test.statistic, *test.proportion_ci(0.95, "wilson")))
+        rows = np.flatnonzero(evaluation.members(name))
+        if len(rows):
+            hits, whole = right[rows], np.zeros(len(rows), np.int64)
+            effect = clusters.of(rows).share_effects(np.arange(len(rows)), whole, hits, 1)
+            low, high = wilson(hits.sum() / effect, len(rows) / effect)[:, 0]
+            found.append(PartMetric(name, len(rows), hits.mean(), low, high, evaluation.size(rows)))
     return found
+
+
+def _seen(evaluation: Evaluation, part: PartMetric, truth: np.ndarray, predicted: np.ndarray) -> SeenPart:
+    rows = evaluation.members(part.name)
+    counts = confusion(truth[rows], predicted[rows], len(evaluation.labels))
+    macro_f1 = COUNT_METRICS["macro_f1"].value(counts, counts.sum(1) > 0)
+    return SeenPart(part.name, float(rows.mean()), part, float(macro_f1))
 
 
 def _mistakes(

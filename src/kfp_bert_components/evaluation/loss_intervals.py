@@ -8,15 +8,16 @@ half a row beside the observed one.
 
 import numpy as np
 
+from kfp_bert_components.evaluation.clusters import Clusters
 from kfp_bert_components.evaluation.row_metrics import FLOOR, row_brier, row_log_loss
 
 DRAWS, _AT_ONCE = 2000, 100
-# Larger test sets are resampled in this many random groups of rows: groups are as independent as rows are.
+# Larger test sets are resampled in this many random groups of clusters: groups are as independent as clusters are.
 GROUPS = 4_096
 
 
 def loss_intervals(
-    truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator
+    truth: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator, clusters: Clusters
 ) -> dict[str, tuple[float, float, float]]:
     """By name, the mean and its 95 % interval.
 
@@ -24,14 +25,17 @@ def loss_intervals(
         truth: Numbers of the true classes, int [rows].
         probabilities: [rows, classes].
         rng: For the resampling.
+        clusters: Which rows are resampled together.
     """
     losses = np.stack([row_log_loss(truth, probabilities), row_brier(truth, probabilities)], axis=1)
-    means, ends = losses.mean(0), _studentised(losses, rng)
-    ends[:, 0] = means[0] + (ends[:, 0] - means[0]) * _unseen(losses[:, 0], probabilities)
+    means, ends = losses.mean(0), _studentised(losses, rng, clusters)
+    spread = [clusters.spread(column - mean, truth) for column, mean in zip(losses.T, means, strict=True)]
+    ends = means + (ends - means) * spread
+    ends[:, 0] = means[0] + (ends[:, 0] - means[0]) * _unseen(losses[:, 0], probabilities, clusters)
     return {name: (means[i], ends[0, i], ends[1, i]) for i, name in enumerate(("log_loss", "brier"))}
 
 
-def _unseen(losses: np.ndarray, probabilities: np.ndarray) -> float:
+def _unseen(losses: np.ndarray, probabilities: np.ndarray, clusters: Clusters) -> float:
     """Factor, at least 1, by which the standard error of the log loss exceeds the observed one."""
     squares = (losses - losses.mean()) ** 2
     seen = float(squares.mean())
@@ -40,20 +44,21 @@ def _unseen(losses: np.ndarray, probabilities: np.ndarray) -> float:
     logs = np.log(np.clip(probabilities, FLOOR, 1))
     expected = -np.einsum("ij,ij->i", probabilities, logs, dtype=np.float64).mean()
     expected_square = np.einsum("ij,ij,ij->i", probabilities, logs, logs, dtype=np.float64).mean()
-    # The number of rows that would give this variance if all of them had an equal part in it.
-    rows = squares.sum() ** 2 / (squares**2).sum()
+    # The number of clusters that would give this variance if all of them had an equal part in it.
+    parts = clusters.sums(losses - losses.mean()) ** 2
+    rows = parts.sum() ** 2 / (parts**2).sum() if parts.any() else 0.0
     variance = (rows * seen + 0.5 * (expected_square - expected**2)) / (rows + 0.5)
     return float(np.sqrt(max(variance / seen, 1)))
 
 
-def _studentised(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _studentised(rows: np.ndarray, rng: np.random.Generator, clusters: Clusters) -> np.ndarray:
     """95 % intervals [2, columns] of the means over `rows` [rows, columns]."""
     mean = rows.mean(0)
-    centred = rows - mean
+    centred = clusters.sums(rows - mean)
     error = np.sqrt((centred**2).sum(0)) / len(rows)
-    if len(rows) > GROUPS:
-        cuts = np.linspace(0, len(rows), GROUPS, endpoint=False).astype(np.int64)
-        centred = np.add.reduceat(centred[rng.permutation(len(rows))], cuts, axis=0)
+    if len(centred) > GROUPS:
+        cuts = np.linspace(0, len(centred), GROUPS, endpoint=False).astype(np.int64)
+        centred = np.add.reduceat(centred[rng.permutation(len(centred))], cuts, axis=0)
     places = len(centred)
     both = np.concatenate([centred, centred**2], axis=1)
     sums = np.concatenate([_resample_counts(places, rng) @ both for _ in range(0, DRAWS, _AT_ONCE)])

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
-from kfp_bert_components.evaluation.records import Evaluation
-from kfp_bert_components.evaluation.slices import PREFIX
+from kfp_bert_components.evaluation.records import CLUSTER, Evaluation
+from kfp_bert_components.evaluation.slices import PREFIX, seen_in_train
 
 _KEPT = ("id", "text", "text_pair", "label")
 
@@ -21,28 +22,46 @@ def measure(
     *,
     slices: Mapping[str, np.ndarray],
     test_fingerprint: str,
+    evidence_by: str = "text",
     **known: Any,
 ) -> Evaluation:
     """Measure a model's predictions.
 
     Args:
-        table: Columns id, text, label and, for pairs, text_pair.
+        table: Columns id, text, label, for pairs text_pair, and perhaps in_train.
         probabilities: [rows, classes], float32.
         labels: Names of the classes, in the order of the probabilities.
         slices: By name, which rows belong to it, bool [rows]; see `slices.find_slices`.
         test_fingerprint: Fingerprint of the test split.
+        evidence_by: What counts as one piece of evidence: "text", "row" or a column of `table`.
         **known: Other attributes of the evaluation: model_fingerprint, model_version, champion_generation, system.
+
+    Raises:
+        UserError: `table` has no column `evidence_by`.
     """
-    predictions = _predictions(table, probabilities, slices)
-    found = Evaluation(labels, test_fingerprint, slices=list(slices), predictions=predictions, **known)
+    predictions = _predictions(table, probabilities, slices, evidence_by)
+    found = Evaluation(
+        labels, test_fingerprint, slices=list(slices), evidence_by=evidence_by, predictions=predictions, **known
+    )
     truth = found.truth()
-    metrics = metrics_with_intervals(truth, found.probabilities(), labels)
+    metrics = metrics_with_intervals(truth, found.probabilities(), labels, clusters=found.clusters())
     return replace(found, metrics=metrics, majority_share=float(np.bincount(truth).max() / len(truth)))
 
 
-def _predictions(table: pa.Table, probabilities: np.ndarray, slices: Mapping[str, np.ndarray]) -> pa.Table:
+def _predictions(
+    table: pa.Table, probabilities: np.ndarray, slices: Mapping[str, np.ndarray], evidence_by: str
+) -> pa.Table:
     kept = {name: table[name] for name in _KEPT if name in table.column_names}
+    if evidence_by not in ("text", "row"):
+        if evidence_by not in table.column_names:
+            raise UserError(
+                f"evidence_by names the column {evidence_by!r}; the test split has {', '.join(table.column_names)}. "
+                "Let prepare_text_data keep it (metadata_columns), or give 'text' or 'row'."
+            )
+        kept[CLUSTER] = table[evidence_by].cast(pa.string())
     kept["label"] = kept["label"].cast(pa.string())
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
+    if (seen := seen_in_train(table)) is not None:
+        kept["in_train"] = pa.array(seen)
     kept["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
     return pa.table(kept | {PREFIX + name: pa.array(rows) for name, rows in slices.items()})

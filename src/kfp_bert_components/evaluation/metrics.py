@@ -4,7 +4,8 @@ import numpy as np
 
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
-from kfp_bert_components.evaluation.count_intervals import NORMAL, class_intervals, count_intervals
+from kfp_bert_components.evaluation.clusters import Clusters, independent
+from kfp_bert_components.evaluation.count_intervals import NORMAL, Effects, class_intervals, count_intervals
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
 from kfp_bert_components.evaluation.loss_intervals import loss_intervals
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, ece, pr_by_class, roc_by_class
@@ -14,7 +15,11 @@ Intervals = dict[str, tuple[float, float, float]]
 
 
 def metrics_with_intervals(
-    truth: np.ndarray, probabilities: np.ndarray, labels: list[str] | None = None, seed: int = 0
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    labels: list[str] | None = None,
+    seed: int = 0,
+    clusters: Clusters | None = None,
 ) -> dict[str, dict[str, float]]:
     """Measure predictions.
 
@@ -23,52 +28,73 @@ def metrics_with_intervals(
         probabilities: [rows, classes].
         labels: Names of the classes, for the metrics of single classes ("f1:NAME"); None leaves those out.
         seed: Seed of the resampling.
+        clusters: Which rows are evidence only together; None where every row is for itself.
 
     Returns:
         By name: value, low and high, the latter two a 95 % interval that holds the value. A metric that is not
         defined on these rows (an area under a curve with one class only) is left out.
     """
-    counts = confusion(truth, probabilities.argmax(1), probabilities.shape[1])
-    found = _of_counts(counts) | _of_classes(counts, labels or [])
-    found |= loss_intervals(truth, probabilities, np.random.default_rng(seed)) | _of_areas(truth, probabilities)
+    clusters, predicted = clusters or independent(len(truth)), probabilities.argmax(1)
+    counts = confusion(truth, predicted, probabilities.shape[1])
+    effects = _effects(truth, predicted, counts, clusters)
+    found = _of_counts(counts, effects) | _of_classes(counts, effects, labels or [])
+    found |= loss_intervals(truth, probabilities, np.random.default_rng(seed), clusters)
+    found |= _of_areas(truth, probabilities, clusters)
     error = ece(truth, probabilities)[0]
-    found["ece"] = (error, *ece_interval(truth, probabilities, error))
-    found |= _of_rows(truth, probabilities, ROW_METRICS.keys() - found.keys())
+    found["ece"] = (error, *ece_interval(truth, probabilities, error, clusters))
+    found |= _of_rows(truth, probabilities, ROW_METRICS.keys() - found.keys(), clusters)
     return {name: _bounded(name, *map(float, one)) for name, one in found.items()}
 
 
-def _of_counts(counts: np.ndarray) -> Intervals:
-    present, intervals = counts.sum(1) > 0, count_intervals(counts)
+def _of_counts(counts: np.ndarray, effects: Effects) -> Intervals:
+    present, intervals = counts.sum(1) > 0, count_intervals(counts, effects)
     return {name: (float(metric.value(counts, present)), *intervals[name]) for name, metric in COUNT_METRICS.items()}
 
 
-def _of_classes(counts: np.ndarray, labels: list[str]) -> Intervals:
+def _of_classes(counts: np.ndarray, effects: Effects, labels: list[str]) -> Intervals:
     found = {}
-    for kind, (low, high) in class_intervals(counts).items() if labels else ():
+    for kind, (low, high) in class_intervals(counts, effects).items() if labels else ():
         values = by_class(counts, kind)
         for number in np.flatnonzero(counts.sum(1)):
             found[f"{kind}:{labels[number]}"] = (values[number], low[number], high[number])
     return found
 
 
-def _of_areas(truth: np.ndarray, probabilities: np.ndarray) -> Intervals:
-    found = {}
-    for name, areas, interval in (("roc_auc", roc_by_class, roc_interval), ("pr_auc", pr_by_class, pr_interval)):
-        mean, classes = areas(truth, probabilities)
-        if mean is not None:
-            error = float(np.sqrt((mean[1] ** 2).sum())) / len(truth)
-            found[name] = (mean[0], *interval(classes, error))
+def _effects(truth: np.ndarray, predicted: np.ndarray, counts: np.ndarray, clusters: Clusters) -> Effects:
+    """Design effects: by metric a number; of precision, recall and F1 of single classes [classes] each."""
+    if clusters.single:
+        return {}
+    classes, present = len(counts), counts.sum(1) > 0
+    found: dict[str, float | np.ndarray] = {}
+    for name, metric in COUNT_METRICS.items():
+        slopes = metric.both(counts, present)[1]
+        found[name] = clusters.design_effect(slopes[truth, predicted], truth)
+    right, wrong, rows = truth == predicted, np.flatnonzero(truth != predicted), np.arange(len(truth))
+    # For F1, the rows that are of a class or predicted to be; the hits are those for which both hold.
+    either, parts = np.concatenate([rows, wrong]), np.concatenate([truth, predicted[wrong]])
+    found["precision"] = clusters.share_effects(rows, predicted, right, classes)
+    found["recall"] = clusters.share_effects(rows, truth, right, classes)
+    found["f1"] = clusters.share_effects(either, parts, right[either], classes)
     return found
 
 
-def _of_rows(truth: np.ndarray, probabilities: np.ndarray, names: set[str]) -> Intervals:
+def _of_areas(truth: np.ndarray, probabilities: np.ndarray, clusters: Clusters) -> Intervals:
+    found = {}
+    for name, areas, interval in (("roc_auc", roc_by_class, roc_interval), ("pr_auc", pr_by_class, pr_interval)):
+        mean, classes = areas(truth, probabilities, clusters)
+        if mean is not None:
+            found[name] = (mean[0], *interval(classes, clusters.error(mean[1], truth)))
+    return found
+
+
+def _of_rows(truth: np.ndarray, probabilities: np.ndarray, names: set[str], clusters: Clusters) -> Intervals:
     """Metrics without an interval of their own get the normal one."""
     found = {}
     for name in sorted(names):
         measured = ROW_METRICS[name].measure(truth, probabilities)
         if measured is not None:
             value, influences = measured
-            reach = NORMAL * float(np.sqrt((influences**2).sum())) / len(truth)
+            reach = NORMAL * clusters.error(influences, truth)
             found[name] = (value, value - reach, value + reach)
     return found
 

@@ -5,15 +5,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from kfp_bert_components.errors import DamagedError, NotFoundError
 from kfp_bert_components.records import build, dump_record, load_record, require
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
-FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of alarm
+    from kfp_bert_components.evaluation.clusters import Clusters
+
+FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of evidence_by and alarm
 PROMOTED_ON = "promoted_on.parquet"
+# Column of the predictions that says which rows are evidence only together, where a column of the data says so.
+CLUSTER = "cluster"
 _ROC_ROWS = 20_000
 
 
@@ -32,10 +37,13 @@ class Evaluation:
         majority_share: Share of the most frequent class in the test set.
         system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the SavedModel.
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
+        predictions: Columns id, text, label, probabilities (list of float32, one a class), and in_train where the test
+            split has it; None when empty.
+        evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the test
+            split, whose values are in the column "cluster" of `predictions`.
         alarm: For a champion, whether the labels contradict it: the fields of `gate.alarm.DataAlarm`.
         promoted_on: For a champion, how it answered the rows that it was promoted on: a row for each distinct text,
             with the columns id, rows, right and frequent; None where that is not known.
-        predictions: Columns id, text, label, probabilities (list of float32, one a class); None when empty.
     """
 
     labels: list[str]
@@ -48,6 +56,7 @@ class Evaluation:
     system: dict[str, float] = field(default_factory=dict)
     slices: list[str] = field(default_factory=list)
     bundle_files: dict[str, str] = field(default_factory=dict)
+    evidence_by: str = "text"
     alarm: dict[str, Any] = field(default_factory=dict)
     promoted_on: "pa.Table | None" = None
     predictions: "pa.Table | None" = None
@@ -60,7 +69,6 @@ class Evaluation:
     def truth(self) -> "np.ndarray":
         """Index of the true class of every row, int [rows]."""
         import numpy as np
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         assert self.predictions is not None
@@ -74,6 +82,35 @@ class Evaluation:
         assert self.predictions is not None
         column = self.predictions["probabilities"].combine_chunks()
         return np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), len(self.labels))
+
+    @property
+    def unit(self) -> str:
+        """What counts as evidence, in the plural: "texts", "rows", or the values of a column."""
+        return {"text": "texts", "row": "rows"}.get(self.evidence_by, f"values of {self.evidence_by}")
+
+    def size(self, rows: "np.ndarray | None" = None) -> str:
+        """How many rows there are, and of how many texts or groups if these are fewer: "38 rows, 3 texts".
+
+        Args:
+            rows: Which rows, bool [rows] or their numbers; all if None.
+        """
+        clusters = self.clusters() if rows is None else self.clusters().of(rows)
+        many = f"{len(clusters.numbers):,} rows"
+        return many if clusters.single else f"{many}, {clusters.count:,} {self.unit}"
+
+    def clusters(self) -> "Clusters":
+        """Which rows are evidence only together."""
+        import numpy as np
+        import pyarrow as pa
+
+        from kfp_bert_components.evaluation.clusters import Clusters, independent
+
+        assert self.predictions is not None
+        if self.evidence_by == "row":
+            return independent(self.predictions.num_rows)
+        column = self.predictions["id" if self.evidence_by == "text" else CLUSTER].cast(pa.string())
+        numbers = column.combine_chunks().dictionary_encode(null_encoding="encode").indices
+        return Clusters(np.asarray(numbers).astype(np.int64), copies=self.evidence_by == "text")
 
     def overall(self) -> dict[str, float]:
         """Metrics over all classes, latency and size; only those that are finite numbers."""
@@ -152,7 +189,6 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def _read_table(path: Path) -> "pa.Table":
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kfp_bert_components.evaluation.clusters import Clusters
+
 BINS = 15
 # A probability of exactly 0 for the true class would make the log loss of the whole test set infinite.
 FLOOR = 1e-7
@@ -45,15 +47,15 @@ class ClassArea(NamedTuple):
     """Area under the curve of one class against the rest.
 
     Attributes:
-        positives: Rows of the class.
-        negatives: Rows of the others.
+        positives: Rows of the class; where rows are no evidence of their own, as many as are as good as these.
+        negatives: The same of the others.
         value: The area.
         error: Its standard error.
         bias: How much too high the area is on average with so few rows; 0 for ROC-AUC.
     """
 
-    positives: int
-    negatives: int
+    positives: float
+    negatives: float
     value: float
     error: float
     bias: float = 0.0
@@ -106,9 +108,11 @@ def roc_auc(truth: np.ndarray, probabilities: np.ndarray) -> Measured | None:
     return roc_by_class(truth, probabilities)[0]
 
 
-def roc_by_class(truth: np.ndarray, probabilities: np.ndarray) -> tuple[Measured | None, list[ClassArea]]:
+def roc_by_class(
+    truth: np.ndarray, probabilities: np.ndarray, clusters: Clusters | None = None
+) -> tuple[Measured | None, list[ClassArea]]:
     """`roc_auc`, and what it is the mean of."""
-    return _one_against_rest(truth, probabilities, _auc)
+    return _one_against_rest(truth, probabilities, _auc, clusters)
 
 
 def pr_auc(truth: np.ndarray, probabilities: np.ndarray) -> Measured | None:
@@ -116,9 +120,11 @@ def pr_auc(truth: np.ndarray, probabilities: np.ndarray) -> Measured | None:
     return pr_by_class(truth, probabilities)[0]
 
 
-def pr_by_class(truth: np.ndarray, probabilities: np.ndarray) -> tuple[Measured | None, list[ClassArea]]:
+def pr_by_class(
+    truth: np.ndarray, probabilities: np.ndarray, clusters: Clusters | None = None
+) -> tuple[Measured | None, list[ClassArea]]:
     """`pr_auc`, and what it is the mean of."""
-    return _one_against_rest(truth, probabilities, _average_precision)
+    return _one_against_rest(truth, probabilities, _average_precision, clusters)
 
 
 ROW_METRICS: dict[str, RowMetric] = {
@@ -148,7 +154,10 @@ def by_confidence(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS
 
 
 def _one_against_rest(
-    truth: np.ndarray, probabilities: np.ndarray, area: Callable[[np.ndarray, np.ndarray], Area]
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    area: Callable[[np.ndarray, np.ndarray], Area],
+    clusters: Clusters | None,
 ) -> tuple[Measured | None, list[ClassArea]]:
     total, influence, classes = 0.0, np.zeros(len(truth)), []
     for number in range(probabilities.shape[1]):
@@ -157,8 +166,10 @@ def _one_against_rest(
             value, part, bias = area(positive, probabilities[:, number])
             total += value
             influence += part
-            rows, error = int(positive.sum()), float(np.sqrt((part**2).sum())) / len(truth)
-            classes.append(ClassArea(rows, len(truth) - rows, value, error, bias))
+            effect = clusters.design_effect(part, positive.astype(np.int64)) if clusters else 1.0
+            rows, error = int(positive.sum()), float(np.sqrt((part**2).sum() * effect)) / len(truth)
+            fewer = max(rows / effect, 1.0), max((len(truth) - rows) / effect, 1.0)
+            classes.append(ClassArea(*fewer, value, error, bias))
     return ((total / len(classes), influence / len(classes)) if classes else None), classes
 
 

@@ -37,6 +37,7 @@ def evaluate(
     model_version: int | None = None,
     champion_generation: int = 0,
     slicing: Slicing | None = None,
+    evidence_by: str = "text",
     predict: Callable[[list[str], list[str] | None], np.ndarray] | None = None,
     new_labels: bool = False,
 ) -> Evaluation:
@@ -49,11 +50,12 @@ def evaluate(
         model_version: Version of the model in the registry, for a champion.
         champion_generation: Generation of the champion pointer, for a champion.
         slicing: Parts of the test set to look at on their own.
+        evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the split.
         predict: Scores texts (and pairs) instead of the bundle's SavedModel, for tests.
         new_labels: Whether the split may have labels that the model does not know: they get probability 0.
 
     Raises:
-        UserError: The split has no rows, or labels that the model does not know.
+        UserError: The split has no rows, labels that the model does not know, or no column `evidence_by`.
     """
     from kfp_bert_components.bert import read_bundle
     from kfp_bert_components.data.splits import read_split
@@ -75,6 +77,7 @@ def evaluate(
         labels,
         slices=find_slices(split.table, slicing.columns, slicing.rules),
         test_fingerprint=split.fingerprint,
+        evidence_by=evidence_by,
         model_fingerprint=bundle.metadata["fingerprint"],
         bundle_files=files,
         model_version=model_version,

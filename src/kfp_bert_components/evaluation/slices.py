@@ -11,6 +11,8 @@ from kfp_bert_components.errors import UserError
 
 PREFIX = "slice:"
 MOST_VALUES = 20
+# Slices of a split that says which of its texts the train split of its run has too.
+SEEN, UNSEEN = "text in train", "text not in train"
 _RULE = re.compile(r"\s*([\w ]+?)\s*(==|!=|<=|>=|<|>|~)\s*(.+?)\s*$", re.DOTALL)
 _NUMERIC: dict[str, Callable[[Any, Any], Any]] = {
     "<": np.less,
@@ -30,12 +32,13 @@ def find_slices(table: pa.Table, columns: Sequence[str] = (), rules: dict[str, s
             text), the operator ==, !=, <, <=, >, >= or ~ (a regular expression is found in the value).
 
     Returns:
-        By name, bool [rows]. Three slices by length are always there when lengths differ.
+        By name, bool [rows]. Three slices by length are always there when lengths differ, and SEEN and UNSEEN where
+        the table has the column `in_train` (bool) and rows of both kinds.
 
     Raises:
         UserError: A column is missing, or a rule cannot be read.
     """
-    found = _by_length(table)
+    found = _by_train(table) | _by_length(table)
     for column in columns:
         values = _text_column(table, column, "slice_columns")
         names, counts = np.unique(values, return_counts=True)
@@ -44,6 +47,19 @@ def find_slices(table: pa.Table, columns: Sequence[str] = (), rules: dict[str, s
     for name, rule in (rules or {}).items():
         found[name] = _by_rule(table, name, rule)
     return found
+
+
+def seen_in_train(table: pa.Table) -> np.ndarray | None:
+    """Whether train has the text of each row, bool [rows]; None where the table does not say."""
+    # Before splits had the column, users' own columns could have its name: they hold texts.
+    if "in_train" not in table.column_names or not pa.types.is_boolean(table.schema.field("in_train").type):
+        return None
+    return table["in_train"].to_numpy()
+
+
+def _by_train(table: pa.Table) -> dict[str, np.ndarray]:
+    seen = seen_in_train(table)
+    return {} if seen is None or seen.all() or not seen.any() else {SEEN: seen, UNSEEN: ~seen}
 
 
 def _lengths(table: pa.Table) -> np.ndarray:

@@ -3,19 +3,21 @@
 from kfp_bert_components.extras import named_extra
 from kfp_bert_components.gate.decision import Decision, check_decision, read_decision, write_decision
 from kfp_bert_components.gate.policy import Policy, parse_policy, policy_schema, read_policy
-from kfp_bert_components.gate.use import Use, uncounted
+from kfp_bert_components.gate.use import Use, choose_lineages, spend, uncounted
 
 __all__ = [
     "Decision",
     "Policy",
     "Use",
     "check_decision",
+    "choose_lineages",
     "compare",
     "decide",
     "parse_policy",
     "policy_schema",
     "read_decision",
     "read_policy",
+    "spend",
     "uncounted",
     "write_decision",
 ]

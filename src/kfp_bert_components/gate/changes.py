@@ -70,34 +70,35 @@ def changes(comparison: Comparison) -> Changes:
         return found
     return replace(
         found,
-        classes=_classes(paired),
+        classes=_classes(paired, candidate),
         slices=_slices(paired, candidate),
         won=_flips(paired, candidate, won),
         lost=_flips(paired, candidate, lost),
     )
 
 
-def _classes(paired: PairedPredictions) -> list[PartMetric]:
+def _classes(paired: PairedPredictions, candidate: Evaluation) -> list[PartMetric]:
     totals = np.bincount(paired.truth, minlength=len(paired.labels))
     largest = np.argsort(-totals, kind="stable")[:MOST_PARTS]
     found = []
     for number in largest[totals[largest] > 0]:
         pivot, _ = difference(paired, f"f1:{paired.labels[number]}", _DRAWS)
-        found.append(_part(paired.labels[number], int(totals[number]), pivot))
+        found.append(_part(paired.labels[number], paired.truth == number, pivot, paired, candidate))
     return found
 
 
 def _slices(paired: PairedPredictions, candidate: Evaluation) -> list[PartMetric]:
     return [
-        _part(name, int(rows.sum()), slice_pivot(paired, rows))
+        _part(name, rows, slice_pivot(paired, rows), paired, candidate)
         for name, rows in slices_of(paired, candidate)[:MOST_PARTS]
         if rows.any()
     ]
 
 
-def _part(name: str, rows: int, pivot: Pivot) -> PartMetric:
+def _part(name: str, rows: np.ndarray, pivot: Pivot, paired: PairedPredictions, candidate: Evaluation) -> PartMetric:
     low, high = pivot.estimate()
-    return PartMetric(name, rows, pivot.value, max(low, -1.0), min(high, 1.0))
+    size = candidate.size(paired.order[rows])
+    return PartMetric(name, int(rows.sum()), pivot.value, max(low, -1.0), min(high, 1.0), size)
 
 
 def _flips(paired: PairedPredictions, candidate: Evaluation, flipped: np.ndarray) -> list[Flip]:

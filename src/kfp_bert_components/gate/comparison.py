@@ -16,8 +16,10 @@ from kfp_bert_components.gate.difference import METHODS, difference, scores
 from kfp_bert_components.gate.guardrails import check_guardrails
 from kfp_bert_components.gate.paired import PairedPredictions, pair_predictions
 from kfp_bert_components.gate.policy import Goal, Policy
+from kfp_bert_components.gate.shortage import shortage
 from kfp_bert_components.gate.use import Use
 from kfp_bert_components.gate.verdict import FEWEST_FOR_MCC, POWER, PrimaryTest, more_rows, verdict
+from kfp_bert_components.progress import say
 
 _NOBODY = "always saying the most frequent class"
 
@@ -54,7 +56,7 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         UserError: The two are not about the same rows, or the primary metric is not defined on them.
     """
     paired = pair_predictions(candidate, champion)
-    print(f"Comparing on {paired.rows:,} rows.")
+    say(f"Comparing on {candidate.size()}.")
     if champion.empty:
         # The class shares have perfect calibration and no ranking: there accuracy is what must be beaten.
         unbeatable = goal.metric in ("ece", "roc_auc", "pr_auc")
@@ -69,6 +71,8 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         same=_same(paired, goal.metric, pivot.value, pivot.error),
         first=champion.empty,
         rare=_rare(paired, goal),
+        short=shortage(paired, goal.metric),
+        unit=candidate.unit,
     )
     return Comparison(candidate, champion, paired, test, method)
 
@@ -125,8 +129,8 @@ def _same(paired: PairedPredictions, metric: str, value: float, error: float) ->
 
 
 def _rare(paired: PairedPredictions, goal: Goal) -> str:
-    """The class with the fewest rows where MCC can't be tested against the goal's difference, else ""."""
-    counts = np.bincount(paired.truth, minlength=len(paired.labels))
+    """The class with the least evidence where MCC can't be tested against the goal's difference, else ""."""
+    counts = paired.clusters.by_part(paired.truth, len(paired.labels))
     least = int(np.where(paired.present, counts, paired.rows).argmin())
     return paired.labels[least] if goal.metric == "mcc" and goal.delta and counts[least] < FEWEST_FOR_MCC else ""
 

@@ -1,26 +1,30 @@
 """The paired difference of two models on any metric, by the test that fits it."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.evaluation.clusters import Clusters
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric, of_class
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.pivot import Pivot
-from kfp_bert_components.gate.swaps import PERMUTATIONS, pivot_of_accuracy, pivot_of_counts, pivot_of_rows
+from kfp_bert_components.gate.swaps import PERMUTATIONS, pivot_of_counts, pivot_of_flips, pivot_of_rows
 
 # Names and sources of the tests, for the report.
 METHODS = {
     "accuracy": "exact McNemar test (McNemar 1947; binomial)",
+    "clusters": "studentised paired permutation test of repeated texts or groups (Cameron, Gelbach and Miller 2008)",
     "counts": "studentised paired permutation test (Chung and Romano 2013)",
     "tilted": "studentised bootstrap of the rows, weighted to have the difference that is tested (Efron 1981)",
     "rows": "studentised paired permutation test on the influence of each row (Chung and Romano 2013; Efron 1982)",
 }
-_MANY_CELLS = 500
+_MANY_CELLS, _MANY_CLASSES = 500, 300
 
 
 def difference(
-    paired: PairedPredictions, metric: str, draws: int = PERMUTATIONS, delta: float = 0.0
+    paired: PairedPredictions, metric: str, draws: int = PERMUTATIONS, delta: float = 0.0, seed: int = 0
 ) -> tuple[Pivot, str]:
     """Candidate minus champion, positive where the candidate is better, with its reference distribution.
 
@@ -29,6 +33,7 @@ def difference(
         metric: Name of a metric.
         draws: Random swaps, fewer where classes are many.
         delta: The difference that will be tested, from a policy or a guardrail.
+        seed: Seed of the draws.
 
     Returns:
         The pivot, and a key of METHODS.
@@ -36,18 +41,60 @@ def difference(
     Raises:
         UserError: The metric is not defined on this test set.
     """
+    tilted = bool(_drawn(paired.clusters, delta))
     if metric == "accuracy":
-        wins, losses = paired.flips
-        pivot = pivot_of_accuracy(int(wins.sum()), int(losses.sum()), paired.rows, delta)
-        return pivot, "tilted" if delta else "accuracy"
+        pivot = accuracy_pivot(paired, np.arange(paired.rows), delta)
+        return pivot, "tilted" if tilted else "accuracy" if paired.clusters.single else "clusters"
     if metric in ROW_METRICS:
-        return _of_rows(paired, metric, draws), "rows"
-    cells, sizes = paired.cells
-    if len(sizes) > _MANY_CELLS:
+        return _of_rows(paired, metric, draws, seed, delta), "rows"
+    cells, types, counts = paired.types
+    if cells.shape[1] > _MANY_CELLS:
         # The primary metric keeps an exact test; for the many others the normal limit is as good by then.
-        draws = 1_999 if draws == PERMUTATIONS else 0
-    pivot = pivot_of_counts(_count_metric(paired, metric), cells, sizes, paired.present, draws, delta=delta)
-    return pivot, "tilted" if delta else "counts"
+        draws = 1_999 if draws == PERMUTATIONS and len(paired.labels) <= _MANY_CLASSES else 0
+    found = _count_metric(paired, metric)
+    pivot = pivot_of_counts(found, cells, counts, paired.present, draws, seed, _drawn(paired.clusters, delta), types)
+    if not paired.clusters.single:
+        one, two = (
+            found.both(matrix, paired.present)[1][paired.truth, said]
+            for matrix, said in zip(paired.confusions(), paired.predicted, strict=True)
+        )
+        pivot = _for_other_texts(pivot, one - two, paired.clusters, paired.truth, delta)
+    return pivot, "tilted" if tilted else "counts"
+
+
+def accuracy_pivot(paired: PairedPredictions, rows: np.ndarray, delta: float, draws: int = PERMUTATIONS) -> Pivot:
+    """Difference of accuracy on some rows, int [rows], to be tested against `delta`."""
+    won, lost = (part[rows] for part in paired.flips)
+    clusters = paired.clusters.of(rows)
+    pivot = pivot_of_flips(won, lost, clusters.numbers, _drawn(clusters, delta), draws)
+    return _for_other_texts(pivot, won.astype(np.float64) - lost, clusters, paired.truth[rows], delta)
+
+
+def _drawn(clusters: Clusters, delta: float) -> float:
+    """The difference that drawn clusters have; 0 for swaps.
+
+    Texts of very unequal weight keep the swaps, moved by `delta`: those of the seen texts that happen to have the same
+    answer from both models would have it in every draw.
+    """
+    return 0.0 if clusters.copies and not clusters.single else delta
+
+
+def _for_other_texts(pivot: Pivot, gains: np.ndarray, clusters: Clusters, truth: np.ndarray, delta: float) -> Pivot:
+    """Allow for texts that occur often and happen to have, or not to have, the same answer from both models here.
+
+    Swaps take the texts as they are, and are exact for a difference of 0. An estimate is about other texts too, and so
+    is a test of another difference, which is never less strict for it.
+
+    Args:
+        pivot: The difference.
+        gains: What each row adds to it, [rows].
+        clusters: Which rows are evidence only together.
+        truth: Numbers of the true classes, int [rows].
+        delta: The difference that will be tested.
+    """
+    spread = clusters.spread(gains - gains.mean(), truth)
+    stricter = max(spread, 1.0) if delta else 1.0
+    return replace(pivot, error=pivot.error * stricter, spread=spread / stricter)
 
 
 def scores(paired: PairedPredictions, metric: str) -> tuple[float, float]:
@@ -78,11 +125,13 @@ def _measured(paired: PairedPredictions, metric: str) -> list[tuple[float, np.nd
     return [measure(paired.truth, probabilities) for probabilities in (paired.candidate, paired.champion)]
 
 
-def _of_rows(paired: PairedPredictions, metric: str, draws: int) -> Pivot:
+def _of_rows(paired: PairedPredictions, metric: str, draws: int, seed: int, delta: float) -> Pivot:
     sign = -1 if ROW_METRICS[metric].lower_is_better else 1
     candidate, champion = _measured(paired, metric)
     if candidate is None or champion is None:
         raise UserError(f"{metric} is not defined on a test set with rows of one class only; add rows of others.")
     same = np.array_equal(paired.candidate, paired.champion)
     value = 0.0 if same else sign * (candidate[0] - champion[0])
-    return pivot_of_rows(sign * (candidate[1] - champion[1]), value, draws)
+    gains = sign * (candidate[1] - champion[1])
+    pivot = pivot_of_rows(gains, value, draws, seed, clusters=paired.clusters.numbers)
+    return _for_other_texts(pivot, gains, paired.clusters, paired.truth, delta)

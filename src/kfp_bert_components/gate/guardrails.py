@@ -8,11 +8,10 @@ import numpy as np
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
-from kfp_bert_components.gate.difference import difference
+from kfp_bert_components.gate.difference import accuracy_pivot, difference
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.pivot import Pivot
 from kfp_bert_components.gate.policy import Policy
-from kfp_bert_components.gate.swaps import pivot_of_accuracy
 
 _DRAWS = 1_999
 
@@ -83,8 +82,7 @@ def slices_of(paired: PairedPredictions, candidate: Evaluation) -> list[tuple[st
 
 def slice_pivot(paired: PairedPredictions, rows: np.ndarray, delta: float = 0.0) -> Pivot:
     """Difference of accuracy on some rows, bool [rows], to be tested against `delta`."""
-    wins, losses = (int((part & rows).sum()) for part in paired.flips)
-    return pivot_of_accuracy(wins, losses, int(rows.sum()), delta, _DRAWS)
+    return accuracy_pivot(paired, np.flatnonzero(rows), delta, _DRAWS)
 
 
 def _corrected(tests: list[_Test], alpha: float) -> list[Guardrail]:
@@ -100,9 +98,9 @@ def _corrected(tests: list[_Test], alpha: float) -> list[Guardrail]:
 
 
 def _classes(paired: PairedPredictions, most: float, min_rows: int) -> list[_Test]:
-    rows = np.bincount(paired.truth, minlength=len(paired.labels))
+    effective = paired.clusters.by_part(paired.truth, len(paired.labels))
     found = []
-    for number in np.flatnonzero(rows >= min_rows):
+    for number in np.flatnonzero(effective >= min_rows):
         label = paired.labels[number]
         pivot, _ = difference(paired, f"f1:{label}", _DRAWS, -most)
         found.append(_change(f"F1 of class {label}", pivot, most))
@@ -113,7 +111,7 @@ def _slices(paired: PairedPredictions, slices: list[tuple[str, np.ndarray]], mos
     return [
         _change(f"accuracy where {name}", slice_pivot(paired, rows, -most), most)
         for name, rows in slices
-        if rows.sum() >= min_rows
+        if paired.clusters.effective(rows) >= min_rows
     ]
 
 
@@ -123,11 +121,15 @@ def _change(name: str, pivot: Pivot, most: float) -> _Test:
 
 
 def _negative_flips(paired: PairedPredictions, limit: float) -> _Test:
-    from scipy.stats import binomtest
+    """The exact binomial test, of as many rows as would give the share its variance if they were independent."""
+    from scipy.special import betainc
 
-    lost = int(paired.flips[1].sum())
-    share = lost / paired.rows
-    p_value = float(binomtest(lost, paired.rows, limit, alternative="less").pvalue)
+    lost = paired.flips[1]
+    share = float(lost.mean())
+    rows = paired.rows / float(paired.clusters.share_effects(np.arange(len(lost)), 0 * paired.truth, lost, 1)[0])
+    hits = share * rows
+    # The binomial distribution function, also for a number of rows that is not whole.
+    p_value = float(betainc(rows - hits, hits + 1, 1 - limit)) if hits < rows else 1.0
     return _Test("share of rows right before and wrong now", share, limit, p_value, share >= limit)
 
 

@@ -6,10 +6,14 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import csr_array
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
+from kfp_bert_components.evaluation.clusters import Clusters
 from kfp_bert_components.evaluation.count_metrics import confusion
+from kfp_bert_components.evaluation.records import CLUSTER
+from kfp_bert_components.gate.tables import types_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class PairedPredictions:
         candidate: Probabilities, [rows, classes].
         champion: Probabilities, [rows, classes].
         order: Rows of the candidate's evaluation in the order used here, [rows].
+        clusters: Which rows are evidence only together.
     """
 
     labels: list[str]
@@ -29,6 +34,7 @@ class PairedPredictions:
     candidate: np.ndarray
     champion: np.ndarray
     order: np.ndarray
+    clusters: Clusters
 
     @cached_property
     def predicted(self) -> tuple[np.ndarray, np.ndarray]:
@@ -41,11 +47,9 @@ class PairedPredictions:
         return np.bincount(self.truth, minlength=len(self.labels)) > 0
 
     @cached_property
-    def cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distinct (truth, candidate, champion), int [3, cells], and the rows in each, [cells]."""
-        many = len(self.labels)
-        codes, sizes = np.unique((self.truth * many + self.predicted[0]) * many + self.predicted[1], return_counts=True)
-        return np.stack([codes // many**2, codes // many % many, codes % many]), sizes
+    def types(self) -> tuple[np.ndarray, csr_array, np.ndarray]:
+        """The clusters by what they hold, see `tables.types_of`."""
+        return types_of(self.truth, *self.predicted, self.clusters.numbers)
 
     @property
     def rows(self) -> int:
@@ -76,20 +80,29 @@ def pair_predictions(new: Evaluation, old: Evaluation) -> PairedPredictions:
         raise UserError("The candidate's evaluation is empty; give the output of evaluate_model.")
     assert new.predictions is not None
     first = _order(new.predictions)
+    clusters = new.clusters().of(first)
     if old.empty:
-        return PairedPredictions(new.labels, new.truth()[first], new.probabilities()[first], _class_shares(new), first)
+        return PairedPredictions(
+            new.labels, new.truth()[first], new.probabilities()[first], _class_shares(new), first, clusters
+        )
     assert old.predictions is not None
     second = _order(old.predictions)
     _require_same_rows(new.predictions, first, old.predictions, second)
+    if new.evidence_by != old.evidence_by:
+        raise UserError(
+            f"The candidate's evaluation counts evidence by {new.evidence_by!r} and the champion's by "
+            f"{old.evidence_by!r}: give evaluate_model and evaluate_champion the same evidence_by."
+        )
     labels = new.labels + [label for label in old.labels if label not in new.labels]
     return PairedPredictions(
-        labels, new.truth()[first], _in_order_of(new, labels)[first], _in_order_of(old, labels)[second], first
+        labels, new.truth()[first], _in_order_of(new, labels)[first], _in_order_of(old, labels)[second], first, clusters
     )
 
 
 def _order(table: pa.Table) -> np.ndarray:
-    """The order of the rows by id and label, so that the order in the files does not matter."""
-    return pc.sort_indices(table, [("id", "ascending"), ("label", "ascending")]).to_numpy()
+    """The order of the rows by id, label and cluster, so that the order in the files does not matter."""
+    keys = [(name, "ascending") for name in ("id", "label", CLUSTER) if name in table.column_names]
+    return pc.sort_indices(table, keys).to_numpy()
 
 
 def _require_same_rows(new: pa.Table, first: np.ndarray, old: pa.Table, second: np.ndarray) -> None:
@@ -98,7 +111,7 @@ def _require_same_rows(new: pa.Table, first: np.ndarray, old: pa.Table, second: 
             f"The candidate was evaluated on {new.num_rows:,} rows and the champion on {old.num_rows:,}; "
             "evaluate both on the same test split."
         )
-    for column in ("id", "label", "text"):
+    for column in ("id", "label", "text", *({CLUSTER} & {*new.column_names} & {*old.column_names})):
         ours, theirs = new[column].take(first), old[column].take(second)
         same = pc.equal(ours.cast(pa.string()), theirs.cast(pa.string()))
         if not pc.all(same).as_py():

@@ -1,7 +1,7 @@
 """The studentised difference of two models on the same rows, and what it looks like when they are exchangeable.
 
 The statistic is (difference - delta) / standard error, the latter by the infinitesimal jackknife. Its reference is
-its distribution when the two predictions of each row are swapped at random: exact when the models are
+its distribution when the two predictions of each cluster of rows are swapped at random: exact when the models are
 exchangeable, and right for large test sets also when they are not (Janssen 1997, Statistics & Probability
 Letters 36; Chung and Romano 2013, Annals of Statistics 41); where a difference other than 0 is tested, see `tilt`.
 Test and interval use the same critical value, so that they agree for every delta.
@@ -26,9 +26,11 @@ class Pivot:
         values: Studentised values under swaps (or of drawn rows, see `tilt`), ascending, [draws].
         weights: Probability of each of `values`, [draws]; they add up to 1.
         rows: Rows of the test set.
-        step: Change of the metric when one row changes sides, times the number of rows.
+        step: Change of the metric when one cluster changes sides, times the number of rows.
         slope: Change of the squared error per unit of difference, along the least favourable family.
-        least: Probability of a single arrangement of the swaps, where only some were drawn; 0 where `values` has all.
+        least: Probability of a single arrangement of the swaps, where only some were drawn or the error is 0; else 0,
+            as `values` has all.
+        spread: How many times `error` is the standard error that is likely for other texts, see `Clusters.spread`.
     """
 
     value: float
@@ -39,12 +41,13 @@ class Pivot:
     step: float = 1.0
     slope: float = 0.0
     least: float = 0.0
+    spread: float = 1.0
 
     def p_value(self, delta: float = 0.0) -> float:
         """One-sided probability of at least this studentised value if the true difference were `delta`."""
         if self.error == 0:
-            # All rows differ alike: only one of the 2^rows arrangements is as good.
-            return 1.0 if self.value <= delta else 0.5 ** min(self.rows, 1000)
+            # All clusters differ alike: only one arrangement of the swaps is as good.
+            return 1.0 if self.value <= delta else self.least
         found = (self.value - delta) / self.error
         if self._open and found > self.values[-2] + EPSILON:
             return self._beyond(found)
@@ -91,6 +94,7 @@ class Pivot:
             from scipy.stats import norm
 
             critical = max(critical, float(norm.isf(wanted)))
+        critical *= self.spread
         low, high = self._around(critical)
         lean = critical**2 * self.slope / 2
         reach = float(np.hypot(lean, critical * self.error))
@@ -117,7 +121,7 @@ class Pivot:
     @property
     def _open(self) -> bool:
         """Whether the last of `values` stands for the observed arrangement, so that the tail beyond is not known."""
-        return self.least > 0
+        return self.least > 0 and self.error > 0
 
     def _beyond(self, found: float) -> float:
         """The p-value beyond the last draw: from the tail of the normal distribution, which is the limit.

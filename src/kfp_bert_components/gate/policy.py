@@ -71,7 +71,12 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
     )
     max_class_drop: Share = Field(default=0.0, description="Guardrail: F1 of no class may fall by this much.")
     max_slice_drop: Share = Field(default=0.0, description="Guardrail: accuracy of no slice may fall by this much.")
-    min_rows: int = Field(default=50, ge=1, description="Classes and slices with fewer test rows have no guardrail.")
+    min_rows: int = Field(
+        default=50,
+        ge=1,
+        description="Classes and slices with fewer test rows have no guardrail; where rows are copies of texts or "
+        "belong to groups, it is what they count as.",
+    )
     max_negative_flips: Share = Field(
         default=0.0, description="Guardrail: share of rows that were right and are wrong now."
     )

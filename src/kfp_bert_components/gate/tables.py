@@ -1,9 +1,17 @@
-"""Two models' predictions as a table of cells (truth, candidate, champion), and the studentised difference on it."""
+"""Two models' predictions as a table of clusters by what they hold, and the studentised difference on it.
+
+A cell is a distinct (truth, candidate, champion). A type is a distinct content of a cluster: how many of its rows are
+in each cell. Clusters of one row have one type a cell, and copies of a text one for each cell and number of copies.
+"""
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from kfp_bert_components.evaluation.count_metrics import CountMetric
+
+# Clusters with rows in several cells are all of different types; if there are more, random groups of them are swapped
+# together. Such groups are as independent as clusters are, and swaps of them are exact too.
+MOST_MIXED = 1_024
 
 
 class Side:
@@ -31,36 +39,116 @@ class Side:
         return slopes.reshape(*slopes.shape[:-2], -1)[..., self._place]
 
 
-def with_mirrors(cells: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Add for each cell the one with the two predictions swapped, in sorted order."""
-    every = np.concatenate([cells, cells[[0, 2, 1]]], axis=1)
-    unique, places = np.unique(every, axis=1, return_inverse=True)
-    return unique, np.bincount(places.ravel()[: cells.shape[1]], sizes, unique.shape[1]).astype(np.int64)
+class Table:
+    """The clusters of a test set by type, with all types that swaps can make of them.
+
+    Args:
+        cells: Class numbers, int [3, cells]: truth, candidate's and champion's prediction.
+        counts: Clusters of each type, [types].
+        present: Classes to average over, bool [classes].
+        types: Rows that a cluster of each type has in each cell, [types, cells]; None where all clusters
+            are one row.
+
+    Attributes:
+        counts: Clusters of each type, those that swaps can make included.
+        mirror: For each type that with the two predictions of all rows swapped, int [types].
+    """
+
+    def __init__(
+        self, cells: np.ndarray, counts: np.ndarray, present: np.ndarray, types: csr_array | None = None
+    ) -> None:
+        own = np.arange(cells.shape[1])
+        given = csr_array((np.ones(len(own)), (own, own))) if types is None else types
+        every, places = np.unique(np.concatenate([cells, cells[[0, 2, 1]]], axis=1), axis=1, return_inverse=True)
+        places = places.reshape(2, -1)
+        rows, columns = given.nonzero()
+        both = vstack(
+            [csr_array((given.data, (rows, side[columns])), (given.shape[0], every.shape[1])) for side in places],
+            format="csr",
+        )
+        first, same = _distinct(both)
+        self._types, self._turned = both[first], both[first].T.tocsr()
+        self.counts = np.bincount(same[: len(counts)], counts, len(first)).astype(np.int64)
+        self.mirror = np.empty(len(first), np.int64)
+        self.mirror[same] = np.roll(same, len(counts))
+        self._one, self._two = (Side(every[0], every[i], len(present)) for i in (1, 2))
+        self._present = present
+
+    @property
+    def differ(self) -> np.ndarray:
+        """Types that a swap changes, bool [types]."""
+        return self.mirror != np.arange(len(self.mirror))
+
+    @property
+    def width(self) -> int:
+        """Numbers that one draw needs, to size what is drawn at once."""
+        return max(len(self.counts), len(self._present) ** 2)
+
+    def gains(self, metric: CountMetric, counts: np.ndarray) -> np.ndarray:
+        """What a cluster of each type adds to the difference (times the rows), [types]."""
+        return self._measured(metric, counts[None])[1][0]
+
+    def studentise(self, metric: CountMetric, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Difference and standard error for each row of `counts` [draws, types].
+
+        The squared error is the sum over the clusters of the squared sum of their rows' influences.
+        """
+        value, influence, rows = self._measured(metric, counts)
+        mean = (influence * counts).sum(-1) / rows
+        square = (influence**2 * counts).sum(-1) / rows - mean**2
+        return value, np.sqrt(np.maximum(square, 0) / rows)
+
+    def _measured(self, metric: CountMetric, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Difference [draws], influence of a cluster of each type [draws, types] and rows [draws]."""
+        sizes = (self._turned @ counts.T).T
+        first, first_slope = metric.both(self._one.counts(sizes), self._present)
+        second, second_slope = metric.both(self._two.counts(sizes), self._present)
+        influence = self._one.pick(first_slope) - self._two.pick(second_slope)
+        return first - second, (self._types @ influence.T).T, sizes.sum(-1)
 
 
-def mirror_of(cells: np.ndarray) -> np.ndarray:
-    """For each cell the place of the one with the two predictions swapped, int [cells]."""
-    numbers = {cell: i for i, cell in enumerate(map(tuple, cells.T.tolist()))}
-    return np.array([numbers[truth, two, one] for truth, one, two in cells.T.tolist()])
+def types_of(
+    truth: np.ndarray, one: np.ndarray, two: np.ndarray, clusters: np.ndarray
+) -> tuple[np.ndarray, csr_array, np.ndarray]:
+    """The types of clusters in the predictions of two models.
+
+    Args:
+        truth: Numbers of the true classes, int [rows].
+        one: Numbers of the classes that the candidate predicts.
+        two: Those that the champion predicts.
+        clusters: Number of each row's cluster.
+
+    Returns:
+        The cells, int [3, cells]; the types [types, cells]; and the clusters of each type, [types].
+    """
+    many = int(max(truth.max(), one.max(), two.max())) + 1
+    codes, cell = np.unique((truth * many + one) * many + two, return_inverse=True)
+    pairs, rows = np.unique(clusters * len(codes) + cell, return_counts=True)
+    cluster, cell = pairs // len(codes), pairs % len(codes)
+    _, cluster, parts = np.unique(cluster, return_inverse=True, return_counts=True)
+    pure = parts[cluster] == 1
+    # Clusters with rows in one cell, by cell and number of rows; the others are types of their own.
+    kinds, counts = np.unique(np.stack([cell[pure], rows[pure]]), axis=1, return_counts=True)
+    _, mixed = np.unique(cluster[~pure], return_inverse=True)
+    groups = int(mixed.max(initial=-1)) + 1
+    if groups > MOST_MIXED:
+        mixed, groups = (np.random.default_rng(0).permutation(groups) % MOST_MIXED)[mixed], MOST_MIXED
+    number = np.concatenate([np.arange(kinds.shape[1]), kinds.shape[1] + mixed])
+    places = number, np.concatenate([kinds[0], cell[~pure]])
+    shape = kinds.shape[1] + groups, len(codes)
+    types = csr_array((np.concatenate([kinds[1], rows[~pure]]).astype(np.float64), places), shape)
+    cells = np.stack([codes // many**2, codes // many % many, codes % many])
+    return cells, types, np.concatenate([counts, np.ones(groups, np.int64)])
 
 
-def gains_of(metric: CountMetric, one: Side, two: Side, sizes: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """What a row of each cell adds to the difference, [cells]."""
-    slopes = [metric.both(side.counts(sizes[None]), present)[1] for side in (one, two)]
-    return (one.pick(slopes[0]) - two.pick(slopes[1]))[0]
-
-
-def studentise(
-    metric: CountMetric, one: Side, two: Side, sizes: np.ndarray, present: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Difference and standard error for each row of `sizes` [draws, cells]."""
-    rows = sizes.sum(-1)
-    first, first_slope = metric.both(one.counts(sizes), present)
-    second, second_slope = metric.both(two.counts(sizes), present)
-    influence = one.pick(first_slope) - two.pick(second_slope)
-    mean = (influence * sizes).sum(-1) / rows
-    square = (influence**2 * sizes).sum(-1) / rows - mean**2
-    return first - second, np.sqrt(np.maximum(square, 0) / rows)
+def _distinct(types: csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Places of distinct types, and for each type its number among them; with rows in several cells all differ."""
+    pure = np.diff(types.indptr) == 1
+    keys = np.stack([~pure, np.arange(len(pure)), np.zeros(len(pure), np.int64)]).astype(np.int64)
+    at = types.indptr[:-1][pure]
+    keys[1, pure], keys[2, pure] = types.indices[at], types.data[at]
+    _, first, same = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    return first, same.ravel()
 
 
 def ratio(values: np.ndarray, errors: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from kfp_bert_components.formats import number, signed
 from kfp_bert_components.gate.guardrails import Guardrail
 from kfp_bert_components.gate.pivot import Pivot
 from kfp_bert_components.gate.policy import Goal
+from kfp_bert_components.gate.shortage import Shortage
 
 POWER = 0.8
 # MCC depends most on the rarest class. With ten rows of that class, its test against a difference other than 0 promoted
@@ -28,6 +29,8 @@ class PrimaryTest:
         same: Whether the two never differ.
         first: Whether there is no champion.
         rare: A class that has too few rows for a test against a difference other than 0, or "".
+        short: What has too little evidence for any test, as its rows are copies or belong to few groups; or None.
+        unit: What counts as evidence, in the plural.
     """
 
     goal: Goal
@@ -37,6 +40,8 @@ class PrimaryTest:
     same: bool
     first: bool = False
     rare: str = ""
+    short: Shortage | None = None
+    unit: str = "texts"
 
 
 def verdict(test: PrimaryTest, alpha: float, guardrails: list[Guardrail]) -> tuple[str, str]:
@@ -77,6 +82,8 @@ def _primary(test: PrimaryTest, alpha: float) -> tuple[str, str]:
         )
     pivot, goal, name = test.pivot, test.goal, metric_title(test.goal.metric)
     moved = f"{name} {_moved(test)} ({_interval(pivot, goal.metric, alpha)})"
+    if test.short:
+        return "HOLD", f"{moved}, but {_short(test.short, test.unit)}."
     level, target = f"at alpha {alpha:.3g}", _target(goal)
     shown = pivot.p_value(goal.delta) <= alpha
     if shown and test.rare:
@@ -98,6 +105,15 @@ def _primary(test: PrimaryTest, alpha: float) -> tuple[str, str]:
     missing = more_rows(test, alpha)
     todo = f": collect about {missing:,} more rows" if missing else ""
     return "HOLD", f"{moved}, which this test set of {test.rows:,} rows cannot tell from {target} {level}{todo}."
+
+
+def _short(short: Shortage, unit: str) -> str:
+    of = f" of the class {short.label!r}" if short.label else ""
+    more = "rows of that class" if short.label else "rows"
+    return (
+        f"the {short.rows:,} rows{of} are {short.clusters:,} {unit} and count as {short.effective:.1f}, which is too "
+        f"few to compare models: collect {more} with other {unit}"
+    )
 
 
 def _target(goal: Goal) -> str:

@@ -9,6 +9,8 @@
 - Collected gives what the loop's passes have made: nothing for a pass that skipped the branch, and an empty list for a
   loop without items. kfp.local fails in both.
 - OneOf works on artifacts.
+- A whole number is written without a point where it becomes part of a text or of a list, as on a cluster: "2", not
+  "2.0".
 - The caller names the folder of the run.
 
 tests/local/test_kfp_changes.py fails where a kfp release no longer has a function that is replaced, or changes it.
@@ -33,7 +35,12 @@ from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
 from kfp.local.orchestrator.task_spec_utils import get_artifact_iterator_items
 from kfp.local.status import Status
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
-from kfp.pipeline_spec.pipeline_spec_pb2 import DagOutputsSpec, PipelineSpec, PipelineTaskSpec, TaskInputsSpec
+from kfp.pipeline_spec.pipeline_spec_pb2 import (
+    DagOutputsSpec,
+    PipelineSpec,
+    PipelineTaskSpec,
+    TaskInputsSpec,
+)
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.conditions import read_condition
@@ -64,6 +71,12 @@ def change_kfp_local(run: str, report: Report) -> None:
         UserError: This kfp does not have a function that is replaced, or it takes other arguments.
     """
     _replace(executor_input_utils, "get_local_pipeline_resource_name", "pipeline_name", lambda _: lambda _: run)
+    _replace(
+        executor_input_utils,
+        "executor_input_to_dict",
+        "executor_input component_spec",
+        lambda to_dict: lambda **arguments: _whole(to_dict(**arguments)),
+    )
     _replace(SubprocessTaskHandler, "run", "self", lambda _: lambda handler: _run_step(handler, report))
     _replace(importer_handler, "run_importer", _IMPORTER, lambda run_importer: _reported(run_importer, report))
     _replace(
@@ -102,6 +115,15 @@ def put_inputs_into_conditions(pipeline: PipelineSpec) -> None:
             if condition := task.trigger_policy.condition:
                 inputs = task.inputs.SerializeToString().hex()
                 task.trigger_policy.condition = json.dumps([name, condition, inputs])
+
+
+def _whole(value: Any) -> Any:
+    """A JSON value whose whole numbers are integers: protobuf has one kind of number only."""
+    if isinstance(value, dict):
+        return {name: _whole(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _run_step(handler: SubprocessTaskHandler, report: Report) -> Status:

@@ -27,10 +27,13 @@ def train_and_deploy(
     batch_size: int = 32,
     max_length: int = 128,
     seed: int = 0,
+    evidence_by: str = "text",
     primary_metric: str = "macro_f1",
     min_improvement: float = 0.0,
     alpha: float = 0.05,
     policy: str = "",
+    prepare: Dict = {},
+    training: Dict = {},
     deployment_target: str = "production",
     server_url: str = "",
 ):
@@ -54,10 +57,13 @@ def train_and_deploy(
         batch_size: Examples a step.
         max_length: Most word pieces of a text, [CLS] and [SEP] included.
         seed: Seed of all random numbers.
+        evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or a metadata column.
         primary_metric: Metric that must improve.
         min_improvement: Improvement of the primary metric that must be shown.
         alpha: Probability of promoting a model that is no better.
         policy: Text of a YAML policy with guardrails and thresholds; "" for none.
+        prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win.
+        training: Further parameters of finetune_bert by name, such as {"patience": 3}; they win.
         deployment_target: Name of the deployment record in the registry.
         server_url: Address of a server that watches the folder, such as http://serving:8501: the new version is asked
             through it as well. "": it is only asked in the step, before a server can see it.
@@ -76,6 +82,7 @@ def train_and_deploy(
             "test_values": test_values,
             "test_fraction": test_fraction,
             "max_length": max_length,
+            "settings": prepare,
         },
         training={
             "base_model": base_model,
@@ -84,7 +91,9 @@ def train_and_deploy(
             "batch_size": batch_size,
             "max_length": max_length,
             "seed": seed,
+            "settings": training,
         },
+        evidence_by=evidence_by,
         gate={
             "primary_metric": primary_metric,
             "min_improvement": min_improvement,

@@ -31,10 +31,13 @@ def train_and_deploy_to_ai_platform(
     batch_size: int = 32,
     max_length: int = 128,
     seed: int = 0,
+    evidence_by: str = "text",
     primary_metric: str = "macro_f1",
     min_improvement: float = 0.0,
     alpha: float = 0.05,
     policy: str = "",
+    prepare: Dict = {},
+    training: Dict = {},
     deployment_target: str = "production",
     api_endpoint: str = "",
 ):
@@ -45,7 +48,7 @@ def train_and_deploy_to_ai_platform(
         registry: gs:// URI of the model registry.
         project: Id of the Google Cloud project.
         location: Region, such as europe-west4.
-        endpoint: Id or full name of the endpoint, or label:key=value; "" finds or makes one by its label.
+        endpoint: Id or full name of the endpoint, or label:key=value; "" for the one of the deployment target.
         machine_type: Machine of a replica of the endpoint.
         canary_percent: Share of the traffic in percent that the new version gets while it is tested.
         text_column: Column with the text.
@@ -62,10 +65,13 @@ def train_and_deploy_to_ai_platform(
         batch_size: Examples a step.
         max_length: Most word pieces of a text, [CLS] and [SEP] included.
         seed: Seed of all random numbers.
+        evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or a metadata column.
         primary_metric: Metric that must improve.
         min_improvement: Improvement of the primary metric that must be shown.
         alpha: Probability of promoting a model that is no better.
         policy: Text of a YAML policy with guardrails and thresholds; "" for none.
+        prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win.
+        training: Further parameters of finetune_bert by name, such as {"patience": 3}; they win.
         deployment_target: Name of the deployment record in the registry.
         api_endpoint: Another address of the API, for tests.
     """
@@ -83,6 +89,7 @@ def train_and_deploy_to_ai_platform(
             "test_values": test_values,
             "test_fraction": test_fraction,
             "max_length": max_length,
+            "settings": prepare,
         },
         training={
             "base_model": base_model,
@@ -91,7 +98,9 @@ def train_and_deploy_to_ai_platform(
             "batch_size": batch_size,
             "max_length": max_length,
             "seed": seed,
+            "settings": training,
         },
+        evidence_by=evidence_by,
         gate={
             "primary_metric": primary_metric,
             "min_improvement": min_improvement,

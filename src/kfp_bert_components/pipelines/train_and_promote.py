@@ -22,6 +22,7 @@ def train_and_promote(
     deployment_target: Any,
     data: dict[str, Any],
     training: dict[str, Any],
+    evidence_by: Any,
     gate: dict[str, Any],
 ) -> dsl.PipelineTask:
     """Add the steps from fetch_gcs_data to promote_model to the pipeline that is being defined.
@@ -32,6 +33,7 @@ def train_and_promote(
         deployment_target: Parameter of the pipeline: name of the deployment record.
         data: Parameters of prepare_text_data.
         training: Parameters of finetune_bert.
+        evidence_by: Parameter of the pipeline: what counts as one piece of evidence in the test split.
         gate: Parameters of compare_models.
 
     Returns:
@@ -41,8 +43,9 @@ def train_and_promote(
     fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
     splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, **data).outputs
     model = finetune_bert(train=splits["train"], validation=splits["validation"], **training).outputs["model"]
-    candidate = evaluate_model(model=model, test=splits["test"]).outputs["evaluation"]
-    champion = evaluate_champion(registry=registry, test=splits["test"]).set_caching_options(False)
+    candidate = evaluate_model(model=model, test=splits["test"], evidence_by=evidence_by).outputs["evaluation"]
+    scored = evaluate_champion(registry=registry, test=splits["test"], evidence_by=evidence_by)
+    champion = scored.set_caching_options(False)
     comparison = compare_models(
         candidate=candidate, champion=champion.outputs["evaluation"], registry=registry, **gate
     ).set_caching_options(False)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.records import dump_record, load_record
-from kfp_bert_components.registry._deployment_format_1 import from_format_1
+from kfp_bert_components.records import build, check_types, dump_record, load_record, require
+from kfp_bert_components.registry._deployment_format_1 import from_format_1, place_of
 from kfp_bert_components.registry._read import targets
 from kfp_bert_components.registry._records import STATES, Deployment, author, check_target, now
 from kfp_bert_components.storage import Store
 
 FORMAT = 2
+_EVENT = {"state": str, "version": int, "reason": str, "at": str, "by": str}
+_DETAILS = dict.fromkeys(("facts", "memory", "live", "elsewhere"), dict[str, Any]) | {"step": str}
 _LOG = 200  # newest moves kept in a record
 _TRIES = 20
 _REMEDY = (
@@ -122,22 +125,9 @@ def _log(value: Mapping[str, Any], new: Mapping[str, Any], written: Mapping[str,
 
 
 def _deployment(value: Mapping[str, Any], generation: int) -> Deployment:
-    return Deployment(
-        target=value["target"],
-        state=value["state"],
-        version=value["version"],
-        generation=generation,
-        reason=value["reason"],
-        live_version=value["live_version"],
-        at=value["at"],
-        by=value["by"],
-        details=value["details"],
-        log=tuple(value["log"]),
-        place=value["place"],
-        served=value["served"],
-        live_served=value["live_served"],
-        registry=value.get("registry", ""),
-    )
+    known = {one.name: value[one.name] for one in fields(Deployment) if one.name not in ("generation", "registry")}
+    found = build(Deployment, known | {"generation": generation, "registry": value.get("registry", "")})
+    return replace(found, log=tuple(found.log))
 
 
 def _read(store: Store, target: str) -> tuple[dict[str, Any], int]:
@@ -150,9 +140,23 @@ def _read(store: Store, target: str) -> tuple[dict[str, Any], int]:
     return load_record(blob.data, store.describe(name), readers, _REMEDY), blob.generation
 
 
-def _from_format_2(fields: dict[str, Any]) -> dict[str, Any]:
-    _deployment(fields, 0).elsewhere()  # which reads every field
-    return fields
+def _from_format_2(found: dict[str, Any]) -> dict[str, Any]:
+    record = _deployment(found, 0)
+    if record.state not in STATES:
+        raise ValueError(f"state is {record.state!r}, which is none of {', '.join(STATES)}")
+    for event in record.log:
+        require(event, _EVENT)
+        check_types(event, _EVENT)
+    check_types(record.details, _DETAILS)
+    check_types(record.details.get("memory", {}), {"number": int, "served": list[int]})
+    record.elsewhere()  # which reads every field of them
+    return {**found, "place": _by_its_id(found["place"], found["details"])}
+
+
+def _by_its_id(place: dict[str, str], details: Mapping[str, Any]) -> dict[str, str]:
+    """The place of a record, which named an endpoint in the words of a step before; the facts know its id."""
+    named = place_of(details.get("facts", {})) or place_of(details.get("live", {}).get("facts", {}))
+    return {**place, **({"endpoint": named["endpoint"]} if "endpoint" in place and "endpoint" in named else {})}
 
 
 def _name(target: str) -> str:

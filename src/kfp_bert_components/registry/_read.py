@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
-from kfp_bert_components.records import build, require
+from kfp_bert_components.records import build, check_types, require
 from kfp_bert_components.registry._claim import read_claim
 from kfp_bert_components.registry._files import removed_name
 from kfp_bert_components.registry._records import Champion, Version, is_target, load, repair_command
@@ -132,6 +132,7 @@ def _champion(fields: dict[str, Any]) -> Champion:
     require(fields, ["version", "decision_id", "log"])
     for event in fields["log"]:
         require(event, _EVENT)
+        check_types(event, dict.fromkeys(("event", "decision_id", "at", "by", "reason"), str) | {"version": int})
     last, version = fields["log"][-1], fields["version"]
     if type(version) is not int or version != last["version"]:
         raise ValueError(f"its version is {version!r}, and the last one in its log {last['version']!r}")

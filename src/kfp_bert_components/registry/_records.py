@@ -110,7 +110,7 @@ def _elsewhere(target: str, entry: Mapping[str, Any]) -> Deployment:
         reason=entry.get("reason", ""),
         live_version=live.get("version"),
         details=entry,
-        place=place_of(before) or place_of(entry.get("facts", {})),
+        place=entry.get("place") or place_of(before) or place_of(entry.get("facts", {})),
         live_served=str(before.get("served", "")),
     )
 
@@ -158,7 +158,7 @@ def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read], re
     """
     blob = store.read(name)
     if not remedy:
-        repairable = name in ("champion.json", "registry.json")
+        repairable = name in ("champion.json", "registry.json", "test_sets/lineages.json")
         remedy = "restore it from a backup" + (f", or run `{repair_command(store)}`" if repairable else "")
     return load_record(blob.data, store.describe(name), dict(enumerate(readers, 1)), remedy), blob.generation
 

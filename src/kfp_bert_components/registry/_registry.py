@@ -14,6 +14,9 @@ from kfp_bert_components.registry._records import Champion, Deployment, HistoryE
 from kfp_bert_components.storage import Access, open_store
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from kfp_bert_components.evaluation import Evaluation
     from kfp_bert_components.gate import Use
     from kfp_bert_components.registry._gc import Sweep
     from kfp_bert_components.registry._repair import Diagnosis
@@ -248,21 +251,41 @@ class Registry:
         record = self.deployment(target)
         return (record.state, record.version) != ("live", champion.version)
 
-    def count_use(self, test_fingerprint: str, alpha: float, identity: Mapping[str, Any]) -> Use:
+    def count_use(self, test: Evaluation, alpha: float, identity: Mapping[str, Any]) -> tuple[Use, np.ndarray]:
         """Count a use of a test set, which spends a part of alpha.
 
+        Test sets that share texts are one lineage, with one alpha for all of its uses.
+
         Args:
-            test_fingerprint: Fingerprint of the test split.
-            alpha: What all uses together may spend.
-            identity: What is compared, in plain values. The same again (a step that is tried again) is the same use.
+            test: An evaluation on the test set: the ids of its rows say which texts they have.
+            alpha: What all uses of a lineage may spend together.
+            identity: What is compared, in plain values. The same on the same test set again (a step that is tried
+                again) is the same use.
+
+        Returns:
+            The use, and which rows may decide, bool [rows].
 
         Raises:
-            UserError: The record is damaged or of an unknown format.
+            DamagedError: The record of the uses is damaged, or lost, or lacks uses that versions were promoted by.
+            UserError: The record is of an unknown format.
             ConflictError: Others kept changing the record.
         """
         from kfp_bert_components.registry._test_sets import count_use
 
-        return count_use(self.store, test_fingerprint, alpha, identity)
+        return count_use(self.store, test, alpha, identity)
+
+    def repair_test_sets(self) -> list[str]:
+        """Rebuild the record of the uses of test sets, where it is lost or damaged, from the versions.
+
+        Returns:
+            What was done, one sentence each; [] where there was nothing to repair.
+
+        Raises:
+            ConflictError: The record was changed at the same moment.
+        """
+        from kfp_bert_components.registry._test_set_repair import rebuild
+
+        return rebuild(self.store)
 
     def targets(self) -> list[str]:
         """The names of all places with a deployment record."""

@@ -25,7 +25,8 @@ from kfp_bert_components.registry._read import (
     version_numbers,
 )
 from kfp_bert_components.registry._records import Version, is_target, load, repair_command
-from kfp_bert_components.registry._test_sets import read_uses
+from kfp_bert_components.registry._test_set_repair import is_text_file, test_set_problems
+from kfp_bert_components.registry._test_sets import NAME, TEXTS, read_uses
 from kfp_bert_components.storage import Store, file_sha256
 
 _OWN_FILES = {"version.json", "claim.json"}
@@ -48,7 +49,7 @@ def verify(store: Store, version: int | None = None) -> list[str]:
     names = [entry.name for entry in store.list(checksums=False)]
     if not any(name in _ROOT_FILES or name.partition("/")[0] in _ROOT_FOLDERS for name in names):
         raise UserError(f"{store.uri} is no registry: nothing is there that one holds. Check the address.")
-    problems = [*_pointers(store), *_records(store, names)]
+    problems = [*_pointers(store), *_records(store, names), *test_set_problems(store)]
     readable = _readable(store, problems)
     problems += check_files(store, readable)
     return [plain(one) for one in [*problems, *_strangers(store, names)]]
@@ -87,12 +88,12 @@ def _pointers(store: Store) -> Iterator[str]:
 def _records(store: Store, names: list[str]) -> Iterator[str]:
     """Which of the smaller records are damaged."""
     notes = [name for name in names if _is_json_in(name, "promotions")]
-    uses = [name for name in names if _is_json_in(name, "test_sets")]
+    old = [name for name in names if _is_json_in(name, "test_sets") and name != NAME]
     checks: list[Callable[[], object]] = [partial(read_removed, store, number) for number in removed_numbers(store)]
     checks.append(partial(registry_id, store, create=False))
     checks += [partial(read_claim, store, number) for number in version_numbers(store)]
     checks += [partial(load, store, name, read_note) for name in notes]
-    checks += [partial(read_uses, store, name) for name in uses]
+    checks += [partial(read_uses, store, Path(name).stem) for name in old]
     for check in checks:
         try:
             check()
@@ -140,6 +141,8 @@ def _stranger(name: str, versions: set[int]) -> str:
     if first == "versions":
         folder, _, file = rest.partition("/")
         return "" if file and is_number(folder) and int(folder) in versions else f"versions/{folder}"
+    if name.startswith(TEXTS):
+        return "" if is_text_file(name[len(TEXTS) :]) else name
     stem = rest.removesuffix(".json")
     good = {"deployments": is_target(stem), "removed": is_number(stem)}.get(first, _is_json_in(name, first))
     return "" if good and rest == f"{stem}.json" else name

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kfp_bert_components.data.checking import REPEATS
+from kfp_bert_components.formats import count, percent
 from kfp_bert_components.reports import render
 from kfp_bert_components.reports.charts import BLUE, GREEN, GREY, ORANGE, line_at, new_figure, svg
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from markupsafe import Markup
 
+    from kfp_bert_components.data.leakage import Leak
     from kfp_bert_components.data.prepare_data import Prepared
     from kfp_bert_components.data.profile import Drift
     from kfp_bert_components.data.settings import PrepareSettings
@@ -39,6 +42,9 @@ def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettin
         labels=prepared.classes,
         counts=prepared.class_rows,
         leaks=prepared.leaks,
+        recurring=[_recurring_row(prepared, leak) for leak in prepared.recurring],
+        warnings=prepared.warnings(),
+        repeats=REPEATS,
         drift=drift,
         settings=settings,
         dropped=sum(prepared.dropped.values()),
@@ -53,15 +59,22 @@ def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettin
     )
 
 
+def _recurring_row(prepared: Prepared, leak: Leak) -> list[str]:
+    """Split, split that has the texts too, rows, share of the split, and some of the texts."""
+    texts = dict.fromkeys(row.excerpt for row, _ in leak.examples)
+    share = percent(leak.count / prepared.rows[leak.split])
+    return [leak.split, leak.other, count(leak.count), share, " · ".join(list(texts)[:12])]
+
+
 def _kind(prepared: Prepared, drift: Drift | None) -> str:
     """Orange when there is something to look at, else green."""
     faults = sum(prepared.dropped[check] for check in ("unreadable", "empty_text", "missing_label", "unknown_label"))
-    kept = any(
-        result.count and result.policy == "keep" and result.check != "outlier_length" for result in prepared.results
-    )
+    natural = ("outlier_length", *REPEATS)
+    kept = any(result.count and result.policy == "keep" and result.check not in natural for result in prepared.results)
     moved = drift is not None and drift.largest >= 0.25
     few = sum(prepared.dropped.values()) > 0.2 * prepared.read
-    return "wait" if kept or moved or few or faults > 0.01 * prepared.read else "good"
+    attention = kept or moved or few or faults > 0.01 * prepared.read or prepared.warnings()
+    return "wait" if attention else "good"
 
 
 def _split_text(settings: PrepareSettings) -> str:

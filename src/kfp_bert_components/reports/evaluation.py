@@ -17,7 +17,7 @@ def page(evaluation: "Evaluation", details: "Details", template: str = "evaluati
         template,
         evaluation=evaluation,
         details=details,
-        rows=int(details.confusion.sum()),
+        size=evaluation.size(),
         names=METRICS,
         classes=gate_charts.metric_chart(details.classes, "F1, with 95 % interval"),
         matrix=matrices[0] if matrices else None,

@@ -121,5 +121,7 @@ def metric_chart(parts: "list[PartMetric]", label: str) -> "Markup":
 
 def _name_lines(axes: Any, parts: "list[PartMetric]") -> None:
     """Name the lines of a chart, the first one on top, with the number of rows in brackets."""
-    axes.set_yticks(range(len(parts)), [f"{charts.shorten(part.name)} ({part.rows:,})" for part in parts])
+    sizes = [(part.size or f"{part.rows:,}").removesuffix(" rows") for part in parts]
+    names = [f"{charts.shorten(part.name)} ({size})" for part, size in zip(parts, sizes, strict=True)]
+    axes.set_yticks(range(len(parts)), names)
     axes.set_ylim(len(parts) - 0.5, -0.5)

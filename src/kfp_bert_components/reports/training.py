@@ -34,7 +34,7 @@ def render_training(
         first_seed: Seed of the first trial.
         metric: The metric that the run was steered by.
         lengths: Tokens of each row before truncation, of the training and the validation split.
-        **facts: What the template shows as it is: settings, metrics, labels, longest, hardest.
+        **facts: What the template shows as it is: settings, note, metrics, labels, longest, hardest.
 
     Returns:
         HTML that stands alone.

@@ -70,7 +70,7 @@ class ModelManager:
         """
         try:
             version = newest_version(self._path)
-        except UserError as error:  # the folder went away: go on with what is loaded
+        except (UserError, OSError) as error:  # the folder went away: go on with what is loaded
             self._report_problem(str(error))
             return
         if version is None or version == self._broken:

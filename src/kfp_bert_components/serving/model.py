@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kfp_bert_components.bert.saved_model import load_saved_model
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.serving.compiled import CompiledNetwork
 from kfp_bert_components.serving.versions import ModelVersion
@@ -32,7 +33,7 @@ class Model:
         import tensorflow as tf
 
         try:
-            self._loaded: Any = tf.saved_model.load(str(version.folder))
+            self._loaded: Any = load_saved_model(version.folder)
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"{version.folder} cannot be loaded as a SavedModel: {error}") from error
         if SIGNATURE not in self._loaded.signatures:

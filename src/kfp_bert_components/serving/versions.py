@@ -50,14 +50,15 @@ def newest_version(path: Path) -> ModelVersion | None:
         return read_version(path / "saved_model", 1)
     if (path / GRAPH).is_file():
         return read_version(path, 1)
-    if not path.is_dir() or (any(path.iterdir()) and not _is_versioned(path)):
+    names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+    numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
+    if not path.is_dir() or (not numbers and any(not name.startswith((".", "_")) for name in names)):
         raise UserError(
             f"{path} holds no model: expected a bundle (saved_model/saved_model.pb), a SavedModel "
             "(saved_model.pb), or version folders with numbers for names."
         )
     # A version is complete once its saved_model.pb is there, which is why a deployment writes that file last.
-    folders = [entry for entry in path.iterdir() if entry.name.isdigit()]
-    complete = [int(folder.name) for folder in folders if (folder / GRAPH).is_file()]
+    complete = [number for number in numbers if (path / str(number) / GRAPH).is_file()]
     return read_version(path / str(max(complete)), max(complete)) if complete else None
 
 
@@ -91,7 +92,3 @@ def _read_metadata(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _is_versioned(path: Path) -> bool:
-    return all(entry.name.isdigit() or entry.name.startswith((".", "_")) for entry in path.iterdir())

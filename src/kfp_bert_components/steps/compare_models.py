@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kfp_bert_components.evaluation import Evaluation, read_evaluation
+from kfp_bert_components.evaluation.records import CLUSTER
 from kfp_bert_components.gate import Decision, Policy, Use, uncounted, write_decision
 from kfp_bert_components.gate.changes import changes
 from kfp_bert_components.gate.comparison import compare, decide
@@ -11,6 +13,9 @@ from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.reports.comparison import page, summary
 from kfp_bert_components.storage import file_hashes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def compare_models(
@@ -31,7 +36,7 @@ def compare_models(
         report: HTML page to write.
         markdown: File for the summary.
         policy: The rules.
-        registry: Registry that counts how often the test set has decided; "" counts nothing, and then alpha
+        registry: Registry that counts how often texts of the test set have decided; "" counts nothing, and then alpha
             holds for each comparison and not for all of them together.
 
     Raises:
@@ -39,9 +44,16 @@ def compare_models(
             comparison is no use of the test set.
     """
     new, old = read_evaluation(candidate), read_evaluation(champion)
-    comparison = compare(new, old, policy.goal)
-    use = _count(registry, new, old, policy) if registry else uncounted(policy.alpha)
-    made = replace(decide(comparison, policy, use), evaluation_files=file_hashes(candidate))
+    comparison = compare(new, old, policy.goal)  # first of all: what can't be compared is no use of the test set
+    use = uncounted(policy.alpha)
+    if registry:
+        use, rows = _count(registry, new, old, policy)
+        if use.left_out:
+            new, old = _only(new, old, rows)
+            comparison = compare(new, old, policy.goal)
+    made = decide(comparison, policy, use)
+    reason = f"{made.reason} {use.in_words()}".rstrip()
+    made = replace(made, reason=reason, evaluation_files=file_hashes(candidate))
     write_decision(made, decision)
     for path, text in ((report, page(made, new, old, changes(comparison))), (markdown, summary(made))):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +64,7 @@ def compare_models(
     return made
 
 
-def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> Use:
+def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> "tuple[Use, np.ndarray]":
     """The same models by the same rules are the same use; `on_data_alarm` and an override add no test of the models."""
     rules = {key: value for key, value in policy.as_dict().items() if not key.startswith(("override", "on_data_alarm"))}
     identity = {
@@ -61,4 +73,22 @@ def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: P
         "champion_generation": champion.champion_generation,
         "policy": rules,
     }
-    return Registry(registry).count_use(candidate.test_fingerprint, policy.alpha, identity)
+    return Registry(registry).count_use(candidate, policy.alpha, identity)
+
+
+def _only(candidate: Evaluation, champion: Evaluation, rows: "np.ndarray") -> tuple[Evaluation, Evaluation]:
+    """Both evaluations with the predictions for some rows of the candidate's only."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def order(table: pa.Table) -> "np.ndarray":
+        keys = [(name, "ascending") for name in ("id", "label", CLUSTER) if name in table.column_names]
+        return pc.sort_indices(table, keys).to_numpy()
+
+    assert candidate.predictions is not None
+    kept = replace(candidate, predictions=candidate.predictions.filter(pa.array(rows)))
+    if champion.predictions is None:
+        return kept, champion
+    # Both have the same rows, each in an order of its own.
+    same = rows[order(candidate.predictions)][order(champion.predictions).argsort()]
+    return kept, replace(champion, predictions=champion.predictions.filter(pa.array(same)))

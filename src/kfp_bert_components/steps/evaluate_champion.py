@@ -25,6 +25,7 @@ def evaluate_champion(
     evaluation: Path,
     report: Path,
     *,
+    evidence_by: str = "text",
     predict: Callable[[list[str], list[str] | None], np.ndarray] | None = None,
 ) -> str:
     """Score the champion on a test split, now.
@@ -34,6 +35,7 @@ def evaluate_champion(
         test: The test split; labels that the champion does not know count as missed.
         evaluation: Folder for the evaluation; an empty one is written while the registry has no champion.
         report: HTML page to write.
+        evidence_by: What counts as one piece of evidence, as in evaluate_model.
         predict: Scores texts (and pairs) instead of the champion's SavedModel, for tests.
 
     Returns:
@@ -57,6 +59,7 @@ def evaluate_champion(
                 champion_generation=champion.generation,
                 predict=predict,
                 new_labels=True,
+                evidence_by=evidence_by,
             )
             found = _with_alarm(found, read_bundle(bundle).labels, models, champion.version)
         say(f"The champion is version {champion.version}.")

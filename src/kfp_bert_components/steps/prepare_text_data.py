@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kfp_bert_components.data.checking import REPEATS
 from kfp_bert_components.data.prepare_data import Prepared
 from kfp_bert_components.data.profile import Drift, compare_profiles
 from kfp_bert_components.data.settings import PrepareSettings
@@ -18,7 +19,7 @@ def prepare_text_data(
     report: Path | None = None,
     settings: PrepareSettings | None = None,
 ) -> Prepared:
-    """Read labelled text, check it, write it as three splits that share no text, and say what came of it.
+    """Read labelled text, check it, write it as three splits, and say what came of it.
 
     Args:
         source: A folder made by `fetch`, any other folder, or a file.
@@ -47,7 +48,7 @@ def prepare_text_data(
                 compare_profiles(prepared.profile, before, place) if before else Drift(settings.reference, note=place)
             )
         _write_page(Path(report), prepared, drift, settings)
-    _print_summary(prepared)
+    _print_summary(prepared, settings)
     return prepared
 
 
@@ -58,10 +59,9 @@ def _write_page(report: Path, prepared: Prepared, drift: Drift | None, settings:
     report.write_text(data_report(prepared, drift, settings), encoding="utf-8")
 
 
-def _print_summary(prepared: Prepared) -> None:
-    for label in prepared.labels:
-        if not prepared.class_rows["train"][prepared.classes.index(label)]:
-            print(f"  no row to train on has the label {label!r}")
+def _print_summary(prepared: Prepared, settings: PrepareSettings) -> None:
+    for warning in prepared.warnings():
+        print(warning)
     counts = ", ".join(f"{rows:,} to {name}" for name, rows in prepared.rows.items())
     print(f"Read {prepared.read:,} rows: {counts}, {sum(prepared.dropped.values()):,} dropped.")
     for group in prepared.merged_labels:
@@ -69,3 +69,13 @@ def _print_summary(prepared: Prepared) -> None:
     for result in prepared.results:
         if result.dropped:
             print(f"  dropped {result.dropped:,}: {result.what}")
+        elif result.count and result.check in REPEATS:
+            print(f"  kept {result.count:,}: {result.what}; {result.check}=drop would take {result.taken}")
+    for leak in prepared.recurring:
+        print(
+            f"  kept {leak.count:,} of {leak.split}: have a text of {leak.other} that is shorter than "
+            f"{settings.leak_words} words (leak_words)"
+        )
+    for name, rows in prepared.in_train.items():
+        if rows:
+            print(f"  {rows:,} of {prepared.rows[name]:,} rows of {name} have a text that train has")

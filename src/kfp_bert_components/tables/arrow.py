@@ -11,7 +11,9 @@ import pyarrow as pa
 
 
 def to_arrow(values: np.ndarray) -> pa.Array:
-    """Numbers as an Arrow array, [n]."""
+    """Numbers or booleans as an Arrow array, [n]."""
+    if values.dtype == bool:
+        return to_arrow(values.view(np.uint8)).cast(pa.bool_())
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 

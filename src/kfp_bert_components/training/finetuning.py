@@ -34,6 +34,9 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
     splits = read_split(train), read_split(validation)
     check_splits(*splits)
     check_metric(settings.metric, splits[0].labels)
+    settings, note = with_measurable_metric(settings, *splits)
+    if note and distribution.chief:
+        print(note, flush=True)
     with Sigterm() as sigterm:
         with distribution.strategy.scope():
             classifier = make_classifier(settings.network, splits[0], seed=settings.seed, dtype=settings.dtype)
@@ -60,6 +63,7 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
             write_report(
                 report,
                 parameters=settings.parameters(),
+                note=note,
                 steps_per_epoch=schedule.steps_per_epoch,
                 state=state,
                 metrics=metrics,
@@ -84,6 +88,26 @@ def check_splits(train: Any, validation: Any) -> None:
         )
     if len(train.labels) < 2:
         raise UserError(f"The train split has one label only ({', '.join(train.labels)}); at least two are needed.")
+
+
+def with_measurable_metric(settings: TrainingSettings, train: Any, validation: Any) -> tuple[TrainingSettings, str]:
+    """The settings, with the metric "loss" where validation lacks a label that train has (both are a `data.Split`).
+
+    The other metrics are over fewer labels then, and can be perfect for weights that have learnt little.
+
+    Returns:
+        The settings, and a sentence that says why they were changed; "" where they were not.
+    """
+    trained, measured = (set(split.table.column("label").unique().to_pylist()) for split in (train, validation))
+    lacking = [repr(label) for label in train.labels if label in trained - measured]
+    if not lacking or settings.metric == "loss":
+        return settings, ""
+    more = f" and {len(lacking) - 5:,} more" if len(lacking) > 5 else ""
+    note = (
+        f"No validation row has the label {', '.join(lacking[:5])}{more}, which training rows have, so "
+        f"{settings.metric} would not be over all labels: the weights with the lowest validation loss are kept instead."
+    )
+    return replace(settings, metric="loss"), note
 
 
 def _announce(

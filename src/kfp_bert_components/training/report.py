@@ -16,6 +16,7 @@ def write_report(
     path: Path,
     *,
     parameters: dict[str, Any],
+    note: str,
     steps_per_epoch: int,
     state: RunState,
     metrics: dict[str, float],
@@ -27,6 +28,7 @@ def write_report(
     Args:
         path: Of the page; its folder is made.
         parameters: `TrainingSettings.parameters()`.
+        note: What there is to say about how the weights were chosen; "" for nothing.
         steps_per_epoch: Steps in one pass over the training rows.
         state: Progress of the run at its end.
         metrics: What the run returns.
@@ -38,6 +40,7 @@ def write_report(
     assert state.best is not None
     page = render_training(
         settings=parameters,
+        note=note,
         first_seed=parameters["seed"],
         steps_per_epoch=steps_per_epoch,
         metric=parameters["metric"],

@@ -88,7 +88,8 @@ class TrainingSettings:
         deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
 
         metric: The weights with the best value of this metric on the validation rows are kept: loss, accuracy,
-            macro_f1, weighted_f1, mcc, or f1:LABEL.
+            macro_f1, weighted_f1, mcc, or f1:LABEL. Where validation has no row of a label that train has, it is the
+            loss, whatever was asked for.
         evaluations_per_epoch: How often the validation rows are scored (Dodge 2020: more often finds better).
         patience: Evaluations without a better `metric` after which training stops; 0 never stops early. The
             best weights are kept in either case.

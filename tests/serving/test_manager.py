@@ -1,0 +1,59 @@
+"""The newest version is found and served, whatever else lies in its folder and whatever its folder is called."""
+
+import shutil
+
+import pytest
+
+from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.serving.manager import ModelManager
+from kfp_bert_components.serving.versions import newest_version
+from tests.support.tiny_model import write_tiny_saved_model
+
+
+@pytest.mark.parametrize("stranger", ["²", "lost+found", "notes.txt", ".cache", "1.tmp"])
+def test_strangers_beside_versions_are_passed_over(tmp_path, stranger):
+    write_tiny_saved_model(tmp_path / "1")
+    shutil.copytree(tmp_path / "1", tmp_path / stranger)
+    assert newest_version(tmp_path).number == 1
+
+
+def test_a_folder_of_strangers_alone_is_no_model(tmp_path):
+    (tmp_path / "²").mkdir()
+    with pytest.raises(UserError, match="holds no model"):
+        newest_version(tmp_path)
+
+
+def test_a_folder_that_comes_and_goes_does_not_end_the_watching(tmp_path, monkeypatch):
+    folder = tmp_path / "serving"
+    write_tiny_saved_model(folder / "1")
+    models = ModelManager(folder, report=lambda line: None)
+    models.refresh()
+    real = type(folder).iterdir
+    monkeypatch.setattr(type(folder), "iterdir", lambda path: real(path / "gone"))
+    models.refresh()
+    assert "gone" in models.problem and models.model.version.number == 1
+    monkeypatch.undo()
+    shutil.copytree(folder / "1", folder / "2")
+    models.refresh()
+    assert models.problem == "" and models.model.version.number == 2
+
+
+@pytest.mark.parametrize("name", ["models [2024]", "a\\b", "[draft", "a*b", "q?x", "{a,b}", "모델 1"])
+def test_a_model_is_served_from_a_folder_of_any_name(tmp_path, name):
+    folder = tmp_path / name
+    write_tiny_saved_model(folder / "1")
+    models = ModelManager(folder, report=lambda line: None)
+    models.refresh()
+    assert models.problem == ""
+    assert models.model.predict([{"text": "HI"}])[0]["label"] == "shout"
+
+
+@pytest.mark.slow
+def test_a_bundle_answers_from_a_folder_with_brackets(tmp_path):
+    texts, folder = ["the cat sat", "a dog ran"], tmp_path / "run [1]"
+    classifier = new_classifier(
+        texts, ["a", "b"], vocabulary_size=20, layers=1, width=16, heads=2, max_length=8, seed=1
+    )
+    write_bundle(folder, classifier, max_length=8, base_model="", parameters={}, data_fingerprint="", pair=False)
+    assert read_bundle(folder).predict(texts).shape == (2, 2)
