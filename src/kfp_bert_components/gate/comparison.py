@@ -34,6 +34,7 @@ class Comparison:
         paired: Their predictions, aligned.
         test: The test of the primary metric.
         method: Which test it is, a key of `difference.METHODS`.
+        unlearnt: Where the data alarm is raised, that the candidate did not learn the labels either; else "".
     """
 
     candidate: Evaluation
@@ -41,6 +42,7 @@ class Comparison:
     paired: PairedPredictions
     test: PrimaryTest
     method: str
+    unlearnt: str = ""
 
 
 def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparison:
@@ -74,7 +76,7 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         short=shortage(paired, goal.metric),
         unit=candidate.unit,
     )
-    return Comparison(candidate, champion, paired, test, method)
+    return Comparison(candidate, champion, paired, test, method, not_recovered(candidate, champion))
 
 
 def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
@@ -96,9 +98,10 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
     if champion.empty:
         gate_outcome, gate_reason = _without_champion(candidate, policy.thresholds, gate_outcome, gate_reason)
     alarm = champion.alarm.get("sentence", "")
-    if gate_outcome == "PROMOTE" and policy.on_data_alarm == "hold" and (why := not_recovered(candidate, champion)):
+    if gate_outcome == "PROMOTE" and policy.on_data_alarm == "hold" and comparison.unlearnt:
         advice = "If the labels are right, set on_data_alarm: warn in the policy."
-        gate_reason = f"{alarm} {why} {advice} By the primary metric alone it would be promoted: {gate_reason}"
+        otherwise = f"By the primary metric alone it would be promoted: {gate_reason}"
+        gate_reason = f"{alarm} {comparison.unlearnt} {advice} {otherwise}"
         gate_outcome = "HOLD"
     outcome, reason = gate_outcome, gate_reason
     if policy.override:
