@@ -10,7 +10,7 @@ import pyarrow as pa
 from kfp_bert_components.data.assign import SPLITS, assign
 from kfp_bert_components.data.checking import CheckedRows, CheckResult, check_repeats, check_rows
 from kfp_bert_components.data.ids import ids_of, spread
-from kfp_bert_components.data.labels import map_labels
+from kfp_bert_components.data.labels import map_labels, remarks
 from kfp_bert_components.data.leakage import Leak, find_leaks
 from kfp_bert_components.data.profile import SAMPLE, Profile, make_profile
 from kfp_bert_components.data.rows import Rows, read_rows, shorten
@@ -35,7 +35,7 @@ class Prepared:
         fingerprints: Of each split.
         files: What was found out about each file.
         file_rows: Rows that were read of each file.
-        merged_labels: Labels in the data that were taken for the same, such as ("1", "1.0").
+        remarks: What else a person should know of the labels, one remark each.
         results: What each check found.
         leaks: Rows that two splits shared.
         classes: All classes, also those without rows.
@@ -52,7 +52,7 @@ class Prepared:
     fingerprints: dict[str, str]
     files: list[FileFacts] = field(repr=False)
     file_rows: list[int] = field(repr=False)
-    merged_labels: list[tuple[str, ...]] = field(repr=False)
+    remarks: list[str] = field(repr=False)
     results: list[CheckResult] = field(repr=False)
     leaks: list[Leak] = field(repr=False)
     classes: list[str] = field(repr=False)
@@ -87,7 +87,9 @@ def prepare(
         leaks = find_leaks(rows, checked.inside, split, near)
         leaking = np.concatenate([np.empty(0, np.int64), *(leak.rows for leak in leaks)])
         checked.apply("leakage", np.isin(np.arange(len(rows)), leaking), hint="choose another split")
-        prepared = _describe(checked, split, leaks, labels.merged)
+        counts = np.bincount(rows.label, minlength=len(rows.labels)).tolist()
+        notes = remarks(rows.labels, counts, labels, settings.label_names)
+        prepared = _describe(checked, split, leaks, notes)
         writers = _write_examples(checked, split, settings, scratch)
         prepared.profile.write(scratch / "train")
         for name, writer, target in zip(SPLITS, writers, (train, validation, test), strict=True):
@@ -106,7 +108,7 @@ def _split(checked: CheckedRows, settings: PrepareSettings) -> np.ndarray:
     return split
 
 
-def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], merged: list[tuple[str, ...]]) -> Prepared:
+def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], notes: list[str]) -> Prepared:
     """What came of it.
 
     Raises:
@@ -143,7 +145,7 @@ def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], merged
         fingerprints=fingerprints,
         files=rows.files,
         file_rows=rows.read,
-        merged_labels=merged,
+        remarks=notes,
         results=results,
         leaks=leaks,
         classes=names,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kfp_bert_components.data.labels import capped
 from kfp_bert_components.data.prepare_data import Prepared
 from kfp_bert_components.data.profile import Drift, compare_profiles
 from kfp_bert_components.data.settings import PrepareSettings
@@ -59,13 +60,14 @@ def _write_page(report: Path, prepared: Prepared, drift: Drift | None, settings:
 
 
 def _print_summary(prepared: Prepared) -> None:
-    for label in prepared.labels:
-        if not prepared.class_rows["train"][prepared.classes.index(label)]:
-            print(f"  no row to train on has the label {label!r}")
+    missing = [label for label in prepared.labels if not prepared.class_rows["train"][prepared.classes.index(label)]]
+    for line in capped([f"no row to train on has the label {label!r}" for label in missing], "labels like these"):
+        print(f"  {line}")
     counts = ", ".join(f"{rows:,} to {name}" for name, rows in prepared.rows.items())
     print(f"Read {prepared.read:,} rows: {counts}, {sum(prepared.dropped.values()):,} dropped.")
-    for group in prepared.merged_labels:
-        print(f"  taken for the same label: {', '.join(map(repr, group))}")
+    files = [f"{file.name}: {file.note}" for file in prepared.files if file.note]
+    for remark in [*capped(files, "files with a remark, see the report"), *prepared.remarks]:
+        print(f"  {remark}")
     for result in prepared.results:
         if result.dropped:
             print(f"  dropped {result.dropped:,}: {result.what}")
