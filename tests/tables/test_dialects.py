@@ -142,6 +142,7 @@ def test_rows_above_a_line_that_names_the_columns_are_not_taken_for_titles(tmp_p
         (table('"{i}" "{text}" "{label}"', '"text" "label"'), "text", "label"),
         (table('{i},"{text}",{label}', "text,label"), "text", "label"),
         (table('"row {i}"\t"{text}"\t"{label}"', '"text"\t"label"'), "#2", "label"),
+        (table('"{i}";"{text}";"{label}"', '"text";"label"'), "#2", "#3"),
     ],
 )
 def test_a_header_without_a_name_for_the_names_of_rows(tmp_path: Path, content: str, text: str, label: str):
@@ -156,11 +157,16 @@ def test_commas_without_quotes_are_not_taken_for_names_of_rows(tmp_path: Path):
 
 
 def test_rows_may_end_with_a_delimiter_that_the_header_lacks(tmp_path: Path):
-    content = table('"{text}",{label},') + '"one\ntwo",good,\nwithout it,bad\nwith more,bad,x\n'
+    content = table('"{text}",{label},') + '"one\ntwo",good,,\nwithout it,bad\nwith more,bad,x\n'
     facts, rows, faults = read(tmp_path / "a.csv", content)
     assert rows == [*ROWS, ("one\ntwo", "good"), ("without it", "bad")]
     assert faults == [(24, "the row has 3 cells instead of 2")]
-    assert "a row may end with a delimiter" in facts.note
+    assert facts.note == "a row may end with empty cells that the header does not name"
+
+
+def test_a_header_may_end_with_a_delimiter_that_rows_lack(tmp_path: Path):
+    _, rows, faults = read(tmp_path / "a.csv", table('"{text}",{label}', "text,label,"))
+    assert rows == ROWS and not faults
 
 
 @pytest.mark.parametrize("known", [(), ("odd",)])

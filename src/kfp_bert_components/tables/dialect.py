@@ -49,7 +49,7 @@ class Dialect:
         first_row_number: Its number in the file: lines that are passed over and blank lines may precede it.
         skipped: Lines at the start of the file that are passed over.
         separator: The delimiter that the first of them names, or "".
-        trailing: Whether a row may end with a delimiter, that is, have an empty cell too many.
+        trailing: Whether a row may end with delimiters, that is, have empty cells too many.
         row_names: Whether the header has no name for the first column, as R writes tables.
     """
 
@@ -77,7 +77,7 @@ class Dialect:
             "cells are quoted by '": self.quote == "'",
             "spaces before a cell are left out": self.spaces,
             "its first row is taken for the names of the columns": self.guessed_header,
-            "a row may end with a delimiter": self.trailing,
+            "a row may end with empty cells that the header does not name": self.trailing,
             "its first column, which the header does not name, is taken for names of rows": self.row_names,
         }
         return "; ".join(note for note, holds in notes.items() if holds)
@@ -127,19 +127,17 @@ def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column],
         skipped=skipped,
         separator=separator,
     )
+    while len(rows[0]) > _width(rows[1:] or rows) and not rows[0][-1].strip():
+        rows[0].pop()
+    trailing = _trailing(rows)
+    row_names = not trailing and _has_row_names(rows, table)
+    if row_names:
+        rows[0] = ["", *rows[0]]
     if not _has_header(rows, columns, settings):
         return replace(dialect, columns=tuple(f"#{i + 1}" for i in range(_width(rows))))
-    names, trailing = tuple(cell.strip() for cell in rows[0]), _trailing(rows)
-    row_names = not trailing and _has_row_names(rows, table)
+    names = tuple(cell.strip() for cell in rows[0])
     said = settings.header == "yes" or any(column.asked in names for column in columns)
-    return replace(
-        dialect,
-        header=True,
-        guessed_header=not said,
-        columns=("", *names) if row_names else names,
-        trailing=trailing,
-        row_names=row_names,
-    )
+    return replace(dialect, header=True, guessed_header=not said, columns=names, trailing=trailing, row_names=row_names)
 
 
 def _without_lines(sample: str, count: int) -> str:
@@ -210,20 +208,30 @@ def _score(rows: Sequence[Sequence[str]], dialect: Dialect, sample: str, named: 
     score += 0.2 * len(rows) / max(len(rows), min(ROWS, sample.count("\n")))
     if named and len(rows[0]) > 1 and named <= {cell.strip() for cell in rows[0]}:
         score += 0.3
-    if dialect.quoting in ("double", "single"):  # a backslash before a quote was not taken for what it is
-        ends = (cell for row in rows for cell in row if cell.endswith(dialect.quote))
-        score -= 0.05 * any("\\" in cell and cell.count(dialect.quote) == 1 for cell in ends)
+    if dialect.quoting != "none" and not _closes_quotes(sample, dialect):
+        score -= 0.05
     unused = dialect.quoting.endswith("backslash") and "\\" + dialect.quote not in sample
     if unused or _looks_quoted(rows, dialect):
         score -= 0.1
     return score
 
 
+def _closes_quotes(sample: str, dialect: Dialect) -> bool:
+    """Whether a delimiter or the end of the line follows each quote that closes a cell."""
+    reader = csv.reader(io.StringIO(sample.replace("\0", ""), newline=""), strict=True, **dialect.options())
+    with suppress(csv.Error):
+        for _ in islice(reader, ROWS):
+            pass
+        return True
+    return False
+
+
 def _looks_quoted(rows: Sequence[Sequence[str]], dialect: Dialect) -> bool:
     """Whether cells have quotes around them still, although they were read."""
-    opened = [cell for row in rows for cell in row if _opens(cell, '"', dialect)]
-    closed = sum(len(cell) > 1 and cell.endswith('"') for cell in opened)
-    if closed > 0.3 * max(len(opened), 1):
+    cells = [cell for row in rows for cell in row]
+    opened = sum(_opens(cell, '"', dialect) for cell in cells)
+    closed = sum(len(cell) > 1 and cell.endswith('"') for cell in cells) if opened else 0
+    if closed > 0.3 * max(opened, 1):
         return True
     for column in zip_longest(*(rows[1:] or rows), fillvalue=""):
         filled = [cell for cell in column if cell]
@@ -274,8 +282,9 @@ def _is_short(index: int, rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _trailing(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether most rows below a header have one empty cell more than it, at their end."""
-    longer = sum(len(row) == len(rows[0]) + 1 and not row[-1].strip() for row in rows[1:])
+    """Whether most rows have more cells than the first, and all of these are empty."""
+    width = len(rows[0])
+    longer = sum(len(row) > width and not "".join(row[width:]).strip() for row in rows[1:])
     return 2 * longer > len(rows) - 1
 
 

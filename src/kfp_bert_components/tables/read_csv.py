@@ -129,8 +129,7 @@ class _Records:
                 reader = csv.reader(self._lines(), **self._options)
             if not reason and any("\0" in line for line in self._taken):
                 record, reason = [], "the row has NUL bytes"
-            if self._trailing and len(record) == self._width + 1 and not record[-1].strip():
-                record.pop()
+            record = self._without_surplus(record)
             if record and len(record) != self._width:
                 reason = f"the row has {len(record)} cell{'s' * (len(record) != 1)} instead of {self._width}"
             if max(map(len, [*record, self._taken[0]])) > LONGEST_CELL:
@@ -190,5 +189,9 @@ class _Records:
             raise _QuoteError(_SWALLOWED)
 
     def _has_cells_of_row(self, line: str) -> bool:
-        cells = next(csv.reader([line], **self._options), [])
-        return len(cells) == self._width or (self._trailing and len(cells) == self._width + 1 and not cells[-1].strip())
+        return len(self._without_surplus(next(csv.reader([line], **self._options), []))) == self._width
+
+    def _without_surplus(self, record: list[str]) -> list[str]:
+        """A row without the empty cells at its end that rows of the file may have beyond those of the header."""
+        surplus = self._trailing and not "".join(record[self._width :]).strip()
+        return record[: self._width] if surplus else record

@@ -12,13 +12,13 @@ from kfp_bert_components.tables.settings import Column
 
 ROWS = 1 << 16
 _SPACE = re.compile(r"\s*")
-_LIST = re.compile(r"\[\s*[\[{\]]")
+_START = re.compile(r"\{\s*[\"}]|\[\s*[\[{\]]")
 
 
 def is_json(name: str, start: str) -> bool:
     """Whether a file that starts so is JSON of one kind or another; `start` has no white space before it."""
     named = re.search(r"\.(json|jsonl|ndjson)(\.\w+)?$", name, re.IGNORECASE)
-    return start.startswith(("{", "[") if named else "{") or _LIST.match(start) is not None
+    return _START.match(start) is not None or (named is not None and start.startswith(("{", "[")))
 
 
 def is_document(start: str, whole: bool, columns: Sequence[Column]) -> bool:
