@@ -98,7 +98,8 @@ def test_labels_that_are_several_are_said_with_their_rows():
         f"5 {what} ';' (1, such as 'd;e'): {end}",
         f"6 {what} ',' (1, such as 'x, y'): {end}",
     ]
-    assert not said({"Seoul, Korea": 20, "a|": 1, "|": 3, ";)": 2, "b": 3})
+    assert said({"a/b": 7, "b": 1}) == [f"7 {what} '/' (1, such as 'a/b'): {end}"]
+    assert not said({"Seoul, Korea": 20, "n/a": 1, "C++": 1, "a|": 1, "|": 3, ";)": 2, "b": 3})
     assert not said({"a|b": 20, "c": 3}, {"a|b": "both", "c": "one"})
 
 

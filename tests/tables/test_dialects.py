@@ -151,9 +151,15 @@ def test_a_header_without_a_name_for_the_names_of_rows(tmp_path: Path, content: 
     assert "its first column, which the header does not name, is taken for names of rows" in facts.note
 
 
-def test_commas_without_quotes_are_not_taken_for_names_of_rows(tmp_path: Path):
-    _, rows, faults = read(tmp_path / "a.csv", table("{text},{label}"))
-    assert not rows and len(faults) == 20
+@pytest.mark.parametrize("row", ["{text},{label}", "'{text}\",{label}", "\"{text}',{label}"])
+def test_commas_without_quotes_are_not_taken_for_names_of_rows(tmp_path: Path, row: str):
+    facts, rows, faults = read(tmp_path / "a.csv", table(row))
+    assert not rows and len(faults) == 20 and not facts.note
+
+
+def test_skipping_all_lines_is_said(tmp_path: Path):
+    with pytest.raises(UserError, match=r"a\.csv has no rows below the 2,000 lines to skip: correct skip_rows"):
+        read(tmp_path / "a.csv", table('"{text}",{label}'), skip_rows=2_000)
 
 
 def test_rows_may_end_with_a_delimiter_that_the_header_lacks(tmp_path: Path):

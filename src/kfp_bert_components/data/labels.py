@@ -21,7 +21,7 @@ _ENDS = re.compile(f"^[{BLANKS}]+|[{BLANKS}]+$")
 _NUMBER = re.compile(r"\+?(-?\d+)(?:\.0*)?", re.ASCII)
 _BOOL = re.compile("true|false", re.IGNORECASE)
 _MISSING = {"nan", "nat", "null", "<na>"}
-_JOINTS = "|;,"
+_JOINTS = "|;,/+"
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def _joined(counts: Mapping[str, int], joint: str) -> str:
     joined = [
         label
         for label, found in parts.items()
-        # A comma may be part of a name, so one of its parts must stand elsewhere too.
-        if len(found) > 1 and counts[label] and (joint != "," or any(often[part] > 1 for part in found))
+        # The others may be part of a name, so one of the parts must stand elsewhere too.
+        if len(found) > 1 and counts[label] and (joint in "|;" or any(often[part] > 1 for part in found))
     ]
     if not joined:
         return ""

@@ -130,7 +130,7 @@ def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column],
     while len(rows[0]) > _width(rows[1:] or rows) and not rows[0][-1].strip():
         rows[0].pop()
     trailing = _trailing(rows)
-    row_names = not trailing and _has_row_names(rows, table)
+    row_names = not trailing and _has_row_names(rows, table, dialect)
     if row_names:
         rows[0] = ["", *rows[0]]
     if not _has_header(rows, columns, settings):
@@ -161,6 +161,8 @@ def _best(
         if not spaces or re.search(rf"""{re.escape(delimiter)} +["']""", sample)
     ]
     read = [(dialect, rows) for dialect in dialects if (rows := _sample_rows(sample, dialect))]
+    if not read and settings.skip_rows:
+        raise UserError(f"{name} has no rows below the {settings.skip_rows:,} lines to skip: correct skip_rows.")
     if not read:
         raise UserError(f"{name} has no rows: remove the file, or write it again.")
     named = {column.asked for column in columns if column.position is None}
@@ -288,9 +290,9 @@ def _trailing(rows: Sequence[Sequence[str]]) -> bool:
     return 2 * longer > len(rows) - 1
 
 
-def _has_row_names(rows: Sequence[Sequence[str]], sample: str) -> bool:
+def _has_row_names(rows: Sequence[Sequence[str]], sample: str, dialect: Dialect) -> bool:
     """Whether all rows have one cell more than the header, the first, a number or in quotes and never twice."""
     names = [row[0] for row in rows[1:] if len(row) == len(rows[0]) + 1]
-    quoted = sample.lstrip("\r\n").partition("\n")[2].startswith(('"', "'"))
     unique = 0 < len(names) == len(rows) - 1 and len(set(names)) == len(names)
-    return unique and (quoted or all(_NUMBER.fullmatch(name) for name in names))
+    in_quotes = dialect.quoting != "none" and sample.count("\n" + dialect.quote) >= len(names)
+    return unique and (in_quotes or all(_NUMBER.fullmatch(name) for name in names))
