@@ -65,6 +65,12 @@ def test_apostrophes_and_quotes_inside_cells_do_not_make_another_dialect(tmp_pat
     assert facts.dialect.quoting == "double" and not facts.note
 
 
+@pytest.mark.parametrize("last", [', "', ', "a"', ', ""'])
+def test_a_space_before_one_quote_is_data(tmp_path: Path, last: str):
+    facts, rows, _ = read(tmp_path / "a.csv", table("{label},{label}") + "a" + last + "\n")
+    assert rows[-1] == ("a", last[1:]) and not facts.note
+
+
 @pytest.mark.parametrize(("quoting", "escape"), [("single", "''"), ("single-backslash", "\\'")])
 def test_quoting_by_apostrophes_can_be_asked_for(tmp_path: Path, quoting: str, escape: str):
     content = table("'{text}',{label}", escape=("'", escape)) + f"'one\ntwo{escape}s',good\n'never closed,bad\n"

@@ -153,14 +153,13 @@ def _best(
     if settings.quoting == "auto":
         single = re.search(rf"(?:^|[{re.escape(delimiters)}])\s*'", sample, re.MULTILINE) is not None
         quotings = ("double", "backslash", *(("single", "single-backslash") if single else ()), "none")
-    dialects = [
-        Dialect(delimiter, quoting, spaces)
-        for delimiter in delimiters
-        for spaces in (False, True)
-        for quoting in quotings
-        if not spaces or re.search(rf"""{re.escape(delimiter)} +["']""", sample)
-    ]
-    read = [(dialect, rows) for dialect in dialects if (rows := _sample_rows(sample, dialect))]
+    read = []
+    for dialect in (Dialect(delimiter, quoting) for delimiter in delimiters for quoting in quotings):
+        rows = _sample_rows(sample, dialect)
+        read += [(dialect, rows)] if rows else []
+        if _is_spaced(rows):
+            spaced = replace(dialect, spaces=True)
+            read.append((spaced, _sample_rows(sample, spaced)))
     if not read and settings.skip_rows:
         raise UserError(f"{name} has no rows below the {settings.skip_rows:,} lines to skip: correct skip_rows.")
     if not read:
@@ -195,6 +194,13 @@ def _delimiters(name: str, sample: str, separator: str, settings: TableSettings)
         return " "
     stem = name.removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2")
     return "\t,;|" if stem.endswith((".tsv", ".tab")) else DELIMITERS
+
+
+def _is_spaced(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether nearly all cells but the first of each row begin with a space, and one with a quote after it."""
+    cells = [cell for row in rows[1:] or rows for cell in row[1:] if cell]
+    spaced = [cell.lstrip(" ") for cell in cells if cell.startswith(" ")]
+    return len(spaced) > 0.9 * len(cells) and any(cell.startswith(('"', "'")) for cell in spaced)
 
 
 def _width(rows: Sequence[Sequence[str]]) -> int:
@@ -232,7 +238,7 @@ def _looks_quoted(rows: Sequence[Sequence[str]], dialect: Dialect) -> bool:
     """Whether cells have quotes around them still, although they were read."""
     cells = [cell for row in rows for cell in row]
     opened = sum(_opens(cell, '"', dialect) for cell in cells)
-    closed = sum(len(cell) > 1 and cell.endswith('"') for cell in cells) if opened else 0
+    closed = sum(len(cell.strip()) > 1 and cell.endswith('"') for cell in cells) if opened else 0
     if closed > 0.3 * max(opened, 1):
         return True
     for column in zip_longest(*(rows[1:] or rows), fillvalue=""):
