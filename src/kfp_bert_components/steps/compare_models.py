@@ -58,6 +58,8 @@ def compare_models(
     for path, text in ((report, page(made, new, old, changes(comparison))), (markdown, summary(made))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    for warning in made.warnings:
+        say(f"Warning: {warning}")
     say(f"{made.outcome}: {made.reason}")
     return made
 
