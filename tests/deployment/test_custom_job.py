@@ -194,6 +194,14 @@ def test_another_base_model_in_the_same_folder_is_another_job(server, splits, tm
     assert len(server.cloud.jobs) == 2
 
 
+def test_a_run_that_checks_labels_is_another_job(server, splits, tmp_path):
+    server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
+    for rows in (0, 100, 100):
+        settings = replace(RUN, label_check_rows=rows)
+        run_as_custom_job(*splits, tmp_path / "model", tmp_path / "r.html", settings, job_settings(server))
+    assert len(server.cloud.jobs) == 2
+
+
 def test_a_damaged_base_model_in_a_local_folder_starts_no_job(server, splits, tmp_path):
     base, job = make_base_model(tmp_path / "base"), vars(job_settings(server))
     (base / "tokenizer.json").write_text('{"version": "1.0", "trunc')
