@@ -40,7 +40,7 @@ def flipped(labels):
 def noisy(tmp_path_factory):
     names = [f"<b>{row // 100}.csv" for row in range(240)]
     return relabelled(
-        tmp_path_factory.mktemp("noisy"), flipped, source=names, row=[row % 100 + 2 for row in range(240)]
+        tmp_path_factory.mktemp("noisy"), flipped, source=names, source_row=[row % 100 + 2 for row in range(240)]
     )
 
 
@@ -115,13 +115,14 @@ def test_the_report_lists_them_with_file_and_row_and_holds_the_whole_list(noisy,
     (link,) = re.findall(r'href="data:text/csv;base64,([^"]+)"', section)
     rows = list(csv.DictReader(io.StringIO(base64.b64decode(link).decode())))
     table = read_split(noisy / "train").table.to_pylist()
-    wrong = {(table[row]["source"], table[row]["row"]): table[row] for row in FLIPPED}
+    wrong = {(table[row]["source"], table[row]["source_row"]): table[row] for row in FLIPPED}
     assert len(rows) >= 3
     for one in rows:
         row = wrong[one["file"], int(one["row"])]
         assert (row["id"], row["label"]) == (one["id"], one["label"]) and float(one["certainty"]) > 0.5
-        assert f'&lt;b&gt;{row["source"][3:]}</td><td class="n">{row["row"]}</td>' in section
-        assert f'<td class="text">{row["text"]}</td><td>{row["label"]}</td><td>{one["suggested"]}</td>' in section
+        place = f"&lt;b&gt;{row['source'][3:]} row {row['source_row']}</span></td>"
+        assert f'{row["text"]} <span class="note">{place}<td class="text">{row["label"]}<br>' in section
+        assert f"</span> {one['suggested']} <span" in section
     assert "label_check_rows" not in json.loads((tmp_path / "model" / "bundle.json").read_text())["parameters"]
 
 
@@ -130,7 +131,7 @@ def test_the_report_lists_them_with_file_and_row_and_holds_the_whole_list(noisy,
 def test_cleanlab_lists_the_same_rows(classes, tmp_path):
     rng = np.random.default_rng(classes)
     codes = np.concatenate([np.arange(classes), rng.integers(0, classes, 3_000)])
-    probabilities = rng.dirichlet(np.full(classes, 0.3), len(codes))
+    probabilities = rng.dirichlet(np.full(classes, 2 / classes), len(codes))
     probabilities[np.arange(len(codes)), codes] += rng.random(len(codes))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     np.savez(tmp_path / "rows.npz", codes=codes, probabilities=probabilities)

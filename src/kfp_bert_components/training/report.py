@@ -104,7 +104,7 @@ def _suspects(found: LabelErrors, table: Any, data: TrainingData) -> list[tuple[
     """
     part = table.take(found.rows)
     names = part.column("source").to_pylist() if "source" in table.column_names else [""] * len(found.rows)
-    numbers = part.column("row").to_pylist() if "row" in table.column_names else (found.rows + 1).tolist()
+    numbers = part.column("source_row").to_pylist() if "source_row" in table.column_names else (found.rows + 1).tolist()
     ids = part.column("id").to_pylist()
     return [
         (name, number, one, data.train.texts[row], data.labels[data.train.targets[row]], data.labels[label], certainty)
