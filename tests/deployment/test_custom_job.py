@@ -287,6 +287,7 @@ def test_the_component_trains_in_a_job_by_one_parameter(server, splits, tmp_path
         model=dsl.Model(uri=str(tmp_path / "model")),
         metrics=metrics,
         report=dsl.HTML(uri=str(tmp_path / "report")),
+        label_check_rows=100,
         run_on="ai_platform",
         job_image="image:1",
         job_project="p",
@@ -303,6 +304,7 @@ def test_the_component_trains_in_a_job_by_one_parameter(server, splits, tmp_path
     assert {pool.machine_spec.machine_type for pool in pools} == {"n1-highmem-8"}
     assert {pool.container_spec.image_uri for pool in pools} == {"image:1"}
     assert metrics.metadata["validation_loss"] == 0.5
+    assert json.loads(open_store(place_of(job)).read("job.json").data)["settings"]["label_check_rows"] == 100
     assert (tmp_path / "model" / "bundle.json").exists()
 
 
