@@ -56,6 +56,7 @@ def test_parameters_hold_what_decides_the_weights_and_nothing_else():
         checkpoint_steps=2,
         tensorboard_dir="b",
         export_precision="bfloat16",
+        label_check_rows=100,
     )
     assert one.parameters() == other.parameters()
     assert one.parameters()["epochs"] == 3
@@ -65,6 +66,7 @@ def test_parameters_hold_what_decides_the_weights_and_nothing_else():
         "checkpoint_steps",
         "tensorboard_dir",
         "export_precision",
+        "label_check_rows",
     }
 
 

@@ -13,6 +13,7 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import check_writable
 from kfp_bert_components.training.checkpoints import Checkpoints, assign
 from kfp_bert_components.training.distribution import Distribution, open_distribution
+from kfp_bert_components.training.label_errors import find_label_errors
 from kfp_bert_components.training.metrics import check_metric
 from kfp_bert_components.training.preemption import Sigterm
 from kfp_bert_components.training.report import write_report
@@ -69,6 +70,8 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
                 metrics=metrics,
                 data=data,
                 logits=_logits(classifier.model, data.validation, data.used, len(data.labels), settings.batch_size),
+                table=splits[0].table,
+                label_errors=find_label_errors(splits[0], settings) if settings.label_check_rows else None,
             )
             checkpoints.remove()
     return metrics

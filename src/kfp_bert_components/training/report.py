@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kfp_bert_components.training.label_errors import LabelErrors
 from kfp_bert_components.training.metrics import cross_entropies
 from kfp_bert_components.training.rows import TokenizedRows, TrainingData
 from kfp_bert_components.training.state import RunState
@@ -22,6 +23,8 @@ def write_report(
     metrics: dict[str, float],
     data: TrainingData,
     logits: np.ndarray,
+    table: Any,
+    label_errors: LabelErrors | None,
 ) -> None:
     """Write the HTML report of a run.
 
@@ -34,6 +37,8 @@ def write_report(
         metrics: What the run returns.
         data: The rows.
         logits: What the kept weights give for the validation rows, float32 [rows, classes].
+        table: That of the training split.
+        label_errors: What the check of its labels found, where it was asked for.
     """
     from kfp_bert_components.reports.training import render_training
 
@@ -53,6 +58,8 @@ def write_report(
         lengths=(data.train.full_lengths, data.validation.full_lengths),
         longest=_longest(data.train, data.labels),
         hardest=_hardest(data.validation, logits, data.labels),
+        label_check=label_errors and (label_errors.checked, label_errors.skipped),
+        suspects=_suspects(label_errors, table, data) if label_errors else [],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -90,4 +97,21 @@ def _hardest(rows: TokenizedRows, logits: np.ndarray, labels: list[str]) -> list
             float(losses[row]),
         )
         for row in hardest
+    ]
+
+
+def _suspects(found: LabelErrors, table: Any, data: TrainingData) -> list[tuple[str, int, str, str, str, str, float]]:
+    """File, row, id, text, label, suggested label and its probability, of each row whose label is likely wrong.
+
+    The row is that of the file where the split says it, else that of the split; rows are counted from 1.
+    """
+    part = table.take(found.rows)
+    names = part.column("source").to_pylist() if "source" in table.column_names else [""] * len(found.rows)
+    numbers = part.column("source_row").to_pylist() if "source_row" in table.column_names else (found.rows + 1).tolist()
+    ids = part.column("id").to_pylist()
+    return [
+        (name, number, one, data.train.texts[row], data.labels[data.train.targets[row]], data.labels[label], certainty)
+        for name, number, one, row, label, certainty in zip(
+            names, numbers, ids, found.rows, found.suggested, found.certainty.tolist(), strict=True
+        )
     ]
