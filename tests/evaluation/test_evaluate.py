@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from kfp_bert_components.data.splits import read_split
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.steps.evaluate_champion import evaluate_champion
@@ -155,12 +156,47 @@ def test_pairs_of_texts_are_asked_together(tmp_path):
     assert found.predictions["text_pair"].to_pylist() == table["text_pair"]
 
 
-def test_probabilities_that_are_no_numbers_are_refused(model, tmp_path):
-    def broken(texts, pairs):
-        return np.full((len(texts), 2), np.nan)
+# What stands in row 7 instead of probabilities, and what is said about it.
+NO_PROBABILITIES = {
+    (float("nan"), 0.5): "nan, 0.5, which must lie between 0 and 1",
+    (float("inf"), 0.0): "inf, 0, which must lie between 0 and 1",
+    (-0.1, 1.1): "-0.1, 1.1, which must lie between 0 and 1",
+    (0.5, 0.498): "0.5, 0.498, which must add up to 1, not 0.998",
+    (0.6, 0.6): "0.6, 0.6, which must add up to 1, not 1.2",
+}
 
-    with pytest.raises(UserError, match="no numbers"):
-        evaluate(model, split(tmp_path / "t"), tmp_path / "e", predict=broken)
+
+@pytest.mark.parametrize(("wrong", "message"), NO_PROBABILITIES.items())
+def test_a_model_whose_answers_are_no_probabilities_is_refused_by_row(model, tmp_path, wrong, message):
+    texts = ["a", "bb", "ccc", "dddd", "five", "six", "WRONG", "YES"]
+
+    def broken(some, pairs):
+        return np.array([wrong if text == "WRONG" else (0.9995, 0.0) for text in some])
+
+    test = split(tmp_path / "t", texts=texts)
+    with pytest.raises(UserError) as raised:
+        evaluate(model, test, tmp_path / "e", model_version=4, predict=broken)
+    assert f"Version 4 can't be evaluated: row 7 (id '{6:016x}') has the probabilities {message}." in str(raised.value)
+    with pytest.raises(UserError, match="The model can't be evaluated: row 7"):
+        evaluate(model, test, tmp_path / "e", predict=broken)
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_model_with_another_number_of_answers_than_labels_is_refused(model, tmp_path):
+    with pytest.raises(UserError, match="gives 1 probabilities for 2 labels"):
+        evaluate(model, split(tmp_path / "t"), tmp_path / "e", predict=lambda texts, pairs: np.ones((len(texts), 1)))
+
+
+@pytest.mark.parametrize(("wrong", "message"), [*NO_PROBABILITIES.items(), ((1.0,), "has 1 probabilities")])
+def test_an_evaluation_with_rows_that_are_no_probabilities_is_refused_by_file_and_row(tmp_path, wrong, message):
+    folder = write_numbers(tmp_path / "e", [0, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], LABELS)
+    kept = read_evaluation(folder).predictions
+    rows = pa.array([[0.9, 0.1], list(wrong), [0.7, 0.3]], pa.list_(pa.float32()))
+    pq.write_table(kept.drop(["probabilities"]).append_column("probabilities", rows), folder / "predictions.parquet")
+    with pytest.raises(DamagedError) as raised:
+        read_evaluation(folder)
+    assert "predictions.parquet is damaged: row 2 (id '00000001') has" in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_damaged_evaluations_are_refused(tmp_path):

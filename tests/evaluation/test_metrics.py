@@ -309,8 +309,8 @@ def test_the_interval_of_an_area_holds_a_perfect_ranking_and_shrinks_with_the_cl
     for interval, rows in ((roc_interval, 10 * 190 / (1 + 0.5 * 99)), (pr_interval, 10)):
         assert interval(perfect, 0.0) == pytest.approx(proportion_confint(rows, rows, method="wilson"))
     truth, probabilities = predictions(400)
-    for by_class, interval in ((roc_by_class, roc_interval), (pr_by_class, pr_interval)):
-        (value, influence), classes = by_class(truth, probabilities)
+    for areas, interval in ((roc_by_class, roc_interval), (pr_by_class, pr_interval)):
+        (value, influence), classes = areas(truth, probabilities)
         error = np.sqrt((influence**2).sum()) / 400
         low, high = interval(classes, error)
         narrowest = min(np.diff(interval([one], one.error)) for one in classes)

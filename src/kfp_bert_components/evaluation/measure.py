@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.slices import PREFIX
@@ -32,9 +33,17 @@ def measure(
         slices: By name, which rows belong to it, bool [rows]; see `slices.find_slices`.
         test_fingerprint: Fingerprint of the test split.
         **known: Other attributes of the evaluation: model_fingerprint, model_version, champion_generation, system.
+
+    Raises:
+        UserError: A row's probabilities are NaN, below 0 or above 1, or don't add up to 1.
     """
     predictions = _predictions(table, probabilities, slices)
     found = Evaluation(labels, test_fingerprint, slices=list(slices), predictions=predictions, **known)
+    if fault := found.fault():
+        who = f"Version {found.model_version}" if found.model_version else "The model"
+        raise UserError(
+            f"{who} can't be evaluated: {fault}. Train it with a lower learning rate, or look at how it was exported."
+        )
     truth = found.truth()
     metrics = metrics_with_intervals(truth, found.probabilities(), labels)
     return replace(found, metrics=metrics, majority_share=float(np.bincount(truth).max() / len(truth)))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # format 1 knows nothing of bundle_files
 _ROC_ROWS = 20_000
+# How far probabilities may lie outside 0 to 1, and how far their sum from 1.
+_ROUNDING, _SUM = 1e-6, 1e-3
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,30 @@ class Evaluation:
         assert self.predictions is not None
         column = self.predictions["probabilities"].combine_chunks()
         return np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), len(self.labels))
+
+    def fault(self) -> str:
+        """What is wrong with the first row of the predictions that can't be right; "" if nothing is."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        assert self.predictions is not None
+        many, column = len(self.labels), self.predictions["probabilities"].combine_chunks()
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+        if wrong := np.flatnonzero(lengths != many).tolist():
+            return f"{self._row(wrong[0])} has {lengths[wrong[0]]} probabilities, and there are {many} labels"
+        values = self.probabilities()
+        outside = ~np.all((values >= -_ROUNDING) & (values <= 1 + _ROUNDING), axis=1)  # true of NaN
+        sums = values.sum(1, dtype=np.float64)
+        if wrong := np.flatnonzero(outside | (np.abs(sums - 1) > _SUM)).tolist():
+            shown = ", ".join(f"{value:.4g}" for value in values[wrong[0], :5]) + (", ..." if many > 5 else "")
+            what = "lie between 0 and 1" if outside[wrong[0]] else f"add up to 1, not {sums[wrong[0]]:.4g}"
+            more = f" ({len(wrong):,} of {len(values):,} rows are like this)" if len(wrong) > 1 else ""
+            return f"{self._row(wrong[0])} has the probabilities {shown}, which must {what}{more}"
+        return ""
+
+    def _row(self, number: int) -> str:
+        assert self.predictions is not None
+        return f"row {number + 1:,} (id {str(self.predictions['id'][number])!r})"
 
     def overall(self) -> dict[str, float]:
         """Metrics over all classes, latency and size; only those that are finite numbers."""
@@ -130,7 +156,7 @@ def read_evaluation(folder: Path) -> Evaluation:
 
     Raises:
         NotFoundError: There is none in `folder`, or predictions.parquet is missing.
-        UserError: It is damaged, or of a format that this version does not know.
+        UserError: It is damaged, has probabilities that are none, or is of a format that this version does not know.
     """
     path = folder / "evaluation.json"
     if not path.exists():
@@ -138,7 +164,11 @@ def read_evaluation(folder: Path) -> Evaluation:
     evaluation, empty = load_record(path.read_bytes(), str(path), {1: _read, FORMAT: _read}, "run evaluate_model again")
     if empty:
         return evaluation
-    return replace(evaluation, predictions=_read_predictions(folder / "predictions.parquet"))
+    predictions = folder / "predictions.parquet"
+    evaluation = replace(evaluation, predictions=_read_predictions(predictions))
+    if fault := evaluation.fault():
+        raise DamagedError(f"{predictions} is damaged: {fault}; run evaluate_model again.")
+    return evaluation
 
 
 def _read_predictions(path: Path) -> "pa.Table":

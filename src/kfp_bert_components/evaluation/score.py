@@ -53,7 +53,8 @@ def evaluate(
         new_labels: Whether the split may have labels that the model does not know: they get probability 0.
 
     Raises:
-        UserError: The split has no rows, or labels that the model does not know.
+        UserError: The split has no rows, or labels that the model does not know, or an answer of the model is not
+            made of probabilities: a NaN, one below 0 or above 1, or a sum that is not 1.
     """
     from kfp_bert_components.bert import read_bundle
     from kfp_bert_components.data.splits import read_split
@@ -66,6 +67,8 @@ def evaluate(
     texts = split.table["text"].to_pylist()
     pairs = split.table["text_pair"].to_pylist() if split.pair else None
     scores = _score(ask, texts, pairs)
+    if scores.shape[1] != len(bundle.labels):
+        raise UserError(f"The model in {model} gives {scores.shape[1]} probabilities for {len(bundle.labels)} labels.")
     probabilities = np.zeros((len(texts), len(labels)), np.float32)
     probabilities[:, : scores.shape[1]] = scores
     slicing = slicing or Slicing()
@@ -110,8 +113,6 @@ def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarr
             parts.append(ask([texts[i] for i in rows], pairs and [pairs[i] for i in rows]))
             bar.update(len(rows))
     scores = np.concatenate(parts)
-    if not np.isfinite(scores).all():
-        raise UserError("The model's probabilities are no numbers; train it with a lower learning rate.")
     result = np.empty_like(scores)
     result[order] = scores
     return result

@@ -90,7 +90,7 @@ def _contradiction(decision: Decision) -> str:
     if override and override != outcome:
         return f"its outcome is {outcome}, but it was decided by hand to {override}"
     if override:
-        named = decision.policy.get("override_by") and decision.policy.get("override_reason")
+        named = all(decision.policy.get(key, "").strip() for key in ("override_by", "override_reason"))
         return "" if named else "it was decided by hand, but does not say by whom and why"
     if gate and gate != outcome:
         return f"its outcome is {outcome}, but the gate itself says {gate}, and nobody decided by hand"

@@ -70,10 +70,13 @@ def pair_predictions(new: Evaluation, old: Evaluation) -> PairedPredictions:
     Where the champion's is empty, its part is played by the class shares: the same probabilities for every row.
 
     Raises:
-        UserError: They are not about the same rows with the same labels.
+        UserError: They are not about the same rows with the same labels, or have probabilities that are none.
     """
     if new.empty:
         raise UserError("The candidate's evaluation is empty; give the output of evaluate_model.")
+    for name, one in (("candidate", new), ("champion", old)):
+        if not one.empty and (fault := one.fault()):
+            raise UserError(f"The evaluation of the {name} can't be used: {fault}; evaluate it again.")
     assert new.predictions is not None
     first = _order(new.predictions)
     if old.empty:
