@@ -101,6 +101,7 @@ def test_a_label_that_the_model_does_not_know_is_named_or_counts_as_missed(model
         evaluate(model, test, tmp_path / "e")
     found = evaluate(model, test, tmp_path / "e", new_labels=True)
     assert found.labels == [*LABELS, "whisper"] and not found.probabilities()[:, 2].any()
+    assert (found.new_labels, found.known_labels) == (["whisper"], LABELS)
 
 
 def test_the_evaluation_of_a_champion_says_which_version_and_pointer_it_is_of(model, tmp_path):

@@ -1,14 +1,19 @@
 """What the page of an evaluation shows beside the metrics: classes, slices, confusions, calibration, mistakes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from kfp_bert_components.evaluation.count_metrics import confusion
+from kfp_bert_components.evaluation.count_metrics import by_class, confusion
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.row_metrics import reliability
+from kfp_bert_components.plain import listed
 
+# A class with fewer test rows than this is not spoken of as one that was lost.
+FEWEST_FOR_A_CLASS = 20
+# F1 below which more answers about a class are wrong than right.
+WEAK_F1 = 0.5
 MISTAKES = 25
 CLASSES = 40
 
@@ -50,6 +55,7 @@ class Details:
         confusion: Rows by true and predicted class, int [classes, classes].
         reliability: Bins of the reliability diagram; see `row_metrics.reliability`.
         mistakes: The 25 mistakes with the highest probabilities.
+        weak_points: Sentences that the page begins with.
     """
 
     classes: list[PartMetric]
@@ -57,6 +63,7 @@ class Details:
     confusion: np.ndarray
     reliability: list[dict[str, float]]
     mistakes: list[Mistake]
+    weak_points: list[str] = field(default_factory=list)
 
 
 def details(evaluation: Evaluation) -> Details:
@@ -70,7 +77,29 @@ def details(evaluation: Evaluation) -> Details:
         confusion=counts,
         reliability=reliability(truth, probabilities),
         mistakes=_mistakes(evaluation, truth, predicted, probabilities.max(1)),
+        weak_points=weak_points(evaluation),
     )
+
+
+def lost_classes(evaluation: Evaluation) -> list[str]:
+    """The classes with 20 test rows or more and F1 0."""
+    rows, f1 = evaluation.class_rows(), by_class(np.array(evaluation.confusion()), "f1")
+    return [evaluation.labels[i] for i in np.flatnonzero((rows >= FEWEST_FOR_A_CLASS) & (f1 == 0))]
+
+
+def weak_points(evaluation: Evaluation) -> list[str]:
+    """What a reader must see first of all, in sentences: classes never predicted, and figures that are very low."""
+    counts, rows = np.array(evaluation.confusion()), evaluation.class_rows()
+    f1, true, predicted = by_class(counts, "f1"), counts.sum(1), counts.sum(0)
+    found = []
+    if never := [evaluation.labels[i] for i in np.flatnonzero((true > 0) & (predicted == 0))]:
+        found.append(f"The model never predicts {listed(never)}.")
+    low = (rows >= FEWEST_FOR_A_CLASS) & (f1 < WEAK_F1) & (predicted > 0)
+    if weak := [evaluation.labels[i] for i in np.flatnonzero(low)]:
+        found.append(f"More answers about {listed(weak)} are wrong than right: F1 is below {WEAK_F1}.")
+    if np.trace(counts) <= true.max():
+        found.append("The model is right no more often than always saying the most frequent class would be.")
+    return found
 
 
 def _classes(evaluation: Evaluation, rows: np.ndarray) -> list[PartMetric]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-FORMAT = 2  # format 1 knows nothing of bundle_files
+FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of new_labels
 _ROC_ROWS = 20_000
 # How far probabilities may lie outside 0 to 1, and how far their sum from 1.
 _ROUNDING, _SUM = 1e-6, 1e-3
@@ -33,6 +33,7 @@ class Evaluation:
         majority_share: Share of the most frequent class in the test set.
         system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the SavedModel.
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
+        new_labels: Those of `labels` that the test set has and the model does not know: their probability is 0.
         predictions: Columns id, text, label, probabilities (list of float32, one a class); None when empty.
     """
 
@@ -46,12 +47,24 @@ class Evaluation:
     system: dict[str, float] = field(default_factory=dict)
     slices: list[str] = field(default_factory=list)
     bundle_files: dict[str, str] = field(default_factory=dict)
+    new_labels: list[str] = field(default_factory=list)
     predictions: "pa.Table | None" = None
 
     @property
     def empty(self) -> bool:
         """Whether no model was evaluated: the registry had no champion."""
         return self.predictions is None
+
+    @property
+    def known_labels(self) -> list[str]:
+        """The labels that the model knows."""
+        return [label for label in self.labels if label not in self.new_labels]
+
+    def class_rows(self) -> "np.ndarray":
+        """How many test rows of each class count, int [classes]."""
+        import numpy as np
+
+        return np.bincount(self.truth(), minlength=len(self.labels))
 
     def truth(self) -> "np.ndarray":
         """Index of the true class of every row, int [rows]."""
@@ -161,7 +174,9 @@ def read_evaluation(folder: Path) -> Evaluation:
     path = folder / "evaluation.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
-    evaluation, empty = load_record(path.read_bytes(), str(path), {1: _read, FORMAT: _read}, "run evaluate_model again")
+    evaluation, empty = load_record(
+        path.read_bytes(), str(path), {1: _read, 2: _read, FORMAT: _read}, "run evaluate_model again"
+    )
     if empty:
         return evaluation
     predictions = folder / "predictions.parquet"

@@ -82,6 +82,7 @@ def evaluate(
         bundle_files=files,
         model_version=model_version,
         champion_generation=champion_generation,
+        new_labels=[label for label in labels if label not in bundle.labels],
         system=_system(ask, texts, pairs, model),
     )
     write_evaluation(result, evaluation)

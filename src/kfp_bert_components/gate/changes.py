@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kfp_bert_components.evaluation import Evaluation
-from kfp_bert_components.evaluation.details import PartMetric
+from kfp_bert_components.evaluation.details import PartMetric, weak_points
 from kfp_bert_components.evaluation.row_metrics import reliability
 from kfp_bert_components.gate.comparison import Comparison
 from kfp_bert_components.gate.difference import difference
@@ -41,6 +41,7 @@ class Changes:
         slices: Change of accuracy of the first 30 slices.
         won: Up to 15 rows that only the candidate has right, largest change of probability first.
         lost: The same of those that only the champion has right.
+        weak_points: What is very low in the candidate, in sentences.
     """
 
     confusions: dict[str, np.ndarray]
@@ -51,6 +52,7 @@ class Changes:
     slices: list[PartMetric] = field(default_factory=list)
     won: list[Flip] = field(default_factory=list)
     lost: list[Flip] = field(default_factory=list)
+    weak_points: list[str] = field(default_factory=list)
 
 
 def changes(comparison: Comparison) -> Changes:
@@ -65,6 +67,7 @@ def changes(comparison: Comparison) -> Changes:
         reliability={name: reliability(paired.truth, probabilities) for name, probabilities in models.items()},
         newly_right=int(won.sum()),
         newly_wrong=int(lost.sum()),
+        weak_points=weak_points(candidate),
     )
     if comparison.champion.empty:
         return found

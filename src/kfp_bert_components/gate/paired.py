@@ -1,6 +1,6 @@
 """The predictions of two models on the same test set: the same rows in the same order, the same classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -46,6 +46,18 @@ class PairedPredictions:
         many = len(self.labels)
         codes, sizes = np.unique((self.truth * many + self.predicted[0]) * many + self.predicted[1], return_counts=True)
         return np.stack([codes // many**2, codes // many % many, codes % many]), sizes
+
+    def only(self, labels: list[str]) -> "PairedPredictions":
+        """The same with these classes alone: the rows of others are left out, and so are answers with others."""
+        chosen = np.array([self.labels.index(label) for label in labels], np.int64)
+        rows = np.isin(self.truth, chosen)
+        place = np.zeros(len(self.labels), np.int64)
+        place[chosen] = np.arange(len(chosen))
+        sides = [side[rows][:, chosen] for side in (self.candidate, self.champion)]
+        one, two = (side / np.maximum(side.sum(1, keepdims=True), np.finfo(side.dtype).tiny) for side in sides)
+        return replace(
+            self, labels=labels, truth=place[self.truth[rows]], candidate=one, champion=two, order=self.order[rows]
+        )
 
     @property
     def rows(self) -> int:
@@ -101,7 +113,8 @@ def _require_same_rows(new: pa.Table, first: np.ndarray, old: pa.Table, second: 
             f"The candidate was evaluated on {new.num_rows:,} rows and the champion on {old.num_rows:,}; "
             "evaluate both on the same test split."
         )
-    for column in ("id", "label", "text"):
+    kept = [name for name in ("id", "label", "text") if name in new.column_names and name in old.column_names]
+    for column in kept:
         ours, theirs = new[column].take(first), old[column].take(second)
         same = pc.equal(ours.cast(pa.string()), theirs.cast(pa.string()))
         if not pc.all(same).as_py():

@@ -42,6 +42,9 @@ def summary(decision: "Decision") -> str:
         ("---", "---", "---", "---"),
         (metric_title(found["metric"]), number(found["candidate"]), number(found["champion"]), signed(found["value"])),
     ]
+    if common := found.get("common_labels"):
+        values = number(common["candidate"]), number(common["champion"]), signed(common["value"])
+        rows.append((f"{metric_title(found['metric'])}, labels that both know", *values))
     lines = [f"**{decision.outcome}**: {markdown(decision.reason)}", ""]
     lines += ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in rows]
     lines += [""] + [
