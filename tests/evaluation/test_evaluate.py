@@ -42,6 +42,7 @@ def split(folder, labels=LABELS, texts=TEXTS, wrong=1):
             "text": texts,
             "label": given,
             "source": [f"film {i % 2}" for i in rows],
+            "source_row": [i + 2 for i in rows],
         }
     )
     write_split(folder, "test", labels, table)
@@ -64,6 +65,34 @@ def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
     assert again.system["latency_p95_ms"] >= again.system["latency_p50_ms"] > 0 and again.system["size_bytes"] > 0
     html = (tmp_path / "r.html").read_text()
     assert "&lt;b&gt;there" in html and "<b>there" not in html
+
+
+def test_without_texts_ids_labels_and_probabilities_stay_and_the_page_shows_file_and_row(model, tmp_path):
+    """A person's text must not be found in what is kept: neither in the evaluation nor on its page."""
+    test = split(tmp_path / "t")
+    whole = evaluate_model(model, test, tmp_path / "all", tmp_path / "all.html")
+    found = evaluate_model(model, test, tmp_path / "ids", tmp_path / "ids.html", keep_texts="ids")
+    assert found.metrics.keys() == whole.metrics.keys()
+    names = read_evaluation(tmp_path / "ids").predictions.column_names
+    assert set(whole.predictions.column_names) - set(names) == {"text"}
+    assert names[:5] == ["id", "label", "probabilities", "source", "source_row"]
+    assert "hello" in (tmp_path / "all.html").read_text() and "hello" not in (tmp_path / "ids.html").read_text()
+    for text in (b"come in now", b"hello", b"no way"):
+        assert text in (tmp_path / "all" / "predictions.parquet").read_bytes()
+        assert text not in (tmp_path / "ids" / "predictions.parquet").read_bytes()
+    for page in ("all.html", "ids.html"):
+        assert "film 1 row 3" in (tmp_path / page).read_text()
+    with pytest.raises(UserError, match="keep_texts is 'some', but it must be 'all' or 'ids'"):
+        evaluate(model, test, tmp_path / "e", keep_texts="some")
+
+
+def test_rows_of_a_split_that_does_not_know_their_places_are_shown_by_their_ids(model, tmp_path):
+    table = pa.table({"id": ["aa", "bb"], "text": ["Calm words", "more of them"], "label": ["shout", "calm"]})
+    write_split(tmp_path / "t", "test", LABELS, table)
+    evaluate_model(model, tmp_path / "t", tmp_path / "e", tmp_path / "ids.html", keep_texts="ids")
+    assert "id aa" in (tmp_path / "ids.html").read_text()
+    evaluate_model(model, tmp_path / "t", tmp_path / "e", tmp_path / "all.html")
+    assert "id aa" not in (tmp_path / "all.html").read_text()
 
 
 def test_the_component_fills_the_ui_with_finite_numbers(model, tmp_path):

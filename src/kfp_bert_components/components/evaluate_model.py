@@ -17,6 +17,7 @@ def evaluate_model(
     report: Output[HTML],
     slice_columns: List[str] = [],
     slice_rules: Dict[str, str] = {},
+    keep_texts: str = "all",
 ):
     """Score a model on the test split through its serving signature, and keep every prediction.
 
@@ -25,9 +26,11 @@ def evaluate_model(
         test: Test split, from prepare_text_data.
         slice_columns: Metadata columns of the test split; each of their values is a slice to look at.
         slice_rules: Slices by name, each a rule such as "length > 20" (words) or "text ~ [0-9]".
+        keep_texts: all, or ids: leave the texts out of evaluation and page. Mistakes are shown by file and row then,
+            and a deployment can't ask the texts again.
 
     Returns:
-        evaluation: Metrics with 95 % intervals, and one row an example: id, text, label, probabilities, slices.
+        evaluation: Metrics with 95 % intervals, and one row an example: id, text, label, probabilities, place, slices.
         metrics: The metrics over all classes, latency in ms and size in bytes, for the UI.
         classification_metrics: Confusion matrix and ROC curve (of a binary model, of its second class; else
             micro-averaged over the classes), for the UI.
@@ -39,7 +42,9 @@ def evaluate_model(
     from kfp_bert_components.steps.evaluate_model import evaluate_model
 
     slicing = Slicing(slice_columns, slice_rules)
-    found = evaluate_model(Path(model.path), Path(test.path), Path(evaluation.path), Path(report.path), slicing)
+    found = evaluate_model(
+        Path(model.path), Path(test.path), Path(evaluation.path), Path(report.path), slicing, keep_texts
+    )
     for name, value in found.overall().items():
         metrics.log_metric(name, value)
     classification_metrics.log_confusion_matrix(found.labels, found.confusion())

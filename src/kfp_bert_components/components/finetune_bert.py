@@ -43,6 +43,7 @@ def finetune_bert(
     checkpoint_dir: str = "",
     checkpoint_minutes: float = 5.0,
     tensorboard_dir: str = "",
+    keep_texts: str = "all",
     run_on: str = "pod",
     job_image: str = "",
     job_project: str = "",
@@ -99,6 +100,7 @@ def finetune_bert(
             data and settings goes on from the newest one. Empty: none are written.
         checkpoint_minutes: Minutes between checkpoints.
         tensorboard_dir: Local or gs:// folder for TensorBoard event files. Empty: none are written.
+        keep_texts: all, or ids: the report shows file and row of its examples, and not their texts.
         run_on: pod: train in this step. ai_platform: train in a custom job of AI Platform, which this step
             starts, follows, and cancels when it is cancelled; the outputs are the same.
         job_image: With run_on ai_platform, this component's image, where AI Platform can pull it.
@@ -156,6 +158,7 @@ def finetune_bert(
         checkpoint_dir=checkpoint_dir,
         checkpoint_minutes=checkpoint_minutes,
         tensorboard_dir=tensorboard_dir,
+        keep_texts=keep_texts,
     )
     found = finetune_bert(
         Path(train.path),

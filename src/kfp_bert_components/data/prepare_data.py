@@ -87,7 +87,7 @@ def prepare(
         leaks = find_leaks(rows, checked.inside, split, near)
         leaking = np.concatenate([np.empty(0, np.int64), *(leak.rows for leak in leaks)])
         checked.apply("leakage", np.isin(np.arange(len(rows)), leaking), hint="choose another split")
-        prepared = _describe(checked, split, leaks, labels.merged)
+        prepared = _describe(checked, split, leaks, labels.merged, settings)
         writers = _write_examples(checked, split, settings, scratch)
         prepared.profile.write(scratch / "train")
         for name, writer, target in zip(SPLITS, writers, (train, validation, test), strict=True):
@@ -106,7 +106,13 @@ def _split(checked: CheckedRows, settings: PrepareSettings) -> np.ndarray:
     return split
 
 
-def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], merged: list[tuple[str, ...]]) -> Prepared:
+def _describe(
+    checked: CheckedRows,
+    split: np.ndarray,
+    leaks: list[Leak],
+    merged: list[tuple[str, ...]],
+    settings: PrepareSettings,
+) -> Prepared:
     """What came of it.
 
     Raises:
@@ -131,7 +137,7 @@ def _describe(checked: CheckedRows, split: np.ndarray, leaks: list[Leak], merged
     sample = _sample(rows, np.flatnonzero(masks["train"]))
     texts = rows.read_texts(np.union1d(sample, [example.index for example in found + leaked]).astype(np.int64))
     for example, length in [*((one, 100) for one in found), *((one, 140) for one in leaked)]:
-        example.excerpt = shorten(texts[example.index], length)
+        example.excerpt = shorten(texts[example.index], length) if settings.keep_texts == "all" else ""
     label_rows = dict(zip(labels, class_rows["train"][used].tolist(), strict=True))
     profile = make_profile(rows.length[masks["train"]], label_rows, [texts[index] for index in sample.tolist()])
     return Prepared(
@@ -169,6 +175,7 @@ def _write_examples(
     texts = [TEXT, PAIR] if settings.pair_column else [TEXT]
     metadata = [METADATA + name for name in settings.metadata_columns]
     schema = pa.schema([(name, pa.string()) for name in ("id", *texts, "label", "source", *settings.metadata_columns)])
+    schema = schema.insert(len(texts) + 3, pa.field("source_row", pa.int64()))
     writers = [SplitWriter(folder / name, schema) for name in SPLITS]
     for start, batch in rows.store.batches(*texts, *metadata):
         for number, writer in enumerate(writers):
@@ -177,5 +184,6 @@ def _write_examples(
                 kept, index = batch.take(to_arrow(here)), start + here
                 label, source = labels.take(to_arrow(checked.code[index])), sources.take(to_arrow(rows.file[index]))
                 columns = [ids_of(rows.exact[index]), *(kept[name] for name in texts), label, source]
+                columns.append(to_arrow(rows.row[index].astype(np.int64)))
                 writer.write(pa.record_batch([*columns, *(kept[name] for name in metadata)], schema=schema))
     return writers

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kfp_bert_components.data.splits import examples
 from kfp_bert_components.evaluation.count_metrics import by_class, confusion
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.row_metrics import reliability
@@ -37,12 +38,13 @@ class PartMetric(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A wrong answer, with the probability that the model gave it."""
+    """A wrong answer, with the probability that the model gave it; see `data.splits.Example` for text and place."""
 
     text: str
     label: str
     predicted: str
     probability: float
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,8 @@ def _mistakes(
     assert evaluation.predictions is not None
     wrong = np.flatnonzero(predicted != truth)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
-    texts = evaluation.predictions["text"].take(wrong).to_pylist()
+    labels = evaluation.labels
     return [
-        Mistake(text, evaluation.labels[truth[i]], evaluation.labels[predicted[i]], float(confidence[i]))
-        for text, i in zip(texts, wrong, strict=True)
+        Mistake(text, labels[truth[i]], labels[predicted[i]], float(confidence[i]), place)
+        for (text, place), i in zip(examples(evaluation.predictions, wrong), wrong, strict=True)
     ]

@@ -12,7 +12,8 @@ from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.slices import PREFIX
 
-_KEPT = ("id", "text", "text_pair", "label")
+_TEXTS = ("text", "text_pair")
+_PLACE = ("source", "source_row")
 
 
 def measure(
@@ -22,6 +23,7 @@ def measure(
     *,
     slices: Mapping[str, np.ndarray],
     test_fingerprint: str,
+    keep_texts: bool = True,
     **known: Any,
 ) -> Evaluation:
     """Measure a model's predictions.
@@ -32,12 +34,13 @@ def measure(
         labels: Names of the classes, in the order of the probabilities.
         slices: By name, which rows belong to it, bool [rows]; see `slices.find_slices`.
         test_fingerprint: Fingerprint of the test split.
+        keep_texts: Whether to keep the texts beside the predictions.
         **known: Other attributes of the evaluation: model_fingerprint, model_version, champion_generation, system.
 
     Raises:
         UserError: A row's probabilities are NaN, below 0 or above 1, or don't add up to 1.
     """
-    predictions = _predictions(table, probabilities, slices)
+    predictions = _predictions(table, probabilities, slices, keep_texts)
     found = Evaluation(labels, test_fingerprint, slices=list(slices), predictions=predictions, **known)
     if fault := found.fault():
         who = f"Version {found.model_version}" if found.model_version else "The model"
@@ -49,9 +52,13 @@ def measure(
     return replace(found, metrics=metrics, majority_share=float(np.bincount(truth).max() / len(truth)))
 
 
-def _predictions(table: pa.Table, probabilities: np.ndarray, slices: Mapping[str, np.ndarray]) -> pa.Table:
-    kept = {name: table[name] for name in _KEPT if name in table.column_names}
+def _predictions(
+    table: pa.Table, probabilities: np.ndarray, slices: Mapping[str, np.ndarray], keep_texts: bool
+) -> pa.Table:
+    columns = ("id", *(_TEXTS if keep_texts else ()), "label")
+    kept = {name: table[name] for name in columns if name in table.column_names}
     kept["label"] = kept["label"].cast(pa.string())
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
     kept["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
+    kept |= {name: table[name] for name in _PLACE if name in table.column_names}
     return pa.table(kept | {PREFIX + name: pa.array(rows) for name, rows in slices.items()})

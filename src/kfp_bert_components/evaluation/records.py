@@ -34,7 +34,8 @@ class Evaluation:
         system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the SavedModel.
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
         new_labels: Those of `labels` that the test set has and the model does not know: their probability is 0.
-        predictions: Columns id, text, label, probabilities (list of float32, one a class); None when empty.
+        predictions: Columns id, text (and text_pair, unless texts were left out), label, probabilities (list of
+            float32, one a class), source and source_row (where a row stood); None when empty.
     """
 
     labels: list[str]

@@ -39,6 +39,7 @@ def evaluate(
     slicing: Slicing | None = None,
     predict: Callable[[list[str], list[str] | None], np.ndarray] | None = None,
     new_labels: bool = False,
+    keep_texts: str = "all",
 ) -> Evaluation:
     """Score the bundle in `model` on the split in `test` through its serving signature; keep every prediction.
 
@@ -51,6 +52,7 @@ def evaluate(
         slicing: Parts of the test set to look at on their own.
         predict: Scores texts (and pairs) instead of the bundle's SavedModel, for tests.
         new_labels: Whether the split may have labels that the model does not know: they get probability 0.
+        keep_texts: "all", or "ids" to leave the texts out of the evaluation.
 
     Raises:
         UserError: The split has no rows, or labels that the model does not know, or an answer of the model is not
@@ -60,6 +62,8 @@ def evaluate(
     from kfp_bert_components.data.splits import read_split
     from kfp_bert_components.storage import file_hashes
 
+    if keep_texts not in ("all", "ids"):
+        raise UserError(f"keep_texts is {keep_texts!r}, but it must be 'all' or 'ids'.")
     bundle, split = read_bundle(model), read_split(test)
     files = file_hashes(model)
     labels = _labels(bundle.labels, split.labels, split.table.num_rows, test, new_labels)
@@ -78,6 +82,7 @@ def evaluate(
         labels,
         slices=find_slices(split.table, slicing.columns, slicing.rules),
         test_fingerprint=split.fingerprint,
+        keep_texts=keep_texts == "all",
         model_fingerprint=bundle.metadata["fingerprint"],
         bundle_files=files,
         model_version=model_version,

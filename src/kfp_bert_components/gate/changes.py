@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kfp_bert_components.data.splits import examples
 from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.evaluation.details import PartMetric, weak_points
 from kfp_bert_components.evaluation.row_metrics import reliability
@@ -20,12 +21,13 @@ _DRAWS = 999
 
 
 class Flip(NamedTuple):
-    """A row that only one of the two models has right: its text, true class, and what each of them answers."""
+    """A row that only one of the two models has right: its text, true class, what each answers, and place."""
 
     text: str
     label: str
     champion: str
     candidate: str
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,10 @@ def _flips(paired: PairedPredictions, candidate: Evaluation, flipped: np.ndarray
     rows = np.flatnonzero(flipped)
     gap = np.abs(paired.candidate[rows, paired.truth[rows]] - paired.champion[rows, paired.truth[rows]])
     rows = rows[np.argsort(-gap, kind="stable")][:MOST_FLIPS]
-    texts = candidate.predictions["text"].take(paired.order[rows]).to_pylist()
+    shown = examples(candidate.predictions, paired.order[rows])
     ours, theirs = paired.predicted
     names = paired.labels
     return [
-        Flip(text, names[paired.truth[i]], names[theirs[i]], names[ours[i]])
-        for text, i in zip(texts, rows, strict=True)
+        Flip(text, names[paired.truth[i]], names[theirs[i]], names[ours[i]], place)
+        for (text, place), i in zip(shown, rows, strict=True)
     ]

@@ -23,6 +23,7 @@ def train_and_promote(
     data: dict[str, Any],
     training: dict[str, Any],
     gate: dict[str, Any],
+    keep_texts: Any = "all",
 ) -> dsl.PipelineTask:
     """Add the steps from fetch_gcs_data to promote_model to the pipeline that is being defined.
 
@@ -33,16 +34,20 @@ def train_and_promote(
         data: Parameters of prepare_text_data.
         training: Parameters of finetune_bert.
         gate: Parameters of compare_models.
+        keep_texts: Parameter of the pipeline: all, or ids to leave the texts out of evaluations and pages.
 
     Returns:
         The task of promote_model, which comes before the step that deploys.
     """
     # Whatever looks at the world outside is not cached.
     fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
-    splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, **data).outputs
-    model = finetune_bert(train=splits["train"], validation=splits["validation"], **training).outputs["model"]
-    candidate = evaluate_model(model=model, test=splits["test"]).outputs["evaluation"]
-    champion = evaluate_champion(registry=registry, test=splits["test"]).set_caching_options(False)
+    splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, keep_texts=keep_texts, **data).outputs
+    model = finetune_bert(
+        train=splits["train"], validation=splits["validation"], keep_texts=keep_texts, **training
+    ).outputs["model"]
+    candidate = evaluate_model(model=model, test=splits["test"], keep_texts=keep_texts).outputs["evaluation"]
+    champion = evaluate_champion(registry=registry, test=splits["test"], keep_texts=keep_texts)
+    champion.set_caching_options(False)
     comparison = compare_models(
         candidate=candidate, champion=champion.outputs["evaluation"], registry=registry, **gate
     ).set_caching_options(False)

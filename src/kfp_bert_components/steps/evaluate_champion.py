@@ -9,13 +9,14 @@ from kfp_bert_components.evaluation.score import evaluate
 from kfp_bert_components.registry import Registry
 
 
-def evaluate_champion(registry: str, test: Path, evaluation: Path) -> str:
+def evaluate_champion(registry: str, test: Path, evaluation: Path, keep_texts: str = "all") -> str:
     """Score the champion on a test split, now.
 
     Args:
         registry: URI of the registry.
         test: The test split; labels that the champion does not know count as missed.
         evaluation: Folder for the evaluation; an empty one is written while the registry has no champion.
+        keep_texts: "all", or "ids" to leave the texts out of the evaluation.
 
     Returns:
         The champion's version, "" if there is none.
@@ -36,6 +37,7 @@ def evaluate_champion(registry: str, test: Path, evaluation: Path) -> str:
             model_version=champion.version,
             champion_generation=champion.generation,
             new_labels=True,
+            keep_texts=keep_texts,
         )
     print(f"The champion is version {champion.version}.")
     return str(champion.version)

@@ -64,6 +64,8 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
                 state=state,
                 metrics=metrics,
                 data=data,
+                tables=(splits[0].table, splits[1].table),
+                keep_texts=settings.keep_texts == "all",
                 logits=_logits(classifier.model, data.validation, data.used, len(data.labels), settings.batch_size),
             )
             checkpoints.remove()

@@ -1,14 +1,18 @@
 """The report of a run: its tables as plain data, handed to the template."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kfp_bert_components.data.splits import Example, examples
 from kfp_bert_components.training.metrics import cross_entropies
 from kfp_bert_components.training.rows import TokenizedRows, TrainingData
 from kfp_bert_components.training.state import RunState
 
+Show = Callable[[np.ndarray], list[Example]]
 TABLE_ROWS = 12  # of the longest and of the hardest rows
 
 
@@ -20,6 +24,8 @@ def write_report(
     state: RunState,
     metrics: dict[str, float],
     data: TrainingData,
+    tables: tuple[Any, Any],
+    keep_texts: bool,
     logits: np.ndarray,
 ) -> None:
     """Write the HTML report of a run.
@@ -31,6 +37,8 @@ def write_report(
         state: Progress of the run at its end.
         metrics: What the run returns.
         data: The rows.
+        tables: The tables of the training and the validation split.
+        keep_texts: Whether to show texts.
         logits: What the kept weights give for the validation rows, float32 [rows, classes].
     """
     from kfp_bert_components.reports.training import render_training
@@ -48,8 +56,8 @@ def write_report(
         metrics=metrics,
         labels=_label_counts(data),
         lengths=(data.train.full_lengths, data.validation.full_lengths),
-        longest=_longest(data.train, data.labels),
-        hardest=_hardest(data.validation, logits, data.labels),
+        longest=_longest(data.train, data.labels, partial(examples, tables[0], with_texts=keep_texts)),
+        hardest=_hardest(data.validation, logits, data.labels, partial(examples, tables[1], with_texts=keep_texts)),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -63,28 +71,30 @@ def _label_counts(data: TrainingData) -> list[tuple[str, int, int, float]]:
     return list(counts)
 
 
-def _longest(rows: TokenizedRows, labels: list[str]) -> list[tuple[str, str, int, int]]:
-    """Text, label, tokens, and tokens that were cut off, of the longest rows."""
+def _longest(rows: TokenizedRows, labels: list[str], show: Show) -> list[tuple[str, str, str, int, int]]:
+    """Text, place, label, tokens, and tokens that were cut off, of the longest rows."""
     longest = np.argsort(-rows.full_lengths, kind="stable")[:TABLE_ROWS]
     return [
-        (rows.texts[row], labels[rows.targets[row]], int(length), int(length - rows.lengths[row]))
-        for row, length in zip(longest, rows.full_lengths[longest], strict=True)
+        (*example, labels[rows.targets[row]], int(length), int(length - rows.lengths[row]))
+        for example, row, length in zip(show(longest), longest, rows.full_lengths[longest], strict=True)
     ]
 
 
-def _hardest(rows: TokenizedRows, logits: np.ndarray, labels: list[str]) -> list[tuple[str, str, str, float, float]]:
-    """Text, label, predicted label, its probability, and loss in nats, of the rows with the highest loss."""
+def _hardest(
+    rows: TokenizedRows, logits: np.ndarray, labels: list[str], show: Show
+) -> list[tuple[str, str, str, str, float, float]]:
+    """Text, place, label, predicted label, its probability, and loss in nats, of the rows with the highest loss."""
     losses = cross_entropies(logits, rows.targets)
     hardest = np.argsort(-losses, kind="stable")[:TABLE_ROWS]
     power = np.exp(logits - logits.max(axis=1, keepdims=True))
     confidence = (power / power.sum(axis=1, keepdims=True)).max(axis=1)
     return [
         (
-            rows.texts[row],
+            *example,
             labels[rows.targets[row]],
             labels[int(logits[row].argmax())],
             float(confidence[row]),
             float(losses[row]),
         )
-        for row in hardest
+        for example, row in zip(show(hardest), hardest, strict=True)
     ]
