@@ -10,6 +10,7 @@ import tensorflow as tf
 from kfp_bert_components.bert import write_bundle
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.plain import listed
 from kfp_bert_components.storage import check_writable
 from kfp_bert_components.training.checkpoints import Checkpoints, assign
 from kfp_bert_components.training.distribution import Distribution, open_distribution
@@ -80,12 +81,12 @@ def check_splits(train: Any, validation: Any) -> None:
     """
     if train.labels != validation.labels or train.pair != validation.pair:
         raise UserError(
-            f"The train split ({', '.join(train.labels)}) and the validation split "
-            f"({', '.join(validation.labels)}) don't have the same labels and columns; make both in one "
+            f"The train split ({listed(train.labels)}) and the validation split "
+            f"({listed(validation.labels)}) don't have the same labels and columns; make both in one "
             "run of prepare_text_data."
         )
     if len(train.labels) < 2:
-        raise UserError(f"The train split has one label only ({', '.join(train.labels)}); at least two are needed.")
+        raise UserError(f"The train split has one label only ({listed(train.labels)}); at least two are needed.")
 
 
 def _announce(
