@@ -231,3 +231,24 @@ def test_a_mean_over_groups_of_unequal_size_has_the_error_of_a_ratio():
 def test_independent_rows_count_as_they_are():
     assert independent(7).effective(np.ones(7)) == 7 and independent(7).single
     assert Clusters(np.repeat([0, 1, 2], [30, 5, 3])).effective(np.ones(38)) == pytest.approx(38**2 / (900 + 25 + 9))
+
+
+def test_independent_rows_keep_the_values_that_they_had_before_there_were_clusters():
+    rng = np.random.default_rng(6)
+    truth, one, two = rng.integers(0, 3, (3, 500))
+    one, two = (np.where(rng.random(500) < 0.8, truth, said) for said in (one, two))
+    cells, types, counts = types_of(truth, one, two, np.arange(500))
+    gains = rng.normal(0.05, 1, 500)
+    for name, delta, p_value, low, high in (
+        ("macro_f1", 0.0, 0.161, -0.021124300525, 0.064660517364),
+        ("mcc", -0.05, 0.006, -0.031808570604, 0.097412994387),
+        ("weighted_f1", 0.02, 0.469, -0.019648166508, 0.062822127196),
+    ):
+        pivot = pivot_of_counts(COUNT_METRICS[name], cells, counts, np.ones(3, bool), 999, 3, delta, types)
+        assert (pivot.p_value(delta), *pivot.estimate()) == pytest.approx((p_value, low, high), abs=1e-9)
+    pivot = pivot_of_rows(gains, gains.mean(), 999, 3, np.arange(500))
+    assert (pivot.p_value(), *pivot.estimate()) == pytest.approx((0.005, 0.022217215942, 0.194637544078), abs=1e-9)
+    right = one == truth, two == truth
+    won, lost = right[0] & ~right[1], right[1] & ~right[0]
+    assert pivot_of_flips(won, lost, np.arange(500)).p_value() == pytest.approx(0.175562684878, abs=1e-9)
+    assert pivot_of_flips(won, lost, np.arange(500), -0.03, 999).p_value(-0.03) == pytest.approx(0.01, abs=1e-9)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from kfp_bert_components.data.labels import spelled, trimmed
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables import Column, TableSettings
 from kfp_bert_components.validation import checked_dataclass, one_of
@@ -12,7 +13,7 @@ from kfp_bert_components.validation import checked_dataclass, one_of
 # Names of columns in batches. That of a metadata column begins with METADATA.
 TEXT, PAIR, LABEL, PLACE, METADATA = "text", "text_pair", "label", "place", "metadata:"
 # Columns that splits have.
-OWN_COLUMNS = ("id", "text", "text_pair", "label", "source", "in_train")
+OWN_COLUMNS = ("id", "text", "text_pair", "label", "source", "source_row", "in_train")
 
 Policy = Annotated[str, one_of("error", "drop", "keep")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -115,6 +116,8 @@ class PrepareSettings(CheckSettings, SplitSettings):
         max_length: Tokens that the model will read, to show in the report which texts would be cut.
         reference: Where the training data of the champion is described: a split folder, a data_profile.json or a
             registry (then its champion is asked), local or gs://; "" for no comparison.
+        keep_texts: all, or ids: the report shows file and row of its examples, and not their texts. The splits have
+            the texts in either case, as a model is trained on them.
     """
 
     text_column: str = "text"
@@ -125,6 +128,7 @@ class PrepareSettings(CheckSettings, SplitSettings):
     near_duplicates: float = 0.8
     max_length: int = 128
     reference: str = ""
+    keep_texts: Annotated[str, one_of("all", "ids")] = "all"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -136,17 +140,29 @@ class PrepareSettings(CheckSettings, SplitSettings):
                 f"metadata_columns names {taken[0]!r}, which splits have with a meaning of its own: rename it in "
                 "the data."
             )
+        both = next((name for name in ("text_column", "label_column") if getattr(self, name) == self.pair_column), "")
+        if both:
+            raise UserError(f"pair_column and {both} are both {self.pair_column!r}: give two different columns.")
+        names: dict[str, str] = {}
+        for label, name in self.label_names.items():
+            if not trimmed(name):
+                raise UserError(f"label_names gives {label!r} an empty name: give it a name, or leave it out.")
+            if names.setdefault(spelled(label), name) != name:
+                raise UserError(
+                    f"label_names names {label!r} twice, as {names[spelled(label)]!r} and {name!r}: give one."
+                )
         if len(set(self.metadata_columns)) < len(self.metadata_columns):
             raise UserError("metadata_columns names a column twice: name each once.")
 
     def columns(self) -> list[Column]:
         """The columns that are wanted of each file."""
+        known = frozenset([*self.label_names, *self.label_names.values()])
         wanted = [
             Column(TEXT, self.text_column, "text_column"),
-            Column(LABEL, self.label_column, "label_column", categorical=True),
+            Column(LABEL, self.label_column, "label_column", categorical=True, known=known),
             Column(PAIR, self.pair_column, "pair_column"),
-            Column(PLACE, self.split_column, "split_column"),
-            *(Column(METADATA + name, name, "metadata_columns") for name in self.metadata_columns),
+            Column(PLACE, self.split_column, "split_column", shared=True),
+            *(Column(METADATA + name, name, "metadata_columns", shared=True) for name in self.metadata_columns),
         ]
         return [column for column in wanted if column.asked or column.name not in (PAIR, PLACE)]
 

@@ -9,7 +9,7 @@ from kfp_bert_components.records import build, dump_record, load_record
 
 OUTCOMES = ("PROMOTE", "HOLD", "REJECT")
 _ROUNDING = 1e-6
-FORMAT = 2  # format 1 knows nothing of evaluation_files
+FORMAT = 3  # format 1 knows nothing of evaluation_files, and format 2 nothing of warnings
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class Decision:
             candidate, champion (the two values), method, rows, resolvable (the smallest difference that the
             test set shows 4 times in 5), more_rows (to collect; 0 where that would not help). On a first run the
             champion is what knows only how frequent each class is.
+            Where the two don't know the same labels, common_labels has the same figures on the labels that both know.
         guardrails: What must not get worse: name, value, limit, p_value, passed, broken.
         test_set: Which use of the test set this is, the alpha it spends, what is left, whether it was counted.
         policy: The rules, as in a policy file; an override with its name and reason is among them.
         gate_outcome: What the gate itself says, also where it was overridden.
         evaluation_files: SHA-256 of every file of the candidate's evaluation; empty where not recorded (format 1).
+        warnings: What to look at whatever the outcome is, a sentence each.
     """
 
     outcome: str
@@ -49,6 +51,7 @@ class Decision:
     policy: dict[str, Any] = field(default_factory=dict)
     gate_outcome: str = ""
     evaluation_files: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def promote(self) -> bool:
@@ -72,7 +75,7 @@ def read_decision(folder: Path) -> Decision:
     path = folder / "decision.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no decision: decision.json is missing.")
-    return load_record(path.read_bytes(), str(path), {1: _read, FORMAT: _read}, "run compare_models again")
+    return load_record(path.read_bytes(), str(path), {1: _read, 2: _read, FORMAT: _read}, "run compare_models again")
 
 
 def check_decision(decision: Decision, place: Path) -> None:
@@ -90,7 +93,7 @@ def _contradiction(decision: Decision) -> str:
     if override and override != outcome:
         return f"its outcome is {outcome}, but it was decided by hand to {override}"
     if override:
-        named = decision.policy.get("override_by") and decision.policy.get("override_reason")
+        named = all(decision.policy.get(key, "").strip() for key in ("override_by", "override_reason"))
         return "" if named else "it was decided by hand, but does not say by whom and why"
     if gate and gate != outcome:
         return f"its outcome is {outcome}, but the gate itself says {gate}, and nobody decided by hand"

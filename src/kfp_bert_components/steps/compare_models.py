@@ -58,13 +58,15 @@ def compare_models(
     for path, text in ((report, page(made, new, old, changes(comparison))), (markdown, summary(made))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    for warning in made.warnings:
+        say(f"Warning: {warning}")
     say(f"{made.outcome}: {made.reason}")
     return made
 
 
 def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> "tuple[Use, np.ndarray]":
-    """The same models by the same rules are the same use; an override decides nothing about the models."""
-    rules = {key: value for key, value in policy.as_dict().items() if not key.startswith("override")}
+    """The same models by the same rules are the same use; `on_data_alarm` and an override add no test of the models."""
+    rules = {key: value for key, value in policy.as_dict().items() if not key.startswith(("override", "on_data_alarm"))}
     identity = {
         "candidate": candidate.model_fingerprint,
         "champion_version": champion.model_version,
