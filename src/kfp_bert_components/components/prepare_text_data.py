@@ -59,7 +59,7 @@ def prepare_text_data(
         metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
             Default: none; the column "source", the name of a row's file, is always there.
         label_names: Names for the labels in the data, such as {"0": "other"}. Default: as they are.
-        file_format: auto, csv, tsv, jsonl (JSON of any kind) or parquet. Default: found out file by file.
+        file_format: auto, csv, tsv, jsonl or parquet. Default: found out file by file.
         encoding: auto, or a codec such as "cp1252". Default: found out file by file.
         delimiter: auto, or one character; "\\t" is a tab. Default: found out file by file.
         skip_rows: Lines at the start of each CSV file that are no part of the table. Default: 0; lines above
