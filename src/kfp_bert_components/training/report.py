@@ -113,11 +113,15 @@ def _hardest(
 def _suspects(found: LabelErrors, table: Any, data: TrainingData) -> list[tuple[str, int, str, str, str, str, float]]:
     """File, row, id, text, label, suggested label and its probability, of each row whose label is likely wrong.
 
-    The row is that of the file where the split says it, else that of the split; rows are counted from 1.
+    Where the split does not say which row of the file it is, the row is that of the split, counted from 1.
     """
     part = table.take(found.rows)
     names = part.column("source").to_pylist() if "source" in table.column_names else [""] * len(found.rows)
-    numbers = part.column("source_row").to_pylist() if "source_row" in table.column_names else (found.rows + 1).tolist()
+    if "source_row" in table.column_names:
+        numbers = part.column("source_row").to_pylist()
+    else:
+        names = [f"{name} (training split)".strip() for name in names]
+        numbers = (found.rows + 1).tolist()
     ids = part.column("id").to_pylist()
     return [
         (name, number, one, data.train.texts[row], data.labels[data.train.targets[row]], data.labels[label], certainty)
