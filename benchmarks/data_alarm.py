@@ -46,7 +46,7 @@ def measure(world: World, candidates: int, chains: int) -> dict[str, float]:
         then, now, last = chain
         bad = shuffled(rng, now, world.rows if world.growing else 0)
         found["alarm"] += bool(find_alarm(now, then, LABELS, GATE_ALPHA).sentence)
-        found["unallowed"] += (find_alarm(now, then, LABELS).p_fall or 1.0) <= ALPHA / 2
+        found["unallowed"] += find_alarm(now, then, LABELS).p_fall <= ALPHA / 2
         alarm = asdict(find_alarm(bad, then, LABELS, GATE_ALPHA))
         found["seen"] += bool(alarm["sentence"])
         champion = replace(bad, alarm=alarm | {"sentence": "an alarm"}, promoted_on=by_text(then, LABELS))

@@ -155,6 +155,17 @@ def test_a_candidate_that_recovers_after_drift_is_promoted_with_the_warning(line
     assert read_evaluation(at / "champion").alarm["then"]["accuracy"] == 0.9 and made.warnings
 
 
+def test_whether_a_candidate_recovers_is_seen_on_all_rows_also_where_only_fresh_ones_decide(line):
+    known, new = rows("old", 300), rows("new", 700)
+    line.run(known, constant(known))  # a second use: the known rows are worth less than they cost from now on
+    turned = [(text, LABELS[(LABELS.index(label) + 1) % 3]) for text, label in new]
+    # Right on 0.85 of all rows, which 300 rows then can't tell from 0.90; and on 0.78 of the fresh ones.
+    wrong = {text: label for i, (text, label) in enumerate(new) if i % 50 < 11}
+    _, made = line.run([*known, *turned], dict(known) | dict(turned) | wrong)
+    assert made.test_set["left_out"] == 300
+    assert made.outcome == "PROMOTE" and made.warnings
+
+
 def test_an_alarm_changes_no_outcome_but_promote(line):
     bad = shuffled(rows("new", 500))
     _, made = line.run(bad, line.champion)

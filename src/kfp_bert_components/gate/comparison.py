@@ -1,7 +1,7 @@
 """The decision about a candidate, from two evaluations and a policy."""
 
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Comparison:
         common: The same test on the labels that both know alone, where they don't know the same ones; None where no
             row has such a label, or the metric is not defined on them.
         common_paired: The predictions on these labels alone.
+        unlearnt: Where the data alarm is raised, that the candidate did not learn the labels either; else "".
     """
 
     candidate: Evaluation
@@ -51,6 +52,7 @@ class Comparison:
     other_task: str = ""
     common: PrimaryTest | None = None
     common_paired: PairedPredictions | None = None
+    unlearnt: str = ""
 
 
 def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparison:
@@ -72,8 +74,9 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         unbeatable = goal.metric in ("ece", "roc_auc", "pr_auc")
         goal = Goal("accuracy" if unbeatable else goal.metric)
     test, method = _test(paired, goal, champion, candidate.unit)
+    found = Comparison(candidate, champion, paired, test, method, unlearnt=not_recovered(candidate, champion))
     if champion.empty or set(candidate.known_labels) == set(champion.known_labels):
-        return Comparison(candidate, champion, paired, test, method)
+        return found
     common = paired.only([label for label in candidate.known_labels if label in champion.known_labels])
     why = other_task(candidate.known_labels, champion.known_labels, common.rows / paired.rows)
     labels = f"the candidate knows the labels {listed(candidate.known_labels)}, and {test.against} knows "
@@ -82,7 +85,7 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         second = _test(common, goal, champion, candidate.unit)[0] if common.rows else None
     except UserError:  # such as an area under a curve where one class is left
         second = None
-    return Comparison(candidate, champion, paired, test, method, task, second, common)
+    return replace(found, other_task=task, common=second, common_paired=common)
 
 
 def _test(paired: PairedPredictions, goal: Goal, champion: Evaluation, unit: str) -> tuple[PrimaryTest, str]:
@@ -127,9 +130,10 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
     elif comparison.other_task:
         gate_outcome, gate_reason = _with_common_labels(comparison, use.alpha, gate_outcome, gate_reason)
     alarm = champion.alarm.get("sentence", "")
-    if gate_outcome == "PROMOTE" and policy.on_data_alarm == "hold" and (why := not_recovered(candidate, champion)):
+    if gate_outcome == "PROMOTE" and policy.on_data_alarm == "hold" and comparison.unlearnt:
         advice = "If the labels are right, set on_data_alarm: warn in the policy."
-        gate_reason = f"{alarm} {why} {advice} By the primary metric alone it would be promoted: {gate_reason}"
+        otherwise = f"By the primary metric alone it would be promoted: {gate_reason}"
+        gate_reason = f"{alarm} {comparison.unlearnt} {advice} {otherwise}"
         gate_outcome = "HOLD"
     outcome, reason = gate_outcome, gate_reason
     if policy.override:

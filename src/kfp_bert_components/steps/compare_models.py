@@ -50,7 +50,8 @@ def compare_models(
         use, rows = _count(registry, new, old, policy)
         if use.left_out:
             new, old = _only(new, old, rows)
-            comparison = compare(new, old, policy.goal)
+            # Whether the labels can be learnt shows on all rows: on all rows the champion was measured as well.
+            comparison = replace(compare(new, old, policy.goal), unlearnt=comparison.unlearnt)
     made = decide(comparison, policy, use)
     reason = f"{made.reason} {use.in_words()}".rstrip()
     made = replace(made, reason=reason, evaluation_files=file_hashes(candidate))
