@@ -1,8 +1,10 @@
 """From the labels in the data to the classes of the model."""
 
+import unicodedata
+
 import pytest
 
-from kfp_bert_components.data.labels import UNKNOWN, map_labels
+from kfp_bert_components.data.labels import UNKNOWN, map_labels, remarks
 
 
 def classes(found, label_names=None, keep_unknown=False):
@@ -42,3 +44,70 @@ def test_given_names_come_in_the_order_of_their_keys_and_labels_without_one_are_
 def test_several_labels_may_get_one_name_and_a_name_may_stand_in_the_data_already():
     given = {"1": "bad", "2": "bad", "3": "good"}
     assert classes(["1", "2", "3", "good"], given) == (["bad", "good"], ["bad", "bad", "good", "good"])
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        (["true", "True", "TRUE", " true "], "true"),
+        (["False", "false"], "false"),
+        ([unicodedata.normalize(form, "café") for form in ("NFC", "NFD")], "café"),
+        ([unicodedata.normalize(form, "긍정") for form in ("NFC", "NFD")], "긍정"),
+        (
+            ["good", "good\u00a0", "\u200bgood", "good\ufeff", "good\u2060", "good\u3000", "\u00adgood", "good\x00"],
+            "good",
+        ),
+        (["new york", "new  york", "new\u00a0york", "new\tyork"], "new york"),
+    ],
+)
+def test_a_label_has_one_spelling_and_the_others_are_said(written: list[str], name: str):
+    made = map_labels([*written, "other"], {}, False)
+    assert set(made.names) == {name, "other"}
+    assert [made.names[code] for code in made.code[:-1]] == [name] * len(written)
+    assert made.merged == [tuple(written)]
+    given, found = classes([*written, "other"], {written[-1]: "yes\u00a0", "other": "no"})
+    assert set(given) == {"yes", "no"} and found == ["yes"] * len(written) + ["no"]
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "\u200b", "\ufeff\u00a0", "\u2060\u200d", "\x1f", "\u3164"])
+def test_a_label_that_shows_nothing_is_missing(nothing: str):
+    assert classes([nothing, "a", "b"]) == (["a", "b"], [None, "a", "b"])
+
+
+def said(rows: dict[str, int], label_names=None) -> list[str]:
+    """What is said of labels that so many rows have."""
+    made = map_labels(list(rows), label_names or {}, True)
+    return remarks(list(rows), list(rows.values()), made, label_names or {})
+
+
+def test_labels_that_differ_by_case_only_stay_apart_and_are_said():
+    made = map_labels(["Pos", "pos", "neg", "ＮＥＧ"], {}, False)
+    assert made.names == ["Pos", "neg", "pos", "ＮＥＧ"]
+    assert said({"Pos": 1, "pos": 1, "x": 1}) == [
+        "labels that differ only by case or spaces are classes of their own: 'Pos', 'pos'"
+    ]
+    assert made.alike == [("Pos", "pos"), ("neg", "ＮＥＧ")]
+    assert not said({"Pos": 1, "pos": 1}, {"Pos": "good", "pos": "good"})
+
+
+def test_labels_that_are_several_are_said_with_their_rows():
+    found = said({"a|b": 20, "a": 3, "b | c": 4, "d;e": 5, "x, y": 6, "y": 1})
+    what, end = "rows have what looks like several labels joined by", "each combination is a class of its own"
+    assert found == [
+        f"24 {what} '|' (2, such as 'a|b', 'b | c'): {end}",
+        f"5 {what} ';' (1, such as 'd;e'): {end}",
+        f"6 {what} ',' (1, such as 'x, y'): {end}",
+    ]
+    assert said({"a/b": 7, "b": 1}) == [f"7 {what} '/' (1, such as 'a/b'): {end}"]
+    assert not said({"Seoul, Korea": 20, "n/a": 1, "C++": 1, "a|": 1, "|": 3, ";)": 2, "b": 3})
+    assert not said({"a|b": 20, "c": 3}, {"a|b": "both", "c": "one"})
+
+
+def test_labels_that_may_stand_for_missing_ones_are_said():
+    assert said({"nan": 2, "a": 1, "none": 3}) == ["the text 'nan' is a label like any other (2 rows have it)"]
+
+
+def test_of_thousands_of_labels_the_first_ten_are_said():
+    found = said({str(i) + end: 1 for i in range(5_000) for end in ("", ".0")} | dict.fromkeys("Aa", 1))
+    assert len(found) == 12 and found[10].startswith("and 4,990 more groups like these")
+    assert all(len(line) < 200 for line in found)

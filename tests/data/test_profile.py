@@ -1,5 +1,6 @@
 """What describes a training set, and how far another one has moved from it."""
 
+import json
 import math
 
 import numpy as np
@@ -30,6 +31,33 @@ def test_a_profile_is_read_as_it_was_written(tmp_path):
     assert parse_profile(data, "there") == found
     with pytest.raises(UserError, match="there"):
         parse_profile(b"{}", "there")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rows": "many"},
+        {"rows": None},
+        {"rows": -1},
+        {"labels": ["a"]},
+        {"labels": {"a": "x"}},
+        {"lengths": [1, 2]},
+        {"lengths": {"4": 1}},
+        {"lengths": [-1] * 25},
+        {"words": {"one": None}},
+        {"words": ["one"]},
+        {"word_total": 0},
+        {"word_total": 1.5},
+        {"fingerprint": 3},
+        {"more": 1},
+    ],
+)
+def test_a_profile_with_a_wrong_value_is_damaged(tmp_path, wrong):
+    of(["One two"], {"a": 1}).write(tmp_path)
+    record = json.loads((tmp_path / "data_profile.json").read_text()) | wrong
+    with pytest.raises(UserError, match=rf"there is damaged: .*{next(iter(wrong))}.*give one that") as error:
+        parse_profile(json.dumps(record).encode(), "there")
+    assert "\n" not in str(error.value)
 
 
 def index(*bins):

@@ -52,7 +52,7 @@ filler = [(f"row number {i} of these", "x" if i % 2 else "y") for i in range(30)
 def files(draw: st.DrawFn) -> tuple[str, bytes]:
     """A name and bytes: a table written one way or another, then perhaps damaged."""
     rows = filler * draw(st.integers(0, 1)) + draw(tables)
-    kind = draw(st.sampled_from(["csv", "plain", "jsonl", "parquet", "bytes"]))
+    kind = draw(st.sampled_from(["csv", "single", "spaces", "plain", "jsonl", "json", "parquet", "bytes"]))
     delimiter = draw(st.sampled_from([",", "\t", ";"]))
     end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
     encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]))
@@ -62,16 +62,22 @@ def files(draw: st.DrawFn) -> tuple[str, bytes]:
         sink = io.BytesIO()
         pq.write_table(pa.table({"text": [text for text, _ in rows], "label": [label for _, label in rows]}), sink)
         data = sink.getvalue()
+    elif kind == "json":
+        objects = [{"text": text, "label": label} for text, label in rows]
+        data = json.dumps(draw(st.sampled_from([objects, {"data": objects}])), indent=1).encode(encoding)
     elif kind == "jsonl":
         data = "".join(json.dumps({"text": text, "label": label}) + end for text, label in rows).encode(encoding)
     else:
-        quote = (lambda text: '"' + text.replace('"', '""') + '"') if kind == "csv" else (lambda text: text)
-        lines = ["text" + delimiter + "label", *(quote(text) + delimiter + label for text, label in rows)]
+        mark = {"csv": '"', "spaces": '"', "single": "'", "plain": ""}[kind]
+        between = delimiter + " " * (kind == "spaces")
+        quoted = [(mark + text.replace(mark or "\0", 2 * mark) + mark, label) for text, label in rows]
+        above = draw(st.sampled_from([[], [], ["sep=" + delimiter], ["A title", ""]]))
+        lines = [*above, "text" + between + "label", *(text + between + label for text, label in quoted)]
         data = "".join(line + end for line in lines).encode(encoding, "replace")
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(data)))
         data = data[:at] + draw(st.binary(max_size=4)) + data[at + draw(st.integers(0, 4)) :]
-    return f"a.{'csv' if kind == 'plain' else kind}", data
+    return f"a.{'csv' if kind in ('plain', 'single', 'spaces') else kind}", data
 
 
 policies = st.fixed_dictionaries({check: st.sampled_from(["drop", "keep", "error"]) for check in CHECKS})

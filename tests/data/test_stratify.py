@@ -100,6 +100,18 @@ def test_a_text_of_many_rows_does_not_fill_a_split():
     assert [Counter(str(label) for _, label in split)["other"] for split in found] == [400, 50, 50]
 
 
+def test_a_class_of_a_few_texts_with_many_copies_is_in_test_too():
+    rows = [(f"text {i % 3}", "few") for i in range(9)]
+    _, found = stratified([*rows, *((f"line {i}", "many") for i in range(50))])
+    assert [Counter(str(label) for _, label in split)["few"] for split in found] == [6, 0, 3]
+
+
+def test_a_label_that_only_other_labels_texts_have_is_in_train():
+    shared = [(f"line {i}", label) for i in range(40) for label in ("many", "many", f"rare {i}")]
+    prepared, found = stratified([*shared, *((f"speech {i}", "other") for i in range(40))])
+    assert all(prepared.class_rows["train"]) and all(found)
+
+
 @pytest.fixture
 def lacking(tmp_path: Path) -> Path:
     """Train, validation and test in files, where a label of train is in validation only, and one in neither."""

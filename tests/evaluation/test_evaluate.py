@@ -90,9 +90,11 @@ def test_the_component_fills_the_ui_with_finite_numbers(model, tmp_path):
 
 
 def test_no_champion_gives_an_empty_evaluation(tmp_path):
-    assert evaluate_champion(str(tmp_path / "registry"), split(tmp_path / "t"), tmp_path / "e") == ""
+    test, page = split(tmp_path / "t"), tmp_path / "r.html"
+    assert evaluate_champion(str(tmp_path / "registry"), test, tmp_path / "e", page) == ""
     found = read_evaluation(tmp_path / "e")
-    assert found.empty and found.champion_generation == 0 and found.labels == LABELS
+    assert found.empty and found.champion_generation == 0 and found.labels == LABELS and not found.alarm
+    assert "There is no champion yet" in page.read_text()
 
 
 def test_a_label_that_the_model_does_not_know_is_named_or_counts_as_missed(model, tmp_path):

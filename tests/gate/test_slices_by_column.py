@@ -84,13 +84,15 @@ def test_a_gain_that_a_slice_by_a_column_pays_for_is_rejected_and_the_reports_na
     write_model(tmp_path / "champion", 0.1)
     write_model(tmp_path / "candidate", 0.9)
     run.evaluate("champion", "first")
-    evaluate_champion.python_func(registry, run.artifact("test"), run.artifact("nobody"))
+    evaluate_champion.python_func(registry, run.artifact("test"), run.artifact("nobody"), run.artifact("nobody.html"))
     by_hand = {"override": "PROMOTE", "override_by": "Ada", "override_reason": "somebody must be first"}
     run.step(compare_models, "first", "nobody", "decision 1", "1.html", "1.md", **by_hand)
     run.step(promote_model, "champion", "first", "decision 1", registry=registry)
 
     run.evaluate("candidate", "second")
-    evaluate_champion.python_func(registry, run.artifact("test"), run.artifact("reigning"))
+    evaluate_champion.python_func(
+        registry, run.artifact("test"), run.artifact("reigning"), run.artifact("reigning.html")
+    )
     without = run.step(compare_models, "second", "reigning", "decision 2", "2.html", "2.md")
     policy = "max_slice_drop: 0.05"
     guarded = run.step(compare_models, "second", "reigning", "decision 3", "3.html", "3.md", policy=policy)

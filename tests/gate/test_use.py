@@ -63,7 +63,7 @@ def test_all_lineages_decide_where_each_lacks_a_class():
 
 
 def test_where_groups_are_the_evidence_they_are_counted_and_a_row_of_a_known_group_is_not_fresh():
-    groups = np.arange(1000) // 10  # 100 groups of ten texts
+    groups = np.append(np.arange(700) // 70, 10 + np.arange(300) % 90)  # ten large ones and 90 small ones
     keys = np.stack([np.arange(1000), 5000 + groups], 1)
     for known, chosen in ((10, []), (30, [1])):  # groups that have decided; 75 % must be fresh instead of use 2
         owners = np.stack([np.zeros(1000, int), np.where(groups < known, 1, 0)], 1)
@@ -154,6 +154,26 @@ def test_fresh_rows_decide_alone_in_both_evaluations_and_what_is_left_out_is_sai
     )
     page = (tmp_path / "page.html").read_text()
     assert page and "80 rows" not in page  # that of the last comparison, without a registry
+
+
+def test_a_text_may_decide_for_one_group_and_be_left_out_for_another(tmp_path):
+    registry = str(tmp_path / "registry")
+
+    def use(fingerprint, ids, groups):
+        places = models(tmp_path, 0, len(ids), fingerprint)
+        for place in places:
+            found = read_evaluation(place)
+            numbers = np.arange(len(ids)) if found.model_version is None else np.arange(len(ids))[::-1]
+            table = found.predictions.set_column(0, "id", pa.array(ids).take(numbers))
+            table = table.append_column("cluster", pa.array(groups).take(numbers))
+            write_evaluation(replace(found, evidence_by="customer", predictions=table), place)
+        return run(tmp_path, *places, registry)
+
+    old, customers = ["NIGHT", *map(str, range(299))], [f"a {i}" for i in range(300)]
+    use("a", old, customers)
+    assert use("b", list(map(str, range(300, 600))), [f"b {i}" for i in range(300)]).test_set["lineage"] == 2
+    made = use("c", [*old, "NIGHT"], [*customers, "b 0"])
+    assert (made.test_set["number"], made.difference["rows"], made.test_set["left_out"]) == (2, 300, 1)
 
 
 def test_a_comparison_with_an_override_is_the_same_use(tmp_path):

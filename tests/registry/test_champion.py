@@ -55,7 +55,7 @@ def test_a_lost_pointer_is_damage_and_everybody_says_so(registry: Registry, tmp_
         registry.history,
         lambda: registry.promote(*candidate),
         lambda: promote_model(registry.uri, *candidate),
-        lambda: evaluate_champion(registry.uri, tmp_path / "test", tmp_path / "evaluation"),
+        lambda: evaluate_champion(registry.uri, tmp_path / "test", tmp_path / "evaluation", tmp_path / "r.html"),
         lambda: registry.deployment_pending("production"),
     ):
         with pytest.raises(DamagedError, match=lost):

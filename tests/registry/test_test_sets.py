@@ -125,20 +125,33 @@ def test_fresh_rows_alone_decide_as_soon_as_they_resolve_more(registry: Registry
     assert (use.number, use.lineage, use.fresh, use.left_out) == (2, 2, 10, known)
 
 
+def count_groups(registry: Registry, rows: list[str], groups: list[str]):
+    """A use of a test set where the groups are the evidence."""
+    test = some_test_set(rows, f"{len(rows)} rows from {rows[0]}")
+    table = test.predictions.append_column("cluster", pa.array(groups))
+    return registry.count_use(replace(test, predictions=table), 0.06, {"candidate": uuid.uuid4().hex})
+
+
 def test_new_texts_of_a_known_group_are_not_fresh(registry: Registry) -> None:
     def use(first: int, last: int, groups: int):
-        test = some_test_set(texts(first, last), f"{first} to {last}")
-        known = test.predictions.append_column(
-            "cluster", pa.array([f"customer {i % groups}" for i in range(first, last)])
-        )
-        return registry.count_use(replace(test, predictions=known), 0.06, {"candidate": "a"})
+        return count_groups(registry, texts(first, last), [f"customer {i % groups}" for i in range(first, last)])
 
     assert use(0, 1000, 50)[0].number == 1
     again, rows = use(1000, 2000, 50)
     assert (again.number, again.fresh, again.left_out) == (2, 0, 0) and rows.all()
     others, rows = use(2000, 3000, 500)  # every tenth customer is known
     assert (others.number, others.rows, others.fresh, others.left_out) == (1, 900, 900, 100)
-    assert use(2000, 3000, 500)[0] == others and registry.verify() == []
+    assert registry.verify() == []
+
+
+def test_a_known_text_of_a_new_group_is_left_out_and_binds_the_group_to_nothing(registry: Registry) -> None:
+    old, customers = ["NIGHT", *texts(0, 199)], [f"old {i}" for i in range(200)]
+    count_groups(registry, old, customers)
+    new = [f"new {i}" for i in range(300)]
+    use, rows = count_groups(registry, ["NIGHT", "NIGHT", *texts(200, 500)], ["new 0", "another", *new])
+    assert (use.number, use.rows, use.fresh, use.left_out) == (1, 300, 300, 2) and not rows[:2].any()
+    use, rows = count_groups(registry, [*old, "NIGHT"], [*customers, "another"])
+    assert (use.number, use.left_out) == (2, 0) and rows.all()
 
 
 def test_the_choice_looks_at_no_answer(registry: Registry) -> None:
@@ -151,11 +164,11 @@ def test_the_choice_looks_at_no_answer(registry: Registry) -> None:
 def test_two_uses_at_the_same_moment_are_both_counted(registry: Registry) -> None:
     count(registry, texts(0, 50))
     other = []
-    for call in ("read", "write"):
-        interrupt(registry, call, RECORD, lambda: other.append(count(Registry(registry.uri), texts(0, 51), "other")[0]))
-        assert count(registry, texts(0, 52), call)[0].number == 3 + (call == "write")
-    assert [use.number for use in other] == [2, 2]
-    assert registry.verify() == []
+    for number, call in ((3, "read"), (5, "write")):
+        again = Registry(registry.uri)
+        interrupt(again, call, RECORD, lambda: other.append(count(registry, texts(0, 51))[0].number))
+        assert count(again, texts(0, 52))[0].number == number
+    assert other == [2, 4] and registry.verify() == []
 
 
 def test_a_use_whose_reply_was_lost_is_counted_once(registry: Registry) -> None:
@@ -277,6 +290,30 @@ def test_lost_counters_are_damage_and_are_rebuilt_from_the_versions(
     assert (use.number, use.fresh, use.lineage) == (4, 1, 1)
 
 
+def test_decisions_that_promoted_nothing_are_rebuilt_from_the_texts_that_they_saw_first(registry: Registry) -> None:
+    for last in (100, 101, 102):
+        count(registry, texts(0, last))
+    lose_record(registry)
+    with pytest.raises(DamagedError, match="is lost"):
+        count(registry, texts(0, 103))
+    assert registry.repair_test_sets() and registry.verify() == []
+    use, _ = count(registry, texts(0, 103))
+    assert (use.number, use.fresh) == (4, 1)
+
+
+def test_a_file_that_a_killed_comparison_left_takes_no_texts_away(registry: Registry) -> None:
+    for last in (100, 101, 102):
+        count(registry, texts(0, last))
+    first, second, _ = registry.store.list("test_sets/texts/")
+    registry.store.write(first.name.replace("/1-1-", "/2-1-"), registry.store.read(first.name).data)
+    registry.store.delete(second.name)
+    (said, lost) = registry.repair_test_sets()
+    assert "as the versions and the texts beside it tell: 1." in said
+    assert lost == "Decisions whose texts are lost, but for those of promoted versions: 1."
+    use, _ = count(registry, texts(0, 100))
+    assert (use.number, use.lineage, use.fresh) == (4, 1, 0) and registry.verify() == []
+
+
 def test_a_version_without_predictions_still_tells_how_often_its_test_set_decided(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -285,6 +322,19 @@ def test_a_version_without_predictions_still_tells_how_often_its_test_set_decide
     registry.store.delete("versions/1/evaluation/predictions.parquet")
     assert registry.repair_test_sets()
     assert count(registry, texts(0, 100))[0].number == 2
+
+
+def test_uses_that_an_older_version_counted_are_among_what_is_rebuilt(registry: Registry, tmp_path: Path) -> None:
+    promote(registry, tmp_path, "a", texts(0, 100))
+    lose_folder(registry)
+    uses = [{"candidate": name} for name in "abc"]
+    old = json.dumps({"format": 1, "uses": uses}).encode()
+    registry.store.write("test_sets/100 rows from text 0.json", old)
+    count(registry, texts(500, 600))
+    lose_texts(registry)
+    assert registry.repair_test_sets() and registry.verify() == []
+    assert count(registry, texts(0, 100))[0].number == 4
+    assert registry.store.read("test_sets/100 rows from text 0.json").data == old
 
 
 def test_a_decision_that_was_not_counted_needs_no_record(registry: Registry, tmp_path: Path) -> None:

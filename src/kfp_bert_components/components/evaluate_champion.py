@@ -2,16 +2,23 @@
 
 from typing import NamedTuple
 
-from kfp.dsl import Artifact, Dataset, Input, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Output
 
 from kfp_bert_components.components._images import tensorflow_component
 
 
 @tensorflow_component
 def evaluate_champion(
-    registry: str, test: Input[Dataset], evaluation: Output[Artifact], evidence_by: str = "text"
+    registry: str,
+    test: Input[Dataset],
+    evaluation: Output[Artifact],
+    report: Output[HTML],
+    evidence_by: str = "text",
 ) -> NamedTuple("Outputs", [("champion_version", str)]):
     """Score the registry's champion on the test split, now; an empty evaluation when there is none.
+
+    It is an alarm where the champion is significantly worse on these rows than on those it was promoted on, or than
+    always saying the most frequent class: then the new labels disagree with it, and may be wrong.
 
     Args:
         registry: gs:// URI or folder of the registry.
@@ -19,7 +26,8 @@ def evaluate_champion(
         evidence_by: What counts as one piece of evidence: text, row or a column; the same as in evaluate_model.
 
     Returns:
-        evaluation: Metrics and predictions of the champion, or an empty evaluation.
+        evaluation: Metrics and predictions of the champion and the alarm, or an empty evaluation.
+        report: The same as a page, the alarm on top.
         champion_version: Version of the champion, "" if there is none.
     """
     from collections import namedtuple
@@ -27,5 +35,7 @@ def evaluate_champion(
 
     from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 
-    version = evaluate_champion(registry, Path(test.path), Path(evaluation.path), evidence_by)
+    version = evaluate_champion(
+        registry, Path(test.path), Path(evaluation.path), Path(report.path), evidence_by=evidence_by
+    )
     return namedtuple("Outputs", ["champion_version"])(version)

@@ -22,6 +22,7 @@ def prepare_text_data(
     file_format: str = "auto",
     encoding: str = "auto",
     delimiter: str = "auto",
+    skip_rows: int = 0,
     header: str = "auto",
     quoting: str = "auto",
     split_by: str = "text",
@@ -63,9 +64,11 @@ def prepare_text_data(
         file_format: auto, csv, tsv, jsonl or parquet. Default: found out file by file.
         encoding: auto, or a codec such as "cp1252". Default: found out file by file.
         delimiter: auto, or one character; "\\t" is a tab. Default: found out file by file.
+        skip_rows: Lines at the start of each CSV file that are no part of the table. Default: 0; lines above
+            the one that names the columns are found out.
         header: auto, yes or no: whether the first row of a CSV file names the columns.
         quoting: auto, double, strict (double, and a cell may hold lines that look like rows of the file),
-            backslash or none. Default: found out file by file.
+            backslash, single (in '), single-backslash or none. Default: found out file by file.
         split_by: text (a hash of it, so that a row keeps its split when the data grows), file, column or
             group.
         split_column: With split_by column or group, the column that says where a row goes.
@@ -76,7 +79,8 @@ def prepare_text_data(
         validation_fraction: Share that goes to validation, 0 to 1. Default: 0.1.
         stratify: With split_by text, the same label shares in each split; a label with few texts goes to
             train first, then to test, then to validation. Default: False.
-        unreadable: error, drop or keep rows that don't fit the table or its encoding.
+        unreadable: error or drop rows that don't fit the table or its encoding; keep mends and counts them, and
+            drops those that can't be mended.
         empty_text: error, drop or keep rows without text.
         missing_label: error or drop rows without a label.
         unknown_label: error, drop or keep labels that label_names does not know.
@@ -123,6 +127,7 @@ def prepare_text_data(
         file_format=file_format,
         encoding=encoding,
         delimiter=delimiter,
+        skip_rows=skip_rows,
         header=header,
         quoting=quoting,
         split_by=split_by,

@@ -20,7 +20,7 @@ WHAT = {
     "unknown_label": ("has", "have", "a label that label_names does not know"),
     "mojibake": ("was", "were", "decoded with the wrong encoding"),
     "outlier_length": ("is", "are", "far longer than the rest"),
-    "constant_text": ("has", "have", "all the same text"),
+    "constant_text": ("has", "have", "a text that makes up half of all rows or more"),
     "conflicting_labels": ("has", "have", "a text that occurs with different labels"),
     "duplicates": ("repeats", "repeat", "an earlier row"),
     "small_classes": ("has", "have", "a label that is too rare"),
@@ -133,8 +133,9 @@ def check_rows(rows: Rows, labels: LabelMap, settings: CheckSettings) -> Checked
         UserError: A check whose policy is error found something, or too many rows would be dropped.
     """
     checked = CheckedRows(rows, labels, settings)
-    count, code = rows.unreadable.total(), checked.code
-    checked.add(CheckResult("unreadable", settings.unreadable, count, count, rows.unreadable_examples))
+    dropped, code = rows.unreadable.total(), checked.code
+    count = dropped + rows.mended.total()
+    checked.add(CheckResult("unreadable", settings.unreadable, count, dropped, rows.unreadable_examples))
     checked.apply("empty_text", (rows.flags & EMPTY) > 0)
     checked.apply("missing_label", (rows.flags & NO_LABEL) > 0)
     unknown = sorted(rows.labels[i] for i in np.unique(rows.label[checked.inside & (code == UNKNOWN)]))[:5]

@@ -1,12 +1,27 @@
 """From the labels as they stand in the data to the classes of the model."""
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 UNKNOWN = -1
+# White space, control characters, and others that show nothing (Unicode's Default_Ignorable_Code_Point), as the inside
+# of a character class.
+BLANKS = (
+    "\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f"
+    "\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
+)
+# Labels, or groups of them, that a remark names.
+SHOWN = 10
+_ENDS = re.compile(f"^[{BLANKS}]+|[{BLANKS}]+$")
+_NUMBER = re.compile(r"\+?(-?\d+)(?:\.0*)?", re.ASCII)
+_BOOL = re.compile("true|false", re.IGNORECASE)
+_MISSING = {"nan", "nat", "null", "<na>"}
+_JOINTS = "|;,/+"
 
 
 @dataclass(frozen=True)
@@ -17,11 +32,13 @@ class LabelMap:
         names: The names of the classes, in the order of the model's outputs.
         code: Index into `names` of each label in the data, UNKNOWN where `label_names` does not have it.
         merged: Labels in the data that were taken for the same, such as ("1", "1.0").
+        alike: Names that differ only by case, spaces or Unicode form, but are classes of their own.
     """
 
     names: list[str]
     code: np.ndarray
     merged: list[tuple[str, ...]]
+    alike: list[tuple[str, ...]] = field(default_factory=list)
 
 
 def map_labels(found: Sequence[str], label_names: Mapping[str, str], keep_unknown: bool) -> LabelMap:
@@ -30,30 +47,93 @@ def map_labels(found: Sequence[str], label_names: Mapping[str, str], keep_unknow
     The names are in the order of the user's keys, or of the labels: as numbers where all are numbers. `keep_unknown`
     makes labels that a given `label_names` lacks classes of their own.
     """
-    given = {_plain(key): name.strip() for key, name in label_names.items()}
-    canonical = [_plain(label) for label in found]
-    by_name = set(given.values())
+    given = {spelled(key): trimmed(name) for key, name in label_names.items()}
+    canonical = [spelled(label) for label in found]
+    given_as = {spelled(name): name for name in given.values()}
     known = [
-        label for label in canonical if label and (not given or keep_unknown or label in given or label in by_name)
+        label for label in canonical if label and (not given or keep_unknown or label in given or label in given_as)
     ]
-    names_of = {label: given.get(label, label) for label in known}
+    names_of = {label: given.get(label, given_as.get(label, label)) for label in known}
     used = set(names_of.values())
     ordered = [given[key] for key in sorted(given, key=_sort_key)]
     ordered += sorted(used - set(ordered), key=_sort_key)
     names = [name for name in dict.fromkeys(ordered) if name in used]
     index = {name: i for i, name in enumerate(names)}
     code = np.array([index[names_of[label]] if label in names_of else UNKNOWN for label in canonical], np.int32)
+    return LabelMap(names, code, _groups(found, canonical), _groups(names, [_folded(name) for name in names]))
+
+
+def trimmed(text: str) -> str:
+    """A text in Unicode form NFC, without blanks at its ends and with one space for each white space inside."""
+    return re.sub(r"\s+", " ", _ENDS.sub("", unicodedata.normalize("NFC", text)))
+
+
+def spelled(label: str) -> str:
+    """The one spelling of a label or a group: trimmed; 1.0 and +1 are 1; True is true."""
+    label = trimmed(label)
+    number = _NUMBER.fullmatch(label)
+    return number.group(1) if number else label.lower() if _BOOL.fullmatch(label) else label
+
+
+def remarks(found: Sequence[str], rows: Sequence[int], labels: LabelMap, label_names: Mapping[str, str]) -> list[str]:
+    """What a person should know of the labels in the data, each of which so many rows have; one remark each."""
+    given = {spelled(label) for label in label_names}
+    counts = Counter[str]()
+    for label, count in zip(found, rows, strict=True):
+        counts[spelled(label)] += 0 if spelled(label) in given else count
+    return [
+        *_listed("taken for the same label", labels.merged),
+        *_listed("labels that differ only by case or spaces are classes of their own", labels.alike),
+        *(
+            f"the text {label!r} is a label like any other ({count:,} rows have it)"
+            for label, count in counts.items()
+            if label.lower() in _MISSING and count
+        ),
+        *filter(None, (_joined(counts, joint) for joint in _JOINTS)),
+    ]
+
+
+def _listed(what: str, groups: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"{what}: {', '.join(map(repr, group[:SHOWN]))}" for group in groups]
+    return capped(lines, f"groups like these ({what})")
+
+
+def _joined(counts: Mapping[str, int], joint: str) -> str:
+    """What to say of labels that look like several, joined by a character; "" where there are none."""
+    parts = {label: {part for one in label.split(joint) if (part := trimmed(one))} for label in counts}
+    often = Counter(part for found in parts.values() for part in found)
+    joined = [
+        label
+        for label, found in parts.items()
+        # The others may be part of a name, so one of the parts must stand elsewhere too.
+        if len(found) > 1 and counts[label] and (joint in "|;" or any(often[part] > 1 for part in found))
+    ]
+    if not joined:
+        return ""
+    shown = ", ".join(map(repr, sorted(joined)[:3]))
+    return (
+        f"{sum(counts[label] for label in joined):,} rows have what looks like several labels joined by {joint!r} "
+        f"({len(joined):,}, such as {shown}): each combination is a class of its own"
+    )
+
+
+def capped(lines: Sequence[str], what: str) -> list[str]:
+    """The first few of some lines, and how many more of what there are."""
+    more = len(lines) - SHOWN
+    return [*lines[:SHOWN], f"and {more:,} more {what}"] if more > 0 else list(lines)
+
+
+def _groups(values: Sequence[str], keys: Sequence[str]) -> list[tuple[str, ...]]:
+    """The values that have a key in common."""
     groups: dict[str, list[str]] = {}
-    for label, plain in zip(found, canonical, strict=True):
-        groups.setdefault(plain, []).append(label)
-    return LabelMap(names, code, [tuple(group) for group in groups.values() if len(group) > 1])
+    for value, key in zip(values, keys, strict=True):
+        groups.setdefault(key, []).append(value)
+    return [tuple(group) for key, group in groups.items() if key and len(group) > 1]
 
 
-def _plain(label: str) -> str:
-    """A label without spaces around it; 1.0 and +1 are 1."""
-    label = label.strip()
-    number = re.fullmatch(r"\+?(-?\d+)(?:\.0*)?", label, re.ASCII)
-    return number.group(1) if number else label
+def _folded(name: str) -> str:
+    """What is left of a name without case, blanks and the forms of its characters."""
+    return re.sub(f"[{BLANKS}]", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
 def _sort_key(label: str) -> tuple[int, float, str]:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from kfp_bert_components.data.assign import SPLITS, TRAIN, assign
 from kfp_bert_components.data.checking import CheckedRows, CheckResult, check_repeats, check_rows
 from kfp_bert_components.data.ids import ids_of, spread
-from kfp_bert_components.data.labels import map_labels
+from kfp_bert_components.data.labels import map_labels, remarks
 from kfp_bert_components.data.leakage import SHORT, Leak, find_leaks
 from kfp_bert_components.data.profile import SAMPLE, Profile, make_profile
 from kfp_bert_components.data.rows import Rows, read_rows, shorten
@@ -43,7 +43,7 @@ class Prepared:
         fingerprints: Of each split.
         files: What was found out about each file.
         file_rows: Rows that were read of each file.
-        merged_labels: Labels in the data that were taken for the same, such as ("1", "1.0").
+        remarks: What else a person should know of the labels, one remark each.
         results: What each check found.
         leaks: Rows whose text two splits shared though it should not recur.
         recurring: Rows whose text two splits have, too short for a leak; those of one split and another in each.
@@ -62,7 +62,7 @@ class Prepared:
     fingerprints: dict[str, str]
     files: list[FileFacts] = field(repr=False)
     file_rows: list[int] = field(repr=False)
-    merged_labels: list[tuple[str, ...]] = field(repr=False)
+    remarks: list[str] = field(repr=False)
     results: list[CheckResult] = field(repr=False)
     leaks: list[Leak] = field(repr=False)
     recurring: list[Leak] = field(repr=False)
@@ -115,7 +115,9 @@ def prepare(
             leaking[leak.rows] |= leak.kind != SHORT
         checked.apply("leakage", leaking, hint="choose another split")
         in_train = _in_train(checked, split)
-        prepared = _describe(checked, split, shared, in_train, labels.merged)
+        counts = np.bincount(rows.label, minlength=len(rows.labels)).tolist()
+        notes = remarks(rows.labels, counts, labels, settings.label_names)
+        prepared = _describe(checked, split, shared, in_train, notes)
         writers = _write_examples(checked, split, in_train, settings, scratch)
         prepared.profile.write(scratch / "train")
         for name, writer, target in zip(SPLITS, writers, (train, validation, test), strict=True):
@@ -147,7 +149,7 @@ def _describe(
     split: np.ndarray,
     shared: list[Leak],
     in_train: np.ndarray,
-    merged: list[tuple[str, ...]],
+    notes: list[str],
 ) -> Prepared:
     """What came of it.
 
@@ -187,7 +189,7 @@ def _describe(
         fingerprints=fingerprints,
         files=rows.files,
         file_rows=rows.read,
-        merged_labels=merged,
+        remarks=notes,
         results=results,
         leaks=[leak for leak in shared if leak.kind != SHORT],
         recurring=[leak for leak in shared if leak.kind == SHORT],

@@ -5,10 +5,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.records import build, dump_record, load_record
+from kfp_bert_components.validation import checked_dataclass
 
 NAME = "data_profile.json"
 # Texts that the vocabulary is counted on, and the words of it that are kept.
@@ -18,9 +22,10 @@ TOP_WORDS = 2_000
 LENGTH_ENDS = tuple(round(4 * 1.5**i) for i in range(24))
 # From the credit industry's rule of thumb for the population stability index: 0.1 a little, 0.25 much.
 LITTLE, MUCH = 0.1, 0.25
+Count = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class Profile:
     """What a training set is like.
 
@@ -33,12 +38,18 @@ class Profile:
         fingerprint: Of the split.
     """
 
-    rows: int
-    labels: dict[str, int]
-    lengths: list[int]
-    words: dict[str, int]
-    word_total: int
+    rows: Count
+    labels: dict[str, Count]
+    lengths: list[Count]
+    words: dict[str, Count]
+    word_total: Count
     fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.lengths) != len(LENGTH_ENDS) + 1:
+            raise UserError(f"lengths has {len(self.lengths)} bins, but it should have {len(LENGTH_ENDS) + 1}.")
+        if self.word_total < sum(self.words.values()):
+            raise UserError(f"word_total is {self.word_total:,}, but words has more.")
 
     def write(self, folder: Path) -> None:
         """Write `data_profile.json` into a folder."""
@@ -59,7 +70,14 @@ def parse_profile(data: bytes, place: str) -> Profile:
     Raises:
         UserError: It is damaged or of another format.
     """
-    return load_record(data, place, {1: lambda fields: Profile(**fields)}, "give one that prepare_text_data wrote")
+
+    def read(fields: dict[str, Any]) -> Profile:
+        try:
+            return build(Profile, fields)
+        except UserError as error:
+            raise ValueError(str(error).removesuffix(".")) from None
+
+    return load_record(data, place, {1: read}, "give one that prepare_text_data wrote")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """All rows of a source: their texts, in a file where memory would not do, and a few numbers for each."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
-from kfp_bert_components.data.settings import LABEL, PAIR, PLACE, TEXT
+from kfp_bert_components.data.labels import BLANKS, spelled
+from kfp_bert_components.data.settings import LABEL, METADATA, PAIR, PLACE, TEXT
 from kfp_bert_components.data.words import Words, hash_words, is_ascii
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.progress import track
@@ -95,9 +96,10 @@ class Rows:
         read: Rows of each file, those that could not be read included, blank ones not.
         blank: Rows of all files without anything in their cells.
         unreadable: The rows that could not be read, counted by what is wrong with them.
+        mended: The same of rows that were read although something is wrong with them.
         unreadable_examples: The first few of each of these.
         labels: The different labels as they stand in the data.
-        places: The different values of the split column.
+        places: The different values of the split column, each in one spelling.
         exact: Hash of the text (and its pair), uint64.
         normal: Hash of its words in their order, without case and punctuation, uint64.
         label: Index into `labels`, int32.
@@ -114,6 +116,7 @@ class Rows:
     read: list[int]
     blank: int
     unreadable: Counter[str]
+    mended: Counter[str]
     unreadable_examples: list[RowExample]
     labels: list[str]
     places: list[str]
@@ -171,7 +174,8 @@ def read_rows(
     """
     labels, places = dict[str, int](), dict[str, int]()
     numbers: list[dict[str, np.ndarray]] = []
-    facts, read, blank, unreadable, examples = [], [], 0, Counter[str](), list[RowExample]()
+    facts, read, blank, examples = [], [], 0, list[RowExample]()
+    unreadable, mended = Counter[str](), Counter[str]()
     store = Store(scratch)
     with track(None, "reading", "rows", every=2) as bar:
         for number, file in enumerate(files):
@@ -179,10 +183,11 @@ def read_rows(
             facts.append(found)
             read.append(0)
             for batch in batches:
-                for fault in batch.faults:
-                    unreadable[fault.reason] += 1
-                    if unreadable[fault.reason] <= EXAMPLES:
-                        examples.append(RowExample(file.name, fault.row, fault.reason, shorten(fault.excerpt, 100)))
+                for counts, faults in ((unreadable, batch.faults), (mended, batch.mended)):
+                    for fault in faults:
+                        counts[fault.reason] += 1
+                        if counts[fault.reason] <= EXAMPLES:
+                            examples.append(RowExample(file.name, fault.row, fault.reason, shorten(fault.excerpt, 100)))
                 sizes = [np.diff(string_bytes(cells)[1]) for cells in batch.cells.values()]
                 filled = batch.take(np.flatnonzero(np.logical_or.reduce(sizes)))
                 blank += len(batch.rows) - len(filled.rows)
@@ -191,7 +196,7 @@ def read_rows(
                 made, texts = _describe(filled, with_words)
                 made["file"] = np.full(len(filled.rows), number, np.int32)
                 made["label"] = _number(filled.cells[LABEL], labels)
-                made["place"] = _number(filled.cells[PLACE], places) if PLACE in filled.cells else made["file"] * 0
+                made["place"] = _place(filled, places)
                 numbers.append(made)
                 store.append(texts)
                 if len(labels) > MOST_LABELS:
@@ -206,7 +211,7 @@ def read_rows(
         raise UserError(f"There is not one row of data in {names}: check the source and its first row.")
     # Parts are freed one by one.
     arrays: dict[str, Any] = {name: np.concatenate([part.pop(name) for part in numbers]) for name in list(numbers[0])}
-    return Rows(store, facts, read, blank, unreadable, examples, list(labels), list(places), **arrays)
+    return Rows(store, facts, read, blank, unreadable, mended, examples, list(labels), list(places), **arrays)
 
 
 def shorten(text: str, length: int) -> str:
@@ -215,21 +220,29 @@ def shorten(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def _number(column: pa.Array, known: dict[str, int]) -> np.ndarray:
-    """A number for each different value, over all batches, int32 [rows]."""
+def _number(column: pa.Array, known: dict[str, int], spell: Callable[[str], str] = str) -> np.ndarray:
+    """A number for each different value, spelled so, over all batches, int32 [rows]."""
     coded = pc.dictionary_encode(pc.utf8_trim_whitespace(column))
-    numbers = [known.setdefault(value, len(known)) for value in coded.dictionary.to_pylist()]
+    numbers = [known.setdefault(spell(value), len(known)) for value in coded.dictionary.to_pylist()]
     return np.array(numbers, np.int32)[to_numpy(coded.indices)]
+
+
+def _place(batch: Batch, places: dict[str, int]) -> np.ndarray:
+    if PLACE in batch.cells:
+        return _number(batch.cells[PLACE], places, spelled)
+    return np.zeros(len(batch.rows), np.int32)
 
 
 def _describe(batch: Batch, with_words: bool) -> tuple[dict[str, np.ndarray], pa.RecordBatch]:
     """What is kept in memory of each row, and what is stored."""
-    kept = {name: cells for name, cells in batch.cells.items() if name not in (LABEL, PLACE)}
+    kept = {name: _metadata(cells) if name.startswith(METADATA) else cells for name, cells in batch.cells.items()}
+    label = kept.pop(LABEL)
+    kept.pop(PLACE, None)
     sides = [kept[name] for name in (TEXT, PAIR) if name in kept]
     text = _joined(sides)
     exact, (words, sequences) = hash_texts(text), hash_words(text)
     empty = np.logical_or.reduce([_is_empty(side) for side in sides])
-    flags = EMPTY * empty + NO_LABEL * _is_empty(batch.cells[LABEL])
+    flags = EMPTY * empty + NO_LABEL * _is_empty(label)
     length = np.diff(string_bytes(text)[1])
     if not is_ascii(text):
         length = to_numpy(pc.utf8_length(text))
@@ -254,6 +267,11 @@ def _joined(columns: Sequence[pa.Array]) -> pa.Array:
     return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, PAIR_MARK)
 
 
+def _metadata(cells: pa.Array) -> pa.Array:
+    """The values of a metadata column: 1.0 is 1, as in labels."""
+    return pc.replace_substring_regex(cells, r"^([+-]?\d+)\.0*$", r"\1")
+
+
 def _is_empty(cells: pa.Array) -> np.ndarray:
-    """Whether each cell has nothing but white space."""
-    return np.diff(string_bytes(pc.utf8_ltrim_whitespace(cells))[1]) == 0
+    """Whether each cell has nothing that shows: white space and zero-width characters at most."""
+    return ~to_numpy(pc.match_substring_regex(cells, f"[^{BLANKS}]"))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from kfp_bert_components.data.labels import spelled, trimmed
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables import Column, TableSettings
 from kfp_bert_components.validation import checked_dataclass, one_of
@@ -136,17 +137,29 @@ class PrepareSettings(CheckSettings, SplitSettings):
                 f"metadata_columns names {taken[0]!r}, which splits have with a meaning of its own: rename it in "
                 "the data."
             )
+        both = next((name for name in ("text_column", "label_column") if getattr(self, name) == self.pair_column), "")
+        if both:
+            raise UserError(f"pair_column and {both} are both {self.pair_column!r}: give two different columns.")
+        names: dict[str, str] = {}
+        for label, name in self.label_names.items():
+            if not trimmed(name):
+                raise UserError(f"label_names gives {label!r} an empty name: give it a name, or leave it out.")
+            if names.setdefault(spelled(label), name) != name:
+                raise UserError(
+                    f"label_names names {label!r} twice, as {names[spelled(label)]!r} and {name!r}: give one."
+                )
         if len(set(self.metadata_columns)) < len(self.metadata_columns):
             raise UserError("metadata_columns names a column twice: name each once.")
 
     def columns(self) -> list[Column]:
         """The columns that are wanted of each file."""
+        known = frozenset([*self.label_names, *self.label_names.values()])
         wanted = [
             Column(TEXT, self.text_column, "text_column"),
-            Column(LABEL, self.label_column, "label_column", categorical=True),
+            Column(LABEL, self.label_column, "label_column", categorical=True, known=known),
             Column(PAIR, self.pair_column, "pair_column"),
-            Column(PLACE, self.split_column, "split_column"),
-            *(Column(METADATA + name, name, "metadata_columns") for name in self.metadata_columns),
+            Column(PLACE, self.split_column, "split_column", shared=True),
+            *(Column(METADATA + name, name, "metadata_columns", shared=True) for name in self.metadata_columns),
         ]
         return [column for column in wanted if column.asked or column.name not in (PAIR, PLACE)]
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from kfp_bert_components.evaluation.clusters import Clusters
 
-FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of evidence_by
+FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of evidence_by and alarm
+PROMOTED_ON = "promoted_on.parquet"
 # Column of the predictions that says which rows are evidence only together, where a column of the data says so.
 CLUSTER = "cluster"
 _ROC_ROWS = 20_000
@@ -40,6 +41,9 @@ class Evaluation:
             split has it; None when empty.
         evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the test
             split, whose values are in the column "cluster" of `predictions`.
+        alarm: For a champion, whether the labels contradict it: the fields of `gate.alarm.DataAlarm`.
+        promoted_on: For a champion, how it answered the rows that it was promoted on: a row for each distinct text,
+            with the columns id, rows, right and frequent; None where that is not known.
     """
 
     labels: list[str]
@@ -53,6 +57,8 @@ class Evaluation:
     slices: list[str] = field(default_factory=list)
     bundle_files: dict[str, str] = field(default_factory=dict)
     evidence_by: str = "text"
+    alarm: dict[str, Any] = field(default_factory=dict)
+    promoted_on: "pa.Table | None" = None
     predictions: "pa.Table | None" = None
 
     @property
@@ -153,12 +159,14 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 
     from kfp_bert_components.storage import publish_folder
 
-    fields = {**asdict(replace(evaluation, predictions=None)), "empty": evaluation.empty}
-    fields.pop("predictions")
+    tables = {"predictions.parquet": evaluation.predictions, PROMOTED_ON: evaluation.promoted_on}
+    fields = {**asdict(replace(evaluation, predictions=None, promoted_on=None)), "empty": evaluation.empty}
+    del fields["predictions"], fields["promoted_on"]
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "evaluation.json").write_text(dump_record(fields, FORMAT), encoding="utf-8")
-        if evaluation.predictions is not None:
-            pq.write_table(evaluation.predictions, Path(scratch) / "predictions.parquet")
+        for name, table in tables.items():
+            if table is not None:
+                pq.write_table(table, Path(scratch) / name)
         publish_folder(Path(scratch), folder)
 
 
@@ -172,15 +180,15 @@ def read_evaluation(folder: Path) -> Evaluation:
     path = folder / "evaluation.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
-    evaluation, empty = load_record(
-        path.read_bytes(), str(path), {1: _read, 2: _read, FORMAT: _read}, "run evaluate_model again"
-    )
+    readers = {1: _read, 2: _read, FORMAT: _read}
+    evaluation, empty = load_record(path.read_bytes(), str(path), readers, "run evaluate_model again")
     if empty:
         return evaluation
-    return replace(evaluation, predictions=_read_predictions(folder / "predictions.parquet"))
+    then = _read_table(folder / PROMOTED_ON) if evaluation.alarm.get("then") else None
+    return replace(evaluation, promoted_on=then, predictions=_read_table(folder / "predictions.parquet"))
 
 
-def _read_predictions(path: Path) -> "pa.Table":
+def _read_table(path: Path) -> "pa.Table":
     import pyarrow.parquet as pq
 
     try:

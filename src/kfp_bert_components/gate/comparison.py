@@ -10,6 +10,7 @@ import numpy as np
 from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.evaluation.names import LOWER_IS_BETTER
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
+from kfp_bert_components.gate.alarm import not_recovered
 from kfp_bert_components.gate.decision import Decision
 from kfp_bert_components.gate.difference import METHODS, difference, scores
 from kfp_bert_components.gate.guardrails import check_guardrails
@@ -94,6 +95,11 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
     gate_outcome, gate_reason = verdict(test, use.alpha, guardrails)
     if champion.empty:
         gate_outcome, gate_reason = _without_champion(candidate, policy.thresholds, gate_outcome, gate_reason)
+    alarm = champion.alarm.get("sentence", "")
+    if gate_outcome == "PROMOTE" and policy.on_data_alarm == "hold" and (why := not_recovered(candidate, champion)):
+        advice = "If the labels are right, set on_data_alarm: warn in the policy."
+        gate_reason = f"{alarm} {why} {advice} By the primary metric alone it would be promoted: {gate_reason}"
+        gate_outcome = "HOLD"
     outcome, reason = gate_outcome, gate_reason
     if policy.override:
         outcome = policy.override
@@ -111,6 +117,7 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
         guardrails=[one.as_dict() for one in guardrails],
         test_set=asdict(use),
         policy=policy.as_dict(),
+        warnings=[alarm] if alarm else [],
     )
 
 

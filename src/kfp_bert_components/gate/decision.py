@@ -9,7 +9,7 @@ from kfp_bert_components.records import build, dump_record, load_record
 
 OUTCOMES = ("PROMOTE", "HOLD", "REJECT")
 _ROUNDING = 1e-6
-FORMAT = 2  # format 1 knows nothing of evaluation_files
+FORMAT = 3  # format 1 knows nothing of evaluation_files, and format 2 nothing of warnings
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Decision:
         policy: The rules, as in a policy file; an override with its name and reason is among them.
         gate_outcome: What the gate itself says, also where it was overridden.
         evaluation_files: SHA-256 of every file of the candidate's evaluation; empty where not recorded (format 1).
+        warnings: What to look at whatever the outcome is, a sentence each.
     """
 
     outcome: str
@@ -49,6 +50,7 @@ class Decision:
     policy: dict[str, Any] = field(default_factory=dict)
     gate_outcome: str = ""
     evaluation_files: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def promote(self) -> bool:
@@ -72,7 +74,7 @@ def read_decision(folder: Path) -> Decision:
     path = folder / "decision.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no decision: decision.json is missing.")
-    return load_record(path.read_bytes(), str(path), {1: _read, FORMAT: _read}, "run compare_models again")
+    return load_record(path.read_bytes(), str(path), {1: _read, 2: _read, FORMAT: _read}, "run compare_models again")
 
 
 def check_decision(decision: Decision, place: Path) -> None:

@@ -89,6 +89,11 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
         default={},
         description="For a first run, the least value of each named metric; for log_loss, brier and ece the greatest.",
     )
+    on_data_alarm: Literal["hold", "warn"] = Field(
+        default="hold",
+        description="Where the new labels disagree with the champion, and the candidate does not reach either what the "
+        "champion reached when it was promoted: hold makes the outcome HOLD, warn only says it.",
+    )
     override: Literal["", "PROMOTE", "HOLD"] = Field(
         default="", description="PROMOTE or HOLD decides by hand; empty leaves it to the gate."
     )

@@ -104,6 +104,18 @@ class Registry:
             ) from None
         fetch_part(self.store, record, "bundle", folder)
 
+    def fetch_promotion(self, version: int, folder: Path) -> None:
+        """Copy what a version was promoted by to a folder: `evaluation` and `decision`, each file checked.
+
+        Raises:
+            NotFoundError: The version is not there, or a file of it.
+            UserError: It is damaged; names what is wrong.
+        """
+        from kfp_bert_components.registry._files import fetch_part
+
+        for part in ("evaluation", "decision"):
+            fetch_part(self.store, self.version(version), part, folder / part)
+
     def promote(self, bundle: Path, evaluation: Path, decision: Path) -> int:
         """Store a model and make it champion, if the champion is still the one that it was compared with.
 

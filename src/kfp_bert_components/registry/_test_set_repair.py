@@ -20,7 +20,6 @@ from kfp_bert_components.progress import say
 from kfp_bert_components.registry._read import version_numbers
 from kfp_bert_components.registry._records import repair_command
 from kfp_bert_components.registry._test_sets import (
-    GROUP,
     NAME,
     TEXTS,
     Past,
@@ -106,12 +105,12 @@ def rebuild(store: Store) -> list[str]:
         past = _with_version(store, told, past, texts)
     write_past(store, past, texts, generation)
     said = [
-        f"{store.describe(NAME)} is written anew: {len(past) - before} decisions were added, as the versions and the "
-        "texts beside it tell. Decisions that promoted nothing may be missing: a use may then have too low a "
+        f"{store.describe(NAME)} is written anew. Decisions that were added, as the versions and the texts beside it "
+        f"tell: {len(past) - before}. Decisions that promoted nothing may be missing: a use may then have too low a "
         "number and spend more of alpha than is left."
     ]
     if lost:
-        said.append(f"The texts of {lost} decisions are lost, but for those of promoted versions.")
+        said.append(f"Decisions whose texts are lost, but for those of promoted versions: {lost}.")
     return said
 
 
@@ -180,11 +179,13 @@ def _evaluated(store: Store, version: int) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from kfp_bert_components.evaluation.records import CLUSTER
+
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, "predictions.parquet")
         try:
             store.download(f"versions/{version}/evaluation/predictions.parquet", copy)
-            columns = {"id", GROUP} & {*pq.read_schema(copy).names}
+            columns = {"id", CLUSTER} & {*pq.read_schema(copy).names}
             return text_hashes(pq.read_table(copy, columns=sorted(columns)))
         except (NotFoundError, pa.ArrowException, OSError):
             say(f"The predictions of version {version} can't be read: which texts it was examined on is not known.")

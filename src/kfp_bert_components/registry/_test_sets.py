@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 NAME = "test_sets/lineages.json"
 TEXTS = "test_sets/texts/"
-GROUP = "cluster"  # column of the predictions, where rows of a group are one piece of evidence
 _TRIES = 20
 _THREADS = 16
 
@@ -171,13 +170,14 @@ def text_hashes(predictions: pa.Table | None) -> np.ndarray:
     import pyarrow.compute as pc
 
     from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
+    from kfp_bert_components.evaluation.records import CLUSTER
 
     if predictions is None:
         return np.zeros((0, 1), np.uint64)
     columns = [predictions["id"].cast(pa.string())]
-    if GROUP in predictions.column_names:
-        values = pc.fill_null(predictions[GROUP].cast(pa.string()), "")
-        columns.append(pc.binary_join_element_wise(GROUP, values, PAIR_MARK))
+    if CLUSTER in predictions.column_names:
+        values = pc.fill_null(predictions[CLUSTER].cast(pa.string()), "")
+        columns.append(pc.binary_join_element_wise(CLUSTER, values, PAIR_MARK))
     return np.stack([hash_texts(column.combine_chunks()) for column in columns], 1)
 
 
@@ -188,7 +188,7 @@ def owners_of(hashes: np.ndarray, past: list[Past], texts: Mapping[str, np.ndarr
     files = [(one.lineages[0], texts[one.texts]) for one in reversed(past) if one.texts]
     if not files:
         return np.zeros(hashes.shape, np.int64)
-    # Of equal hashes the last one in a stable order is found: that of the oldest decision.
+    # A text that two files hold, which happens only after a repair, belongs to the oldest decision: the last one here.
     keys = np.concatenate([file for _, file in files])
     order = np.argsort(keys, kind="stable")
     lineages = np.repeat([lineage for lineage, _ in files], [len(file) for _, file in files])[order]

@@ -43,6 +43,7 @@ def summary(decision: "Decision") -> str:
         (metric_title(found["metric"]), number(found["candidate"]), number(found["champion"]), signed(found["value"])),
     ]
     lines = [f"**{decision.outcome}**: {markdown(decision.reason)}", ""]
+    lines += [line for one in decision.warnings for line in (f"**Warning**: {markdown(one)}", "")]
     lines += ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in rows]
     lines += [""] + [
         f"- {_result(one)}: {markdown(one['name'])} {_observed(one['value'], one)}, "

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from kfp_bert_components.evaluation.details import Details
 
 
-def page(evaluation: "Evaluation", details: "Details") -> str:
+def page(evaluation: "Evaluation", details: "Details", template: str = "evaluation.html") -> str:
     """The page of an evaluation: metrics with intervals, classes, slices, confusions, reliability, mistakes."""
     matrices = gate_charts.confusion_charts({"number of rows": details.confusion}, evaluation.labels)
     return render(
-        "evaluation.html",
+        template,
         evaluation=evaluation,
         details=details,
         size=evaluation.size(),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_bert_components.evaluation import Evaluation, read_evaluation
+from kfp_bert_components.evaluation.records import CLUSTER
 from kfp_bert_components.gate import Decision, Policy, Use, uncounted, write_decision
 from kfp_bert_components.gate.changes import changes
 from kfp_bert_components.gate.comparison import compare, decide
@@ -57,13 +58,15 @@ def compare_models(
     for path, text in ((report, page(made, new, old, changes(comparison))), (markdown, summary(made))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    for warning in made.warnings:
+        say(f"Warning: {warning}")
     say(f"{made.outcome}: {made.reason}")
     return made
 
 
 def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> "tuple[Use, np.ndarray]":
-    """The same models by the same rules are the same use; an override decides nothing about the models."""
-    rules = {key: value for key, value in policy.as_dict().items() if not key.startswith("override")}
+    """The same models by the same rules are the same use; `on_data_alarm` and an override add no test of the models."""
+    rules = {key: value for key, value in policy.as_dict().items() if not key.startswith(("override", "on_data_alarm"))}
     identity = {
         "candidate": candidate.model_fingerprint,
         "champion_version": champion.model_version,
@@ -78,9 +81,14 @@ def _only(candidate: Evaluation, champion: Evaluation, rows: "np.ndarray") -> tu
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    def order(table: pa.Table) -> "np.ndarray":
+        keys = [(name, "ascending") for name in ("id", "label", CLUSTER) if name in table.column_names]
+        return pc.sort_indices(table, keys).to_numpy()
+
     assert candidate.predictions is not None
-    kept = candidate.predictions.filter(pa.array(rows))
+    kept = replace(candidate, predictions=candidate.predictions.filter(pa.array(rows)))
     if champion.predictions is None:
-        return replace(candidate, predictions=kept), champion
-    same = pc.is_in(champion.predictions["id"].cast(pa.string()), value_set=kept["id"].cast(pa.string()))
-    return replace(candidate, predictions=kept), replace(champion, predictions=champion.predictions.filter(same))
+        return kept, champion
+    # Both have the same rows, each in an order of its own.
+    same = rows[order(candidate.predictions)][order(champion.predictions).argsort()]
+    return kept, replace(champion, predictions=champion.predictions.filter(pa.array(same)))

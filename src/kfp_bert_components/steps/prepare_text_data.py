@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kfp_bert_components.data.checking import REPEATS
+from kfp_bert_components.data.labels import capped
 from kfp_bert_components.data.prepare_data import Prepared
 from kfp_bert_components.data.profile import Drift, compare_profiles
 from kfp_bert_components.data.settings import PrepareSettings
@@ -64,8 +65,9 @@ def _print_summary(prepared: Prepared, settings: PrepareSettings) -> None:
         print(warning)
     counts = ", ".join(f"{rows:,} to {name}" for name, rows in prepared.rows.items())
     print(f"Read {prepared.read:,} rows: {counts}, {sum(prepared.dropped.values()):,} dropped.")
-    for group in prepared.merged_labels:
-        print(f"  taken for the same label: {', '.join(map(repr, group))}")
+    files = [f"{file.name}: {file.note}" for file in prepared.files if file.note]
+    for remark in [*capped(files, "files with a remark, see the report"), *prepared.remarks]:
+        print(f"  {remark}")
     for result in prepared.results:
         if result.dropped:
             print(f"  dropped {result.dropped:,}: {result.what}")

@@ -2,14 +2,16 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, zip_longest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import LONGEST_CELL
+from kfp_bert_components.tables.preamble import lines_of_one_cell, separator_line, title_lines
 from kfp_bert_components.tables.settings import Column, TableSettings
 
 # Python's csv reader refuses longer cells. The limit holds for the whole process, so it is set once and for all.
@@ -20,9 +22,16 @@ QUOTINGS: dict[str, dict] = {
     "double": {"doublequote": True},
     "strict": {"doublequote": True},
     "backslash": {"doublequote": False, "escapechar": "\\"},
+    "single": {"quotechar": "'", "doublequote": True},
+    "single-backslash": {"quotechar": "'", "doublequote": False, "escapechar": "\\"},
     "none": {"quoting": csv.QUOTE_NONE},
 }
 ROWS = 2_000
+# What a column of categories is usually called.
+_CATEGORY_NAMES = {"label", "labels", "class", "category", "target", "sentiment", "intent", "topic"}
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+# What R writes: names in quotes with spaces between them.
+_QUOTED_NAMES = re.compile(r'"[^"]*"( "[^"]*")+\s*')
 
 
 @dataclass(frozen=True)
@@ -31,23 +40,56 @@ class Dialect:
 
     Attributes:
         delimiter: One character.
-        quoting: double, strict, backslash or none.
+        quoting: double, strict, backslash, single, single-backslash or none.
+        spaces: Whether spaces before a cell are no part of it.
         header: Whether the first row names the columns.
+        guessed_header: Whether it does so only by the looks of it.
         columns: The names of the columns; "#1", "#2" ... where there is no header.
         first_row: The first row.
-        first_row_number: Its number in the file: blank lines may precede it.
+        first_row_number: Its number in the file: lines that are passed over and blank lines may precede it.
+        skipped: Lines at the start of the file that are passed over.
+        separator: The delimiter that the first of them names, or "".
+        trailing: Whether a row may end with delimiters, that is, have empty cells too many.
+        row_names: Whether the header has no name for the first column, as R writes tables.
     """
 
     delimiter: str
     quoting: str
+    spaces: bool = False
     header: bool = False
+    guessed_header: bool = False
     columns: tuple[str, ...] = ()
     first_row: tuple[str, ...] = ()
     first_row_number: int = 1
+    skipped: int = 0
+    separator: str = ""
+    trailing: bool = False
+    row_names: bool = False
+
+    @property
+    def note(self) -> str:
+        """What a reader of the report should know beside delimiter, quoting and names, or ""."""
+        lines = f"its first {self.skipped} lines are" if self.skipped > 1 else "its first line is"
+        notes = {
+            f"{lines} no part of the table and passed over": self.skipped,
+            f"the first of them names the delimiter {self.separator!r}": self.separator and self.skipped > 1,
+            f"it names the delimiter {self.separator!r}": self.separator and self.skipped == 1,
+            "cells are quoted by '": self.quote == "'",
+            "spaces before a cell are left out": self.spaces,
+            "its first row is taken for the names of the columns": self.guessed_header,
+            "a row may end with empty cells that the header does not name": self.trailing,
+            "its first column, which the header does not name, is taken for names of rows": self.row_names,
+        }
+        return "; ".join(note for note, holds in notes.items() if holds)
+
+    @property
+    def quote(self) -> str:
+        """The character around quoted cells."""
+        return "'" if self.quoting.startswith("single") else '"'
 
     def options(self) -> dict:
         """The arguments for Python's csv reader."""
-        return {"delimiter": self.delimiter, **QUOTINGS[self.quoting]}
+        return {"delimiter": self.delimiter, "skipinitialspace": self.spaces, **QUOTINGS[self.quoting]}
 
 
 def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column], settings: TableSettings) -> Dialect:
@@ -58,24 +100,72 @@ def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column],
         sample: The decoded start of the file.
         whole: Whether the sample is all of it; otherwise its last line is cut off.
         columns: The columns that are wanted.
-        settings: What the user has said about delimiter, quoting and header.
+        settings: What the user has said about delimiter, quoting, header and lines to skip.
 
     Raises:
         UserError: The file has no rows, or its given delimiter is not one character.
     """
     if not whole and "\n" in sample:
         sample = sample[: sample.rindex("\n") + 1]
-    quotings = ("double", "backslash", "none") if settings.quoting == "auto" else (settings.quoting,)
-    dialects = [Dialect(delimiter, quoting) for delimiter in _delimiters(name, settings) for quoting in quotings]
-    read = [(dialect, rows) for dialect in dialects if (rows := _sample_rows(sample, dialect))]
+    separator = separator_line(sample)
+    skipped = settings.skip_rows or int(bool(separator))
+    delimiters = _delimiters(name, _without_lines(sample, skipped), separator, settings)
+    if not settings.skip_rows:
+        skipped += title_lines(name, _without_lines(sample, skipped), delimiters, columns, settings)
+    table = _without_lines(sample, skipped)
+    dialect, rows = _best(name, table, delimiters, columns, settings)
+    counted = all(column.position is not None for column in columns)
+    if counted and settings.header == "auto" and not settings.skip_rows and _width(rows) > 1:
+        skipped += lines_of_one_cell(table, dialect.options())
+        table = _without_lines(sample, skipped)
+        rows = _sample_rows(table, dialect)
+    blank = table[: len(table) - len(table.lstrip("\r\n"))].replace("\r\n", "\n")
+    dialect = replace(
+        dialect,
+        first_row=tuple(rows[0]),
+        first_row_number=1 + skipped + len(blank),
+        skipped=skipped,
+        separator=separator,
+    )
+    while len(rows[0]) > _width(rows[1:] or rows) and not rows[0][-1].strip():
+        rows[0].pop()
+    trailing = _trailing(rows)
+    row_names = not trailing and _has_row_names(rows, table, dialect)
+    if row_names:
+        rows[0] = ["", *rows[0]]
+    if not _has_header(rows, columns, settings):
+        return replace(dialect, columns=tuple(f"#{i + 1}" for i in range(_width(rows))))
+    names = tuple(cell.strip() for cell in rows[0])
+    said = settings.header == "yes" or any(column.asked in names for column in columns)
+    return replace(dialect, header=True, guessed_header=not said, columns=names, trailing=trailing, row_names=row_names)
+
+
+def _without_lines(sample: str, count: int) -> str:
+    """What follows the first lines."""
+    return "".join(islice(io.StringIO(sample, newline=""), count, None)) if count else sample
+
+
+def _best(
+    name: str, sample: str, delimiters: str, columns: Sequence[Column], settings: TableSettings
+) -> tuple[Dialect, list[list[str]]]:
+    """The dialect in which the rows of a sample agree best on their number of cells, and these rows."""
+    quotings: tuple[str, ...] = (settings.quoting,)
+    if settings.quoting == "auto":
+        single = re.search(rf"(?:^|[{re.escape(delimiters)}])\s*'", sample, re.MULTILINE) is not None
+        quotings = ("double", "backslash", *(("single", "single-backslash") if single else ()), "none")
+    read = []
+    for dialect in (Dialect(delimiter, quoting) for delimiter in delimiters for quoting in quotings):
+        rows = _sample_rows(sample, dialect)
+        read += [(dialect, rows)] if rows else []
+        if _is_spaced(rows):
+            spaced = replace(dialect, spaces=True)
+            read.append((spaced, _sample_rows(sample, spaced)))
+    if not read and settings.skip_rows:
+        raise UserError(f"{name} has no rows below the {settings.skip_rows:,} lines to skip: correct skip_rows.")
     if not read:
         raise UserError(f"{name} has no rows: remove the file, or write it again.")
-    dialect, rows = max(read, key=lambda one: _score(one[1], one[0].quoting, sample))  # the first of the best
-    header = _has_header(rows, columns, settings)
-    width = len(rows[0]) if header else Counter(map(len, rows)).most_common(1)[0][0]
-    names = [cell.strip() for cell in rows[0]] if header else [f"#{i + 1}" for i in range(width)]
-    number = 1 + len(sample[: len(sample) - len(sample.lstrip("\r\n"))].replace("\r\n", "\n"))
-    return replace(dialect, header=header, columns=tuple(names), first_row=tuple(rows[0]), first_row_number=number)
+    named = {column.asked for column in columns if column.position is None}
+    return max(read, key=lambda one: _score(one[1], one[0], sample, named))  # the first of the best
 
 
 def _sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
@@ -87,7 +177,8 @@ def _sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
     return rows
 
 
-def _delimiters(name: str, settings: TableSettings) -> str:
+def _delimiters(name: str, sample: str, separator: str, settings: TableSettings) -> str:
+    """The characters that may be the delimiter; `separator` is the one that the file names."""
     if settings.delimiter != "auto":
         delimiter = settings.delimiter.replace("\\t", "\t")
         if len(delimiter) != 1 or delimiter in '\r\n"' or not delimiter.isascii():
@@ -97,39 +188,117 @@ def _delimiters(name: str, settings: TableSettings) -> str:
         return delimiter
     if settings.file_format == "tsv":
         return "\t"
+    if separator:
+        return separator
+    if _QUOTED_NAMES.fullmatch(next(iter(io.StringIO(sample)), "")):
+        return " "
     stem = name.removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2")
     return "\t,;|" if stem.endswith((".tsv", ".tab")) else DELIMITERS
 
 
-def _score(rows: Sequence[Sequence[str]], quoting: str, sample: str) -> float:
-    """How well the rows agree on a number of columns above one."""
+def _is_spaced(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether nearly all cells but the first of each row begin with a space, and one with a quote after it."""
+    cells = [cell for row in rows[1:] or rows for cell in row[1:] if cell]
+    spaced = [cell.lstrip(" ") for cell in cells if cell.startswith(" ")]
+    return len(spaced) > 0.9 * len(cells) and any(cell.startswith(('"', "'")) for cell in spaced)
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    """The number of cells that most rows have."""
+    return Counter(map(len, rows)).most_common(1)[0][0]
+
+
+def _score(rows: Sequence[Sequence[str]], dialect: Dialect, sample: str, named: set[str]) -> float:
+    """How well the rows agree on a number of columns above one, and whether the first has the names asked for."""
     width, agreeing = max(Counter(map(len, rows)).items(), key=lambda item: (item[0] > 1, item[1]))
     score = agreeing / len(rows) if width > 1 else 0.0
     # Quoted cells that swallow lines leave few rows: prefer the reading that keeps the lines apart.
     score += 0.2 * len(rows) / max(len(rows), min(ROWS, sample.count("\n")))
-    if (quoting == "backslash" and '\\"' not in sample) or (quoting == "none" and _looks_quoted(rows)):
+    if named and len(rows[0]) > 1 and named <= {cell.strip() for cell in rows[0]}:
+        score += 0.3
+    if dialect.quoting != "none" and not _closes_quotes(sample, dialect):
+        score -= 0.05
+    unused = dialect.quoting.endswith("backslash") and "\\" + dialect.quote not in sample
+    if unused or _looks_quoted(rows, dialect):
         score -= 0.1
     return score
 
 
-def _looks_quoted(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether cells look quoted although they were read without quoting."""
-    opened = [cell for row in rows for cell in row if cell.startswith('"')]
-    closed = sum(len(cell) > 1 and cell.endswith('"') for cell in opened)
-    return closed > 0.3 * max(len(opened), 1)
+def _closes_quotes(sample: str, dialect: Dialect) -> bool:
+    """Whether a delimiter or the end of the line follows each quote that closes a cell."""
+    reader = csv.reader(io.StringIO(sample.replace("\0", ""), newline=""), strict=True, **dialect.options())
+    with suppress(csv.Error):
+        for _ in islice(reader, ROWS):
+            pass
+        return True
+    return False
+
+
+def _looks_quoted(rows: Sequence[Sequence[str]], dialect: Dialect) -> bool:
+    """Whether cells have quotes around them still, although they were read."""
+    cells = [cell for row in rows for cell in row]
+    opened = sum(_opens(cell, '"', dialect) for cell in cells)
+    closed = sum(len(cell.strip()) > 1 and cell.endswith('"') for cell in cells) if opened else 0
+    if closed > 0.3 * max(opened, 1):
+        return True
+    for column in zip_longest(*(rows[1:] or rows), fillvalue=""):
+        filled = [cell for cell in column if cell]
+        quoted = sum(len(cell) > 1 and cell.endswith("'") and _opens(cell, "'", dialect) for cell in filled)
+        if quoted > 0.9 * len(filled):  # an apostrophe may begin a cell, but not nearly each of a column
+            return True
+    return False
+
+
+def _opens(cell: str, quote: str, dialect: Dialect) -> bool:
+    """Whether a cell begins with a quote that the dialect did not take off."""
+    taken = quote == dialect.quote and dialect.quoting != "none"
+    return cell.lstrip(" ").startswith(quote) and (not taken or cell.startswith(" "))
 
 
 def _has_header(rows: Sequence[Sequence[str]], columns: Sequence[Column], settings: TableSettings) -> bool:
-    """Whether the first row holds a name that was asked for, or has a category that no other row has."""
+    """Whether the first row names columns: ones that were asked for, or where they are counted, if it looks so.
+
+    A row of data that is taken for a header would be lost without a word, so with counted columns a first row is one
+    only if its category is no other row's and no known one, and if it is no number where all others are numbers, or a
+    usual name, or stands beside a text that is short for the file.
+    """
     if settings.header != "auto":
         return settings.header == "yes"
     first = [cell.strip() for cell in rows[0]]
-    if any(column.asked in first for column in columns if not column.asked.startswith("#")):
+    if any(column.asked in first for column in columns if column.position is None):
         return True
-    asked = next((column.asked for column in columns if column.categorical), "")
-    if not (asked.startswith("#") and asked[1:].isdecimal()):
+    column = next((column for column in columns if column.categorical), None)
+    index = column.place_in(first) if column else None
+    if column is None or index is None:
         return False
-    index = int(asked[1:]) - 1
-    values = Counter(row[index].strip() for row in rows[1:] if len(row) > index >= 0)
+    label = first[index]
+    values = Counter(row[index].strip() for row in rows[1:] if len(row) > index)
     repeated = sum(count for count in values.values() if count > 1) > 0.5 * values.total()
-    return bool(values) and 0 <= index < len(first) and first[index] not in values and repeated
+    if not repeated or not label or label in values or label in column.known or _NUMBER.fullmatch(label):
+        return False
+    if label.casefold() in _CATEGORY_NAMES or all(_NUMBER.fullmatch(value) for value in values if value):
+        return True
+    places = [other.place_in(first) for other in columns if not other.categorical]
+    return all(_is_short(place, rows) for place in places if place is not None)
+
+
+def _is_short(index: int, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first cell of a column looks like a name: up to three words, shorter than nine of ten cells below."""
+    first, lengths = rows[0][index].strip(), sorted(len(row[index].strip()) for row in rows[1:] if len(row) > index)
+    named = re.fullmatch(r"[^\W\d][\w.-]*( [\w.-]+){0,2}", first) is not None
+    return named and len(first) < lengths[len(lengths) // 10]
+
+
+def _trailing(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether most rows have more cells than the first, and all of these are empty."""
+    width = len(rows[0])
+    longer = sum(len(row) > width and not "".join(row[width:]).strip() for row in rows[1:])
+    return 2 * longer > len(rows) - 1
+
+
+def _has_row_names(rows: Sequence[Sequence[str]], sample: str, dialect: Dialect) -> bool:
+    """Whether all rows have one cell more than the header, the first, a number or in quotes and never twice."""
+    names = [row[0] for row in rows[1:] if len(row) == len(rows[0]) + 1]
+    unique = 0 < len(names) == len(rows) - 1 and len(set(names)) == len(names)
+    in_quotes = dialect.quoting != "none" and sample.count("\n" + dialect.quote) >= len(names)
+    return unique and (in_quotes or all(_NUMBER.fullmatch(name) for name in names))

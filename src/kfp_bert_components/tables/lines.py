@@ -2,7 +2,9 @@
 
 import codecs
 import io
+import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from kfp_bert_components.tables.batches import LONGEST_CELL
 
@@ -27,6 +29,17 @@ def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             rest = rest[:_LONGEST_LINE] + rest[-1:]
     if rest:
         yield rest
+
+
+def skip_lines(blocks: Iterable[bytes], count: int) -> Iterator[bytes]:
+    """Blocks of whole lines without the first so many lines."""
+    for block in blocks:
+        if count:
+            ends = [end.end() for end in islice(re.finditer(rb"\r\n|\r|\n", block), count)]
+            count -= len(ends)
+            block = block[ends[-1] :] if ends and not count else b""
+        if block:
+            yield block
 
 
 def split_lines(block: bytes) -> Iterator[str]:

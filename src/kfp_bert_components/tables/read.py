@@ -7,11 +7,12 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import Batch
 from kfp_bert_components.tables.dialect import Dialect, find_dialect
 from kfp_bert_components.tables.files import COMPRESSIONS, TableFile, blocks
-from kfp_bert_components.tables.lines import text_blocks
+from kfp_bert_components.tables.lines import skip_lines, text_blocks
 from kfp_bert_components.tables.read_csv import read_csv
+from kfp_bert_components.tables.read_json import is_document, is_json, read_json
 from kfp_bert_components.tables.read_jsonl import read_jsonl
 from kfp_bert_components.tables.read_parquet import read_parquet
-from kfp_bert_components.tables.settings import Column, TableSettings
+from kfp_bert_components.tables.settings import Column, TableSettings, find_columns
 from kfp_bert_components.tables.survey import find_encoding, survey
 
 
@@ -21,7 +22,7 @@ class FileFacts:
 
     Attributes:
         name: Its name below the source.
-        kind: csv, jsonl or parquet; "" for an empty file.
+        kind: csv, jsonl, json (a document) or parquet; "" for an empty file.
         compression: gzip, zstd, bz2 or "".
         encoding: Its codec; "" for Parquet.
         dialect: Of CSV, else None.
@@ -61,14 +62,21 @@ def open_table(
         return FileFacts(name, note="is empty"), iter(())
     if settings.file_format == "parquet":
         raise UserError(f"{name} is not a Parquet file: set file_format to 'auto' or to what it is.")
-    encoding = find_encoding(file, found, settings.encoding)
-    sample = found.sample.decode(encoding, errors="replace")
+    encoding, guessed = find_encoding(file, found, settings.encoding)
+    guess = f"its encoding is taken for {encoding}, a guess (set encoding if letters are wrong)" if guessed else ""
+    sample, whole = found.sample.decode(encoding, errors="replace"), len(found.sample) == found.size
     pieces = text_blocks(blocks(file, compression), encoding)
-    start = sample.lstrip("\ufeff \t\r\n")
-    if settings.file_format == "jsonl" or (settings.file_format == "auto" and start.startswith("{")):
-        return FileFacts(name, "jsonl", compression, encoding), read_jsonl(pieces, name, columns, keep)
-    if settings.file_format == "auto" and start.startswith(("[{", "[\n")):
-        raise UserError(f"{name} is one JSON array: write it as JSON Lines, one object a line.")
-    dialect = find_dialect(name, sample, len(found.sample) == found.size, columns, settings)
-    indices = {column.name: column.index_in(dialect.columns, name, dialect.first_row) for column in columns}
-    return FileFacts(name, "csv", compression, encoding, dialect), read_csv(pieces, dialect, indices, keep)
+    start = sample.strip("\ufeff \t\r\n")
+    if settings.file_format == "jsonl" or (settings.file_format == "auto" and is_json(name, start)):
+        if is_document(start, whole, columns):
+            note, batches = read_json(pieces, name, columns, keep)
+            return FileFacts(name, "json", compression, encoding, note=_joined(guess, note)), batches
+        return FileFacts(name, "jsonl", compression, encoding, note=guess), read_jsonl(pieces, name, columns, keep)
+    dialect = find_dialect(name, sample, whole, columns, settings)
+    indices = find_columns(columns, dialect.columns, name, dialect.first_row)
+    facts = FileFacts(name, "csv", compression, encoding, dialect, _joined(guess, dialect.note))
+    return facts, read_csv(skip_lines(pieces, dialect.skipped), dialect, indices, keep)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))

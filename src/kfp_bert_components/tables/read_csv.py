@@ -33,21 +33,23 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
     """Read a CSV file.
 
     Args:
-        blocks: The file as UTF-8 in blocks of whole lines.
-        dialect: Its delimiter, quoting, header and columns.
+        blocks: The file as UTF-8 in blocks of whole lines, without the lines that are skipped.
+        dialect: Its delimiter, quoting, header and columns, and how many lines are skipped.
         columns: Index of each wanted column by its name.
         keep: Whether rows with too few or too many cells, or with damaged characters, are kept as well as can be.
     """
-    records = _Records(blocks, dialect, list(columns.values()), keep)
-    row = 1  # the number of the next row
+    records = _Records(blocks, dialect, list(columns.values()))
+    row = 1 + dialect.skipped  # the number of the next row
     for block in blocks:
         batch = _read_plain(block, row, dialect, columns) or make_batch(list(columns), records.read(block, row), keep)
         row += len(batch.rows) + len(batch.faults)
-        yield batch.take(np.flatnonzero(batch.rows != dialect.first_row_number)) if dialect.header else batch
+        yield batch.without_row(dialect.first_row_number) if dialect.header else batch
 
 
 def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, int]) -> Batch | None:
     """Read a block with Arrow, or return None if not each of its lines is a row without a fault."""
+    if dialect.spaces:  # Arrow keeps them
+        return None
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
     longest = np.diff(ends, prepend=-1, append=len(block)).max()
     if longest > LONGEST_CELL or b"\0" in block or block.startswith(codecs.BOM_UTF8):  # Arrow would take the mark off
@@ -61,9 +63,9 @@ def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, 
             read_options=arrow_csv.ReadOptions(column_names=names, block_size=len(block) + 1, use_threads=False),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=dialect.delimiter,
-                quote_char=False if dialect.quoting == "none" else '"',
-                double_quote=dialect.quoting in ("double", "strict"),
-                escape_char="\\" if dialect.quoting == "backslash" else False,
+                quote_char=False if dialect.quoting == "none" else dialect.quote,
+                double_quote=dialect.options().get("doublequote", False),
+                escape_char=dialect.options().get("escapechar", False),
                 ignore_empty_lines=False,
             ),
             convert_options=arrow_csv.ConvertOptions(
@@ -97,10 +99,11 @@ class _Records:
     lines come from, for a row that does not end with its block; `wanted` are the indices of the wanted cells.
     """
 
-    def __init__(self, blocks: Iterator[bytes], dialect: Dialect, wanted: Sequence[int], keep: bool) -> None:
-        self._width, self._wanted, self._keep = len(dialect.columns), wanted, keep
+    def __init__(self, blocks: Iterator[bytes], dialect: Dialect, wanted: Sequence[int]) -> None:
+        self._width, self._wanted = len(dialect.columns), wanted
         self._blocks, self._quoting, self._options = blocks, dialect.quoting, dialect.options()
-        self._escaped_quote = '\\"' if dialect.quoting == "backslash" else '""'
+        self._quote, self._trailing, self._backslash = dialect.quote, dialect.trailing, "escapechar" in self._options
+        self._escaped_quote = ("\\" if self._backslash else self._quote) + self._quote
         self._waiting: deque[str] = deque()
         self._taken: list[str] = []  # by the row at hand
         self._size = 0  # characters of them
@@ -126,12 +129,14 @@ class _Records:
                 reader = csv.reader(self._lines(), **self._options)
             if not reason and any("\0" in line for line in self._taken):
                 record, reason = [], "the row has NUL bytes"
-            if record and len(record) != self._width and not self._keep:
+            record = self._without_surplus(record)
+            if record and len(record) != self._width:
                 reason = f"the row has {len(record)} cell{'s' * (len(record) != 1)} instead of {self._width}"
             if max(map(len, [*record, self._taken[0]])) > LONGEST_CELL:
                 record, reason = [], f"the row is longer than {LONGEST_CELL:,} characters"
             cells = record + [""] * self._width
-            yield number, [cells[index] for index in self._wanted], reason, self._taken[0][:400]
+            can_be_read = record or not reason
+            yield number, [cells[index] for index in self._wanted if can_be_read], reason, self._taken[0][:400]
 
     def _lines(self) -> Iterator[str]:
         while True:
@@ -156,10 +161,10 @@ class _Records:
             raise _QuoteError(_NEVER_CLOSED)
         if len(self._taken) > 1 and not strict:
             line = self._taken[-1]
-            if '"' in line.replace(self._escaped_quote, ""):  # a cell ends in it, and another begins
+            if self._quote in line.replace(self._escaped_quote, ""):  # a cell ends in it, and another begins
                 self._like_rows = 0
             else:
-                self._look_for_rows(line.replace(self._escaped_quote, '"'))
+                self._look_for_rows(line.replace(self._escaped_quote, self._quote))
 
     def _check_quotes(self, record: list[str]) -> None:
         """Look at the quotes of a row that was read."""
@@ -169,8 +174,8 @@ class _Records:
             next(csv.reader(self._taken, strict=True, **self._options))
         except csv.Error:
             raise _QuoteError(_NEVER_CLOSED) from None
-        plain = "".join(self._taken).replace("\\\\", "").replace('\\"', "")
-        if self._quoting == "backslash" and plain.count('"') % 2:  # which `strict` does not look at
+        plain = "".join(self._taken).replace("\\\\", "").replace("\\" + self._quote, "")
+        if self._backslash and plain.count(self._quote) % 2:  # which `strict` does not look at
             raise _QuoteError(_NEVER_CLOSED)
         for cell in record if self._quoting != "strict" else ():
             self._like_rows = 0
@@ -184,4 +189,9 @@ class _Records:
             raise _QuoteError(_SWALLOWED)
 
     def _has_cells_of_row(self, line: str) -> bool:
-        return len(next(csv.reader([line], **self._options), [])) == self._width
+        return len(self._without_surplus(next(csv.reader([line], **self._options), []))) == self._width
+
+    def _without_surplus(self, record: list[str]) -> list[str]:
+        """A row without the empty cells at its end that rows of the file may have beyond those of the header."""
+        surplus = self._trailing and not "".join(record[self._width :]).strip()
+        return record[: self._width] if surplus else record

@@ -27,12 +27,32 @@ def read_jsonl(blocks: Iterator[bytes], name: str, columns: Sequence[Column], ke
     for block in blocks:
         rows = _rows(zip(split_lines(block), numbers, strict=False), [column.asked for column in columns], keys)
         yield make_batch([column.name for column in columns], rows, keep)
+    check_keys(keys, name, columns)
+
+
+def check_keys(keys: set[str], name: str, columns: Sequence[Column]) -> None:
+    """Raise a UserError where no object of a file has one of the keys that are wanted."""
     for column in columns:
         if keys and column.asked not in keys:
             shown = ", ".join(repr(key[:40]) for key in sorted(keys)[:10])
             raise UserError(
                 f"{name} has no key {column.asked!r}: its objects have {shown}; set {column.parameter} to one of them."
             )
+
+
+def cells_of(value: Any, wanted: Sequence[str], raw: str, keys: set[str]) -> list[str]:
+    """The cells of an object that was parsed from `raw`; its keys are added to `keys`.
+
+    Raises:
+        ValueError: It is no object, or a cell can't be a text.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("the row is not a JSON object")
+    keys.update(value if len(keys) < _MOST_KEYS else ())
+    cells = [_cell(value.get(key), key, raw) for key in wanted]
+    if max(map(len, cells)) > LONGEST_CELL:
+        raise ValueError(f"the row is longer than {LONGEST_CELL:,} characters")
+    return cells
 
 
 def _rows(
@@ -43,9 +63,7 @@ def _rows(
         cells, reason = list[str](), ""
         try:
             if line.strip():
-                value = _object(line)
-                keys.update(value if len(keys) < _MOST_KEYS else ())
-                cells = [_cell(value.get(key), key) for key in wanted]
+                cells = cells_of(_object(line), wanted, line, keys)
         except ValueError as error:
             reason = str(error)
         if cells or reason:
@@ -66,15 +84,20 @@ def _object(line: str) -> Mapping[str, Any]:
     return value
 
 
-def _cell(value: Any, key: str) -> str:
-    if value is None:
+def _cell(value: Any, key: str, raw: str) -> str:
+    if value is None or value != value:  # NaN, which is equal to nothing
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
     if isinstance(value, int | float):
         return repr(value)
     if not isinstance(value, str):
         raise ValueError(f"{key} is a list or an object instead of a text")
-    if any("\ud800" <= c <= "\udc7f" or "\udd00" <= c <= "\udfff" for c in value):
-        return value.encode("utf-8", "replace").decode()  # half of an escaped pair, which stands for no character
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Half of an escaped pair stands for no character; one that is in the file stands for a byte that is not UTF-8.
+        return "".join("\ufffd" if "\ud800" <= c <= "\udfff" and c not in raw else c for c in value)
     return value

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import Batch, make_batch
 from kfp_bert_components.tables.files import TableFile
-from kfp_bert_components.tables.settings import Column
+from kfp_bert_components.tables.settings import Column, find_columns
 
 ROWS = 1 << 16
 
@@ -25,7 +25,7 @@ def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool) -> Iter
     try:
         reader = pq.ParquetFile(file.path)
         names = reader.schema_arrow.names
-        found = {column.name: column.index_in(names, file.name) for column in columns}
+        found = find_columns(columns, names, file.name)
         # Columns can be left out by their names only, so of a file with two of one name all are read.
         wanted = sorted(set(found.values())) if len(set(names)) == len(names) else list(range(len(names)))
         for batch in reader.iter_batches(
@@ -36,6 +36,8 @@ def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool) -> Iter
             }
             yield _decoded(np.arange(row, row + batch.num_rows), cells, keep)
             row += batch.num_rows
+    except pa.ArrowNotImplementedError as error:
+        raise UserError(f"{file.name} has values that are no texts ({error}): give another column.") from error
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{file.name} is a damaged Parquet file: fetch or write it again.") from error
 
@@ -46,9 +48,20 @@ def _texts(column: pa.Array, name: str, file: TableFile) -> pa.Array:
         column = column.dictionary_decode()
     if pa.types.is_nested(column.type):
         raise UserError(f"{file.name} has lists or structures in {name!r}: give a column of texts.")
+    if pa.types.is_floating(column.type):
+        column = _numbers(column)
     binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
     column = column.cast(pa.binary() if binary else pa.string())
     return pc.fill_null(column, b"" if binary else "") if column.null_count else column
+
+
+def _numbers(column: pa.Array) -> pa.Array:
+    """Floating-point numbers as strings: NaN is missing, and whole numbers are written without a point."""
+    column = column.cast(pa.float64()) if pa.types.is_float16(column.type) else column
+    column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), pa.scalar(2.0**53, column.type)))
+    digits = pc.if_else(whole, column, pa.scalar(None, column.type)).cast(pa.int64()).cast(pa.string())
+    return pc.coalesce(digits, column.cast(pa.string()))
 
 
 def _decoded(rows: np.ndarray, cells: dict[str, pa.Array], keep: bool) -> Batch:

@@ -1,8 +1,11 @@
 """Which columns are wanted of tables, and how the tables are read."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
+
+from pydantic import Field
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.validation import checked_dataclass, one_of
@@ -18,12 +21,28 @@ class Column:
         parameter: The user's parameter that asks for it, for errors.
         categorical: Whether it has few different values: with columns asked for by position, it tells whether the first
             row is a header.
+        known: Of a categorical column, values that it is known to have.
+        shared: Whether it may be a column that another one asks for too.
     """
 
     name: str
     asked: str
     parameter: str
     categorical: bool = False
+    known: frozenset[str] = frozenset()
+    shared: bool = False
+
+    @property
+    def position(self) -> int | None:
+        """The index that was asked for by "#1", "#2" ...; None where it was a name."""
+        return int(self.asked[1:]) - 1 if re.fullmatch("#[0-9]+", self.asked) else None
+
+    def place_in(self, cells: Sequence[str]) -> int | None:
+        """Its index among the cells of a header, or None where they do not have it."""
+        if self.asked in cells:
+            return cells.index(self.asked)
+        place = self.position
+        return place if place is not None and 0 <= place < len(cells) else None
 
     def index_in(self, columns: Sequence[str], file: str, first_row: Sequence[str] = ()) -> int:
         """Its index among the columns of a file, of which `first_row` is given where the names may be made up.
@@ -36,9 +55,9 @@ class Column:
             raise UserError(f"{file} has {count} columns named {asked!r}: give {parameter} a position such as '#2'.")
         if count:
             return columns.index(asked)
-        if asked.startswith("#") and asked[1:].isdecimal():
-            if 1 <= int(asked[1:]) <= len(columns):
-                return int(asked[1:]) - 1
+        if self.position is not None:
+            if 0 <= self.position < len(columns):
+                return self.position
             has = f"{len(columns)} column{'s' * (len(columns) != 1)}"
             raise UserError(f"{file} has {has}, so there is no {asked}: correct {parameter}.")
         shown = ", ".join(repr(name.strip()[:40]) for name in (first_row or columns)[:10])
@@ -50,6 +69,26 @@ class Column:
         )
 
 
+def find_columns(
+    wanted: Sequence[Column], columns: Sequence[str], file: str, first_row: Sequence[str] = ()
+) -> dict[str, int]:
+    """The index of each wanted column among those of a file, by the name that it has in the batches.
+
+    Raises:
+        UserError: The file lacks one or has several of its name, or two that must differ are the same.
+    """
+    found: dict[str, int] = {}
+    owners: dict[int, Column] = {}
+    for column in wanted:
+        index = found[column.name] = column.index_in(columns, file, first_row)
+        if not column.shared and (other := owners.setdefault(index, column)) is not column:
+            raise UserError(
+                f"{other.parameter} {other.asked!r} and {column.parameter} {column.asked!r} are the same column of "
+                f"{file}: give two different ones."
+            )
+    return found
+
+
 @checked_dataclass
 class TableSettings:
     """How the files of a source are read; "auto" means to find out for each file.
@@ -58,16 +97,22 @@ class TableSettings:
         file_format: auto, csv, tsv, jsonl or parquet.
         encoding: auto, or a codec of Python such as "cp1252".
         delimiter: auto, or one character; "\\t" for a tab.
+        skip_rows: Lines at the start of each CSV file that are no part of the table. With 0, lines above the one that
+            names the columns are found out.
         header: auto, yes or no: whether the first row of each CSV file names the columns.
         quoting: auto, double ("" inside quotes), strict (double, and a cell may hold lines that look like rows),
-            backslash (\\" inside quotes) or none.
-        unreadable: Policy for rows that don't fit the table or its encoding: error and drop hand them on as faults,
-            keep mends them; with drop and keep, files without a row are passed over.
+            backslash (\\" inside quotes), single (\'\' inside '), single-backslash or none.
+        unreadable: Policy for rows that don't fit the table or its encoding: error and drop hand them on as faults.
+            keep mends those that it can: cells too many are cut, lacking ones are empty, and U+FFFD stands for bytes
+            that can't be read. With drop and keep, files without a row are passed over.
     """
 
     file_format: Annotated[str, one_of("auto", "csv", "tsv", "jsonl", "parquet")] = "auto"
     encoding: str = "auto"
     delimiter: str = "auto"
+    skip_rows: Annotated[int, Field(ge=0)] = 0
     header: Annotated[str, one_of("auto", "yes", "no")] = "auto"
-    quoting: Annotated[str, one_of("auto", "double", "strict", "backslash", "none")] = "auto"
+    quoting: Annotated[str, one_of("auto", "double", "strict", "backslash", "single", "single-backslash", "none")] = (
+        "auto"
+    )
     unreadable: Annotated[str, one_of("error", "drop", "keep")] = "error"

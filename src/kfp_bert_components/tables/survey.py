@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.files import TableFile, blocks, refuse_foreign
+from kfp_bert_components.tables.guess_encoding import guess_encoding
 
 SAMPLE = 1 << 18
 # Bytes that no text has many of.
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
-_WITH_NULS = ["utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le"]
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -56,8 +56,10 @@ def survey(file: TableFile, compression: str) -> Survey:
     return Survey(size, sample, odd, valid and not decoder.getstate()[0])  # no character is left half read
 
 
-def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
-    """The codec of a file: the one that is asked for, or by its byte order mark, by being valid UTF-8, or by a guess.
+def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> tuple[str, bool]:
+    """The codec of a file, and whether it is a guess.
+
+    It is the one that is asked for, or that of its byte order mark, or UTF-8 where the file is valid, else guessed.
 
     Raises:
         UserError: The codec does not exist, or the file is binary.
@@ -69,30 +71,15 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> str:
             name = codecs.lookup(asked).name
         except (LookupError, ValueError) as error:
             raise UserError(f"encoding {asked!r} is not known: give a name such as utf-8, cp1252 or utf-16.") from error
-        return "utf-8-sig" if name == "utf-8" and sample.startswith(codecs.BOM_UTF8) else name
+        return "utf-8-sig" if name == "utf-8" and sample.startswith(codecs.BOM_UTF8) else name, False
     if marked := [name for bom, name in BOMS.items() if sample.startswith(bom)]:
-        return marked[0]
+        return marked[0], False
     # UTF-16 without a mark has a NUL at nearly every other place.
     half = max(1, len(sample) // 2)
     nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
     if max(nuls) > 0.6 and min(nuls) < 0.1:
-        return "utf-16-be" if nuls[0] > nuls[1] else "utf-16-le"
+        return "utf-16-be" if nuls[0] > nuls[1] else "utf-16-le", False
     if len(sample) - len(sample.translate(None, _CONTROLS)) > 0.03 * len(sample):
         raise UserError(f"{file.name} is a binary file, not a table: give CSV, JSONL or Parquet.")
-    return "utf-8" if found.valid_utf8 else _guess(found.odd)
-
-
-def _guess(odd: bytes) -> str:
-    """The encoding of bytes that are not UTF-8 throughout."""
-    decoded = odd.decode("utf-8", errors="replace")
-    broken, whole = decoded.count("\ufffd"), sum(character > "\x7f" for character in decoded)
-    if whole - broken > 9 * broken:
-        return "utf-8"  # UTF-8 with a few damaged rows
-    western = "\ufffd" not in odd.decode("cp1252", errors="replace")
-    # A few accents and typographic quotes among plain letters: too little for statistics, and nearly always Windows.
-    if western and sum(byte > 127 for byte in odd) < max(20, 0.06 * len(odd)):
-        return "cp1252"
-    from charset_normalizer import from_bytes
-
-    best = from_bytes(odd, cp_exclusion=_WITH_NULS).best()
-    return best.encoding if best and best.encoding not in ("ascii", "utf_8") else "cp1252" if western else "latin-1"
+    codec = "utf-8" if found.valid_utf8 else guess_encoding(found.odd)
+    return codec, codec != "utf-8"

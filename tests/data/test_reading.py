@@ -1,0 +1,196 @@
+"""What people have, from the file to the splits: what becomes of it, and what is said of it."""
+
+import json
+import unicodedata
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kfp_bert_components.data.prepare_data import Prepared
+from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.data.splits import read_split
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.steps.prepare_text_data import prepare_text_data
+from tests.support.broken_tables import rows, table
+
+
+def prepare(source: Path, **settings: object) -> tuple[Prepared, list[dict], str]:
+    """What came of it, all rows of the splits with their split, and the page."""
+    folder = source.parent / "out"
+    places = {name: folder / name for name in ("train", "validation", "test")}
+    prepared = prepare_text_data(source, *places.values(), folder / "report.html", PrepareSettings(**settings))
+    found = [row | {"split": name} for name, place in places.items() for row in read_split(place).table.to_pylist()]
+    assert prepared.read == sum(prepared.rows.values()) + sum(prepared.dropped.values())
+    return prepared, found, (folder / "report.html").read_text(encoding="utf-8")
+
+
+def write_parquet(path: Path, **columns: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+TEXTS = [text for text, _ in rows()]
+
+
+def test_what_was_found_out_about_a_file_stands_in_the_log_and_in_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    lines = [f"'{text}', '{label}'" for text, label in rows()]
+    (tmp_path / "a.csv").write_text("\n".join(["sep=,", "A title", "'text', 'label'", *lines]))
+    prepared, found, page = prepare(tmp_path / "a.csv")
+    note = prepared.files[0].note
+    assert len(found) == prepared.read == 60
+    assert note == (
+        "its first 2 lines are no part of the table and passed over; the first of them names the delimiter ','; "
+        "cells are quoted by '; spaces before a cell are left out"
+    )
+    assert f"  a.csv: {note}\n" in capsys.readouterr().out
+    assert note.replace("'", "&#39;") in page
+
+
+def test_of_many_files_with_a_remark_the_first_ten_are_said(tmp_path: Path, capsys: pytest.CaptureFixture):
+    for i in range(30):
+        (tmp_path / f"in/{i:02}.csv").parent.mkdir(exist_ok=True)
+        (tmp_path / f"in/{i:02}.csv").write_text("sep=,\n" + table(rows(60)[2 * i : 2 * i + 2]))
+    prepare(tmp_path / "in")
+    said = [line for line in capsys.readouterr().out.splitlines() if "names the delimiter" in line]
+    assert len(said) == 10
+
+
+def test_a_missing_label_is_missing_in_every_format(tmp_path: Path):
+    labels = [0.0, 1.0, 1.0, 0.0] * 14 + [float("nan"), None, 1.0, 0.0]
+    write_parquet(tmp_path / "parquet/a.parquet", text=TEXTS, label=labels)
+    objects = [{"text": text, "label": label} for text, label in zip(TEXTS, labels, strict=True)]
+    for name, content in (
+        ("a.jsonl", "".join(json.dumps(one) + "\n" for one in objects)),
+        ("a.json", json.dumps(objects, indent=1)),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text(content)
+    for source in (tmp_path / "parquet", tmp_path / "a.jsonl", tmp_path / "a.json"):
+        prepared, *_ = prepare(source)
+        assert prepared.labels == ["0", "1"] and prepared.dropped["missing_label"] == 2
+
+
+def test_a_missing_text_is_empty(tmp_path: Path):
+    texts = [*TEXTS[:-3], "\u200b\u200d", "\ufeff \u00a0", "\u2060\u3164\u00ad"]
+    prepared, *_ = prepare(write_parquet(tmp_path / "a.parquet", text=texts, label=["a", "b"] * 30))
+    assert prepared.dropped["empty_text"] == 3
+    numbers = [float(i) for i in range(58)] + [float("nan")] * 2
+    prepared, found, _ = prepare(write_parquet(tmp_path / "a.parquet", text=numbers, label=["a", "b"] * 30))
+    assert prepared.dropped["empty_text"] == 2 and "57" in {row["text"] for row in found}
+
+
+def test_a_text_of_emoji_and_joiners_is_a_text(tmp_path: Path):
+    texts = [*TEXTS[:-2], "❤\ufe0f", "\u200d👍"]
+    prepared, *_ = prepare(write_parquet(tmp_path / "a.parquet", text=texts, label=["a", "b"] * 30))
+    assert prepared.dropped["empty_text"] == 0
+
+
+def test_whole_numbers_in_metadata_and_groups_are_written_without_a_point(tmp_path: Path):
+    years = [1999.0, 2001.0, float("nan"), None] * 15
+    write_parquet(tmp_path / "in/a.parquet", text=TEXTS, label=["a", "b"] * 30, year=years)
+    (tmp_path / "in/b.csv").write_text("text,label,year\n" + "".join(f"b {text},a,1999.0\n" for text in TEXTS))
+    _, found, _ = prepare(tmp_path / "in", metadata_columns=["year"])
+    assert {row["year"] for row in found} == {"1999", "2001", ""}
+    _, found, _ = prepare(
+        tmp_path / "in",
+        split_by="group",
+        split_column="year",
+        test_values=["1999"],
+        validation_values=["2001"],
+        leakage="keep",
+        metadata_columns=["year"],
+    )
+    assert {row["year"] for row in found if row["split"] == "test"} == {"1999"}
+    assert "1999" not in {row["year"] for row in found if row["split"] != "test"}
+
+
+def test_a_group_has_one_spelling(tmp_path: Path):
+    groups = [unicodedata.normalize(form, "é") for form in ("NFC", "NFD")] + ["b", "b\u200b", "c", " c\u00a0"]
+    columns = {"text": TEXTS, "label": ["a", "b"] * 30, "group": groups * 10}
+    write_parquet(tmp_path / "a.parquet", **columns)
+    _, found, _ = prepare(
+        tmp_path / "a.parquet", split_by="group", split_column="group", test_values=["é"], validation_values=["b"]
+    )
+    assert [sum(row["split"] == name for row in found) for name in ("train", "validation", "test")] == [20] * 3
+
+
+def test_true_is_one_class_in_csv_and_parquet(tmp_path: Path, capsys: pytest.CaptureFixture):
+    write_parquet(tmp_path / "in/a.parquet", text=TEXTS, label=[True, False] * 30)
+    (tmp_path / "in/b.csv").write_text(table([(f"b {text}", ("True", "False")[i % 2]) for i, text in enumerate(TEXTS)]))
+    prepared, *_ = prepare(tmp_path / "in")
+    assert prepared.labels == ["false", "true"]
+    assert "taken for the same label: 'true', 'True'" in capsys.readouterr().out
+
+
+def test_remarks_on_labels_stand_in_the_log_and_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture):
+    labels = ["Pos", "pos", "neg", "neg|pos"] * 15
+    prepared, _, page = prepare(write_parquet(tmp_path / "a.parquet", text=TEXTS, label=labels))
+    log = capsys.readouterr().out
+    assert len(prepared.remarks) == 2 and "15 rows have what looks like several labels" in prepared.remarks[1]
+    for remark in prepared.remarks:
+        assert f"  {remark}\n" in log and remark.replace("'", "&#39;") in page
+
+
+def test_thousands_of_labels_make_no_thousands_of_lines(tmp_path: Path, capsys: pytest.CaptureFixture):
+    pairs = [(f"{text} {i}", f"c{i}{end}") for i in range(900) for text in ("one", "two") for end in ("", "\u200b")]
+    write_parquet(tmp_path / "a.parquet", text=[text for text, _ in pairs], label=[label for _, label in pairs])
+    prepare(tmp_path / "a.parquet", small_classes="keep", test_fraction=0.45, validation_fraction=0.45)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 40
+    assert any(line.startswith("No row of train has the labels") and " more: " in line for line in lines)
+    assert any("and 890 more groups like these" in line for line in lines)
+
+
+def test_rows_that_keep_mends_are_counted_and_shown(tmp_path: Path):
+    lines = table(rows()).splitlines()
+    content = "\n".join([*lines[:10], "one cell", *lines[10:20], "one,two,three", *lines[20:], '"never closed,good'])
+    (tmp_path / "a.csv").write_text(content)
+    prepared, found, page = prepare(tmp_path / "a.csv", unreadable="keep", quoting="double", small_classes="keep")
+    result = next(one for one in prepared.results if one.check == "unreadable")
+    assert (result.policy, result.count, result.dropped) == ("keep", 3, 1)
+    assert "two" in {row["label"] for row in found} and prepared.dropped["missing_label"] == 1
+    assert "a.csv row 22, the row has 3 cells instead of 2" in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"pair_column": "text"}, "pair_column and text_column are both 'text': give two different columns."),
+        ({"pair_column": "label"}, "pair_column and label_column are both 'label': give two different columns."),
+        ({"label_names": {"ham": ""}}, "label_names gives 'ham' an empty name: give it a name, or leave it out."),
+        (
+            {"label_names": {"ham": "\u200b "}},
+            "label_names gives 'ham' an empty name: give it a name, or leave it out.",
+        ),
+        ({"label_names": {"1": "a", "1.0": "b"}}, "label_names names '1.0' twice, as 'a' and 'b': give one."),
+        ({"label_names": {"true": "a", "True": "b"}}, "label_names names 'True' twice, as 'a' and 'b': give one."),
+        ({"skip_rows": -1}, "skip_rows is -1, but it should be greater than or equal to 0."),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict, says: str):
+    with pytest.raises(UserError) as error:
+        PrepareSettings(**settings)
+    assert str(error.value) == says
+
+
+def test_a_pair_is_two_columns_whatever_they_are_called(tmp_path: Path):
+    source = write_parquet(tmp_path / "a.parquet", text=TEXTS, label=["a", "b"] * 30)
+    with pytest.raises(UserError, match="text_column 'text' and pair_column '#1' are the same column"):
+        prepare(source, pair_column="#1")
+
+
+def test_a_first_row_with_a_known_label_is_no_header(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("rare,2\n" + table([(text, str(i % 2)) for i, text in enumerate(TEXTS)], ""))
+    prepared, *_ = prepare(
+        tmp_path / "a.csv",
+        text_column="#1",
+        label_column="#2",
+        label_names={"0": "a", "1": "b", "2": "c"},
+        small_classes="keep",
+    )
+    assert prepared.read == 61 and prepared.classes == ["a", "b", "c"]

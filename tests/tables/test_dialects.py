@@ -1,0 +1,233 @@
+"""How a CSV file is written: quotes, lines above the table, and headers that lack a name."""
+
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables import Column, FileFacts, TableFile, TableSettings, open_table
+
+TEXTS = [f"the {word}, it's day {i}" for i, word in enumerate(["apple", "river", "stone", "cloud", "paper"] * 4)]
+ROWS = [(text, "good" if i % 2 else "bad") for i, text in enumerate(TEXTS)]
+
+
+def read(
+    path: Path, content: str, text: str = "text", label: str = "label", known: tuple[str, ...] = (), **given: object
+) -> tuple[FileFacts, list[tuple], list[tuple]]:
+    """What was found out, (text, label) of each row, and (number, reason) of each fault."""
+    path.write_bytes(content.encode())
+    columns = [
+        Column("text", text, "text_column"),
+        Column("label", label, "label_column", categorical=True, known=frozenset(known)),
+    ]
+    facts, batches = open_table(TableFile(path, path.name), columns, TableSettings(**given))
+    rows, faults = [], []
+    for batch in batches:
+        rows += zip(batch.cells["text"].to_pylist(), batch.cells["label"].to_pylist(), strict=True)
+        faults += [(fault.row, fault.reason) for fault in batch.faults]
+    return facts, rows, faults
+
+
+def table(row: str, header: str = "text,label", escape: tuple[str, str] = ("", "")) -> str:
+    """The rows, each written after the pattern."""
+    lines = [row.format(i=i + 1, text=text.replace(*escape), label=label) for i, (text, label) in enumerate(ROWS)]
+    return "\n".join([*([header] if header else []), *lines]) + "\n"
+
+
+SINGLE = ("'", "''")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (table('"{text}", "{label}"', '"text", "label"'), "spaces before a cell"),
+        (table('{label}, "{text}"', "label, text"), "spaces before a cell"),
+        (table('"{text}";  "{label}"', '"text";  "label"'), "spaces before a cell"),
+        (table("'{text}','{label}'", "'text','label'", SINGLE), "quoted by '"),
+        (table("'{text}',{label}", "text,label", SINGLE), "quoted by '"),
+        (table("'{text}', '{label}'", "'text', 'label'", SINGLE), "spaces before a cell"),
+        (table("'{text}';{label}", "text;label", ("'", "\\'")), "quoted by '"),
+    ],
+)
+def test_quotes_of_all_kinds_are_taken_off_and_said(tmp_path: Path, content: str, says: str):
+    facts, rows, faults = read(tmp_path / "a.csv", content)
+    assert rows == ROWS and not faults
+    assert says in facts.note
+
+
+@pytest.mark.parametrize("row", ['"{text}",{label}', "{text}\t{label}"])
+def test_apostrophes_and_quotes_inside_cells_do_not_make_another_dialect(tmp_path: Path, row: str):
+    content = table(row, "text\tlabel" if "\t" in row else "text,label")
+    more = ["'Tis late", "'90s music", "'A quote', he said", "rock 'n' roll'"]
+    content += "".join(row.format(text=text, label="good") + "\n" for text in more)
+    facts, rows, faults = read(tmp_path / "a.csv", content)
+    assert rows == [*ROWS, *((text, "good") for text in more)] and not faults
+    assert facts.dialect.quoting == "double" and not facts.note
+
+
+@pytest.mark.parametrize("last", [', "', ', "a"', ', ""'])
+def test_a_space_before_one_quote_is_data(tmp_path: Path, last: str):
+    facts, rows, _ = read(tmp_path / "a.csv", table("{label},{label}") + "a" + last + "\n")
+    assert rows[-1] == ("a", last[1:]) and not facts.note
+
+
+@pytest.mark.parametrize(("quoting", "escape"), [("single", "''"), ("single-backslash", "\\'")])
+def test_quoting_by_apostrophes_can_be_asked_for(tmp_path: Path, quoting: str, escape: str):
+    content = table("'{text}',{label}", escape=("'", escape)) + f"'one\ntwo{escape}s',good\n'never closed,bad\n"
+    _, rows, faults = read(tmp_path / "a.csv", content, quoting=quoting)
+    assert rows == [*ROWS, ("one\ntwo's", "good")]
+    assert faults == [(23, "a quote is opened and never closed")]
+
+
+@pytest.mark.parametrize(
+    ("above", "delimiter"),
+    [
+        ("sep=;\n", ";"),
+        ("sep=;\r\n", ";"),
+        ("\ufeffsep=;\n", ";"),
+        ('"sep=;"\n', ";"),
+        ("SEP=^\n", "^"),
+        ("sep=\t\n", "\t"),
+    ],
+)
+def test_the_line_in_which_excel_names_the_delimiter_is_no_row(tmp_path: Path, above: str, delimiter: str):
+    content = above + table(f'"{{text}}"{delimiter}{{label}}', f"text{delimiter}label")
+    facts, rows, faults = read(tmp_path / "a.csv", content)
+    assert rows == ROWS and not faults
+    assert facts.note == f"its first line is no part of the table and passed over; it names the delimiter {delimiter!r}"
+    _, rows, _ = read(tmp_path / "a.csv", content, "#1", "#2", header="yes")
+    assert rows == ROWS
+
+
+@pytest.mark.parametrize(
+    ("above", "count"),
+    [
+        ("Lines of the film\n", 1),
+        ("Lines of the film\n\n", 2),
+        ("Lines of the film,,\n,,\n", 2),
+        ("Exported by Kim, 2026-11-01\nFor training only; not to be shared\n\n", 3),
+        ('"Lines, ""as they are"""\n', 1),
+        ("sep=,\nLines of the film\n", 2),
+    ],
+)
+def test_titles_above_the_header_are_passed_over_and_said(tmp_path: Path, above: str, count: int):
+    facts, rows, faults = read(tmp_path / "a.csv", above + table('"{text}",{label}'))
+    assert rows == ROWS and not faults
+    assert facts.dialect.skipped == count and "no part of the table and passed over" in facts.note
+    _, rows, _ = read(tmp_path / "a.csv", above + table('"{text}",{label}'), skip_rows=count)
+    assert rows == ROWS
+
+
+def test_rows_keep_their_numbers_in_the_file_below_titles(tmp_path: Path):
+    _, rows, faults = read(tmp_path / "a.csv", "A title\n\n" + table('"{text}",{label}') + "one,two,three\n")
+    assert len(rows) == 20 and faults == [(24, "the row has 3 cells instead of 2")]
+
+
+def test_titles_above_columns_that_are_counted_are_found_by_their_one_cell(tmp_path: Path):
+    facts, rows, faults = read(tmp_path / "a.csv", "Lines of the film\n\n" + table('"{text}",{label}', ""), "#1", "#2")
+    assert rows == ROWS and not faults and facts.dialect.skipped == 2
+
+
+@pytest.mark.parametrize("block", [10, 1 << 20])
+def test_lines_to_skip_may_lie_in_several_blocks(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("kfp_bert_components.tables.files.BLOCK", block)
+    content = 'a "stray quote\r\n' * 3 + table('"{text}",{label}', "", ("", "")).replace("\n", "\r\n")
+    _, rows, faults = read(tmp_path / "a.csv", content, "#1", "#2", skip_rows=3, header="no")
+    assert rows == ROWS and not faults
+
+
+def test_rows_above_a_line_that_names_the_columns_are_not_taken_for_titles(tmp_path: Path):
+    content = table('"{text}",{label}', "") + table('"{text}",{label}')
+    with pytest.raises(UserError, match="line 21 has it: if the lines above it are no rows, set skip_rows to 20"):
+        read(tmp_path / "a.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "label"),
+    [
+        (table('"{i}" "{text}" "{label}"', '"text" "label"'), "text", "label"),
+        (table('{i},"{text}",{label}', "text,label"), "text", "label"),
+        (table('"row {i}"\t"{text}"\t"{label}"', '"text"\t"label"'), "#2", "label"),
+        (table('"{i}";"{text}";"{label}"', '"text";"label"'), "#2", "#3"),
+    ],
+)
+def test_a_header_without_a_name_for_the_names_of_rows(tmp_path: Path, content: str, text: str, label: str):
+    facts, rows, faults = read(tmp_path / "a.csv", content, text, label)
+    assert rows == ROWS and not faults
+    assert "its first column, which the header does not name, is taken for names of rows" in facts.note
+
+
+@pytest.mark.parametrize("row", ["{text},{label}", "'{text}\",{label}", "\"{text}',{label}"])
+def test_commas_without_quotes_are_not_taken_for_names_of_rows(tmp_path: Path, row: str):
+    facts, rows, faults = read(tmp_path / "a.csv", table(row))
+    assert not rows and len(faults) == 20 and not facts.note
+
+
+def test_skipping_all_lines_is_said(tmp_path: Path):
+    with pytest.raises(UserError, match=r"a\.csv has no rows below the 2,000 lines to skip: correct skip_rows"):
+        read(tmp_path / "a.csv", table('"{text}",{label}'), skip_rows=2_000)
+
+
+def test_rows_may_end_with_a_delimiter_that_the_header_lacks(tmp_path: Path):
+    content = table('"{text}",{label},') + '"one\ntwo",good,,\nwithout it,bad\nwith more,bad,x\n'
+    facts, rows, faults = read(tmp_path / "a.csv", content)
+    assert rows == [*ROWS, ("one\ntwo", "good"), ("without it", "bad")]
+    assert faults == [(24, "the row has 3 cells instead of 2")]
+    assert facts.note == "a row may end with empty cells that the header does not name"
+
+
+def test_a_header_may_end_with_a_delimiter_that_rows_lack(tmp_path: Path):
+    _, rows, faults = read(tmp_path / "a.csv", table('"{text}",{label}', "text,label,"))
+    assert rows == ROWS and not faults
+
+
+@pytest.mark.parametrize("known", [(), ("odd",)])
+def test_a_first_row_whose_label_is_rare_is_a_row(tmp_path: Path, known: tuple[str, ...]):
+    content = "the first text of all is like the others,odd\n" + table('"{text}",{label}', "")
+    _, rows, _ = read(tmp_path / "a.csv", content, "#1", "#2", known)
+    assert rows == [("the first text of all is like the others", "odd"), *ROWS]
+    short = "first,odd\n" + table('"{text}",{label}', "")
+    _, rows, _ = read(tmp_path / "a.csv", short, "#1", "#2", known)
+    assert len(rows) == (21 if known else 20)
+
+
+@pytest.mark.parametrize("header", ["sentence,label", "a,CLASS", "Text of line,kind of it", "문장,분류"])
+def test_a_header_above_columns_that_are_counted_is_found_and_said(tmp_path: Path, header: str):
+    facts, rows, _ = read(tmp_path / "a.csv", table('"{text}",{label}', header), "#1", "#2")
+    assert rows == ROWS and "its first row is taken for the names of the columns" in facts.note
+
+
+def test_a_header_above_numbers_is_a_header_though_texts_are_short(tmp_path: Path):
+    content = "line of film,kind\n" + "".join(f"go,{i % 2}\n" for i in range(20))
+    _, rows, _ = read(tmp_path / "a.csv", content, "#1", "#2")
+    assert len(rows) == 20
+    _, rows, _ = read(tmp_path / "a.csv", content.replace("kind", "7", 1), "#1", "#2")
+    assert len(rows) == 21
+
+
+def test_two_parameters_can_not_ask_for_one_column(tmp_path: Path):
+    with pytest.raises(UserError, match=r"text_column 'text' and label_column '#1' are the same column of a\.csv"):
+        read(tmp_path / "a.csv", table('"{text}",{label}'), "text", "#1")
+
+
+def test_rows_that_are_mended_are_counted(tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes(b'text,label\na,good\nb\nc,bad,more\nd \xff,bad\n"open,good\n')
+    columns = [Column("text", "text", "text_column"), Column("label", "label", "label_column")]
+    settings = TableSettings(unreadable="keep", encoding="utf-8", quoting="double")
+    _, batches = open_table(TableFile(tmp_path / "a.csv", "a.csv"), columns, settings)
+    (batch,) = batches
+    assert batch.cells["text"].to_pylist() == ["a", "b", "c", "d \ufffd"]
+    assert batch.cells["label"].to_pylist() == ["good", "", "bad", "bad"]
+    assert [(one.row, one.reason) for one in batch.mended] == [
+        (3, "the row has 1 cell instead of 2"),
+        (4, "the row has 3 cells instead of 2"),
+        (5, "the row has bytes that are not UTF-8"),
+    ]
+    assert [one.row for one in batch.faults] == [6]
+
+
+def test_backslashes_before_quotes_are_found_out_though_each_row_has_its_cells_either_way(tmp_path: Path):
+    content = table('"he said: \\"{text}",{label}')
+    facts, rows, faults = read(tmp_path / "a.csv", content)
+    assert rows == [(f'he said: "{text}', label) for text, label in ROWS] and not faults
+    assert facts.dialect.quoting == "backslash"
