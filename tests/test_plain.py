@@ -3,7 +3,7 @@
 import pytest
 
 from kfp_bert_components.errors import RunError, UserError
-from kfp_bert_components.plain import markdown, plain
+from kfp_bert_components.plain import listed, markdown, plain
 from kfp_bert_components.progress import say
 
 EVIL = "a\r\nb\x1b[31mc\x00d\u2028e\u202ef\udc80g\x85h\x9bi"
@@ -35,3 +35,9 @@ def test_markdown_shows_a_text_as_it_is():
     assert markdown("a|b\n`c` <d> [e](f) *g* _h_ \\ & ~") == (
         "a\\|b \\`c\\` &lt;d&gt; \\[e\\](f) \\*g\\* \\_h\\_ \\\\ &amp; \\~"
     )
+
+
+def test_long_lists_of_names_are_cut():
+    assert listed(["a", "b"]) == "'a', 'b'"
+    assert listed([str(i) for i in range(1003)], 2) == "'0', '1' and 1,001 more"
+    assert listed(["two\nlines"]) == "'two lines'"

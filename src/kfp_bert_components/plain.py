@@ -1,6 +1,7 @@
 """Text that comes from data or people, as something to show: it stays what it is, on every surface."""
 
 import re
+from collections.abc import Sequence
 
 _BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 # Control characters, halves of surrogate pairs, and the marks that turn the direction of writing.
@@ -23,3 +24,9 @@ def printed(text: str) -> str:
 def markdown(text: str) -> str:
     """Text on one line that Markdown shows as it is, also in a table."""
     return _MARKDOWN.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), plain(text))
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Names in quotes on one line, as "'a', 'b' and 3 more" where there are more than `most`."""
+    shown = ", ".join(repr(plain(name)) for name in names[:most])
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown

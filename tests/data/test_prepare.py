@@ -119,7 +119,7 @@ def test_metadata_columns_stay_with_their_rows_in_every_split(tmp_path: Path, ki
     rows[0]["film"] = ""
     write_rows(tmp_path / "in" / f"a.{kind}", rows)
     _, *splits = run(tmp_path / "in", tmp_path / "out", metadata_columns=["film"])
-    columns = ["id", "text", "label", "source", "film"]
+    columns = ["id", "text", "label", "source", "source_row", "film"]
     assert [split.table.column_names for split in splits] == [columns, *[[*columns, "in_train"]] * 2]
     kept = {row["text"]: row["film"] for split in splits for row in split.table.to_pylist()}
     assert kept == {row["text"]: row["film"] for row in rows}
@@ -139,3 +139,21 @@ def test_metadata_columns_stay_with_their_rows_in_every_split(tmp_path: Path, ki
 def test_metadata_columns_that_make_no_sense_are_refused(names, said: str):
     with pytest.raises(UserError, match=said):
         PrepareSettings(metadata_columns=names)
+
+
+def test_without_texts_the_report_shows_its_examples_by_file_and_row(tmp_path):
+    rows = [{"text": text, "label": label} for text, label in lines(200)]
+    rows += [rows[0], {"text": "caf\u00c3\u00a9 secretive words", "label": "a"}]
+    write_rows(tmp_path / "in" / "a.csv", rows)
+    pages = {}
+    for keep in ("all", "ids"):
+        _, train, validation, test = run(tmp_path / "in", tmp_path / keep, keep_texts=keep, min_class_rows=1)
+        pages[keep] = (tmp_path / keep / "report.html").read_text()
+        assert "a.csv row 203" in pages[keep]
+        places = {
+            (row["source"], row["source_row"]): row["text"]
+            for one in (train, validation, test)
+            for row in one.table.to_pylist()
+        }
+        assert places["a.csv", 203] == rows[201]["text"] and places["a.csv", 12] == rows[10]["text"]
+    assert "secretive" in pages["all"] and "secretive" not in pages["ids"]

@@ -194,6 +194,14 @@ def test_another_base_model_in_the_same_folder_is_another_job(server, splits, tm
     assert len(server.cloud.jobs) == 2
 
 
+def test_a_run_that_checks_labels_is_another_job(server, splits, tmp_path):
+    server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
+    for rows in (0, 100, 100):
+        settings = replace(RUN, label_check_rows=rows)
+        run_as_custom_job(*splits, tmp_path / "model", tmp_path / "r.html", settings, job_settings(server))
+    assert len(server.cloud.jobs) == 2
+
+
 def test_a_damaged_base_model_in_a_local_folder_starts_no_job(server, splits, tmp_path):
     base, job = make_base_model(tmp_path / "base"), vars(job_settings(server))
     (base / "tokenizer.json").write_text('{"version": "1.0", "trunc')
@@ -279,6 +287,7 @@ def test_the_component_trains_in_a_job_by_one_parameter(server, splits, tmp_path
         model=dsl.Model(uri=str(tmp_path / "model")),
         metrics=metrics,
         report=dsl.HTML(uri=str(tmp_path / "report")),
+        label_check_rows=100,
         run_on="ai_platform",
         job_image="image:1",
         job_project="p",
@@ -295,6 +304,7 @@ def test_the_component_trains_in_a_job_by_one_parameter(server, splits, tmp_path
     assert {pool.machine_spec.machine_type for pool in pools} == {"n1-highmem-8"}
     assert {pool.container_spec.image_uri for pool in pools} == {"image:1"}
     assert metrics.metadata["validation_loss"] == 0.5
+    assert json.loads(open_store(place_of(job)).read("job.json").data)["settings"]["label_check_rows"] == 100
     assert (tmp_path / "model" / "bundle.json").exists()
 
 

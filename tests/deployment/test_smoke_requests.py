@@ -10,13 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from kfp_bert_components.deployment import load_smoke_requests
+from kfp_bert_components.deployment.smoke_test import check_answers
+from kfp_bert_components.deployment.target import RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.evaluations import scores, write_numbers
 from tests.support.models import write_candidate
 
 
-def promote(folder: Path, *, rows: int = 250, pairs: bool = False, pair: bool = False) -> Registry:
+def promote(folder: Path, *, rows: int = 250, pairs: bool = False, pair: bool = False, texts: bool = True) -> Registry:
     """A registry whose version 1 was evaluated on so many rows: of pairs of texts, and by a model of pairs."""
     bundle, evaluation, decision = write_candidate(folder / "m")
     shutil.rmtree(evaluation)
@@ -28,6 +30,10 @@ def promote(folder: Path, *, rows: int = 250, pairs: bool = False, pair: bool = 
             table.append_column("text_pair", pa.array([f"other {i}" for i in range(rows)])),
             made / "predictions.parquet",
         )
+    if not texts:
+        table = pq.read_table(made / "predictions.parquet")
+        kept = [name for name in table.column_names if not name.startswith("text")]
+        pq.write_table(table.select(kept), made / "predictions.parquet")
     shutil.move(made, evaluation)
     model = json.loads((bundle / "bundle.json").read_text())
     (bundle / "bundle.json").write_text(json.dumps({**model, "pair": pair}))
@@ -63,3 +69,20 @@ def test_an_evaluation_without_what_must_be_asked_is_refused(tmp_path: Path):
     registry.store.delete("versions/1/evaluation/evaluation.json")
     with pytest.raises(UserError, match="Version 1 cannot be tested without its evaluation: .*evaluation"):
         load_smoke_requests(registry, 1)
+
+
+def test_a_version_whose_evaluation_keeps_no_texts_is_asked_fixed_ones_and_a_line_says_so(tmp_path, capsys):
+    for pair in (False, True):
+        registry = promote(tmp_path / str(pair), pairs=pair, pair=pair, texts=False)
+        found = load_smoke_requests(registry, 1)
+        said = "keeps no texts (keep_texts is ids): it is asked 7 fixed texts, and only the form of its answers"
+        assert said in capsys.readouterr().out
+        assert all(set(row.instance) == ({"text", "text_pair"} if pair else {"text"}) for row in found.rows)
+        assert not any(row.expected for row in found.rows)
+    right = {"label": "spam", "probabilities": [0.3, 0.7]}
+    assert (
+        check_answers(7 * [right], found, 0.01) == "asked here for 7 fixed texts, and all answers have the right form"
+    )
+    for label, probabilities in (("ham", [0.3, 0.7]), ("spam", [0.1, 0.7]), ("eggs", [0.3, 0.7]), ("spam", [-1, 2])):
+        with pytest.raises(RolloutError, match="its answer to 'yes'"):
+            check_answers(7 * [{"label": label, "probabilities": probabilities}], found, 0.01)

@@ -7,10 +7,12 @@ import threading
 import urllib.request
 from contextlib import contextmanager
 
+import pyarrow.parquet as pq
 import pytest
 
 from kfp_bert_components.deployment import RolloutError, SmokeSettings, deploy_to_serving_directory
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.steps.deploy_to_serving_directory import deploy_to_serving_directory as deploy
 from tests.support.examined import write_examined
 
 SERVE = "from kfp_bert_components.serving import serve; import sys; serve(sys.argv[1], port=0, poll_seconds=0.1)"
@@ -107,3 +109,15 @@ def test_a_server_that_does_not_answer_is_a_failure(tmp_path):
             smoke=SmokeSettings(timeout_seconds=1),
         )
     assert [path.name for path in folder.iterdir()] == [".kfp-bert-owner.json"]
+
+
+def test_a_version_whose_evaluation_keeps_no_texts_is_deployed_and_asked_fixed_ones(tmp_path, capsys):
+    registry, folder = Registry(str(tmp_path / "registry")), str(tmp_path / "serving")
+    paths = write_examined(tmp_path / "first", "first")
+    table = pq.read_table(paths[1] / "predictions.parquet")
+    pq.write_table(table.drop(["text"]), paths[1] / "predictions.parquet")
+    registry.promote(*paths)
+    assert deploy(registry.uri, folder).version == 1
+    printed = capsys.readouterr().out
+    assert "The evaluation of version 1 keeps no texts" in printed
+    assert "version 1: asked here for 7 fixed texts, and all answers have the right form" in printed

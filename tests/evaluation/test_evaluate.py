@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from kfp_bert_components.data.splits import read_split
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.steps.evaluate_champion import evaluate_champion
@@ -42,6 +43,7 @@ def split(folder, labels=LABELS, texts=TEXTS, wrong=1, ids=None):
             "text": texts,
             "label": given,
             "source": [f"film {i % 2}" for i in rows],
+            "source_row": [i + 2 for i in rows],
         }
     )
     write_split(folder, "test", labels, table)
@@ -64,6 +66,34 @@ def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
     assert again.system["latency_p95_ms"] >= again.system["latency_p50_ms"] > 0 and again.system["size_bytes"] > 0
     html = (tmp_path / "r.html").read_text()
     assert "&lt;b&gt;there" in html and "<b>there" not in html
+
+
+def test_without_texts_ids_labels_and_probabilities_stay_and_the_page_shows_file_and_row(model, tmp_path):
+    """A person's text must not be found in what is kept: neither in the evaluation nor on its page."""
+    test = split(tmp_path / "t")
+    whole = evaluate_model(model, test, tmp_path / "all", tmp_path / "all.html")
+    found = evaluate_model(model, test, tmp_path / "ids", tmp_path / "ids.html", keep_texts="ids")
+    assert found.metrics.keys() == whole.metrics.keys()
+    names = read_evaluation(tmp_path / "ids").predictions.column_names
+    assert set(whole.predictions.column_names) - set(names) == {"text"}
+    assert names[:5] == ["id", "label", "probabilities", "source", "source_row"]
+    assert "hello" in (tmp_path / "all.html").read_text() and "hello" not in (tmp_path / "ids.html").read_text()
+    for text in (b"come in now", b"hello", b"no way"):
+        assert text in (tmp_path / "all" / "predictions.parquet").read_bytes()
+        assert text not in (tmp_path / "ids" / "predictions.parquet").read_bytes()
+    for page in ("all.html", "ids.html"):
+        assert "film 1 row 3" in (tmp_path / page).read_text()
+    with pytest.raises(UserError, match="keep_texts is 'some', but it must be 'all' or 'ids'"):
+        evaluate(model, test, tmp_path / "e", keep_texts="some")
+
+
+def test_rows_of_a_split_that_does_not_know_their_places_are_shown_by_their_ids(model, tmp_path):
+    table = pa.table({"id": ["aa", "bb"], "text": ["Calm words", "more of them"], "label": ["shout", "calm"]})
+    write_split(tmp_path / "t", "test", LABELS, table)
+    evaluate_model(model, tmp_path / "t", tmp_path / "e", tmp_path / "ids.html", keep_texts="ids")
+    assert "id aa" in (tmp_path / "ids.html").read_text()
+    evaluate_model(model, tmp_path / "t", tmp_path / "e", tmp_path / "all.html")
+    assert "id aa" not in (tmp_path / "all.html").read_text()
 
 
 def test_the_component_fills_the_ui_with_finite_numbers(model, tmp_path):
@@ -103,6 +133,7 @@ def test_a_label_that_the_model_does_not_know_is_named_or_counts_as_missed(model
         evaluate(model, test, tmp_path / "e")
     found = evaluate(model, test, tmp_path / "e", new_labels=True)
     assert found.labels == [*LABELS, "whisper"] and not found.probabilities()[:, 2].any()
+    assert (found.new_labels, found.known_labels) == (["whisper"], LABELS)
 
 
 def test_the_evaluation_of_a_champion_says_which_version_and_pointer_it_is_of(model, tmp_path):
@@ -158,12 +189,47 @@ def test_pairs_of_texts_are_asked_together(tmp_path):
     assert found.predictions["text_pair"].to_pylist() == table["text_pair"]
 
 
-def test_probabilities_that_are_no_numbers_are_refused(model, tmp_path):
-    def broken(texts, pairs):
-        return np.full((len(texts), 2), np.nan)
+# What stands in row 7 instead of probabilities, and what is said about it.
+NO_PROBABILITIES = {
+    (float("nan"), 0.5): "nan, 0.5, which must lie between 0 and 1",
+    (float("inf"), 0.0): "inf, 0, which must lie between 0 and 1",
+    (-0.1, 1.1): "-0.1, 1.1, which must lie between 0 and 1",
+    (0.5, 0.498): "0.5, 0.498, which must add up to 1, not 0.998",
+    (0.6, 0.6): "0.6, 0.6, which must add up to 1, not 1.2",
+}
 
-    with pytest.raises(UserError, match="no numbers"):
-        evaluate(model, split(tmp_path / "t"), tmp_path / "e", predict=broken)
+
+@pytest.mark.parametrize(("wrong", "message"), NO_PROBABILITIES.items())
+def test_a_model_whose_answers_are_no_probabilities_is_refused_by_row(model, tmp_path, wrong, message):
+    texts = ["a", "bb", "ccc", "dddd", "five", "six", "WRONG", "YES"]
+
+    def broken(some, pairs):
+        return np.array([wrong if text == "WRONG" else (0.9995, 0.0) for text in some])
+
+    test = split(tmp_path / "t", texts=texts)
+    with pytest.raises(UserError) as raised:
+        evaluate(model, test, tmp_path / "e", model_version=4, predict=broken)
+    assert f"Version 4 can't be evaluated: row 7 (id '{6:016x}') has the probabilities {message}." in str(raised.value)
+    with pytest.raises(UserError, match="The model can't be evaluated: row 7"):
+        evaluate(model, test, tmp_path / "e", predict=broken)
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_model_with_another_number_of_answers_than_labels_is_refused(model, tmp_path):
+    with pytest.raises(UserError, match="gives 1 probabilities for 2 labels"):
+        evaluate(model, split(tmp_path / "t"), tmp_path / "e", predict=lambda texts, pairs: np.ones((len(texts), 1)))
+
+
+@pytest.mark.parametrize(("wrong", "message"), [*NO_PROBABILITIES.items(), ((1.0,), "has 1 probabilities")])
+def test_an_evaluation_with_rows_that_are_no_probabilities_is_refused_by_file_and_row(tmp_path, wrong, message):
+    folder = write_numbers(tmp_path / "e", [0, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], LABELS)
+    kept = read_evaluation(folder).predictions
+    rows = pa.array([[0.9, 0.1], list(wrong), [0.7, 0.3]], pa.list_(pa.float32()))
+    pq.write_table(kept.drop(["probabilities"]).append_column("probabilities", rows), folder / "predictions.parquet")
+    with pytest.raises(DamagedError) as raised:
+        read_evaluation(folder)
+    assert "predictions.parquet is damaged: row 2 (id '00000001') has" in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_damaged_evaluations_are_refused(tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import brentq
@@ -12,11 +12,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
-from kfp_bert_components.evaluation.count_intervals import count_intervals
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion, of_class
+from kfp_bert_components.evaluation.count_intervals import class_intervals, count_intervals
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion, of_class
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.names import is_metric, metric_title
 from kfp_bert_components.evaluation.row_metrics import (
+    FLOOR,
     ROW_METRICS,
     ClassArea,
     ece,
@@ -144,15 +145,58 @@ def test_shares_of_rows_have_wilsons_interval():
     assert (found["f1:a"]["low"], found["f1:a"]["high"]) == pytest.approx((low, high), abs=1e-6)
 
 
-@pytest.mark.slow
-@given(counts=arrays(int, (3, 3), elements=st.integers(0, 60)))
-@settings(max_examples=200, deadline=None)
-def test_the_intervals_of_any_confusion_matrix_hold_the_values(counts):
+@st.composite
+def confusions(draw):
+    """2 to 8 classes, some of them never predicted or without a row, the diagonal often far above the rest."""
+    classes = draw(st.integers(2, 8))
+    counts = draw(arrays(int, (classes, classes), elements=st.integers(0, 3) | st.integers(0, 60), fill=st.just(0)))
+    counts += np.diag(draw(arrays(int, classes, elements=st.just(0) | st.integers(0, 200))))
+    gone = arrays(bool, classes, elements=st.sampled_from([False, False, True]))
+    return counts * ~draw(gone)[None, :] * ~draw(gone)[:, None]
+
+
+@given(counts=confusions())
+@example(np.array([[97, 0, 0, 0], [0, 195, 0, 0], [0, 0, 125, 0], [0, 0, 2, 0]]))  # the last class is never predicted
+@example(np.array([[0, 0], [0, 2]]))
+@example(np.array([[0, 0, 0], [7, 0, 0], [0, 0, 0]]))
+@settings(max_examples=40, deadline=None)
+def test_intervals_hold_the_values_and_reach_no_farther_than_those_of_the_classes_together(counts):
     assume(counts.any())
-    for name, (low, high) in count_intervals(counts).items():
-        value = COUNT_METRICS[name].value(counts, counts.sum(1) > 0)
+    present, rows = counts.sum(1) > 0, counts.sum()
+    found = count_intervals(counts)
+    for name, (low, high) in found.items():
+        value = float(COUNT_METRICS[name].value(counts, present))
         least = -1 if name == "mcc" else 0
-        assert least - 1e-9 <= low <= value <= high <= 1 + 1e-9, name
+        assert least - 1e-9 <= low <= value + 1e-9 and value - 1e-9 <= high <= 1 + 1e-9, name
+    for kind, ends in class_intervals(counts).items():
+        low, high = ends[:, present].mean(1)
+        assert low - 1e-9 <= found[f"macro_{kind}"][0] and found[f"macro_{kind}"][1] <= high + 1e-9
+        # The shares of the classes are estimated too: by the rows of the classes, each with its own value.
+        each = np.repeat(by_class(counts, kind), counts.sum(1))
+        low, high = (np.repeat(end, counts.sum(1)).mean() for end in ends)
+        moved = 1.96 * each.std() / np.sqrt(rows)
+        assert low - moved - 1e-6 <= found[f"weighted_{kind}"][0]
+        assert found[f"weighted_{kind}"][1] <= high + moved + 1e-6
+
+
+def test_a_class_that_is_never_predicted_does_not_make_the_interval_of_an_average_meaningless():
+    counts = np.array([[97, 0, 0, 0], [0, 195, 0, 0], [0, 0, 125, 0], [0, 0, 2, 0]])
+    low, high = count_intervals(counts)["macro_precision"]
+    assert 0.7 < low < 0.746 < high <= 1  # the other three are certain but for 1 to 2 %
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.02, 0.33, 0.5, 1.0])), min_size=1, max_size=8)
+)
+@example([(0, 0.0), (0, 0.0), (0, 1.0)])  # resampled rows that are all the same but for rounding
+@settings(max_examples=40, deadline=None)
+def test_intervals_of_a_few_rows_hold_the_values_and_stay_where_the_metrics_do(rows):
+    truth = np.array([one for one, _ in rows])
+    first = np.array([share for _, share in rows])
+    found = metrics_with_intervals(truth, np.stack([first, (1 - first) / 4, 3 * (1 - first) / 4], 1), list("abc"))
+    for name, one in found.items():
+        most = {"log_loss": -np.log(FLOOR), "brier": 2.0}.get(name, 1.0)
+        assert one["low"] <= one["value"] <= one["high"] <= most + 1e-9, name
 
 
 @given(counts=arrays(int, (3, 3), elements=st.integers(1, 60)))
@@ -265,8 +309,8 @@ def test_the_interval_of_an_area_holds_a_perfect_ranking_and_shrinks_with_the_cl
     for interval, rows in ((roc_interval, 10 * 190 / (1 + 0.5 * 99)), (pr_interval, 10)):
         assert interval(perfect, 0.0) == pytest.approx(proportion_confint(rows, rows, method="wilson"))
     truth, probabilities = predictions(400)
-    for by_class, interval in ((roc_by_class, roc_interval), (pr_by_class, pr_interval)):
-        (value, influence), classes = by_class(truth, probabilities)
+    for areas, interval in ((roc_by_class, roc_interval), (pr_by_class, pr_interval)):
+        (value, influence), classes = areas(truth, probabilities)
         error = np.sqrt((influence**2).sum()) / 400
         low, high = interval(classes, error)
         narrowest = min(np.diff(interval([one], one.error)) for one in classes)

@@ -1,11 +1,16 @@
 """What the page of a comparison shows beside the decision."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from kfp_bert_components.evaluation import read_evaluation
+from kfp_bert_components.evaluation import read_evaluation, write_evaluation
+from kfp_bert_components.evaluation.measure import measure
 from kfp_bert_components.gate import Policy, compare
 from kfp_bert_components.gate.changes import Flip, changes
+from kfp_bert_components.steps.compare_models import compare_models
 from tests.support.evaluations import write_nobody, write_numbers
 
 LABELS = ["a", "b", "c"]
@@ -79,3 +84,26 @@ def test_many_classes_and_slices_are_cut_to_the_first_30(tmp_path):
     champion = write_numbers(tmp_path / "old", truth, old, labels, version=4)
     found = changes(compare(read_evaluation(candidate), read_evaluation(champion), Policy().goal))
     assert [one.name for one in found.classes] == labels[:30]
+
+
+def test_flips_are_shown_by_file_and_row_where_texts_were_left_out_and_beside_the_text_where_not(tmp_path):
+    truth, new, old = sides()
+    rows = range(len(truth))
+    table = pa.table({"id": [f"{i:04}" for i in rows], "text": [f"secret {i}" for i in rows]})
+    table = table.append_column("label", pa.array([LABELS[k] for k in truth]))
+    table = table.append_column("source", pa.array(["a.csv"] * len(truth)))
+    table = table.append_column("source_row", pa.array([i + 2 for i in rows]))
+    found = {}
+    for keep in (True, False):
+        folders = []
+        for name, probabilities in (("new", new), ("old", old)):
+            made = measure(
+                table, probabilities.astype("f4"), LABELS, slices={}, test_fingerprint="test", keep_texts=keep
+            )
+            write_evaluation(replace(made, model_version=4 if name == "old" else None), tmp_path / f"{name} {keep}")
+            folders.append(tmp_path / f"{name} {keep}")
+        paths = tmp_path / "decision", tmp_path / f"{keep}.html", tmp_path / "summary.md"
+        found[keep] = compare_models(*folders, *paths, Policy())
+        page = paths[1].read_text()
+        assert "a.csv row 41" in page and ("secret 39" in page) == keep
+    assert found[True].difference == found[False].difference

@@ -12,7 +12,7 @@ def test_a_file_wins_over_the_parameters_and_leaves_the_rest(tmp_path):
     assert read_policy(path, Policy(alpha=0.01, primary_metric="accuracy")) == Policy(
         primary_metric="mcc", alpha=0.01, max_class_drop=0.02, thresholds={"accuracy": 0.7, "f1:spam": 1.0}
     )
-    assert parse_policy("") == Policy()
+    assert parse_policy("") == parse_policy("# nothing") == Policy()
     with pytest.raises(NotFoundError, match=r"none\.yaml does not exist"):
         read_policy(tmp_path / "none.yaml")
 
@@ -28,7 +28,30 @@ def test_a_file_wins_over_the_parameters_and_leaves_the_rest(tmp_path):
         ("alpha: 0", "alpha is 0, but it should be greater than 0"),
         ("alpha: .nan", "alpha is nan, but it should be a finite number"),
         ("margin: -0.1", "margin is -0.1, but it should be greater than or equal to 0"),
-        ("max_class_drop: 3", "max_class_drop is 3, but it should be less than or equal to 1"),
+        ("max_class_drop: 3", "max_class_drop is 3, but it should be less than 1"),
+        ("margin: 1", "margin is 1, but it should be less than 1"),
+        ("min_improvement: 1", "min_improvement is 1, but it should be less than 1"),
+        ("max_negative_flips: 1", "max_negative_flips is 1, but it should be less than 1"),
+        ("thresholds: {accuracy: .nan}", "thresholds.accuracy is nan, but it should be a finite number"),
+        ("thresholds: {accuracy: 70}", "thresholds.accuracy is 70, but accuracy lies between 0 and 1"),
+        ("thresholds: {mcc: -2}", "thresholds.mcc is -2, but mcc lies between -1 and 1"),
+        ("thresholds: {log_loss: 17}", "thresholds.log_loss is 17, but log_loss lies between 0 and 16.12"),
+        ("thresholds: {accuracy: true}", "thresholds.accuracy is True, but it should be a valid number"),
+        ("thresholds: {accuracy: {least: 1}}", "thresholds.accuracy is {'least': 1}, but it should be a valid number"),
+        ("thresholds: {'f1:': 0.2}", "There is no metric 'f1:'"),
+        ("{override: HOLD, override_by: ' ', override_reason: x}", "none of them blank"),
+        ("{override: HOLD, override_by: ann, override_reason: '-'}", "none of them blank"),
+        ("override_by: ann", "An override needs all of override, override_by"),
+        ("alpha: 0.01\nmargin: 0.1\nalpha: 0.2", "policy has 'alpha' twice, in line 3 again: leave one out."),
+        ("thresholds:\n  mcc: 0.5\n  mcc: 0.6", "policy has 'mcc' twice, in line 3 again: leave one out."),
+        ("0", "must be a mapping of names to values"),
+        ("[]", "must be a mapping of names to values"),
+        (
+            "thresholds:\n\tmcc: 1",
+            "policy is no YAML: line 2: found character '\\t' that cannot start any token",
+        ),
+        ("require_all_classes: 1", "require_all_classes is 1, but it should be a valid boolean"),
+        ("alpha: 0.1\n---\nalpha: 0.2", "policy is no YAML: line 2: but found another document"),
         ("min_rows: 0.5", "min_rows is 0.5, but it should be a valid integer"),
         ("max_size_ratio: .inf", "max_size_ratio is inf, but it should be a finite number"),
         ("override: MAYBE", "override is 'MAYBE', but it should be '', 'PROMOTE' or 'HOLD'"),
@@ -39,13 +62,20 @@ def test_a_file_wins_over_the_parameters_and_leaves_the_rest(tmp_path):
         ("thresholds: {f2: 0.1}", "There is no metric 'f2'"),
         ("thresholds: {accuracy: x}", "thresholds.accuracy is 'x', but it should be a valid number"),
         ("- a", "must be a mapping of names to values"),
-        ("a: [", "policy is no YAML: while parsing a flow node."),
+        ("a: [", "policy is no YAML: line 1: expected the node content, but found '<stream end>'."),
     ],
 )
 def test_a_fault_is_named(text, message):
     with pytest.raises(UserError) as raised:
         parse_policy(text)
     assert message in str(raised.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "policy.yaml").write_bytes(b"alpha: \xff")
+    for path in (tmp_path / "policy.yaml", tmp_path):
+        with pytest.raises(UserError, match=r"can't be read .*: give a text file in UTF-8"):
+            read_policy(path)
 
 
 def test_parameters_are_checked_like_the_file():

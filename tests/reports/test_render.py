@@ -121,6 +121,8 @@ def test_the_page_of_a_training_run_names_axes_and_curves():
         labels=[("ham", 2, 1, 1.0)],
         longest=[],
         hardest=[],
+        label_check=None,
+        suspects=[],
     )
     wanted = {"epoch", "cross entropy", "training", "validation", "macro F1", "kept", "learning rate", "gradient norm"}
     assert wanted | {"tokens", "training rows", "max_length"} <= set(texts_of(html))

@@ -139,6 +139,13 @@ def test_all_of_the_other_settings_at_once(train, base_model):
     assert metrics["steps"] == 3 and math.isfinite(metrics["validation_loss"])
 
 
+def test_without_texts_the_report_shows_the_rows_by_id(train, base_model, tmp_path):
+    train(base_model=str(base_model), epochs=1, keep_texts="ids")
+    page = (tmp_path / "report.html").read_text()
+    assert len(re.findall(r"id validation\d+", page)) == len(re.findall(r"id train\d+", page)) == 12
+    assert not re.search(r"\b(cat|dog|horse|bird)\b", page)
+
+
 def test_the_export_can_be_in_bfloat16(train, base_model, tmp_path, capsys):
     train(base_model=str(base_model), epochs=1, export_precision="bfloat16")
     assert "in bfloat16 the probabilities of 144 texts move by at most 0.0" in capsys.readouterr().out

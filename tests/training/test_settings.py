@@ -56,15 +56,19 @@ def test_parameters_hold_what_decides_the_weights_and_nothing_else():
         checkpoint_steps=2,
         tensorboard_dir="b",
         export_precision="bfloat16",
+        label_check_rows=100,
+        keep_texts="ids",
     )
     assert one.parameters() == other.parameters()
     assert one.parameters()["epochs"] == 3
     assert set(asdict(one)) - set(one.parameters()) == {
+        "keep_texts",
         "checkpoint_dir",
         "checkpoint_minutes",
         "checkpoint_steps",
         "tensorboard_dir",
         "export_precision",
+        "label_check_rows",
     }
 
 

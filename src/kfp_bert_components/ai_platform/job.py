@@ -97,7 +97,8 @@ def _key(train: Path, validation: Path, settings: TrainingSettings, job_settings
         data += [f"{name} {file_crc32c(base / name)}" for name in relative_files(base)]
     one = job_settings
     machines = [one.machine_type, one.accelerator_type, one.accelerator_count, one.replicas]
-    parts = [data, settings.parameters(), settings.export_precision, one.image, machines]
+    steering = [settings.label_check_rows, settings.keep_texts]
+    parts = [data, settings.parameters(), settings.export_precision, *steering, one.image, machines]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -20,6 +20,7 @@ def compare_models(
     margin: float = 0.0,
     policy: str = "",
     registry: str = "",
+    allow_new_labels: bool = False,
     override: str = "",
     override_by: str = "",
     override_reason: str = "",
@@ -39,6 +40,8 @@ def compare_models(
             parameters. "" for none.
         registry: Registry that counts how often this test set has decided and spends alpha over the uses; ""
             counts nothing. The same comparison is counted once, also when the step is tried again.
+        allow_new_labels: Compare also where the champion knows half of the labels or fewer, or labels differ only
+            by their spelling; then the improvement must be shown on the labels that both know as well.
         override: PROMOTE or HOLD decides by hand; "" leaves it to the gate.
         override_by: Who decides by hand; recorded.
         override_reason: Why; recorded.
@@ -64,6 +67,7 @@ def compare_models(
             min_improvement=min_improvement,
             alpha=alpha,
             margin=margin,
+            allow_new_labels=allow_new_labels,
             override=override,
             override_by=override_by,
             override_reason=override_reason,

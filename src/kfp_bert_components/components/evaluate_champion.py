@@ -14,6 +14,7 @@ def evaluate_champion(
     evaluation: Output[Artifact],
     report: Output[HTML],
     evidence_by: str = "text",
+    keep_texts: str = "all",
 ) -> NamedTuple("Outputs", [("champion_version", str)]):
     """Score the registry's champion on the test split, now; an empty evaluation when there is none.
 
@@ -24,6 +25,7 @@ def evaluate_champion(
         registry: gs:// URI or folder of the registry.
         test: Test split, from prepare_text_data.
         evidence_by: What counts as one piece of evidence: text, row or a column; the same as in evaluate_model.
+        keep_texts: all, or ids: leave the texts out of the evaluation.
 
     Returns:
         evaluation: Metrics and predictions of the champion and the alarm, or an empty evaluation.
@@ -36,6 +38,11 @@ def evaluate_champion(
     from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 
     version = evaluate_champion(
-        registry, Path(test.path), Path(evaluation.path), Path(report.path), evidence_by=evidence_by
+        registry,
+        Path(test.path),
+        Path(evaluation.path),
+        Path(report.path),
+        evidence_by=evidence_by,
+        keep_texts=keep_texts,
     )
     return namedtuple("Outputs", ["champion_version"])(version)

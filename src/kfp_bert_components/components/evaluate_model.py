@@ -18,6 +18,7 @@ def evaluate_model(
     slice_columns: List[str] = [],
     slice_rules: Dict[str, str] = {},
     evidence_by: str = "text",
+    keep_texts: str = "all",
 ):
     """Score a model on the test split through its serving signature, and keep every prediction.
 
@@ -29,9 +30,11 @@ def evaluate_model(
         evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or the name of a
             column that prepare_text_data kept, such as film or customer: rows with the same value are one. Metrics
             weigh rows; intervals and tests go by this. The default is text.
+        keep_texts: all, or ids: leave the texts out of evaluation and page. Mistakes are shown by file and row then,
+            and a deployment can't ask the texts again.
 
     Returns:
-        evaluation: Metrics with 95 % intervals, and one row an example: id, text, label, probabilities, slices.
+        evaluation: Metrics with 95 % intervals, and one row an example: id, text, label, probabilities, place, slices.
         metrics: The metrics over all classes, latency in ms and size in bytes, for the UI.
         classification_metrics: Confusion matrix and ROC curve (of a binary model, of its second class; else
             micro-averaged over the classes), for the UI.
@@ -44,7 +47,13 @@ def evaluate_model(
 
     slicing = Slicing(slice_columns, slice_rules)
     found = evaluate_model(
-        Path(model.path), Path(test.path), Path(evaluation.path), Path(report.path), slicing, evidence_by
+        Path(model.path),
+        Path(test.path),
+        Path(evaluation.path),
+        Path(report.path),
+        slicing,
+        evidence_by=evidence_by,
+        keep_texts=keep_texts,
     )
     for name, value in found.overall().items():
         metrics.log_metric(name, value)

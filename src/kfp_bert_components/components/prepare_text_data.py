@@ -49,6 +49,7 @@ def prepare_text_data(
     max_dropped: float = 0.1,
     max_length: int = 128,
     reference: str = "",
+    keep_texts: str = "all",
     settings: Dict = {},
 ):
     """Read CSV, TSV, JSONL or Parquet, check every row, and split it so that nothing of test leaks into train.
@@ -102,6 +103,8 @@ def prepare_text_data(
         max_length: Tokens that the model will read, for the report. Default: 128.
         reference: Split folder, data_profile.json or registry (its champion), local or gs://, whose training
             data the new data is compared with. Default: none.
+        keep_texts: all, or ids: the report shows file and row of its examples, and not their texts; the splits
+            have the texts in either case. Default: all.
         settings: Any of the parameters above by name, such as {"delimiter": ";", "stratify": true}; what it names
             wins over them. With it a pipeline reaches those that it has no parameter for. Default: none.
 
@@ -154,6 +157,7 @@ def prepare_text_data(
         max_dropped=max_dropped,
         max_length=max_length,
         reference=reference,
+        keep_texts=keep_texts,
     )
     prepared = prepare_text_data(
         Path(data.path),

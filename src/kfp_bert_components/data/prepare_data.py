@@ -117,7 +117,7 @@ def prepare(
         in_train = _in_train(checked, split)
         counts = np.bincount(rows.label, minlength=len(rows.labels)).tolist()
         notes = remarks(rows.labels, counts, labels, settings.label_names)
-        prepared = _describe(checked, split, shared, in_train, notes)
+        prepared = _describe(checked, split, shared, in_train, notes, settings)
         writers = _write_examples(checked, split, in_train, settings, scratch)
         prepared.profile.write(scratch / "train")
         for name, writer, target in zip(SPLITS, writers, (train, validation, test), strict=True):
@@ -150,6 +150,7 @@ def _describe(
     shared: list[Leak],
     in_train: np.ndarray,
     notes: list[str],
+    settings: PrepareSettings,
 ) -> Prepared:
     """What came of it.
 
@@ -177,7 +178,7 @@ def _describe(
     sample = _sample(rows, np.flatnonzero(masks["train"]))
     texts = rows.read_texts(np.union1d(sample, [example.index for example in found + leaked]).astype(np.int64))
     for example, length in [*((one, 100) for one in found), *((one, 140) for one in leaked)]:
-        example.excerpt = shorten(texts[example.index], length)
+        example.excerpt = shorten(texts[example.index], length) if settings.keep_texts == "all" else ""
     label_rows = dict(zip(labels, class_rows["train"][used].tolist(), strict=True))
     profile = make_profile(rows.length[masks["train"]], label_rows, [texts[index] for index in sample.tolist()])
     return Prepared(
@@ -220,6 +221,7 @@ def _write_examples(
     texts = [TEXT, PAIR] if settings.pair_column else [TEXT]
     metadata = [METADATA + name for name in settings.metadata_columns]
     schema = pa.schema([(name, pa.string()) for name in ("id", *texts, "label", "source", *settings.metadata_columns)])
+    schema = schema.insert(len(texts) + 3, pa.field("source_row", pa.int64()))
     knowing = schema.append(pa.field("in_train", pa.bool_()))
     schemas = {name: schema if name == "train" else knowing for name in SPLITS}
     writers = [SplitWriter(folder / name, own) for name, own in schemas.items()]
@@ -230,6 +232,7 @@ def _write_examples(
                 kept, index = batch.take(to_arrow(here)), start + here
                 label, source = labels.take(to_arrow(checked.code[index])), sources.take(to_arrow(rows.file[index]))
                 columns = [ids_of(rows.exact[index]), *(kept[name] for name in texts), label, source]
+                columns.append(to_arrow(rows.row[index].astype(np.int64)))
                 columns += [kept[name] for name in metadata]
                 if number != TRAIN:
                     columns.append(to_arrow(in_train[index]))

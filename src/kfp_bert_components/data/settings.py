@@ -13,7 +13,7 @@ from kfp_bert_components.validation import checked_dataclass, one_of
 # Names of columns in batches. That of a metadata column begins with METADATA.
 TEXT, PAIR, LABEL, PLACE, METADATA = "text", "text_pair", "label", "place", "metadata:"
 # Columns that splits have.
-OWN_COLUMNS = ("id", "text", "text_pair", "label", "source", "in_train")
+OWN_COLUMNS = ("id", "text", "text_pair", "label", "source", "source_row", "in_train")
 
 Policy = Annotated[str, one_of("error", "drop", "keep")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -116,6 +116,8 @@ class PrepareSettings(CheckSettings, SplitSettings):
         max_length: Tokens that the model will read, to show in the report which texts would be cut.
         reference: Where the training data of the champion is described: a split folder, a data_profile.json or a
             registry (then its champion is asked), local or gs://; "" for no comparison.
+        keep_texts: all, or ids: the report shows file and row of its examples, and not their texts. The splits have
+            the texts in either case, as a model is trained on them.
     """
 
     text_column: str = "text"
@@ -126,6 +128,7 @@ class PrepareSettings(CheckSettings, SplitSettings):
     near_duplicates: float = 0.8
     max_length: int = 128
     reference: str = ""
+    keep_texts: Annotated[str, one_of("all", "ids")] = "all"
 
     def __post_init__(self) -> None:
         super().__post_init__()

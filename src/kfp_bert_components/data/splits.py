@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +28,9 @@ class Split:
         labels: All labels, in the order of the model's classes; the same list in all splits of a run.
         fingerprint: Hash of the ids and labels in sorted order, hex.
         pair: Whether an example is two texts.
-        table: Columns id, text, text_pair (only where `pair`), label, metadata such as `source`, and in validation
-            and test `in_train` (bool): whether train has the row's text, apart from case and punctuation. Splits of
-            version 0.1.0 have no such column.
+        table: Columns id, text, text_pair (only where `pair`), label, metadata: `source` and `source_row` (name of the
+            file, and number of the row in it) and others, and in validation and test `in_train` (bool): whether train
+            has the row's text, apart from case and punctuation. Splits of version 0.1.0 have no such column.
     """
 
     name: str
@@ -64,6 +65,32 @@ def read_split(folder: Path) -> Split:
             f"{folder} says {header['rows']:,} rows but holds {table.num_rows:,}: run prepare_text_data again."
         )
     return Split(header["name"], header["labels"], header["fingerprint"], header["pair"], table)
+
+
+class Example(NamedTuple):
+    """A row to show: its text, "" where texts are left out, and its place, "" where it is not known."""
+
+    text: str
+    place: str
+
+
+def examples(table: pa.Table, rows: np.ndarray, with_texts: bool = True) -> list[Example]:
+    """Rows to show on a page.
+
+    Args:
+        table: A split's table, or predictions on it.
+        rows: Numbers of the rows.
+        with_texts: Whether to show texts, as far as the table has them. A row without one is shown by its place, or by
+            its id where the place is not known.
+    """
+    chosen, names = table.take(rows), table.column_names
+    texts = [name for name in ("text", "text_pair") if with_texts and name in names]
+    found = []
+    for row in chosen.to_pylist():
+        known = row.get("source") and row.get("source_row") is not None
+        place = f"{row['source']} row {row['source_row']}" if known else "" if texts else f"id {row['id']}"
+        found.append(Example("\n".join(str(row[name]) for name in texts), place))
+    return found
 
 
 class SplitWriter:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
 
 MAX_REQUESTS = 200
+# What a version is asked whose evaluation keeps no texts.
+FIXED_TEXTS = ("yes", "No.", "WHAT IS THIS?", "A short sentence.", "12:30, 24 May", "한국어 문장입니다.", 200 * "word ")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class SmokeRequest:
 
     Attributes:
         instance: {"text": ...}, and "text_pair" for a model of pairs.
-        expected: The probabilities in the version's evaluation, in the order of the labels.
+        expected: The probabilities in the version's evaluation, in the order of the labels; none where the
+            evaluation keeps no texts, so that the right answer is not known.
     """
 
     instance: dict[str, str]
@@ -54,10 +58,11 @@ def load_smoke_requests(registry: Registry, version: int) -> SmokeRequests:
         version: The registry's version that is rolled out.
 
     Returns:
-        At most 200 rows, chosen at random, the same ones each time.
+        At most 200 rows, chosen at random, the same ones each time. Where the evaluation keeps no texts (keep_texts
+        is ids), a few fixed texts without expected answers; a line says so.
 
     Raises:
-        UserError: The version was stored without its evaluation, or the evaluation without its texts.
+        UserError: The version was stored without its evaluation, or the evaluation without its predictions.
     """
     from kfp_bert_components.evaluation import read_evaluation
     from kfp_bert_components.storage import download_folder
@@ -70,10 +75,18 @@ def load_smoke_requests(registry: Registry, version: int) -> SmokeRequests:
         except NotFoundError as error:
             raise UserError(f"Version {version} cannot be tested without its evaluation: {error}") from error
     table = evaluation.predictions
-    if table is None or "text" not in table.column_names:
+    if table is None:
         raise UserError(f"The evaluation of version {version} holds no texts to test it with.")
+    pairs = _takes_pairs(registry, version)
+    if "text" not in table.column_names:
+        say(
+            f"The evaluation of version {version} keeps no texts (keep_texts is ids): it is asked {len(FIXED_TEXTS)} "
+            "fixed texts, and only the form of its answers is looked at, not whether they are those of its evaluation."
+        )
+        texts = ({"text": text, "text_pair": text} if pairs else {"text": text} for text in FIXED_TEXTS)
+        return SmokeRequests([SmokeRequest(instance, ()) for instance in texts], evaluation.labels)
     names = [name for name in ("text", "text_pair") if name in table.column_names]
-    if _takes_pairs(registry, version) and "text_pair" not in names:
+    if pairs and "text_pair" not in names:
         raise UserError(f"The evaluation of version {version} lacks the second texts to test it with.")
     rows = table.select([*names, "probabilities"]).to_pylist()
     chosen = random.Random(0).sample(rows, min(MAX_REQUESTS, len(rows)))

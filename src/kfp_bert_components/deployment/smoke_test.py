@@ -16,6 +16,8 @@ from kfp_bert_components.deployment.target import RolloutError
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.validation import checked_dataclass
 
+# How far the sum of the probabilities may be from 1.
+_SUM = 1e-3
 NO_ROWS = "The version's evaluation has no rows to test it with: evaluate it on a test split with rows."
 
 
@@ -70,7 +72,8 @@ def smoke_test(
     Args:
         ask: Sends one instance, {"text": ...}. It raises TransientError or UserError if no answer came.
         new: The version under test, as `Answer.who` names it. Answers of others only count for the error rate.
-        requests: What to send; it begins again from the first one when all were sent.
+        requests: What to send; it begins again from the first one when all were sent. Where no answer is expected,
+            only the form of the answer is looked at.
         settings: When the version passes.
         check: Called before each request; the test ends with what it raises.
 
@@ -110,7 +113,8 @@ def smoke_test(
     if slow > settings.max_latency_seconds:
         limit = settings.max_latency_seconds
         raise RolloutError(f"it takes {slow:.2f} s to answer (95th percentile): {limit:g} s are allowed")
-    return f"{len(times)} of {asked} answers were its own, all right, within {1000 * slow:.0f} ms (p95)"
+    right = "all right" if requests.rows[0].expected else "all of the right form"
+    return f"{len(times)} of {asked} answers were its own, {right}, within {1000 * slow:.0f} ms (p95)"
 
 
 def check_answers(predictions: Sequence[dict[str, Any]], requests: SmokeRequests, tolerance: float) -> str:
@@ -134,6 +138,8 @@ def check_answers(predictions: Sequence[dict[str, Any]], requests: SmokeRequests
         raise RolloutError(f"it gave {len(predictions)} answers to {len(requests.rows)} texts")
     for prediction, request in zip(predictions, requests.rows, strict=True):
         _check_answer(prediction, request, requests.labels, tolerance)
+    if not requests.rows[0].expected:
+        return f"asked here for {len(predictions)} fixed texts, and all answers have the right form"
     return f"asked here for {len(predictions)} texts of its evaluation, and all answers are right"
 
 
@@ -145,6 +151,12 @@ def _check_answer(prediction: dict[str, Any], request: SmokeRequest, labels: Seq
         raise RolloutError(f"its answer to {text!r} lacks probabilities: {str(prediction)[:200]}")
     if prediction.get("label") not in labels:
         raise RolloutError(f"its answer to {text!r} has the unknown label {prediction.get('label')!r}")
+    if not request.expected:
+        if abs(sum(got) - 1) > _SUM or got[labels.index(prediction["label"])] < max(got):
+            raise RolloutError(
+                f"its answer to {text!r} has the label {prediction['label']!r} and the probabilities {got[:5]}"
+            )
+        return
     worst = max(abs(one - other) for one, other in zip(got, request.expected, strict=True))
     if worst > tolerance:
         raise RolloutError(

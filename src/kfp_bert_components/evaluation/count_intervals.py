@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric, divide
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric, by_class, divide
 
 NORMAL = 1.959964
 _MOST_STEPS = 48
+# One row in a billion spreads a metric by more than this; what is less was left by rounding.
+_NO_SPREAD = 1e-9
 
 Interval = tuple[float, float]
 # By name of a metric, how many rows are as good as one independent row; of metrics of single classes [classes].
@@ -32,8 +34,13 @@ def count_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[
     Returns:
         By name of the metric: low, high.
     """
-    found = effects or {}
-    return {name: _score_interval(metric, counts / found.get(name, 1.0)) for name, metric in COUNT_METRICS.items()}
+    shrunk = {name: counts / (effects or {}).get(name, 1.0) for name in COUNT_METRICS}
+    found = {name: _score_interval(metric, shrunk[name]) for name, metric in COUNT_METRICS.items()}
+    for name in found:
+        least, most = _farthest(shrunk[name]).get(name, found[name])
+        low, high = found[name]
+        found[name] = max(low, least), min(high, most)
+    return found
 
 
 def class_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[str, np.ndarray]:
@@ -67,15 +74,32 @@ def wilson(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return found
 
 
+def _farthest(counts: np.ndarray) -> dict[str, Interval]:
+    """How far the ends of the averages over classes may lie, by name: where every class is at its own end.
+
+    A family of `_score_interval` need not have a member at the wanted distance: one row more can change the precision
+    of a class that is never predicted from 0 to 1. Weighted averages move with the shares of the classes too.
+    """
+    true, found = counts.sum(1), {}
+    even, shares = (true > 0) / max((true > 0).sum(), 1), true / true.sum()
+    for kind, ends in class_intervals(counts).items():
+        low, high = ends @ even
+        found[f"macro_{kind}"] = float(low), float(high)
+        values, (low, high) = by_class(counts, kind), ends @ shares
+        moved = NORMAL * np.sqrt(shares @ (values - values @ shares) ** 2 / true.sum())
+        found[f"weighted_{kind}"] = float(low - moved), float(high + moved)
+    return found
+
+
 def _score_interval(metric: CountMetric, counts: np.ndarray) -> Interval:
     """The interval of one metric, from counts [classes, classes]."""
     present, rows = counts.sum(1) > 0, counts.sum()
     value = float(metric.value(counts, present))
     base = counts + _unseen(present)
-    slopes = metric.both(base, present)[1]
+    centre, slopes = metric.both(base, present)
     spread = np.sqrt((slopes**2 * base).sum() / base.sum())
-    if spread == 0:
-        return value, value
+    if spread < _NO_SPREAD:
+        return min(value, float(centre)), max(value, float(centre))
     # In steps that should be a quarter of the way to an end.
     step = 0.25 * NORMAL / np.sqrt(rows) / spread * slopes
 

@@ -1,16 +1,22 @@
 """What the page of an evaluation shows beside the metrics: classes, slices, confusions, calibration, mistakes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from kfp_bert_components.data.splits import examples
 from kfp_bert_components.evaluation.count_intervals import wilson
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.row_metrics import reliability
 from kfp_bert_components.evaluation.slices import SEEN, UNSEEN, seen_in_train
+from kfp_bert_components.plain import listed
 
+# A class with fewer test rows than this is not spoken of as one that was lost.
+FEWEST_FOR_A_CLASS = 20
+# F1 below which more answers about a class are wrong than right.
+WEAK_F1 = 0.5
 MISTAKES = 25
 CLASSES = 40
 
@@ -52,12 +58,13 @@ class SeenPart(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A wrong answer, with the probability that the model gave it."""
+    """A wrong answer, with the probability that the model gave it; see `data.splits.Example` for text and place."""
 
     text: str
     label: str
     predicted: str
     probability: float
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class Details:
         confusion: Rows by true and predicted class, int [classes, classes].
         reliability: Bins of the reliability diagram; see `row_metrics.reliability`.
         mistakes: The 25 mistakes with the highest probabilities.
+        weak_points: Sentences that the page begins with.
     """
 
     classes: list[PartMetric]
@@ -81,6 +89,7 @@ class Details:
     confusion: np.ndarray
     reliability: list[dict[str, float]]
     mistakes: list[Mistake]
+    weak_points: list[str] = field(default_factory=list)
 
 
 def details(evaluation: Evaluation) -> Details:
@@ -99,7 +108,29 @@ def details(evaluation: Evaluation) -> Details:
         confusion=counts,
         reliability=reliability(truth, probabilities),
         mistakes=_mistakes(evaluation, truth, predicted, probabilities.max(1)),
+        weak_points=weak_points(evaluation),
     )
+
+
+def lost_classes(evaluation: Evaluation) -> list[str]:
+    """The classes with 20 test rows or more and F1 0."""
+    rows, f1 = evaluation.class_rows(), by_class(np.array(evaluation.confusion()), "f1")
+    return [evaluation.labels[i] for i in np.flatnonzero((rows >= FEWEST_FOR_A_CLASS) & (f1 == 0))]
+
+
+def weak_points(evaluation: Evaluation) -> list[str]:
+    """What a reader must see first of all, in sentences: classes never predicted, and figures that are very low."""
+    counts, rows = np.array(evaluation.confusion()), evaluation.class_rows()
+    f1, true, predicted = by_class(counts, "f1"), counts.sum(1), counts.sum(0)
+    found = []
+    if never := [evaluation.labels[i] for i in np.flatnonzero((true > 0) & (predicted == 0))]:
+        found.append(f"The model never predicts {listed(never)}.")
+    low = (rows >= FEWEST_FOR_A_CLASS) & (f1 < WEAK_F1) & (predicted > 0)
+    if weak := [evaluation.labels[i] for i in np.flatnonzero(low)]:
+        found.append(f"More answers about {listed(weak)} are wrong than right: F1 is below {WEAK_F1}.")
+    if np.trace(counts) <= true.max():
+        found.append("The model is right no more often than always saying the most frequent class would be.")
+    return found
 
 
 def _classes(evaluation: Evaluation, truth: np.ndarray) -> list[PartMetric]:
@@ -139,8 +170,8 @@ def _mistakes(
     assert evaluation.predictions is not None
     wrong = np.flatnonzero(predicted != truth)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
-    texts = evaluation.predictions["text"].take(wrong).to_pylist()
+    labels = evaluation.labels
     return [
-        Mistake(text, evaluation.labels[truth[i]], evaluation.labels[predicted[i]], float(confidence[i]))
-        for text, i in zip(texts, wrong, strict=True)
+        Mistake(text, labels[truth[i]], labels[predicted[i]], float(confidence[i]), place)
+        for (text, place), i in zip(examples(evaluation.predictions, wrong), wrong, strict=True)
     ]

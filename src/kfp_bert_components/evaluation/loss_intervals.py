@@ -64,7 +64,9 @@ def _studentised(rows: np.ndarray, rng: np.random.Generator, clusters: Clusters)
     sums = np.concatenate([_resample_counts(places, rng) @ both for _ in range(0, DRAWS, _AT_ONCE)])
     shifts, squares = np.split(sums, 2, axis=1)
     errors = np.sqrt(np.maximum(squares - shifts**2 / places, 0))
-    drawn = np.divide(shifts, errors, out=np.zeros_like(shifts), where=errors > 0)
+    # Rounding leaves a little where all rows of a sample are the same.
+    spread = errors > 1e-6 * np.sqrt(squares)
+    drawn = np.divide(shifts, errors, out=np.zeros_like(shifts), where=spread)
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     return np.stack([mean - high * error, mean - low * error])
 

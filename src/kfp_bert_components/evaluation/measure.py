@@ -12,7 +12,8 @@ from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.records import CLUSTER, Evaluation
 from kfp_bert_components.evaluation.slices import PREFIX, seen_in_train
 
-_KEPT = ("id", "text", "text_pair", "label")
+_TEXTS = ("text", "text_pair")
+_PLACE = ("source", "source_row")
 
 
 def measure(
@@ -23,6 +24,7 @@ def measure(
     slices: Mapping[str, np.ndarray],
     test_fingerprint: str,
     evidence_by: str = "text",
+    keep_texts: bool = True,
     **known: Any,
 ) -> Evaluation:
     """Measure a model's predictions.
@@ -34,24 +36,32 @@ def measure(
         slices: By name, which rows belong to it, bool [rows]; see `slices.find_slices`.
         test_fingerprint: Fingerprint of the test split.
         evidence_by: What counts as one piece of evidence: "text", "row" or a column of `table`.
+        keep_texts: Whether to keep the texts beside the predictions.
         **known: Other attributes of the evaluation: model_fingerprint, model_version, champion_generation, system.
 
     Raises:
-        UserError: `table` has no column `evidence_by`.
+        UserError: `table` has no column `evidence_by`, or a row's probabilities are NaN, below 0 or above 1, or don't
+            add up to 1.
     """
-    predictions = _predictions(table, probabilities, slices, evidence_by)
+    predictions = _predictions(table, probabilities, slices, evidence_by, keep_texts)
     found = Evaluation(
         labels, test_fingerprint, slices=list(slices), evidence_by=evidence_by, predictions=predictions, **known
     )
+    if fault := found.fault():
+        who = f"Version {found.model_version}" if found.model_version else "The model"
+        raise UserError(
+            f"{who} can't be evaluated: {fault}. Train it with a lower learning rate, or look at how it was exported."
+        )
     truth = found.truth()
     metrics = metrics_with_intervals(truth, found.probabilities(), labels, clusters=found.clusters())
     return replace(found, metrics=metrics, majority_share=float(np.bincount(truth).max() / len(truth)))
 
 
 def _predictions(
-    table: pa.Table, probabilities: np.ndarray, slices: Mapping[str, np.ndarray], evidence_by: str
+    table: pa.Table, probabilities: np.ndarray, slices: Mapping[str, np.ndarray], evidence_by: str, keep_texts: bool
 ) -> pa.Table:
-    kept = {name: table[name] for name in _KEPT if name in table.column_names}
+    columns = ("id", *(_TEXTS if keep_texts else ()), "label")
+    kept = {name: table[name] for name in columns if name in table.column_names}
     if evidence_by not in ("text", "row"):
         if evidence_by not in table.column_names:
             raise UserError(
@@ -64,4 +74,5 @@ def _predictions(
     if (seen := seen_in_train(table)) is not None:
         kept["in_train"] = pa.array(seen)
     kept["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
+    kept |= {name: table[name] for name in _PLACE if name in table.column_names}
     return pa.table(kept | {PREFIX + name: pa.array(rows) for name, rows in slices.items()})

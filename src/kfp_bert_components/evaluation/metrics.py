@@ -8,6 +8,7 @@ from kfp_bert_components.evaluation.clusters import Clusters, independent
 from kfp_bert_components.evaluation.count_intervals import NORMAL, Effects, class_intervals, count_intervals
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
 from kfp_bert_components.evaluation.loss_intervals import loss_intervals
+from kfp_bert_components.evaluation.names import metric_range
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, ece, pr_by_class, roc_by_class
 
 # By name of the metric: value, low, high.
@@ -100,7 +101,6 @@ def _of_rows(truth: np.ndarray, probabilities: np.ndarray, names: set[str], clus
 
 
 def _bounded(name: str, value: float, low: float, high: float) -> dict[str, float]:
-    least = COUNT_METRICS[name].least if name in COUNT_METRICS else 0.0
-    most = ROW_METRICS[name].most if name in ROW_METRICS else 1.0
+    least, most = metric_range(name)
     value = min(max(value, least), most)  # rounding
     return {"value": value, "low": max(min(low, value), least), "high": min(max(high, value), most)}

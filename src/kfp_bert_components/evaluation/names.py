@@ -12,7 +12,13 @@ LOWER_IS_BETTER = frozenset(name for name, metric in ROW_METRICS.items() if metr
 
 def is_metric(name: str) -> bool:
     """Whether `name` is one of METRICS, or names a metric of one class."""
-    return name in METRICS or name.startswith(CLASS_METRICS)
+    return name in METRICS or (name.startswith(CLASS_METRICS) and name not in CLASS_METRICS)
+
+
+def metric_range(name: str) -> tuple[float, float]:
+    """The lowest and the highest value that a metric can have."""
+    least = COUNT_METRICS[name].least if name in COUNT_METRICS else 0.0
+    return least, float(ROW_METRICS[name].most) if name in ROW_METRICS else 1.0
 
 
 def metric_title(name: str) -> str:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from kfp_bert_components.evaluation.clusters import Clusters
 
-FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of evidence_by and alarm
+FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of evidence_by, alarm, new_labels
 PROMOTED_ON = "promoted_on.parquet"
 # Column of the predictions that says which rows are evidence only together, where a column of the data says so.
 CLUSTER = "cluster"
 _ROC_ROWS = 20_000
+# How far probabilities may lie outside 0 to 1, and how far their sum from 1.
+_ROUNDING, _SUM = 1e-6, 1e-3
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ class Evaluation:
         majority_share: Share of the most frequent class in the test set.
         system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the SavedModel.
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
-        predictions: Columns id, text, label, probabilities (list of float32, one a class), and in_train where the test
-            split has it; None when empty.
+        new_labels: Those of `labels` that the test set has and the model does not know: their probability is 0.
+        predictions: Columns id, text (and text_pair, unless texts were left out), label, probabilities (list of
+            float32, one a class), source and source_row (where a row stood), and in_train where the test split has it;
+            None when empty.
         evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the test
             split, whose values are in the column "cluster" of `predictions`.
         alarm: For a champion, whether the labels contradict it: the fields of `gate.alarm.DataAlarm`.
@@ -56,6 +60,7 @@ class Evaluation:
     system: dict[str, float] = field(default_factory=dict)
     slices: list[str] = field(default_factory=list)
     bundle_files: dict[str, str] = field(default_factory=dict)
+    new_labels: list[str] = field(default_factory=list)
     evidence_by: str = "text"
     alarm: dict[str, Any] = field(default_factory=dict)
     promoted_on: "pa.Table | None" = None
@@ -65,6 +70,15 @@ class Evaluation:
     def empty(self) -> bool:
         """Whether no model was evaluated: the registry had no champion."""
         return self.predictions is None
+
+    @property
+    def known_labels(self) -> list[str]:
+        """The labels that the model knows."""
+        return [label for label in self.labels if label not in self.new_labels]
+
+    def class_rows(self) -> "np.ndarray":
+        """How many test rows of each class count, copies of a text or rows of a group not fully, [classes]."""
+        return self.clusters().by_part(self.truth(), len(self.labels))
 
     def truth(self) -> "np.ndarray":
         """Index of the true class of every row, int [rows]."""
@@ -111,6 +125,30 @@ class Evaluation:
         column = self.predictions["id" if self.evidence_by == "text" else CLUSTER].cast(pa.string())
         numbers = column.combine_chunks().dictionary_encode(null_encoding="encode").indices
         return Clusters(np.asarray(numbers).astype(np.int64), copies=self.evidence_by == "text")
+
+    def fault(self) -> str:
+        """What is wrong with the first row of the predictions that can't be right; "" if nothing is."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        assert self.predictions is not None
+        many, column = len(self.labels), self.predictions["probabilities"].combine_chunks()
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+        if wrong := np.flatnonzero(lengths != many).tolist():
+            return f"{self._row(wrong[0])} has {lengths[wrong[0]]} probabilities, and there are {many} labels"
+        values = self.probabilities()
+        outside = ~np.all((values >= -_ROUNDING) & (values <= 1 + _ROUNDING), axis=1)  # true of NaN
+        sums = values.sum(1, dtype=np.float64)
+        if wrong := np.flatnonzero(outside | (np.abs(sums - 1) > _SUM)).tolist():
+            shown = ", ".join(f"{value:.4g}" for value in values[wrong[0], :5]) + (", ..." if many > 5 else "")
+            what = "lie between 0 and 1" if outside[wrong[0]] else f"add up to 1, not {sums[wrong[0]]:.4g}"
+            more = f" ({len(wrong):,} of {len(values):,} rows are like this)" if len(wrong) > 1 else ""
+            return f"{self._row(wrong[0])} has the probabilities {shown}, which must {what}{more}"
+        return ""
+
+    def _row(self, number: int) -> str:
+        assert self.predictions is not None
+        return f"row {number + 1:,} (id {str(self.predictions['id'][number])!r})"
 
     def overall(self) -> dict[str, float]:
         """Metrics over all classes, latency and size; only those that are finite numbers."""
@@ -175,7 +213,7 @@ def read_evaluation(folder: Path) -> Evaluation:
 
     Raises:
         NotFoundError: There is none in `folder`, or predictions.parquet is missing.
-        UserError: It is damaged, or of a format that this version does not know.
+        UserError: It is damaged, has probabilities that are none, or is of a format that this version does not know.
     """
     path = folder / "evaluation.json"
     if not path.exists():
@@ -184,8 +222,13 @@ def read_evaluation(folder: Path) -> Evaluation:
     evaluation, empty = load_record(path.read_bytes(), str(path), readers, "run evaluate_model again")
     if empty:
         return evaluation
-    then = _read_table(folder / PROMOTED_ON) if evaluation.alarm.get("then") else None
-    return replace(evaluation, promoted_on=then, predictions=_read_table(folder / "predictions.parquet"))
+    predictions, then = folder / "predictions.parquet", None
+    if evaluation.alarm.get("then"):
+        then = _read_table(folder / PROMOTED_ON)
+    evaluation = replace(evaluation, promoted_on=then, predictions=_read_table(predictions))
+    if fault := evaluation.fault():
+        raise DamagedError(f"{predictions} is damaged: {fault}; run evaluate_model again.")
+    return evaluation
 
 
 def _read_table(path: Path) -> "pa.Table":

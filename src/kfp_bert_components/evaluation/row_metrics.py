@@ -128,7 +128,7 @@ def pr_by_class(
 
 
 ROW_METRICS: dict[str, RowMetric] = {
-    "log_loss": RowMetric(log_loss, "log loss", most=np.inf, lower_is_better=True),
+    "log_loss": RowMetric(log_loss, "log loss", most=-np.log(FLOOR), lower_is_better=True),
     "brier": RowMetric(brier, "Brier score", most=2.0, lower_is_better=True),
     "ece": RowMetric(ece, "calibration error (ECE)", lower_is_better=True),
     "roc_auc": RowMetric(roc_auc, "ROC-AUC"),

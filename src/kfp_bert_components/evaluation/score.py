@@ -40,6 +40,7 @@ def evaluate(
     evidence_by: str = "text",
     predict: Callable[[list[str], list[str] | None], np.ndarray] | None = None,
     new_labels: bool = False,
+    keep_texts: str = "all",
 ) -> Evaluation:
     """Score the bundle in `model` on the split in `test` through its serving signature; keep every prediction.
 
@@ -53,14 +54,18 @@ def evaluate(
         evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the split.
         predict: Scores texts (and pairs) instead of the bundle's SavedModel, for tests.
         new_labels: Whether the split may have labels that the model does not know: they get probability 0.
+        keep_texts: "all", or "ids" to leave the texts out of the evaluation.
 
     Raises:
-        UserError: The split has no rows, labels that the model does not know, or no column `evidence_by`.
+        UserError: The split has no rows, labels that the model does not know, or no column `evidence_by`, or an answer
+            of the model is not made of probabilities: a NaN, one below 0 or above 1, or a sum that is not 1.
     """
     from kfp_bert_components.bert import read_bundle
     from kfp_bert_components.data.splits import read_split
     from kfp_bert_components.storage import file_hashes
 
+    if keep_texts not in ("all", "ids"):
+        raise UserError(f"keep_texts is {keep_texts!r}, but it must be 'all' or 'ids'.")
     bundle, split = read_bundle(model), read_split(test)
     files = file_hashes(model)
     labels = _labels(bundle.labels, split.labels, split.table.num_rows, test, new_labels)
@@ -68,6 +73,8 @@ def evaluate(
     texts = split.table["text"].to_pylist()
     pairs = split.table["text_pair"].to_pylist() if split.pair else None
     scores = _score(ask, texts, pairs)
+    if scores.shape[1] != len(bundle.labels):
+        raise UserError(f"The model in {model} gives {scores.shape[1]} probabilities for {len(bundle.labels)} labels.")
     probabilities = np.zeros((len(texts), len(labels)), np.float32)
     probabilities[:, : scores.shape[1]] = scores
     slicing = slicing or Slicing()
@@ -78,10 +85,12 @@ def evaluate(
         slices=find_slices(split.table, slicing.columns, slicing.rules),
         test_fingerprint=split.fingerprint,
         evidence_by=evidence_by,
+        keep_texts=keep_texts == "all",
         model_fingerprint=bundle.metadata["fingerprint"],
         bundle_files=files,
         model_version=model_version,
         champion_generation=champion_generation,
+        new_labels=[label for label in labels if label not in bundle.labels],
         system=_system(ask, texts, pairs, model),
     )
     write_evaluation(result, evaluation)
@@ -113,8 +122,6 @@ def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarr
             parts.append(ask([texts[i] for i in rows], pairs and [pairs[i] for i in rows]))
             bar.update(len(rows))
     scores = np.concatenate(parts)
-    if not np.isfinite(scores).all():
-        raise UserError("The model's probabilities are no numbers; train it with a lower learning rate.")
     result = np.empty_like(scores)
     result[order] = scores
     return result

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kfp_bert_components.data.splits import examples
 from kfp_bert_components.evaluation import Evaluation
-from kfp_bert_components.evaluation.details import PartMetric
+from kfp_bert_components.evaluation.details import PartMetric, weak_points
 from kfp_bert_components.evaluation.row_metrics import reliability
 from kfp_bert_components.gate.comparison import Comparison
 from kfp_bert_components.gate.difference import difference
@@ -20,12 +21,13 @@ _DRAWS = 999
 
 
 class Flip(NamedTuple):
-    """A row that only one of the two models has right: its text, true class, and what each of them answers."""
+    """A row that only one of the two models has right: its text, true class, what each answers, and place."""
 
     text: str
     label: str
     champion: str
     candidate: str
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Changes:
         slices: Change of accuracy of the first 30 slices.
         won: Up to 15 rows that only the candidate has right, largest change of probability first.
         lost: The same of those that only the champion has right.
+        weak_points: What is very low in the candidate, in sentences.
     """
 
     confusions: dict[str, np.ndarray]
@@ -51,6 +54,7 @@ class Changes:
     slices: list[PartMetric] = field(default_factory=list)
     won: list[Flip] = field(default_factory=list)
     lost: list[Flip] = field(default_factory=list)
+    weak_points: list[str] = field(default_factory=list)
 
 
 def changes(comparison: Comparison) -> Changes:
@@ -65,6 +69,7 @@ def changes(comparison: Comparison) -> Changes:
         reliability={name: reliability(paired.truth, probabilities) for name, probabilities in models.items()},
         newly_right=int(won.sum()),
         newly_wrong=int(lost.sum()),
+        weak_points=weak_points(candidate),
     )
     if comparison.champion.empty:
         return found
@@ -106,10 +111,10 @@ def _flips(paired: PairedPredictions, candidate: Evaluation, flipped: np.ndarray
     rows = np.flatnonzero(flipped)
     gap = np.abs(paired.candidate[rows, paired.truth[rows]] - paired.champion[rows, paired.truth[rows]])
     rows = rows[np.argsort(-gap, kind="stable")][:MOST_FLIPS]
-    texts = candidate.predictions["text"].take(paired.order[rows]).to_pylist()
+    shown = examples(candidate.predictions, paired.order[rows])
     ours, theirs = paired.predicted
     names = paired.labels
     return [
-        Flip(text, names[paired.truth[i]], names[theirs[i]], names[ours[i]])
-        for text, i in zip(texts, rows, strict=True)
+        Flip(text, names[paired.truth[i]], names[theirs[i]], names[ours[i]], place)
+        for (text, place), i in zip(shown, rows, strict=True)
     ]

@@ -1,13 +1,14 @@
 """The decision about a candidate, from two evaluations and a policy."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
+from kfp_bert_components.evaluation.details import lost_classes
 from kfp_bert_components.evaluation.names import LOWER_IS_BETTER
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
 from kfp_bert_components.gate.alarm import not_recovered
@@ -17,8 +18,10 @@ from kfp_bert_components.gate.guardrails import check_guardrails
 from kfp_bert_components.gate.paired import PairedPredictions, pair_predictions
 from kfp_bert_components.gate.policy import Goal, Policy
 from kfp_bert_components.gate.shortage import shortage
+from kfp_bert_components.gate.task import other_task
 from kfp_bert_components.gate.use import Use
 from kfp_bert_components.gate.verdict import FEWEST_FOR_MCC, POWER, PrimaryTest, more_rows, verdict
+from kfp_bert_components.plain import listed
 from kfp_bert_components.progress import say
 
 _NOBODY = "always saying the most frequent class"
@@ -34,6 +37,10 @@ class Comparison:
         paired: Their predictions, aligned.
         test: The test of the primary metric.
         method: Which test it is, a key of `difference.METHODS`.
+        other_task: Why the two may have different tasks, a sentence; "" where nothing says so.
+        common: The same test on the labels that both know alone, where they don't know the same ones; None where no
+            row has such a label, or the metric is not defined on them.
+        common_paired: The predictions on these labels alone.
     """
 
     candidate: Evaluation
@@ -41,6 +48,9 @@ class Comparison:
     paired: PairedPredictions
     test: PrimaryTest
     method: str
+    other_task: str = ""
+    common: PrimaryTest | None = None
+    common_paired: PairedPredictions | None = None
 
 
 def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparison:
@@ -61,6 +71,22 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         # The class shares have perfect calibration and no ranking: there accuracy is what must be beaten.
         unbeatable = goal.metric in ("ece", "roc_auc", "pr_auc")
         goal = Goal("accuracy" if unbeatable else goal.metric)
+    test, method = _test(paired, goal, champion, candidate.unit)
+    if champion.empty or set(candidate.known_labels) == set(champion.known_labels):
+        return Comparison(candidate, champion, paired, test, method)
+    common = paired.only([label for label in candidate.known_labels if label in champion.known_labels])
+    why = other_task(candidate.known_labels, champion.known_labels, common.rows / paired.rows)
+    labels = f"the candidate knows the labels {listed(candidate.known_labels)}, and {test.against} knows "
+    task = f"This may be another task: {labels}{listed(champion.known_labels)}; {why}." if why else ""
+    try:
+        second = _test(common, goal, champion, candidate.unit)[0] if common.rows else None
+    except UserError:  # such as an area under a curve where one class is left
+        second = None
+    return Comparison(candidate, champion, paired, test, method, task, second, common)
+
+
+def _test(paired: PairedPredictions, goal: Goal, champion: Evaluation, unit: str) -> tuple[PrimaryTest, str]:
+    """The test of the primary metric, and a key of `difference.METHODS`."""
     pivot, method = difference(paired, goal.metric, delta=goal.delta)
     version = champion.model_version
     test = PrimaryTest(
@@ -72,9 +98,9 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         first=champion.empty,
         rare=_rare(paired, goal),
         short=shortage(paired, goal.metric),
-        unit=candidate.unit,
+        unit=unit,
     )
-    return Comparison(candidate, champion, paired, test, method)
+    return test, method
 
 
 def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
@@ -94,7 +120,12 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
         guardrails = check_guardrails(comparison.paired, candidate, champion, policy, use.alpha)
     gate_outcome, gate_reason = verdict(test, use.alpha, guardrails)
     if champion.empty:
-        gate_outcome, gate_reason = _without_champion(candidate, policy.thresholds, gate_outcome, gate_reason)
+        gate_outcome, gate_reason = _without_champion(candidate, policy, gate_outcome, gate_reason)
+    elif comparison.other_task and not policy.allow_new_labels:
+        gate_outcome = "HOLD"
+        gate_reason = f"{comparison.other_task} Give the labels one spelling, or set allow_new_labels to go on."
+    elif comparison.other_task:
+        gate_outcome, gate_reason = _with_common_labels(comparison, use.alpha, gate_outcome, gate_reason)
     alarm = champion.alarm.get("sentence", "")
     if gate_outcome == "PROMOTE" and policy.on_data_alarm == "hold" and (why := not_recovered(candidate, champion)):
         advice = "If the labels are right, set on_data_alarm: warn in the policy."
@@ -113,7 +144,7 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
         champion_version=champion.model_version,
         champion_generation=champion.champion_generation,
         test_fingerprint=candidate.test_fingerprint,
-        difference=_difference(comparison, use.alpha),
+        difference=_figures(comparison, use.alpha),
         guardrails=[one.as_dict() for one in guardrails],
         test_set=asdict(use),
         policy=policy.as_dict(),
@@ -135,13 +166,19 @@ def _rare(paired: PairedPredictions, goal: Goal) -> str:
     return paired.labels[least] if goal.metric == "mcc" and goal.delta and counts[least] < FEWEST_FOR_MCC else ""
 
 
-def _difference(comparison: Comparison, alpha: float) -> dict[str, Any]:
-    """The figures of the primary metric for the decision's record."""
-    test = comparison.test
+def _figures(comparison: Comparison, alpha: float) -> dict[str, Any]:
+    """The figures of the primary metric for the decision's record, and those on the common labels alone."""
+    found = {**_difference(comparison.paired, comparison.test, alpha), "method": METHODS[comparison.method]}
+    if comparison.common and comparison.common_paired:
+        found["common_labels"] = _difference(comparison.common_paired, comparison.common, alpha)
+    return found
+
+
+def _difference(paired: PairedPredictions, test: PrimaryTest, alpha: float) -> dict[str, Any]:
     pivot, metric = test.pivot, test.goal.metric
     low, high = pivot.interval(alpha)
     low_95, high_95 = pivot.estimate()
-    candidate, champion = scores(comparison.paired, metric)
+    candidate, champion = scores(paired, metric)
     return {
         "metric": metric,
         "value": pivot.value,
@@ -155,23 +192,40 @@ def _difference(comparison: Comparison, alpha: float) -> dict[str, Any]:
         "champion": champion,
         "delta": test.goal.delta,
         "rows": test.rows,
-        "method": METHODS[comparison.method],
         "power": POWER,
         "resolvable": None if test.same else pivot.resolvable(alpha, POWER),
         "more_rows": more_rows(test, alpha),
     }
 
 
-def _without_champion(
-    candidate: Evaluation, thresholds: Mapping[str, float], outcome: str, reason: str
-) -> tuple[str, str]:
+def _with_common_labels(comparison: Comparison, alpha: float, outcome: str, reason: str) -> tuple[str, str]:
+    """Outcome and reason where the champion does not know the candidate's labels: it must lose on common labels too.
+
+    It can't be right where it does not know the label, so the test on all rows would be passed by any candidate that
+    knows the new ones. Two tests that must both be passed need no correction (Berger 1982, Technometrics 24).
+    """
+    if not comparison.common:
+        return "HOLD", f"{reason} But no test row has a label that both know, so nothing shows which one is better."
+    again, why = verdict(comparison.common, alpha, [])
+    if outcome == "PROMOTE" and again != "PROMOTE":
+        return again, f"{reason} But on the labels that both know: {why}"
+    return outcome, f"{reason} On the labels that both know: {why}"
+
+
+def _without_champion(candidate: Evaluation, policy: Policy, outcome: str, reason: str) -> tuple[str, str]:
     """Outcome and reason of a first run: thresholds, beside the test against the most frequent class."""
-    for name, limit in thresholds.items():
+    for name, limit in policy.thresholds.items():
         value = candidate.metrics.get(name, {}).get("value")
         if value is None:
             return "HOLD", f"There is no champion yet, and {name}, which has a threshold, is not defined on these rows."
         if value > limit if name in LOWER_IS_BETTER else value < limit:
             return "REJECT", f"There is no champion yet, and {name} is {value:.3f} where the policy wants {limit:g}."
+    lost = lost_classes(candidate) if outcome == "PROMOTE" and policy.require_all_classes else []
+    if lost:
+        return "HOLD", (
+            f"There is no champion yet, and the model is right about no row of {listed(lost)}: train longer or give "
+            "more rows of it, or allow it with require_all_classes: false in the policy."
+        )
     return outcome, f"There is no champion yet. {reason}"
 
 

@@ -29,6 +29,7 @@ class Decision:
             candidate, champion (the two values), method, rows, resolvable (the smallest difference that the
             test set shows 4 times in 5), more_rows (to collect; 0 where that would not help). On a first run the
             champion is what knows only how frequent each class is.
+            Where the two don't know the same labels, common_labels has the same figures on the labels that both know.
         guardrails: What must not get worse: name, value, limit, p_value, passed, broken.
         test_set: Which use of the test set this is, the alpha it spends, what is left, whether it was counted.
         policy: The rules, as in a policy file; an override with its name and reason is among them.
@@ -92,7 +93,7 @@ def _contradiction(decision: Decision) -> str:
     if override and override != outcome:
         return f"its outcome is {outcome}, but it was decided by hand to {override}"
     if override:
-        named = decision.policy.get("override_by") and decision.policy.get("override_reason")
+        named = all(decision.policy.get(key, "").strip() for key in ("override_by", "override_reason"))
         return "" if named else "it was decided by hand, but does not say by whom and why"
     if gate and gate != outcome:
         return f"its outcome is {outcome}, but the gate itself says {gate}, and nobody decided by hand"

@@ -11,6 +11,7 @@ from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.pivot import Pivot
 from kfp_bert_components.gate.swaps import PERMUTATIONS, pivot_of_counts, pivot_of_flips, pivot_of_rows
+from kfp_bert_components.plain import listed
 
 # Names and sources of the tests, for the report.
 METHODS = {
@@ -115,7 +116,7 @@ def _count_metric(paired: PairedPredictions, metric: str) -> CountMetric:
     kind, _, label = metric.partition(":")
     labels = paired.labels
     if label not in labels or not paired.present[labels.index(label)]:
-        raise UserError(f"{metric} needs rows of the class {label!r} in the test set; it has {', '.join(labels)}.")
+        raise UserError(f"{metric} needs rows of the class {label!r} in the test set; it has {listed(labels)}.")
     return of_class(kind, labels.index(label))
 
 

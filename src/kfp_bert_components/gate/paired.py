@@ -1,6 +1,6 @@
 """The predictions of two models on the same test set: the same rows in the same order, the same classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -51,6 +51,24 @@ class PairedPredictions:
         """The clusters by what they hold, see `tables.types_of`."""
         return types_of(self.truth, *self.predicted, self.clusters.numbers)
 
+    def only(self, labels: list[str]) -> "PairedPredictions":
+        """The same with these classes alone: the rows of others are left out, and so are answers with others."""
+        chosen = np.array([self.labels.index(label) for label in labels], np.int64)
+        rows = np.isin(self.truth, chosen)
+        place = np.zeros(len(self.labels), np.int64)
+        place[chosen] = np.arange(len(chosen))
+        sides = [side[rows][:, chosen] for side in (self.candidate, self.champion)]
+        one, two = (side / np.maximum(side.sum(1, keepdims=True), np.finfo(side.dtype).tiny) for side in sides)
+        return replace(
+            self,
+            labels=labels,
+            truth=place[self.truth[rows]],
+            candidate=one,
+            champion=two,
+            order=self.order[rows],
+            clusters=self.clusters.of(np.flatnonzero(rows)),
+        )
+
     @property
     def rows(self) -> int:
         """Rows of the test set."""
@@ -74,10 +92,13 @@ def pair_predictions(new: Evaluation, old: Evaluation) -> PairedPredictions:
     Where the champion's is empty, its part is played by the class shares: the same probabilities for every row.
 
     Raises:
-        UserError: They are not about the same rows with the same labels.
+        UserError: They are not about the same rows with the same labels, or have probabilities that are none.
     """
     if new.empty:
         raise UserError("The candidate's evaluation is empty; give the output of evaluate_model.")
+    for name, one in (("candidate", new), ("champion", old)):
+        if not one.empty and (fault := one.fault()):
+            raise UserError(f"The evaluation of the {name} can't be used: {fault}; evaluate it again.")
     assert new.predictions is not None
     first = _order(new.predictions)
     clusters = new.clusters().of(first)
@@ -111,7 +132,8 @@ def _require_same_rows(new: pa.Table, first: np.ndarray, old: pa.Table, second: 
             f"The candidate was evaluated on {new.num_rows:,} rows and the champion on {old.num_rows:,}; "
             "evaluate both on the same test split."
         )
-    for column in ("id", "label", "text", *({CLUSTER} & {*new.column_names} & {*old.column_names})):
+    wanted = ("id", "label", "text", CLUSTER)
+    for column in [name for name in wanted if name in new.column_names and name in old.column_names]:
         ours, theirs = new[column].take(first), old[column].take(second)
         same = pc.equal(ours.cast(pa.string()), theirs.cast(pa.string()))
         if not pc.all(same).as_py():

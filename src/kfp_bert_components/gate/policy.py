@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from kfp_bert_components.errors import NotFoundError, UserError
-from kfp_bert_components.evaluation.names import CLASS_METRICS, METRICS, is_metric
+from kfp_bert_components.evaluation.names import CLASS_METRICS, METRICS, is_metric, metric_range
 from kfp_bert_components.validation import sentence
 
 
@@ -20,8 +20,9 @@ def _known_metric(name: str) -> str:
 
 
 Metric = Annotated[str, AfterValidator(_known_metric)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Ratio = Annotated[float, Field(ge=0)]
+# A limit of 1 would allow everything.
+Share = Annotated[float, Field(ge=0, lt=1)]
+Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
         default=0.0, description="Guardrail: 95th percentile of latency, candidate over champion."
     )
     max_size_ratio: Ratio = Field(default=0.0, description="Guardrail: size of the model, candidate over champion.")
-    thresholds: dict[Metric, float] = Field(
+    thresholds: dict[Metric, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         default={},
         description="For a first run, the least value of each named metric; for log_loss, brier and ece the greatest.",
     )
@@ -93,6 +94,15 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
         default="hold",
         description="Where the new labels disagree with the champion, and the candidate does not reach either what the "
         "champion reached when it was promoted: hold makes the outcome HOLD, warn only says it.",
+    )
+    require_all_classes: bool = Field(
+        default=True,
+        description="Hold back a first model that has a class with 20 test rows or more and F1 0.",
+    )
+    allow_new_labels: bool = Field(
+        default=False,
+        description="Compare with a champion that knows few of the candidate's labels too; then the goal must also be "
+        "shown on the labels that both know.",
     )
     override: Literal["", "PROMOTE", "HOLD"] = Field(
         default="", description="PROMOTE or HOLD decides by hand; empty leaves it to the gate."
@@ -121,8 +131,15 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
     def _consistent(self) -> Self:
         if self.margin and self.min_improvement:
             raise UserError("margin allows the candidate to be worse and min_improvement asks for more: give one.")
-        if bool(self.override) != bool(self.override_by and self.override_reason):
-            raise UserError("An override needs all of override, override_by (a name) and override_reason.")
+        given = [any(map(str.isalnum, text)) for text in (self.override, self.override_by, self.override_reason)]
+        if any((self.override, self.override_by, self.override_reason)) and not all(given):
+            raise UserError(
+                "An override needs all of override, override_by (a name) and override_reason, none of them blank."
+            )
+        for name, value in self.thresholds.items():
+            least, most = metric_range(name)
+            if not least <= value <= most:
+                raise UserError(f"thresholds.{name} is {value:g}, but {name} lies between {least:g} and {most:.4g}.")
         return self
 
 
@@ -138,19 +155,20 @@ def read_policy(path: Path, base: Policy | None = None) -> Policy:
         UserError: It is no YAML mapping, or a key or value is not in the schema.
     """
     try:
-        return parse_policy(Path(path).read_text(encoding="utf-8"), base, str(path))
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NotFoundError(f"The policy file {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The policy file {path} can't be read ({error}): give a text file in UTF-8.") from None
+    return parse_policy(text, base, str(path))
 
 
 def parse_policy(text: str, base: Policy | None = None, place: str = "policy") -> Policy:
     """Like `read_policy`, from the text of the file; `place` names it in errors."""
-    import yaml
-
     try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{place} is no YAML: {str(error).splitlines()[0]}.") from None
+        values = _load(text)
+    except UserError as error:
+        raise UserError(f"{place}{error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{place} must be a mapping of names to values, such as: alpha: 0.05.")
     known = base.as_dict() if base else {}
@@ -158,6 +176,32 @@ def parse_policy(text: str, base: Policy | None = None, place: str = "policy") -
         return Policy(**known | {str(key): value for key, value in values.items()})
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
+
+
+def _load(text: str) -> Any:
+    """The values of a YAML document; a UserError, that lacks the name of the place, if it is none."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if str(key.value) in seen:
+                    raise UserError(
+                        f" has {key.value!r} twice, in line {key.start_mark.line + 1} again: leave one out."
+                    )
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep)
+
+    try:
+        values = yaml.load(text, Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        tab = "; indent with spaces, not with tabs" if "\t" in text else ""
+        raise UserError(f" is no YAML: {line}{error.problem}{tab}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f" is no YAML: {str(error).splitlines()[0]}.") from None
+    return {} if values is None else values
 
 
 def policy_schema() -> dict[str, Any]:

@@ -36,6 +36,8 @@ def train_and_deploy_to_ai_platform(
     min_improvement: float = 0.0,
     alpha: float = 0.05,
     policy: str = "",
+    allow_new_labels: bool = False,
+    keep_texts: str = "all",
     prepare: Dict = {},
     training: Dict = {},
     deployment_target: str = "production",
@@ -70,6 +72,8 @@ def train_and_deploy_to_ai_platform(
         min_improvement: Improvement of the primary metric that must be shown.
         alpha: Probability of promoting a model that is no better.
         policy: Text of a YAML policy with guardrails and thresholds; "" for none.
+        allow_new_labels: Compare also with a champion that knows few of the labels, or spells them otherwise.
+        keep_texts: all, or ids: leave the texts of the data out of evaluations, registry and pages.
         prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win.
         training: Further parameters of finetune_bert by name, such as {"patience": 3}; they win.
         deployment_target: Name of the deployment record in the registry.
@@ -106,7 +110,9 @@ def train_and_deploy_to_ai_platform(
             "min_improvement": min_improvement,
             "alpha": alpha,
             "policy": policy,
+            "allow_new_labels": allow_new_labels,
         },
+        keep_texts=keep_texts,
     )
     # Always: the step does nothing where the champion is live, as in train_and_deploy.
     deploy_to_ai_platform(

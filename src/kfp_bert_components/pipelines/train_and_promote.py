@@ -24,6 +24,7 @@ def train_and_promote(
     training: dict[str, Any],
     evidence_by: Any,
     gate: dict[str, Any],
+    keep_texts: Any = "all",
 ) -> dsl.PipelineTask:
     """Add the steps from fetch_gcs_data to promote_model to the pipeline that is being defined.
 
@@ -35,17 +36,20 @@ def train_and_promote(
         training: Parameters of finetune_bert.
         evidence_by: Parameter of the pipeline: what counts as one piece of evidence in the test split.
         gate: Parameters of compare_models.
+        keep_texts: Parameter of the pipeline: all, or ids to leave the texts out of evaluations and pages.
 
     Returns:
         The task of promote_model, which comes before the step that deploys.
     """
     # Whatever looks at the world outside is not cached.
     fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
-    splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, **data).outputs
-    model = finetune_bert(train=splits["train"], validation=splits["validation"], **training).outputs["model"]
-    candidate = evaluate_model(model=model, test=splits["test"], evidence_by=evidence_by).outputs["evaluation"]
-    scored = evaluate_champion(registry=registry, test=splits["test"], evidence_by=evidence_by)
-    champion = scored.set_caching_options(False)
+    splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, keep_texts=keep_texts, **data).outputs
+    model = finetune_bert(
+        train=splits["train"], validation=splits["validation"], keep_texts=keep_texts, **training
+    ).outputs["model"]
+    scoring = {"test": splits["test"], "evidence_by": evidence_by, "keep_texts": keep_texts}
+    candidate = evaluate_model(model=model, **scoring).outputs["evaluation"]
+    champion = evaluate_champion(registry=registry, **scoring).set_caching_options(False)
     comparison = compare_models(
         candidate=candidate, champion=champion.outputs["evaluation"], registry=registry, **gate
     ).set_caching_options(False)

@@ -42,6 +42,9 @@ def summary(decision: "Decision") -> str:
         ("---", "---", "---", "---"),
         (metric_title(found["metric"]), number(found["candidate"]), number(found["champion"]), signed(found["value"])),
     ]
+    if common := found.get("common_labels"):
+        values = number(common["candidate"]), number(common["champion"]), signed(common["value"])
+        rows.append((f"{metric_title(found['metric'])}, labels that both know", *values))
     lines = [f"**{decision.outcome}**: {markdown(decision.reason)}", ""]
     lines += [line for one in decision.warnings for line in (f"**Warning**: {markdown(one)}", "")]
     lines += ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in rows]

@@ -1,5 +1,8 @@
 """The report of a training run: its curves, its data, and what it found hard."""
 
+import base64
+import csv
+import io
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.reports import charts, render
@@ -9,6 +12,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 COLOURS = (charts.BLUE, charts.ORANGE, charts.GREEN, charts.RED, charts.GREY)
+SUSPECTS = 50  # likely wrong labels that the page shows; the file that it holds has all of them
 
 
 def render_training(
@@ -21,6 +25,7 @@ def render_training(
     first_seed: int,
     metric: str,
     lengths: tuple["np.ndarray", "np.ndarray"],
+    suspects: list[tuple[str, int, str, str, str, str, float]],
     **facts: Any,
 ) -> str:
     """The page.
@@ -34,7 +39,10 @@ def render_training(
         first_seed: Seed of the first trial.
         metric: The metric that the run was steered by.
         lengths: Tokens of each row before truncation, of the training and the validation split.
-        **facts: What the template shows as it is: settings, note, metrics, labels, longest, hardest.
+        suspects: File, row, id, text, label, suggested label and its probability, of each row whose label is likely
+            wrong, the most suspicious first.
+        **facts: What the template shows as it is: settings, note, metrics, labels, longest, hardest, and label_check:
+            rows whose labels were checked, and labels that were not; None where no check was asked for.
 
     Returns:
         HTML that stands alone.
@@ -52,6 +60,9 @@ def render_training(
         best_seed=first_seed + best[0],
         best_epoch=f"{best[1] / steps_per_epoch:.3g}",
         metric=_plain(metric),
+        suspects=suspects[:SUSPECTS],
+        suspects_count=len(suspects),
+        suspects_file=_suspects_file(suspects),
         **facts,
     )
 
@@ -184,6 +195,16 @@ def _evaluation_row(
 ) -> tuple[int, str, int, dict[str, float], bool]:
     trial, step = evaluation["trial"], evaluation["step"]
     return first_seed + trial, f"{step / per_epoch:.3g}", step, evaluation["metrics"], (trial, step) == best
+
+
+def _suspects_file(suspects: list[tuple[str, int, str, str, str, str, float]]) -> str:
+    """A CSV file of all of them, without their texts, as the address of a link."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(["file", "row", "id", "label", "suggested", "certainty"])
+    for name, row, one, _, label, suggested, certainty in suspects:
+        writer.writerow([name, row, one, label, suggested, f"{certainty:.4f}"])
+    return "data:text/csv;base64," + base64.b64encode(file.getvalue().encode()).decode()
 
 
 def _plain(metric: str) -> str:

@@ -26,6 +26,7 @@ def evaluate_champion(
     report: Path,
     *,
     evidence_by: str = "text",
+    keep_texts: str = "all",
     predict: Callable[[list[str], list[str] | None], np.ndarray] | None = None,
 ) -> str:
     """Score the champion on a test split, now.
@@ -36,6 +37,7 @@ def evaluate_champion(
         evaluation: Folder for the evaluation; an empty one is written while the registry has no champion.
         report: HTML page to write.
         evidence_by: What counts as one piece of evidence, as in evaluate_model.
+        keep_texts: "all", or "ids" to leave the texts out of the evaluation.
         predict: Scores texts (and pairs) instead of the champion's SavedModel, for tests.
 
     Returns:
@@ -60,6 +62,7 @@ def evaluate_champion(
                 predict=predict,
                 new_labels=True,
                 evidence_by=evidence_by,
+                keep_texts=keep_texts,
             )
             found = _with_alarm(found, read_bundle(bundle).labels, models, champion.version)
         say(f"The champion is version {champion.version}.")

@@ -20,6 +20,7 @@ def evaluate_model(
     report: Path,
     slicing: Slicing | None = None,
     evidence_by: str = "text",
+    keep_texts: str = "all",
 ) -> Evaluation:
     """Score a model bundle on a test split and keep every prediction.
 
@@ -30,11 +31,12 @@ def evaluate_model(
         report: HTML page to write.
         slicing: Parts of the test set to look at on their own.
         evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the split.
+        keep_texts: "all", or "ids" to leave the texts out of evaluation and page.
 
     Raises:
         UserError: The split has no rows, labels that the model does not know, or no column `evidence_by`.
     """
-    found = evaluate(model, test, evaluation, slicing=slicing, evidence_by=evidence_by)
+    found = evaluate(model, test, evaluation, slicing=slicing, evidence_by=evidence_by, keep_texts=keep_texts)
     report.write_text(page(found, details(found)), encoding="utf-8")
     _say_evidence(found)
     return found

@@ -10,9 +10,11 @@ import tensorflow as tf
 from kfp_bert_components.bert import write_bundle
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.plain import listed
 from kfp_bert_components.storage import check_writable
 from kfp_bert_components.training.checkpoints import Checkpoints, assign
 from kfp_bert_components.training.distribution import Distribution, open_distribution
+from kfp_bert_components.training.label_errors import find_label_errors
 from kfp_bert_components.training.metrics import check_metric
 from kfp_bert_components.training.preemption import Sigterm
 from kfp_bert_components.training.report import write_report
@@ -68,7 +70,11 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
                 state=state,
                 metrics=metrics,
                 data=data,
+                tables=(splits[0].table, splits[1].table),
+                keep_texts=settings.keep_texts == "all",
                 logits=_logits(classifier.model, data.validation, data.used, len(data.labels), settings.batch_size),
+                table=splits[0].table,
+                label_errors=find_label_errors(splits[0], settings) if settings.label_check_rows else None,
             )
             checkpoints.remove()
     return metrics
@@ -82,12 +88,12 @@ def check_splits(train: Any, validation: Any) -> None:
     """
     if train.labels != validation.labels or train.pair != validation.pair:
         raise UserError(
-            f"The train split ({', '.join(train.labels)}) and the validation split "
-            f"({', '.join(validation.labels)}) don't have the same labels and columns; make both in one "
+            f"The train split ({listed(train.labels)}) and the validation split "
+            f"({listed(validation.labels)}) don't have the same labels and columns; make both in one "
             "run of prepare_text_data."
         )
     if len(train.labels) < 2:
-        raise UserError(f"The train split has one label only ({', '.join(train.labels)}); at least two are needed.")
+        raise UserError(f"The train split has one label only ({listed(train.labels)}); at least two are needed.")
 
 
 def with_measurable_metric(settings: TrainingSettings, train: Any, validation: Any) -> tuple[TrainingSettings, str]:

@@ -57,7 +57,8 @@ def check_metric(metric: str, labels: list[str]) -> None:
     """
     known = ["loss", "accuracy", "macro_f1", "weighted_f1", "mcc", *(f"f1:{label}" for label in labels)]
     if metric not in known:
-        raise UserError(f"metric is {metric!r}, but must be one of {', '.join(known)}.")
+        more = f" and {len(known) - 20:,} more" if len(known) > 20 else ""
+        raise UserError(f"metric is {metric!r}, but must be one of {', '.join(known[:20])}{more}.")
 
 
 def _matthews(correct: float, actual: np.ndarray, predicted: np.ndarray) -> float:

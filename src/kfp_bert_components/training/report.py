@@ -1,14 +1,19 @@
 """The report of a run: its tables as plain data, handed to the template."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kfp_bert_components.data.splits import Example, examples
+from kfp_bert_components.training.label_errors import LabelErrors
 from kfp_bert_components.training.metrics import cross_entropies
 from kfp_bert_components.training.rows import TokenizedRows, TrainingData
 from kfp_bert_components.training.state import RunState
 
+Show = Callable[[np.ndarray], list[Example]]
 TABLE_ROWS = 12  # of the longest and of the hardest rows
 
 
@@ -21,7 +26,11 @@ def write_report(
     state: RunState,
     metrics: dict[str, float],
     data: TrainingData,
+    tables: tuple[Any, Any],
+    keep_texts: bool,
     logits: np.ndarray,
+    table: Any,
+    label_errors: LabelErrors | None,
 ) -> None:
     """Write the HTML report of a run.
 
@@ -33,7 +42,11 @@ def write_report(
         state: Progress of the run at its end.
         metrics: What the run returns.
         data: The rows.
+        tables: The tables of the training and the validation split.
+        keep_texts: Whether to show texts.
         logits: What the kept weights give for the validation rows, float32 [rows, classes].
+        table: That of the training split.
+        label_errors: What the check of its labels found, where it was asked for.
     """
     from kfp_bert_components.reports.training import render_training
 
@@ -51,8 +64,10 @@ def write_report(
         metrics=metrics,
         labels=_label_counts(data),
         lengths=(data.train.full_lengths, data.validation.full_lengths),
-        longest=_longest(data.train, data.labels),
-        hardest=_hardest(data.validation, logits, data.labels),
+        longest=_longest(data.train, data.labels, partial(examples, tables[0], with_texts=keep_texts)),
+        hardest=_hardest(data.validation, logits, data.labels, partial(examples, tables[1], with_texts=keep_texts)),
+        label_check=label_errors and (label_errors.checked, label_errors.skipped),
+        suspects=_suspects(label_errors, table, data) if label_errors else [],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -66,28 +81,47 @@ def _label_counts(data: TrainingData) -> list[tuple[str, int, int, float]]:
     return list(counts)
 
 
-def _longest(rows: TokenizedRows, labels: list[str]) -> list[tuple[str, str, int, int]]:
-    """Text, label, tokens, and tokens that were cut off, of the longest rows."""
+def _longest(rows: TokenizedRows, labels: list[str], show: Show) -> list[tuple[str, str, str, int, int]]:
+    """Text, place, label, tokens, and tokens that were cut off, of the longest rows."""
     longest = np.argsort(-rows.full_lengths, kind="stable")[:TABLE_ROWS]
     return [
-        (rows.texts[row], labels[rows.targets[row]], int(length), int(length - rows.lengths[row]))
-        for row, length in zip(longest, rows.full_lengths[longest], strict=True)
+        (*example, labels[rows.targets[row]], int(length), int(length - rows.lengths[row]))
+        for example, row, length in zip(show(longest), longest, rows.full_lengths[longest], strict=True)
     ]
 
 
-def _hardest(rows: TokenizedRows, logits: np.ndarray, labels: list[str]) -> list[tuple[str, str, str, float, float]]:
-    """Text, label, predicted label, its probability, and loss in nats, of the rows with the highest loss."""
+def _hardest(
+    rows: TokenizedRows, logits: np.ndarray, labels: list[str], show: Show
+) -> list[tuple[str, str, str, str, float, float]]:
+    """Text, place, label, predicted label, its probability, and loss in nats, of the rows with the highest loss."""
     losses = cross_entropies(logits, rows.targets)
     hardest = np.argsort(-losses, kind="stable")[:TABLE_ROWS]
     power = np.exp(logits - logits.max(axis=1, keepdims=True))
     confidence = (power / power.sum(axis=1, keepdims=True)).max(axis=1)
     return [
         (
-            rows.texts[row],
+            *example,
             labels[rows.targets[row]],
             labels[int(logits[row].argmax())],
             float(confidence[row]),
             float(losses[row]),
         )
-        for row in hardest
+        for example, row in zip(show(hardest), hardest, strict=True)
+    ]
+
+
+def _suspects(found: LabelErrors, table: Any, data: TrainingData) -> list[tuple[str, int, str, str, str, str, float]]:
+    """File, row, id, text, label, suggested label and its probability, of each row whose label is likely wrong.
+
+    The row is that of the file where the split says it, else that of the split; rows are counted from 1.
+    """
+    part = table.take(found.rows)
+    names = part.column("source").to_pylist() if "source" in table.column_names else [""] * len(found.rows)
+    numbers = part.column("source_row").to_pylist() if "source_row" in table.column_names else (found.rows + 1).tolist()
+    ids = part.column("id").to_pylist()
+    return [
+        (name, number, one, data.train.texts[row], data.labels[data.train.targets[row]], data.labels[label], certainty)
+        for name, number, one, row, label, certainty in zip(
+            names, numbers, ids, found.rows, found.suggested, found.certainty.tolist(), strict=True
+        )
     ]

@@ -106,6 +106,10 @@ class TrainingSettings:
         checkpoint_minutes: Minutes between checkpoints; one is also written at each evaluation and on SIGTERM.
         checkpoint_steps: Steps between checkpoints; 0 goes by time alone.
         tensorboard_dir: Local or gs:// folder for TensorBoard event files; "" writes none.
+        keep_texts: "all", or "ids": the report shows file and row of its examples, and not their texts.
+
+        label_check_rows: Most training rows whose labels are checked by `label_errors`; 0 checks none. The report
+            lists those that are likely wrong. Changes nothing else.
 
     Raises:
         UserError: A value is out of its range, or `width` is no multiple of `heads`.
@@ -147,6 +151,9 @@ class TrainingSettings:
     checkpoint_minutes: Annotated[float, Field(ge=0, le=1e6)] = 5.0
     checkpoint_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     tensorboard_dir: str = ""
+    keep_texts: Annotated[str, one_of("all", "ids")] = "all"
+
+    label_check_rows: Annotated[int, Field(ge=0, le=10_000_000)] = 0
 
     def __post_init__(self) -> None:
         if self.dropout < 0 and self.dropout != -1:
@@ -202,5 +209,13 @@ class TrainingSettings:
 
     def parameters(self) -> dict[str, Any]:
         """The settings that decide the weights: a bundle records them, and a checkpoint must have the same ones."""
-        others = ("checkpoint_dir", "checkpoint_minutes", "checkpoint_steps", "tensorboard_dir", "export_precision")
+        others = (
+            "checkpoint_dir",
+            "checkpoint_minutes",
+            "checkpoint_steps",
+            "tensorboard_dir",
+            "export_precision",
+            "label_check_rows",
+            "keep_texts",
+        )
         return {name: value for name, value in asdict(self.resolved()).items() if name not in others}
