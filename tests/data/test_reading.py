@@ -100,7 +100,7 @@ def test_whole_numbers_in_metadata_and_groups_are_written_without_a_point(tmp_pa
         tmp_path / "in",
         split_by="group",
         split_column="year",
-        test_values=["1999"],
+        test_values=["1999.0"],
         validation_values=["2001"],
         leakage="keep",
         metadata_columns=["year"],

@@ -242,10 +242,21 @@ def test_an_endpoint_whose_label_is_from_before_is_adopted_by_the_record_that_na
 
 def test_a_name_that_another_registry_has_does_not_adopt_its_endpoint(world):
     world.deploy(endpoint="kfp-bert-eu-shop", target="eu.shop")
-    world.server.cloud.endpoints[f"{PARENT}/kfp-bert-eu-shop"].labels["kfp-bert-registry"] = "0123456789abcdef"
+    endpoint = world.server.cloud.endpoints[f"{PARENT}/kfp-bert-eu-shop"]
+    endpoint.labels = {"kfp-bert-registry": "0123456789abcdef", "kfp-bert-target": "eu-shop"}
     world.promote()
     with pytest.raises(ForeignOwnerError, match="of the registry with the id 0123456789abcdef"):
         world.deploy(target="eu.shop")
+
+
+def test_an_endpoint_that_another_target_took_over_is_not_taken_back_by_the_record_that_named_it(world):
+    world.deploy()
+    world.promote()
+    world.deploy(target="staging", endpoint="kfp-bert-production", take_over=True)
+    world.promote()
+    with pytest.raises(ForeignOwnerError, match="belongs to the target 'staging' of"):
+        world.deploy()
+    assert recorded(world)[:2] == ("failed", 1)
 
 
 # A place that was taken over in the middle of a rollout

@@ -180,3 +180,15 @@ def test_a_place_that_cannot_be_told_at_once_is_asked_for_again(registry, target
     target.place = place
     assert roll_out(registry, "production", target, pause_seconds=0.001)["version"] == 2
     assert registry.deployment("production").place == {"kind": "file"}
+
+
+@pytest.mark.parametrize("error", [ForeignOwnerError, RolloutError])
+def test_a_refusal_of_the_first_rollout_leaves_no_record(registry, tmp_path, error):
+    def admit(journal):
+        raise error("it belongs to others")
+
+    target = FileTarget(tmp_path / "serving.json")
+    target.admit = admit
+    with pytest.raises(error):
+        roll_out(registry, "production", target)
+    assert registry.deployment("production").state == "none"

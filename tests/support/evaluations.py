@@ -59,6 +59,9 @@ def scores(rng, truth, classes, strength, common=None, own=0.5):
 
 
 def some_test_set(texts, fingerprint: str = "test", labels=("no", "yes")) -> Evaluation:
-    """What the registry looks at of an evaluation: a row for each text, the labels in turn."""
-    rows = pa.table({"id": list(texts), "label": [labels[i % len(labels)] for i in range(len(texts))]})
-    return Evaluation(list(dict.fromkeys(labels)), fingerprint, predictions=rows)
+    """An evaluation of a model that knows nothing: a row for each text, the labels in turn."""
+    names = list(dict.fromkeys(labels))
+    even = pa.array([[1 / len(names)] * len(names)] * len(texts), pa.list_(pa.float32()))
+    truth = [labels[i % len(labels)] for i in range(len(texts))]
+    rows = pa.table({"id": list(texts), "label": truth, "probabilities": even})
+    return Evaluation(names, fingerprint, predictions=rows)

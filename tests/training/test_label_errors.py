@@ -126,6 +126,14 @@ def test_the_report_lists_them_with_file_and_row_and_holds_the_whole_list(noisy,
     assert "label_check_rows" not in json.loads((tmp_path / "model" / "bundle.json").read_text())["parameters"]
 
 
+def test_a_split_that_does_not_know_the_rows_of_its_files_is_said_to_have_other_numbers(tmp_path):
+    folder = relabelled(tmp_path, flipped, source=["a.csv"] * 240)
+    places = [folder / "train", folder / "validation", tmp_path / "model", tmp_path / "report.html"]
+    finetune(*places, TrainingSettings(**SETTINGS, label_check_rows=1_000))
+    numbers = re.findall(r"a\.csv \(training split\) row (\d+)<", (tmp_path / "report.html").read_text())
+    assert len(numbers) >= 3 and {int(number) - 1 for number in numbers} <= set(FLIPPED)
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("classes", [2, 7, 60])
 def test_cleanlab_lists_the_same_rows(classes, tmp_path):

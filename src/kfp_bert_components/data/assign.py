@@ -6,6 +6,7 @@ from math import ceil
 import numpy as np
 
 from kfp_bert_components.data.ids import hash_texts, spread
+from kfp_bert_components.data.labels import spelled
 from kfp_bert_components.data.rows import Rows
 from kfp_bert_components.data.settings import SplitSettings
 from kfp_bert_components.errors import UserError
@@ -145,7 +146,9 @@ def _matching(values: list[str], patterns: list[str], parameter: str, what: str)
     """Whether each value matches one of the patterns, bool [values]."""
     found = np.zeros(len(values), bool)
     for pattern in patterns:
-        matches = np.array([fnmatchcase(value, pattern) or value == pattern for value in values], bool)
+        matches = np.array(
+            [fnmatchcase(value, pattern) or value in (pattern, spelled(pattern)) for value in values], bool
+        )
         if not matches.any():
             shown = ", ".join(repr(value[:60]) for value in sorted(values)[:5])
             raise UserError(f"{parameter} has {pattern!r}, but no {what} matches it: there is {shown}.")

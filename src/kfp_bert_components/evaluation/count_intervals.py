@@ -34,10 +34,9 @@ def count_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[
     Returns:
         By name of the metric: low, high.
     """
-    shrunk = {name: counts / (effects or {}).get(name, 1.0) for name in COUNT_METRICS}
-    found = {name: _score_interval(metric, shrunk[name]) for name, metric in COUNT_METRICS.items()}
-    for name in found:
-        least, most = _farthest(shrunk[name]).get(name, found[name])
+    known = effects or {}
+    found = {name: _score_interval(metric, counts / known.get(name, 1.0)) for name, metric in COUNT_METRICS.items()}
+    for name, (least, most) in _farthest(counts, known).items():
         low, high = found[name]
         found[name] = max(low, least), min(high, most)
     return found
@@ -74,7 +73,7 @@ def wilson(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def _farthest(counts: np.ndarray) -> dict[str, Interval]:
+def _farthest(counts: np.ndarray, effects: Effects) -> dict[str, Interval]:
     """How far the ends of the averages over classes may lie, by name: where every class is at its own end.
 
     A family of `_score_interval` need not have a member at the wanted distance: one row more can change the precision
@@ -82,11 +81,12 @@ def _farthest(counts: np.ndarray) -> dict[str, Interval]:
     """
     true, found = counts.sum(1), {}
     even, shares = (true > 0) / max((true > 0).sum(), 1), true / true.sum()
-    for kind, ends in class_intervals(counts).items():
+    for kind, ends in class_intervals(counts, effects).items():
         low, high = ends @ even
         found[f"macro_{kind}"] = float(low), float(high)
         values, (low, high) = by_class(counts, kind), ends @ shares
-        moved = NORMAL * np.sqrt(shares @ (values - values @ shares) ** 2 / true.sum())
+        rows = true.sum() / effects.get(f"weighted_{kind}", 1.0)
+        moved = NORMAL * np.sqrt(shares @ (values - values @ shares) ** 2 / rows)
         found[f"weighted_{kind}"] = float(low - moved), float(high + moved)
     return found
 

@@ -131,7 +131,8 @@ class Evaluation:
         import numpy as np
         import pyarrow.compute as pc
 
-        assert self.predictions is not None
+        if self.predictions is None or "probabilities" not in self.predictions.column_names:
+            return ""
         many, column = len(self.labels), self.predictions["probabilities"].combine_chunks()
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
         if wrong := np.flatnonzero(lengths != many).tolist():

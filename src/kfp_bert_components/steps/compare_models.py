@@ -17,6 +17,8 @@ from kfp_bert_components.storage import file_hashes
 if TYPE_CHECKING:
     import numpy as np
 
+_NO_TEST = ("override", "on_data_alarm", "allow_new_labels", "require_all_classes")
+
 
 def compare_models(
     candidate: Path,
@@ -66,8 +68,8 @@ def compare_models(
 
 
 def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> "tuple[Use, np.ndarray]":
-    """The same models by the same rules are the same use; `on_data_alarm` and an override add no test of the models."""
-    rules = {key: value for key, value in policy.as_dict().items() if not key.startswith(("override", "on_data_alarm"))}
+    """The same models by the same rules are the same use. A rule that adds no test of the models is left out."""
+    rules = {key: value for key, value in policy.as_dict().items() if not key.startswith(_NO_TEST)}
     identity = {
         "candidate": candidate.model_fingerprint,
         "champion_version": champion.model_version,

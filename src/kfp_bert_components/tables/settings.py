@@ -94,7 +94,7 @@ class TableSettings:
     """How the files of a source are read; "auto" means to find out for each file.
 
     Attributes:
-        file_format: auto, csv, tsv, jsonl or parquet.
+        file_format: auto, csv, tsv, jsonl (JSON of any kind) or parquet.
         encoding: auto, or a codec of Python such as "cp1252".
         delimiter: auto, or one character; "\\t" for a tab.
         skip_rows: Lines at the start of each CSV file that are no part of the table. With 0, lines above the one that

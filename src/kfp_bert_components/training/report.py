@@ -67,7 +67,7 @@ def write_report(
         longest=_longest(data.train, data.labels, partial(examples, tables[0], with_texts=keep_texts)),
         hardest=_hardest(data.validation, logits, data.labels, partial(examples, tables[1], with_texts=keep_texts)),
         label_check=label_errors and (label_errors.checked, label_errors.skipped),
-        suspects=_suspects(label_errors, table, data) if label_errors else [],
+        suspects=_suspects(label_errors, table, data, keep_texts) if label_errors else [],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -110,18 +110,25 @@ def _hardest(
     ]
 
 
-def _suspects(found: LabelErrors, table: Any, data: TrainingData) -> list[tuple[str, int, str, str, str, str, float]]:
+def _suspects(
+    found: LabelErrors, table: Any, data: TrainingData, keep_texts: bool
+) -> list[tuple[str, int, str, str, str, str, float]]:
     """File, row, id, text, label, suggested label and its probability, of each row whose label is likely wrong.
 
-    The row is that of the file where the split says it, else that of the split; rows are counted from 1.
+    Where the split does not say which row of the file it is, the row is that of the split, counted from 1.
     """
     part = table.take(found.rows)
     names = part.column("source").to_pylist() if "source" in table.column_names else [""] * len(found.rows)
-    numbers = part.column("source_row").to_pylist() if "source_row" in table.column_names else (found.rows + 1).tolist()
+    if "source_row" in table.column_names:
+        numbers = part.column("source_row").to_pylist()
+    else:
+        names = [f"{name} (training split)".strip() for name in names]
+        numbers = (found.rows + 1).tolist()
     ids = part.column("id").to_pylist()
+    texts = [data.train.texts[row] if keep_texts else "" for row in found.rows]
     return [
-        (name, number, one, data.train.texts[row], data.labels[data.train.targets[row]], data.labels[label], certainty)
-        for name, number, one, row, label, certainty in zip(
-            names, numbers, ids, found.rows, found.suggested, found.certainty.tolist(), strict=True
+        (name, number, one, text, data.labels[data.train.targets[row]], data.labels[label], certainty)
+        for name, number, one, text, row, label, certainty in zip(
+            names, numbers, ids, texts, found.rows, found.suggested, found.certainty.tolist(), strict=True
         )
     ]
