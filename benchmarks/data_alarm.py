@@ -2,7 +2,7 @@
 
 Equal candidates come one by one and are promoted by the exact McNemar test at 5 %; the last one promoted is the
 champion. Then come new rows of the same texts' population. Only chains with a promotion count. Prints one line a cell
-and one JSON line last. About 10 minutes of one core.
+and one JSON line last. About 5 minutes of one core.
 
     --chains N     champions in every cell (1000)
 """
