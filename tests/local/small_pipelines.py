@@ -314,3 +314,17 @@ def whole_numbers(number: int = 2, share: float = 0.5):
         say(text="taken")
     with dsl.ParallelFor([7]) as item:
         say(text=f"item {item}")
+
+
+@dsl.pipeline
+def looping_over_constants(go: bool = True):
+    """Loops over constants: in a branch, in a loop with the outer item, in a branch of a loop, and before an exit."""
+    with dsl.If(go == True), dsl.ParallelFor(["a", "b"]) as item:  # noqa: E712
+        say(text=f"branch {item}")
+    with dsl.ParallelFor(["c", "d"]) as outer:
+        with dsl.ParallelFor(["e", "f"]) as inner:
+            say(text=f"loop {outer}{inner}")
+        with dsl.If(outer == "d"), dsl.ParallelFor([7]) as number:
+            say(text=f"both {number}")
+    with dsl.ExitHandler(say(text="end")), dsl.ParallelFor(["g"]) as item:
+        say(text=f"exit {item}")

@@ -111,3 +111,9 @@ def test_whole_numbers_in_texts_lists_and_dictionaries_have_no_point(tmp_path):
     done = run("whole_numbers", root=tmp_path)
     assert "given [1, 2] {'a': [3, 0.5]} 0.5" in done.stdout
     assert "item 7" in done.stdout and "skipped" not in done.stdout
+
+
+def test_loops_over_constants_run_wherever_they_stand(tmp_path):
+    done = run("looping_over_constants", root=tmp_path)
+    loops = ["loop ce", "loop cf", "loop de", "loop df"]
+    assert said(done) == ["both 7", "branch a", "branch b", "end", "exit g", *loops]

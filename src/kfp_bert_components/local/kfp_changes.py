@@ -6,6 +6,8 @@
   skips the branch, and pastes values into Python source, which a quote in a text breaks.
 - The body of a loop gets all its inputs. kfp.local finds no items in a named output, and gives the loop's item in
   place of the output of a step outside.
+- A loop over constants runs in a branch, in another loop, and before an exit handler. The compiler lists its item as an
+  input of what is around it, which nothing can give, so that kfp.local stops.
 - Collected gives what the loop's passes have made: nothing for a pass that skipped the branch, and an empty list for a
   loop without items. kfp.local fails in both.
 - OneOf works on artifacts.
@@ -22,7 +24,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from kfp.local.orchestrator.task_spec_utils import get_artifact_iterator_items
 from kfp.local.status import Status
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
 from kfp.pipeline_spec.pipeline_spec_pb2 import (
+    ComponentSpec,
     DagOutputsSpec,
     PipelineSpec,
     PipelineTaskSpec,
@@ -115,6 +118,23 @@ def put_inputs_into_conditions(pipeline: PipelineSpec) -> None:
             if condition := task.trigger_policy.condition:
                 inputs = task.inputs.SerializeToString().hex()
                 task.trigger_policy.condition = json.dumps([name, condition, inputs])
+
+
+def drop_items_of_inner_loops(pipeline: PipelineSpec) -> None:
+    """Drop the inputs that nothing can give: the compiler lists the item of a loop for all that is around the loop."""
+    _drop_items(pipeline.root, pipeline.components)
+
+
+def _drop_items(component: ComponentSpec, components: Mapping[str, ComponentSpec]) -> set[str]:
+    """Drop them below a component; the names of the items of all loops in it."""
+    items = set()
+    for task in component.dag.tasks.values():
+        called = components[task.component_ref.name]
+        inside = _drop_items(called, components)
+        for name in inside & set(task.inputs.parameters):
+            del task.inputs.parameters[name], called.input_definitions.parameters[name]
+        items |= inside | {task.parameter_iterator.item_input}
+    return items
 
 
 def _whole(value: Any) -> Any:

@@ -42,12 +42,17 @@ def main(spec_path: str, arguments_path: str, run: str) -> None:
 def _run(spec_path: str, arguments: dict[str, object], run: Path) -> None:
     from kfp import components, local
 
-    from kfp_bert_components.local.kfp_changes import change_kfp_local, put_inputs_into_conditions
+    from kfp_bert_components.local.kfp_changes import (
+        change_kfp_local,
+        drop_items_of_inner_loops,
+        put_inputs_into_conditions,
+    )
 
     change_kfp_local(run.name, _report)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.parent))
     pipeline = components.load_component_from_file(spec_path)
     if graph := pipeline.component_spec.implementation.graph:
+        drop_items_of_inner_loops(graph)
         put_inputs_into_conditions(graph)
     pipeline(**arguments)
 
