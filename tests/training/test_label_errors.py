@@ -32,8 +32,12 @@ def relabelled(folder, change, **columns):
     return folder
 
 
+def flipped_one(label):
+    return LABELS[(LABELS.index(label) + 1) % 3]
+
+
 def flipped(labels):
-    return [LABELS[(LABELS.index(one) + 1) % 3] if row in FLIPPED else one for row, one in enumerate(labels)]
+    return [flipped_one(one) if row in FLIPPED else one for row, one in enumerate(labels)]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +63,9 @@ def test_a_label_is_wrong_where_another_is_as_probable_as_it_is_for_its_own_rows
 def test_copies_of_a_text_say_nothing_about_each_other():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(200), 5)
-    codes = rng.integers(0, 2, 200)[groups]
-    found = fold_probabilities(np.eye(200)[groups], codes, groups)
+    codes = rng.permutation(np.repeat([0, 1], 100))[groups]
+    one_hot = np.eye(200)[groups]
+    found = fold_probabilities((one_hot - one_hot.mean()) / one_hot.std(axis=0), codes, groups)
     assert np.allclose(found.sum(axis=1), 1)
     assert abs((found.argmax(axis=1) == codes).mean() - 0.5) < 0.15  # nothing but the copies could tell
 
@@ -73,7 +78,7 @@ def test_flipped_labels_are_found_with_the_right_ones(noisy, tmp_path, start, ca
     assert set(found.rows.tolist()) <= set(FLIPPED) and len(found.rows) >= 3
     before = read_split(noisy / "train").table.column("label").to_pylist()
     given = dict(zip(found.rows.tolist(), found.suggested.tolist(), strict=True))
-    assert all(LABELS[(label + 1) % 3] == before[row] for row, label in given.items())
+    assert all(flipped_one(LABELS[label]) == before[row] for row, label in given.items())
     assert found.certainty.max() <= 1 and found.certainty.min() > 0.5
     assert re.search(r"checking labels 5/5 folds \(100 %\)", capsys.readouterr().out)
     assert check(noisy, **base).rows.tolist() == found.rows.tolist()
@@ -92,9 +97,14 @@ def test_whole_texts_are_left_out_where_there_are_too_many_rows(tmp_path):
 
 
 def test_labels_with_too_few_texts_are_named_and_not_checked(tmp_path):
-    folder = relabelled(tmp_path, lambda labels: ["rare"] * 4 + labels[4:])
-    found = check(folder)
-    assert found.skipped == ["rare"] and found.checked == 236 and not set(found.rows) & set(range(4))
+    folder = relabelled(tmp_path, lambda labels: ["a rare one"] * 4 + flipped(labels)[4:])
+    found, split = check(folder), read_split(folder / "train")
+    assert found.skipped == ["a rare one"] and found.checked == 236
+    assert len(found.rows) >= 3 and set(found.rows.tolist()) <= set(FLIPPED)
+    given = split.table.column("label").to_pylist()
+    assert all(
+        given[row] == flipped_one(split.labels[label]) for row, label in zip(found.rows, found.suggested, strict=True)
+    )
 
 
 def test_one_label_alone_is_not_checked(tmp_path):
@@ -122,7 +132,7 @@ def test_the_report_lists_them_with_file_and_row_and_holds_the_whole_list(noisy,
         assert (row["id"], row["label"]) == (one["id"], one["label"]) and float(one["certainty"]) > 0.5
         place = f"&lt;b&gt;{row['source'][3:]} row {row['source_row']}</span></td>"
         assert f'{row["text"]} <span class="note">{place}<td class="text">{row["label"]}<br>' in section
-        assert f"</span> {one['suggested']} <span" in section
+        assert f"</span> {one['suggested']} <span" in section and row["label"] == flipped_one(one["suggested"])
     assert "label_check_rows" not in json.loads((tmp_path / "model" / "bundle.json").read_text())["parameters"]
 
 
