@@ -47,11 +47,12 @@ def pair(folder, labels, unknown, *, strengths=(2.0, 2.0), known=None, rows=600)
         (["neg", unicodedata.normalize("NFD", "긍정")], ["neg", "긍정"]),
         (["neg", "ＰＯＳ"], ["neg", "pos"]),
         (["neg", "pos\u200b"], ["neg", "pos"]),
+        (["ham", "no_spam"], ["ham", "no-spam"]),
         (["a", "b", "c", "d", "Pos"], ["a", "b", "c", "d", "pos", "Pos"]),
     ],
 )
 def test_labels_that_differ_by_their_spelling_only_are_another_task(ours, theirs):
-    assert "differ only by case, spaces or Unicode form" in other_task(ours, theirs, 1.0)
+    assert "differ only by case, spaces, hyphens or Unicode form" in other_task(ours, theirs, 1.0)
 
 
 def test_few_common_labels_are_another_task_and_a_new_one_among_many_is_not():
@@ -75,7 +76,7 @@ def test_a_champion_with_other_labels_holds_until_someone_says_that_the_task_is_
     assert made.outcome == made.gate_outcome == "HOLD"
     assert made.reason == (
         "This may be another task: the candidate knows the labels 'neg', 'Pos', and version 4 knows 'neg', 'pos'; "
-        "'Pos' and 'pos' differ only by case, spaces or Unicode form. Give the labels one spelling, or set "
+        "'Pos' and 'pos' differ only by case, spaces, hyphens or Unicode form. Give the labels one spelling, or set "
         "allow_new_labels to go on."
     )
     assert judge(new, old, Policy(override="PROMOTE", override_by="Ada", override_reason="ok")).outcome == "PROMOTE"
@@ -122,7 +123,7 @@ def test_one_new_label_among_many_decides_as_ever_and_the_pages_show_the_common_
     new, old = pair(tmp_path, list("abcdefghijk"), ["k"], strengths=(4.5, 2.0), rows=900)
     paths = tmp_path / "decision", tmp_path / "report.html", tmp_path / "summary.md"
     made = compare_models(new, old, *paths, Policy())
-    assert made.outcome == "PROMOTE" and "both know" not in made.reason
+    assert made.outcome == "PROMOTE" and "does not know 'k'. On the labels that both know: Macro F1 rose" in made.reason
     assert "On the labels that both models know" in paths[1].read_text()
     assert "Macro F1, labels that both know" in paths[2].read_text()
 
@@ -141,3 +142,16 @@ def test_a_first_model_that_is_never_right_about_a_class_is_held_back(tmp_path, 
     paths = tmp_path / "decision", tmp_path / "report.html", tmp_path / "summary.md"
     compare_models(new, nobody, *paths, Policy())
     assert "The model never predicts &#39;rare&#39;." in paths[1].read_text()
+
+
+@pytest.mark.parametrize(
+    ("strengths", "outcome", "says"),
+    [
+        ((2.0, 2.0), "PROMOTE", "Version 4 does not know 'd'. On the labels that both know: Macro F1"),
+        ((1.6, 2.2), "REJECT", "Version 4 does not know 'd'. But on the labels that both know: Macro F1 fell by"),
+    ],
+)
+def test_a_new_label_among_several_does_not_outweigh_a_loss_on_the_others(tmp_path, strengths, outcome, says):
+    made = judge(*pair(tmp_path, list("abcd"), ["d"], strengths=strengths))
+    assert made.outcome == outcome
+    assert says in made.reason

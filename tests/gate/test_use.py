@@ -140,6 +140,14 @@ def test_a_growing_test_set_spends_one_alpha_and_reason_and_page_say_so(tmp_path
     assert "401, of which 1 is in no earlier decision" in page
 
 
+def test_evidence_counted_in_another_way_is_another_use(tmp_path):
+    registry, folders = str(tmp_path / "registry"), models(tmp_path, 0, 400, "a")
+    assert run(tmp_path, *folders, registry).test_set["number"] == 1
+    for folder in folders:
+        write_evaluation(replace(read_evaluation(folder), evidence_by="row"), folder)
+    assert run(tmp_path, *folders, registry).test_set["number"] == 2
+
+
 def test_fresh_rows_decide_alone_in_both_evaluations_and_what_is_left_out_is_said(tmp_path):
     registry = str(tmp_path / "registry")
     run(tmp_path, *models(tmp_path, 0, 100, "a"), registry)

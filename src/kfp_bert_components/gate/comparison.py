@@ -129,6 +129,8 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
         gate_reason = f"{comparison.other_task} Give the labels one spelling, or set allow_new_labels to go on."
     elif comparison.other_task:
         gate_outcome, gate_reason = _with_common_labels(comparison, use.alpha, gate_outcome, gate_reason)
+    elif comparison.common:
+        gate_outcome, gate_reason = _beside_common_labels(comparison, use.alpha, gate_outcome, gate_reason)
     alarm = champion.alarm.get("sentence", "")
     if gate_outcome == "PROMOTE" and policy.on_data_alarm == "hold" and comparison.unlearnt:
         advice = "If the labels are right, set on_data_alarm: warn in the policy."
@@ -214,6 +216,19 @@ def _with_common_labels(comparison: Comparison, alpha: float, outcome: str, reas
     if outcome == "PROMOTE" and again != "PROMOTE":
         return again, f"{reason} But on the labels that both know: {why}"
     return outcome, f"{reason} On the labels that both know: {why}"
+
+
+def _beside_common_labels(comparison: Comparison, alpha: float, outcome: str, reason: str) -> tuple[str, str]:
+    """Outcome and reason where a label more or less is no other task: no promotion by new labels alone at a loss."""
+    test = comparison.common
+    if outcome != "PROMOTE" or test is None:
+        return outcome, reason
+    why = verdict(test, alpha, [])[1]
+    known = [label for label in comparison.candidate.known_labels if label not in comparison.champion.known_labels]
+    new = f" {test.against[0].upper()}{test.against[1:]} does not know {listed(known)}." if known else ""
+    if test.pivot.interval(alpha)[1] < min(test.goal.delta, 0.0):
+        return "REJECT", f"{reason}{new} But on the labels that both know: {why}"
+    return outcome, f"{reason}{new} On the labels that both know: {why}"
 
 
 def _without_champion(candidate: Evaluation, policy: Policy, outcome: str, reason: str) -> tuple[str, str]:

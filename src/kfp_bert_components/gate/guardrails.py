@@ -8,7 +8,7 @@ import numpy as np
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
-from kfp_bert_components.gate.difference import accuracy_pivot, difference
+from kfp_bert_components.gate.difference import accuracy_pivot, difference, scores
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.pivot import Pivot
 from kfp_bert_components.gate.policy import Policy
@@ -56,16 +56,20 @@ def check_guardrails(
 ) -> list[Guardrail]:
     """Test all guardrails that the policy asks for at the family-wise level `alpha` (Holm 1979)."""
     tests: list[_Test] = []
+    few: list[Guardrail] = []
     if policy.max_class_drop:
         tests += _classes(paired, policy.max_class_drop, policy.min_rows)
+        few += _few_classes(paired, candidate.unit, policy.max_class_drop, policy.min_rows)
     if policy.max_slice_drop:
-        tests += _slices(paired, slices_of(paired, candidate), policy.max_slice_drop, policy.min_rows)
+        slices = slices_of(paired, candidate)
+        tests += _slices(paired, slices, policy.max_slice_drop, policy.min_rows)
+        few += _few_slices(paired, candidate.unit, slices, policy.max_slice_drop, policy.min_rows)
     if policy.max_negative_flips:
         tests.append(_negative_flips(paired, policy.max_negative_flips))
     if policy.max_calibration_rise:
         pivot, _ = difference(paired, "ece", _DRAWS)
         tests.append(_change("calibration (ECE)", pivot, policy.max_calibration_rise))
-    found = _corrected(tests, alpha)
+    found = _corrected(tests, alpha) + few
     for name, key, limit in (
         ("latency, 95th percentile, ratio", "latency_p95_ms", policy.max_latency_ratio),
         ("size of the model, ratio", "size_bytes", policy.max_size_ratio),
@@ -98,9 +102,8 @@ def _corrected(tests: list[_Test], alpha: float) -> list[Guardrail]:
 
 
 def _classes(paired: PairedPredictions, most: float, min_rows: int) -> list[_Test]:
-    effective = paired.clusters.by_part(paired.truth, len(paired.labels))
     found = []
-    for number in np.flatnonzero(effective >= min_rows):
+    for number in np.flatnonzero(_effective(paired) >= min_rows):
         label = paired.labels[number]
         pivot, _ = difference(paired, f"f1:{label}", _DRAWS, -most)
         found.append(_change(f"F1 of class {label}", pivot, most))
@@ -113,6 +116,37 @@ def _slices(paired: PairedPredictions, slices: list[tuple[str, np.ndarray]], mos
         for name, rows in slices
         if paired.clusters.effective(rows) >= min_rows
     ]
+
+
+def _few_classes(paired: PairedPredictions, unit: str, most: float, min_rows: int) -> list[Guardrail]:
+    """Classes with enough rows, which are too few texts or groups for a test."""
+    rows, effective = np.bincount(paired.truth, minlength=len(paired.labels)), _effective(paired)
+    found = []
+    for number in np.flatnonzero((rows >= min_rows) & (effective < min_rows)):
+        one, other = scores(paired, f"f1:{paired.labels[number]}")
+        found.append(_untested(f"F1 of class {paired.labels[number]}", unit, one - other, most))
+    return found
+
+
+def _few_slices(
+    paired: PairedPredictions, unit: str, slices: list[tuple[str, np.ndarray]], most: float, min_rows: int
+) -> list[Guardrail]:
+    """The same of slices."""
+    won, lost = paired.flips
+    return [
+        _untested(f"accuracy where {name}", unit, (won[rows].sum() - lost[rows].sum()) / rows.sum(), most)
+        for name, rows in slices
+        if paired.clusters.effective(rows) < min_rows <= rows.sum()
+    ]
+
+
+def _untested(name: str, unit: str, value: float, most: float) -> Guardrail:
+    """A guardrail without a test: what was seen beyond the limit is not shown to be so, and not shown to be chance."""
+    return Guardrail(f"{name} (too few {unit} to test)", float(value), -most, None, bool(value > -most), False)
+
+
+def _effective(paired: PairedPredictions) -> np.ndarray:
+    return paired.clusters.by_part(paired.truth, len(paired.labels))
 
 
 def _change(name: str, pivot: Pivot, most: float) -> _Test:

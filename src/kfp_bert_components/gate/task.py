@@ -23,7 +23,7 @@ def other_task(ours: Sequence[str], theirs: Sequence[str], known_rows: float) ->
     for label in ours:
         for twin in spelled[_spelling(label)]:
             if twin != label and not {label, twin} <= both:
-                return f"{label!r} and {twin!r} differ only by case, spaces or Unicode form"
+                return f"{label!r} and {twin!r} differ only by case, spaces, hyphens or Unicode form"
     if 2 * len(both) <= max(len(ours), len(theirs)):
         return f"only {len(both)} of all {len({*ours, *theirs})} labels are known to both"
     if known_rows <= 0.5:
@@ -32,6 +32,6 @@ def other_task(ours: Sequence[str], theirs: Sequence[str], known_rows: float) ->
 
 
 def _spelling(label: str) -> str:
-    """A label without what hardly anyone means by it: case, spaces, invisible characters, Unicode form."""
+    """A label without what hardly anyone means by it: case, spaces, hyphens, invisible characters, Unicode form."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
-    return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) != "Cf")
+    return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) not in ("Cf", "Pc", "Pd"))

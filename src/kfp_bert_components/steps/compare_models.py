@@ -68,13 +68,17 @@ def compare_models(
 
 
 def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> "tuple[Use, np.ndarray]":
-    """The same models by the same rules are the same use. A rule that adds no test of the models is left out."""
+    """The same models by the same rules on the same kind of evidence are the same use.
+
+    A rule that adds no test of the models is left out.
+    """
     rules = {key: value for key, value in policy.as_dict().items() if not key.startswith(_NO_TEST)}
     identity = {
         "candidate": candidate.model_fingerprint,
         "champion_version": champion.model_version,
         "champion_generation": champion.champion_generation,
         "policy": rules,
+        **({"evidence_by": candidate.evidence_by} if candidate.evidence_by != "text" else {}),
     }
     return Registry(registry).count_use(candidate, policy.alpha, identity)
 
