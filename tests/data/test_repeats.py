@@ -139,6 +139,7 @@ def test_log_and_report_say_what_stays_and_what_each_policy_would_change(tmp_pat
     assert "1 1 drop 1 of train, 0 of validation, 0 of test" in page
     assert "Short texts in two splits" in page and "train test 3 4.8 % NIGHT" in page
     assert "No text is in two splits" not in page
+    assert re.search(r" Data for training data: .*train split: \w{12} .*written: 20.* UTC, to .*/report.html ", page)
 
 
 def test_what_drop_takes_is_what_it_would_have_taken(tmp_path: Path):

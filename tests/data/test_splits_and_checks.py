@@ -81,9 +81,26 @@ def test_exact_normalised_and_near_repetitions_leave_train_and_not_test(tmp_path
     assert prepared.dropped["leakage"] == 3 and test.num_rows == 20
     assert not set(leaking) & {*train["text"].to_pylist(), *validation["text"].to_pylist()}
     page = (tmp_path / "out/report.html").read_text()
-    assert near in page and "nearly repeat" in page
+    assert near in page and "nearly the text of a row of" in page
     with pytest.raises(UserError, match="3 rows are in test or validation too"):
         run(tmp_path / "in", tmp_path / "no", split_by="file", test_values=["test*"], leakage="error")
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (0, []),
+        (8, ["8 of 108 rows were dropped: text or label is missing, unknown or not readable."]),
+        (40, ["40 of 140 rows were dropped: text or label", "40 of 140 rows were dropped, more than a fifth."]),
+    ],
+)
+def test_the_page_says_what_its_colour_means(tmp_path: Path, missing, said):
+    write(tmp_path / "a.parquet", text=texts(100 + missing), label=[*labels(100), *[None] * missing])
+    run(tmp_path / "a.parquet", tmp_path / "out", missing_label="drop", max_dropped=0.5)
+    page = (tmp_path / "out/report.html").read_text()
+    assert ('badge good">nothing to look at<' in page) != bool(said) == ('badge wait">look at this<' in page)
+    notes = re.findall(r'<p><span class="badge wait">note</span> (.*?)</p>', page)
+    assert len(notes) == len(said) and all(one.startswith(begin) for one, begin in zip(notes, said, strict=True))
 
 
 def test_a_slip_of_the_annotator_does_not_take_its_text_away(tmp_path: Path):

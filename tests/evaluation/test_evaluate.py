@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from html import unescape
 from types import SimpleNamespace
 
 import numpy as np
@@ -66,6 +67,11 @@ def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
     assert again.system["latency_p95_ms"] >= again.system["latency_p50_ms"] > 0 and again.system["size_bytes"] > 0
     html = (tmp_path / "r.html").read_text()
     assert "&lt;b&gt;there" in html and "<b>there" not in html
+    about = unescape(re.search(r'<p class="about">.*?</p>', html)[0])
+    shown = f"test set: {again.test_fingerprint[:12]}, rows of 'film 0', 'film 1'<"
+    assert all(
+        one in about for one in ("model: tiny<", shown, "trained from: scratch<", f" UTC, to {tmp_path}/r.html<")
+    )
 
 
 def test_without_texts_ids_labels_and_probabilities_stay_and_the_page_shows_file_and_row(model, tmp_path):

@@ -5,6 +5,7 @@ A model here is a table of answers to real or made-up texts; all else is real.
 
 import csv
 import json
+import re
 import shutil
 from hashlib import sha256
 
@@ -110,6 +111,8 @@ def test_unchanged_data_raise_no_alarm(line):
     assert found.promoted_on.num_rows == 300 and sum(found.promoted_on["right"].to_pylist()) == 270
     page = (at / "champion.html").read_text()
     assert "the rows that it was promoted on" in page and "Look at the data" not in page
+    about = re.search(r'<p class="about">.*?</p>', page)[0]
+    assert f"model: version 1, {found.model_fingerprint[:12]}<" in about and f"registry: {line.registry}<" in about
     assert "warning" not in (at / "comparison.html").read_text()
 
 
@@ -129,6 +132,7 @@ def test_labels_that_nobody_can_learn_are_an_alarm_and_hold_the_candidate_back(l
     assert (at / "comparison.html").read_text().count(shown) == 2
     assert "**Warning**: The new labels" in (at / "summary.md").read_text()
     page = (at / "champion.html").read_text()
+    assert re.search(r'Look at the data <span class="badge bad">alarm</span>', page)
     assert shown in page and page.index("Look at the data") < page.index("Evaluation on 500 test rows")
     assert Registry(line.registry).champion().version == 1
 

@@ -36,7 +36,7 @@ new, old = (
     write_numbers(place / name, truth, scores(rng, truth, 3, strength), list("abc"))
     for name, strength in (("new", 3.5), ("old", 1.0))
 )
-(place / "evaluation.html").write_text(page(read_evaluation(new), details(read_evaluation(new))))
+(place / "evaluation.html").write_text(page(read_evaluation(new), details(read_evaluation(new)), []))
 for metric in ("balanced_accuracy", "spherical"):
     paths = [place / metric / name for name in ("decision", "report.html", "summary.md")]
     made = compare_models(new, old, *paths, Policy(primary_metric=metric))

@@ -426,6 +426,10 @@ def test_the_page_stands_alone_and_escapes_texts_and_labels(tmp_path):
     html = (tmp_path / "report.html").read_text()
     assert "&lt;script&gt;" in html and "<script" not in html and "<i>" not in html
     assert not re.search(r"https?://|src=|@import|NaN|nan", html)
+    about = " ".join(re.sub("<[^>]+>", " ", re.search(r'<p class="about">.*?</p>', html)[0]).split())
+    assert "candidate: model a champion: version 1, model b test set: test registry: none written: 20" in about
+    assert f" UTC, to {tmp_path}/report.html" in about
+    assert re.search(r'HOLD <span class="badge wait">the candidate is held back</span>', html)
     summary = (tmp_path / "summary.md").read_text()
     assert "<i>" not in summary and summary.startswith("**")
 

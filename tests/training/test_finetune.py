@@ -63,6 +63,11 @@ def test_from_scratch_it_learns_and_writes_a_bundle_and_a_report(train, splits, 
     assert right == pytest.approx(metrics["validation_accuracy"])
     assert bundle.metadata["parameters"]["learning_rate"] == 5e-3
     page = (tmp_path / "report.html").read_text()
+    about = re.search(r'<p class="about">.*?</p>', page)[0]
+    assert (
+        f"model: {bundle.fingerprint[:12]}<" in about
+        and f"train split: {bundle.metadata['data_fingerprint'][:12]}" in about
+    )
     for content in REPORTED:
         assert content in page
     assert _event_tags(tmp_path / "logs" / "seed_0") >= {"loss", "learning_rate", "validation/macro_f1"}

@@ -130,8 +130,8 @@ def test_the_report_lists_them_with_file_and_row_and_holds_the_whole_list(noisy,
     for one in rows:
         row = wrong[one["file"], int(one["row"])]
         assert (row["id"], row["label"]) == (one["id"], one["label"]) and float(one["certainty"]) > 0.5
-        place = f"&lt;b&gt;{row['source'][3:]} row {row['source_row']}</span></td>"
-        assert f'{row["text"]} <span class="note">{place}<td class="text">{row["label"]}<br>' in section
+        place = f"&lt;b&gt;{row['source'][3:]} row {row['source_row']}</div></td>"
+        assert f'{row["text"]}<div class="note">{place}<td class="text">{row["label"]}<br>' in section
         assert f"</span> {one['suggested']} <span" in section and row["label"] == flipped_one(one["suggested"])
     assert "label_check_rows" not in json.loads((tmp_path / "model" / "bundle.json").read_text())["parameters"]
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.plain import listed
 from kfp_bert_components.records import dump_record, load_record
 
 EXAMPLES = "examples.parquet"
@@ -91,6 +92,19 @@ def examples(table: pa.Table, rows: np.ndarray, with_texts: bool = True) -> list
         place = f"{row['source']} row {row['source_row']}" if known else "" if texts else f"id {row['id']}"
         found.append(Example("\n".join(str(row[name]) for name in texts), place))
     return found
+
+
+def rows_in_words(fingerprint: str, table: pa.Table | None) -> str:
+    """The beginning of a split's fingerprint, and the files that its rows come from, where they are known.
+
+    Args:
+        fingerprint: Of the split.
+        table: The split's table, predictions on it, or None.
+    """
+    if table is None or "source" not in table.column_names:
+        return fingerprint[:12]
+    files = sorted(str(name) for name in table["source"].unique().to_pylist() if name)
+    return fingerprint[:12] + (f", rows of {listed(files, 3)}" if files else "")
 
 
 class SplitWriter:

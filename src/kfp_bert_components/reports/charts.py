@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Sequence
 from hashlib import sha256
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 # The colours of the pages (templates/base.html has the same), distinguishable without colour vision.
 INK, MUTED, GRID = "#1f2933", "#616e7c", "#d9dee3"
-BLUE, ORANGE, GREEN, RED, GREY = "#2563a8", "#c2570c", "#1a7f4b", "#b42318", "#9aa5b1"
+BLUE, ORANGE, GREEN, RED, GREY = "#2563a8", "#b04e0a", "#1a7f4b", "#b42318", "#9aa5b1"
 
 _STYLE: Any = {
     # A label may hold a "$": it is text, not a formula.
@@ -32,6 +33,9 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": False,
+    # Numbers are written whole, not as multiples of one that stands at the end of the axis.
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-7, 12),
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
@@ -100,11 +104,34 @@ def svg(figure: "Figure", description: str = "") -> "Markup":
     return Markup(body)
 
 
+def logarithmic(axis: Any) -> None:
+    """Make an axis logarithmic, with plain numbers: matplotlib's own powers of ten are formulas."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.set_minor_formatter("")
+
+
 def shorten(text: object, length: int = 24) -> str:
     """A label on one line, cut in its middle to `length` characters, control characters shown as a middle dot."""
     line = "".join(c if c.isprintable() else "·" for c in str(text))
     end = length // 3
     return line if len(line) <= length else line[: length - end - 1] + "…" + line[-end:]
+
+
+def short_names(labels: Sequence[str], length: int = 24) -> list[str]:
+    """Labels as `shorten` makes them; of those that would look alike, the beginning that they share is left out."""
+    groups: dict[str, list[str]] = {}
+    for label in dict.fromkeys(labels):
+        groups.setdefault(shorten(label, length), []).append(label)
+    found: dict[str, str] = {}
+    for short, group in groups.items():
+        if len(group) == 1:
+            found[group[0]] = short
+            continue
+        letters = enumerate(zip(*group, strict=False))
+        differ = next((place for place, some in letters if len(set(some)) > 1), min(map(len, group)) - 1)
+        found |= {label: shorten("…" + label[differ:], length) for label in group}
+    return [found[label] for label in labels]
 
 
 def line_at(axes: "Axes", value: float, label: str = "", colour: str = MUTED) -> None:

@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kfp_bert_components.data.splits import rows_in_words
 from kfp_bert_components.evaluation.names import METRICS, metric_title
 from kfp_bert_components.formats import number, signed
 from kfp_bert_components.plain import markdown
-from kfp_bert_components.reports import gate_charts, render
+from kfp_bert_components.reports import Facts, gate_charts, render
+from kfp_bert_components.reports.evaluation import model_in_words
 
 if TYPE_CHECKING:
     from kfp_bert_components.evaluation import Evaluation
@@ -13,12 +15,20 @@ if TYPE_CHECKING:
     from kfp_bert_components.gate.changes import Changes
 
 
-def page(decision: "Decision", candidate: "Evaluation", champion: "Evaluation", changes: "Changes") -> str:
-    """The comparison as a page, made to be read in a minute."""
+def page(
+    decision: "Decision", candidate: "Evaluation", champion: "Evaluation", changes: "Changes", about: Facts
+) -> str:
+    """The comparison as a page, made to be read in a minute. `about` is what its first line adds."""
     metric, labels = decision.difference["metric"], candidate.labels
     labels = labels + [label for label in champion.labels if label not in labels]
     return render(
         "comparison.html",
+        about=[
+            ("candidate", model_in_words(candidate)),
+            ("champion", model_in_words(champion)),
+            ("test set", rows_in_words(candidate.test_fingerprint, candidate.predictions)),
+            *about,
+        ],
         decision=decision,
         candidate=candidate,
         champion=champion,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kfp_bert_components.data.checking import REPEATS
 from kfp_bert_components.formats import count, percent
+from kfp_bert_components.plain import listed
 from kfp_bert_components.reports import render
 from kfp_bert_components.reports.charts import BLUE, GREEN, GREY, ORANGE, line_at, new_figure, svg
 
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
 
 
-def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettings) -> str:
+def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettings, when: tuple[str, str]) -> str:
     """The report of prepare_text_data as an HTML page.
 
     Args:
         prepared: What came of it.
         drift: The comparison with the champion's data, where it was asked for.
         settings: What was asked for.
+        when: When and where the page is written; see `reports.written`.
     """
     limit = settings.max_length - 2  # [CLS] and [SEP] take two places
     longer = {
@@ -36,6 +38,11 @@ def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettin
     }
     return render(
         "data.html",
+        about=[
+            ("data", listed([file.name for file in prepared.files], 3)),
+            *((f"{name} split", prepared.fingerprints[name][:12]) for name in COLOURS),
+            when,
+        ],
         prepared=prepared,
         findings=prepared.results,
         files=list(zip(prepared.files, prepared.file_rows, strict=True)),
@@ -43,7 +50,7 @@ def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettin
         counts=prepared.class_rows,
         leaks=prepared.leaks,
         recurring=[_recurring_row(prepared, leak) for leak in prepared.recurring],
-        warnings=prepared.warnings(),
+        attention=_attention(prepared, drift),
         repeats=REPEATS,
         drift=drift,
         settings=settings,
@@ -55,7 +62,6 @@ def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettin
         lengths_chart=_lengths_chart(prepared.word_counts, limit),
         split_text=_split_text(settings),
         given=settings.given(),
-        kind=_kind(prepared, drift),
     )
 
 
@@ -66,15 +72,23 @@ def _recurring_row(prepared: Prepared, leak: Leak) -> list[str]:
     return [leak.split, leak.other, count(leak.count), share, " · ".join(list(texts)[:12])]
 
 
-def _kind(prepared: Prepared, drift: Drift | None) -> str:
-    """Orange when there is something to look at, else green."""
+def _attention(prepared: Prepared, drift: Drift | None) -> list[str]:
+    """What a person should look at, in sentences."""
+    of_all = f"of {count(prepared.read)} rows"
     faults = sum(prepared.dropped[check] for check in ("unreadable", "empty_text", "missing_label", "unknown_label"))
     natural = ("outlier_length", *REPEATS)
-    kept = any(result.count and result.policy == "keep" and result.check not in natural for result in prepared.results)
-    moved = drift is not None and drift.largest >= 0.25
-    few = sum(prepared.dropped.values()) > 0.2 * prepared.read
-    attention = kept or moved or few or faults > 0.01 * prepared.read or prepared.warnings()
-    return "wait" if attention else "good"
+    dropped = sum(prepared.dropped.values())
+    found = prepared.warnings()
+    if faults > 0.01 * prepared.read:
+        found.append(f"{count(faults)} {of_all} were dropped: text or label is missing, unknown or not readable.")
+    if dropped > 0.2 * prepared.read:
+        found.append(f"{count(dropped)} {of_all} were dropped, more than a fifth.")
+    for one in prepared.results:
+        if one.count and one.policy == "keep" and one.check not in natural:
+            found.append(f"{count(one.count)} {of_all} {one.what}, and were kept.")
+    if drift is not None and drift.largest >= 0.25:
+        found.append("The training data differ much from the champion's: see Drift.")
+    return found
 
 
 def _split_text(settings: PrepareSettings) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kfp_bert_components.evaluation.details import PartMetric
 
 MOST_CLASSES = 25
+_ROOM = 0.03  # beyond 0 and 1, so that points there are seen whole
 
 
 def difference_chart(difference: dict[str, Any]) -> "Markup":
@@ -55,7 +56,7 @@ def intervals_chart(parts: "list[PartMetric]", label: str) -> "Markup | None":
     _name_lines(axes, parts)
     axes.locator_params(axis="x", nbins=5)
     axes.grid(axis="x")
-    axes.set_xlabel(label)
+    axes.set_xlabel(label, loc="right")  # names on the left may leave the axis shorter than this text
     return charts.svg(figure, label)
 
 
@@ -72,7 +73,7 @@ def confusion_chart(counts: np.ndarray, labels: list[str], title: str) -> "Marku
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, axes = charts.new_figure(5.0, 1.6 + min(3.6, 0.42 * many + 0.5))
     axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1.25, edgecolors="white", linewidth=0.5)
-    names = [charts.shorten(label, 16) for label in labels]
+    names = charts.short_names(labels, 16)
     axes.set_xticks(np.arange(many) + 0.5, names, rotation=40, ha="right", fontsize=8 if many < 12 else 6)
     axes.set_yticks(np.arange(many) + 0.5, names, fontsize=8 if many < 12 else 6)
     axes.set_ylim(many, 0)
@@ -96,8 +97,8 @@ def reliability_chart(curves: dict[str, list[dict[str, float]]]) -> "Markup":
         x, y = [one["confidence"] for one in bins], [one["accuracy"] for one in bins]
         axes.plot(x, y, color=colour, linewidth=1.2, label=name)
         axes.scatter(x, y, [10 + 60 * one["rows"] / most for one in bins], color=colour, marker=mark, alpha=0.8)
-    axes.set_xlim(0, 1.02)
-    axes.set_ylim(0, 1.02)
+    axes.set_xlim(-_ROOM, 1 + _ROOM)
+    axes.set_ylim(-_ROOM, 1 + _ROOM)
     axes.set_xlabel("how sure the model is of its answer")
     axes.set_ylabel("share of these answers that are right")
     axes.grid()
@@ -113,15 +114,16 @@ def metric_chart(parts: "list[PartMetric]", label: str) -> "Markup":
         axes.plot([part.low, part.high], [place, place], color=charts.BLUE, linewidth=2.5)
         axes.plot([part.value], [place], "o", color=charts.BLUE, markersize=5)
     _name_lines(axes, parts)
-    axes.set_xlim(0, 1.01)
+    axes.set_xlim(-_ROOM, 1 + _ROOM)
     axes.grid(axis="x")
-    axes.set_xlabel(label)
+    axes.set_xlabel(label, loc="right")  # names on the left may leave the axis shorter than this text
     return charts.svg(figure, label)
 
 
 def _name_lines(axes: Any, parts: "list[PartMetric]") -> None:
     """Name the lines of a chart, the first one on top, with the number of rows in brackets."""
     sizes = [(part.size or f"{part.rows:,}").removesuffix(" rows") for part in parts]
-    names = [f"{charts.shorten(part.name)} ({size})" for part, size in zip(parts, sizes, strict=True)]
+    short = charts.short_names([part.name for part in parts])
+    names = [f"{name} ({size})" for name, size in zip(short, sizes, strict=True)]
     axes.set_yticks(range(len(parts)), names)
     axes.set_ylim(len(parts) - 0.5, -0.5)

@@ -83,6 +83,7 @@ def _loss_chart(curve: "np.ndarray", evaluations: list[dict[str, Any]], per_epoc
             linestyle="--",
             marker="o",
             markersize=3,
+            clip_on=False,
             label=f"validation{seed}",
         )
     axes.set(xlabel="epoch", ylabel="cross entropy", ylim=(0, None))
@@ -143,10 +144,7 @@ def _step_chart(
         )
     axes.set(xlabel="epoch", ylabel=name)
     if logarithmic:
-        axes.set_yscale("log")
-        # matplotlib writes powers of ten as formulas, which the pages show as they are
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter("")
+        charts.logarithmic(axes.yaxis)
     else:
         axes.set_ylim(0, None)
     axes.grid(axis="y")
@@ -163,7 +161,8 @@ def _length_chart(lengths: tuple["np.ndarray", "np.ndarray"], max_length: int) -
     if longest >= max_length:
         charts.line_at(axes, max_length, "max_length")
     axes.set(xlabel="tokens", ylabel="training rows")
-    axes.set_yscale("log" if longest > 8 * np.median(lengths[0]) else "linear")
+    if longest > 8 * np.median(lengths[0]):
+        charts.logarithmic(axes.yaxis)
     return charts.svg(figure, "Tokens in each training row")
 
 

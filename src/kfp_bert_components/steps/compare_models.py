@@ -11,6 +11,7 @@ from kfp_bert_components.gate.changes import changes
 from kfp_bert_components.gate.comparison import compare, decide
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.reports import written
 from kfp_bert_components.reports.comparison import page, summary
 from kfp_bert_components.storage import file_hashes
 
@@ -58,7 +59,8 @@ def compare_models(
     reason = f"{made.reason} {use.in_words()}".rstrip()
     made = replace(made, reason=reason, evaluation_files=file_hashes(candidate))
     write_decision(made, decision)
-    for path, text in ((report, page(made, new, old, changes(comparison))), (markdown, summary(made))):
+    about = [("registry", registry or "none"), written(report)]
+    for path, text in ((report, page(made, new, old, changes(comparison), about)), (markdown, summary(made))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     for warning in made.warnings:

@@ -16,6 +16,7 @@ from kfp_bert_components.gate import Policy, read_decision
 from kfp_bert_components.gate.alarm import by_text, find_alarm
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.reports import written
 from kfp_bert_components.reports.champion import page
 
 
@@ -68,7 +69,7 @@ def evaluate_champion(
         say(f"The champion is version {champion.version}.")
     write_evaluation(found, evaluation)
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(page(found), encoding="utf-8")
+    report.write_text(page(found, [("registry", registry), written(report)]), encoding="utf-8")
     return str(champion.version) if champion else ""
 
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.evaluation.details import details
 from kfp_bert_components.evaluation.score import Slicing, evaluate
 from kfp_bert_components.progress import say
+from kfp_bert_components.reports import written
 from kfp_bert_components.reports.evaluation import page
 
 _MOST_LINES = 10
@@ -37,7 +39,8 @@ def evaluate_model(
         UserError: The split has no rows, labels that the model does not know, or no column `evidence_by`.
     """
     found = evaluate(model, test, evaluation, slicing=slicing, evidence_by=evidence_by, keep_texts=keep_texts)
-    report.write_text(page(found, details(found)), encoding="utf-8")
+    base = read_bundle(model).metadata.get("base_model") or "scratch"
+    report.write_text(page(found, details(found), [("trained from", base), written(report)]), encoding="utf-8")
     _say_evidence(found)
     return found
 

@@ -54,10 +54,11 @@ def prepare_text_data(
 
 
 def _write_page(report: Path, prepared: Prepared, drift: Drift | None, settings: PrepareSettings) -> None:
+    from kfp_bert_components.reports import written
     from kfp_bert_components.reports.data import data_report
 
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(data_report(prepared, drift, settings), encoding="utf-8")
+    report.write_text(data_report(prepared, drift, settings, written(report)), encoding="utf-8")
 
 
 def _print_summary(prepared: Prepared, settings: PrepareSettings) -> None:

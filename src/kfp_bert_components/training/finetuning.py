@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kfp_bert_components.bert import write_bundle
+from kfp_bert_components.bert import read_bundle, write_bundle
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.plain import listed
@@ -70,10 +70,10 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
                 state=state,
                 metrics=metrics,
                 data=data,
-                tables=(splits[0].table, splits[1].table),
+                model_fingerprint=read_bundle(model).fingerprint,
+                splits=splits,
                 keep_texts=settings.keep_texts == "all",
                 logits=_logits(classifier.model, data.validation, data.used, len(data.labels), settings.batch_size),
-                table=splits[0].table,
                 label_errors=find_label_errors(splits[0], settings) if settings.label_check_rows else None,
             )
             checkpoints.remove()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kfp_bert_components.data.splits import Example, examples
+from kfp_bert_components.data.splits import Example, Split, examples, rows_in_words
 from kfp_bert_components.training.label_errors import LabelErrors
 from kfp_bert_components.training.metrics import cross_entropies
 from kfp_bert_components.training.rows import TokenizedRows, TrainingData
@@ -26,10 +26,10 @@ def write_report(
     state: RunState,
     metrics: dict[str, float],
     data: TrainingData,
-    tables: tuple[Any, Any],
+    model_fingerprint: str,
+    splits: tuple[Split, Split],
     keep_texts: bool,
     logits: np.ndarray,
-    table: Any,
     label_errors: LabelErrors | None,
 ) -> None:
     """Write the HTML report of a run.
@@ -42,16 +42,21 @@ def write_report(
         state: Progress of the run at its end.
         metrics: What the run returns.
         data: The rows.
-        tables: The tables of the training and the validation split.
+        model_fingerprint: Fingerprint of the bundle.
+        splits: The training and the validation split.
         keep_texts: Whether to show texts.
         logits: What the kept weights give for the validation rows, float32 [rows, classes].
-        table: That of the training split.
-        label_errors: What the check of its labels found, where it was asked for.
+        label_errors: What the check of the training labels found, where it was asked for.
     """
+    from kfp_bert_components.reports import written
     from kfp_bert_components.reports.training import render_training
 
     assert state.best is not None
+    tables = [split.table for split in splits]
+    rows = [(f"{one.name} split", rows_in_words(one.fingerprint, one.table)) for one in splits]
+    about = [("model", model_fingerprint[:12]), *rows, written(path)]
     page = render_training(
+        about=about,
         settings=parameters,
         note=note,
         first_seed=parameters["seed"],
@@ -67,7 +72,7 @@ def write_report(
         longest=_longest(data.train, data.labels, partial(examples, tables[0], with_texts=keep_texts)),
         hardest=_hardest(data.validation, logits, data.labels, partial(examples, tables[1], with_texts=keep_texts)),
         label_check=label_errors and (label_errors.checked, label_errors.skipped),
-        suspects=_suspects(label_errors, table, data, keep_texts) if label_errors else [],
+        suspects=_suspects(label_errors, tables[0], data, keep_texts) if label_errors else [],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
