@@ -112,8 +112,9 @@ def compare(paired, name, seed, delta=0.0):
 def true_values(world, gain, rows=1_000_000):
     """Metrics of a candidate on so many rows that they count as the truth; higher is better."""
     paired = pair(np.random.default_rng(99), rows, world, gain)
-    counts = paired.confusions()[0]
-    values = {name: float(COUNT_METRICS[name].value(counts, PRESENT)) for name in METRICS if name in COUNT_METRICS}
+    values = {
+        name: float(COUNT_METRICS[name].value(paired.margins[0], PRESENT)) for name in METRICS if name in COUNT_METRICS
+    }
     return values | {"log_loss": -float(row_log_loss(paired.truth, paired.candidate).mean())}
 
 
