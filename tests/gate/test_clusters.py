@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfp_bert_components.evaluation.clusters import Clusters, independent
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, margins
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion, margins
 from kfp_bert_components.gate.difference import difference
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.shortage import shortage
@@ -36,6 +36,40 @@ def studentised(metric, truth, one, two, numbers):
     error = np.sqrt((np.bincount(numbers, influence) ** 2).sum()) / len(truth)
     value = float(parts[0][0] - parts[1][0])
     return value, error, value / error if error > 1e-12 else np.copysign(np.inf, value) if abs(value) > 1e-12 else 0.0
+
+
+def dense(name, counts):
+    """A metric by its definition, from the confusion matrix of the classes that are present."""
+    kind, true, predicted, right = name.split("_")[-1], counts.sum(1), counts.sum(0), np.diag(counts)
+    total = counts.sum()
+    if name == "accuracy":
+        return right.sum() / total
+    if name == "mcc":
+        spread = np.sqrt((total**2 - (true**2).sum()) * (total**2 - (predicted**2).sum()))
+        return (total * right.sum() - true @ predicted) / spread if spread > 1e-9 else 0.0
+    below = {"f1": (true + predicted) / 2, "precision": predicted, "recall": true}[kind]
+    values = np.divide(right, below, out=np.zeros(len(right)), where=below > 0)
+    return values[true > 0].mean() if name.startswith("macro") else values @ true / total
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 12), name=st.sampled_from(list(COUNT_METRICS)))
+def test_the_difference_and_its_error_are_those_of_whole_confusion_matrices(seed, classes, name):
+    truth, one, two, numbers = rows_of(seed, 60, 20, classes)
+    values, influence, step = [], np.zeros(60), 1e-5
+    for sign, said in ((1, one), (-1, two)):
+        counts = confusion(truth, said, classes).astype(float)
+        values.append(dense(name, counts))
+        for row in range(60):
+            moved = np.zeros_like(counts)
+            moved[truth[row], said[row]] = step
+            change = dense(name, counts + moved) - dense(name, counts - moved)
+            influence[row] += sign * 60 * change / (2 * step)
+    cells, types, sizes = types_of(truth, one, two, numbers)
+    table = Table(cells, sizes, np.bincount(truth, minlength=classes) > 0, types)
+    value, error = (part[0] for part in table.studentise(COUNT_METRICS[name], table.counts[None]))
+    assert value == pytest.approx(values[0] - values[1], abs=1e-12)
+    assert error == pytest.approx(np.sqrt((np.bincount(numbers, influence) ** 2).sum()) / 60, abs=1e-6)
 
 
 def p_value_of_all_swaps(metric, truth, one, two, numbers):

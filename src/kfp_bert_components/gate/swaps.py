@@ -34,8 +34,8 @@ def pivot_of_counts(
     swapped, rows = int(counts[differ].sum()), table.rows
     if error == 0:
         return _certain(value, rows, int(counts.sum()))
-    step_of = _step(np.repeat(table.gains(metric, counts), counts * differ))
-    slope = _slope_of_counts(metric, table)
+    gains = table.gains(metric, counts)
+    step_of, slope = _step(np.repeat(gains, counts * differ)), _slope_of_counts(metric, table, gains)
     if draws == 0:
         return Pivot(value, error, *_normal(), rows, step_of, slope, 0.5 ** min(swapped, 1000))
     if delta:
@@ -191,9 +191,8 @@ def _slope(centred: np.ndarray, rows: int) -> float:
     return float((centred**3).sum() / (centred**2).sum() / rows)
 
 
-def _slope_of_counts(metric: CountMetric, table: Table) -> float:
+def _slope_of_counts(metric: CountMetric, table: Table, gains: np.ndarray) -> float:
     """`_slope` of a metric of the confusion matrix, by a small step along the least favourable family."""
-    gains = table.gains(metric, table.counts)
     nudge = _NUDGE * gains / np.abs(gains).max()
     values, errors = table.studentise(metric, table.counts * np.stack([1 - nudge, 1 + nudge]))
     change = values[1] - values[0]
