@@ -13,7 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.count_intervals import class_intervals, count_intervals
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion, of_class
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, Margins, by_class, confusion, of_class
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.names import is_metric, metric_title
 from kfp_bert_components.evaluation.row_metrics import (
@@ -64,13 +64,13 @@ def test_slopes_of_count_metrics_are_their_derivatives(name):
     truth, probabilities = predictions()
     counts, present = confusion(truth, probabilities.argmax(1), 4).astype(float), np.ones(4, bool)
     metric = COUNT_METRICS[name]
-    slopes = metric.both(counts, present)[1]
+    slopes = metric.both(Margins.of(counts), present)[1].matrix()
     assert (slopes * counts).sum() == pytest.approx(0, abs=1e-9)
     for cell in np.ndindex(4, 4):
         up, down = counts.copy(), counts.copy()
         up[cell] += 1e-4
         down[cell] -= 1e-4
-        change = 300 * (metric.value(up, present) - metric.value(down, present)) / 2e-4
+        change = 300 * (metric.value(Margins.of(up), present) - metric.value(Margins.of(down), present)) / 2e-4
         assert slopes[cell] == pytest.approx(change, abs=1e-5)
 
 
@@ -80,10 +80,11 @@ def test_many_confusion_matrices_at_once_have_the_values_and_slopes_of_each(name
     counts = np.stack([confusion(truth, found, 4) for found in (probabilities.argmax(1), probabilities.argmin(1))])
     counts = np.stack([counts, counts + 1, 2 * counts])  # [3, 2, classes, classes]
     present = np.array([True, True, True, False])
-    values, slopes = COUNT_METRICS[name].both(counts, present)
+    values, slopes = COUNT_METRICS[name].both(Margins.of(counts), present)
     for place in np.ndindex(3, 2):
-        value, slope = COUNT_METRICS[name].both(counts[place], present)
-        assert values[place] == pytest.approx(value) and slopes[place] == pytest.approx(slope)
+        value, slope = COUNT_METRICS[name].both(Margins.of(counts[place]), present)
+        assert values[place] == pytest.approx(value)
+        assert np.stack(slopes)[:, *place] == pytest.approx(np.stack(slope))
 
 
 @pytest.mark.parametrize("kind, theirs", [("f1", peer.f1_score), ("precision", peer.precision_score)])
@@ -91,12 +92,12 @@ def test_a_metric_of_one_class_is_that_of_scikit_learn(kind, theirs):
     truth, probabilities = predictions()
     predicted, present = probabilities.argmax(1), np.ones(4, bool)
     counts = confusion(truth, predicted, 4).astype(float)
-    value, slopes = of_class(kind, 2).both(counts, present)
+    value, slopes = of_class(kind, 2).both(Margins.of(counts), present)
     assert value == pytest.approx(theirs(truth, predicted, average=None)[2])
     more = counts.copy()
     more[2, 2] += 1e-4
-    change = 300 * (of_class(kind, 2).value(more, present) - value) / 1e-4
-    assert slopes[2, 2] == pytest.approx(change, abs=1e-3)
+    change = 300 * (of_class(kind, 2).value(Margins.of(more), present) - value) / 1e-4
+    assert slopes.matrix()[2, 2] == pytest.approx(change, abs=1e-3)
 
 
 @pytest.mark.parametrize("name, theirs", [("log_loss", peer.log_loss), ("brier", peer.brier_score_loss)])
@@ -165,14 +166,14 @@ def test_intervals_hold_the_values_and_reach_no_farther_than_those_of_the_classe
     present, rows = counts.sum(1) > 0, counts.sum()
     found = count_intervals(counts)
     for name, (low, high) in found.items():
-        value = float(COUNT_METRICS[name].value(counts, present))
+        value = float(COUNT_METRICS[name].value(Margins.of(counts), present))
         least = -1 if name == "mcc" else 0
         assert least - 1e-9 <= low <= value + 1e-9 and value - 1e-9 <= high <= 1 + 1e-9, name
-    for kind, ends in class_intervals(counts).items():
+    for kind, ends in class_intervals(Margins.of(counts)).items():
         low, high = ends[:, present].mean(1)
         assert low - 1e-9 <= found[f"macro_{kind}"][0] and found[f"macro_{kind}"][1] <= high + 1e-9
         # The shares of the classes are estimated too: by the rows of the classes, each with its own value.
-        each = np.repeat(by_class(counts, kind), counts.sum(1))
+        each = np.repeat(by_class(Margins.of(counts), kind), counts.sum(1))
         low, high = (np.repeat(end, counts.sum(1)).mean() for end in ends)
         moved = 1.96 * each.std() / np.sqrt(rows)
         assert low - moved - 1e-6 <= found[f"weighted_{kind}"][0]
@@ -205,8 +206,8 @@ def test_intervals_of_counts_are_those_of_the_normal_distribution_where_rows_are
     many = 10_000 * counts
     found = count_intervals(many)
     for name, metric in COUNT_METRICS.items():
-        value, slopes = metric.both(many, np.ones(3, bool))
-        error = np.sqrt((slopes**2 * many).sum()) / many.sum()
+        value, slopes = metric.both(Margins.of(many), np.ones(3, bool))
+        error = np.sqrt((slopes.matrix() ** 2 * many).sum()) / many.sum()
         assert found[name] == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.02 * error), name
 
 

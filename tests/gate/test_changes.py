@@ -107,3 +107,25 @@ def test_flips_are_shown_by_file_and_row_where_texts_were_left_out_and_beside_th
         page = paths[1].read_text()
         assert "a.csv row 41" in page and ("secret 39" in page) == keep
     assert found[True].difference == found[False].difference
+
+
+def test_pages_of_many_classes_list_the_worst_and_say_what_they_leave_out(tmp_path):
+    classes, rng = 200, np.random.default_rng(0)
+    labels = [f"class {i}" for i in range(classes)]
+    truth = np.repeat(np.arange(classes), 2)
+    wrong = rng.integers(0, classes, (2, len(truth)))
+    said = [np.where(rng.random(len(truth)) < share, truth, one) for share, one in zip((0.8, 0.7), wrong, strict=True)]
+    new, old = (
+        write_numbers(tmp_path / name, truth, 0.999 * (np.arange(classes) == one[:, None]) + 0.001 / classes, labels)
+        for name, one in zip(("new", "old"), said, strict=True)
+    )
+    page, summary = tmp_path / "page.html", tmp_path / "summary.md"
+    made = compare_models(
+        new, old, tmp_path / "decision", page, summary, Policy(primary_metric="mcc", max_class_drop=0.5, min_rows=2)
+    )
+    assert made.outcome in ("HOLD", "REJECT") and len(made.guardrails) == classes
+    assert "Here are 40, those that fail first; decision.json has all." in page.read_text()
+    assert "The matrix of 200 classes is too large for a page." in page.read_text()
+    assert len(page.read_text()) < 200_000
+    assert "- 160 more guardrails are in decision.json" in summary.read_text()
+    assert len(summary.read_text().splitlines()) < 60

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfp_bert_components.evaluation.clusters import Clusters, independent
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, confusion, margins
 from kfp_bert_components.gate.difference import difference
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.shortage import shortage
 from kfp_bert_components.gate.swaps import pivot_of_counts, pivot_of_flips, pivot_of_rows
-from kfp_bert_components.gate.tables import MOST_MIXED, types_of
+from kfp_bert_components.gate.tables import MOST_MIXED, Table, types_of
 
 COUNTED = ["accuracy", "macro_f1", "mcc", "weighted_precision"]
 
@@ -31,11 +31,45 @@ def studentised(metric, truth, one, two, numbers):
     many, present = truth.max() + 1, np.bincount(truth) > 0
     many = max(many, one.max() + 1, two.max() + 1)
     present = np.bincount(truth, minlength=many) > 0
-    parts = [metric.both(confusion(truth, said, many), present) for said in (one, two)]
-    influence = parts[0][1][truth, one] - parts[1][1][truth, two]
+    parts = [metric.both(margins(truth, said, many), present) for said in (one, two)]
+    influence = parts[0][1].at(truth, one) - parts[1][1].at(truth, two)
     error = np.sqrt((np.bincount(numbers, influence) ** 2).sum()) / len(truth)
     value = float(parts[0][0] - parts[1][0])
     return value, error, value / error if error > 1e-12 else np.copysign(np.inf, value) if abs(value) > 1e-12 else 0.0
+
+
+def dense(name, counts):
+    """A metric by its definition, from the confusion matrix of the classes that are present."""
+    kind, true, predicted, right = name.split("_")[-1], counts.sum(1), counts.sum(0), np.diag(counts)
+    total = counts.sum()
+    if name == "accuracy":
+        return right.sum() / total
+    if name == "mcc":
+        spread = np.sqrt((total**2 - (true**2).sum()) * (total**2 - (predicted**2).sum()))
+        return (total * right.sum() - true @ predicted) / spread if spread > 1e-9 else 0.0
+    below = {"f1": (true + predicted) / 2, "precision": predicted, "recall": true}[kind]
+    values = np.divide(right, below, out=np.zeros(len(right)), where=below > 0)
+    return values[true > 0].mean() if name.startswith("macro") else values @ true / total
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 12), name=st.sampled_from(list(COUNT_METRICS)))
+def test_the_difference_and_its_error_are_those_of_whole_confusion_matrices(seed, classes, name):
+    truth, one, two, numbers = rows_of(seed, 60, 20, classes)
+    values, influence, step = [], np.zeros(60), 1e-5
+    for sign, said in ((1, one), (-1, two)):
+        counts = confusion(truth, said, classes).astype(float)
+        values.append(dense(name, counts))
+        for row in range(60):
+            moved = np.zeros_like(counts)
+            moved[truth[row], said[row]] = step
+            change = dense(name, counts + moved) - dense(name, counts - moved)
+            influence[row] += sign * 60 * change / (2 * step)
+    cells, types, sizes = types_of(truth, one, two, numbers)
+    table = Table(cells, sizes, np.bincount(truth, minlength=classes) > 0, types)
+    value, error = (part[0] for part in table.studentise(COUNT_METRICS[name], table.counts[None]))
+    assert value == pytest.approx(values[0] - values[1], abs=1e-12)
+    assert error == pytest.approx(np.sqrt((np.bincount(numbers, influence) ** 2).sum()) / 60, abs=1e-6)
 
 
 def p_value_of_all_swaps(metric, truth, one, two, numbers):
@@ -54,7 +88,7 @@ def test_swaps_of_clusters_come_close_to_all_of_them(seed, name, copies):
     value, error, _ = studentised(metric, truth, one, two, numbers)
     cells, types, counts = types_of(truth, one, two, numbers)
     present = np.bincount(truth, minlength=3) > 0
-    pivot = pivot_of_counts(metric, cells, counts, present, 4_000, types=types)
+    pivot = pivot_of_counts(metric, Table(cells, counts, present, types), 4_000)
     assert (pivot.value, pivot.error) == pytest.approx((value, error), abs=1e-9)
     if pivot.error:
         exact = p_value_of_all_swaps(metric, truth, one, two, numbers)
@@ -122,7 +156,7 @@ def test_very_many_clusters_are_swapped_in_random_groups_with_the_same_error_on_
     numbers = np.arange(12_000) // 4
     cells, types, counts = types_of(truth, one, two, numbers)
     whole = studentised(COUNT_METRICS["macro_f1"], truth, one, two, numbers)
-    pivot = pivot_of_counts(COUNT_METRICS["macro_f1"], cells, counts, np.ones(3, bool), 200, types=types)
+    pivot = pivot_of_counts(COUNT_METRICS["macro_f1"], Table(cells, counts, np.ones(3, bool), types), 200)
     assert types.shape[0] < MOST_MIXED + 200 and counts.sum() < 3_000
     assert pivot.value == pytest.approx(whole[0], abs=1e-12) and pivot.error == pytest.approx(whole[1], rel=0.1)
     assert (types.T @ counts).sum() == 12_000
@@ -138,7 +172,7 @@ def test_equal_models_are_promoted_no_more_often_than_alpha_where_texts_repeat_a
         present = np.bincount(truth, minlength=2) > 0
         for clusters, found in ((numbers, by_text), (np.arange(300), by_row)):
             cells, types, counts = types_of(truth, one, two, clusters)
-            pivot = pivot_of_counts(COUNT_METRICS["macro_f1"], cells, counts, present, 199, types=types)
+            pivot = pivot_of_counts(COUNT_METRICS["macro_f1"], Table(cells, counts, present, types), 199)
             found.append(pivot.p_value() <= 0.05)
     assert np.mean(by_text) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
     assert np.mean(by_row) > 0.12
@@ -244,7 +278,7 @@ def test_independent_rows_keep_the_values_that_they_had_before_there_were_cluste
         ("mcc", -0.05, 0.006, -0.031808570604, 0.097412994387),
         ("weighted_f1", 0.02, 0.469, -0.019648166508, 0.062822127196),
     ):
-        pivot = pivot_of_counts(COUNT_METRICS[name], cells, counts, np.ones(3, bool), 999, 3, delta, types)
+        pivot = pivot_of_counts(COUNT_METRICS[name], Table(cells, counts, np.ones(3, bool), types), 999, 3, delta)
         assert (pivot.p_value(delta), *pivot.estimate()) == pytest.approx((p_value, low, high), abs=1e-9)
     pivot = pivot_of_rows(gains, gains.mean(), 999, 3, np.arange(500))
     assert (pivot.p_value(), *pivot.estimate()) == pytest.approx((0.005, 0.022217215942, 0.194637544078), abs=1e-9)

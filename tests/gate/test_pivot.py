@@ -8,6 +8,7 @@ from scipy.stats import binomtest, norm
 
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS
 from kfp_bert_components.gate.swaps import pivot_of_accuracy, pivot_of_counts, pivot_of_rows, swap_sums
+from kfp_bert_components.gate.tables import Table
 
 
 @settings(deadline=None, max_examples=60)
@@ -57,7 +58,7 @@ def cells(seed, rows=300, classes=3):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("alpha", [0.05, 0.01, 1e-5])
 def test_the_interval_leaves_a_difference_out_exactly_where_the_test_rejects_it(name, seed, alpha):
-    pivot = pivot_of_counts(COUNT_METRICS[name], *cells(seed), draws=999)
+    pivot = pivot_of_counts(COUNT_METRICS[name], Table(*cells(seed)), draws=999)
     low, _ = pivot.interval(alpha)
     # Odd numbers, so that no difference lies on the edge of the interval by design.
     for delta in np.linspace(-0.3013, 0.2987, 121):
@@ -76,7 +77,7 @@ def test_accuracy_test_and_interval_agree(wins, losses):
 @pytest.mark.parametrize("name", ["macro_f1", "mcc"])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_estimate_leaves_out_only_what_the_test_rejects(name, seed):
-    pivot = pivot_of_counts(COUNT_METRICS[name], *cells(seed), draws=999)
+    pivot = pivot_of_counts(COUNT_METRICS[name], Table(*cells(seed)), draws=999)
     low, high = pivot.estimate(0.95)
     assert low < pivot.value < high
     for delta in np.linspace(-0.3, low, 50, endpoint=False):
@@ -89,7 +90,7 @@ def test_the_error_of_accuracy_changes_alike_by_formula_by_rows_and_by_cells():
     gains = ours - theirs
     by_formula = pivot_of_accuracy(int((gains > 0).sum()), int((gains < 0).sum()), 200).slope
     assert pivot_of_rows(gains, gains.mean(), 99).slope == pytest.approx(by_formula, abs=1e-12)
-    by_cells = pivot_of_counts(COUNT_METRICS["accuracy"], found, sizes, present, 99).slope
+    by_cells = pivot_of_counts(COUNT_METRICS["accuracy"], Table(found, sizes, present), 99).slope
     assert by_cells == pytest.approx(by_formula, abs=1e-7)
 
 
@@ -105,10 +106,10 @@ def test_the_estimate_covers_the_gain_of_a_better_candidate_where_a_class_has_te
 
     every = np.array([[code // 4, code // 2 % 2, code % 2] for code in range(8)]).T
     metric, present, covered = COUNT_METRICS["mcc"], np.ones(2, bool), 0
-    true = pivot_of_counts(metric, every, table(1_000_000), present, 9).value
+    true = pivot_of_counts(metric, Table(every, table(1_000_000), present), 9).value
     for _ in range(300):
         sizes = table(200)
-        low, high = pivot_of_counts(metric, every, sizes, present, 499).estimate()
+        low, high = pivot_of_counts(metric, Table(every, sizes, present), 499).estimate()
         covered += low <= true <= high
     assert covered >= 300 * (0.93 - 2 * np.sqrt(0.93 * 0.07 / 300))
 
@@ -117,7 +118,7 @@ def test_drawn_swaps_of_counts_come_close_to_the_exact_ones():
     found, sizes, present = cells(1, 200, 2)
     ours, theirs = (found[i] == found[0] for i in (1, 2))
     exact = pivot_of_accuracy(int(sizes[ours & ~theirs].sum()), int(sizes[theirs & ~ours].sum()), 200)
-    drawn = pivot_of_counts(COUNT_METRICS["accuracy"], found, sizes, present)
+    drawn = pivot_of_counts(COUNT_METRICS["accuracy"], Table(found, sizes, present))
     assert drawn.value == pytest.approx(exact.value, abs=1e-12)
     assert drawn.error == pytest.approx(exact.error, abs=1e-12)
     assert drawn.p_value() == pytest.approx(exact.p_value(), abs=0.02)
@@ -173,14 +174,14 @@ def test_equal_models_are_promoted_no_more_often_than_alpha():
         unique, sizes = np.unique(truth * 4 + one * 2 + two, return_counts=True)
         found = np.stack([unique // 4, unique // 2 % 2, unique % 2])
         present = np.array([True, truth.any()])
-        promoted += pivot_of_counts(COUNT_METRICS["macro_f1"], found, sizes, present, 499).p_value() <= 0.05
+        promoted += pivot_of_counts(COUNT_METRICS["macro_f1"], Table(found, sizes, present), 499).p_value() <= 0.05
     assert promoted / 400 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
 
 
 @pytest.mark.parametrize("name", ["accuracy", "macro_f1", "mcc"])
 @pytest.mark.parametrize("delta", [-0.05, 0.02])
 def test_rows_that_are_weighted_to_have_a_difference_have_it(name, delta):
-    pivot = pivot_of_counts(COUNT_METRICS[name], *cells(2, 2000), draws=2_000, delta=delta)
+    pivot = pivot_of_counts(COUNT_METRICS[name], Table(*cells(2, 2000)), draws=2_000, delta=delta)
     # Rows are drawn, and nothing is mirrored as where swaps are drawn; only the observed one is added.
     assert len(pivot.values) == 2_001 and np.isinf(pivot.values).tolist() == [False] * 2_000 + [True]
     middle, spread = np.median(pivot.values), norm.ppf(0.75)
@@ -191,7 +192,9 @@ def test_rows_that_are_weighted_to_have_a_difference_have_it(name, delta):
 
 def test_a_difference_that_no_weights_can_make_is_tested_by_swaps():
     found, sizes, present = cells(2)
-    swaps, same = (pivot_of_counts(COUNT_METRICS["accuracy"], found, sizes, present, 99, delta=d) for d in (0, 1))
+    swaps, same = (
+        pivot_of_counts(COUNT_METRICS["accuracy"], Table(found, sizes, present), 99, delta=d) for d in (0, 1)
+    )
     assert np.array_equal(swaps.values, same.values)
 
 
@@ -205,5 +208,5 @@ def test_candidates_that_lose_just_the_margin_are_promoted_no_more_often_than_al
         old, new = (np.where(rng.random(200) < share, 1 - truth, truth) for share in (0.1, 0.1 + margin))
         codes, sizes = np.unique(truth * 4 + new * 2 + old, return_counts=True)
         found = np.stack([codes // 4, codes // 2 % 2, codes % 2])
-        promoted += pivot_of_counts(metric, found, sizes, present, 499, delta=-margin).p_value(-margin) <= 0.05
+        promoted += pivot_of_counts(metric, Table(found, sizes, present), 499, delta=-margin).p_value(-margin) <= 0.05
     assert promoted / 400 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)

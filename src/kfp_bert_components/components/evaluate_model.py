@@ -36,8 +36,8 @@ def evaluate_model(
     Returns:
         evaluation: Metrics with 95 % intervals, and one row an example: id, text, label, probabilities, place, slices.
         metrics: The metrics over all classes, latency in ms and size in bytes, for the UI.
-        classification_metrics: Confusion matrix and ROC curve (of a binary model, of its second class; else
-            micro-averaged over the classes), for the UI.
+        classification_metrics: Confusion matrix (of up to 100 classes) and ROC curve (of a binary model, of its second
+            class; else micro-averaged over the classes), for the UI.
         report: The evaluation as a page.
     """
     from pathlib import Path
@@ -57,5 +57,6 @@ def evaluate_model(
     )
     for name, value in found.overall().items():
         metrics.log_metric(name, value)
-    classification_metrics.log_confusion_matrix(found.labels, found.confusion())
+    if len(found.labels) <= 100:  # it goes into the task's metadata, which has a limit of a few MB
+        classification_metrics.log_confusion_matrix(found.labels, found.confusion())
     classification_metrics.log_roc_curve(*found.roc_curve())

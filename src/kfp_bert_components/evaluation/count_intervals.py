@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric, by_class, divide
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric, Margins, by_class, divide
 
 NORMAL = 1.959964
 _MOST_STEPS = 48
@@ -36,13 +36,13 @@ def count_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[
     """
     known = effects or {}
     found = {name: _score_interval(metric, counts / known.get(name, 1.0)) for name, metric in COUNT_METRICS.items()}
-    for name, (least, most) in _farthest(counts, known).items():
+    for name, (least, most) in _farthest(Margins.of(counts), known).items():
         low, high = found[name]
         found[name] = max(low, least), min(high, most)
     return found
 
 
-def class_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[str, np.ndarray]:
+def class_intervals(counts: Margins, effects: Effects | None = None) -> dict[str, np.ndarray]:
     """95 % intervals of precision, recall and F1 of every class, by their names; [2, classes] each.
 
     Precision and recall are shares of rows. So is F1 / (2 - F1), Jaccard's index: of the rows that belong to the
@@ -51,14 +51,14 @@ def class_intervals(counts: np.ndarray, effects: Effects | None = None) -> dict[
     and its interval is 0 to 1.
 
     Args:
-        counts: Counts of (true, predicted), int [classes, classes].
+        counts: Rows of each class.
         effects: Design effects; 1 where a metric is not named.
     """
-    right, true, predicted = np.diagonal(counts), counts.sum(1), counts.sum(0)
+    right, true, predicted = counts
     rows = {"precision": predicted, "recall": true, "f1": true + predicted - right}
     found = {}
     for kind, below in rows.items():
-        effect = (effects or {}).get(kind, np.ones(len(counts)))
+        effect = (effects or {}).get(kind, np.ones(len(true)))
         found[kind] = wilson(right / effect, below / effect)
     return found | {"f1": 2 * found["f1"] / (1 + found["f1"])}
 
@@ -73,13 +73,13 @@ def wilson(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def _farthest(counts: np.ndarray, effects: Effects) -> dict[str, Interval]:
+def _farthest(counts: Margins, effects: Effects) -> dict[str, Interval]:
     """How far the ends of the averages over classes may lie, by name: where every class is at its own end.
 
     A family of `_score_interval` need not have a member at the wanted distance: one row more can change the precision
     of a class that is never predicted from 0 to 1. Weighted averages move with the shares of the classes too.
     """
-    true, found = counts.sum(1), {}
+    true, found = counts.true, {}
     even, shares = (true > 0) / max((true > 0).sum(), 1), true / true.sum()
     for kind, ends in class_intervals(counts, effects).items():
         low, high = ends @ even
@@ -94,20 +94,20 @@ def _farthest(counts: np.ndarray, effects: Effects) -> dict[str, Interval]:
 def _score_interval(metric: CountMetric, counts: np.ndarray) -> Interval:
     """The interval of one metric, from counts [classes, classes]."""
     present, rows = counts.sum(1) > 0, counts.sum()
-    value = float(metric.value(counts, present))
+    value = float(metric.value(Margins.of(counts), present))
     base = counts + _unseen(present)
-    centre, slopes = metric.both(base, present)
-    spread = np.sqrt((slopes**2 * base).sum() / base.sum())
+    centre, slopes = metric.both(Margins.of(base), present)
+    spread = np.sqrt((slopes.matrix() ** 2 * base).sum() / base.sum())
     if spread < _NO_SPREAD:
         return min(value, float(centre)), max(value, float(centre))
     # In steps that should be a quarter of the way to an end.
-    step = 0.25 * NORMAL / np.sqrt(rows) / spread * slopes
+    step = 0.25 * NORMAL / np.sqrt(rows) / spread * slopes.matrix()
 
     def at(steps: float) -> tuple[float, float]:
         """The metric and its standard error in a member of the family."""
         matrix = rows * _tilted(base, steps * step, metric.estimates_shares)
-        found, slopes = metric.both(matrix, present)
-        return float(found), float(np.sqrt((slopes**2 * matrix).sum()) / rows)
+        found, slopes = metric.both(Margins.of(matrix), present)
+        return float(found), float(np.sqrt((slopes.matrix() ** 2 * matrix).sum()) / rows)
 
     return min(value, _end(at, value, -1)), max(value, _end(at, value, 1))
 

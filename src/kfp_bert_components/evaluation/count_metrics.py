@@ -1,8 +1,10 @@
-"""Metrics that are functions of the confusion matrix, each with its slope: add a metric here.
+"""Metrics that are functions of the confusion matrix, each with its slopes: add a metric here.
 
-A slope says how the metric moves when one row more falls into a cell of the matrix: the infinitesimal jackknife
-(Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6) makes standard errors of it.
-Averages over classes are over the classes that the test set has (`present`): a class without a row has no recall.
+All of them depend on three numbers of each class only: the rows that are right, those of the class, and those predicted
+to be of it. So a table of thousands of classes needs no matrix. Slopes say how the metric moves with each of these
+numbers: the infinitesimal jackknife (Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6)
+makes standard errors of them. Averages over classes are over the classes that the test set has (`present`): a class
+without a row has no recall.
 
 A metric that is added to COUNT_METRICS is measured, with an interval, by every evaluation, is shown on the pages, and
 may be the primary metric or have a threshold in a policy.
@@ -11,15 +13,62 @@ may be the primary metric or have a threshold in a policy.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-Table = np.ndarray
+
+class Margins(NamedTuple):
+    """Numbers of rows of each class, [..., classes] each.
+
+    Attributes:
+        right: Rows of the class that are predicted to be of it.
+        true: Rows of the class.
+        predicted: Rows that are predicted to be of it.
+    """
+
+    right: np.ndarray
+    true: np.ndarray
+    predicted: np.ndarray
+
+    @classmethod
+    def of(cls, counts: np.ndarray) -> "Margins":
+        """Those of confusion matrices, [..., classes, classes]."""
+        return cls(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2))
 
 
-def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Table:
+class Slopes(NamedTuple):
+    """n times the derivative of a metric by each of the `Margins`, [..., classes] each.
+
+    A row of class t that is predicted to be p moves the metric by true[t] + predicted[p], and by right[t] if t is p.
+    Over the rows of the test set that sums to 0.
+    """
+
+    right: np.ndarray
+    true: np.ndarray
+    predicted: np.ndarray
+
+    def at(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """What rows of these classes add, [rows]."""
+        return self.true[truth] + self.predicted[predicted] + self.right[truth] * (truth == predicted)
+
+    def matrix(self) -> np.ndarray:
+        """What a row in each cell of the confusion matrix adds, [classes, classes]."""
+        return self.true[:, None] + self.predicted + np.diag(self.right)
+
+
+Both = tuple[np.ndarray, Slopes]
+
+
+def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts of (true, predicted), int [classes, classes]."""
     return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def margins(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Margins:
+    """`Margins.of` their confusion matrix."""
+    parts = truth[truth == predicted], truth, predicted
+    return Margins(*(np.bincount(part, minlength=classes) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -27,19 +76,18 @@ class CountMetric:
     """A metric of the confusion matrix; higher is better.
 
     Attributes:
-        both: Maps counts [..., classes, classes] and present [classes] to the value [...] and n times its
-            derivative by each count [..., classes, classes]. The latter sums to 0 over the rows of the test set.
+        both: Maps margins and present [classes] to the value [...] and its slopes.
         title: The metric's name on pages and in sentences.
         least: The lowest value that it can have; the highest is 1.
         estimates_shares: Whether it depends on the shares of the classes, so that these are estimated too.
     """
 
-    both: Callable[[Table, np.ndarray], tuple[np.ndarray, Table]]
+    both: Callable[[Margins, np.ndarray], Both]
     title: str
     least: float = 0.0
     estimates_shares: bool = False
 
-    def value(self, counts: Table, present: np.ndarray) -> np.ndarray:
+    def value(self, counts: Margins, present: np.ndarray) -> np.ndarray:
         """The metric, [...]."""
         return self.both(counts, present)[0]
 
@@ -50,54 +98,49 @@ def divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
 
 
-def _accuracy(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
-    total = counts.sum((-2, -1))
-    value = divide(np.trace(counts, axis1=-2, axis2=-1), total)
-    return value, np.eye(counts.shape[-1]) - value[..., None, None]
+def _accuracy(counts: Margins, present: np.ndarray) -> Both:
+    value = divide(counts.right.sum(-1), counts.true.sum(-1))
+    nothing = np.zeros(counts.true.shape)
+    return value, Slopes(nothing + 1, nothing - value[..., None], nothing)
 
 
-def by_class(counts: Table, kind: str) -> np.ndarray:
+def by_class(counts: Margins, kind: str) -> np.ndarray:
     """Precision, recall or F1 of every class, 0 where it is not defined; [..., classes]."""
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    true, predicted = counts.sum(-1), counts.sum(-2)
+    return divide((2.0 if kind == "f1" else 1.0) * counts.right, _below(counts, kind))
+
+
+def _below(counts: Margins, kind: str) -> np.ndarray:
     if kind == "f1":
-        return divide(2.0 * right, true + predicted)
-    return divide(1.0 * right, predicted if kind == "precision" else true)
+        return counts.true + counts.predicted
+    return counts.predicted if kind == "precision" else counts.true
 
 
-def _class_slopes(counts: Table, kind: str, weights: np.ndarray) -> tuple[np.ndarray, Table]:
-    """`by_class`, and n times the slope of its average with fixed `weights` [..., classes]."""
+def _class_slopes(counts: Margins, kind: str, weights: np.ndarray) -> Both:
+    """`by_class`, and the slopes of its average with fixed `weights` [..., classes]."""
     values = by_class(counts, kind)
-    total = counts.sum((-2, -1))[..., None]
-    true, predicted = counts.sum(-1), counts.sum(-2)
-    below = true + predicted if kind == "f1" else predicted if kind == "precision" else true
-    step = divide(weights * total, below)
-    slope = (2 if kind == "f1" else 1) * step[..., None] * np.eye(counts.shape[-1])
+    step = divide(weights * counts.true.sum(-1)[..., None], _below(counts, kind))
     loss = step * values
-    if kind in ("f1", "recall"):
-        slope = slope - loss[..., :, None]
-    if kind in ("f1", "precision"):
-        slope = slope - loss[..., None, :]
-    return values, slope
+    true, predicted = (-loss if kind in ("f1", one) else np.zeros(loss.shape) for one in ("recall", "precision"))
+    return values, Slopes((2 if kind == "f1" else 1) * step, true, predicted)
 
 
-def _macro(kind: str, counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+def _macro(kind: str, counts: Margins, present: np.ndarray) -> Both:
     weights = present / max(present.sum(), 1)
-    values, slope = _class_slopes(counts, kind, weights)
-    return (values * weights).sum(-1), slope
+    values, slopes = _class_slopes(counts, kind, weights)
+    return (values * weights).sum(-1), slopes
 
 
-def _weighted(kind: str, counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
-    weights = divide(counts.sum(-1), counts.sum((-2, -1))[..., None])
-    values, slope = _class_slopes(counts, kind, weights)
+def _weighted(kind: str, counts: Margins, present: np.ndarray) -> Both:
+    weights = divide(counts.true, counts.true.sum(-1)[..., None])
+    values, slopes = _class_slopes(counts, kind, weights)
     value = (values * weights).sum(-1)
     # The weights are estimated too: a row more of class k pulls the average towards the value of class k.
-    return value, slope + (values - value[..., None])[..., :, None]
+    return value, slopes._replace(true=slopes.true + values - value[..., None])
 
 
-def _one_class(kind: str, number: int, counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
-    values, slope = _class_slopes(counts, kind, np.arange(counts.shape[-1]) == number)
-    return values[..., number], slope
+def _one_class(kind: str, number: int, counts: Margins, present: np.ndarray) -> Both:
+    values, slopes = _class_slopes(counts, kind, np.arange(len(present)) == number)
+    return values[..., number], slopes
 
 
 def of_class(kind: str, number: int) -> CountMetric:
@@ -105,21 +148,19 @@ def of_class(kind: str, number: int) -> CountMetric:
     return CountMetric(partial(_one_class, kind, number), f"{kind} of class {number}")
 
 
-def _mcc(counts: Table, present: np.ndarray) -> tuple[np.ndarray, Table]:
+def _mcc(counts: Margins, present: np.ndarray) -> Both:
     """Gorodkin 2004, Computational Biology and Chemistry 28: Matthews' coefficient for any number of classes."""
-    counts = counts.astype(np.float64)
-    total = counts.sum((-2, -1))[..., None, None]
-    true, predicted = counts.sum(-1)[..., :, None], counts.sum(-2)[..., None, :]
-    right = np.trace(counts, axis1=-2, axis2=-1)[..., None, None]
-    above = total * right - (true.swapaxes(-1, -2) * predicted).sum((-2, -1), keepdims=True)
-    squares = (true**2).sum((-2, -1), keepdims=True), (predicted**2).sum((-2, -1), keepdims=True)
+    right, true, predicted = (part.astype(np.float64) for part in counts)
+    total, right = true.sum(-1, keepdims=True), right.sum(-1, keepdims=True)
+    squares = (true**2).sum(-1, keepdims=True), (predicted**2).sum(-1, keepdims=True)
     # What rounding leaves where all rows are of one class is no spread.
     spread_true, spread_predicted = (np.where(one < total**2 * (1 - 1e-12), total**2 - one, 0) for one in squares)
     below = np.sqrt(spread_true * spread_predicted)
-    value = divide(above, below)
-    rise = right + total * np.eye(counts.shape[-1]) - predicted.swapaxes(-1, -2) - true.swapaxes(-1, -2)
-    fall = divide(total - true, spread_true) + divide(total - predicted, spread_predicted)
-    return value[..., 0, 0], np.where(below > 0, total * (divide(rise, below) - value * fall), 0.0)
+    value = divide(total * right - (true * predicted).sum(-1, keepdims=True), below)
+    by_right = divide(total + 0 * true, below)
+    by_true = divide(right - predicted, below) - value * divide(total - true, spread_true)
+    by_predicted = divide(-true, below) - value * divide(total - predicted, spread_predicted)
+    return value[..., 0], Slopes(*(total * (below > 0) * one for one in (by_right, by_true, by_predicted)))
 
 
 COUNT_METRICS: dict[str, CountMetric] = {

@@ -7,7 +7,7 @@ import numpy as np
 
 from kfp_bert_components.data.splits import examples
 from kfp_bert_components.evaluation.count_intervals import wilson
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion, margins
 from kfp_bert_components.evaluation.records import Evaluation
 from kfp_bert_components.evaluation.row_metrics import reliability
 from kfp_bert_components.evaluation.slices import SEEN, UNSEEN, seen_in_train
@@ -114,21 +114,21 @@ def details(evaluation: Evaluation) -> Details:
 
 def lost_classes(evaluation: Evaluation) -> list[str]:
     """The classes with 20 test rows or more and F1 0."""
-    rows, f1 = evaluation.class_rows(), by_class(np.array(evaluation.confusion()), "f1")
+    rows, f1 = evaluation.class_rows(), by_class(evaluation.margins(), "f1")
     return [evaluation.labels[i] for i in np.flatnonzero((rows >= FEWEST_FOR_A_CLASS) & (f1 == 0))]
 
 
 def weak_points(evaluation: Evaluation) -> list[str]:
     """What a reader must see first of all, in sentences: classes never predicted, and figures that are very low."""
-    counts, rows = np.array(evaluation.confusion()), evaluation.class_rows()
-    f1, true, predicted = by_class(counts, "f1"), counts.sum(1), counts.sum(0)
+    counts, rows = evaluation.margins(), evaluation.class_rows()
+    f1, (right, true, predicted) = by_class(counts, "f1"), counts
     found = []
     if never := [evaluation.labels[i] for i in np.flatnonzero((true > 0) & (predicted == 0))]:
         found.append(f"The model never predicts {listed(never)}.")
     low = (rows >= FEWEST_FOR_A_CLASS) & (f1 < WEAK_F1) & (predicted > 0)
     if weak := [evaluation.labels[i] for i in np.flatnonzero(low)]:
         found.append(f"More answers about {listed(weak)} are wrong than right: F1 is below {WEAK_F1}.")
-    if np.trace(counts) <= true.max():
+    if right.sum() <= true.max():
         found.append("The model is right no more often than always saying the most frequent class would be.")
     return found
 
@@ -159,8 +159,8 @@ def _slices(evaluation: Evaluation, right: np.ndarray) -> list[PartMetric]:
 
 def _seen(evaluation: Evaluation, part: PartMetric, truth: np.ndarray, predicted: np.ndarray) -> SeenPart:
     rows = evaluation.members(part.name)
-    counts = confusion(truth[rows], predicted[rows], len(evaluation.labels))
-    macro_f1 = COUNT_METRICS["macro_f1"].value(counts, counts.sum(1) > 0)
+    counts = margins(truth[rows], predicted[rows], len(evaluation.labels))
+    macro_f1 = COUNT_METRICS["macro_f1"].value(counts, counts.true > 0)
     return SeenPart(part.name, float(rows.mean()), part, float(macro_f1))
 
 

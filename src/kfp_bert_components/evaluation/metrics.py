@@ -6,7 +6,7 @@ from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_inter
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
 from kfp_bert_components.evaluation.clusters import Clusters, independent
 from kfp_bert_components.evaluation.count_intervals import NORMAL, Effects, class_intervals, count_intervals
-from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, by_class, confusion
+from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, Margins, by_class, confusion
 from kfp_bert_components.evaluation.loss_intervals import loss_intervals
 from kfp_bert_components.evaluation.names import metric_range
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS, ece, pr_by_class, roc_by_class
@@ -37,8 +37,9 @@ def metrics_with_intervals(
     """
     clusters, predicted = clusters or independent(len(truth)), probabilities.argmax(1)
     counts = confusion(truth, predicted, probabilities.shape[1])
-    effects = _effects(truth, predicted, counts, clusters)
-    found = _of_counts(counts, effects) | _of_classes(counts, effects, labels or [])
+    margins = Margins.of(counts)
+    effects = _effects(truth, predicted, margins, clusters)
+    found = _of_counts(counts, effects) | _of_classes(margins, effects, labels or [])
     found |= loss_intervals(truth, probabilities, np.random.default_rng(seed), clusters)
     found |= _of_areas(truth, probabilities, clusters)
     error = ece(truth, probabilities)[0]
@@ -48,28 +49,29 @@ def metrics_with_intervals(
 
 
 def _of_counts(counts: np.ndarray, effects: Effects) -> Intervals:
-    present, intervals = counts.sum(1) > 0, count_intervals(counts, effects)
-    return {name: (float(metric.value(counts, present)), *intervals[name]) for name, metric in COUNT_METRICS.items()}
+    margins, intervals = Margins.of(counts), count_intervals(counts, effects)
+    present = margins.true > 0
+    return {name: (float(metric.value(margins, present)), *intervals[name]) for name, metric in COUNT_METRICS.items()}
 
 
-def _of_classes(counts: np.ndarray, effects: Effects, labels: list[str]) -> Intervals:
+def _of_classes(counts: Margins, effects: Effects, labels: list[str]) -> Intervals:
     found = {}
     for kind, (low, high) in class_intervals(counts, effects).items() if labels else ():
         values = by_class(counts, kind)
-        for number in np.flatnonzero(counts.sum(1)):
+        for number in np.flatnonzero(counts.true):
             found[f"{kind}:{labels[number]}"] = (values[number], low[number], high[number])
     return found
 
 
-def _effects(truth: np.ndarray, predicted: np.ndarray, counts: np.ndarray, clusters: Clusters) -> Effects:
+def _effects(truth: np.ndarray, predicted: np.ndarray, counts: Margins, clusters: Clusters) -> Effects:
     """Design effects: by metric a number; of precision, recall and F1 of single classes [classes] each."""
     if clusters.single:
         return {}
-    classes, present = len(counts), counts.sum(1) > 0
+    classes, present = len(counts.true), counts.true > 0
     found: dict[str, float | np.ndarray] = {}
     for name, metric in COUNT_METRICS.items():
         slopes = metric.both(counts, present)[1]
-        found[name] = clusters.design_effect(slopes[truth, predicted], truth)
+        found[name] = clusters.design_effect(slopes.at(truth, predicted), truth)
     right, wrong, rows = truth == predicted, np.flatnonzero(truth != predicted), np.arange(len(truth))
     # For F1, the rows that are of a class or predicted to be; the hits are those for which both hold.
     either, parts = np.concatenate([rows, wrong]), np.concatenate([truth, predicted[wrong]])

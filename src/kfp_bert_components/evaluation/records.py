@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kfp_bert_components.evaluation.clusters import Clusters
+    from kfp_bert_components.evaluation.count_metrics import Margins
 
 FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of evidence_by, alarm, new_labels
 PROMOTED_ON = "promoted_on.parquet"
@@ -187,9 +188,15 @@ class Evaluation:
 
     def confusion(self) -> list[list[int]]:
         """Counts of rows by true class (row) and predicted class (column)."""
-        from kfp_bert_components.evaluation.metrics import confusion
+        from kfp_bert_components.evaluation.count_metrics import confusion
 
         return confusion(self.truth(), self.probabilities().argmax(1), len(self.labels)).tolist()
+
+    def margins(self) -> "Margins":
+        """Rows of each class: right, true and predicted."""
+        from kfp_bert_components.evaluation.count_metrics import margins
+
+        return margins(self.truth(), self.probabilities().argmax(1), len(self.labels))
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:

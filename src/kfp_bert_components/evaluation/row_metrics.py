@@ -163,7 +163,7 @@ def _one_against_rest(
     for number in range(probabilities.shape[1]):
         positive = truth == number
         if 0 < positive.sum() < len(truth):
-            value, part, bias = area(positive, probabilities[:, number])
+            value, part, bias = area(positive, np.ascontiguousarray(probabilities[:, number]))
             total += value
             influence += part
             effect = clusters.design_effect(part, positive.astype(np.int64)) if clusters else 1.0
@@ -178,7 +178,7 @@ def _auc(positive: np.ndarray, scores: np.ndarray) -> Area:
 
     The area is the share of pairs of a positive and a negative row that the scores put in order; ties count half.
     """
-    order = np.argsort(scores, kind="stable")
+    order = np.argsort(scores)
     ordered, hit = scores[order], positive[order]
     start, stop = _ties(ordered)
     wins = np.concatenate([[0], np.cumsum(hit)])
@@ -199,7 +199,7 @@ def _average_precision(positive: np.ndarray, scores: np.ndarray) -> Area:
     The bias comes from each positive row counting itself among the rows down to its rank, so it is measured by leaving
     the row out. The highest positive row may have no row above it; there the precision of the next one is taken.
     """
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)
     ordered, hit = -scores[order], positive[order].astype(np.float64)
     start, stop = _ties(ordered)
     found = np.cumsum(hit)[stop - 1]

@@ -48,16 +48,15 @@ def difference(
         return pivot, "tilted" if tilted else "accuracy" if paired.clusters.single else "clusters"
     if metric in ROW_METRICS:
         return _of_rows(paired, metric, draws, seed, delta), "rows"
-    cells, types, counts = paired.types
-    if cells.shape[1] > _MANY_CELLS:
+    if paired.table.cells > _MANY_CELLS:
         # The primary metric keeps an exact test; for the many others the normal limit is as good by then.
         draws = 1_999 if draws == PERMUTATIONS and len(paired.labels) <= _MANY_CLASSES else 0
     found = _count_metric(paired, metric)
-    pivot = pivot_of_counts(found, cells, counts, paired.present, draws, seed, _drawn(paired.clusters, delta), types)
+    pivot = pivot_of_counts(found, paired.table, draws, seed, _drawn(paired.clusters, delta))
     if not paired.clusters.single:
         one, two = (
-            found.both(matrix, paired.present)[1][paired.truth, said]
-            for matrix, said in zip(paired.confusions(), paired.predicted, strict=True)
+            found.both(counts, paired.present)[1].at(paired.truth, said)
+            for counts, said in zip(paired.margins, paired.predicted, strict=True)
         )
         pivot = _for_other_texts(pivot, one - two, paired.clusters, paired.truth, delta)
     return pivot, "tilted" if tilted else "counts"
@@ -105,7 +104,7 @@ def scores(paired: PairedPredictions, metric: str) -> tuple[float, float]:
         candidate, champion = (0.0 if one is None else one[0] for one in measured)
     else:
         found = _count_metric(paired, metric)
-        candidate, champion = (float(found.value(counts, paired.present)) for counts in paired.confusions())
+        candidate, champion = (float(found.value(counts, paired.present)) for counts in paired.margins)
     return candidate, champion
 
 

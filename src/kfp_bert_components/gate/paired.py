@@ -6,14 +6,13 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import csr_array
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.evaluation.clusters import Clusters
-from kfp_bert_components.evaluation.count_metrics import confusion
+from kfp_bert_components.evaluation.count_metrics import Margins, confusion, margins
 from kfp_bert_components.evaluation.records import CLUSTER
-from kfp_bert_components.gate.tables import types_of
+from kfp_bert_components.gate.tables import Table, types_of
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,16 @@ class PairedPredictions:
         return np.bincount(self.truth, minlength=len(self.labels)) > 0
 
     @cached_property
-    def types(self) -> tuple[np.ndarray, csr_array, np.ndarray]:
-        """The clusters by what they hold, see `tables.types_of`."""
-        return types_of(self.truth, *self.predicted, self.clusters.numbers)
+    def table(self) -> Table:
+        """The clusters by what they hold."""
+        cells, types, counts = types_of(self.truth, *self.predicted, self.clusters.numbers)
+        return Table(cells, counts, self.present, types)
+
+    @cached_property
+    def margins(self) -> tuple[Margins, Margins]:
+        """Rows of each class: right, true and predicted, of candidate and champion."""
+        one, two = (margins(self.truth, classes, len(self.labels)) for classes in self.predicted)
+        return one, two
 
     def only(self, labels: list[str]) -> "PairedPredictions":
         """The same with these classes alone: the rows of others are left out, and so are answers with others."""

@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric
 from kfp_bert_components.gate.pivot import EPSILON, Pivot
@@ -17,14 +16,7 @@ _NUDGE = 1e-3
 
 
 def pivot_of_counts(
-    metric: CountMetric,
-    cells: np.ndarray,
-    counts: np.ndarray,
-    present: np.ndarray,
-    draws: int = PERMUTATIONS,
-    seed: int = 0,
-    delta: float = 0.0,
-    types: csr_array | None = None,
+    metric: CountMetric, table: Table, draws: int = PERMUTATIONS, seed: int = 0, delta: float = 0.0
 ) -> Pivot:
     """Compare on a metric of the confusion matrix.
 
@@ -32,24 +24,18 @@ def pivot_of_counts(
 
     Args:
         metric: The metric.
-        cells: Class numbers, int [3, cells]: truth, candidate's and champion's prediction.
-        counts: Clusters of each type, [types].
-        present: Classes to average over, bool [classes].
+        table: The clusters by type.
         draws: Random swaps; 0 takes the normal distribution instead, for large test sets.
         seed: Seed of the draws.
         delta: The difference that will be tested; if it is not 0, what is drawn has that difference.
-        types: Rows of a cluster of each type in each cell, [types, cells], from `types_of`; None where every cluster is
-            one row, and a type is a cell.
     """
-    rows = int(counts.sum() if types is None else (types.T @ counts).sum())
-    table = Table(cells, counts, present, types)
     counts, mirror, differ = table.counts, table.mirror, table.differ
     value, error = (float(part[0]) for part in table.studentise(metric, counts[None]))
-    swapped = int(counts[differ].sum())
+    swapped, rows = int(counts[differ].sum()), table.rows
     if error == 0:
         return _certain(value, rows, int(counts.sum()))
-    step_of = _step(np.repeat(table.gains(metric, counts), counts * differ))
-    slope = _slope_of_counts(metric, table)
+    gains = table.gains(metric, counts)
+    step_of, slope = _step(np.repeat(gains, counts * differ)), _slope_of_counts(metric, table, gains)
     if draws == 0:
         return Pivot(value, error, *_normal(), rows, step_of, slope, 0.5 ** min(swapped, 1000))
     if delta:
@@ -100,8 +86,8 @@ def pivot_of_flips(
     """
     if delta and (won | lost).any():
         cells, types, counts = types_of(np.ones(len(won), np.int64), 1 - lost, 1 - won, clusters)
-        metric, present = COUNT_METRICS["accuracy"], np.array([False, True])
-        return pivot_of_counts(metric, cells, counts, present, draws, delta=delta, types=types)
+        table = Table(cells, counts, np.array([False, True]), types)
+        return pivot_of_counts(COUNT_METRICS["accuracy"], table, draws, delta=delta)
     gains = won.astype(np.float64) - lost
     sums, sizes = np.bincount(clusters, gains), np.bincount(clusters)
     return _pivot_of_sums(sums[sizes > 0], sizes[sizes > 0], float(gains.mean()), draws, step=_step(sums))
@@ -205,9 +191,8 @@ def _slope(centred: np.ndarray, rows: int) -> float:
     return float((centred**3).sum() / (centred**2).sum() / rows)
 
 
-def _slope_of_counts(metric: CountMetric, table: Table) -> float:
+def _slope_of_counts(metric: CountMetric, table: Table, gains: np.ndarray) -> float:
     """`_slope` of a metric of the confusion matrix, by a small step along the least favourable family."""
-    gains = table.gains(metric, table.counts)
     nudge = _NUDGE * gains / np.abs(gains).max()
     values, errors = table.studentise(metric, table.counts * np.stack([1 - nudge, 1 + nudge]))
     change = values[1] - values[0]

@@ -7,36 +7,13 @@ in each cell. Clusters of one row have one type a cell, and copies of a text one
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from kfp_bert_components.evaluation.count_metrics import CountMetric
+from kfp_bert_components.evaluation.count_metrics import CountMetric, Margins
 
 # Clusters with rows in several cells are all of different types; if there are more, random groups of them are swapped
 # together. Such groups are as independent as clusters are, and swaps of them are exact too.
 MOST_MIXED = 1_024
-
-
-class Side:
-    """One model's predictions by cell.
-
-    Args:
-        truth: Number of the true class of each cell, int [cells].
-        predicted: Number of the class that the model predicts, int [cells].
-        classes: How many classes there are.
-    """
-
-    def __init__(self, truth: np.ndarray, predicted: np.ndarray, classes: int) -> None:
-        self._place = truth * classes + predicted
-        self._onto = csr_array(
-            (np.ones(len(truth)), (self._place, np.arange(len(truth)))), (classes * classes, len(truth))
-        )
-        self._classes = classes
-
-    def counts(self, sizes: np.ndarray) -> np.ndarray:
-        """Confusion matrices [..., classes, classes] of the rows in each cell, [..., cells]."""
-        return (self._onto @ sizes.T).T.reshape(*sizes.shape[:-1], self._classes, self._classes)
-
-    def pick(self, slopes: np.ndarray) -> np.ndarray:
-        """The element of a matrix [..., classes, classes] that each cell belongs to, [..., cells]."""
-        return slopes.reshape(*slopes.shape[:-2], -1)[..., self._place]
+# What rounding leaves of slopes that cancel out, as a share of the largest one.
+_ROUNDING = 1e-12
 
 
 class Table:
@@ -50,6 +27,8 @@ class Table:
             are one row.
 
     Attributes:
+        cells: How many cells the test set has.
+        rows: How many rows it has.
         counts: Clusters of each type, those that swaps can make included.
         mirror: For each type that with the two predictions of all rows swapped, int [types].
     """
@@ -67,12 +46,15 @@ class Table:
             format="csr",
         )
         first, same = _distinct(both)
-        self._types, self._turned = both[first], both[first].T.tocsr()
+        margins = [_margins(every[0], side, len(present)) for side in every[1:]]
+        # Rows of a cluster of each type: of candidate and champion the three margins, [2 * 3 * classes, types].
+        self._margins = (vstack(margins, format="csr") @ both[first].T).tocsr()
+        self._influences = self._margins.T.tocsr()
         self.counts = np.bincount(same[: len(counts)], counts, len(first)).astype(np.int64)
         self.mirror = np.empty(len(first), np.int64)
         self.mirror[same] = np.roll(same, len(counts))
-        self._one, self._two = (Side(every[0], every[i], len(present)) for i in (1, 2))
         self._present = present
+        self.cells, self.rows = len(own), int(given.sum(1) @ counts)
 
     @property
     def differ(self) -> np.ndarray:
@@ -82,7 +64,7 @@ class Table:
     @property
     def width(self) -> int:
         """Numbers that one draw needs, to size what is drawn at once."""
-        return max(len(self.counts), len(self._present) ** 2)
+        return max(len(self.counts), 6 * len(self._present))
 
     def gains(self, metric: CountMetric, counts: np.ndarray) -> np.ndarray:
         """What a cluster of each type adds to the difference (times the rows), [types]."""
@@ -100,11 +82,20 @@ class Table:
 
     def _measured(self, metric: CountMetric, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Difference [draws], influence of a cluster of each type [draws, types] and rows [draws]."""
-        sizes = (self._turned @ counts.T).T
-        first, first_slope = metric.both(self._one.counts(sizes), self._present)
-        second, second_slope = metric.both(self._two.counts(sizes), self._present)
-        influence = self._one.pick(first_slope) - self._two.pick(second_slope)
-        return first - second, (self._types @ influence.T).T, sizes.sum(-1)
+        sides = (self._margins @ counts.T).T.reshape(len(counts), 2, 3, -1)
+        values, slopes = metric.both(Margins(*np.moveaxis(sides, 2, 0)), self._present)
+        gains = (np.stack(slopes, axis=2) * np.array([1, -1])[:, None, None]).reshape(len(counts), -1)
+        influence = (self._influences @ gains.T).T
+        influence[np.abs(influence) < _ROUNDING * np.abs(gains).max(-1, keepdims=True)] = 0
+        return values[:, 0] - values[:, 1], influence, sides[:, 0, 1].sum(-1)
+
+
+def _margins(truth: np.ndarray, predicted: np.ndarray, classes: int) -> csr_array:
+    """Which of the three margins of each class a row of each cell is part of, [3 * classes, cells]."""
+    cells = np.arange(len(truth))
+    right = cells[truth == predicted]
+    places = np.concatenate([truth[right], classes + truth, 2 * classes + predicted])
+    return csr_array((np.ones(len(places)), (places, np.concatenate([right, cells, cells]))), (3 * classes, len(cells)))
 
 
 def types_of(

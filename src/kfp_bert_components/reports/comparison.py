@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from kfp_bert_components.gate.changes import Changes
 
 
+# Guardrails that are listed; there may be one for each of thousands of classes.
+MOST_GUARDRAILS = 40
+
+
 def page(
     decision: "Decision", candidate: "Evaluation", champion: "Evaluation", changes: "Changes", about: Facts
 ) -> str:
@@ -41,6 +45,7 @@ def page(
         classes=gate_charts.intervals_chart(changes.classes, "change of F1, with 95 % interval"),
         slices=gate_charts.intervals_chart(changes.slices, "change of accuracy, with 95 % interval"),
         changes=changes,
+        guardrails=_listed(decision),
     )
 
 
@@ -61,9 +66,16 @@ def summary(decision: "Decision") -> str:
     lines += [""] + [
         f"- {_result(one)}: {markdown(one['name'])} {_observed(one['value'], one)}, "
         f"limit {_observed(one['limit'], one)}"
-        for one in sorted(decision.guardrails, key=lambda one: one["passed"])
+        for one in _listed(decision)
     ]
+    if (more := len(decision.guardrails) - MOST_GUARDRAILS) > 0:
+        lines.append(f"- {more:,} more guardrails are in decision.json")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _listed(decision: "Decision") -> list[dict[str, Any]]:
+    """The guardrails to show: broken ones first, then those not shown to hold, then those that hold."""
+    return sorted(decision.guardrails, key=lambda one: (one["passed"], not one["broken"]))[:MOST_GUARDRAILS]
 
 
 def _result(guardrail: dict[str, Any]) -> str:
