@@ -157,3 +157,14 @@ def test_without_texts_the_report_shows_its_examples_by_file_and_row(tmp_path):
         }
         assert places["a.csv", 203] == rows[201]["text"] and places["a.csv", 12] == rows[10]["text"]
     assert "secretive" in pages["all"] and "secretive" not in pages["ids"]
+
+
+def test_a_word_of_one_text_is_not_in_the_profile_and_without_texts_no_word_is(tmp_path):
+    rows = [{"text": f"call 0105550{i:04d} now", "label": "ab"[i % 2]} for i in range(200)]
+    write_rows(tmp_path / "in" / "a.csv", rows)
+    words = {}
+    for keep in ("all", "ids"):
+        _, train, _, _ = run(tmp_path / "in", tmp_path / keep, keep_texts=keep)
+        words[keep] = json.loads((tmp_path / keep / "train" / "data_profile.json").read_text())["words"]
+        assert [*words[keep].values()] == [len(train.table)] * 2
+    assert [*words["all"]] == ["call", "now"] and not {"call", "now"} & {*words["ids"]}

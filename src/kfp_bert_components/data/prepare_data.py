@@ -180,7 +180,8 @@ def _describe(
     for example, length in [*((one, 100) for one in found), *((one, 140) for one in leaked)]:
         example.excerpt = shorten(texts[example.index], length) if settings.keep_texts == "all" else ""
     label_rows = dict(zip(labels, class_rows["train"][used].tolist(), strict=True))
-    profile = make_profile(rows.length[masks["train"]], label_rows, [texts[index] for index in sample.tolist()])
+    sampled = [texts[index] for index in sample.tolist()]
+    profile = make_profile(rows.length[masks["train"]], label_rows, sampled, settings.keep_texts)
     return Prepared(
         rows={name: int(mask.sum()) for name, mask in masks.items()},
         read=sum(rows.read),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
+from xxhash import xxh3_64_hexdigest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.records import build, dump_record, load_record
@@ -18,6 +19,10 @@ NAME = "data_profile.json"
 # Texts that the vocabulary is counted on, and the words of it that are kept.
 SAMPLE = 10_000
 TOP_WORDS = 2_000
+# A word of fewer different texts is not kept: it may be a name or a telephone number.
+LEAST_TEXTS = 5
+# Stands before the hash of a word that is not kept in clear. No word has it.
+_HASHED = "#"
 # Upper ends of the length bins, in characters: each 1.5 times the one before.
 LENGTH_ENDS = tuple(round(4 * 1.5**i) for i in range(24))
 # From the credit industry's rule of thumb for the population stability index: 0.1 a little, 0.25 much.
@@ -33,7 +38,8 @@ class Profile:
         rows: Number of rows.
         labels: Rows of each label.
         lengths: Rows in each length bin: up to LENGTH_ENDS[i] characters, and one bin for longer ones.
-        words: The most frequent words of a sample, in lower case, with their counts.
+        words: The most frequent of those words of a sample that are in at least LEAST_TEXTS different texts, in lower
+            case, or each as "#" and its hash, with their counts.
         word_total: All words of the sample.
         fingerprint: Of the split.
     """
@@ -56,11 +62,21 @@ class Profile:
         (folder / NAME).write_text(dump_record(asdict(self)), encoding="utf-8")
 
 
-def make_profile(lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable[str]) -> Profile:
-    """Describe a training set by the characters of each text, the rows of each label, and a sample of the texts."""
-    words = Counter(re.findall(r"\w+", "\n".join(texts).lower()))
+def make_profile(
+    lengths: np.ndarray, labels: Mapping[str, int], texts: Iterable[str], keep_texts: str = "all"
+) -> Profile:
+    """Describe a training set by the characters of each text, the rows of each label, and a sample of the texts.
+
+    With `keep_texts` "ids" hashes stand for the words.
+    """
+    words, having = Counter[str](), Counter[str]()
+    for text, rows in Counter(map(str.lower, texts)).items():
+        own = Counter(re.findall(r"\w+", text))
+        words.update({word: rows * count for word, count in own.items()})
+        having.update(own.keys())
+    known = [(word, count) for word, count in words.most_common() if having[word] >= LEAST_TEXTS]
+    top = {_hashed(word) if keep_texts == "ids" else word: count for word, count in known[:TOP_WORDS]}
     bins = np.bincount(np.searchsorted(LENGTH_ENDS, lengths), minlength=len(LENGTH_ENDS) + 1)
-    top = dict(words.most_common(TOP_WORDS))
     return Profile(len(lengths), dict(labels), bins.tolist(), top, words.total())
 
 
@@ -89,7 +105,7 @@ class Drift:
         labels: Population stability index of the label shares, 0 for none.
         lengths: The same of the text lengths.
         vocabulary: The same of the reference's most frequent words, all others taken as one.
-        new_words: The words that have gained most: (word, share before, share now).
+        new_words: The words that have gained most: (word, share before, share now); none where they are hashed.
         label_shares: (label, share before, share now).
         note: Why there is nothing to compare with, or "".
     """
@@ -112,10 +128,17 @@ def compare_profiles(now: Profile, before: Profile, source: str) -> Drift:
     """Compare a training set with the champion's, which comes from `source`."""
     labels = {name: (before.labels.get(name, 0), now.labels.get(name, 0)) for name in before.labels | now.labels}
     rows, words = (max(before.rows, 1), max(now.rows, 1)), (max(before.word_total, 1), max(now.word_total, 1))
-    gains = [(word, before.words.get(word, 0) / words[0], count / words[1]) for word, count in now.words.items()]
+    secret = any(word.startswith(_HASHED) for word in before.words | now.words)
+    old, new = (
+        {_hashed(word) if secret else word: count for word, count in one.words.items()} for one in (before, now)
+    )
+    pairs = zip(now.words, new, strict=True)
+    known = [(word, key) for word, key in pairs if not word.startswith(_HASHED)]
+    gains = [(word, old.get(key, 0) / words[0], new[key] / words[1]) for word, key in known]
     gains.sort(key=lambda gain: gain[1] - gain[2])
-    common = [(count, now.words.get(word, 0)) for word, count in list(before.words.items())[:500]]
-    others = before.word_total - sum(old for old, _ in common), now.word_total - sum(new for _, new in common)
+    # Older profiles have rare words too, which now would not be kept.
+    common = [(count, new.get(word, 0)) for word, count in list(old.items())[:500] if count >= LEAST_TEXTS]
+    others = before.word_total - sum(one for one, _ in common), now.word_total - sum(one for _, one in common)
     return Drift(
         source,
         labels=_stability(labels.values()),
@@ -124,6 +147,10 @@ def compare_profiles(now: Profile, before: Profile, source: str) -> Drift:
         new_words=[gain for gain in gains[:10] if gain[2] > gain[1]],
         label_shares=[(name, old / rows[0], new / rows[1]) for name, (old, new) in labels.items()],
     )
+
+
+def _hashed(word: str) -> str:
+    return word if word.startswith(_HASHED) else _HASHED + xxh3_64_hexdigest(word.encode())
 
 
 def _stability(bins: Iterable[tuple[int, int]]) -> float:
