@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import html
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -466,3 +467,14 @@ def test_the_check_that_took_the_rows_of_train_is_named_with_its_count(tmp_path:
     )
     with pytest.raises(UserError, match=re.escape(said)):
         run(tmp_path / "in", tmp_path / "out", split_by="file", test_values=["again*"])
+
+
+@pytest.mark.parametrize(("given", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_the_unicode_form_of_a_file_name_does_not_matter(tmp_path: Path, given: str, there: str):
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in/a.parquet", text=texts(60), label=labels(60))
+    write(tmp_path / "in" / unicodedata.normalize(there, "시험.parquet"), text=texts(100)[60:], label=labels(40))
+    for pattern in ("시험.parquet", "시?.par*"):
+        asked = [unicodedata.normalize(given, pattern)]
+        prepared, *_ = run(tmp_path / "in", tmp_path / "out", split_by="file", test_values=asked)
+        assert prepared.rows["test"] == 40
