@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import html
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -471,3 +472,26 @@ def test_batches_are_held_until_all_of_them_together_are_too_large(tmp_path: Pat
         assert [part.to_pydict() for _, part in found] == [
             {name: values for name, values in batch.to_pydict().items() if name in names} for batch in batches
         ]
+
+
+def test_the_check_that_took_the_rows_of_train_is_named_with_its_count(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "again"):
+        write(tmp_path / f"in/{name}.parquet", text=texts(60), label=labels(60))
+    said = (
+        "Train is left with 0 of 2 labels, and a classifier needs two or more: of its 54 rows, leakage dropped 54; "
+        "change the way of splitting, or set leakage to 'keep'."
+    )
+    with pytest.raises(UserError, match=re.escape(said)):
+        run(tmp_path / "in", tmp_path / "out", split_by="file", test_values=["again*"])
+
+
+@pytest.mark.parametrize(("given", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_the_unicode_form_of_a_file_name_does_not_matter(tmp_path: Path, given: str, there: str):
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in/a.parquet", text=texts(60), label=labels(60))
+    write(tmp_path / "in" / unicodedata.normalize(there, "시험.parquet"), text=texts(100)[60:], label=labels(40))
+    for pattern in ("시험.parquet", "시?.par*"):
+        asked = [unicodedata.normalize(given, pattern)]
+        prepared, *_ = run(tmp_path / "in", tmp_path / "out", split_by="file", test_values=asked)
+        assert prepared.rows["test"] == 40

@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from pathlib import Path
 
 import pyarrow as pa
@@ -143,3 +144,38 @@ def test_parquet_columns_of_one_name_are_told_apart_by_position_in_every_row_gro
         wanted = [Column("text", text, "text_column"), Column("label", label, "label_column")]
         _, rows, _ = read(tmp_path / "a.parquet", wanted)
         assert rows == [(f"{'abcd'[int(text[1]) - 1]}{i}", f"{'abcd'[int(label[1]) - 1]}{i}") for i in range(10)]
+
+
+@pytest.mark.parametrize("ends", ["[\n{},\n{}\n]", "{}\n{}"])
+def test_an_object_with_a_key_twice_is_a_fault(tmp_path: Path, ends: str):
+    twice = '{"text": "a", "text": "b", "label": "1"}'
+    (tmp_path / "a.json").write_text(ends.format(twice, '{"text": "c", "label": "2", "more": {"x": 1, "x": 2}}'))
+    _, rows, faults = read(tmp_path / "a.json")
+    assert rows == [("c", "2")] and [reason for _, reason in faults] == ["the row has the key 'text' twice"]
+
+
+def test_a_document_with_a_list_twice_is_refused(tmp_path: Path):
+    (tmp_path / "a.json").write_text(f'{{"data": {json.dumps(OBJECTS)},\n"data": {json.dumps(OBJECTS)}}}')
+    with pytest.raises(UserError, match="a.json has the key 'data' twice in its outer object: leave one out"):
+        read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(("asked", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("kind", ["csv", "titled.csv", "json", "jsonl", "parquet"])
+def test_the_unicode_form_of_a_column_name_does_not_matter(tmp_path: Path, asked: str, there: str, kind: str):
+    names = ["내용", "감정"]
+    text, label = (unicodedata.normalize(there, name) for name in names)
+    objects = [{text: cells[0], label: cells[1]} for cells in ROWS]
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(objects), path)
+    elif kind.endswith("csv"):
+        title = "A title\n\n" if "titled" in kind else ""
+        path.write_text(f"{title}{text},{label}\n" + "".join(f"{a},{b}\n" for a, b in ROWS))
+    else:
+        path.write_text(json.dumps(objects) if kind == "json" else "\n".join(map(json.dumps, objects)))
+    columns = [
+        Column("text", unicodedata.normalize(asked, "내용"), "text_column"),
+        Column("label", unicodedata.normalize(asked, "감정"), "label_column", categorical=True),
+    ]
+    assert read(path, columns)[1] == ROWS

@@ -11,6 +11,7 @@ from kfp_bert_components.data.rows import Rows
 from kfp_bert_components.data.settings import SplitSettings
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.arrow import strings
+from kfp_bert_components.tables.settings import nfc
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
@@ -144,10 +145,10 @@ def _by_value(values: list[str], index: np.ndarray, keys: np.ndarray, what: str,
 
 def _matching(values: list[str], patterns: list[str], parameter: str, what: str) -> np.ndarray:
     """Whether each value matches one of the patterns, bool [values]."""
-    found = np.zeros(len(values), bool)
+    found, names = np.zeros(len(values), bool), [nfc(value) for value in values]
     for pattern in patterns:
         matches = np.array(
-            [fnmatchcase(value, pattern) or value in (pattern, spelled(pattern)) for value in values], bool
+            [fnmatchcase(name, nfc(pattern)) or name in (nfc(pattern), spelled(pattern)) for name in names], bool
         )
         if not matches.any():
             shown = ", ".join(repr(value[:60]) for value in sorted(values)[:5])

@@ -160,19 +160,19 @@ def _describe(
     rows, names = checked.rows, checked.names
     masks = {name: checked.inside & (split == number) for number, name in enumerate(SPLITS)}
     class_rows = {name: np.bincount(checked.code[mask], minlength=len(names)) for name, mask in masks.items()}
+    results = list(checked.results.values())
+    for result in results:
+        result.by_split = dict(zip(SPLITS, np.bincount(split[result.rows], minlength=3).tolist(), strict=True))
     trained = np.count_nonzero(class_rows["train"])
     if trained < 2:
         raise UserError(
-            f"Train is left with {trained} of {len(names)} labels, and a classifier needs two or more: change the way "
-            "of splitting, or see in the checks what took the rows."
+            f"Train is left with {trained} of {len(names)} labels, and a classifier needs two or more: "
+            f"{_what_took(results, int(np.count_nonzero(split == TRAIN)))}."
         )
     used = np.flatnonzero(checked.class_rows())
     labels = [names[index] for index in used]
     code = np.searchsorted(used, checked.code)
     fingerprints = {name: fingerprint_of(rows.exact[mask], code[mask], labels) for name, mask in masks.items()}
-    results = list(checked.results.values())
-    for result in results:
-        result.by_split = dict(zip(SPLITS, np.bincount(split[result.rows], minlength=3).tolist(), strict=True))
     found = [example for result in results for example in result.examples if example.index >= 0]
     leaked = [example for leak in shared for pair in leak.examples for example in pair]
     sample = _sample(rows, np.flatnonzero(masks["train"]))
@@ -201,6 +201,17 @@ def _describe(
         word_counts={name: rows.words[mask] for name, mask in masks.items()},
         profile=replace(profile, fingerprint=fingerprints["train"]),
     )
+
+
+def _what_took(results: list[CheckResult], rows: int) -> str:
+    """Which checks dropped how many of the rows of train, and what to do."""
+    taking = [result for result in results if result.dropped and result.by_split["train"]]
+    if not taking:
+        return "change the way of splitting"
+    said = ", ".join(f"{result.check} dropped {result.by_split['train']:,}" for result in taking)
+    most = max(taking, key=lambda result: result.by_split["train"]).check
+    keep = "" if most == "missing_label" else f", or set {most} to 'keep'"
+    return f"of its {rows:,} rows, {said}; change the way of splitting{keep}"
 
 
 def _sample(rows: Rows, train: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import Batch, make_batch
-from kfp_bert_components.tables.read_jsonl import cells_of, check_keys
+from kfp_bert_components.tables.read_jsonl import DECODER, RepeatedKey, cells_of, check_keys
 from kfp_bert_components.tables.settings import Column
 
 ROWS = 1 << 16
@@ -47,7 +47,7 @@ def read_json(blocks: Iterable[bytes], name: str, columns: Sequence[Column], kee
     values, at = list[Any](), 0
     try:
         while (at := _SPACE.match(text, at).end()) < len(text):  # type: ignore[union-attr]
-            value, at = json.JSONDecoder().raw_decode(text, at)
+            value, at = DECODER.raw_decode(text, at)
             values.append(value)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
@@ -63,7 +63,7 @@ def read_json(blocks: Iterable[bytes], name: str, columns: Sequence[Column], kee
 
 def _parsed(line: str) -> Any:
     try:
-        return json.loads(line)
+        return DECODER.decode(line)
     except (ValueError, RecursionError):
         return None
 
@@ -71,6 +71,8 @@ def _parsed(line: str) -> Any:
 def _objects(value: Any, name: str, columns: Sequence[Column]) -> tuple[str, list]:
     """The list of objects, and under which key it is; "" for none."""
     key, asked = "", [column.asked for column in columns]
+    if isinstance(value, RepeatedKey):
+        raise UserError(f"{name} has the key {value.key[:40]!r} twice in its outer object: leave one out.")
     if isinstance(value, dict):
         lists = {one: found for one, found in value.items() if _is_list(found)}
         fitting = {one: found for one, found in lists.items() if any(name in found[0] for name in asked)} or lists

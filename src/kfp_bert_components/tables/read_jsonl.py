@@ -1,6 +1,7 @@
 """JSON Lines in pieces: one object a line, each read on its own, so that a broken line costs only itself."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -8,10 +9,28 @@ from typing import Any
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, make_batch
 from kfp_bert_components.tables.lines import split_lines
-from kfp_bert_components.tables.settings import Column
+from kfp_bert_components.tables.settings import Column, nfc
 
 # More keys than this are not kept for the error that lists them.
 _MOST_KEYS = 1_000
+
+
+class RepeatedKey(dict):
+    """A JSON object that has a key twice, called `key`."""
+
+    key = ""
+
+
+def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = {nfc(key): value for key, value in pairs}
+    if len(found) < len(pairs):
+        found = RepeatedKey(found)
+        found.key = next(key for key, count in Counter(nfc(key) for key, _ in pairs).items() if count > 1)
+    return found
+
+
+# The keys of the objects that it makes are in Unicode form NFC.
+DECODER = json.JSONDecoder(object_pairs_hook=_as_object)
 
 
 def read_jsonl(blocks: Iterator[bytes], name: str, columns: Sequence[Column], keep: bool) -> Iterator[Batch]:
@@ -44,10 +63,12 @@ def cells_of(value: Any, wanted: Sequence[str], raw: str, keys: set[str]) -> lis
     """The cells of an object that was parsed from `raw`; its keys are added to `keys`.
 
     Raises:
-        ValueError: It is no object, or a cell can't be a text.
+        ValueError: It is no object, or has a key twice, or a cell can't be a text.
     """
     if not isinstance(value, dict):
         raise ValueError("the row is not a JSON object")
+    if isinstance(value, RepeatedKey):
+        raise ValueError(f"the row has the key {value.key[:40]!r} twice")
     keys.update(value if len(keys) < _MOST_KEYS else ())
     cells = [_cell(value.get(key), key, raw) for key in wanted]
     if max(map(len, cells)) > LONGEST_CELL:
@@ -76,7 +97,7 @@ def _object(line: str) -> Mapping[str, Any]:
     if "\0" in line:
         raise ValueError("the line has NUL bytes")
     try:
-        value = json.loads(line)
+        value = DECODER.decode(line)
     except (ValueError, RecursionError):
         raise ValueError("the line is not valid JSON") from None
     if not isinstance(value, dict):

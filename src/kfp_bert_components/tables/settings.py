@@ -1,6 +1,7 @@
 """Which columns are wanted of tables, and how the tables are read."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,7 +18,7 @@ class Column:
 
     Attributes:
         name: What it is called in the batches.
-        asked: Its name in the files, or its position as "#1".
+        asked: Its name in the files, in Unicode form NFC, or its position as "#1".
         parameter: The user's parameter that asks for it, for errors.
         categorical: Whether it has few different values: with columns asked for by position, it tells whether the first
             row is a header.
@@ -32,6 +33,9 @@ class Column:
     known: frozenset[str] = frozenset()
     shared: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", nfc(self.asked))
+
     @property
     def position(self) -> int | None:
         """The index that was asked for by "#1", "#2" ...; None where it was a name."""
@@ -39,8 +43,9 @@ class Column:
 
     def place_in(self, cells: Sequence[str]) -> int | None:
         """Its index among the cells of a header, or None where they do not have it."""
-        if self.asked in cells:
-            return cells.index(self.asked)
+        names = [nfc(cell) for cell in cells]
+        if self.asked in names:
+            return names.index(self.asked)
         place = self.position
         return place if place is not None and 0 <= place < len(cells) else None
 
@@ -50,6 +55,7 @@ class Column:
         Raises:
             UserError: The file has no such column, or several of that name.
         """
+        columns = [nfc(name) for name in columns]
         asked, parameter, count = self.asked, self.parameter, columns.count(self.asked)
         if count > 1:
             raise UserError(f"{file} has {count} columns named {asked!r}: give {parameter} a position such as '#2'.")
@@ -67,6 +73,11 @@ class Column:
             f"{file} has no column {asked!r}: {its}; set {parameter} to the name of a column, or to its position such "
             f"as {position!r}."
         )
+
+
+def nfc(name: str) -> str:
+    """A name in Unicode form NFC: those of a Mac are in another one, but look the same."""
+    return unicodedata.normalize("NFC", name)
 
 
 def find_columns(
