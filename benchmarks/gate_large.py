@@ -37,7 +37,7 @@ def main(rows, classes, metric="macro_f1"):
         place = Path(scratch)
         for name in ("candidate", "champion"):
             logits = common + 0.4 * rng.standard_normal((rows, classes), dtype=np.float32)
-            logits[np.arange(rows), truth] += 2 if classes < 100 else 4  # accuracy 0.6 and 0.8
+            logits[np.arange(rows), truth] += 2 if classes < 100 else 4  # accuracy 0.51 and 0.67
             np.exp(logits, out=logits)
             logits /= logits.sum(1, keepdims=True)
             start, used = time.perf_counter(), time.process_time()
