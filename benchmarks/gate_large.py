@@ -32,15 +32,15 @@ def main(rows, classes, metric="macro_f1"):
             "label": pa.array(labels).take(pa.array(truth)),
         }
     )
-    seconds = 0.0
+    seconds, processor = 0.0, 0.0
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         for name in ("candidate", "champion"):
             logits = common + 0.4 * rng.standard_normal((rows, classes), dtype=np.float32)
-            logits[np.arange(rows), truth] += 2 if classes < 100 else 4  # accuracy 0.6 and 0.8
+            logits[np.arange(rows), truth] += 2 if classes < 100 else 4  # accuracy 0.51 and 0.67
             np.exp(logits, out=logits)
             logits /= logits.sum(1, keepdims=True)
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             made = measure(
                 split,
                 logits,
@@ -52,9 +52,10 @@ def main(rows, classes, metric="macro_f1"):
             )
             write_evaluation(made, place / name)
             seconds += time.perf_counter() - start
+            processor += time.process_time() - used
             del logits, made
         del common, split
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         policy = Policy(
             primary_metric=metric,
             max_class_drop=0.01,
@@ -65,9 +66,11 @@ def main(rows, classes, metric="macro_f1"):
         paths = [place / name for name in ("candidate", "champion", "decision", "report.html", "summary.md")]
         compare_models(*paths, policy)
         seconds += time.perf_counter() - start
+        processor += time.process_time() - used
         page = paths[3].stat().st_size
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    print(json.dumps({"seconds": seconds, "peak_gib": peak, "page_kib": page / 1024}))
+    found = {"seconds": seconds, "processor_seconds": processor, "peak_gib": peak, "page_kib": page / 1024}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ and Romano 1990, International Statistical Review 58). For accuracy this gives W
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 
@@ -103,6 +104,7 @@ def _score_interval(metric: CountMetric, counts: np.ndarray) -> Interval:
     # In steps that should be a quarter of the way to an end.
     step = 0.25 * NORMAL / np.sqrt(rows) / spread * slopes.matrix()
 
+    @cache
     def at(steps: float) -> tuple[float, float]:
         """The metric and its standard error in a member of the family."""
         matrix = rows * _tilted(base, steps * step, metric.estimates_shares)

@@ -21,7 +21,7 @@ METHODS = {
     "tilted": "studentised bootstrap of the rows, weighted to have the difference that is tested (Efron 1981)",
     "rows": "studentised paired permutation test on the influence of each row (Chung and Romano 2013; Efron 1982)",
 }
-_MANY_CELLS, _MANY_CLASSES = 500, 300
+_MANY_CELLS = 500
 
 
 def difference(
@@ -32,7 +32,7 @@ def difference(
     Args:
         paired: The two models' predictions.
         metric: Name of a metric.
-        draws: Random swaps, fewer where classes are many.
+        draws: Random swaps; where cells are many, 1,999 for the primary metric and none for others.
         delta: The difference that will be tested, from a policy or a guardrail.
         seed: Seed of the draws.
 
@@ -50,7 +50,7 @@ def difference(
         return _of_rows(paired, metric, draws, seed, delta), "rows"
     if paired.table.cells > _MANY_CELLS:
         # The primary metric keeps an exact test; for the many others the normal limit is as good by then.
-        draws = 1_999 if draws == PERMUTATIONS and len(paired.labels) <= _MANY_CLASSES else 0
+        draws = 1_999 if draws == PERMUTATIONS else 0
     found = _count_metric(paired, metric)
     pivot = pivot_of_counts(found, paired.table, draws, seed, _drawn(paired.clusters, delta))
     if not paired.clusters.single:
