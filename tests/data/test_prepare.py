@@ -168,3 +168,41 @@ def test_a_word_of_one_text_is_not_in_the_profile_and_without_texts_no_word_is(t
         words[keep] = json.loads((tmp_path / keep / "train" / "data_profile.json").read_text())["words"]
         assert [*words[keep].values()] == [len(train.table)] * 2
     assert [*words["all"]] == ["call", "now"] and not {"call", "now"} & {*words["ids"]}
+
+
+MARK = "ZQMARK private"
+
+
+@pytest.mark.parametrize(
+    ("header", "last", "settings", "said"),
+    [
+        ("", "", {}, "has no column 'text': its first row (cells: 2) is not shown, as keep_texts is 'ids'; set text"),
+        (
+            "text,label\n",
+            "",
+            {"split_by": "column", "split_column": "text"},
+            "has a value that is no split in a.csv row 2",
+        ),
+        ("text,label\n", f"{MARK}\n", {"unreadable": "error"}, "a.csv row 202"),
+        ("text,label\n", f"{MARK} 7,a\n", {"duplicates": "error"}, "a.csv row 202"),
+    ],
+)
+def test_without_texts_errors_quote_none(tmp_path, header, last, settings, said):
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{MARK} {i},{'ba'[i % 2]}\n" for i in range(200))
+    (tmp_path / "in" / "a.csv").write_text(header + rows + last)
+    with pytest.raises(UserError) as error:
+        run(tmp_path / "in", tmp_path, keep_texts="ids", **settings)
+    assert said in str(error.value) and "ZQMARK" not in str(error.value)
+
+
+def test_without_texts_the_report_shows_no_row_that_could_not_be_read(tmp_path):
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{text},{label}\n" for text, label in lines(200))
+    (tmp_path / "in" / "a.csv").write_text(f"text,label\n{rows}{MARK}\n")
+    pages = {}
+    for keep in ("all", "ids"):
+        run(tmp_path / "in", tmp_path / keep, keep_texts=keep, unreadable="drop")
+        pages[keep] = (tmp_path / keep / "report.html").read_text()
+        assert "a.csv row 202" in pages[keep]
+    assert "ZQMARK" in pages["all"] and "ZQMARK" not in pages["ids"]

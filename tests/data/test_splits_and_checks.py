@@ -54,6 +54,21 @@ def test_rows_of_a_group_stay_together(tmp_path: Path):
     assert all(groups) and not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
 
 
+def test_rows_without_a_group_are_split_by_their_texts(tmp_path: Path, capsys):
+    films = [f"film {i // 10}" if i % 2 else ["", " ", None][i % 3] for i in range(600)]
+    written = [*texts(300), *(text.upper() for text in texts(300))]  # row i + 300 has the text of row i
+    source = write(tmp_path / "a.parquet", text=written, label=[i // 2 % 2 for i in range(600)], film=films)
+    prepared, *tables = run(
+        source, tmp_path / "out", split_by="group", split_column="film", test_fraction=0.3, validation_fraction=0.3
+    )
+    alone = [
+        {text.lower() for text in table["text"].to_pylist() if text.lower() in texts(300)[::2]} for table in tables
+    ]
+    assert all(len(one) > 30 for one in alone) and sum(map(len, alone)) == len(set.union(*alone))
+    said = "300 rows have no value in split_column 'film': each of their texts is a group of its own"
+    assert said in prepared.remarks and said in capsys.readouterr().out
+
+
 def test_a_column_says_the_split(tmp_path: Path):
     where = ["train", "test", "dev", "train", "training"] * 20
     source = write(tmp_path / "a.parquet", text=texts(100), label=[i // 5 % 2 for i in range(100)], where=where)
@@ -259,7 +274,7 @@ def test_a_column_that_says_no_validation_leaves_it_to_the_hash(tmp_path: Path):
     assert prepared.rows["test"] == 160
     where[3] = "Holdout"
     source = write(tmp_path / "b.parquet", text=texts(200), label=labels(200), where=where)
-    with pytest.raises(UserError, match="'where' has the value 'Holdout': it must hold train, validation or test"):
+    with pytest.raises(UserError, match="'where' has a value that is no split in b.parquet row 4: it must hold train"):
         run(source, tmp_path / "no", **asked)
 
 

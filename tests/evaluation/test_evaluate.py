@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
+from kfp_bert_components.evaluation.measure import measure
 from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 from kfp_bert_components.steps.evaluate_model import evaluate_model
@@ -23,6 +24,18 @@ from tests.support.splits import write_split
 from tests.support.tiny_model import LABELS, write_tiny_saved_model
 
 TEXTS = ["HELLO THERE", "hello <b>there</b>", "GO", "come in now please", "WHAT IS IT", "Stop", "no way", "YES"] * 6
+
+
+@pytest.mark.parametrize("nothing", ["", " ", None])
+def test_texts_without_a_group_are_evidence_each_for_itself(nothing):
+    ids = [f"{i // 2}" for i in range(80)]  # two rows of each text
+    groups = [nothing] * 60 + ["customer"] * 20
+    table = pa.table({"id": ids, "label": ["a", "b"] * 40, "customer": groups})
+    even = np.full((80, 2), 0.5, np.float32)
+    found = measure(table, even, ["a", "b"], slices={}, test_fingerprint="test", evidence_by="customer")
+    assert found.clusters().numbers.tolist() == [*np.repeat(range(30), 2), *[30] * 20]
+    assert found.size() == "80 rows, 31 values of customer (60 rows have no value and count by text)"
+    assert found.size(np.arange(80) >= 60) == "20 rows, 1 values of customer"
 
 
 @pytest.fixture(scope="module")

@@ -144,6 +144,19 @@ def test_new_texts_of_a_known_group_are_not_fresh(registry: Registry) -> None:
     assert registry.verify() == []
 
 
+@pytest.mark.parametrize("nothing", ["", " ", None])
+def test_rows_without_a_group_bind_no_other_rows(registry: Registry, nothing: str | None) -> None:
+    def use(first: int, last: int):
+        groups = [nothing if i % 2 else f"customer {i}" for i in range(first, last)]
+        return count_groups(registry, texts(first, last), groups)
+
+    assert use(0, 200)[0].number == 1
+    other, rows = use(200, 400)
+    assert (other.number, other.lineage, other.fresh, other.left_out) == (1, 2, 200, 0) and rows.all()
+    again, rows = use(0, 190)
+    assert (again.number, again.lineage, again.fresh, again.left_out) == (2, 1, 0, 0) and rows.all()
+
+
 def test_a_known_text_of_a_new_group_is_left_out_and_binds_the_group_to_nothing(registry: Registry) -> None:
     old, customers = ["NIGHT", *texts(0, 199)], [f"old {i}" for i in range(200)]
     count_groups(registry, old, customers)

@@ -111,20 +111,26 @@ def _by_shares(weights: np.ndarray, settings: SplitSettings) -> np.ndarray:
 
 
 def _by_group(rows: Rows, settings: SplitSettings) -> np.ndarray:
-    keys = hash_texts(strings(rows.places))[rows.place]
+    keys = np.where(without_group(rows), rows.normal, hash_texts(strings(rows.places))[rows.place])
     if settings.test_values or settings.validation_values:
         return _by_value(rows.places, rows.place, keys, "group", settings)
     return _hashed(keys, settings)
 
 
+def without_group(rows: Rows) -> np.ndarray:
+    """Which rows have nothing in the split column, bool [rows]: each of their texts is a group of its own."""
+    return np.array([not place for place in rows.places], bool)[rows.place]
+
+
 def _by_column(rows: Rows, settings: SplitSettings) -> np.ndarray:
     if settings.test_values:
         return _by_value(rows.places, rows.place, rows.normal, "value", settings)
-    unknown = [place for place in rows.places if place.lower() not in WORDS]
-    if unknown:
+    unknown = np.array([place.lower() not in WORDS for place in rows.places], bool)[rows.place]
+    if unknown.any():
+        first = rows.example(int(np.argmax(unknown)))
         raise UserError(
-            f"split_column {settings.split_column!r} has the value {unknown[0][:60]!r}: it must hold train, "
-            "validation or test, or name the values of the test set in test_values."
+            f"split_column {settings.split_column!r} has a value that is no split in {first.file} row {first.row}: it "
+            "must hold train, validation or test, or name the values of the test set in test_values."
         )
     split = np.array([WORDS[place.lower()] for place in rows.places], np.uint8)[rows.place]
     return split if (split == VALIDATION).any() else _take_validation(split, rows.normal, settings)

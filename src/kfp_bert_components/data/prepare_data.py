@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_bert_components.data.assign import SPLITS, TRAIN, assign
+from kfp_bert_components.data.assign import SPLITS, TRAIN, assign, without_group
 from kfp_bert_components.data.checking import CheckedRows, CheckResult, check_repeats, check_rows
 from kfp_bert_components.data.ids import ids_of, spread
 from kfp_bert_components.data.labels import map_labels, remarks
@@ -117,6 +117,11 @@ def prepare(
         in_train = _in_train(checked, split)
         counts = np.bincount(rows.label, minlength=len(rows.labels)).tolist()
         notes = remarks(rows.labels, counts, labels, settings.label_names)
+        if settings.split_by == "group" and (alone := np.count_nonzero(checked.inside & without_group(rows))):
+            notes.append(
+                f"{alone:,} rows have no value in split_column {settings.split_column!r}: each of their texts is a "
+                "group of its own"
+            )
         prepared = _describe(checked, split, shared, in_train, notes, settings)
         writers = _write_examples(checked, split, in_train, settings, scratch)
         prepared.profile.write(scratch / "train")
@@ -177,6 +182,9 @@ def _describe(
     leaked = [example for leak in shared for pair in leak.examples for example in pair]
     sample = _sample(rows, np.flatnonzero(masks["train"]))
     texts = rows.read_texts(np.union1d(sample, [example.index for example in found + leaked]).astype(np.int64))
+    if settings.keep_texts == "ids":
+        for example in (one for result in results for one in result.examples):
+            example.excerpt = ""
     for example, length in [*((one, 100) for one in found), *((one, 140) for one in leaked)]:
         example.excerpt = shorten(texts[example.index], length) if settings.keep_texts == "all" else ""
     label_rows = dict(zip(labels, class_rows["train"][used].tolist(), strict=True))

@@ -1,6 +1,6 @@
 """What `prepare` can be told, checked before any data is read."""
 
-from dataclasses import field, fields
+from dataclasses import field, fields, replace
 from typing import Annotated
 
 from pydantic import Field
@@ -116,8 +116,8 @@ class PrepareSettings(CheckSettings, SplitSettings):
         max_length: Tokens that the model will read, to show in the report which texts would be cut.
         reference: Where the training data of the champion is described: a split folder, a data_profile.json or a
             registry (then its champion is asked), local or gs://; "" for no comparison.
-        keep_texts: all, or ids: the report shows file and row of its examples, and not their texts. The splits have
-            the texts in either case, as a model is trained on them.
+        keep_texts: all, or ids: report and errors show file and row of their examples, and not their texts. The splits
+            have the texts in either case, as a model is trained on them.
     """
 
     text_column: str = "text"
@@ -164,7 +164,8 @@ class PrepareSettings(CheckSettings, SplitSettings):
             Column(PLACE, self.split_column, "split_column", shared=True),
             *(Column(METADATA + name, name, "metadata_columns", shared=True) for name in self.metadata_columns),
         ]
-        return [column for column in wanted if column.asked or column.name not in (PAIR, PLACE)]
+        quoted = self.keep_texts == "all"
+        return [replace(one, quoted=quoted) for one in wanted if one.asked or one.name not in (PAIR, PLACE)]
 
     def given(self) -> dict[str, object]:
         """The settings that differ from the defaults."""

@@ -106,17 +106,25 @@ class Evaluation:
     def size(self, rows: "np.ndarray | None" = None) -> str:
         """How many rows there are, and of how many texts or groups if these are fewer: "38 rows, 3 texts".
 
+        It also says how many of them have no group.
+
         Args:
             rows: Which rows, bool [rows] or their numbers; all if None.
         """
+        import numpy as np
+
         clusters = self.clusters() if rows is None else self.clusters().of(rows)
         many = f"{len(clusters.numbers):,} rows"
-        return many if clusters.single else f"{many}, {clusters.count:,} {self.unit}"
+        said = many if clusters.single else f"{many}, {clusters.count:,} {self.unit}"
+        without = self.without_group()
+        alone = int(np.count_nonzero(without if rows is None else without[rows]))
+        return f"{said} ({alone:,} rows have no value and count by text)" if alone else said
 
     def clusters(self) -> "Clusters":
-        """Which rows are evidence only together."""
+        """Which rows are evidence only together. The rows of a text without a group are a cluster of their own."""
         import numpy as np
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         from kfp_bert_components.evaluation.clusters import Clusters, independent
 
@@ -124,8 +132,20 @@ class Evaluation:
         if self.evidence_by == "row":
             return independent(self.predictions.num_rows)
         column = self.predictions["id" if self.evidence_by == "text" else CLUSTER].cast(pa.string())
+        if (alone := self.without_group()).any():  # marked, so that no group has the same name
+            ids = pc.binary_join_element_wise("", self.predictions["id"].cast(pa.string()), "\x1e")
+            column = pc.if_else(pa.chunked_array([alone]), ids, column)
         numbers = column.combine_chunks().dictionary_encode(null_encoding="encode").indices
         return Clusters(np.asarray(numbers).astype(np.int64), copies=self.evidence_by == "text")
+
+    def without_group(self) -> "np.ndarray":
+        """Which rows have no value in the column that says what is evidence only together, bool [rows]."""
+        import numpy as np
+
+        assert self.predictions is not None
+        if self.evidence_by in ("text", "row"):
+            return np.zeros(self.predictions.num_rows, bool)
+        return without_value(self.predictions[CLUSTER])
 
     def fault(self) -> str:
         """What is wrong with the first row of the predictions that can't be right; "" if nothing is."""
@@ -237,6 +257,15 @@ def read_evaluation(folder: Path) -> Evaluation:
     if fault := evaluation.fault():
         raise DamagedError(f"{predictions} is damaged: {fault}; run evaluate_model again.")
     return evaluation
+
+
+def without_value(column: "pa.ChunkedArray") -> "np.ndarray":
+    """Which rows of a column with groups have no group: null, empty or white space, bool [rows]."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    values = pc.utf8_trim_whitespace(pc.fill_null(column.cast(pa.string()), ""))
+    return np.asarray(pc.equal(values, ""))
 
 
 def _read_table(path: Path) -> "pa.Table":

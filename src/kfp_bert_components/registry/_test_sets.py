@@ -160,7 +160,9 @@ def read_text_file(store: Store, name: str) -> np.ndarray:
 
 
 def text_hashes(predictions: pa.Table | None) -> np.ndarray:
-    """Numbers for the text of each row (an id is made of the text), and for its group where it has one.
+    """Numbers for the text of each row (an id is made of the text), and for its group where groups are the evidence.
+
+    The text of a row without a group is its group.
 
     Returns:
         uint64 [rows, 1 or 2], equal where the texts are, or the groups.
@@ -170,15 +172,16 @@ def text_hashes(predictions: pa.Table | None) -> np.ndarray:
     import pyarrow.compute as pc
 
     from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
-    from kfp_bert_components.evaluation.records import CLUSTER
+    from kfp_bert_components.evaluation.records import CLUSTER, without_value
 
     if predictions is None:
         return np.zeros((0, 1), np.uint64)
-    columns = [predictions["id"].cast(pa.string())]
+    found = [hash_texts(predictions["id"].cast(pa.string()).combine_chunks())]
     if CLUSTER in predictions.column_names:
         values = pc.fill_null(predictions[CLUSTER].cast(pa.string()), "")
-        columns.append(pc.binary_join_element_wise(CLUSTER, values, PAIR_MARK))
-    return np.stack([hash_texts(column.combine_chunks()) for column in columns], 1)
+        groups = hash_texts(pc.binary_join_element_wise(CLUSTER, values, PAIR_MARK).combine_chunks())
+        found.append(np.where(without_value(predictions[CLUSTER]), found[0], groups))
+    return np.stack(found, 1)
 
 
 def owners_of(hashes: np.ndarray, past: list[Past], texts: Mapping[str, np.ndarray]) -> np.ndarray:

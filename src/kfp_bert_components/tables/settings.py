@@ -24,6 +24,7 @@ class Column:
             row is a header.
         known: Of a categorical column, values that it is known to have.
         shared: Whether it may be a column that another one asks for too.
+        quoted: Whether errors may quote the first row of a file, which may be a text.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Column:
     categorical: bool = False
     known: frozenset[str] = frozenset()
     shared: bool = False
+    quoted: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "asked", nfc(self.asked))
@@ -68,6 +70,8 @@ class Column:
             raise UserError(f"{file} has {has}, so there is no {asked}: correct {parameter}.")
         shown = ", ".join(repr(name.strip()[:40]) for name in (first_row or columns)[:10])
         its = f"its first row is {shown}" if first_row else f"it has {shown}"
+        if first_row and not self.quoted:
+            its = f"its first row (cells: {len(first_row)}) is not shown, as keep_texts is 'ids'"
         position = "#1" if parameter == "text_column" else "#2"
         raise UserError(
             f"{file} has no column {asked!r}: {its}; set {parameter} to the name of a column, or to its position such "
