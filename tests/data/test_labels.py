@@ -69,6 +69,10 @@ def test_a_label_has_one_spelling_and_the_others_are_said(written: list[str], na
     assert set(given) == {"yes", "no"} and found == ["yes"] * len(written) + ["no"]
 
 
+def test_a_name_that_is_true_or_false_is_spelled_as_a_label_is():
+    assert classes(["0", "1"], {"0": "False", "1": " TRUE"}) == (["false", "true"], ["false", "true"])
+
+
 @pytest.mark.parametrize("nothing", ["", " ", "\u200b", "\ufeff\u00a0", "\u2060\u200d", "\x1f", "\u3164"])
 def test_a_label_that_shows_nothing_is_missing(nothing: str):
     assert classes([nothing, "a", "b"]) == (["a", "b"], [None, "a", "b"])

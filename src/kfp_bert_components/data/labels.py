@@ -50,7 +50,7 @@ def map_labels(found: Sequence[str], label_names: Mapping[str, str], keep_unknow
     The names are in the order of the user's keys, or of the labels: as numbers where all are numbers. `keep_unknown`
     makes labels that a given `label_names` lacks classes of their own.
     """
-    given = {spelled(key): trimmed(name) for key, name in label_names.items()}
+    given = {spelled(key): _name(name) for key, name in label_names.items()}
     canonical = [spelled(label) for label in found]
     given_as = {spelled(name): name for name in given.values()}
     known = [
@@ -78,6 +78,12 @@ def spelled(label: str) -> str:
         return str(int(value))
     number = _NUMBER.fullmatch(label)
     return number.group(1) if number else label.lower() if _BOOL.fullmatch(label) else label
+
+
+def _name(given: str) -> str:
+    """The name of a class: trimmed; True is true, as it is in labels."""
+    name = trimmed(given)
+    return name.lower() if _BOOL.fullmatch(name) else name
 
 
 def remarks(found: Sequence[str], rows: Sequence[int], labels: LabelMap, label_names: Mapping[str, str]) -> list[str]:
