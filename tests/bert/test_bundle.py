@@ -246,3 +246,23 @@ def test_a_damaged_bundle_json_is_refused(tmp_path, text):
     (tmp_path / "bundle.json").write_text(text)
     with pytest.raises(UserError, match=r"bundle\.json is damaged: .*; give the folder of a model bundle\."):
         read_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "shape"), [(np.s_[1:], r"\(1, 2\)"), (np.s_[:, 0], r"\(2,\)"), (np.s_[:, 1:], r"\(2, 1\)")]
+)
+def test_a_model_whose_answer_has_another_shape_is_refused(tmp_path, part, shape):
+    import tensorflow as tf
+
+    class Short(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+        def serve(self, text):
+            return {"probabilities": tf.zeros([tf.shape(text)[0], 2])[part]}
+
+    module = Short()
+    tf.saved_model.save(module, str(tmp_path / "saved_model"), signatures={"serving_default": module.serve})
+    (tmp_path / "bundle.json").write_text(
+        json.dumps({"format": 1, "labels": ["no", "yes"], "pair": False, "fingerprint": "short"})
+    )
+    with pytest.raises(UserError, match=f"answers 2 texts with probabilities of the shape {shape}: it must be"):
+        read_bundle(tmp_path).predict(["a", "b"])

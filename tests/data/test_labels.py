@@ -69,6 +69,10 @@ def test_a_label_has_one_spelling_and_the_others_are_said(written: list[str], na
     assert set(given) == {"yes", "no"} and found == ["yes"] * len(written) + ["no"]
 
 
+def test_a_name_that_is_true_or_false_is_spelled_as_a_label_is():
+    assert classes(["0", "1"], {"0": "False", "1": " TRUE"}) == (["false", "true"], ["false", "true"])
+
+
 @pytest.mark.parametrize("nothing", ["", " ", "\u200b", "\ufeff\u00a0", "\u2060\u200d", "\x1f", "\u3164"])
 def test_a_label_that_shows_nothing_is_missing(nothing: str):
     assert classes([nothing, "a", "b"]) == (["a", "b"], [None, "a", "b"])
@@ -99,12 +103,33 @@ def test_labels_that_are_several_are_said_with_their_rows():
         f"6 {what} ',' (1, such as 'x, y'): {end}",
     ]
     assert said({"a/b": 7, "b": 1}) == [f"7 {what} '/' (1, such as 'a/b'): {end}"]
-    assert not said({"Seoul, Korea": 20, "n/a": 1, "C++": 1, "a|": 1, "|": 3, ";)": 2, "b": 3})
+    assert not said({"Seoul, Korea": 20, "w/o": 1, "C++": 1, "a|": 1, "|": 3, ";)": 2, "b": 3})
     assert not said({"a|b": 20, "c": 3}, {"a|b": "both", "c": "one"})
 
 
 def test_labels_that_may_stand_for_missing_ones_are_said():
-    assert said({"nan": 2, "a": 1, "none": 3}) == ["the text 'nan' is a label like any other (2 rows have it)"]
+    missing = ["nan", "NA", "#N/A", "None", "N/A", "NULL", "n/a"]
+    found = said(dict.fromkeys([*missing, "a"], 2))
+    assert not said({"none": 3, "a": 1})
+    assert found[0].startswith("labels that differ only by case")
+    assert found[1:] == [f"the text {one!r} is a label like any other (2 rows have it)" for one in missing]
+
+
+def test_labels_that_are_lists_are_said_as_several():
+    what, end = "rows have what looks like several labels in a list", "each combination is a class of its own"
+    lists = {'["a", "b"]': 20, "['b', 'c']": 3, '["a"]': 4, "(b)": 1}
+    shown = """'["a", "b"]', "['b', 'c']\""""
+    assert said(lists) == [f"23 {what} (2, such as {shown}): {end}"]
+
+
+def test_numbers_are_not_said_to_be_several_labels():
+    assert not said({"1,0": 5, "2,0": 4, "0": 3, "1.5e+16": 1, "16": 2, "1,5e+16": 1, "2.5e-3": 1})
+
+
+def test_a_whole_number_with_an_exponent_is_written_out():
+    made = map_labels(["1e+16", "10000000000000000", "1.00E+03", "1000.0", "1e-3", "1e+400", "1e3"], {}, False)
+    assert made.merged == [("1e+16", "10000000000000000"), ("1.00E+03", "1000.0")]
+    assert set(made.names) == {"10000000000000000", "1000", "1e-3", "1e+400", "1e3"}
 
 
 def test_of_thousands_of_labels_the_first_ten_are_said():

@@ -169,6 +169,9 @@ def test_rows_that_keep_mends_are_counted_and_shown(tmp_path: Path):
         ),
         ({"label_names": {"1": "a", "1.0": "b"}}, "label_names names '1.0' twice, as 'a' and 'b': give one."),
         ({"label_names": {"true": "a", "True": "b"}}, "label_names names 'True' twice, as 'a' and 'b': give one."),
+        ({"min_class_rows": -3}, "min_class_rows is -3, but it should be greater than or equal to 1."),
+        ({"max_length": -3}, "max_length is -3, but it should be greater than or equal to 4."),
+        ({"max_length": 0}, "max_length is 0, but it should be greater than or equal to 4."),
         ({"skip_rows": -1}, "skip_rows is -1, but it should be greater than or equal to 0."),
     ],
 )

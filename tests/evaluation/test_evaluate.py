@@ -239,6 +239,12 @@ def test_a_model_with_another_number_of_answers_than_labels_is_refused(model, tm
         evaluate(model, split(tmp_path / "t"), tmp_path / "e", predict=lambda texts, pairs: np.ones((len(texts), 1)))
 
 
+@pytest.mark.parametrize(("rows", "shape"), [(lambda n: (n - 1, 2), r"\(47, 2\)"), (lambda n: (n,), r"\(48,\)")])
+def test_a_model_whose_answers_are_not_one_row_a_text_is_refused(model, tmp_path, rows, shape):
+    with pytest.raises(UserError, match=f"answers 48 texts with an array of the shape {shape}: it must have a row"):
+        evaluate(model, split(tmp_path / "t"), tmp_path / "e", predict=lambda some, _: np.full(rows(len(some)), 0.5))
+
+
 @pytest.mark.parametrize(("wrong", "message"), [*NO_PROBABILITIES.items(), ((1.0,), "has 1 probabilities")])
 def test_an_evaluation_with_rows_that_are_no_probabilities_is_refused_by_file_and_row(tmp_path, wrong, message):
     folder = write_numbers(tmp_path / "e", [0, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], LABELS)

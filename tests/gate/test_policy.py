@@ -25,6 +25,8 @@ def test_a_file_wins_over_the_parameters_and_leaves_the_rest(tmp_path):
         ("alpha: high", "policy: alpha is 'high', but it should be a valid number."),
         ("alpha: true", "alpha is True, but it should be a valid number"),
         ("alpha: 0.5", "alpha is 0.5, but it should be less than 0.5"),
+        ("margin: 0.1\nalpha: 1:30", "policy has '1:30' in line 2, which is no plain number: write one such as 0.05."),
+        ("thresholds: {mcc: 0:30.5}", "policy has '0:30.5' in line 1, which is no plain number"),
         ("alpha: 0", "alpha is 0, but it should be greater than 0"),
         ("alpha: .nan", "alpha is nan, but it should be a finite number"),
         ("margin: -0.1", "margin is -0.1, but it should be greater than or equal to 0"),
@@ -76,6 +78,11 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     for path in (tmp_path / "policy.yaml", tmp_path):
         with pytest.raises(UserError, match=r"can't be read .*: give a text file in UTF-8"):
             read_policy(path)
+
+
+@pytest.mark.parametrize("written", ["1e-3", "1E-3", "1.e-3", "0.1e-2", "+.1e-2", "1.0e-3"])
+def test_a_number_may_have_an_exponent_without_a_point(written):
+    assert parse_policy(f"alpha: {written}").alpha == 0.001
 
 
 def test_parameters_are_checked_like_the_file():

@@ -55,6 +55,10 @@ def unknown_metric(folder):
     return {"sources": small_data(folder), "epochs": 1, "primary_metric": "niceness"}, "niceness"
 
 
+def policy_out_of_range(folder):
+    return {"sources": folder / "never-read.csv", "policy": "margin: 1"}, "policy: margin is 1"
+
+
 def misspelt_setting(folder):
     return {"sources": small_data(folder), "prepare": '{"delimeter": ";"}'}, "did you mean 'delimiter'?"
 
@@ -77,6 +81,7 @@ CASES = [
     one_label,
     empty_file,
     binary_file,
+    policy_out_of_range,
     misspelt_setting,
     setting_out_of_range,
     pytest.param(misspelt_training_setting, marks=pytest.mark.slow),

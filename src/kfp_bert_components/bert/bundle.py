@@ -50,7 +50,7 @@ class Bundle:
             float32 [texts, classes], in the order of `labels`.
 
         Raises:
-            UserError: The model takes pairs and got none, or the other way round.
+            UserError: The model takes pairs and got none, or the other way round; or an answer has another shape.
         """
         import numpy as np
 
@@ -63,7 +63,14 @@ class Bundle:
         result = np.zeros((len(texts), len(self.labels)), np.float32)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            result[batch] = self._serve({name: [column[i] for i in batch] for name, column in columns.items()})
+            answer = self._serve({name: [column[i] for i in batch] for name, column in columns.items()})
+            if answer.shape != (len(batch), len(self.labels)):
+                raise UserError(
+                    f"The model in {self.folder} answers {len(batch)} texts with probabilities of the shape "
+                    f"{answer.shape}: it must be {(len(batch), len(self.labels))}, a row for each text and in it one "
+                    "number for each label; write the model again."
+                )
+            result[batch] = answer
         return result
 
     @cached_property

@@ -31,6 +31,7 @@ def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
     """
     from rich.console import Console
 
+    from kfp_bert_components.gate import parse_policy
     from kfp_bert_components.local.arguments import parse_arguments
     from kfp_bert_components.local.pipelines import compile_pipeline
     from kfp_bert_components.local.show import show_places, show_run
@@ -39,6 +40,8 @@ def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
         spec_path = Path(scratch) / "pipeline.yaml"
         spec = compile_pipeline(pipeline, spec_path)
         arguments = parse_arguments(spec, params)
+        if pipeline.startswith("kfp_bert_components.pipelines"):  # else its last steps would refuse it
+            parse_policy(arguments.get("policy", ""))
         console = Console(highlight=False, soft_wrap=True)
         folder = show_run(spec_path, arguments, root, console)
         show_places(folder, console)

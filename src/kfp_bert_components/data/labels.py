@@ -20,7 +20,10 @@ SHOWN = 10
 _ENDS = re.compile(f"^[{BLANKS}]+|[{BLANKS}]+$")
 _NUMBER = re.compile(r"\+?(-?\d+)(?:\.0*)?", re.ASCII)
 _BOOL = re.compile("true|false", re.IGNORECASE)
-_MISSING = {"nan", "nat", "null", "<na>"}
+_EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?e\+\d{1,3}", re.ASCII | re.IGNORECASE)
+_DECIMAL = re.compile(r"[+-]?\d+(?:[.,]\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_MISSING = {"nan", "nat", "null", "<na>", "na", "#n/a", "n/a"}
+_LIST = re.compile(r"\[.*,.*\]|\{.*,.*\}|\(.*,.*\)")
 _JOINTS = "|;,/+"
 
 
@@ -47,7 +50,7 @@ def map_labels(found: Sequence[str], label_names: Mapping[str, str], keep_unknow
     The names are in the order of the user's keys, or of the labels: as numbers where all are numbers. `keep_unknown`
     makes labels that a given `label_names` lacks classes of their own.
     """
-    given = {spelled(key): trimmed(name) for key, name in label_names.items()}
+    given = {spelled(key): _name(name) for key, name in label_names.items()}
     canonical = [spelled(label) for label in found]
     given_as = {spelled(name): name for name in given.values()}
     known = [
@@ -69,10 +72,18 @@ def trimmed(text: str) -> str:
 
 
 def spelled(label: str) -> str:
-    """The one spelling of a label or a group: trimmed; 1.0 and +1 are 1; True is true."""
+    """The one spelling of a label or a group: trimmed; 1.0 and +1 are 1, and 1e+16 is written out; True is true."""
     label = trimmed(label)
+    if _EXPONENT.fullmatch(label) and (value := float(label)).is_integer() and abs(value) < 1e22:
+        return str(int(value))
     number = _NUMBER.fullmatch(label)
     return number.group(1) if number else label.lower() if _BOOL.fullmatch(label) else label
+
+
+def _name(given: str) -> str:
+    """The name of a class: trimmed; True is true, as it is in labels."""
+    name = trimmed(given)
+    return name.lower() if _BOOL.fullmatch(name) else name
 
 
 def remarks(found: Sequence[str], rows: Sequence[int], labels: LabelMap, label_names: Mapping[str, str]) -> list[str]:
@@ -87,10 +98,15 @@ def remarks(found: Sequence[str], rows: Sequence[int], labels: LabelMap, label_n
         *(
             f"the text {label!r} is a label like any other ({count:,} rows have it)"
             for label, count in counts.items()
-            if label.lower() in _MISSING and count
+            if _says_missing(label) and count
         ),
-        *filter(None, (_joined(counts, joint) for joint in _JOINTS)),
+        *filter(None, (*(_joined(counts, joint) for joint in _JOINTS), _lists(counts))),
     ]
+
+
+def _says_missing(label: str) -> bool:
+    """Whether a program may have written a label for a missing one; "none" is a usual name, Python's "None" is not."""
+    return label.lower() in _MISSING or label == "None"
 
 
 def _listed(what: str, groups: Sequence[Sequence[str]]) -> list[str]:
@@ -100,7 +116,11 @@ def _listed(what: str, groups: Sequence[Sequence[str]]) -> list[str]:
 
 def _joined(counts: Mapping[str, int], joint: str) -> str:
     """What to say of labels that look like several, joined by a character; "" where there are none."""
-    parts = {label: {part for one in label.split(joint) if (part := trimmed(one))} for label in counts}
+    parts = {
+        label: {part for one in label.split(joint) if (part := trimmed(one))}
+        for label in counts
+        if not _says_missing(label) and not _DECIMAL.fullmatch(label) and not _LIST.fullmatch(label)
+    }
     often = Counter(part for found in parts.values() for part in found)
     joined = [
         label
@@ -108,12 +128,21 @@ def _joined(counts: Mapping[str, int], joint: str) -> str:
         # The others may be part of a name, so one of the parts must stand elsewhere too.
         if len(found) > 1 and counts[label] and (joint in "|;" or any(often[part] > 1 for part in found))
     ]
-    if not joined:
+    return _several(counts, joined, f"joined by {joint!r}")
+
+
+def _lists(counts: Mapping[str, int]) -> str:
+    """What to say of labels that are written as lists of several; "" where there are none."""
+    return _several(counts, [label for label in counts if counts[label] and _LIST.fullmatch(label)], "in a list")
+
+
+def _several(counts: Mapping[str, int], labels: Sequence[str], how: str) -> str:
+    if not labels:
         return ""
-    shown = ", ".join(map(repr, sorted(joined)[:3]))
+    shown = ", ".join(map(repr, sorted(labels)[:3]))
     return (
-        f"{sum(counts[label] for label in joined):,} rows have what looks like several labels joined by {joint!r} "
-        f"({len(joined):,}, such as {shown}): each combination is a class of its own"
+        f"{sum(counts[label] for label in labels):,} rows have what looks like several labels {how} "
+        f"({len(labels):,}, such as {shown}): each combination is a class of its own"
     )
 
 

@@ -92,7 +92,7 @@ class CheckSettings(TableSettings):
     duplicates: Policy = "keep"
     conflicting_labels: Policy = "keep"
     small_classes: Policy = "error"
-    min_class_rows: int = 3
+    min_class_rows: Annotated[int, Field(ge=1)] = 3
     outlier_length: Policy = "keep"
     mojibake: Policy = "keep"
     constant_text: Policy = "error"
@@ -126,7 +126,7 @@ class PrepareSettings(CheckSettings, SplitSettings):
     metadata_columns: list[str] = field(default_factory=list)
     label_names: dict[Value, Value] = field(default_factory=dict)
     near_duplicates: float = 0.8
-    max_length: int = 128
+    max_length: Annotated[int, Field(ge=4)] = 128  # as in training
     reference: str = ""
     keep_texts: Annotated[str, one_of("all", "ids")] = "all"
 

@@ -119,7 +119,13 @@ def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarr
     with track(len(texts), "scoring", "rows") as bar:
         for start in range(0, len(order), _CHUNK):
             rows = order[start : start + _CHUNK]
-            parts.append(ask([texts[i] for i in rows], pairs and [pairs[i] for i in rows]))
+            part = ask([texts[i] for i in rows], pairs and [pairs[i] for i in rows])
+            if part.ndim != 2 or len(part) != len(rows):
+                raise UserError(
+                    f"The model answers {len(rows)} texts with an array of the shape {part.shape}: it must have a row "
+                    "for each text, and in it one number for each label."
+                )
+            parts.append(part)
             bar.update(len(rows))
     scores = np.concatenate(parts)
     result = np.empty_like(scores)

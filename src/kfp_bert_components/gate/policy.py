@@ -1,5 +1,6 @@
 """What must be shown before a model is promoted: the rules of the gate, given as parameters or as a YAML file."""
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -192,6 +193,17 @@ def _load(text: str) -> Any:
                     )
                 seen.add(str(key.value))
             return super().construct_mapping(node, deep)
+
+        def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+            if ":" in node.value and node.tag.endswith((":int", ":float")):  # YAML 1.1 counts 1:30 as 90
+                place = f"line {node.start_mark.line + 1}"
+                raise UserError(f" has {node.value!r} in {place}, which is no plain number: write one such as 0.05.")
+            return super().construct_scalar(node)
+
+    # YAML 1.1, which PyYAML reads, takes 1e-3 for a text.
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
     try:
         values = yaml.load(text, Loader)
