@@ -109,6 +109,7 @@ def test_flips_are_shown_by_file_and_row_where_texts_were_left_out_and_beside_th
     assert found[True].difference == found[False].difference
 
 
+@pytest.mark.long
 def test_pages_of_many_classes_list_the_worst_and_say_what_they_leave_out(tmp_path):
     classes, rng = 60, np.random.default_rng(0)
     labels = [f"class {i}" for i in range(classes)]
