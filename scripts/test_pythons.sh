@@ -3,7 +3,7 @@
 #
 # scripts/test_pythons.sh [--ends] [PYTHON...]
 #   PYTHON   interpreters to use; default: every Python >= 3.11 on the PATH and of pyenv
-#   --ends   only the oldest and the newest of them
+#   --ends   only the oldest and the newest of them, and not the one of .venv, on which `make test` has run them all
 # Does nothing, loudly, where no PYTHON is named and there is but one.
 #
 # Each version has an environment of its own in .pythons/<version>, which is kept.
@@ -25,7 +25,13 @@ if ((!named)) && [[ $(wc -l <<<"$found") == 1 ]]; then
   exit 0
 fi
 
+if $ends && [[ -x .venv/bin/python ]]; then
+  tested=$(.venv/bin/python -c "$what" | cut -d' ' -f1)
+  found=$(grep -v "^$tested " <<<"$found" || true)
+fi
+
 while read -r version python; do
+  [[ -n $version ]] || continue
   printf '\n== Python %s\n' "$version"
   bin=.pythons/$version/bin
   if [[ .pythons/$version/.ready -ot pyproject.toml || .pythons/$version/.ready -ot constraints.txt ]]; then
