@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from kfp_bert_components.bert.bundle import MODEL, WEIGHTS
 from kfp_bert_components.bert.config import BertConfig
-from kfp_bert_components.bert.onnx_model import INPUTS, MODEL
+from kfp_bert_components.bert.onnx_model import INPUTS
 
 OPSET, IR = 17, 8
-WEIGHTS = "huggingface/model.safetensors"
 
 
 def write_graph(folder: Path, config: BertConfig) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, TOKENIZER
 from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.extras import named_extra
@@ -14,10 +15,8 @@ from kfp_bert_components.records import load_record
 if TYPE_CHECKING:
     import numpy as np
 
-MODEL = "model.onnx"
-TOKENIZER = "huggingface/tokenizer.json"
 # Of a bundle, and of a version in a serving directory.
-METADATA = ("bundle.json", "assets.extra/bundle.json")
+METADATA = (BUNDLE_JSON, "assets.extra/bundle.json")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
