@@ -53,7 +53,7 @@ class OnnxModel:
         self.max_length = int(self.metadata["max_length"])
         self.precision = str(self.metadata["precision"])
         self._truncation = str(self.metadata["truncation"])
-        self._tokenizer, self._marks = _read_tokenizer(folder / TOKENIZER)
+        self._tokenizer, self._marks = read_tokenizer(folder / TOKENIZER)
         self._session = open_session(folder / MODEL, threads=threads, spinning=spinning)
         classes = self._session.get_outputs()[0].shape[-1]
         if classes != len(self.labels):
@@ -172,7 +172,7 @@ def _read(fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {name: fields[name] for name in needed}
 
 
-def _read_tokenizer(path: Path) -> tuple[Any, tuple[int, int]]:
+def read_tokenizer(path: Path) -> tuple[Any, tuple[int, int]]:
     """The tokenizer, and the ids of the tokens that begin and end a text."""
     with named_extra():
         from tokenizers import Tokenizer
