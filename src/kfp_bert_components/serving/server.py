@@ -21,7 +21,9 @@ from kfp_bert_components.serving.limits import Limits
 from kfp_bert_components.serving.manager import ModelManager
 
 BACKLOG = 128  # connections that the system keeps until they are accepted
-FILES = 100  # that the process needs beside its connections
+# Files that the process needs beside its connections. asyncio accepts a backlog of connections in each of the four
+# rounds of its loop that pass before one too many is closed.
+FILES = 100 + 5 * BACKLOG
 
 
 def serve(
@@ -108,11 +110,11 @@ def listen(host: str, port: int) -> socket.socket:
 def _with_files(limits: Limits) -> Limits:
     """The limits with no more connections than this process may open files; it may be allowed to open more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = limits.connections + BACKLOG + FILES
+    wanted = limits.connections + FILES
     if soft < wanted:
         soft = min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return replace(limits, connections=max(1, min(limits.connections, soft - BACKLOG - FILES)))
+    return replace(limits, connections=max(1, min(limits.connections, soft - FILES)))
 
 
 def _announce(models: ModelManager, server: uvicorn.Server, url: str) -> None:
