@@ -113,11 +113,13 @@ class ModelManager:
             self._trouble = str(error) or repr(error)
         else:
             self._trouble = ""
-            numbers = {one.number for one in found}
-            self.refused = {number: one for number, one in self.refused.items() if number in numbers}
+            looked_at = []
             for one in found:
+                looked_at.append(one.number)
                 if self._serve(one):
                     break
+            # What is older than the version that answers does not matter.
+            self.refused = {number: one for number, one in self.refused.items() if number in looked_at}
         if self.problem and self.problem != before:
             self._report(self.problem)
         self._free()
