@@ -15,8 +15,8 @@ from kfp_bert_components.serving.engines import Answers, Engine, Instance
 if TYPE_CHECKING:
     import numpy as np
 
-CALL_SECONDS = 0.05  # what one call of the model is to take: longer ones are no faster per text on a CPU
-MOST_IN_CALL = 256
+# In one call, unless one text has more: more are hardly faster per text, and hold others up.
+CALL_TOKENS = 512
 BYTES_PER_TOKEN = 4
 CLASSES = (16, 32, 64, 128, 256)  # of length, in tokens; one call holds texts of one class
 
@@ -46,7 +46,7 @@ class Batcher:
         self._wait_seconds, self.observe = wait_seconds, observe
         self._changed = threading.Condition()
         self._waiting: list[_Request] = []
-        self._seconds_per_token = 0.0
+        self._spent = (0.0, 0.0)  # seconds and tokens of the last calls
         self._stopped = False
 
     def start(self) -> None:
@@ -69,10 +69,12 @@ class Batcher:
         Raises:
             BusyError: Too much is waiting.
         """
-        request = _Request(engine, instances, self._seconds_per_token)
+        seconds, tokens = self._spent
+        seconds_per_token = seconds / tokens if tokens else 0.0
+        request = _Request(engine, instances, seconds_per_token)
         with self._changed:
-            seconds = sum(one.tokens for one in self._waiting) * self._seconds_per_token
-            if self._waiting and seconds + request.tokens * self._seconds_per_token > self._wait_seconds:
+            seconds = sum(one.tokens for one in self._waiting) * seconds_per_token
+            if self._waiting and seconds + request.tokens * seconds_per_token > self._wait_seconds:
                 raise BusyError(seconds)
             self._waiting.append(request)
             self._changed.notify()
@@ -96,17 +98,16 @@ class Batcher:
 
     def _choose(self) -> list[tuple[_Request, list[int]]]:
         requests = sorted(self._waiting, key=lambda one: one.due)
-        first, call, instances = requests[0], [], 0
+        first, call, tokens = requests[0], [], 0
         length = first.next_class
-        left = CALL_SECONDS / self._seconds_per_token if self._seconds_per_token else 0.0
         for request in requests:
             places: list[int] = []
             while request.engine is first.engine and request.left and request.next_class == length:
                 size = request.sizes[request.left[-1]]
-                if instances and (size > left or instances == MOST_IN_CALL):
+                if tokens and tokens + size > CALL_TOKENS:
                     break
                 places.append(request.left.pop())
-                instances, left = instances + 1, left - size
+                tokens += size
             if places:
                 call.append((request, places))
         return call
@@ -124,8 +125,7 @@ class Batcher:
                     self._answer([one])
             return
         seconds, tokens = time.monotonic() - started, sum(request.sizes[i] for request, places in call for i in places)
-        known = self._seconds_per_token
-        self._seconds_per_token = known + 0.2 * (seconds / tokens - known) if known else seconds / tokens
+        self._spent = (0.9 * self._spent[0] + seconds, 0.9 * self._spent[1] + tokens)
         self.observe(seconds, len(instances))
         start = 0
         for request, places in call:
