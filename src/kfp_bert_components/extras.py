@@ -12,7 +12,7 @@ _EXTRAS = {
     "pyarrow numba charset_normalizer jinja2 matplotlib tqdm",
     "gate": "scipy sklearn statsmodels",
     "tensorflow": "tensorflow keras transformers safetensors huggingface_hub onnx",
-    "serve": "starlette uvicorn onnxruntime tokenizers",
+    "serve": "starlette uvicorn httptools orjson prometheus_client onnxruntime tokenizers",
     "ai-platform": "google.cloud.aiplatform google.cloud.aiplatform_v1 google.longrunning",
     "local": "rich",
 }

@@ -8,8 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from kfp_bert_components.errors import NotFoundError, UserError
-from kfp_bert_components.serving import create_app
-from kfp_bert_components.serving.instances import Limits
+from kfp_bert_components.serving import Limits, create_app
 from tests.support.tiny_model import write_tiny_saved_model
 
 PREDICT = "/v1/models/bert:predict"

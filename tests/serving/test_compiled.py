@@ -47,7 +47,7 @@ def test_code_that_answers_otherwise_is_not_used(bundle, monkeypatch):
 
 def test_it_compiles_once_the_model_answers(bundle):
     lines = []
-    models = ModelManager(bundle.folder, report=lines.append, compiled=True)
+    models = ModelManager(bundle.folder / "saved_model", report=lines.append, compiled=True)
     models.refresh()
     assert models.model.compiled.ready
     assert lines[0].startswith("serving version 1")

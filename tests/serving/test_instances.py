@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.serving.instances import Limits, parse
+from kfp_bert_components.serving import Limits
+from kfp_bert_components.serving.instances import parse
 
 LIMITS = Limits(instances=5, characters=30)
 values = st.recursive(
@@ -18,7 +19,7 @@ values = st.recursive(
 
 def check(body, inputs):
     try:
-        found = parse(body, inputs, LIMITS)
+        found = parse(body, inputs, LIMITS).instances
     except UserError as error:
         assert str(error).endswith((".", "}", ")", '"', "]")) or "not JSON" in str(error)
         return

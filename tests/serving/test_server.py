@@ -7,20 +7,12 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
-from kfp_bert_components.errors import NotFoundError
-from kfp_bert_components.serving.server import local_copy
-from kfp_bert_components.serving.versions import newest_version
-from kfp_bert_components.storage import open_store, upload_folder
-from tests.support.stores import gcs
 from tests.support.tiny_model import write_tiny_saved_model
-
-__all__ = ["gcs"]
 
 
 @contextmanager
@@ -81,11 +73,3 @@ def test_each_version_answers_with_its_own_weights_whatever_the_length(tmp_path,
         (tmp_path / "copy").rename(versions / "2")
         next(line for line in lines if line.startswith("serving version 2"))
         ask(address, 2)
-
-
-def test_a_model_on_gs_is_copied_and_served(gcs, tmp_path):
-    upload_folder(write_tiny_saved_model(tmp_path / "model"), open_store("gs://bucket/a"), "model")
-    folder = Path(local_copy("gs://bucket/a/model/"))
-    assert newest_version(folder).number == 1
-    with pytest.raises(NotFoundError, match="holds no files"):
-        local_copy("gs://bucket/a/none")

@@ -15,7 +15,7 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.fetch import fetch
 from kfp_bert_components.records import dump_record
 from kfp_bert_components.registry import Registry
-from kfp_bert_components.serving.server import local_copy
+from kfp_bert_components.serving.sources import open_source
 from kfp_bert_components.steps.reference import read_reference
 from kfp_bert_components.storage import Access, Entry, close_clients, open_store
 from tests.support.gcs_server import GcsServer
@@ -52,7 +52,7 @@ PLACES: dict[str, Callable[[Path], object]] = {
     "registry": lambda folder: Registry("gs://bucket/registry").champion(),
     "command": lambda folder: _command("registry", "list", "gs://bucket/registry"),
     "verify": lambda folder: _command("registry", "verify", "gs://bucket/registry"),
-    "serve": lambda folder: local_copy("gs://bucket/model"),
+    "serve": lambda folder: open_source("gs://bucket/model")(),
     "serving_directory": lambda folder: open_versioned_folder("gs://bucket/serving").numbers(),
     "reference": lambda folder: read_reference("gs://bucket/registry"),
     "base_model": lambda folder: _checkpoint("gs://bucket/model", folder),

@@ -153,9 +153,9 @@ def _finetune(parameter: str) -> Callable[[str], None]:
 
 
 def _serve(text: str) -> None:
-    from kfp_bert_components.serving.server import local_copy
+    from kfp_bert_components.serving.sources import open_source
 
-    local_copy(text)
+    open_source(text)()
 
 
 def _command(*arguments: str) -> Callable[[str], None]:

@@ -4,21 +4,30 @@ import click
 
 
 @click.command("serve")
-@click.argument("path", type=click.Path())
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
-@click.option("--port", default=8501, show_default=True, help="TCP port; 0 for any free one.")
+@click.argument("path", type=click.Path(), envvar="AIP_STORAGE_URI")
+@click.option("--host", help="Address to listen on; 0.0.0.0 for all.  [default: 127.0.0.1; 0.0.0.0 on AI Platform]")
+@click.option("--port", default=8501, show_default=True, envvar="AIP_HTTP_PORT", help="TCP port; 0 for any free one.")
+@click.option("--name", default="bert", show_default=True, help="Name that requests give the model.")
+@click.option(
+    "--threads", default=0, help="Threads that the model uses.  [default: as many as there are cores for the server]"
+)
+@click.option("--access-log", is_flag=True, help="Print a line of JSON for each request, without its texts.")
 @click.option(
     "--compile/--no-compile",
     "compiled",
     default=True,
     show_default=True,
-    help="Answer single short texts with compiled code, which is made in the background within seconds.",
+    help="With TensorFlow, answer single short texts with compiled code, which is made in the background.",
 )
-def command(path: str, host: str, port: int, compiled: bool) -> None:
-    """Serve the model at PATH: a bundle, a SavedModel folder, or a folder of versions.
+def command(path: str, host: str | None, port: int, name: str, threads: int, access_log: bool, compiled: bool) -> None:
+    """Serve the model at PATH: a bundle, a SavedModel folder, a folder of versions, or a registry (its champion).
 
-    Ends at Ctrl-C or SIGTERM. A new version in a folder of versions is picked up within seconds.
+    PATH is here or on gs://. ONNX Runtime answers where the model holds model.onnx, TensorFlow otherwise. Ends at
+    Ctrl-C or SIGTERM, after the requests under way. A new version is picked up within seconds.
     """
+    import os
+
     from kfp_bert_components.serving import serve
 
-    serve(path, host, port, compiled=compiled)
+    host = host or ("0.0.0.0" if "AIP_HTTP_PORT" in os.environ else "127.0.0.1")
+    serve(path, host, port, name=name, threads=threads, access_log=access_log, compiled=compiled)

@@ -1,29 +1,38 @@
-"""The REST API: requests and answers have the form of TensorFlow Serving and AI Platform."""
+"""The server as an ASGI application: its addresses, and how errors are answered."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.routing import Route
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.serving.instances import Limits, parse
+from kfp_bert_components.serving.batching import Batcher, BusyError
+from kfp_bert_components.serving.engines import Threads
+from kfp_bert_components.serving.limits import Limits
 from kfp_bert_components.serving.manager import ModelManager
+from kfp_bert_components.serving.metrics import CONTENT_TYPE, Metrics
+from kfp_bert_components.serving.observed import HUNG_UP, Observed
+from kfp_bert_components.serving.open_inference import open_inference_routes
+from kfp_bert_components.serving.openapi import openapi
+from kfp_bert_components.serving.service import LOADING, JsonResponse, Service
+from kfp_bert_components.serving.tensorflow_rest import ai_platform_routes, tensorflow_routes
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
 
 MODEL_NAME = "bert"
-LOADING = "The model is still loading: try again in a few seconds."
 
 
 class _ModelName(StringConvertor):
@@ -34,118 +43,114 @@ register_url_convertor("model", _ModelName())
 
 
 def create_app(
-    path: str | Path, *, limits: Limits | None = None, poll_seconds: float = 2.0, compiled: bool = False
+    path: str | Path,
+    *,
+    name: str = MODEL_NAME,
+    limits: Limits | None = None,
+    poll_seconds: float = 2.0,
+    compiled: bool = False,
+    threads: int = 0,
+    access_log: Callable[[str], object] | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> Starlette:
     """The server as an ASGI application, which loads the model when it is started.
 
     Args:
-        path: A model bundle, a SavedModel folder, or a folder with one SavedModel per version number, whose
-            newest version is served, and replaced as soon as a newer one is there.
-        limits: How large a request may be; by default 1,024 texts of 100,000 characters and 16 MiB.
+        path: A model bundle, a SavedModel folder, a folder with one of these per version number, or a registry; here or
+            on gs://. Of versions the newest is served, of a registry its champion, and replaced as soon as another is
+            there.
+        name: The name that requests give the model.
+        limits: How large a request may be, and how much the server holds; see `Limits`.
         poll_seconds: Seconds between two looks for a newer version.
-        compiled: Whether the network is compiled for single short texts, in the background once the model answers. On
-            a machine with a GPU it is never compiled.
+        compiled: Whether a model that TensorFlow answers is compiled for single short texts, in the background once it
+            answers. On a machine with a GPU it is never compiled.
+        threads: How many threads the model uses; 0: as many as there are cores, or as a container may use.
+        access_log: Called with one line of JSON for each request; None for no log.
+        environment: Where AI Platform says which addresses it asks: AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE.
 
     Raises:
         NotFoundError: There is nothing at `path`.
         UserError: What lies at `path` is no model.
     """
-    models = ModelManager(Path(path), poll_seconds, compiled=compiled)
+    limits = limits or Limits()
+    models = ModelManager(path, poll_seconds, compiled=compiled, threads=Threads.of_machine(threads))
+    batcher = Batcher(limits.wait_seconds)
+    metrics = Metrics(models, batcher.waiting)
+    batcher.observe = metrics.observe_call
+    service = Service(name, models, batcher, limits)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        batcher.start()
         models.start()
         yield
         models.stop()
+        batcher.stop()
 
-    handlers = _Handlers(models, limits or Limits())
+    async def health(request: Request) -> Response:
+        refused = [{"version": one.number, "reason": one.reason, "tries": one.tries} for one in models.refused.values()]
+        if not (engine := models.model):
+            return JsonResponse({"error": models.problem or LOADING, "refused": refused}, 503)
+        version = engine.version
+        served = {"version": version.number, "registry_version": version.registry_version}
+        known = {"fingerprint": version.fingerprint, "engine": engine.name}
+        return JsonResponse({"status": "ok", **served, **known, "problem": models.problem, "refused": refused})
+
+    async def prometheus(request: Request) -> Response:
+        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def description(request: Request) -> Response:
+        return JsonResponse(openapi(name, limits))
+
     routes = [
-        Route("/healthz", handlers.health, methods=["GET"]),
-        Route("/v1/models/{name:model}:predict", handlers.predict, methods=["POST"]),
-        Route("/v1/models/{name:model}/versions/{version:int}:predict", handlers.predict, methods=["POST"]),
-        Route("/v1/models/{name:model}/versions/{version:int}", handlers.status, methods=["GET"]),
-        Route("/v1/models/{name:model}", handlers.status, methods=["GET"]),
+        *ai_platform_routes(service, environment),
+        *tensorflow_routes(service),
+        *open_inference_routes(service),
+        Route("/healthz", health, methods=["GET"]),
+        Route("/metrics", prometheus, methods=["GET"]),
+        Route("/openapi.json", description, methods=["GET"]),
     ]
-    error_handlers = {HTTPException: _http_error, Exception: _unexpected_error}
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=error_handlers)
-    app.state.models = models
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(Observed, metrics=metrics, log=access_log)],
+        exception_handlers={
+            HTTPException: _http_error,
+            UserError: _bad_request,
+            BusyError: _busy,
+            ClientDisconnect: _gone,
+            Exception: _unexpected_error,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.models, app.state.metrics = models, metrics
     return app
 
 
-class _Handlers:
-    def __init__(self, models: ModelManager, limits: Limits) -> None:
-        self._models, self._limits = models, limits
-
-    async def health(self, request: Request) -> Response:
-        if not self._models.model:
-            return _error(503, self._models.problem or LOADING)
-        loaded = self._models.model.version
-        return JSONResponse(
-            {
-                "status": "ok",
-                "version": loaded.number,
-                "registry_version": loaded.registry_version,
-                "fingerprint": loaded.fingerprint,
-            }
-        )
-
-    async def status(self, request: Request) -> Response:
-        self._check_name(request)
-        model = self._models.model
-        asked = request.path_params.get("version")
-        if asked and model and asked != model.version.number:
-            raise HTTPException(404, f"Version {asked} is not loaded: version {model.version.number} is.")
-        state, version = ("AVAILABLE", model.version.number) if model else ("LOADING", 0)
-        status = {"error_code": "OK", "error_message": self._models.problem}
-        entry: dict[str, Any] = {"version": str(version), "state": state, "status": status}
-        if model:  # beyond TensorFlow Serving: what is behind the number
-            entry |= {"registry_version": model.version.registry_version, "fingerprint": model.version.fingerprint}
-        return JSONResponse({"model_version_status": [entry]})
-
-    async def predict(self, request: Request) -> Response:
-        self._check_name(request)
-        body = await _read(request, self._limits.body_bytes)
-        model = self._models.model  # this request keeps it to its end, even when a newer version takes over
-        if not model:
-            return _error(503, self._models.problem or LOADING)
-        version = request.path_params.get("version", model.version.number)
-        if version != model.version.number:
-            raise HTTPException(404, f"Version {version} is not loaded: version {model.version.number} is.")
-        try:
-            instances = parse(body, model.inputs, self._limits)
-        except UserError as error:
-            return _error(400, str(error))
-        # TensorFlow works outside of the event loop, so that health is answered meanwhile.
-        predictions = await anyio.to_thread.run_sync(model.predict, instances)
-        return JSONResponse({"predictions": predictions})
-
-    def _check_name(self, request: Request) -> None:
-        if (name := request.path_params["name"]) != MODEL_NAME:
-            raise HTTPException(404, f"There is no model {name!r}: the only one is {MODEL_NAME!r}.")
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JsonResponse({"error": message}, status, headers)
 
 
-async def _read(request: Request, most: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise HTTPException(413, f"The body is too large: send at most {most} bytes.")
-    return bytes(body)
-
-
-def _error(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status_code=status)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _http_error(request: Request, error: Any) -> Response:
     message = error.detail
     if error.status_code == 405:
-        allowed = "POST" if request.url.path.endswith(":predict") else "GET"
-        message = f"{request.method} is not allowed at {request.url.path}: use {allowed}."
+        allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))
+        message = f"{request.method} is not allowed at {request.url.path[:200]}: use {allowed}."
     elif error.status_code == 404 and message == "Not Found":
-        message = f"There is nothing at {request.url.path}: POST to /v1/models/{MODEL_NAME}:predict."
-    return JSONResponse({"error": message}, status_code=error.status_code, headers=error.headers)
+        message = f"There is nothing at {request.url.path[:200]}: /openapi.json says what there is."
+    return _error(error.status_code, message, error.headers)
+
+
+async def _bad_request(request: Request, error: Exception) -> Response:
+    return _error(400, str(error))
+
+
+async def _busy(request: Request, error: Any) -> Response:
+    return _error(503, str(error), {"Retry-After": str(math.ceil(error.seconds))})
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=HUNG_UP)
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:

@@ -1,81 +1,163 @@
-"""Reads and checks the body of a predict request."""
+"""Reads JSON bodies, and checks the texts in them."""
 
-import json
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.serving.engines import Instance
+from kfp_bert_components.serving.limits import Limits
+
+SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How large one request may be.
+class Asked:
+    """What a predict request asks for.
 
     Attributes:
-        instances: Most instances in one request.
-        characters: Most characters in one text.
-        body_bytes: Most bytes in the body of a request.
+        instances: Each has one text for every input of the model.
+        columns: Whether they came as columns, so that the answer has to be one of columns.
     """
 
-    instances: int = 1024
-    characters: int = 100_000
-    body_bytes: int = 16 * 1024 * 1024
+    instances: list[Instance]
+    columns: bool
 
 
-def parse(body: bytes, inputs: tuple[str, ...], limits: Limits) -> list[dict[str, str]]:
-    """Read the body of a request.
+def parse(body: bytes, inputs: Sequence[str], limits: Limits) -> Asked:
+    """Read the body of a predict request of TensorFlow Serving or AI Platform.
 
     Args:
-        body: JSON such as {"instances": ["text", {"text": "text"}]}.
+        body: JSON such as {"instances": ["text", {"text": "text"}]} or {"inputs": {"text": ["text", "text"]}}.
         inputs: Names of the texts in an instance.
         limits: How large the request may be; `body_bytes` is not looked at here.
 
-    Returns:
-        The instances, each a dict with one text for every name in `inputs`.
+    Raises:
+        UserError: It is something else, or beyond the limits; the message names the field.
+    """
+    request = read_object(body, '{"instances": ["text"]}', ("instances", "inputs", "signature_name", "parameters"))
+    check_signature(request)
+    if ("instances" in request) == ("inputs" in request):
+        raise UserError('The body must have either "instances" or "inputs": send {"instances": ["text", ...]}.')
+    if "inputs" in request:
+        return Asked(_from_columns(request["inputs"], inputs, limits), columns=True)
+    return Asked(_from_rows(request["instances"], "instances", inputs, limits), columns=False)
+
+
+def parse_examples(body: bytes, inputs: Sequence[str], limits: Limits) -> list[Instance]:
+    """Read the body of a classify request of TensorFlow Serving, such as {"examples": [{"text": "text"}]}.
 
     Raises:
-        UserError: The body is no JSON object with a list `instances` of strings or objects within the limits.
+        UserError: As `parse`.
+    """
+    request = read_object(body, '{"examples": [{"text": "..."}]}', ("examples", "context", "signature_name"))
+    check_signature(request)
+    if "examples" not in request:
+        raise UserError('The body has no "examples": send {"examples": [{"text": "..."}, ...]}.')
+    context = request.get("context", {})
+    if not isinstance(context, dict):
+        raise UserError('"context" must be an object: what all examples have in common.')
+    examples = request["examples"]
+    if context and isinstance(examples, list):
+        examples = [context | example if isinstance(example, dict) else example for example in examples]
+    return _from_rows(examples, "examples", inputs, limits)
+
+
+def read_object(body: bytes, form: str, known: Sequence[str]) -> dict[str, Any]:
+    """Read a JSON object with no other fields than the known ones.
+
+    Raises:
+        UserError: It is something else; the message shows the `form` that is expected.
     """
     try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"The body is not JSON: {error}") from error
+        request = orjson.loads(body)
+    except ValueError as error:
+        raise UserError(f"The body is not JSON: {error}") from None
     if not isinstance(request, dict):
-        raise UserError('The body must be an object like {"instances": ["text"]}.')
-    unknown = sorted(set(request) - {"instances", "signature_name", "parameters"})
-    if unknown:
-        raise UserError(f'The body has an unknown field {unknown[0]!r}: it takes "instances".')
-    if request.get("signature_name", "serving_default") != "serving_default":
-        raise UserError('The only signature is "serving_default": leave "signature_name" out.')
-    if "instances" not in request:
-        raise UserError('The body has no "instances": send {"instances": ["text", ...]}.')
-    instances = request["instances"]
-    if not isinstance(instances, list) or not instances:
-        raise UserError('"instances" must be a list with at least one text.')
-    if len(instances) > limits.instances:
-        raise UserError(f'"instances" has {len(instances)} entries: send at most {limits.instances}.')
-    return [_instance(index, item, inputs, limits) for index, item in enumerate(instances)]
+        raise UserError(f"The body must be an object like {form}.")
+    if unknown := sorted(set(request) - set(known)):
+        takes = ", ".join(f'"{name}"' for name in known)
+        raise UserError(f"The body has an unknown field {unknown[0][:100]!r}: it takes {takes}.")
+    return request
 
 
-def _instance(index: int, item: Any, inputs: tuple[str, ...], limits: Limits) -> dict[str, str]:
-    if isinstance(item, str) and inputs == ("text",):
-        item = {"text": item}
-    if not isinstance(item, dict):
-        wanted = ", ".join(f'"{name}": "..."' for name in inputs)
-        plain = "a string or " if inputs == ("text",) else ""
-        raise UserError(f"instances[{index}] must be {plain}an object {{{wanted}}}.")
-    if set(item) != set(inputs):
-        raise UserError(f"instances[{index}] must have exactly the fields {', '.join(inputs)}.")
-    for name in inputs:
-        text = item[name]
-        if not isinstance(text, str):
-            raise UserError(f"instances[{index}].{name} must be a string.")
-        if len(text) > limits.characters:
-            raise UserError(f"instances[{index}].{name} has {len(text)} characters: send at most {limits.characters}.")
+def check_signature(request: Mapping[str, Any]) -> None:
+    """Refuse any other signature than the one that the model has; UserError."""
+    if request.get("signature_name", SIGNATURE) not in (SIGNATURE, ""):
+        raise UserError(f'The only signature is "{SIGNATURE}": leave "signature_name" out.')
+
+
+def check_count(count: int, field: str, limits: Limits) -> None:
+    """Refuse none and too many instances; UserError."""
+    if not count:
+        raise UserError(f'"{field}" must be a list with at least one text.')
+    if count > limits.instances:
+        raise UserError(f'"{field}" has {count} entries: send at most {limits.instances}.')
+
+
+def check_text(value: Any, field: str, limits: Limits) -> str:
+    """A text of a request: a string, or an object {"b64": "..."} with the base64 of its UTF-8.
+
+    Raises:
+        UserError: It is something else, or too long.
+    """
+    if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
         try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise UserError(
-                f"instances[{index}].{name} holds half of a surrogate pair: send whole characters."
-            ) from None
-    return item
+            value = base64.b64decode(value["b64"], validate=True).decode()
+        except (binascii.Error, ValueError):
+            raise UserError(f"{field}.b64 must be the base64 of a text in UTF-8.") from None
+    if not isinstance(value, str):
+        raise UserError(f"{field} must be a string.")
+    if len(value) > limits.characters:
+        raise UserError(f"{field} has {len(value)} characters: send at most {limits.characters}.")
+    return value
+
+
+def _from_rows(rows: Any, field: str, inputs: Sequence[str], limits: Limits) -> list[Instance]:
+    if not isinstance(rows, list):
+        raise UserError(f'"{field}" must be a list with at least one text.')
+    check_count(len(rows), field, limits)
+    return [_instance(row, f"{field}[{index}]", inputs, limits) for index, row in enumerate(rows)]
+
+
+def _instance(row: Any, field: str, inputs: Sequence[str], limits: Limits) -> Instance:
+    if len(inputs) == 1 and (isinstance(row, str) or (isinstance(row, dict) and set(row) == {"b64"})):
+        return {inputs[0]: check_text(row, field, limits)}
+    if not isinstance(row, dict):
+        wanted = ", ".join(f'"{name}": "..."' for name in inputs)
+        plain = "a string or " if len(inputs) == 1 else ""
+        raise UserError(f"{field} must be {plain}an object {{{wanted}}}.")
+    if set(row) != set(inputs):
+        raise UserError(f"{field} must have exactly the fields {', '.join(inputs)}.")
+    return {name: check_text(row[name], f"{field}.{name}", limits) for name in inputs}
+
+
+def _from_columns(columns: Any, inputs: Sequence[str], limits: Limits) -> list[Instance]:
+    if isinstance(columns, list) and len(inputs) == 1:
+        columns = {inputs[0]: columns}
+    if not isinstance(columns, dict) or set(columns) != set(inputs):
+        wanted = ", ".join(f'"{name}": ["...", ...]' for name in inputs)
+        raise UserError(f'"inputs" must be an object {{{wanted}}}.')
+    for name in inputs:
+        if not isinstance(columns[name], list):
+            raise UserError(f"inputs.{name} must be a list of strings.")
+        check_count(len(columns[name]), f"inputs.{name}", limits)
+    return join_columns(
+        {
+            name: [check_text(value, f"inputs.{name}[{row}]", limits) for row, value in enumerate(columns[name])]
+            for name in inputs
+        }
+    )
+
+
+def join_columns(columns: Mapping[str, Sequence[str]]) -> list[Instance]:
+    """Instances from their texts by input; UserError where two inputs have different numbers of texts."""
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        said = " and ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise UserError(f"All inputs must have the same number of texts: {said}.")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from kfp_bert_components.errors import UserError
-from kfp_bert_components.serving.versions import ModelVersion, newest_version
+from kfp_bert_components.serving.engines import Engine, Threads, load_engine
+from kfp_bert_components.serving.sources import open_source
+from kfp_bert_components.serving.versions import Found, ModelVersion
 
-if TYPE_CHECKING:
-    from kfp_bert_components.serving.model import Model
+MOST_SECONDS = 300.0  # between two tries of a version that could not be loaded
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A version that is there and is not served.
+
+    Attributes:
+        number: Its number.
+        reason: Why it could not be loaded.
+        tries: How often that was tried with these files.
+        stamp: What was in it; see `ModelVersion`.
+        again: When it is tried again, in seconds of `time.monotonic`. Where its files change that is at once.
+    """
+
+    number: int
+    reason: str
+    tries: int
+    stamp: str
+    again: float
 
 
 class ModelManager:
     """The model that answers now, and a thread that looks for newer versions.
 
     Args:
-        path: A model bundle, a SavedModel folder, or a folder of versions.
-        poll_seconds: Seconds between two looks at the folder.
+        path: A model bundle, a SavedModel folder, a folder of versions, or a registry, here or on gs://.
+        poll_seconds: Seconds between two looks at the folder, and before the second try of a version that could not be
+            loaded; before each further one it is twice as long, up to 5 minutes.
         report: Called with one line of text at each change.
-        compiled: Whether to compile a model for single short texts once it answers; see `serving.compiled`.
+        compiled: Whether a model of TensorFlow is compiled for single short texts once it answers; see
+            `serving.compiled`.
+        threads: How many threads a model uses; by default those of the machine.
 
     Attributes:
         model: The model that answers, or None while the first one loads.
-        problem: Why the newest version could not be loaded; "" where it could.
+        refused: The versions that are there and could not be loaded, by number.
+        swaps: How often a model has taken over.
 
     Raises:
         NotFoundError: There is nothing at `path`.
@@ -36,21 +63,32 @@ class ModelManager:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         poll_seconds: float = 2.0,
         report: Callable[[str], None] | None = None,
         *,
         compiled: bool = False,
+        threads: Threads | None = None,
     ) -> None:
-        self._path, self._poll_seconds = path, poll_seconds
+        self._find, self._poll_seconds = open_source(path), poll_seconds
         self._report = report or partial(print, flush=True)
-        self._compiled = compiled
+        self._compiled, self._threads = compiled, threads or Threads.of_machine()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._broken: ModelVersion | None = None
-        self.model: Model | None = None
-        self.problem = ""
-        newest_version(path)  # a path that can never become a model fails here, before anything listens
+        self._old: list[weakref.ref[Engine]] = []
+        self._trouble = ""  # with the folder as a whole
+        self.model: Engine | None = None
+        self.refused: dict[int, Refusal] = {}
+        self.swaps = 0
+        self._find()  # a path that can never become a model fails here, before anything listens
+
+    @property
+    def problem(self) -> str:
+        """Why the newest version is not served; "" where it is."""
+        if self._trouble or not self.refused:
+            return self._trouble
+        refusal = self.refused[max(self.refused)]
+        return f"version {refusal.number} cannot be served: {refusal.reason}"
 
     def start(self) -> None:
         """Begin to load and watch."""
@@ -64,38 +102,68 @@ class ModelManager:
             self._thread.join(timeout=5)
 
     def refresh(self) -> None:
-        """Load the newest version, unless it is the one that answers or could not be loaded before.
+        """Load the newest version that can be loaded, unless it is the one that answers.
 
-        It raises nothing: what is wrong is in `problem`.
+        It raises nothing: what is wrong is in `problem` and `refused`.
         """
+        before = self.problem
         try:
-            version = newest_version(self._path)
-        except (UserError, OSError) as error:  # the folder went away: go on with what is loaded
-            self._report_problem(str(error))
-            return
-        if version is None or version == self._broken:
-            return
-        if self.model and self.model.version == version:
-            self._broken, self.problem = None, ""
-            return
-        from kfp_bert_components.serving.model import Model
+            found = self._find()
+        except Exception as error:  # whatever is wrong with the folder: go on with what is loaded
+            self._trouble = str(error) or repr(error)
+        else:
+            self._trouble = ""
+            looked_at = []
+            for one in found:
+                looked_at.append(one.number)
+                if self._serve(one):
+                    break
+            # What is older than the version that answers does not matter.
+            self.refused = {number: one for number, one in self.refused.items() if number in looked_at}
+        if self.problem and self.problem != before:
+            self._report(self.problem)
+        self._free()
 
+    def _serve(self, found: Found) -> bool:
+        """Whether this version answers now, or the model that answers is to go on instead of an older one."""
+        is_current = self.model is not None and self.model.version.number == found.number
+        stamp = ""
         try:
-            self.model = Model(version)
-        except Exception as error:  # whatever is wrong with a new version, the old one goes on answering
-            self._broken = version
-            self._report_problem(f"version {version.number} cannot be served: {error}")
-            return
-        self._broken, self.problem = None, ""
+            version = found.read()
+            if self.model and self.model.version == version:
+                self.refused.pop(found.number, None)
+                return True
+            stamp, known = version.stamp, self.refused.get(found.number)
+            if known and known.stamp == stamp and time.monotonic() < known.again:
+                return is_current
+            self._load(version)
+        except Exception as error:  # whatever is wrong with a version, the one that answers goes on
+            self._refuse(found.number, stamp, str(error) or repr(error))
+            return is_current
+        return True
+
+    def _refuse(self, number: int, stamp: str, reason: str) -> None:
+        known = self.refused.get(number)
+        tries = known.tries + 1 if known and known.stamp == stamp else 1
+        seconds = min(self._poll_seconds * 2 ** min(tries - 1, 20), MOST_SECONDS)
+        self.refused = {**self.refused, number: Refusal(number, reason, tries, stamp, time.monotonic() + seconds)}
+
+    def _load(self, version: ModelVersion) -> None:
+        engine = load_engine(version, self._threads)
+        if self.model:
+            self._old.append(weakref.ref(self.model))
+        self.model = engine
+        self.swaps += 1
+        self.refused.pop(version.number, None)
         known = f", version {version.registry_version} of its registry," if version.registry_version else ""
-        self._report(f"serving version {version.number}{known} from {version.folder}")
+        self._report(f"serving version {version.number}{known} from {version.onnx or version.folder}")
         if self._compiled:
-            self._compile(self.model)
+            self._compile(engine)
 
-    def _compile(self, model: Model) -> None:
+    def _compile(self, model: Engine) -> None:
         start, lengths = time.monotonic(), []
         try:
-            for length in model.compile():
+            for length in getattr(model, "compile", lambda: ())():
                 lengths.append(length)
                 if self._stop.is_set():
                     return
@@ -105,12 +173,17 @@ class ModelManager:
             seconds = time.monotonic() - start
             self._report(f"compiled for single texts of up to {max(lengths)} tokens in {seconds:.0f} s")
 
+    def _free(self) -> None:
+        """Give memory back that the models held whose last request has ended."""
+        ended = [old for old in self._old if old() is None]
+        if not ended:
+            return
+        self._old = [old for old in self._old if old not in ended]
+        gc.collect()  # TensorFlow's objects hold each other
+        with suppress(OSError, AttributeError):  # only glibc has it, and only glibc needs it
+            ctypes.CDLL(None).malloc_trim(0)
+
     def _watch(self) -> None:
         while not self._stop.is_set():
             self.refresh()
             self._stop.wait(self._poll_seconds)
-
-    def _report_problem(self, problem: str) -> None:
-        if problem != self.problem:
-            self.problem = problem
-            self._report(problem)

@@ -1,14 +1,14 @@
-"""Runs the REST server in this process until SIGTERM or Ctrl-C."""
+"""Runs the server in this process until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
-import atexit
-import shutil
+import resource
 import signal
 import socket
-import tempfile
 import threading
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -16,25 +16,14 @@ import uvicorn
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.serving.app import MODEL_NAME, create_app
+from kfp_bert_components.serving.connections import connection_class
+from kfp_bert_components.serving.limits import Limits
 from kfp_bert_components.serving.manager import ModelManager
 
-
-def local_copy(path: str | Path) -> Path:
-    """The path that an address means: on gs:// of a local copy, which is removed when this process ends.
-
-    Raises:
-        NotFoundError: There is nothing at this gs:// path.
-    """
-    from kfp_bert_components.storage import download_folder, open_store, parse_address
-
-    address = parse_address(path, "the path to serve")
-    if address.is_local:
-        return address.path
-    scratch = tempfile.mkdtemp(prefix="kfp-bert-serve-")
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    parent, name = address.split()
-    download_folder(open_store(parent), name, Path(scratch))
-    return Path(scratch)
+BACKLOG = 128  # connections that the system keeps until they are accepted
+# Files that the process needs beside its connections. asyncio accepts a backlog of connections in each of the four
+# rounds of its loop that pass before one too many is closed.
+FILES = 100 + 5 * BACKLOG
 
 
 def serve(
@@ -42,35 +31,56 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8501,
     *,
+    name: str = MODEL_NAME,
+    limits: Limits | None = None,
     poll_seconds: float = 2.0,
     compiled: bool = True,
+    threads: int = 0,
+    access_log: bool = False,
 ) -> None:
     """Serve the model at `path` until SIGTERM or Ctrl-C, then finish the requests under way and return.
 
     Prints one line when the server answers, and one at each new version.
 
     Args:
-        path: A model bundle, a SavedModel folder, or a folder of versions. A path on gs:// is copied once at the
-            start, so later versions are not seen.
+        path: A model bundle, a SavedModel folder, a folder of versions, or a registry; here or on gs://.
         host: Address to listen on; 0.0.0.0 for all addresses of the machine.
         port: TCP port; 0 for any free one, which the line that says that the server is ready names.
+        name: The name that requests give the model.
+        limits: How large a request may be, and how much the server holds; see `Limits`.
         poll_seconds: Seconds between two looks for a newer version.
-        compiled: Whether the network is compiled for single short texts; see `create_app`.
+        compiled: Whether a model that TensorFlow answers is compiled for single short texts; see `create_app`.
+        threads: How many threads the model uses; 0: as many as there are cores, or as a container may use.
+        access_log: Whether to print a line of JSON for each request, without its texts.
 
     Raises:
         UserError: There is no model at `path`, or the port is taken.
     """
-    app = create_app(local_copy(path), poll_seconds=poll_seconds, compiled=compiled)
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}): choose another port.") from error
+    limits = _with_files(limits or Limits())
+    app = create_app(
+        path,
+        name=name,
+        limits=limits,
+        poll_seconds=poll_seconds,
+        compiled=compiled,
+        threads=threads,
+        access_log=partial(print, flush=True) if access_log else None,
+    )
+    listener = listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=20))
-    threading.Thread(target=_announce, args=(app.state.models, server, url), daemon=True).start()
+    config = uvicorn.Config(
+        app,
+        http=connection_class(limits, app.state.metrics.connections),
+        ws="none",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=limits.drain_seconds,  # type: ignore[arg-type]
+    )
+    server = uvicorn.Server(config)
+    threading.Thread(target=_announce, args=(app.state.models, server, f"{url}/v1/models/{name}"), daemon=True).start()
     # uvicorn raises the signal again after it has shut down; here that is the regular end, not a failure.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _ignore)
@@ -79,10 +89,38 @@ def serve(
         server.run(sockets=[listener])
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address, or will.
+
+    Raises:
+        UserError: The port is taken, or the address is not one of this machine.
+    """
+    # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is said; else each waits 40 ms.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}): choose another port.") from error
+    return listener
+
+
+def _with_files(limits: Limits) -> Limits:
+    """The limits with no more connections than this process may open files; it may be allowed to open more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + FILES
+    if soft < wanted:
+        soft = min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return replace(limits, connections=max(1, min(limits.connections, soft - FILES)))
+
+
 def _announce(models: ModelManager, server: uvicorn.Server, url: str) -> None:
     while not (models.model and server.started):
         time.sleep(0.05)
-    print(f"ready at {url}/v1/models/{MODEL_NAME}:predict", flush=True)
+    print(f"ready at {url}:predict", flush=True)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -1,20 +1,24 @@
-"""The versions of a model in its folder, and which one is the newest."""
+"""The versions of a model in its folder, and what is in them."""
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 
 GRAPH = "saved_model.pb"
+ONNX = "model.onnx"
+BUNDLE = "bundle.json"
 METADATA = "assets.extra/bundle.json"  # written by a deployment: what is in the version
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A SavedModel that can be loaded.
+    """A model that can be loaded.
 
     Attributes:
         folder: The folder that holds `saved_model.pb`.
@@ -22,7 +26,9 @@ class ModelVersion:
         fingerprint: Changes with what is in the folder, also where the number stays: the fingerprint of its bundle if a
             deployment wrote it down, else `stamp`.
         registry_version: The registry's version of the model, if a deployment wrote it down.
-        stamp: Made of the metadata, and of size and time of the graph's file: another one is loaded again.
+        stamp: Made of the names, sizes and times of all files: another one is loaded again.
+        onnx: The folder that holds `model.onnx`; None where the model is a SavedModel only.
+        metadata: What its bundle.json says; empty where there is none.
     """
 
     folder: Path
@@ -30,65 +36,115 @@ class ModelVersion:
     fingerprint: str = ""
     registry_version: int | None = None
     stamp: str = field(default="", repr=False)
+    onnx: Path | None = None
+    metadata: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
-def newest_version(path: Path) -> ModelVersion | None:
-    """The newest complete version of the model at `path`, or None in a folder that holds no version yet.
+@dataclass(frozen=True)
+class Found:
+    """A version that is there; `read` looks at what is in it now, as `read_version` does."""
+
+    number: int
+    read: Callable[[], ModelVersion]
+
+
+def find_versions(path: Path) -> list[Found]:
+    """The complete versions of the model at `path`, the newest first; none in a folder that holds no version yet.
 
     Args:
-        path: A model bundle, a SavedModel folder, or a folder with one SavedModel per version number.
+        path: A model bundle, a SavedModel folder, or a folder with one of these per version number.
 
     Raises:
         NotFoundError: There is nothing at `path`.
         UserError: What lies there is none of the three.
+        OSError: It can't be read.
     """
     if not path.exists():
         raise NotFoundError(
             f"{path} does not exist: give a model bundle, a SavedModel folder, or a folder of versions."
         )
-    if (path / "saved_model" / GRAPH).is_file():
-        return read_version(path / "saved_model", 1)
-    if (path / GRAPH).is_file():
-        return read_version(path, 1)
+    if _is_complete(path):
+        return [Found(1, partial(read_version, path, 1))]
     names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
-    numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
+    numbers = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 20]
     if not path.is_dir() or (not numbers and any(not name.startswith((".", "_")) for name in names)):
         raise UserError(
-            f"{path} holds no model: expected a bundle (saved_model/saved_model.pb), a SavedModel "
+            f"{path} holds no model: expected a bundle (bundle.json), a SavedModel "
             "(saved_model.pb), or version folders with numbers for names."
         )
-    # A version is complete once its saved_model.pb is there, which is why a deployment writes that file last.
-    complete = [number for number in numbers if (path / str(number) / GRAPH).is_file()]
-    return read_version(path / str(max(complete)), max(complete)) if complete else None
+    return [
+        Found(number, partial(read_version, path / str(number), number))
+        for number in sorted(numbers, reverse=True)
+        if _may_be_complete(path / str(number))
+    ]
+
+
+def newest_version(path: Path) -> ModelVersion | None:
+    """The newest complete version of the model at `path`, or None in a folder that holds none yet.
+
+    Raises:
+        NotFoundError, UserError, OSError: As `find_versions` and `read_version`.
+    """
+    versions = find_versions(path)
+    return versions[0].read() if versions else None
 
 
 def read_version(folder: Path, number: int) -> ModelVersion:
     """What is in a version's folder now.
 
     Args:
-        folder: The folder that holds `saved_model.pb`.
+        folder: A bundle, or the folder that holds `saved_model.pb`.
         number: Its number.
 
     Raises:
         NotFoundError: The version was taken away at this moment.
+        OSError: It can't be read.
     """
     try:
-        status = (folder / GRAPH).stat()
-        metadata = (folder / METADATA).read_bytes() if (folder / METADATA).is_file() else b""
+        if not _is_complete(folder):
+            raise FileNotFoundError
+        stamp = _stamp(folder)
+        metadata = _read_metadata(folder)
+        onnx = folder if (folder / ONNX).is_file() and metadata else None
     except FileNotFoundError:
         raise NotFoundError(f"Version {number} was taken away from {folder.parent}.") from None
-    graph = f"{status.st_size} {status.st_mtime_ns} "
-    stamp = hashlib.sha256(graph.encode() + metadata).hexdigest()
-    known = _read_metadata(metadata)
-    version = known.get("registry_version")
-    fingerprint = str(known.get("fingerprint") or stamp)
-    return ModelVersion(folder, number, fingerprint, version if isinstance(version, int) else None, stamp)
+    saved_model = folder / "saved_model" if (folder / "saved_model" / GRAPH).is_file() else folder
+    version = metadata.get("registry_version")
+    fingerprint = str(metadata.get("fingerprint") or stamp)
+    known = version if isinstance(version, int) else None
+    return ModelVersion(saved_model, number, fingerprint, known, stamp, onnx, metadata)
 
 
-def _read_metadata(data: bytes) -> dict[str, Any]:
-    """The fields of a metadata file; {} where it is none: a model is served without it, too."""
+def _is_complete(folder: Path) -> bool:
+    """A deployment writes `saved_model.pb` last, so it tells a whole version; a bundle is whole with a model."""
+    if (folder / GRAPH).is_file() or (folder / "saved_model" / GRAPH).is_file():
+        return True
+    return (folder / BUNDLE).is_file() and (folder / ONNX).is_file()
+
+
+def _may_be_complete(folder: Path) -> bool:
+    """A folder that may not be looked into counts as a version: reading it says what is wrong."""
     try:
-        found = json.loads(data)
+        return _is_complete(folder)
+    except OSError:
+        return True
+
+
+def _stamp(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        status = path.stat()
+        if path.is_file():
+            line = f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    """The fields of the metadata file; {} where there is none: a model is served without it, too."""
+    path = next((folder / name for name in (METADATA, BUNDLE) if (folder / name).is_file()), None)
+    try:
+        found = json.loads(path.read_bytes()) if path else {}
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,0 +1,129 @@
+"""HTTP connections with the limits that uvicorn has no options for: their number, and the time of slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from prometheus_client import Gauge
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from kfp_bert_components.serving.limits import Limits
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. It is closed where its client is slower than the limits allow.
+
+    `limits` and `open`, the gauge of open connections, are attributes of a subclass; see `connection_class`.
+    """
+
+    limits: Limits
+    open: Gauge
+    _timer: asyncio.TimerHandle | None = None  # for the part of a request that is awaited
+    _unread_timer: asyncio.TimerHandle | None = None
+    _part = ""  # of a request that has begun to come: "head" or "body"
+    _head_bytes = 0
+    _messages = 0
+    _idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has come. Where there are too many, the one that has been idle for longest has to go."""
+        super().connection_made(transport)
+        self.open.inc()
+        self._idle_since = self.loop.time()
+        self._wait(self.limits.header_seconds)
+        if len(self.connections) > self.limits.connections:
+            idle = [one for one in self.connections if isinstance(one, Connection) and one.is_idle]
+            oldest = min(idle, key=lambda one: one._idle_since)
+            self.connections.discard(oldest)
+            oldest.transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._wait(0)
+        if self._unread_timer:
+            self._unread_timer.cancel()
+        self.open.dec()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        messages = self._messages
+        super().data_received(data)
+        if self._part == "head" and messages == self._messages:
+            self._head_bytes += len(data)  # the parser keeps what it has of a head, whatever its size
+            if self._head_bytes > self.limits.header_bytes and not self.transport.is_closing():
+                most = self.limits.header_bytes
+                self._refuse(431, f"The head of the request is too large: send at most {most} bytes.")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request has come."""
+        self._part, self._head_bytes = "head", 0
+        if self._timer is None:
+            self._wait(self.limits.header_seconds)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head of a request has come."""
+        self._part = "body"
+        self._wait(self.limits.body_seconds)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body of a request has come."""
+        self._part = ""
+        self._messages += 1
+        self._wait(0)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer has been written."""
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """The client does not take its answer."""
+        super().pause_writing()
+        self._unread_timer = self.loop.call_later(self.limits.unread_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has taken most of its answer."""
+        if self._unread_timer:
+            self._unread_timer.cancel()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(400, "This is no valid HTTP request.")
+
+    def _wait(self, seconds: float) -> None:
+        """Wait at most so long for the next part of a request; 0: for nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self._close_late) if seconds else None
+
+    def _close_late(self) -> None:
+        self._timer = None
+        if self._part == "head":
+            self._refuse(408, f"The head of the request took more than {self.limits.header_seconds:g} s.")
+        elif self._part == "body":
+            self._refuse(408, f"The body of the request took more than {self.limits.body_seconds:g} s.")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        if self.is_idle or not self.cycle.response_started:  # else there would be a second answer in the first
+            body = json.dumps({"error": sentence}).encode()
+            head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+
+def connection_class(limits: Limits, open: Gauge) -> type[Connection]:
+    """The class of connections with these limits, for uvicorn's option `http`; `open` counts them."""
+    return type("LimitedConnection", (Connection,), {"limits": limits, "open": open})

@@ -1,0 +1,36 @@
+"""How much a client may ask for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a request may be, and how much the server holds at a time.
+
+    Attributes:
+        instances: Most instances in one request.
+        characters: Most characters in one text.
+        body_bytes: Most bytes in the body of a request.
+        bodies_bytes: Most bytes in the bodies of all requests that are under way.
+        header_bytes: Most bytes in the head of a request: its first line and its headers.
+        wait_seconds: A request is refused while what waits for the model takes longer than this.
+        connections: Most connections. Where one more comes, the one that has been idle for longest is closed.
+        header_seconds: Longest time for the head of a request, from the connection's begin or the head's first byte.
+        body_seconds: Longest time for the body of a request.
+        idle_seconds: How long a connection without a request is kept after an answer.
+        unread_seconds: How long an answer that the client does not take is kept.
+        drain_seconds: At the end of the server, longest time for the requests under way.
+    """
+
+    instances: int = 1024
+    characters: int = 100_000
+    body_bytes: int = 16 * 1024 * 1024
+    bodies_bytes: int = 256 * 1024 * 1024
+    header_bytes: int = 64 * 1024
+    wait_seconds: float = 30
+    connections: int = 1000
+    header_seconds: float = 10
+    body_seconds: float = 60
+    idle_seconds: float = 60
+    unread_seconds: float = 30
+    drain_seconds: float = 20

@@ -1,0 +1,114 @@
+"""Where the versions of a served model come from: a folder or a registry, on this machine or on gs://."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.serving.versions import BUNDLE, GRAPH, Found, ModelVersion, find_versions, read_version
+
+if TYPE_CHECKING:
+    from kfp_bert_components.storage import Address, Entry
+
+Source = Callable[[], list[Found]]  # the versions that are there now, the newest first; see `find_versions`
+REGISTRY = ("champion.json", "registry.json")
+
+
+def open_source(path: str | Path) -> Source:
+    """The source of the versions at an address, which is looked at anew by each call.
+
+    Args:
+        path: A model bundle, a SavedModel folder, a folder of versions, or a registry (its champion is served), on this
+            machine or on gs://. What is on gs:// is downloaded when it is read, and again when it has changed.
+
+    Raises:
+        UserError: `path` is no address.
+    """
+    from kfp_bert_components.storage import parse_address
+
+    address = parse_address(path, "the path to serve")
+    if not address.is_local:
+        scratch = Path(tempfile.mkdtemp(prefix="kfp-bert-serve-"))
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        return _Bucket(address, scratch).versions
+
+    def versions() -> list[Found]:
+        if not any((address.path / name).is_file() for name in REGISTRY):
+            return find_versions(address.path)
+        number = _champion(str(address))
+        folder = address.path / "versions" / str(number) / "bundle"
+        return [Found(number, lambda: replace(read_version(folder, number), registry_version=number))] if number else []
+
+    return versions
+
+
+def _champion(registry: str) -> int:
+    """The number of the registry's champion; 0 while it has none."""
+    from kfp_bert_components.registry import Registry
+
+    champion = Registry(registry).champion()
+    return champion.version if champion else 0
+
+
+class _Bucket:
+    """A source on gs://. In `scratch` there are copies of the versions that were read last."""
+
+    def __init__(self, address: Address, scratch: Path) -> None:
+        from kfp_bert_components.storage import open_store
+
+        self._address, self._scratch = address, scratch
+        self._store = open_store(address)
+
+    def versions(self) -> list[Found]:
+        if any(self._store.exists(name) for name in REGISTRY):
+            number = _champion(str(self._address))
+            start = f"versions/{number}/bundle/"
+            entries = {number: self._store.list(start)} if number else {}
+            found = [
+                Found(number, lambda: replace(self._read(number, start, entries[number]), registry_version=number))
+            ]
+            return found if number else []
+        return self._folder_versions()
+
+    def _folder_versions(self) -> list[Found]:
+        entries = self._store.list()
+        if not entries:
+            raise NotFoundError(f"{self._address} holds no files: give a model bundle, or a folder of versions.")
+        names = {entry.name for entry in entries}
+        if names & {BUNDLE, GRAPH, f"saved_model/{GRAPH}"}:
+            return [Found(1, partial(self._read, 1, "", entries))]
+        by_number: dict[int, list[Entry]] = {}
+        for entry in entries:
+            number = entry.name.partition("/")[0]
+            if number.isascii() and number.isdigit() and len(number) < 20 and number == str(int(number)):
+                by_number.setdefault(int(number), []).append(entry)
+        return [
+            Found(number, partial(self._read, number, f"{number}/", by_number[number]))
+            for number in sorted(by_number, reverse=True)
+            if {f"{number}/{name}" for name in (GRAPH, f"saved_model/{GRAPH}", BUNDLE)} & names
+        ]
+
+    def _read(self, number: int, start: str, entries: list[Entry]) -> ModelVersion:
+        """What is in a version: it is downloaded, unless that was done for these generations of its objects."""
+        stamp = hashlib.sha256(repr([(entry.name, entry.generation) for entry in entries]).encode()).hexdigest()
+        folder = self._scratch / f"{number}-{stamp[:32]}"
+        if not folder.exists():
+            # The one that answers, and one to go back to, stay.
+            for old in sorted(self._scratch.iterdir(), key=lambda path: path.stat().st_mtime)[:-2]:
+                shutil.rmtree(old, ignore_errors=True)
+            new = self._scratch / f".{folder.name}"
+            wanted = [(entry, new / entry.name.removeprefix(start)) for entry in entries if entry.name[-1] != "/"]
+            for _, path in wanted:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=self._scratch) as scratch:
+                self._store.download_all(wanted, Path(scratch))
+            new.rename(folder)
+        return read_version(folder, number)

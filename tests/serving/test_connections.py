@@ -1,0 +1,230 @@
+"""Slow, silent and many clients: each has its limits, and none is in the way of others."""
+
+import contextlib
+import json
+import socket
+import struct
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from kfp_bert_components.serving.server import listen
+from tests.support.tiny_server import tiny_server
+
+PREDICT = "/v1/models/bert:predict"
+BODY = b'{"instances": ["HELLO"]}'
+HEAD = b"POST /v1/models/bert:predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
+
+@contextlib.contextmanager
+def connected(port, timeout=10):
+    with socket.create_connection(("127.0.0.1", port), timeout) as client:
+        yield client
+
+
+def request(body=BODY, length=None):
+    return HEAD + b"Content-Length: %d\r\n\r\n" % (len(body) if length is None else length) + body
+
+
+def read_answer(client):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += (chunk := client.recv(65536))
+        if not chunk:
+            return data.decode(), None
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        body += client.recv(65536)
+    return head.decode(), json.loads(body)
+
+
+def predict(running, texts=("HELLO",)):
+    body = json.dumps({"instances": list(texts)}).encode()
+    with urllib.request.urlopen(running.url + PREDICT, body, timeout=20) as reply:
+        return json.load(reply)["predictions"]
+
+
+def test_small_answers_are_sent_at_once():
+    with listen("127.0.0.1", 0) as listener:
+        # asyncio sets TCP_NODELAY on accepted sockets of this protocol only.
+        assert listener.proto == socket.IPPROTO_TCP
+    with listen("::1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
+def test_an_accepted_socket_has_no_delay(tmp_path):
+    import asyncio
+
+    async def accepted_option():
+        seen = asyncio.get_running_loop().create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                accepted = transport.get_extra_info("socket")
+                seen.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        with listen("127.0.0.1", 0) as listener:
+            server = await asyncio.get_running_loop().create_server(Protocol, sock=listener)
+            async with server:
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                option = await seen
+                writer.close()
+        return option
+
+    assert asyncio.run(accepted_option()) != 0
+
+
+def test_a_thousand_silent_connections_block_nobody_and_fill_no_log(tmp_path):
+    with tiny_server(tmp_path, files=1000, limits={"header_seconds": 100}) as running, contextlib.ExitStack() as stack:
+        for _ in range(1100):
+            stack.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", running.port), 10)))
+        started = time.monotonic()
+        for _ in range(20):
+            assert predict(running)[0]["label"] == "shout"
+        assert time.monotonic() - started < 5
+        with urllib.request.urlopen(running.url + "/metrics") as reply:
+            text = reply.read().decode()
+        held = next(line for line in text.splitlines() if line.startswith("kfp_bert_connections "))
+        assert 200 < float(held.split()[1]) <= 261
+    assert running.errors == ""
+    assert len("".join(running.lines)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (b"", None),
+        (HEAD, "The head of the request took more than 0.5 s."),
+        (request(BODY, length=100), "The body of the request took more than 0.5 s."),
+        (request() + HEAD, "The head of the request took more than 0.5 s."),
+    ],
+    ids=["nothing", "half a head", "half a body", "half a second request"],
+)
+def test_a_slow_client_is_sent_away(tmp_path, sent, says):
+    limits = {"header_seconds": 0.5, "body_seconds": 0.5, "idle_seconds": 20}
+    with tiny_server(tmp_path, limits=limits) as running, connected(running.port) as client:
+        client.sendall(sent)
+        started = time.monotonic()
+        if sent.startswith(request()):
+            assert read_answer(client)[0].startswith("HTTP/1.1 200")
+        head, body = read_answer(client)
+        assert client.recv(10) == b""
+        assert time.monotonic() - started < 5
+    assert (head.startswith("HTTP/1.1 408"), body) == ((True, {"error": says}) if says else (False, None))
+    assert running.errors == ""
+
+
+def test_a_client_that_sends_a_byte_at_a_time_is_sent_away(tmp_path):
+    with tiny_server(tmp_path, limits={"header_seconds": 0.5}) as running, connected(running.port) as client:
+        with pytest.raises(OSError):
+            for byte in HEAD * 20:
+                client.sendall(bytes([byte]))
+                time.sleep(0.02)
+        assert predict(running)
+
+
+def test_an_endless_head_is_refused(tmp_path):
+    with tiny_server(tmp_path, limits={"header_bytes": 2000}) as running, connected(running.port) as client:
+        client.sendall(HEAD + b"A: " + b"a" * 3000)
+        head, body = read_answer(client)
+        assert head.startswith("HTTP/1.1 431")
+        assert "at most 2000 bytes" in body["error"]
+        with connected(running.port) as other:
+            other.sendall(request(b'{"instances": ["' + b"A" * 3000 + b'"]}'))
+            assert read_answer(other)[0].startswith("HTTP/1.1 200")
+
+
+def test_what_is_no_http_is_refused_as_json(tmp_path):
+    with tiny_server(tmp_path) as running, connected(running.port) as client:
+        client.sendall(b"\x16\x03\x01 this is TLS, or so\r\n\r\n")
+        head, body = read_answer(client)
+    assert head.startswith("HTTP/1.1 400")
+    assert body == {"error": "This is no valid HTTP request."}
+    assert running.errors == ""
+
+
+@pytest.mark.parametrize("where", ["in the body", "before the answer"])
+def test_a_client_that_hangs_up_leaves_no_traceback(tmp_path, where):
+    with tiny_server(tmp_path, seconds=0.01, access_log=True) as running:
+        for _ in range(5):
+            with connected(running.port) as client:
+                client.sendall(request(length=1000) if where == "in the body" else request())
+                time.sleep(0.005)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends with a reset
+        assert predict(running)
+    assert running.errors == ""
+    assert [json.loads(line)["status"] for line in running.lines].count(499) == 5
+
+
+def test_a_client_that_never_reads_its_answer_is_sent_away(tmp_path):
+    texts = ["A"] * 1000
+    body = json.dumps({"instances": texts}).encode()
+    with tiny_server(tmp_path, limits={"unread_seconds": 0.5}) as running, connected(running.port) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with pytest.raises(OSError):
+            for _ in range(20_000):
+                client.sendall(request(body))
+        assert len(predict(running, texts)) == 1000
+
+
+@pytest.mark.parametrize(
+    "stuck", [HEAD, request(BODY, length=100), request(), b""], ids=["head", "body", "read", "idle"]
+)
+def test_the_server_ends_in_time_whatever_a_client_does(tmp_path, stuck):
+    limits = {"drain_seconds": 1, "header_seconds": 100, "body_seconds": 100}
+    with contextlib.ExitStack() as stack:
+        with tiny_server(tmp_path, seconds=0.01, limits=limits) as running:
+            client = stack.enter_context(connected(running.port))
+            client.sendall(stuck)
+            time.sleep(0.2)
+            started = time.monotonic()
+        assert time.monotonic() - started < 4
+    assert "Traceback" not in running.errors
+
+
+def test_requests_under_way_are_answered_when_the_server_ends(tmp_path):
+    with contextlib.ExitStack() as stack:
+        with tiny_server(tmp_path, seconds=0.3) as running:
+            client = stack.enter_context(connected(running.port))
+            client.sendall(request())
+            time.sleep(0.3)
+        head, body = read_answer(client)
+    assert head.startswith("HTTP/1.1 200")
+    assert body["predictions"][0]["label"] == "shout"
+
+
+def test_a_busy_server_says_when_to_come_again(tmp_path):
+    with tiny_server(tmp_path, seconds=0.05, limits={"wait_seconds": 0.5}) as running, contextlib.ExitStack() as stack:
+        predict(running)
+        clients = [stack.enter_context(connected(running.port)) for _ in range(20)]
+        for client in clients:
+            client.sendall(request())
+        answers = [read_answer(client) for client in clients]
+    refused = [(head, body) for head, body in answers if not head.startswith("HTTP/1.1 200")]
+    assert 0 < len(refused) < 20
+    for head, body in refused:
+        assert head.startswith("HTTP/1.1 503")
+        assert "retry-after: 1" in head.lower()
+        assert "busy" in body["error"]
+
+
+def test_bodies_together_have_a_limit(tmp_path):
+    limits = {"bodies_bytes": 1_000_000, "body_bytes": 600_000}
+    with (
+        tiny_server(tmp_path, limits=limits) as running,
+        connected(running.port) as one,
+        connected(running.port) as two,
+    ):
+        half = request(b" " * 599_000, length=600_000)
+        one.sendall(half)
+        time.sleep(0.3)
+        two.sendall(half)
+        assert read_answer(two)[0].startswith("HTTP/1.1 503")
+        with pytest.raises(urllib.error.HTTPError, match="413"):
+            urllib.request.urlopen(running.url + PREDICT, b" " * 600_001)
+        one.sendall(b" " * 1000)
+        assert read_answer(one)[0].startswith("HTTP/1.1 400")
+        assert predict(running)
