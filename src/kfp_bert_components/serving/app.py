@@ -17,6 +17,7 @@ from starlette.routing import Route
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.serving.instances import Limits, parse
 from kfp_bert_components.serving.manager import ModelManager
+from kfp_bert_components.serving.page import page_routes
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -58,13 +59,15 @@ def create_app(
         yield
         models.stop()
 
-    handlers = _Handlers(models, limits or Limits())
+    limits = limits or Limits()
+    handlers = _Handlers(models, limits)
     routes = [
         Route("/healthz", handlers.health, methods=["GET"]),
         Route("/v1/models/{name:model}:predict", handlers.predict, methods=["POST"]),
         Route("/v1/models/{name:model}/versions/{version:int}:predict", handlers.predict, methods=["POST"]),
         Route("/v1/models/{name:model}/versions/{version:int}", handlers.status, methods=["GET"]),
         Route("/v1/models/{name:model}", handlers.status, methods=["GET"]),
+        *page_routes(path, models, limits, f"v1/models/{MODEL_NAME}:predict"),
     ]
     error_handlers = {HTTPException: _http_error, Exception: _unexpected_error}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=error_handlers)
