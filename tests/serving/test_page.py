@@ -92,7 +92,7 @@ def test_labels_and_bars_follow_what_is_typed(page):
     page.keyboard.type("fire")  # the text has the focus from the start
     says(page, "#status", "alarm, 61.0 %")
     assert [row[0] for row in table(page, "#bars")] == ["alarm", "calm", "질문", SCRIPT]
-    assert page.locator("#bars meter").first.evaluate("bar => bar.value") == pytest.approx(0.610, abs=1e-3)
+    assert page.locator("#bars progress").first.evaluate("bar => bar.value") == pytest.approx(0.610, abs=1e-3)
     page.keyboard.type(" sea 어디 어디")
     says(page, "#status", "질문, 65.7 %")
     assert table(page, "#bars")[0] == ["질문", "", "65.7 %"]
@@ -155,7 +155,7 @@ def test_why_shows_how_the_score_changes_without_each_word(page):
     assert marks == ["fire−66.9", "sea+20.8", "fire−66.9"]
     assert page.locator("#highlights").inner_text().startswith("the fire−66.9 at sea+20.8 and")
     page.get_by_label("Text", exact=True).fill("nothing here")
-    wait_for(page, "#words caption", "No single word moves the score")
+    wait_for(page, "#words caption", "No single word")
     page.get_by_label("Why").uncheck()
     page.wait_for_selector("#explanation", state="hidden")
 

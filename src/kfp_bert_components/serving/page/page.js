@@ -11,6 +11,7 @@ const MOST_CURL = 100000; // bytes: Linux takes at most 128 KiB in one argument
 const $ = (id) => document.getElementById(id);
 const percent = (score) => `${(100 * score).toFixed(1)} %`;
 const points = (change) => `${change < 0 ? "−" : "+"}${Math.abs(100 * change).toFixed(1)}`;
+const time = (at) => `${at.slice(0, 16).replace("T", " ")} UTC`;
 const bytes = (text) => new TextEncoder().encode(text).length;
 const best = (prediction) => prediction.probabilities.indexOf(Math.max(...prediction.probabilities));
 const score = (prediction) => prediction.probabilities[best(prediction)];
@@ -26,10 +27,10 @@ function element(tag, content, properties = {}) {
   return made;
 }
 
-const meter = (value) => element("meter", percent(value), { max: 1, value, ariaHidden: "true" });
+const bar = (value) => element("progress", [], { max: 1, value, ariaHidden: "true" }); // the number stands beside it
 const row = (...cells) => element("tr", cells);
 const cell = (content, className = "") => element("td", content, { className });
-const named = (content) => element("th", element("bdi", content), { scope: "row" });
+const heading = (content) => element("th", element("bdi", content), { scope: "row" });
 
 // --- The server
 
@@ -75,8 +76,9 @@ function questions() {
     throw new Error(
       `There are ${columns[0].length} lines above and ${columns[1].length} below: give each line its partner, ` +
         "or take the tick from “Each line is a text of its own”.");
-  const pairs = columns[0].map((_, line) => Object.fromEntries(about.inputs.map((name, i) => [name, columns[i][line]])));
-  return pairs.filter((pair) => Object.values(pair).some((text) => text.trim()));
+  return columns[0]
+    .map((_, line) => Object.fromEntries(about.inputs.map((name, i) => [name, columns[i][line]])))
+    .filter((instance) => Object.values(instance).some((text) => text.trim()));
 }
 
 async function update() {
@@ -135,8 +137,9 @@ function lineRow(prediction, line) {
   const button = element("button", element("bdi", text), { type: "button", className: "line" });
   button.setAttribute("aria-pressed", line === shown.line);
   button.addEventListener("click", () => choose(line));
-  const label = cell(element("bdi", prediction.label));
-  return row(element("th", button, { scope: "row" }), label, cell([meter(score(prediction)), percent(score(prediction))], "n"));
+  const value = score(prediction);
+  return row(
+    element("th", button, { scope: "row" }), cell(element("bdi", prediction.label)), cell([bar(value), percent(value)], "n"));
 }
 
 function choose(line) {
@@ -147,13 +150,12 @@ function choose(line) {
 }
 
 function showBars(prediction, lines) {
-  const order = prediction.probabilities.map((_, i) => i).sort((a, b) => prediction.probabilities[b] - prediction.probabilities[a]);
+  const { probabilities } = prediction;
+  const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
   const visible = shown.all ? order : order.slice(0, MOST_BARS);
   $("bars-title").textContent = lines > 1 ? `Probabilities of line ${shown.line + 1}` : "Probabilities";
-  $("bars").tBodies[0].replaceChildren(...visible.map((i) => {
-    const value = prediction.probabilities[i];
-    return row(named(nameOf(prediction, i)), cell(meter(value), "bar"), cell(percent(value), "n"));
-  }));
+  $("bars").tBodies[0].replaceChildren(...visible.map((i) =>
+    row(heading(nameOf(prediction, i)), cell(bar(probabilities[i]), "bar"), cell(percent(probabilities[i]), "n"))));
   $("all").hidden = order.length <= MOST_BARS;
   $("all").textContent = shown.all ? `Show the first ${MOST_BARS} only` : `Show all ${order.length}`;
 }
@@ -170,7 +172,8 @@ async function explain(signal) {
   if (!$("why").checked || !shown?.predictions.length) return;
   const { line } = shown, instance = shown.instances[line];
   const parts = Object.fromEntries(about.inputs.map((name) => [name, segments(instance[name])]));
-  const words = about.inputs.flatMap((name) => [...new Set(parts[name])].filter((part) => part.trim()).map((word) => ({ name, word })));
+  const words = about.inputs.flatMap((name) =>
+    [...new Set(parts[name])].filter((part) => part.trim()).map((word) => ({ name, word })));
   // As many as one request may hold.
   const room = Math.floor(about.limits.body_bytes / (bytes(bodyOf([instance])) + 1));
   const looked = words.slice(0, Math.max(0, Math.min(MOST_WORDS, about.limits.instances - 1, room - 1)));
@@ -196,23 +199,23 @@ function showWhy(parts, movers, whole) {
   }), { dir: "auto" })));
   const table = $("words");
   table.tHead.hidden = !movers.length;
-  table.caption.textContent = movers.length
-    ? `The score of “${whole.label}” is ${percent(score(whole))}. How it changes when a word is left out wherever it stands, in percentage points:`
-    : `No single word moves the score of “${whole.label}”, ${percent(score(whole))}, by 0.1 points.`;
+  table.caption.textContent = `The score of “${whole.label}” is ${percent(score(whole))}. ` + (movers.length
+    ? "How it changes when a word is left out, wherever it stands, in percentage points:"
+    : "No single word that is left out changes it by 0.1 percentage points.");
   table.tBodies[0].replaceChildren(...movers.map(({ word, then, change }) =>
-    row(named(word), cell(points(change), "n"), cell(element("bdi", then.label)), cell(percent(score(then)), "n"))));
+    row(heading(word), cell(points(change), "n"), cell(element("bdi", then.label)), cell(percent(score(then)), "n"))));
 }
 
 function highlight({ word, change }) {
   const strength = Math.abs(change) > 0.3 ? "strong" : Math.abs(change) > 0.05 ? "some" : "weak";
-  return element("mark", [element("bdi", word), element("small", points(change))],
-    { className: `${change < 0 ? "for" : "against"} ${strength}` });
+  const className = `${change < 0 ? "for" : "against"} ${strength}`;
+  return element("mark", [element("bdi", word), element("small", points(change))], { className });
 }
 
 // --- The same request in a shell
 
 function curlOf(instances) {
-  // Inside single quotes every shell leaves these alone: a quote, a backslash and what can't be seen become escapes of JSON.
+  // A quote, a backslash and what can't be seen become JSON's own escapes, so that single quotes are enough.
   const escape = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   const body = bodyOf(instances)
     .replaceAll("\\\\", "\\u005c")
@@ -241,34 +244,49 @@ async function copy() {
 // --- The model
 
 function showModel() {
-  const { registry, labels } = about;
-  $("model").textContent = [`version ${about.version}`, labels.length && `${labels.length} classes`].filter(Boolean).join(", ");
+  const { registry, labels } = about, number = registry?.version ?? about.registry_version;
+  $("model").textContent = `version ${about.version}${labels.length ? `, ${labels.length} classes` : ""}`;
   $("pair").hidden = about.inputs.length < 2;
-  const listed = (found) => found && Object.entries(found).map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(", ");
-  const number = registry?.version ?? about.registry_version;
   const facts = {
     "Version": about.version,
-    "Registry version": number && `${number}${registry ? (registry.champion === number ? ", the champion" : `; the champion is version ${registry.champion}`) : ""}`,
-    "Registered": registry?.at,
+    "Registry version": number && `${number}${registry ? championOf(registry) : ""}`,
+    "Registered": registry && time(registry.at),
     "Fingerprint": about.fingerprint,
-    "Classes": labels.length && labels.slice(0, MOST_BARS).join(", ") + (labels.length > MOST_BARS ? ` and ${labels.length - MOST_BARS} more` : ""),
+    "Classes": labels.length && listed(labels),
     "Base model": about.base_model,
     "Longest text": about.max_length && `${about.max_length} tokens; what is longer is cut`,
     "Precision": about.precision,
     "Data fingerprint": about.data_fingerprint,
-    "Training": listed(about.parameters),
-    "Made with": listed(about.versions),
+    "Training": about.parameters && named(about.parameters),
+    "Made with": about.versions && named(about.versions),
   };
   const known = Object.entries(facts).filter(([, value]) => value);
-  $("facts").replaceChildren(...known.flatMap(([name, value]) => [element("dt", name), element("dd", String(value), { dir: "auto" })]));
+  $("facts").replaceChildren(
+    ...known.flatMap(([name, value]) => [element("dt", name), element("dd", String(value), { dir: "auto" })]));
   $("registry-problem").textContent = about.registry_problem ?? "";
   for (const id of ["decision", "history", "card"]) $(id).hidden = !registry;
-  if (!registry) return;
-  $("decision").querySelector("p").textContent = `PROMOTE: ${registry.reason || "no reason is recorded"}`;
-  $("decision").querySelector("tbody").replaceChildren(...Object.entries(registry.metrics).filter(([, one]) => typeof one?.value === "number").map(([name, one]) =>
-    row(named(name), cell(one.value.toFixed(4), "n"), cell(typeof one.low === "number" && typeof one.high === "number" ? `${one.low.toFixed(4)} to ${one.high.toFixed(4)}` : "", "n"))));
-  $("history").querySelector("ol").replaceChildren(...registry.history.map((event) => element("li", [element("time", event.at), ` ${event.text}`])));
-  $("card").querySelector("pre").textContent = registry.card;
+  if (registry) showRegistry(registry);
+}
+
+const named = (values) => Object.entries(values).map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(", ");
+const championOf = ({ version, champion }) =>
+  champion === version ? ", the champion" : `; the champion is version ${champion}`;
+
+function listed(labels) {
+  const more = labels.length - MOST_BARS;
+  return labels.slice(0, MOST_BARS).join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
+function showRegistry({ reason, metrics, history, card }) {
+  $("decision").querySelector("p").textContent = `PROMOTE: ${reason || "no reason is recorded"}`;
+  const measured = Object.entries(metrics).filter(([, one]) => typeof one?.value === "number");
+  $("decision").querySelector("tbody").replaceChildren(...measured.map(([name, { value, low, high }]) => {
+    const interval = [low, high].every((end) => typeof end === "number") ? `${low.toFixed(4)} to ${high.toFixed(4)}` : "";
+    return row(heading(name), cell(value.toFixed(4), "n"), cell(interval, "n"));
+  }));
+  $("history").querySelector("ol").replaceChildren(
+    ...history.map(({ at, text }) => element("li", [element("time", time(at)), ` ${text}`])));
+  $("card").querySelector("pre").textContent = card.replace(/^---\n.*?\n---\n/s, ""); // without its header
 }
 
 // --- Begin
