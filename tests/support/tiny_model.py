@@ -31,3 +31,31 @@ def write_tiny_saved_model(folder: Path, *, shout_score: float = 0.9, pair: bool
     module = Tiny()
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     return folder
+
+
+def write_keyword_model(folder: Path, keywords: dict[str, str], *, pair: bool = False) -> Path:
+    """Write a SavedModel that counts words: each one in a text speaks for the class whose keyword it is.
+
+    Args:
+        folder: Where to write it.
+        keywords: The keyword of each label. A text without any is of the first class.
+        pair: Whether it takes two texts; the words of both count.
+    """
+    import tensorflow as tf
+
+    names = ["text", "text_pair"] if pair else ["text"]
+
+    class Keywords(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in names])
+        def serve(self, text, text_pair=None):
+            whole = text if text_pair is None else tf.strings.join([text, text_pair], " ")
+            words = tf.strings.split(whole).to_tensor("")
+            found = tf.cast(words[:, :, None] == tf.constant(list(keywords.values())), tf.float32)
+            first = tf.one_hot(0, len(keywords))
+            probabilities = tf.nn.softmax(2.0 * tf.reduce_sum(found, axis=1) + first)
+            labels = tf.gather(tf.constant(list(keywords)), tf.argmax(probabilities, axis=1))
+            return {"label": labels, "score": tf.reduce_max(probabilities, axis=1), "probabilities": probabilities}
+
+    module = Keywords()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    return folder

@@ -26,6 +26,7 @@ from kfp_bert_components.serving.metrics import CONTENT_TYPE, Metrics
 from kfp_bert_components.serving.observed import HUNG_UP, Observed
 from kfp_bert_components.serving.open_inference import open_inference_routes
 from kfp_bert_components.serving.openapi import openapi
+from kfp_bert_components.serving.page import page_routes
 from kfp_bert_components.serving.service import LOADING, JsonResponse, Service
 from kfp_bert_components.serving.tensorflow_rest import ai_platform_routes, tensorflow_routes
 
@@ -109,6 +110,7 @@ def create_app(
         Route("/healthz", health, methods=["GET"]),
         Route("/metrics", prometheus, methods=["GET"]),
         Route("/openapi.json", description, methods=["GET"]),
+        *page_routes(path, models, limits, f"v1/models/{name}:predict"),
     ]
     app = Starlette(
         routes=routes,
