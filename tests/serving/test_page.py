@@ -165,7 +165,7 @@ def test_of_a_long_text_a_bounded_number_of_words_is_left_out_in_one_request(pag
     page.on("request", lambda request: asked.append(request.post_data_json) if request.method == "POST" else None)
     page.get_by_label("Why").check()
     page.get_by_label("Text", exact=True).fill(" ".join(f"w{n}" for n in range(250)))
-    says(page, "#note", "Of the 250 different words the first 100 were left out.")
+    wait_for(page, "#words caption", "Of the 250 different words the first 100 were left out.")
     assert [len(body["instances"]) for body in asked] == [1, 101]
 
 
@@ -230,6 +230,7 @@ def test_the_copied_command_gives_the_same_answer_in_a_shell(opened, address, sh
     command = text.input_value()
     assert command.startswith("curl -s 'http://127.0.0.1:")
     assert "\n" not in command
+    assert "\\\\" not in command and "\\'" not in command  # which the shell fish would take for escapes
     request = urllib.request.Request(f"{address}/v1/models/bert:predict", json.dumps(sent[0]).encode())
     with urllib.request.urlopen(request, timeout=30) as reply:
         assert same_answer(command, shell) == json.load(reply)
