@@ -35,16 +35,17 @@ const heading = (content) => element("th", element("bdi", content), { scope: "ro
 // --- The server
 
 async function fetched(url, options) {
-  let response;
+  let response, found;
   try {
     response = await fetch(url, options);
-  } catch (error) {
-    throw options.signal?.aborted ? error : new Error("The server cannot be reached: is it still running?");
+    found = await response.json().catch(() => null);
+  } catch {
+    found = { error: "The server cannot be reached: is it still running?" };
   }
-  const found = await response.json().catch(() => ({}));
-  if (response.ok) return found;
-  const message = typeof found.error === "string" ? found.error : `The server answered with status ${response.status}.`;
-  throw Object.assign(new Error(message), { isTemporary: response.status === 503 });
+  options.signal?.throwIfAborted(); // an answer that is late, or a failure that nobody waits for
+  if (response?.ok && found) return found;
+  const message = found?.error ?? `The server's answer cannot be read: its status is ${response.status}.`;
+  throw Object.assign(new Error(message), { isTemporary: response?.status === 503 });
 }
 
 async function predict(instances, signal) {
@@ -90,7 +91,6 @@ async function update() {
     const asked = questions(), most = Math.min(MOST_LINES, about.limits.instances);
     const instances = asked.slice(0, most);
     const predictions = instances.length ? await predict(instances, signal) : [];
-    if (signal.aborted) return;
     const line = Math.min(shown?.line ?? 0, Math.max(0, instances.length - 1));
     shown = { instances, predictions, line, all: shown?.all ?? false };
     say("", asked.length > most ? `There are ${asked.length} lines: only the first ${most} are shown.` : "");
@@ -179,7 +179,7 @@ async function explain(signal) {
   const looked = words.slice(0, Math.max(0, Math.min(MOST_WORDS, about.limits.instances - 1, room - 1)));
   const without = ({ name, word }) => ({ ...instance, [name]: parts[name].filter((part) => part !== word).join("") });
   const [whole, ...others] = await predict([instance, ...looked.map(without)], signal);
-  if (signal.aborted || line !== shown?.line) return;
+  if (line !== shown?.line) return;
   const label = best(whole);
   const movers = looked
     .map((one, i) => ({ ...one, then: others[i], change: others[i].probabilities[label] - whole.probabilities[label] }))
