@@ -13,6 +13,7 @@ from kfp_bert_components.serving import create_app
 from tests.serving.test_app import wait_until_ready
 from tests.support.models import candidate_for, promote_next
 from tests.support.tiny_model import write_tiny_saved_model
+from tests.test_extras import run_without
 
 OWNER = ".kfp-bert-owner.json"
 
@@ -128,6 +129,18 @@ def test_a_registry_that_does_not_answer_holds_up_neither_the_page_nor_the_end(d
         assert sum(thread.name == "registry" for thread in threading.enumerate()) == 1
         go_on.set()
         assert client.get("/about").json()["registry"]["history"] == []
+
+
+READ = "from kfp_bert_components.serving.about import *; print(registry_facts(sys.argv[1], Identity(1, 'model m')))"
+
+
+def test_without_what_a_registry_needs_a_bundle_is_served_and_a_deployed_version_says_what_is_missing(
+    deployed, tmp_path
+):
+    assert run_without("pydantic", READ, str(tmp_path)).stdout.strip() == "{}"
+    assert run_without("tqdm", READ, str(tmp_path)).stdout.strip() == "{}"
+    printed = run_without("pydantic", READ, str(deployed[1])).stdout
+    assert "pydantic is not installed: pip install 'kfp-bert-components[data]'." in printed
 
 
 def test_while_no_model_is_loaded_the_answer_is_503(tmp_path):

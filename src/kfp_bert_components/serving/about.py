@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.extras import missing_extra
 from kfp_bert_components.serving.versions import METADATA, ModelVersion
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry, Version
 
+CHAMPION = "champion.json"
 OWNER = ".kfp-bert-owner.json"  # written by a deployment: the registry that a folder of versions belongs to
 FACTS = ("base_model", "max_length", "truncation", "precision", "pair", "data_fingerprint", "parameters", "versions")
 MOST_EVENTS = 100
@@ -62,7 +64,7 @@ def registry_facts(path: str | Path, model: Identity) -> dict[str, Any]:
         registry = _registry(path)
         return {"registry": _facts(registry, _find(registry, model))} if registry else {}
     except Exception as error:  # the page is shown all the same, and says why this part of it is not
-        return {"registry_problem": f"The registry cannot be read: {error}"}
+        return {"registry_problem": f"The registry cannot be read: {missing_extra(str(error)) or error}"}
 
 
 def _bundle(folder: Path) -> Mapping[str, Any]:
@@ -79,11 +81,15 @@ def _bundle(folder: Path) -> Mapping[str, Any]:
 
 def _registry(path: str | Path) -> Registry | None:
     """The registry that is served, or that a served folder belongs to."""
-    from kfp_bert_components.registry import Registry
-    from kfp_bert_components.storage import open_store
+    from kfp_bert_components.storage import open_store, parse_address
 
-    store = open_store(str(path))
-    if store.exists("champion.json"):
+    address = parse_address(path, "the path to serve")
+    if address.is_local and not any((address.path / name).is_file() for name in (CHAMPION, OWNER)):
+        return None  # most models: what a registry needs is not imported, nor must it be installed
+    from kfp_bert_components.registry import Registry
+
+    store = open_store(address)
+    if store.exists(CHAMPION):
         return Registry(store.uri)
     try:
         owner = json.loads(store.read(OWNER).data)

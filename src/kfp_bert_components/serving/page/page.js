@@ -4,7 +4,7 @@
 const DELAY = 200; // milliseconds without typing, after which the model is asked
 const AGAIN = 2000; // milliseconds until a server that is loading or busy is asked again
 const LOOK = 30000; // milliseconds between two looks at which version answers
-const MOST_LINES = 256, MOST_WORDS = 100, MOST_BARS = 10, MOST_MOVERS = 10;
+const MOST_LINES = 256, MOST_WORDS = 100, MOST_BARS = 10, MOST_MOVERS = 6;
 const LEAST_CHANGE = 0.0005; // of a score: what is less reads as 0.0
 const MOST_CURL = 100000; // bytes: Linux takes at most 128 KiB in one argument
 
@@ -35,16 +35,17 @@ const heading = (content) => element("th", element("bdi", content), { scope: "ro
 // --- The server
 
 async function fetched(url, options) {
-  let response;
+  let response, found;
   try {
     response = await fetch(url, options);
-  } catch (error) {
-    throw options.signal?.aborted ? error : new Error("The server cannot be reached: is it still running?");
+    found = await response.json().catch(() => null);
+  } catch {
+    found = { error: "The server cannot be reached: is it still running?" };
   }
-  const found = await response.json().catch(() => ({}));
-  if (response.ok) return found;
-  const message = typeof found.error === "string" ? found.error : `The server answered with status ${response.status}.`;
-  throw Object.assign(new Error(message), { isTemporary: response.status === 503 });
+  options.signal?.throwIfAborted(); // an answer that is late, or a failure that nobody waits for
+  if (response?.ok && found) return found;
+  const message = found?.error ?? `The server's answer cannot be read: its status is ${response.status}.`;
+  throw Object.assign(new Error(message), { isTemporary: response?.status === 503 });
 }
 
 async function predict(instances, signal) {
@@ -90,7 +91,6 @@ async function update() {
     const asked = questions(), most = Math.min(MOST_LINES, about.limits.instances);
     const instances = asked.slice(0, most);
     const predictions = instances.length ? await predict(instances, signal) : [];
-    if (signal.aborted) return;
     const line = Math.min(shown?.line ?? 0, Math.max(0, instances.length - 1));
     shown = { instances, predictions, line, all: shown?.all ?? false };
     say("", asked.length > most ? `There are ${asked.length} lines: only the first ${most} are shown.` : "");
@@ -138,8 +138,8 @@ function lineRow(prediction, line) {
   button.setAttribute("aria-pressed", line === shown.line);
   button.addEventListener("click", () => choose(line));
   const value = score(prediction);
-  return row(
-    element("th", button, { scope: "row" }), cell(element("bdi", prediction.label)), cell([bar(value), percent(value)], "n"));
+  const label = cell(element("bdi", prediction.label));
+  return row(element("th", button, { scope: "row" }), label, cell([bar(value), percent(value)], "n"));
 }
 
 function choose(line) {
@@ -179,19 +179,19 @@ async function explain(signal) {
   const looked = words.slice(0, Math.max(0, Math.min(MOST_WORDS, about.limits.instances - 1, room - 1)));
   const without = ({ name, word }) => ({ ...instance, [name]: parts[name].filter((part) => part !== word).join("") });
   const [whole, ...others] = await predict([instance, ...looked.map(without)], signal);
-  if (signal.aborted || line !== shown?.line) return;
+  if (line !== shown?.line) return;
   const label = best(whole);
   const movers = looked
     .map((one, i) => ({ ...one, then: others[i], change: others[i].probabilities[label] - whole.probabilities[label] }))
     .filter((one) => Math.abs(one.change) >= LEAST_CHANGE)
     .sort((a, b) => Math.abs(b.change) - Math.abs(a.change))
     .slice(0, MOST_MOVERS);
-  showWhy(parts, movers, whole);
-  if (looked.length < words.length)
-    $("note").textContent = `Of the ${words.length} different words the first ${looked.length} were left out.`;
+  const bound = looked.length < words.length
+    ? ` Of the ${words.length} different words the first ${looked.length} were left out.` : "";
+  showWhy(parts, movers, whole, bound);
 }
 
-function showWhy(parts, movers, whole) {
+function showWhy(parts, movers, whole, bound) {
   $("explanation").hidden = false;
   $("highlights").replaceChildren(...about.inputs.map((name) => element("p", parts[name].map((part) => {
     const mover = movers.find((one) => one.name === name && one.word === part);
@@ -200,8 +200,8 @@ function showWhy(parts, movers, whole) {
   const table = $("words");
   table.tHead.hidden = !movers.length;
   table.caption.textContent = `The score of “${whole.label}” is ${percent(score(whole))}. ` + (movers.length
-    ? "How it changes when a word is left out, wherever it stands, in percentage points:"
-    : "No single word that is left out changes it by 0.1 percentage points.");
+    ? "How it changes when a word is left out, wherever it stands, in percentage points."
+    : "No single word that is left out changes it by 0.1 percentage points.") + bound;
   table.tBodies[0].replaceChildren(...movers.map(({ word, then, change }) =>
     row(heading(word), cell(points(change), "n"), cell(element("bdi", then.label)), cell(percent(score(then)), "n"))));
 }
@@ -215,7 +215,7 @@ function highlight({ word, change }) {
 // --- The same request in a shell
 
 function curlOf(instances) {
-  // A quote, a backslash and what can't be seen become JSON's own escapes, so that single quotes are enough.
+  // A quote, a backslash and what can't be seen become escapes of JSON: so single quotes are enough, also in fish.
   const escape = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   const body = bodyOf(instances)
     .replaceAll("\\\\", "\\u005c")
@@ -281,7 +281,7 @@ function showRegistry({ reason, metrics, history, card }) {
   $("decision").querySelector("p").textContent = `PROMOTE: ${reason || "no reason is recorded"}`;
   const measured = Object.entries(metrics).filter(([, one]) => typeof one?.value === "number");
   $("decision").querySelector("tbody").replaceChildren(...measured.map(([name, { value, low, high }]) => {
-    const interval = [low, high].every((end) => typeof end === "number") ? `${low.toFixed(4)} to ${high.toFixed(4)}` : "";
+    const interval = [low, high].filter((end) => typeof end === "number").map((end) => end.toFixed(4)).join(" to ");
     return row(heading(name), cell(value.toFixed(4), "n"), cell(interval, "n"));
   }));
   $("history").querySelector("ol").replaceChildren(
