@@ -154,10 +154,8 @@ def test_a_version_in_int8_is_served_by_onnx_runtime_and_tensorflow_refuses_it(t
     }
     answers = OnnxModel(folder / "1").predict(TEXTS)
     np.testing.assert_allclose(answers, read_bundle(tmp_path / "candidate" / "bundle").predict(TEXTS), atol=1e-6)
-    with pytest.raises(
-        RuntimeError, match="could not be found in SavedModel"
-    ):  # so TensorFlow Serving keeps the last one
-        tf.saved_model.load(str(folder / "1"))
+    with pytest.raises(RuntimeError, match="could not be found in SavedModel"):
+        tf.saved_model.load(str(folder / "1"), tags=["serve"])  # as TensorFlow Serving does
     assert deploy_to_serving_directory(registry.uri, str(folder)).serving_uri == f"{folder}/1"  # nothing to do
 
 
