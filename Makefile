@@ -58,9 +58,15 @@ constraints: $(READY) ## Pin anew what is known to install together, for every P
 test-wheel: $(READY) ## Build the wheel, install it in a clean environment, use it there
 	@scripts/test_wheel.sh $(BIN)/python
 
-images: ## Build the two images that the specs name
-	$(DOCKER) build --network=host --file docker/Dockerfile --target slim --tag kfp-bert-components/python:$(VERSION) .
-	$(DOCKER) build --network=host --file docker/Dockerfile --target tensorflow --tag kfp-bert-components/python-tensorflow:$(VERSION) .
+IMAGES ?= kfp-bert-components
+PLACE = $(IMAGES:/=)
+BUILD = $(DOCKER) build --network=host --file docker/Dockerfile --build-arg VERSION=$(VERSION) $(if $(CUDA),--build-arg CUDA=$(CUDA))
+
+images: ## Build the images that the specs name, and serve (IMAGES=my-registry/my-team: for there; PUSH=1: push them; CUDA=1: for GPUs)
+	$(BUILD) --target slim --tag $(PLACE)/python:$(VERSION) .
+	$(BUILD) --target tensorflow --tag $(PLACE)/python-tensorflow:$(VERSION) .
+	$(BUILD) --target serve --tag $(PLACE)/serve:$(VERSION) .
+	$(if $(filter 1,$(PUSH)),for image in python python-tensorflow serve; do $(DOCKER) push $(PLACE)/$$image:$(VERSION) || exit; done)
 
 GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_faults.py tests/deployment/test_fencing.py \
   tests/deployment/test_pipeline_ai_platform.py tests/registry/test_race.py tests/registry/test_kills.py \

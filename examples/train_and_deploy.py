@@ -1,8 +1,9 @@
 """The main pipeline, made of nothing but component specs loaded by URL. Copy it and edit it.
 
-    COMPONENT_SPECS=https://.../component_specs python train_and_deploy.py pipeline.yaml
+    COMPONENT_SPECS=https://.../component_specs python train_and_deploy.py pipeline.yaml my-registry/my-team
 
-writes the compiled pipeline, which then runs
+writes the compiled pipeline, with the place that a cluster pulls our images from (see `make images`; on a laptop there
+is no need to name one). It then runs
 
   on a laptop:            kfp-bert run pipeline.yaml --param sources=lines.csv --param registry=./registry ...
   on Kubeflow:            kfp.Client().create_run_from_pipeline_package("pipeline.yaml", arguments={...})
@@ -60,4 +61,9 @@ def my_text_classifier(sources: list, registry: str, serving_directory: str, bas
 
 
 if __name__ == "__main__":
-    compiler.Compiler().compile(my_text_classifier, sys.argv[1])
+    target, *images = sys.argv[1:]
+    if images:
+        from kfp_bert_components import use_images  # of the package, which needs nothing but kfp
+
+        my_text_classifier = use_images(my_text_classifier, images[0])
+    compiler.Compiler().compile(my_text_classifier, target)

@@ -3,9 +3,12 @@
 Each component is an attribute of this package, imported when it is first asked for:
 
     from kfp_bert_components import finetune_bert
+
+`use_images` says where a cluster pulls their images from.
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -21,12 +24,14 @@ COMPONENTS = (
     "deploy_to_serving_directory",
 )
 
-__all__ = ["COMPONENTS", "__version__", *COMPONENTS]  # noqa: PLE0604
+__all__ = ["COMPONENTS", "__version__", "use_images", *COMPONENTS]  # noqa: PLE0604
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in COMPONENTS:
         return getattr(import_module(f"{__name__}.components.{name}"), name)
+    if name == "use_images":
+        return import_module(f"{__name__}.components._images").use_images
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

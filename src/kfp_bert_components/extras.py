@@ -10,8 +10,8 @@ from kfp_bert_components.errors import UserError
 _EXTRAS = {
     "data": "google.api_core google.auth google.cloud.storage google_crc32c requests obstore pydantic xxhash numpy "
     "pyarrow numba charset_normalizer jinja2 matplotlib tqdm",
-    "gate": "scipy sklearn statsmodels",
-    "tensorflow": "tensorflow keras transformers safetensors huggingface_hub onnx",
+    "gate": "scipy",
+    "tensorflow": "tensorflow keras transformers safetensors huggingface_hub onnx sklearn",
     "serve": "starlette uvicorn httptools orjson prometheus_client onnxruntime tokenizers",
     "ai-platform": "google.cloud.aiplatform google.cloud.aiplatform_v1 google.longrunning",
     "local": "rich",

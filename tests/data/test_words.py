@@ -1,7 +1,10 @@
 """Words and their hashes, the ids of texts, and the near duplicates found by them."""
 
 import csv
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -161,3 +164,22 @@ def splitmix64(state: int, steps: int) -> int:
 def test_hashes_are_spread_evenly_by_splitmix64(hashes, salt):
     wanted = [(splitmix64(one, salt + 1) >> 11) / 2**53 for one in hashes]
     assert spread(np.array(hashes, np.uint64), salt).tolist() == wanted
+
+
+def test_compiled_loops_that_an_image_brings_are_used_where_it_is_read_only(tmp_path):
+    """The image is a folder that is copied from, so that it may be read-only; what is missing in it is compiled."""
+    code = "from kfp_bert_components.data.words import mix; import numpy as np; print(mix(np.uint64(1)))"
+
+    def run(**where):
+        environment = {**os.environ, "NUMBA_DEBUG_CACHE": "1", **{name: str(path) for name, path in where.items()}}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=120
+        )
+        return done.stdout
+
+    assert "data saved" in run(NUMBA_CACHE_DIR=tmp_path / "image")
+    with_image = {"KFP_BERT_COMPILED": tmp_path / "image", "NUMBA_CACHE_DIR": tmp_path / "step"}
+    for _ in range(2):
+        printed = run(**with_image)
+        assert "data loaded" in printed and "data saved" not in printed
+    assert "data saved" in run(KFP_BERT_COMPILED=tmp_path / "missing", NUMBA_CACHE_DIR=tmp_path / "other")

@@ -1,15 +1,26 @@
-"""The main pipeline in the images that its specs name, through kfp.local's DockerRunner."""
+"""Every component's YAML in the image that it names, as a strict cluster runs it, through kfp.local's DockerRunner."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from kfp import compiler, components, local
 
+import kfp_bert_components as package
 from kfp_bert_components.local.results import read_outputs
 from kfp_bert_components.pipelines import train_and_deploy
 from kfp_bert_components.registry import Registry
+from tests.conftest import ROOT
+from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.containers import FirstLines, confined_runner
+from tests.support.examined import write_examined
+from tests.support.http_folder import serving_folder
 from tests.support.pipeline_runs import small_data
+from tests.support.stores import gcs
 
+__all__ = ["gcs"]
 pytestmark = [
     pytest.mark.docker,
     # The Docker client's own sockets, closed by the garbage collector.
@@ -17,21 +28,69 @@ pytestmark = [
 ]
 
 
-def test_the_same_yaml_runs_in_containers_to_a_served_model(tmp_path):
-    compiler.Compiler().compile(train_and_deploy, str(tmp_path / "pipeline.yaml"))
-    # The runner mounts the pipeline root, and that alone, so everything lies under it.
-    root = tmp_path / "root"
-    root.mkdir()
-    data = small_data(root)
-    local.init(local.DockerRunner(network_mode="host"), pipeline_root=str(root))
-    pipeline = components.load_component_from_file(str(tmp_path / "pipeline.yaml"))
-    pipeline(sources=[str(data)], registry=str(root / "registry"), serving_directory=str(root / "serving"))
+@pytest.fixture(scope="module")
+def first_lines():
+    """Seconds from a container's start to its first line of work, by component; printed at the end."""
+    with FirstLines() as found:
+        yield found.seconds
+    print("\nseconds from a container's start to its first line of work:")
+    for name, seconds in sorted(found.seconds.items()):
+        print(f"  {name:28} {seconds:5.1f}")
 
-    (run,) = root.glob("train-and-deploy-*")
-    outputs = read_outputs(run)
+
+@pytest.fixture(autouse=True)
+def folders_open_to_all():
+    """The containers have another user than the tests, who must be able to write to the folders made here."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def run_confined(pipeline, folder, data, **environment):
+    """Run a compiled pipeline in containers; gives the outputs of its steps, and the folder of registry and serving."""
+    # The runner mounts the pipeline root, and that alone, so everything lies under it.
+    root = folder / "root"
+    local.init(confined_runner(**environment), pipeline_root=str(root))
+    loaded = components.load_component_from_file(str(pipeline))
+    loaded(sources=[str(data)], registry=str(root / "registry"), serving_directory=str(root / "serving"))
+    newest = max(root.glob(f"{loaded.name}-*"), key=os.path.getmtime)
+    return read_outputs(newest), root
+
+
+def test_specs_by_url_run_confined_in_their_images_to_a_served_model(first_lines, tmp_path):
+    (tmp_path / "root").mkdir()
+    tmp_path.chmod(0o755)
+    data = small_data(tmp_path / "root")
+    with serving_folder(ROOT / "component_specs") as url:
+        example = [sys.executable, ROOT / "examples" / "train_and_deploy.py", tmp_path / "pipeline.yaml"]
+        subprocess.run(example, check=True, env={**os.environ, "COMPONENT_SPECS": url})
+    outputs, root = run_confined(tmp_path / "pipeline.yaml", tmp_path, data)
     # The runner can report success for a container that failed: what counts is what lies on disk.
     assert outputs["compare-models"]["outcome"] == "PROMOTE", outputs["compare-models"]["reason"]
     assert Registry(str(root / "registry")).champion().version == 1
     assert (root / "serving" / "1" / "saved_model.pb").exists()
     bundle = json.loads((outputs["finetune-bert"]["model"] / "bundle.json").read_text())
     assert "dialogue" in bundle["labels"]
+
+    # The ready pipeline on the same registry: another candidate, which has a champion to beat.
+    compiler.Compiler().compile(train_and_deploy, str(tmp_path / "ready.yaml"))
+    outputs, root = run_confined(tmp_path / "ready.yaml", tmp_path, data)
+    assert outputs["evaluate-champion"]["champion_version"] == "1"
+    assert outputs["compare-models"]["outcome"] in ("HOLD", "REJECT"), outputs["compare-models"]["reason"]
+    assert outputs["promote-model"]["champion_version"] == "1"
+    assert [path.name for path in (root / "serving").glob("[0-9]*")] == ["1"]
+
+
+def test_the_deployment_to_ai_platform_runs_confined(first_lines, gcs, tmp_path):
+    Registry("gs://bucket/registry").promote(*write_examined(tmp_path / "first", "first", saved_model=False))
+    storage = {name: value for name, value in os.environ.items() if name.startswith("STORAGE_EMULATOR")}
+    local.init(confined_runner(**storage), pipeline_root=str(tmp_path / "root"))
+    deploy = components.load_component_from_file(str(ROOT / "component_specs/deploy_to_ai_platform/component.yaml"))
+    with AiPlatformServer() as server:
+        place = {"project": "p", "location": "region-1", "api_endpoint": server.url}
+        deploy(registry="gs://bucket/registry", drain_seconds=0.0, **place)
+    assert Registry("gs://bucket/registry").deployment("production").live_version == 1
+
+
+def test_every_component_has_run(first_lines):
+    assert set(first_lines) == set(package.COMPONENTS)

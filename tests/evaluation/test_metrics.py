@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
-from kfp_bert_components.evaluation.count_intervals import class_intervals, count_intervals
+from kfp_bert_components.evaluation.count_intervals import class_intervals, count_intervals, wilson
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, Margins, by_class, confusion, of_class
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.names import is_metric, metric_title
@@ -144,6 +144,14 @@ def test_shares_of_rows_have_wilsons_interval():
     shared, either = 80, 80 + 20 + 3  # rows of class a that are taken for it, and rows of either kind
     low, high = (2 * end / (1 + end) for end in proportion_confint(shared, either, method="wilson"))
     assert (found["f1:a"]["low"], found["f1:a"]["high"]) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_the_interval_of_a_share_is_that_of_statsmodels_to_the_bit():
+    rng = np.random.default_rng(0)
+    rows = rng.uniform(0.1, 10 ** rng.uniform(0, 6, 5000))  # effective numbers of rows are fractions
+    hits = rows * rng.choice([0, 1, 0.5, 0.999, *rng.random(3)], 5000)
+    assert np.array_equal(wilson(hits, rows), proportion_confint(hits, rows, method="wilson"))
+    assert wilson(np.zeros(1), np.zeros(1)).tolist() == [[0], [1]]
 
 
 @st.composite

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from statsmodels.stats.multitest import multipletests
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import read_evaluation
 from kfp_bert_components.evaluation.names import METRICS
 from kfp_bert_components.gate import Policy, compare, decide, read_decision, uncounted
+from kfp_bert_components.gate.guardrails import holm
 from kfp_bert_components.steps.compare_models import compare_models
 from tests.support.evaluations import scores, write_nobody, write_numbers
 
@@ -135,6 +137,15 @@ def test_a_guardrail_keeps_back_a_candidate_that_is_slower_or_flips_much(tmp_pat
     (good / "evaluation.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="has no latency_p95_ms"):
         judge(good, champion, Policy(max_latency_ratio=1.1))
+
+
+@pytest.mark.parametrize("tests", [1, 2, 5, 40])
+def test_p_values_are_corrected_as_by_statsmodels(tests):
+    rng = np.random.default_rng(tests)
+    for p_values in (rng.random(tests), rng.random(tests) ** 9, np.repeat(rng.random(tests) / 99, 2), np.ones(tests)):
+        reject, corrected, *_ = multipletests(p_values, 0.05, method="holm")
+        assert np.array_equal(holm(p_values), corrected)
+        assert np.array_equal(holm(p_values) <= 0.05, reject)
 
 
 def test_guardrails_are_corrected_together_by_holm(tmp_path):

@@ -5,6 +5,10 @@ rows with other characters are first brought to Unicode's compatibility form and
 without spaces each character is made a word.
 """
 
+import contextlib
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,12 +46,28 @@ class Words:
         return np.diff(self.starts)
 
 
+def _bring_compiled() -> None:
+    """Copy compiled loops from KFP_BERT_COMPILED, which an image sets, to NUMBA_CACHE_DIR.
+
+    Numba only reads what it kept in a folder that it can write to, and an image may be read-only.
+    """
+    brought, kept = os.environ.get("KFP_BERT_COMPILED"), os.environ.get("NUMBA_CACHE_DIR")
+    if not brought or not kept or os.path.exists(kept):
+        return
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=os.path.dirname(kept)) as scratch:
+        # In one step: another process may do the same.
+        os.rename(shutil.copytree(brought, os.path.join(scratch, "numba")), kept)
+
+
 def compiled(function: Callable) -> Callable:
     """Compile a function to machine code at its first call, and keep it for other processes where there is a folder."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # there is no such folder
         return numba.njit(nogil=True)(function)
+
+
+_bring_compiled()
 
 
 @compiled

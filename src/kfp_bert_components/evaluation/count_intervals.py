@@ -66,11 +66,15 @@ def class_intervals(counts: Margins, effects: Effects | None = None) -> dict[str
 
 def wilson(hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Wilson's 95 % interval of the share `hits` / `rows`, [2, shares]; 0 to 1 where there are no rows."""
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.stats import norm
 
     some = rows > 0
     found = np.stack([np.zeros(len(rows)), np.ones(len(rows))])
-    found[:, some] = proportion_confint(hits[some], rows[some], method="wilson")
+    share, count, normal = hits[some] / rows[some], rows[some], norm.isf(0.025)
+    shrunk = 1 + normal**2 / count
+    centre = (share + normal**2 / (2 * count)) / shrunk
+    reach = normal * np.sqrt(share * (1 - share) / count + normal**2 / (4 * count**2)) / shrunk
+    found[:, some] = np.clip([centre - reach, centre + reach], 0, 1)
     return found
 
 

@@ -5,12 +5,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import glob
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.progress import say
 
 
 class WorkerLostError(RuntimeError):
@@ -105,6 +107,7 @@ def open_distribution(devices: list[str] | None = None) -> Distribution:
     Raises:
         UserError: TF_CONFIG can't be read, or gives this process another role than that of a worker.
     """
+    _warn_of_idle_gpus()
     workers, index = _cluster(os.environ.get("TF_CONFIG", ""))
     if workers > 1:
         options = tf.distribute.experimental.CommunicationOptions()
@@ -114,6 +117,19 @@ def open_distribution(devices: list[str] | None = None) -> Distribution:
     if len(devices) > 1:
         return Distribution(tf.distribute.MirroredStrategy(devices))
     return Distribution(tf.distribute.get_strategy())
+
+
+def _warn_of_idle_gpus() -> None:
+    """Say so where this container or machine has an NVIDIA GPU, which somebody pays for, and TensorFlow sees none."""
+    # NVIDIA's container runtime names the GPUs that a container gets; elsewhere there are only their devices.
+    named = os.environ.get("NVIDIA_VISIBLE_DEVICES", "") not in ("", "none", "void")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or not (named or glob("/dev/nvidia[0-9]*")) or tf.config.list_physical_devices("GPU"):
+        return
+    say(
+        "warning: there is a GPU here, but TensorFlow sees none, so this trains on the CPU. Use an image made by "
+        "`make images CUDA=1`, or pip install 'kfp-bert-components[tensorflow-cuda]', with a driver for CUDA 12."
+    )
 
 
 def _cluster(text: str) -> tuple[int, int]:
