@@ -49,5 +49,5 @@ def test_schemathesis_finds_no_answer_that_the_openapi_document_does_not_have(tm
     # A document can't say that a text in base64 is UTF-8, or that a shape goes with the number of texts.
     settings = ["--exclude-checks", "positive_data_acceptance", "--generation-deterministic", "--max-examples", "30"]
     with tiny_server(tmp_path) as running:
-        peer_command("server clients", "schemathesis", "run", f"{running.url}/openapi.json", *settings)
+        peer_command("server clients", "schemathesis", "run", f"{running.url}/openapi.json", *settings, folder=tmp_path)
     assert running.errors == ""

@@ -19,13 +19,14 @@ def run_peer(name: str, script: Path, *arguments: object) -> str:
     return peer_command(name, "python", script, *arguments)
 
 
-def peer_command(name: str, program: str, *arguments: object) -> str:
+def peer_command(name: str, program: str, *arguments: object, folder: Path | None = None) -> str:
     """Run a program of a peer's environment and give what it printed.
 
     Args:
         name: A key of FOLDERS; the environment variable there says where the environment lies instead.
         program: Its name in the folder `bin`.
         arguments: Its command line.
+        folder: Where it runs; by default here.
 
     The test is skipped where the environment is missing (`make peers`), and fails with the program's last lines where
     that does.
@@ -37,7 +38,7 @@ def peer_command(name: str, program: str, *arguments: object) -> str:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONPATH", None)
     command = [str(path), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=folder)
     if result.returncode != 0:
         last = (result.stderr or result.stdout).splitlines()[-40:]
         pytest.fail(f"{Path(command[1] if program == 'python' else program).name} failed:\n" + "\n".join(last))
