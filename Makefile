@@ -71,17 +71,18 @@ images: ## Build the images that the specs name, and serve (IMAGES=my-registry/m
 GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_faults.py tests/deployment/test_fencing.py \
   tests/deployment/test_pipeline_ai_platform.py tests/registry/test_race.py tests/registry/test_kills.py \
   tests/registry/test_gc_and_promotion.py tests/fetch/test_faults.py \
-  tests/fetch/test_kill.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py
+  tests/fetch/test_kill.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py \
+  tests/serving/test_requests.py
 
 test-goals: $(READY) ## The tests that `make test` takes a sample of, at their whole count (an hour or more)
 	@KFP_BERT_ROUNDS=all KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 KFP_BERT_FAULTS=1000 KFP_BERT_KILLS=100 \
 	  KFP_BERT_REGISTRY_KILLS=200 KFP_BERT_ORDERS=all \
-	  KFP_BERT_TABLES=10000 KFP_BERT_RANDOM_TEXTS=100000 $(BIN)/python -m pytest -s $(GOALS)
+	  KFP_BERT_TABLES=10000 KFP_BERT_RANDOM_TEXTS=100000 KFP_BERT_REQUESTS=10000 $(BIN)/python -m pytest -s $(GOALS)
 
 test-docker: $(READY) images ## Build the images and run the main pipeline in them
 	@$(BIN)/python -m pytest -m docker
 
-peers: .peers/.ready .peers-tf215/.ready ## Set up the environments that tests and benchmarks compare with
+peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready ## Set up the environments that tests and benchmarks compare with
 
 .peers/.ready: benchmarks/peers.txt
 	@$(PYTHON) -m venv .peers
@@ -96,7 +97,12 @@ PYTHON_TF215 ?= $(PYTHON)
 	@.peers-tf215/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-tf215.txt
 	@touch $@
 
-test-peers: $(READY) peers ## Compare with transformers on torch, and with TensorFlow 2.15
+.peers-server/.ready: benchmarks/peers-server.txt
+	@$(PYTHON) -m venv .peers-server
+	@.peers-server/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-server.txt
+	@touch $@
+
+test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15 and with clients of servers
 	@$(BIN)/python -m pytest -m peers
 
 bench-%: $(READY) peers ## Run benchmarks/NAME.py; its last line is JSON

@@ -170,3 +170,13 @@ def test_a_call_is_no_longer_than_for_the_longest_text(batcher):
     sizes = [sum(2 + len(text) // 4 for text in call) for call in engine.calls]
     assert max(sizes) <= batching.CALL_TOKENS
     assert [len(call) for call in engine.calls[:2]] == [56, 56]
+
+
+def test_what_is_cut_off_a_text_counts_because_the_tokenizer_reads_it(batcher):
+    engine = TinyEngine()
+
+    async def ask():
+        await batcher.submit(engine, instances(*["word " * 20_000] * 4))
+
+    asyncio.run(ask())
+    assert [len(call) for call in engine.calls] == [1, 1, 1, 1]

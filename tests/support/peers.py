@@ -10,28 +10,36 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {
     "torch": ("KFP_BERT_PEERS", ".peers"),
     "tensorflow 2.15": ("KFP_BERT_PEERS_TF215", ".peers-tf215"),
+    "server clients": ("KFP_BERT_PEERS_SERVER", ".peers-server"),
 }
 
 
 def run_peer(name: str, script: Path, *arguments: object) -> str:
-    """Run a script with a peer's Python and give what it printed.
+    """Run a script with a peer's Python and give what it printed; see `peer_command`."""
+    return peer_command(name, "python", script, *arguments)
+
+
+def peer_command(name: str, program: str, *arguments: object, folder: Path | None = None) -> str:
+    """Run a program of a peer's environment and give what it printed.
 
     Args:
         name: A key of FOLDERS; the environment variable there says where the environment lies instead.
-        script: The script.
+        program: Its name in the folder `bin`.
         arguments: Its command line.
+        folder: Where it runs; by default here.
 
-    The test is skipped where the environment is missing (`make peers`), and fails with the script's last lines
-    where the script does.
+    The test is skipped where the environment is missing (`make peers`), and fails with the program's last lines where
+    that does.
     """
     variable, default = FOLDERS[name]
-    python = Path(os.environ.get(variable, ROOT / default)) / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"no environment with {name} at {python.parent.parent}: make peers")
+    path = Path(os.environ.get(variable, ROOT / default)) / "bin" / program
+    if not path.exists():
+        pytest.skip(f"no environment with {name} at {path.parent.parent}: make peers")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONPATH", None)
-    command = [str(python), str(script), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    command = [str(path), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=folder)
     if result.returncode != 0:
-        pytest.fail(f"{script.name} failed:\n" + "\n".join(result.stderr.splitlines()[-15:]))
+        last = (result.stderr or result.stdout).splitlines()[-40:]
+        pytest.fail(f"{Path(command[1] if program == 'python' else program).name} failed:\n" + "\n".join(last))
     return result.stdout

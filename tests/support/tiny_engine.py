@@ -23,7 +23,7 @@ class TinyEngine:
 
     name = "tiny"
     labels = ("calm", "shout")
-    max_length = 512
+    max_length = 256
 
     def __init__(self, seconds: float = 0.0, number: int = 1, pair: bool = False) -> None:
         self.version = ModelVersion(Path("tiny"), number, f"print {number}")

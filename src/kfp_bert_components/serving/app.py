@@ -101,7 +101,7 @@ def create_app(
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def description(request: Request) -> Response:
-        return JsonResponse(openapi(name, limits))
+        return JsonResponse(openapi(name, limits, models.model))
 
     routes = [
         *ai_platform_routes(service, environment),

@@ -14,7 +14,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 if TYPE_CHECKING:
     from kfp_bert_components.serving.manager import ModelManager
@@ -86,4 +86,4 @@ class _Versions:
         for refusal in self._models.refused.values():
             refused.add_metric([str(refusal.number)], refusal.tries)
         yield refused
-        yield GaugeMetricFamily("kfp_bert_model_loads", "How often a model took over", value=self._models.swaps)
+        yield CounterMetricFamily("kfp_bert_model_loads", "How often a model took over", value=self._models.swaps)

@@ -122,7 +122,8 @@ def parse(body: bytes, header: str | None, inputs: Sequence[str], limits: Limits
         if not (header.isascii() and header.isdigit() and len(header) < 19 and int(header) <= len(body)):
             raise UserError(f"The header Inference-Header-Content-Length must be at most {len(body)}, the body's size.")
         length = int(header)
-    request = read_object(body[:length], FORM, ("inputs", "outputs", "parameters", "id"))
+    # KServe's client repeats the model's name and version of the address.
+    request = read_object(body[:length], FORM, ("inputs", "outputs", "parameters", "id", "model_name", "model_version"))
     name = request.get("id", "")
     if not isinstance(name, str):
         raise UserError('"id" must be a string.')

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kfp_bert_components import __version__
+from kfp_bert_components.serving.engines import Engine
 from kfp_bert_components.serving.limits import Limits
+from kfp_bert_components.serving.tensorflow_rest import LABEL
 
 Json = dict[str, Any]
 
 
-def openapi(name: str, limits: Limits) -> Json:
+def openapi(name: str, limits: Limits, engine: Engine | None) -> Json:
     """The document, as OpenAPI 3.1.
 
     Args:
         name: The model's name.
         limits: How large a request may be.
+        engine: The model that answers now: its inputs are those of requests; None while none is loaded.
     """
+    version = str(engine.version.number) if engine else "1"
+    parameters = {
+        "name": _parameter("name", {"enum": [name]}),
+        "version": _parameter("version", {"pattern": "^[0-9]+$", "examples": [version]}),
+        "label": _parameter("label", {"enum": [LABEL]}),
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -27,7 +36,11 @@ def openapi(name: str, limits: Limits) -> Json:
             "Inference Protocol of KServe.",
         },
         "paths": {**_tensorflow_paths(), **_open_inference_paths(), **_own_paths()},
-        "components": {"schemas": _schemas(limits), "responses": _RESPONSES},
+        "components": {
+            "schemas": _schemas(engine.inputs if engine else ("text",), limits),
+            "responses": _RESPONSES,
+            "parameters": parameters,
+        },
     }
 
 
@@ -39,7 +52,7 @@ def _tensorflow_paths() -> Json:
         (f"{model}/versions/{{version}}", "version"),
         (f"{model}/labels/{{label}}", "label"),
     ):
-        parameters = [_parameter("name"), *([_parameter(among)] if among else [])]
+        parameters = _parameters("name", among)
         asked = f" of the {among} in the address" if among else ""
         paths[path] = _get(f"The state{asked}", "Status", parameters)
         paths[f"{path}/metadata"] = _get(f"Inputs and outputs{asked}", "Object", parameters)
@@ -57,7 +70,7 @@ def _open_inference_paths() -> Json:
         "/v2/health/ready": _get("Whether a model is loaded", "Object"),
     }
     for path, versioned in (("/v2/models/{name}", False), ("/v2/models/{name}/versions/{version}", True)):
-        parameters = [_parameter("name"), *([_parameter("version")] if versioned else [])]
+        parameters = _parameters("name", "version" if versioned else "")
         paths[path] = _get("Inputs and outputs of the model", "Object", parameters)
         paths[f"{path}/ready"] = _get("Whether the model is loaded", "Object", parameters)
         paths[f"{path}/infer"] = _post("Predictions as tensors", "Infer", "Inferred", parameters)
@@ -92,8 +105,12 @@ def _post(summary: str, body: str, answer: str, parameters: list[Json]) -> Json:
     }
 
 
-def _parameter(name: str) -> Json:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[^/:]+$"}}
+def _parameter(name: str, schema: Json) -> Json:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", **schema}}
+
+
+def _parameters(*names: str) -> list[Json]:
+    return [{"$ref": f"#/components/parameters/{name}"} for name in names if name]
 
 
 def _ref(schema: str) -> Json:
@@ -120,7 +137,7 @@ _RESPONSES: Json = {
 }
 
 
-def _schemas(limits: Limits) -> Json:
+def _schemas(inputs: Sequence[str], limits: Limits) -> Json:
     text = {"type": "string", "maxLength": limits.characters}
     coded = {
         "type": "object",
@@ -129,11 +146,12 @@ def _schemas(limits: Limits) -> Json:
         "additionalProperties": False,
     }
     value = {"anyOf": [text, coded]}
-    fields: Json = {"type": "object", "required": ["text"], "properties": {"text": value, "text_pair": value}}
-    fields["additionalProperties"] = False
-    rows = {"type": "array", "minItems": 1, "maxItems": limits.instances, "items": {"anyOf": [text, coded, fields]}}
+    single = len(inputs) == 1
+    fields = _object(dict.fromkeys(inputs, value)) | {"additionalProperties": False}
+    row = {"anyOf": [text, coded, fields]} if single else fields
+    rows = {"type": "array", "minItems": 1, "maxItems": limits.instances, "items": row}
     column = {"type": "array", "minItems": 1, "maxItems": limits.instances, "items": value}
-    columns = {"type": "object", "properties": {"text": column, "text_pair": column}, "additionalProperties": False}
+    columns = _object(dict.fromkeys(inputs, column)) | {"additionalProperties": False}
     signature = {"type": "string", "enum": ["serving_default", ""]}
     strings, numbers = {"type": "array", "items": {"type": "string"}}, {"type": "array", "items": {"type": "number"}}
     return {
@@ -145,7 +163,7 @@ def _schemas(limits: Limits) -> Json:
             "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}],
             "properties": {
                 "instances": rows,
-                "inputs": {"anyOf": [column, columns]},
+                "inputs": {"anyOf": [column, columns]} if single else columns,
                 "signature_name": signature,
                 "parameters": {},
             },
@@ -171,8 +189,8 @@ def _schemas(limits: Limits) -> Json:
             "type": "object",
             "required": ["examples"],
             "properties": {
-                "examples": {"type": "array", "minItems": 1, "maxItems": limits.instances, "items": fields},
-                "context": {"type": "object", "properties": fields["properties"], "additionalProperties": False},
+                "examples": rows,
+                "context": {"type": "object", "description": "Fields that all examples have in common"},
                 "signature_name": signature,
             },
             "additionalProperties": False,
@@ -183,6 +201,8 @@ def _schemas(limits: Limits) -> Json:
             "required": ["inputs"],
             "properties": {
                 "id": {"type": "string"},
+                "model_name": {},
+                "model_version": {},
                 "parameters": {"type": "object"},
                 "inputs": {
                     "type": "array",
@@ -190,7 +210,7 @@ def _schemas(limits: Limits) -> Json:
                         "type": "object",
                         "required": ["name", "shape", "datatype"],
                         "properties": {
-                            "name": {"type": "string", "enum": ["text", "text_pair"]},
+                            "name": {"type": "string", "enum": list(inputs)},
                             "shape": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "integer"}},
                             "datatype": {"const": "BYTES"},
                             "parameters": {"type": "object"},

@@ -58,13 +58,18 @@ class _Handlers:
         if models.model is None and request.path_params.get("name", self._service.name) == self._service.name:
             entry: dict[str, Any] = {"version": request.path_params.get("version", "0"), "state": "LOADING"}
             entry["status"] = {"error_code": "OK", "error_message": models.problem}
-            return JsonResponse({"model_version_status": [entry]}, 200 if "name" in request.path_params else 503)
+            return self._status(entry, 200 if "name" in request.path_params else 503)
         version = self._service.engine(request).version
         status = {"error_code": "OK", "error_message": models.problem}
         entry = {"version": str(version.number), "state": "AVAILABLE", "status": status}
         # Beyond TensorFlow Serving: what is behind the number.
         entry |= {"registry_version": version.registry_version, "fingerprint": version.fingerprint}
-        return JsonResponse({"model_version_status": [entry]})
+        return self._status(entry, 200)
+
+    def _status(self, entry: dict[str, Any], status: int) -> Response:
+        # `name` and `ready` are what the first version of KServe's protocol has here.
+        known = {"name": self._service.name, "ready": entry["state"] == "AVAILABLE"}
+        return JsonResponse({"model_version_status": [entry], **known}, status)
 
     async def metadata(self, request: Request) -> Response:
         engine = self._engine(request)
