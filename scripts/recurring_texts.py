@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 from films import CONAN, ROOT, SWORDFISH, TERMINATOR, read_film
 
-from kfp_bert_components.data.ids import hash_texts
 from kfp_bert_components.data.words import hash_words
 
 SAMPLE = ROOT / "src" / "kfp_bert_components" / "local" / "sample" / "screenplay.csv"
@@ -50,7 +49,7 @@ def keys(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Of each row a hash of its text without case and punctuation, and its number of words."""
     texts = pa.array([text for text, _ in rows])
     words, sequences = hash_words(texts)
-    return np.where(words.counts > 0, sequences, hash_texts(texts)), words.counts
+    return sequences, words.counts
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ TEXTS = ["HELLO THERE", "hello <b>there</b>", "GO", "come in now please", "WHAT 
 def test_texts_without_a_group_are_evidence_each_for_itself(nothing):
     ids = [f"{i // 2}" for i in range(80)]  # two rows of each text
     groups = [nothing] * 60 + ["customer"] * 20
-    table = pa.table({"id": ids, "label": ["a", "b"] * 40, "customer": groups})
+    table = pa.table({"id": ids, "text": ids, "label": ["a", "b"] * 40, "customer": groups})
     even = np.full((80, 2), 0.5, np.float32)
     found = measure(table, even, ["a", "b"], slices={}, test_fingerprint="test", evidence_by="customer")
     assert found.clusters().numbers.tolist() == [*np.repeat(range(30), 2), *[30] * 20]
@@ -96,7 +96,7 @@ def test_without_texts_ids_labels_and_probabilities_stay_and_the_page_shows_file
     assert found.metrics.keys() == whole.metrics.keys()
     names = read_evaluation(tmp_path / "ids").predictions.column_names
     assert set(whole.predictions.column_names) - set(names) == {"text"}
-    assert names[:5] == ["id", "label", "probabilities", "source", "source_row"]
+    assert names[:6] == ["id", "label", "probabilities", "text_key", "source", "source_row"]
     assert "hello" in (tmp_path / "all.html").read_text() and "hello" not in (tmp_path / "ids.html").read_text()
     for text in (b"come in now", b"hello", b"no way"):
         assert text in (tmp_path / "all" / "predictions.parquet").read_bytes()

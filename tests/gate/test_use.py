@@ -172,8 +172,9 @@ def test_a_text_may_decide_for_one_group_and_be_left_out_for_another(tmp_path):
         for place in places:
             found = read_evaluation(place)
             numbers = np.arange(len(ids)) if found.model_version is None else np.arange(len(ids))[::-1]
-            table = found.predictions.set_column(0, "id", pa.array(ids).take(numbers))
-            table = table.append_column("cluster", pa.array(groups).take(numbers))
+            table = found.predictions.drop_columns(["id", "text_key"])
+            for name, values in (("id", ids), ("text_key", ids), ("cluster", groups)):
+                table = table.append_column(name, pa.array(values).take(numbers))
             write_evaluation(replace(found, evidence_by="customer", predictions=table), place)
         return run(tmp_path, *places, registry)
 

@@ -103,7 +103,7 @@ def test_uses_of_a_test_set(registry):
     another = known | {"candidate": "another"}
     assert registry.count_use(test, 0.05, another)[0].number == 3
     # A row more: all others have decided three times.
-    row = test.predictions.slice(0, 1).set_column(0, "id", pa.array(["another"]))
+    row = test.predictions.slice(0, 1).drop_columns(["text_key"]).append_column("text_key", pa.array(["another"]))
     both = pa.concat_tables([test.predictions, row.cast(test.predictions.schema)])
     grown = replace(test, test_fingerprint="grown", predictions=both)
     use, _ = registry.count_use(grown, 0.05, another)

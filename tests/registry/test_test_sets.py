@@ -17,8 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 from kfp_bert_components.cli.registry import command
+from kfp_bert_components.data.ids import hash_texts, ids_of
 from kfp_bert_components.errors import DamagedError
-from kfp_bert_components.evaluation import write_evaluation
+from kfp_bert_components.evaluation import Evaluation, write_evaluation
+from kfp_bert_components.evaluation.text_keys import with_text_keys
 from kfp_bert_components.registry import Registry
 from tests.support.evaluations import some_test_set
 from tests.support.models import write_candidate
@@ -61,6 +63,33 @@ def test_rows_in_another_order_copies_and_other_labels_are_the_same_test_set(reg
     assert [count(registry, one)[0].number for one in (rows, *others)] == [1, 2, 3, 4]
     use, _ = count(registry, rows, labels=("yes", "no"))
     assert (use.number, use.fresh) == (5, 0)
+
+
+def with_keys(rows: list[str]) -> Evaluation:
+    """A test set of texts whose ids are their hashes, as prepare_text_data gives them."""
+    table = some_test_set(rows).predictions
+    table = table.set_column(0, "id", ids_of(hash_texts(pa.array(rows)))).append_column("text", pa.array(rows))
+    return replace(some_test_set(rows, f"{len(rows)} rows from {rows[0]}"), predictions=with_text_keys(table))
+
+
+def test_texts_in_another_spelling_have_decided(registry: Registry) -> None:
+    rows = texts(0, 60)
+    spellings = rows, [text.upper() for text in rows], [f"{text} !" for text in rows], [*rows, "TEXT  1", "Text 2"]
+    for number, one in enumerate(spellings, 1):
+        use, _ = registry.count_use(with_keys(one), 0.06, {"candidate": uuid.uuid4().hex})
+        assert (use.number, use.fresh) == (number, 60 if number == 1 else 0)
+
+
+def test_texts_of_which_an_older_version_recorded_the_ids_have_decided(registry: Registry) -> None:
+    rows = texts(0, 60)
+    before = with_keys(rows)
+    before = replace(before, predictions=before.predictions.drop_columns(["text_key"]))
+    assert registry.count_use(before, 0.06, {"candidate": "a"})[0].number == 1
+    grown = with_keys([*rows, "TEXT  1", "fresh"])
+    use, _ = registry.count_use(grown, 0.06, {"candidate": "b"})
+    assert (use.number, use.rows, use.fresh) == (2, 62, 1)
+    use, _ = registry.count_use(grown, 0.06, {"candidate": "c"})
+    assert (use.number, use.fresh) == (3, 0) and registry.verify() == []
 
 
 def test_a_test_set_that_is_replaced_has_a_full_alpha(registry: Registry) -> None:

@@ -17,11 +17,11 @@ def write_numbers(
 
     Rows with the same of the numbers `ids` are copies of a text. `known` are other arguments of `measure`.
     """
-    rows = len(truth)
+    numbers = range(len(truth)) if ids is None else ids
     table = pa.table(
         {
-            "id": [f"{i:08x}" for i in (range(rows) if ids is None else ids)],
-            "text": texts or [f"row {i} " + "word " * (i % 5) for i in range(rows)],
+            "id": [f"{i:08x}" for i in numbers],
+            "text": texts or [f"row {i} " + "word " * (i % 5) for i in numbers],
             "label": [labels[k] for k in truth],
         }
     )

@@ -250,8 +250,7 @@ def _describe(batch: Batch, with_words: bool) -> tuple[dict[str, np.ndarray], pa
         flags[wide] += MOJIBAKE * to_numpy(pc.match_substring_regex(text.take(to_arrow(wide)), _MOJIBAKE))
     numbers = {
         "exact": exact,
-        # "!" and "--" have no words to compare: they are only equal to themselves.
-        "normal": np.where(words.counts > 0, sequences, exact),
+        "normal": sequences,
         "words": words.counts,
         "length": length - (PAIR in kept),  # the mark between the texts of a pair is no character of theirs
         "row": batch.rows,

@@ -17,7 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_bert_components.tables.arrow import string_bytes
+from kfp_bert_components.data.ids import hash_texts
+from kfp_bert_components.data.labels import BLANKS
+from kfp_bert_components.tables.arrow import string_bytes, to_arrow
 
 # Letters and digits in lower case, other ASCII as 0; bytes of longer UTF-8 sequences stay.
 TABLE = np.array([c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum() else 0 for c in range(256)], np.uint8)
@@ -83,10 +85,16 @@ def mix(value: int) -> int:
 def hash_words(texts: pa.Array) -> tuple[Words, np.ndarray]:
     """Split texts (valid UTF-8 without nulls) into words and hash each.
 
-    Returns the words, and a hash of each row's words in their order, uint64 [rows]; 0 for a row without words.
+    Returns the words, and a hash of each row's words in their order, uint64 [rows]. A row without words, such as "!"
+    or "--", has the hash of its text, whatever its spaces and Unicode form.
     """
     hashes, starts, sequences = _hash_words(*string_bytes(_fold(texts)), TABLE)
-    return Words(hashes, starts), sequences
+    words = Words(hashes, starts)
+    if len(bare := np.flatnonzero(words.counts == 0)):
+        folded = pc.utf8_normalize(texts.take(to_arrow(bare)), "NFKC")
+        folded = pc.replace_substring_regex(folded, f"[{BLANKS}]+", " ")
+        sequences[bare] = hash_texts(pc.utf8_trim(folded, " "))
+    return words, sequences
 
 
 def is_ascii(texts: pa.Array) -> bool:

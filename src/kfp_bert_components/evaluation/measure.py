@@ -11,8 +11,8 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.records import CLUSTER, Evaluation
 from kfp_bert_components.evaluation.slices import PREFIX, seen_in_train
+from kfp_bert_components.evaluation.text_keys import TEXT_KEY, TEXTS, with_text_keys
 
-_TEXTS = ("text", "text_pair")
 _PLACE = ("source", "source_row")
 
 
@@ -60,7 +60,7 @@ def measure(
 def _predictions(
     table: pa.Table, probabilities: np.ndarray, slices: Mapping[str, np.ndarray], evidence_by: str, keep_texts: bool
 ) -> pa.Table:
-    columns = ("id", *(_TEXTS if keep_texts else ()), "label")
+    columns = ("id", *(TEXTS if keep_texts else ()), "label")
     kept = {name: table[name] for name in columns if name in table.column_names}
     if evidence_by not in ("text", "row"):
         if evidence_by not in table.column_names:
@@ -74,5 +74,7 @@ def _predictions(
     if (seen := seen_in_train(table)) is not None:
         kept["in_train"] = pa.array(seen)
     kept["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
+    texts = table.select([name for name in TEXTS if name in table.column_names])
+    kept |= {TEXT_KEY: with_text_keys(texts)[TEXT_KEY]}
     kept |= {name: table[name] for name in _PLACE if name in table.column_names}
     return pa.table(kept | {PREFIX + name: pa.array(rows) for name, rows in slices.items()})

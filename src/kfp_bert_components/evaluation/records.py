@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kfp_bert_components.errors import DamagedError, NotFoundError
+from kfp_bert_components.evaluation.text_keys import key_column, with_text_keys
 from kfp_bert_components.records import build, dump_record, load_record, require
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from kfp_bert_components.evaluation.count_metrics import Margins
 
 # Format 1 knows nothing of bundle_files, format 2 nothing of evidence_by, alarm, new_labels, and format 3 nothing of
-# engine and precision: it was made with the SavedModel.
+# engine and precision, as it was made with the SavedModel, and of text_key in the predictions.
 FORMAT = 4
 PROMOTED_ON = "promoted_on.parquet"
 # Column of the predictions that says which rows are evidence only together, where a column of the data says so.
@@ -46,13 +47,14 @@ class Evaluation:
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
         new_labels: Those of `labels` that the test set has and the model does not know: their probability is 0.
         predictions: Columns id, text (and text_pair, unless texts were left out), label, probabilities (list of
-            float32, one a class), source and source_row (where a row stood), and in_train where the test split has it;
-            None when empty.
-        evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the test
-            split, whose values are in the column "cluster" of `predictions`.
+            float32, one a class), text_key (a hash that is equal where texts differ in case, punctuation, spaces or
+            Unicode form only), source and source_row (where a row stood), and in_train where the test split has it;
+            None when empty. Evaluations without texts that were written before have no text_key.
+        evidence_by: What counts as one piece of evidence: "text" (all rows with one text_key), "row", or a column of
+            the test split, whose values are in the column "cluster" of `predictions`.
         alarm: For a champion, whether the labels contradict it: the fields of `gate.alarm.DataAlarm`.
         promoted_on: For a champion, how it answered the rows that it was promoted on: a row for each distinct text,
-            with the columns id, rows, right and frequent; None where that is not known.
+            with the columns text_key (or id), rows, right and frequent; None where that is not known.
     """
 
     labels: list[str]
@@ -137,10 +139,11 @@ class Evaluation:
         assert self.predictions is not None
         if self.evidence_by == "row":
             return independent(self.predictions.num_rows)
-        column = self.predictions["id" if self.evidence_by == "text" else CLUSTER].cast(pa.string())
+        texts = self.predictions[key_column(self.predictions)].cast(pa.string())
+        column = texts if self.evidence_by == "text" else self.predictions[CLUSTER].cast(pa.string())
         if (alone := self.without_group()).any():  # marked, so that no group has the same name
-            ids = pc.binary_join_element_wise("", self.predictions["id"].cast(pa.string()), "\x1e")
-            column = pc.if_else(pa.chunked_array([alone]), ids, column)
+            texts = pc.binary_join_element_wise("", texts, "\x1e")
+            column = pc.if_else(pa.chunked_array([alone]), texts, column)
         numbers = column.combine_chunks().dictionary_encode(null_encoding="encode").indices
         return Clusters(np.asarray(numbers).astype(np.int64), copies=self.evidence_by == "text")
 
@@ -252,14 +255,14 @@ def read_evaluation(folder: Path) -> Evaluation:
     path = folder / "evaluation.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
-    readers = {1: _read, 2: _read, 3: _read, FORMAT: _read}
+    readers = dict.fromkeys(range(1, FORMAT + 1), _read)
     evaluation, empty = load_record(path.read_bytes(), str(path), readers, "run evaluate_model again")
     if empty:
         return evaluation
     predictions, then = folder / "predictions.parquet", None
     if evaluation.alarm.get("then"):
         then = _read_table(folder / PROMOTED_ON)
-    evaluation = replace(evaluation, promoted_on=then, predictions=_read_table(predictions))
+    evaluation = replace(evaluation, promoted_on=then, predictions=with_text_keys(_read_table(predictions)))
     if fault := evaluation.fault():
         raise DamagedError(f"{predictions} is damaged: {fault}; run evaluate_model again.")
     return evaluation

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_bert_components.evaluation import Evaluation
+from kfp_bert_components.evaluation.text_keys import TEXT_KEY, key_column
 from kfp_bert_components.formats import count, number
 
 # With a run a night, a false alarm comes less than four times a year, and it stops nothing by itself: it must also look
@@ -74,13 +75,19 @@ class DataAlarm:
     alpha: float = ALPHA
 
 
-def by_text(evaluation: Evaluation, labels: Sequence[str]) -> pa.Table:
+def by_text(evaluation: Evaluation, labels: Sequence[str], key: str = TEXT_KEY) -> pa.Table:
     """How often a model is right on each text, counting the rows with these labels.
 
+    Args:
+        evaluation: Of the model.
+        labels: The labels.
+        key: The column by which texts are told apart, if the predictions have it; else the ids do it.
+
     Returns:
-        A row for each distinct text: id, rows, right, and `frequent`, the rows of the most frequent class.
+        A row for each distinct text: its key (or id), rows, right, and `frequent`, the rows of the most frequent class.
     """
     assert evaluation.predictions is not None
+    key = key if key in evaluation.predictions.column_names else "id"
     truth, known = evaluation.truth(), np.isin(evaluation.labels, labels)
     chosen = known[truth]
     commonest = (np.bincount(truth, minlength=len(known)) * known).argmax()
@@ -89,9 +96,9 @@ def by_text(evaluation: Evaluation, labels: Sequence[str]) -> pa.Table:
         "right": (evaluation.probabilities().argmax(1) == truth).astype(np.int64),
         "frequent": (truth == commonest).astype(np.int64),
     }
-    table = pa.table({"id": evaluation.predictions["id"].cast(pa.string()), **columns}).filter(pa.array(chosen))
-    summed = table.group_by("id").aggregate([(name, "sum") for name in columns])
-    return summed.select(["id", *(f"{name}_sum" for name in columns)]).rename_columns(["id", *columns])
+    table = pa.table({key: evaluation.predictions[key].cast(pa.string()), **columns}).filter(pa.array(chosen))
+    summed = table.group_by(key).aggregate([(name, "sum") for name in columns])
+    return summed.select([key, *(f"{name}_sum" for name in columns)]).rename_columns([key, *columns])
 
 
 def find_alarm(
@@ -106,7 +113,8 @@ def find_alarm(
         chance: Alpha of the comparison that promoted it.
         note: Why `then` is not known.
     """
-    new, old = by_text(now, labels), by_text(then, labels) if then else None
+    key = key_column(*(one.predictions for one in (now, then) if one))
+    new, old = by_text(now, labels, key), by_text(then, labels, key) if then else None
     if not new.num_rows:
         return DataAlarm(note="The champion knows none of the labels of these rows.", labels=labels, chance=chance)
     counts = np.bincount(now.truth(), minlength=len(now.labels)) * np.isin(now.labels, labels)
@@ -143,12 +151,13 @@ def not_recovered(candidate: Evaluation, champion: Evaluation) -> str:
     alarm = champion.alarm
     if not alarm.get("sentence"):
         return ""
-    texts = by_text(candidate, alarm["labels"])
+    then = champion.promoted_on
+    texts = by_text(candidate, alarm["labels"], then.column_names[0] if then else TEXT_KEY)
     reached = number(_figures(texts).accuracy)
-    if champion.promoted_on is None:
+    if then is None:
         learnt = _p_above(texts, "right", "frequent") <= _LEVEL
         return "" if learnt else f"Nor is the candidate, with {reached}, shown to be better than that class."
-    if _p_of_fall(champion.promoted_on, texts, alarm["chance"]) > _LEVEL:
+    if _p_of_fall(then, texts, alarm["chance"]) > _LEVEL:
         return ""
     return f"Nor does the candidate reach what the champion reached then: it has {reached} now."
 
@@ -160,7 +169,7 @@ def _figures(texts: pa.Table) -> Figures:
 
 def _p_of_fall(then: pa.Table, now: pa.Table, chance: float) -> float:
     """One-sided p-value of a fall of accuracy, with the choice of the champion allowed for."""
-    both = then.join(now, "id", join_type="full outer", right_suffix=" now")
+    both = then.join(now, then.column_names[0], now.column_names[0], join_type="full outer", right_suffix=" now")
     names = ("rows", "right", "rows now", "right now")
     rows_then, right_then, rows_now, right_now = (both[name].fill_null(0).to_numpy().astype(float) for name in names)
     many_then, many_now = rows_then.sum(), rows_now.sum()

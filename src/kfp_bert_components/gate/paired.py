@@ -12,6 +12,7 @@ from kfp_bert_components.evaluation import Evaluation
 from kfp_bert_components.evaluation.clusters import Clusters
 from kfp_bert_components.evaluation.count_metrics import Margins, confusion, margins
 from kfp_bert_components.evaluation.records import CLUSTER
+from kfp_bert_components.evaluation.text_keys import key_column
 from kfp_bert_components.gate.tables import Table, types_of
 
 
@@ -120,6 +121,8 @@ def pair_predictions(new: Evaluation, old: Evaluation) -> PairedPredictions:
             f"The candidate's evaluation counts evidence by {new.evidence_by!r} and the champion's by "
             f"{old.evidence_by!r}: give evaluate_model and evaluate_champion the same evidence_by."
         )
+    if key_column(new.predictions) == "id":  # an older evaluation without texts: the other may know which are the same
+        clusters = old.clusters().of(second)
     labels = new.labels + [label for label in old.labels if label not in new.labels]
     return PairedPredictions(
         labels, new.truth()[first], _in_order_of(new, labels)[first], _in_order_of(old, labels)[second], first, clusters

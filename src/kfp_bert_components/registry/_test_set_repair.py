@@ -144,7 +144,7 @@ def _with_version(store: Store, told: _Told, past: list[Past], texts: dict[str, 
     """The decisions with that of a version, where it or its texts are lacking."""
     import numpy as np
 
-    hashes = _evaluated(store, told.version)
+    hashes = _evaluated(store, told.version, texts)
     owners = owners_of(hashes, past, texts)
     number = max(told.number, len(read_uses(store, told.test_fingerprint)))
     same = [one for one in past if one.test_fingerprint == told.test_fingerprint]
@@ -174,19 +174,22 @@ def _versions(store: Store) -> Iterator[_Told]:
             yield told
 
 
-def _evaluated(store: Store, version: int) -> np.ndarray:
+def _evaluated(store: Store, version: int, known: Mapping[str, np.ndarray]) -> np.ndarray:
     """The hashes of the texts that a version was examined on; none where its predictions can't be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from kfp_bert_components.evaluation.records import CLUSTER
+    from kfp_bert_components.evaluation.text_keys import TEXT_KEY, TEXTS, with_text_keys
 
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, "predictions.parquet")
         try:
             store.download(f"versions/{version}/evaluation/predictions.parquet", copy)
-            columns = {"id", CLUSTER} & {*pq.read_schema(copy).names}
-            return text_hashes(pq.read_table(copy, columns=sorted(columns)))
+            names = {*pq.read_schema(copy).names}
+            texts = {TEXT_KEY} & names or {*TEXTS} & names
+            table = pq.read_table(copy, columns=sorted({"id", CLUSTER} & names | texts))
+            return text_hashes(with_text_keys(table), known)
         except (NotFoundError, pa.ArrowException, OSError):
             say(f"The predictions of version {version} can't be read: which texts it was examined on is not known.")
             return text_hashes(None)

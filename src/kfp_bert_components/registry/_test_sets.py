@@ -4,8 +4,10 @@
 lineage for good. Their hashes lie in a file of their own, 8 bytes a text, which is written before the list names it and
 never changes: what is killed in between leaves a file that nobody needs.
 
+A text is known by its key, which is the same for all that differ in case, punctuation, spaces or Unicode form only.
+
 Older versions of this package kept `test_sets/<fingerprint>.json`, a list for each test set as it was to the byte. Such
-a list is read when its test set comes again, and its uses count.
+a list is read when its test set comes again, and its uses count. Others knew a text by its id, which is found as well.
 """
 
 from __future__ import annotations
@@ -63,12 +65,13 @@ def count_use(store: Store, test: Evaluation, alpha: float, identity: Mapping[st
 
     from kfp_bert_components.registry._test_set_repair import lost_uses
 
-    identity, hashes = json.loads(json.dumps(identity)), text_hashes(test.predictions)
+    identity = json.loads(json.dumps(identity))
     for _ in range(_TRIES):
         past, generation = read_past(store)
         for problem in lost_uses(store, past):
             raise DamagedError(problem)
         texts = read_texts(store, past)
+        hashes = text_hashes(test.predictions, texts)
         made = with_known_uses(store, past, texts, test.test_fingerprint, hashes)
         mine = [one for one in made if (one.test_fingerprint, one.identity) == (test.test_fingerprint, identity)]
         if not mine:
@@ -159,10 +162,15 @@ def read_text_file(store: Store, name: str) -> np.ndarray:
     )
 
 
-def text_hashes(predictions: pa.Table | None) -> np.ndarray:
-    """Numbers for the text of each row (an id is made of the text), and for its group where groups are the evidence.
+def text_hashes(predictions: pa.Table | None, known: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+    """Numbers for the text of each row, and for its group where groups are the evidence.
 
     The text of a row without a group is its group.
+
+    Args:
+        predictions: Of an evaluation; None for none.
+        known: The hashes of texts that have decided, by file. A text of which an older version recorded the id has
+            that hash.
 
     Returns:
         uint64 [rows, 1 or 2], equal where the texts are, or the groups.
@@ -173,15 +181,31 @@ def text_hashes(predictions: pa.Table | None) -> np.ndarray:
 
     from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
     from kfp_bert_components.evaluation.records import CLUSTER, without_value
+    from kfp_bert_components.evaluation.text_keys import key_column
 
     if predictions is None:
         return np.zeros((0, 1), np.uint64)
-    found = [hash_texts(predictions["id"].cast(pa.string()).combine_chunks())]
+    keys, ids = (
+        hash_texts(predictions[name].cast(pa.string()).combine_chunks()) for name in (key_column(predictions), "id")
+    )
+    found = [_as_recorded(keys, ids, np.concatenate([np.empty(0, np.uint64), *(known or {}).values()]))]
     if CLUSTER in predictions.column_names:
         values = pc.fill_null(predictions[CLUSTER].cast(pa.string()), "")
         groups = hash_texts(pc.binary_join_element_wise(CLUSTER, values, PAIR_MARK).combine_chunks())
         found.append(np.where(without_value(predictions[CLUSTER]), found[0], groups))
     return np.stack(found, 1)
+
+
+def _as_recorded(keys: np.ndarray, ids: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The keys, but for each text of which a row's id is known that id instead."""
+    import numpy as np
+
+    old = np.flatnonzero(np.isin(ids, known) & ~np.isin(keys, known))
+    texts, first = np.unique(keys[old], return_index=True)
+    if not len(texts):
+        return keys
+    place = np.minimum(np.searchsorted(texts, keys), len(texts) - 1)
+    return np.where(texts[place] == keys, ids[old[first]][place], keys)
 
 
 def owners_of(hashes: np.ndarray, past: list[Past], texts: Mapping[str, np.ndarray]) -> np.ndarray:
