@@ -92,6 +92,7 @@ def test_other_weights_under_an_unchanged_graph_are_loaded(tmp_path, loads):
 @pytest.mark.parametrize("where", ["folder", "version"])
 def test_no_error_of_the_system_ends_the_watching(tmp_path, loads, monkeypatch, number, where):
     write(tmp_path, 1)
+    before = set(threading.enumerate())
     models = ModelManager(tmp_path, poll_seconds=0.01, report=lambda line: None)
     models.start()
     wait_for(lambda: models.model is not None)
@@ -114,7 +115,7 @@ def test_no_error_of_the_system_ends_the_watching(tmp_path, loads, monkeypatch, 
     wait_for(lambda: models.model.version.number == 2)
     wait_for(lambda: models.problem == "")
     models.stop()
-    assert not any(thread.name == "model-watcher" for thread in threading.enumerate())
+    assert "model-watcher" not in {thread.name for thread in set(threading.enumerate()) - before}
 
 
 def with_version(version):
