@@ -98,13 +98,13 @@ def test_a_thousand_silent_connections_block_nobody_and_fill_no_log(tmp_path):
     [
         (b"", None),
         (HEAD, "The head of the request took more than 0.5 s."),
-        (request(BODY, length=100), "The body of the request took more than 0.5 s."),
+        (request(BODY, length=100), "The body of the request took more than 1.5 s."),
         (request() + HEAD, "The head of the request took more than 0.5 s."),
     ],
     ids=["nothing", "half a head", "half a body", "half a second request"],
 )
 def test_a_slow_client_is_sent_away(tmp_path, sent, says):
-    limits = {"header_seconds": 0.5, "body_seconds": 0.5, "idle_seconds": 20}
+    limits = {"header_seconds": 0.5, "body_seconds": 1.5, "idle_seconds": 20}
     with tiny_server(tmp_path, limits=limits) as running, connected(running.port) as client:
         client.sendall(sent)
         started = time.monotonic()
@@ -112,7 +112,7 @@ def test_a_slow_client_is_sent_away(tmp_path, sent, says):
             assert read_answer(client)[0].startswith("HTTP/1.1 200")
         head, body = read_answer(client)
         assert client.recv(10) == b""
-        assert time.monotonic() - started < 5
+        assert (1.4 if "body" in (says or "") else 0.4) < time.monotonic() - started < 5
     assert (head.startswith("HTTP/1.1 408"), body) == ((True, {"error": says}) if says else (False, None))
     assert running.errors == ""
 
@@ -164,7 +164,7 @@ def test_a_client_that_never_reads_its_answer_is_sent_away(tmp_path):
     body = json.dumps({"instances": texts}).encode()
     with tiny_server(tmp_path, limits={"unread_seconds": 0.5}) as running, connected(running.port) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionError):
             for _ in range(20_000):
                 client.sendall(request(body))
         assert len(predict(running, texts)) == 1000
