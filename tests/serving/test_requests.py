@@ -216,3 +216,12 @@ def test_prometheus_sees_requests_calls_and_what_is_served(client):
     assert after["kfp_bert_waiting_instances"] == 0
     (served,) = [name for name in after if name.startswith("kfp_bert_served_version{")]
     assert 'version="1"' in served and 'engine="tiny"' in served
+
+
+def test_a_model_that_fails_is_a_500_in_answer_numbers_and_log(client):
+    before = numbers(client)
+    reply = client.post(ADDRESSES[0], json={"instances": ["fail"]})
+    assert (reply.status_code, "see the log" in reply.json()["error"]) == (500, True)
+    name = 'kfp_bert_requests_total{handler="predict",status="500"}'
+    assert numbers(client)[name] == before.get(name, 0) + 1
+    assert [json.loads(line)["status"] for line in client.lines[-2:]] == [500, 200]
