@@ -93,6 +93,24 @@ def test_a_thousand_silent_connections_block_nobody_and_fill_no_log(tmp_path):
     assert len("".join(running.lines)) < 1000
 
 
+def test_connections_with_half_a_request_block_nobody(tmp_path):
+    with tiny_server(tmp_path, limits={"connections": 20}) as running, contextlib.ExitStack() as stack:
+        for sent in (HEAD, request(length=100)) * 20:
+            stack.enter_context(connected(running.port)).sendall(sent)
+        assert predict(running)[0]["label"] == "shout"
+
+
+def test_requests_that_are_answered_are_not_closed_for_new_connections(tmp_path):
+    with tiny_server(tmp_path, seconds=0.05, limits={"connections": 5}) as running, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(running.port)) for _ in range(4)]
+        for client in clients:
+            client.sendall(request())
+        time.sleep(0.1)
+        for _ in range(20):
+            stack.enter_context(connected(running.port))
+        assert all(read_answer(client)[0].startswith("HTTP/1.1 200") for client in clients)
+
+
 @pytest.mark.parametrize(
     ("sent", "says"),
     [
@@ -148,7 +166,7 @@ def test_what_is_no_http_is_refused_as_json(tmp_path):
 
 @pytest.mark.parametrize("where", ["in the body", "before the answer"])
 def test_a_client_that_hangs_up_leaves_no_traceback(tmp_path, where):
-    with tiny_server(tmp_path, seconds=0.01, access_log=True) as running:
+    with tiny_server(tmp_path, seconds=0.1, access_log=True) as running:
         for _ in range(5):
             with connected(running.port) as client:
                 client.sendall(request(length=1000) if where == "in the body" else request())
