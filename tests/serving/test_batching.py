@@ -1,6 +1,8 @@
 """What waits is answered together, short before long, and nobody waits for what is not wanted any more."""
 
 import asyncio
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -180,3 +182,17 @@ def test_what_is_cut_off_a_text_counts_because_the_tokenizer_reads_it(batcher):
 
     asyncio.run(ask())
     assert [len(call) for call in engine.calls] == [1, 1, 1, 1]
+
+
+def test_a_model_that_has_answered_is_let_go(batcher):
+    async def ask():
+        engine = TinyEngine()
+        await batcher.submit(engine, instances("the last request"))
+        return weakref.ref(engine)
+
+    old = asyncio.run(ask())
+    for _ in range(100):
+        if old() is None:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the model is still held")

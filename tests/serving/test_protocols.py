@@ -4,9 +4,12 @@ import base64
 import json
 import struct
 
+import numpy as np
 import pytest
 
 from kfp_bert_components import __version__
+from kfp_bert_components.serving.engines import Answers
+from kfp_bert_components.serving.service import JsonResponse
 from tests.support.tiny_client import tiny_client
 
 MODEL = "/v1/models/bert"
@@ -76,6 +79,14 @@ def test_tensorflow_serving_says_what_it_serves(client):
 
 def tensor(*texts, name="text", shape=None):
     return {"name": name, "shape": shape or [len(texts)], "datatype": "BYTES", "data": list(texts)}
+
+
+def test_the_same_number_is_written_the_same_everywhere():
+    third = np.float32(1) / np.float32(3)
+    answers = Answers(["a"], np.array([[third, 1 - third]], np.float32))
+    (row,) = json.loads(JsonResponse(answers.predictions()).body)
+    assert row["score"] == row["probabilities"][1]
+    assert row["probabilities"] == [0.33333334, 0.6666666]
 
 
 @pytest.mark.parametrize("model", ["/v2/models/bert", "/v2/models/bert/versions/1"])

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
+from kfp_bert_components.cli import group
 from tests.support.tiny_model import write_tiny_saved_model
 
 
@@ -73,3 +75,19 @@ def test_each_version_answers_with_its_own_weights_whatever_the_length(tmp_path,
         (tmp_path / "copy").rename(versions / "2")
         next(line for line in lines if line.startswith("serving version 2"))
         ask(address, 2)
+
+
+def test_ai_platform_starts_it_without_arguments(monkeypatch):
+    called = {}
+    monkeypatch.setattr(
+        "kfp_bert_components.serving.server.serve", lambda *args, **options: called.update(options, args=args)
+    )
+    monkeypatch.setenv("AIP_HTTP_PORT", "8080")
+    monkeypatch.setenv("AIP_STORAGE_URI", "gs://bucket/model")
+    result = CliRunner().invoke(group, ["serve"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert called["args"] == ("gs://bucket/model", "0.0.0.0", 8080)
+    monkeypatch.delenv("AIP_HTTP_PORT")
+    CliRunner().invoke(group, ["serve", "folder", "--threads", "3"], catch_exceptions=False)
+    assert called["args"] == ("folder", "127.0.0.1", 8501)
+    assert called["threads"] == 3

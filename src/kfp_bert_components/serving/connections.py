@@ -27,14 +27,15 @@ class Connection(HttpToolsProtocol):
     _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come. Where there are too many, the one that has been idle for longest has to go."""
+        """A client has come. Where there are too many, the one that has asked for nothing for longest has to go."""
         super().connection_made(transport)
         self.open.inc()
         self._idle_since = self.loop.time()
         self._wait(self.limits.header_seconds)
         if len(self.connections) > self.limits.connections:
-            idle = [one for one in self.connections if isinstance(one, Connection) and one.is_idle]
-            oldest = min(idle, key=lambda one: one._idle_since)
+            # A request that is whole is answered; of the others it is not known whether they ever will be.
+            others = [one for one in self.connections if isinstance(one, Connection) and (one.is_idle or one._part)]
+            oldest = min(others, key=lambda one: one._idle_since)
             self.connections.discard(oldest)
             oldest.transport.abort()
 

@@ -31,9 +31,8 @@ class Answers:
     probabilities: np.ndarray
 
     def predictions(self) -> list[dict[str, Any]]:
-        """For each instance `label`, `probabilities` (an array) and `score`, the probability of the label."""
-        scores = self.scores.tolist()
-        rows = zip(self.labels, self.probabilities, scores, strict=True)
+        """For each instance `label`, `probabilities` (an array) and `score` (of numpy): the label's probability."""
+        rows = zip(self.labels, self.probabilities, self.scores, strict=True)
         return [{"label": label, "probabilities": row, "score": score} for label, row, score in rows]
 
     @property

@@ -14,7 +14,7 @@ class Limits:
         bodies_bytes: Most bytes in the bodies of all requests that are under way.
         header_bytes: Most bytes in the head of a request: its first line and its headers.
         wait_seconds: A request is refused while what waits for the model takes longer than this.
-        connections: Most connections. Where one more comes, the one that has been idle for longest is closed.
+        connections: Most connections. One more closes the one that has sent no whole request for longest.
         header_seconds: Longest time for the head of a request, from the connection's begin or the head's first byte.
         body_seconds: Longest time for the body of a request.
         idle_seconds: How long a connection without a request is kept after an answer.

@@ -86,8 +86,8 @@ class Model:
             For each instance a dict of `label` (string), `score` (the label's probability) and `probabilities` (a list,
             in the order of the classes).
         """
-        answers = self.answer(instances)
-        return [one | {"probabilities": one["probabilities"].tolist()} for one in answers.predictions()]
+        answers = self.answer(instances).predictions()
+        return [one | {name: one[name].tolist() for name in ("probabilities", "score")} for one in answers]
 
     def answer(self, instances: Sequence[Instance]) -> Answers:
         """The answers to some instances."""

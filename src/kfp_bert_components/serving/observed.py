@@ -52,6 +52,9 @@ class Observed:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            status = 500  # which is sent further out
+            raise
         except asyncio.CancelledError:  # the server ends, and its time for requests under way is over
             pass
         finally:

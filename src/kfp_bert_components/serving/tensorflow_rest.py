@@ -101,10 +101,9 @@ class _Handlers:
         engine = self._engine(request)
         instances = parse_examples(await self._service.read(request), engine.inputs, self._service.limits)
         answers = await self._service.answer(request, engine, instances)
-        rows = answers.probabilities.tolist()
         # TensorFlow Serving, too, leaves the names empty that a model does not tell.
-        labels = engine.labels or [""] * len(rows[0])
-        return JsonResponse({"result": [list(zip(labels, row, strict=True)) for row in rows]})
+        labels = engine.labels or [""] * answers.probabilities.shape[1]
+        return JsonResponse({"result": [list(zip(labels, row, strict=True)) for row in answers.probabilities]})
 
     def _engine(self, request: Request) -> Engine:
         self._check_label(request)
