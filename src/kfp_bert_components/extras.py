@@ -11,8 +11,8 @@ _EXTRAS = {
     "data": "google.api_core google.auth google.cloud.storage google_crc32c requests obstore pydantic xxhash numpy "
     "pyarrow numba charset_normalizer jinja2 matplotlib tqdm",
     "gate": "scipy sklearn statsmodels",
-    "tensorflow": "tensorflow keras transformers safetensors tokenizers huggingface_hub",
-    "serve": "starlette uvicorn",
+    "tensorflow": "tensorflow keras transformers safetensors huggingface_hub onnx",
+    "serve": "starlette uvicorn onnxruntime tokenizers",
     "ai-platform": "google.cloud.aiplatform google.cloud.aiplatform_v1 google.longrunning",
     "local": "rich",
 }

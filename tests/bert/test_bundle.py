@@ -238,7 +238,8 @@ def test_a_bundle_json_of_format_1_is_read():
     assert (metadata["max_length"], metadata["pair"], metadata["truncation"]) == (32, False, "head_tail")
     assert (metadata["precision"], metadata["base_model"]) == ("float32", "")
     assert (metadata["parameters"]["precision"], metadata["versions"]["keras"]) == ("bfloat16", "3.15.1")
-    assert set(json.loads((bundle.folder / "bundle.json").read_text())) == {"format", *metadata}
+    assert set(json.loads((bundle.folder / "bundle.json").read_text())) == {"format", *metadata} - {"engines"}
+    assert (bundle.engine, list(bundle.engines)) == ("tensorflow", ["tensorflow"])
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1, "labels": ["a", "b"]}'])

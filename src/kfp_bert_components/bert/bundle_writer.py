@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.bert.bundle import BUNDLE_JSON, FORMAT
+from kfp_bert_components.bert.bundle import BUNDLE_JSON, FORMAT, ONNX, TENSORFLOW
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.records import dump_record
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from kfp_bert_components.bert.classifier import Classifier
 
 PRECISIONS = ("float32", "bfloat16")
-BFLOAT16_MOST = 0.02  # most that a probability may change by serving in bfloat16
-BFLOAT16_TEXTS = 256  # texts on which this is measured
 
 
 def write_bundle(
@@ -35,7 +33,10 @@ def write_bundle(
     precision: str = "float32",
     data_profile: Path | None = None,
 ) -> None:
-    """Write a model bundle, after a check that its tokenizer gives the ids that the model was trained on.
+    """Write a model bundle, after checks that what is served answers as what was trained.
+
+    The tokenizer in the graph must give the ids of transformers' on all `check_texts`. Each engine must answer up to
+    256 of them, and a few hard texts, as the network does: in float32 its logits may differ by 1e-5.
 
     Args:
         folder: Where to write; may be a mount of Cloud Storage.
@@ -48,18 +49,27 @@ def write_bundle(
         check_texts: Texts on which the tokenizer in the graph is compared with transformers', beside a few hard ones:
             the training and validation texts; for a model of pairs, tuples of two.
         truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
-        precision: Of the served graph: "float32", or "bfloat16", which makes it half as large, and faster on processors
-            with bfloat16 arithmetic. huggingface/ is float32 in either case.
+        precision: Of what is served. "float32" is served by ONNX Runtime (model.onnx) and by TensorFlow (saved_model/).
+            "bfloat16" is served by TensorFlow: its graph is half as large, and faster on processors with bfloat16
+            arithmetic. huggingface/ is float32 in any case.
         data_profile: File that describes the training data, kept in the bundle so that later data can be compared
             with it; left out where it does not exist.
 
     Raises:
         UserError: The tokenizer in the graph gives other ids than transformers' for one of the texts,
-            `max_length` is more than the network takes, or bfloat16 changes a probability by more than
-            BFLOAT16_MOST.
+            `max_length` is more than the network takes, or an engine answers differently: in float32 a logit by more
+            than 1e-5, in bfloat16 a probability by more than 0.02.
     """
     from kfp_bert_components.bert import checkpoint, export
-    from kfp_bert_components.bert.export_checks import check_servable, columns, greatest_change
+    from kfp_bert_components.bert.export_checks import (
+        check_onnx,
+        check_servable,
+        columns,
+        compared,
+        hard_and,
+        network_logits,
+    )
+    from kfp_bert_components.bert.onnx_graph import write_graph
     from kfp_bert_components.bert.tokenizer import save_tokenizer
     from kfp_bert_components.storage import publish_folder
 
@@ -68,12 +78,9 @@ def write_bundle(
     wordpiece = check_servable(
         classifier.config, classifier.tokenizer, check_texts, max_length=max_length, truncation=truncation, pair=pair
     )
-    served = classifier.model
-    if precision == "bfloat16":
-        served = export.in_bfloat16(classifier.model)
-        sample = _spread_sample(check_texts) or [("a", "b") if pair else "a"]
-        tokens = classifier.tokenize(*columns(sample, pair), max_length=max_length, truncation=truncation)
-        _check_change(greatest_change(classifier.model, served, tokens), len(sample))
+    sample = columns(hard_and(check_texts, pair), pair)
+    tokens = classifier.tokenize(*sample, max_length=max_length, truncation=truncation)
+    expected = network_logits(classifier.model, tokens)
     settings = {
         "labels": classifier.labels,
         "max_length": max_length,
@@ -87,32 +94,32 @@ def write_bundle(
         huggingface.mkdir()
         checkpoint.save_weights(classifier.model, huggingface)
         save_tokenizer(classifier.tokenizer, huggingface, max_length)
+        served = classifier.model if precision == "float32" else export.in_bfloat16(classifier.model)
         export.save(scratch / "saved_model", served, wordpiece, pair=pair)
+        # the SavedModel is traced from this network, which therefore stands for it
+        answers = expected if served is classifier.model else network_logits(served, tokens)
+        engines = {TENSORFLOW: compared(precision, answers, expected)}
         if data_profile is not None and data_profile.exists():
             shutil.copyfile(data_profile, scratch / data_profile.name)
         record = {
             **settings,
+            "engines": engines,
             "base_model": base_model,
             "parameters": parameters,
             "versions": _versions(),
             "data_fingerprint": data_fingerprint,
             "fingerprint": _fingerprint(huggingface, settings),
         }
-        (scratch / BUNDLE_JSON).write_text(dump_record(record, FORMAT), encoding="utf-8")
+        _write_record(scratch, record)
+        if precision == "float32":
+            write_graph(scratch, classifier.config)
+            engines[ONNX] = check_onnx(scratch, sample, tokens, expected)
+            _write_record(scratch, record)
         publish_folder(scratch, Path(folder), last=[BUNDLE_JSON])
 
 
-def _spread_sample(texts: Sequence[Any]) -> list[Any]:
-    """Up to BFLOAT16_TEXTS of the texts, at equal distances."""
-    return list(texts)[:: max(1, len(texts) // BFLOAT16_TEXTS)][:BFLOAT16_TEXTS]
-
-
-def _check_change(change: float, texts: int) -> None:
-    print(f"in bfloat16 the probabilities of {texts} texts move by at most {change:.4f}")
-    if not change <= BFLOAT16_MOST:  # also refuses NaN
-        raise UserError(
-            f"in bfloat16 a probability moves by {change:.3f}, more than {BFLOAT16_MOST}: export in float32"
-        )
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    (folder / BUNDLE_JSON).write_text(dump_record(record, FORMAT), encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:
@@ -123,6 +130,8 @@ def _versions() -> dict[str, str]:
         "keras",
         "transformers",
         "tokenizers",
+        "onnx",
+        "onnxruntime",
         "numpy",
     )
     found = {}

@@ -10,7 +10,8 @@ from typing import Any
 from kfp_bert_components.bert import checkpoint, source
 from kfp_bert_components.bert.config import BertConfig
 from kfp_bert_components.bert.encoder import BertClassifier
-from kfp_bert_components.bert.tokenizer import Tokens, learn_tokenizer, tokenize
+from kfp_bert_components.bert.tokenizer import learn_tokenizer, tokenize
+from kfp_bert_components.bert.tokens import Tokens
 from kfp_bert_components.errors import UserError
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from kfp_bert_components.bert.checkpoint_files import read_object, reason
 from kfp_bert_components.bert.config import BertConfig
+from kfp_bert_components.bert.tokens import plain_backend
 from kfp_bert_components.errors import UserError
 
 CHECKED_TEXTS = 1_000
@@ -271,17 +272,6 @@ def _check_unknown(tokenizer: Any, folder: Path, texts: Sequence[str]) -> None:
             f"of the {len(ids):,} tokens of {len(texts):,} texts {unknown:,} are {tokenizer.unk_token}, since the "
             f"vocabulary in {folder} does not know them: choose a base model for the language of the texts"
         )
-
-
-def plain_backend(backend: Any) -> Any:
-    """A copy of a `tokenizers.Tokenizer` that neither cuts nor pads, and reads text such as "[SEP]" as text."""
-    from tokenizers import Tokenizer
-
-    copy = Tokenizer.from_str(backend.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    copy.encode_special_tokens = True
-    return copy
 
 
 def _parts(backend: Any) -> dict[str, Any]:
