@@ -19,6 +19,7 @@ COMPONENTS = (
     "promote_model",
     "deploy_to_ai_platform",
     "deploy_to_serving_directory",
+    "batch_predict",
 )
 
 __all__ = ["COMPONENTS", "__version__", *COMPONENTS]  # noqa: PLE0604

@@ -15,6 +15,7 @@ from kfp_bert_components.extras import missing_extra
 COMMANDS = {
     "quickstart": "Run the main pipeline on a bundled sample, from data to a served model.",
     "run": "Run a pipeline on this machine.",
+    "predict": "Predict each row of a table.",
     "serve": "Serve a model over HTTP.",
     "registry": "Look at the versions of a registry, go back to one, check, repair and clean it.",
 }

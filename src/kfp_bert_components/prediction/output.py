@@ -62,7 +62,7 @@ def output_rows(window: Window, probabilities: np.ndarray, predictor: Predictor,
     """
     asked = window.kind < WITHOUT_TEXT
     best = probabilities.argmax(axis=1)
-    place = np.cumsum(asked) - asked  # of each row among those that were asked
+    place: np.ndarray = np.cumsum(asked) - asked  # of each row among those that were asked
     taken = pc.if_else(to_arrow(asked), to_arrow(place.astype(np.int32)), pa.scalar(None, pa.int32()))
     classes = len(predictor.labels)
     ends = to_arrow(np.arange(0, probabilities.size + 1, classes, dtype=np.int32))

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from kfp_bert_components.data.labels import BLANKS
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.prediction.settings import PAIR, TEXT, PredictionSettings
+from kfp_bert_components.prediction.settings import PredictionSettings
 from kfp_bert_components.prediction.sources import BLOCK_ROWS
 from kfp_bert_components.tables import OWN, Batch, Fault, FileFacts, TableFile, open_table
 from kfp_bert_components.tables.arrow import strings, to_arrow, to_numpy

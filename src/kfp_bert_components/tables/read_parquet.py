@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.tables.batches import Batch, make_batch
 from kfp_bert_components.tables.arrow import strings, to_arrow
+from kfp_bert_components.tables.batches import Batch, make_batch
 from kfp_bert_components.tables.files import TableFile
 from kfp_bert_components.tables.settings import OWN, Column, find_columns, own_names
 

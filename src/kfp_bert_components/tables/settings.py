@@ -11,7 +11,6 @@ from pydantic import Field
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.validation import checked_dataclass, one_of
 
-
 # What the names of a file's own columns begin with in the batches.
 OWN = "own:"
 
