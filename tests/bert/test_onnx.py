@@ -1,14 +1,22 @@
 """model.onnx answers as the network, whatever its shape, and its tokenizer gives the ids of transformers'."""
 
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
+from kfp_bert_components.bert import load_checkpoint, new_classifier, read_bundle, write_bundle
 from kfp_bert_components.bert.onnx_model import OnnxModel, has_onnx
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.bert.tokens import TRUNCATIONS
+from kfp_bert_components.errors import NotFoundError, UserError
+from tests.conftest import ROOT
 from tests.support.bert import probabilities
+from tests.support.vocabularies import bert, write_checkpoint
 
 TEXTS = ["the cat sat on the mat", "a dog barks at the cat", "Fin.", "", "cat " * 60, "café [SEP] 한국어"]
 
@@ -46,3 +54,171 @@ def test_the_bundle_answers_by_each_engine(classifier, bundle):
         np.testing.assert_allclose(opened.predict(TEXTS, engine=engine), expected, atol=1e-6)
     with pytest.raises(UserError, match="nothing for the engine 'torch': choose tensorflow or onnxruntime"):
         opened.predict(TEXTS, engine="torch")
+
+
+def test_bundle_json_says_how_near_each_engine_is(bundle):
+    engines = json.loads((bundle / "bundle.json").read_text())["engines"]
+    assert engines["tensorflow"] == {
+        "precision": "float32",
+        "texts": len(TEXTS),
+        "largest_change": 0.0,
+        "argmax_agreement": 1.0,
+    }
+    onnx = engines["onnxruntime"]
+    assert onnx.pop("largest_change") < 1e-6
+    assert onnx == {"precision": "float32", "texts": len(TEXTS), "argmax_agreement": 1.0}
+
+
+@pytest.mark.parametrize("truncation", TRUNCATIONS)
+def test_a_model_of_pairs(classifier, tmp_path, truncation):
+    pairs = list(reversed(TEXTS))
+    checked = list(zip(TEXTS, pairs, strict=True))
+    model = OnnxModel(write(tmp_path, classifier, pair=True, check_texts=checked, truncation=truncation))
+    expected = probabilities(classifier, TEXTS, pairs, max_length=24, truncation=truncation)
+    np.testing.assert_allclose(model.predict(TEXTS, pairs), expected, atol=1e-6)
+    with pytest.raises(UserError, match="takes pairs of texts"):
+        model.predict(TEXTS)
+
+
+def test_several_threads_ask_one_model(bundle):
+    model = OnnxModel(bundle)
+    alone = model.predict(TEXTS, batch_size=1)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: model.predict([TEXTS[i % 6]])[0], range(200)))
+    np.testing.assert_allclose(answers, [alone[i % 6] for i in range(200)], atol=1e-6)
+
+
+LIGHT = """
+import importlib.abc, sys
+class Without(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "keras", "transformers", "safetensors", "onnx", "pydantic"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Without())
+from pathlib import Path
+from kfp_bert_components.bert.onnx_model import OnnxModel
+assert not {"numpy", "onnxruntime", "tokenizers"} & set(sys.modules)
+print(OnnxModel(Path(sys.argv[1])).predict(["a cat", "the dog"]).shape)
+"""
+
+
+def test_it_needs_onnxruntime_tokenizers_and_numpy_alone_and_loads_them_late(bundle):
+    command = [sys.executable, "-c", LIGHT, str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout == "(2, 2)\n", done.stderr
+
+
+def test_what_tokenizer_json_says_of_cutting_and_padding_changes_nothing(classifier, bundle, tmp_path):
+    from tokenizers import Tokenizer
+
+    write(tmp_path, classifier)
+    path = tmp_path / "huggingface" / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.enable_truncation(max_length=5)
+    tokenizer.enable_padding(length=9)
+    tokenizer.save(str(path))
+    assert OnnxModel(tmp_path).tokenize(TEXTS) == OnnxModel(bundle).tokenize(TEXTS)
+    assert max(OnnxModel(bundle).tokenize(TEXTS).lengths) > 24  # it says how long a text was
+
+
+def test_special_tokens_with_other_names(tmp_path):
+    """The ids of what begins and ends a text are those of the tokenizer, whatever they are called."""
+    from transformers import BertTokenizer
+
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<unk>", "<a>", "<b>", "<mask>", "cat", "dog"])}
+    names = {"pad_token": "<pad>", "unk_token": "<unk>", "cls_token": "<a>", "sep_token": "<b>", "mask_token": "<mask>"}
+    tokenizer = BertTokenizer(vocab=vocabulary, **names)
+    base = new_classifier(["cat dog"], ["no", "yes"], vocabulary_size=7, layers=1, width=8, max_length=40)
+    model = OnnxModel(write(tmp_path, replace(base, tokenizer=tokenizer)))
+    assert model.tokenize(["cat dog"]).input_ids == [[2, 5, 6, 3]]
+
+
+def test_a_network_that_onnx_runtime_answers_otherwise_is_not_exported(classifier, tmp_path, monkeypatch):
+    from kfp_bert_components.bert import onnx_graph
+
+    monkeypatch.setitem(onnx_graph.ACTIVATIONS, "gelu", onnx_graph.ACTIVATIONS["relu"])
+    with pytest.raises(UserError, match=r"ONNX Runtime's logits differ from TensorFlow's by .*, more than 1.0e-05"):
+        write(tmp_path, classifier)
+    assert not (tmp_path / "bundle.json").exists()
+
+
+def test_int8_has_its_own_weights_and_no_saved_model(classifier, tmp_path):
+    folder = write(tmp_path, classifier, precision="int8")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "bundle.json",
+        "huggingface",
+        "model.onnx",
+        "model.onnx.data",
+    ]
+    bundle = read_bundle(folder)
+    assert list(bundle.engines) == ["onnxruntime"]
+    record = bundle.engines["onnxruntime"]
+    assert record["precision"] == "int8" and 0 < record["largest_change"] < 0.01 and record["argmax_agreement"] == 1
+    found = OnnxModel(folder)
+    expected = probabilities(classifier, TEXTS, max_length=24)
+    change = np.abs(found.predict(TEXTS) - expected).max()
+    assert found.precision == "int8" and change == pytest.approx(record["largest_change"], abs=1e-5)
+    files = ("model.onnx", "model.onnx.data", "huggingface/tokenizer.json")
+    assert bundle.size_bytes == sum((folder / name).stat().st_size for name in files)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "says"),
+    [
+        ("MOST_CHANGE", {"int8": 1e-9}, r"in int8 a probability moves by 0.00\d, more than 1e-09: export in float32"),
+        ("LEAST_AGREEMENT", 1.1, "in int8 100.0% of 6 texts keep their label, fewer than 110%: export in float32"),
+    ],
+)
+def test_int8_that_changes_too_much_is_not_exported(classifier, tmp_path, monkeypatch, limit, value, says):
+    from kfp_bert_components.bert import export_checks
+
+    monkeypatch.setattr(export_checks, limit, value)
+    with pytest.raises(UserError, match=says):
+        write(tmp_path, classifier, precision="int8")
+    assert not (tmp_path / "bundle.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "says"),
+    [
+        ("model.onnx", None, NotFoundError, r"model\.onnx is missing"),
+        ("model.onnx", b"no graph", UserError, r"model\.onnx can't be loaded by ONNX Runtime"),
+        ("huggingface/model.safetensors", None, UserError, r"model\.onnx can't be loaded by ONNX Runtime"),
+        ("huggingface/model.safetensors", b"short", UserError, r"model\.onnx can't be loaded by ONNX Runtime"),
+        ("huggingface/tokenizer.json", None, NotFoundError, r"tokenizer\.json is missing"),
+        ("huggingface/tokenizer.json", b"{}", UserError, r"tokenizer\.json is damaged"),
+        ("bundle.json", None, NotFoundError, r"holds no bundle\.json"),
+        ("bundle.json", b"{", UserError, r"bundle\.json is damaged"),
+    ],
+)
+def test_a_file_that_is_missing_or_damaged_is_named(bundle, tmp_path, name, content, kind, says):
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(bundle, folder)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(kind, match=says):
+        OnnxModel(folder)
+
+
+def test_labels_that_are_not_those_of_the_graph_are_refused(bundle, tmp_path):
+    import shutil
+
+    shutil.copytree(bundle, tmp_path / "copy")
+    path = tmp_path / "copy" / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": ["a", "b", "c"]}))
+    with pytest.raises(UserError, match="answers for 2 classes, and there are 3 labels"):
+        OnnxModel(tmp_path / "copy")
+
+
+def test_a_tokenizer_json_of_another_program_is_kept_true(tmp_path):
+    """A base model whose tokenizer.json cuts and pads gives a bundle that does neither."""
+    base = bert()
+    base.enable_truncation(max_length=9)
+    base.enable_padding(length=9)
+    write_checkpoint(tmp_path / "base", base, {"do_lower_case": False, "model_max_length": 512})
+    classifier = load_checkpoint(str(tmp_path / "base"), ["no", "yes"])
+    model = OnnxModel(write(tmp_path / "bundle", classifier))
+    assert model.tokenize(TEXTS) == classifier.tokenize(TEXTS, max_length=24)

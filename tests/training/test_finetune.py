@@ -153,10 +153,18 @@ def test_without_texts_the_report_shows_the_rows_by_id(train, base_model, tmp_pa
 
 def test_the_export_can_be_in_bfloat16(train, base_model, tmp_path, capsys):
     train(base_model=str(base_model), epochs=1, export_precision="bfloat16")
-    assert "in bfloat16 the probabilities of 144 texts move by at most 0.0" in capsys.readouterr().out
+    assert "in bfloat16 the probabilities of 48 texts move by at most 0.0" in capsys.readouterr().out
     bundle = read_bundle(tmp_path / "model")
     assert bundle.metadata["precision"] == "bfloat16"
     assert "export_precision" not in bundle.metadata["parameters"]  # a checkpoint serves both
+    np.testing.assert_allclose(bundle.predict(["a very old horse"]).sum(), 1, atol=1e-6)
+
+
+def test_the_export_can_be_in_int8(train, base_model, tmp_path, capsys):
+    train(base_model=str(base_model), epochs=1, export_precision="int8")
+    assert "in int8 the probabilities of 48 texts move by at most 0.0" in capsys.readouterr().out
+    bundle = read_bundle(tmp_path / "model")
+    assert (bundle.engine, bundle.metadata["precision"]) == ("onnxruntime", "int8")
     np.testing.assert_allclose(bundle.predict(["a very old horse"]).sum(), 1, atol=1e-6)
 
 

@@ -19,7 +19,10 @@ from kfp_bert_components.training import TrainingSettings
         ({"truncation": "tail"}, "truncation is 'tail', but it must be one of 'head', 'head_tail'."),
         ({"class_weights": "all"}, "class_weights is 'all', but it must be one of 'none', 'balanced'."),
         ({"precision": "int8"}, "precision is 'int8', but it must be one of 'float32', 'bfloat16'."),
-        ({"export_precision": "int8"}, "export_precision is 'int8', but it must be one of 'float32', 'bfloat16'."),
+        (
+            {"export_precision": "int4"},
+            "export_precision is 'int4', but it must be one of 'float32', 'bfloat16', 'int8'.",
+        ),
         ({"dropout": -0.5}, "dropout is -0.5, but must be -1 (the checkpoint's own) or between 0 and 0.9."),
         ({"width": 30, "heads": 4}, "width is 30, but must be a multiple of heads, which is 4."),
         ({"epoch": 3}, "epoch is not known: leave it out."),

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, REGISTRY_LABEL, AiPlatformSettings
+from kfp_bert_components.bert.bundle import TENSORFLOW
 from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.deployment.engines import check_engines
 from kfp_bert_components.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
@@ -113,6 +115,8 @@ class UploadedModels:
 
     def _request(self, version: int) -> Any:
         settings = self._settings
+        if not _is_own(settings.image):
+            check_engines(self._registry, version, TENSORFLOW)
         model = v1.Model(
             display_name=f"{settings.model_id} version {version}",
             artifact_uri=self._artifact(version),
@@ -129,9 +133,13 @@ class UploadedModels:
         return request
 
     def _artifact(self, version: int) -> str:
-        """The gs:// folder of the SavedModel. It is copied to `staging` if the registry is not on gs://."""
+        """The gs:// folder that the container gets: the bundle for our own image, for any other one the SavedModel.
+
+        It is copied to `staging` if the registry is not on gs://.
+        """
+        part = "" if _is_own(self._settings.image) else "/saved_model"
         if self._registry.uri.startswith("gs://"):
-            return f"{self._registry.uri}/versions/{version}/bundle/saved_model"
+            return f"{self._registry.uri}/versions/{version}/bundle{part}"
         if not self._settings.staging:
             raise UserError(
                 f"The registry {self._registry.uri} is not on gs://, so AI Platform cannot read it: "
@@ -139,11 +147,11 @@ class UploadedModels:
             )
         from kfp_bert_components.storage import open_store, upload_folder
 
-        name = f"{self._label(version)}/saved_model"
+        name = f"{self._label(version)}/bundle{part}"
         with tempfile.TemporaryDirectory() as scratch:
             bundle = Path(scratch) / "bundle"
             self._registry.fetch_bundle(version, bundle)
-            upload_folder(bundle / "saved_model", open_store(self._settings.staging), name)
+            upload_folder(Path(f"{bundle}{part}"), open_store(self._settings.staging), name)
         return f"{self._settings.staging.rstrip('/')}/{name}"
 
     def _label(self, version: int | str) -> str:
@@ -161,6 +169,11 @@ def container(image: str) -> v1.ModelContainerSpec:
         predict_route="/v1/models/bert:predict",
         health_route="/healthz",
     )
-    if "kfp-bert-components/" in image:
+    if _is_own(image):
         spec.command = ["kfp-bert", "serve", "$(AIP_STORAGE_URI)", "--host", "0.0.0.0", "--port", str(PORT)]
     return spec
+
+
+def _is_own(image: str) -> bool:
+    """Whether the container is our own server, which takes a bundle and chooses its engine itself."""
+    return "kfp-bert-components/" in image

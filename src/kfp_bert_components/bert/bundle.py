@@ -1,6 +1,6 @@
 """A trained model on disk: bundle.json, model.onnx and saved_model/ to serve, huggingface/ for transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,11 @@ FORMAT = 2  # format 1 knows nothing of engines: all of its bundles hold a Saved
 BUNDLE_JSON = "bundle.json"
 ONNX, TENSORFLOW = "onnxruntime", "tensorflow"
 SAME = 1e-5  # most that a probability may differ between two engines that stand for each other
+
+
+MODEL, OWN_WEIGHTS = "model.onnx", "model.onnx.data"
+WEIGHTS, TOKENIZER = "huggingface/model.safetensors", "huggingface/tokenizer.json"
+_SAVED_MODEL = "saved_model/"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,33 @@ class Bundle:
     def engine(self) -> str:
         """The engine that our server takes: ONNX Runtime where the bundle has a model for it, else TensorFlow."""
         return ONNX if ONNX in self.engines else TENSORFLOW
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the files that `engine` needs."""
+        names = [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file()]
+        needed = [name for name in served_files(names) if name.startswith(_SAVED_MODEL) == (self.engine == TENSORFLOW)]
+        return sum((self.folder / name).stat().st_size for name in needed)
+
+    def differs(self, engine: str, evaluated: str) -> str:
+        """Why an engine may not serve what was evaluated with another one, as a sentence; "" where it may.
+
+        Args:
+            engine: The engine that is to serve.
+            evaluated: The engine that the evaluation was made with.
+        """
+        if engine == evaluated:
+            return ""
+        if engine not in self.engines:
+            return f"it was exported in {self.metadata['precision']}, and holds nothing for the engine {engine}"
+        for name in (engine, evaluated):
+            change = self.engines.get(name, {}).get("largest_change", 1.0)
+            if not change <= SAME:
+                return (
+                    f"it was evaluated with the engine {evaluated}, and {engine} was not shown to give the same "
+                    f"probabilities: at its export those of {name} moved by {change:.1e}, more than {SAME:.0e}"
+                )
+        return ""
 
     def predict(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, batch_size: int = 32, engine: str = ""
@@ -119,6 +151,23 @@ class Bundle:
 
         serve = self._saved_model.signatures["serving_default"]
         return serve(**{name: tf.constant(texts) for name, texts in inputs.items()})["probabilities"].numpy()
+
+
+def served_files(names: Iterable[str]) -> dict[str, str]:
+    """What a served version holds of a bundle: all that its engines need, once.
+
+    Args:
+        names: The files of a bundle, by their paths in it.
+
+    Returns:
+        For each file that is needed its path in the folder of a version, which is a SavedModel's folder.
+    """
+    known = set(names)
+    needed = {name: name.removeprefix(_SAVED_MODEL) for name in sorted(known) if name.startswith(_SAVED_MODEL)}
+    if MODEL in known:
+        weights = OWN_WEIGHTS if OWN_WEIGHTS in known else WEIGHTS
+        needed |= {name: name for name in (MODEL, weights, TOKENIZER) if name in known}
+    return needed
 
 
 def read_bundle(folder: Path) -> Bundle:

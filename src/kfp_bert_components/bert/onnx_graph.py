@@ -1,7 +1,8 @@
 """The network as an ONNX graph for ONNX Runtime, with the same results as `bert.encoder`.
 
 In float32 it holds standard operators only (opset 17, IR 8), and its weights are those of
-huggingface/model.safetensors: the graph names the file, and the place of each tensor in it.
+huggingface/model.safetensors: the graph names the file, and the place of each tensor in it. In int8 the matrices of the
+layers have 8 bits a weight (MatMulNBits, an operator of ONNX Runtime's own), and all weights are in model.onnx.data.
 
 Shapes in comments: B texts, S tokens in the longest, T tokens in all, H hidden width, A attention heads, C classes.
 Between attention layers the tokens of all texts are one matrix [T, H] without padding, as in `bert.packing`; only
@@ -12,29 +13,33 @@ import json
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from kfp_bert_components.bert.bundle import MODEL, OWN_WEIGHTS, WEIGHTS
 from kfp_bert_components.bert.config import BertConfig
-from kfp_bert_components.bert.onnx_model import INPUTS, MODEL
+from kfp_bert_components.bert.onnx_model import INPUTS
 
 OPSET, IR = 17, 8
-WEIGHTS = "huggingface/model.safetensors"
+BLOCK = 32  # weights that share a scale in int8
+ALIGNMENT = 64  # bytes, of each tensor in model.onnx.data
 
 
-def write_graph(folder: Path, config: BertConfig) -> None:
-    """Write model.onnx beside the weights in huggingface/model.safetensors, which it refers to.
+def write_graph(folder: Path, config: BertConfig, precision: str = "float32") -> None:
+    """Write model.onnx into the folder of a bundle, made of its huggingface/model.safetensors.
 
-    The same config and the same names and sizes of tensors give the same bytes.
+    The same config and weights give the same bytes.
 
     Args:
         folder: The folder of the bundle.
         config: The shape of the network.
+        precision: "float32", where the graph refers to the weights in model.safetensors, or "int8", where they are
+            written to model.onnx.data.
     """
-    graph = Graph(folder / WEIGHTS, WEIGHTS)
-    model = graph.finished(bert(graph, config), len(config.labels))
+    with Int8Graph(folder) if precision == "int8" else Graph(folder) as graph:
+        model = graph.finished(bert(graph, config), len(config.labels))
     (folder / MODEL).write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -42,17 +47,24 @@ class Graph:
     """An ONNX graph that is being made: each method adds to it and returns the name of its result.
 
     Args:
-        weights: A safetensors file, of which only the header is read.
-        location: Its path in the folder of the graph.
+        folder: The folder of the bundle, with its model.safetensors; only the header of this file is read.
     """
 
-    def __init__(self, weights: Path, location: str) -> None:
-        with weights.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            self._tensors: dict[str, Any] = json.loads(file.read(size))
-        self._start, self._location = 8 + size, location
+    _more_opsets: tuple[Any, ...] = ()
+
+    def __init__(self, folder: Path) -> None:
+        self._safetensors = (folder / WEIGHTS).open("rb")
+        (size,) = struct.unpack("<Q", self._safetensors.read(8))
+        self._tensors: dict[str, Any] = json.loads(self._safetensors.read(size))
+        self._start = 8 + size
         self._nodes: list[NodeProto] = []
         self._held: dict[str, TensorProto] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._safetensors.close()
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """The result of a standard operator."""
@@ -66,13 +78,19 @@ class Graph:
 
     def weight(self, name: str) -> str:
         """A tensor of the safetensors file."""
+        shape, begin, end = self._place(name)
+        return self._outside(name, TensorProto.FLOAT, shape, WEIGHTS, begin, end - begin)
+
+    def _place(self, name: str) -> tuple[list[int], int, int]:
+        """A tensor of the safetensors file: its shape, and where its bytes begin and end."""
         found = self._tensors[name]
         begin, end = found["data_offsets"]
-        tensor = TensorProto(
-            name=name, data_type=TensorProto.FLOAT, dims=found["shape"], data_location=TensorProto.EXTERNAL
-        )
-        place = {"location": self._location, "offset": self._start + begin, "length": end - begin}
-        for key, value in place.items():
+        return found["shape"], self._start + begin, self._start + end
+
+    def _outside(self, name: str, kind: int, shape: Sequence[int], location: str, offset: int, length: int) -> str:
+        """A tensor whose bytes are in another file."""
+        tensor = TensorProto(name=name, data_type=kind, dims=shape, data_location=TensorProto.EXTERNAL)
+        for key, value in {"location": location, "offset": offset, "length": length}.items():
             tensor.external_data.add(key=key, value=str(value))
         return self._hold(tensor)
 
@@ -116,8 +134,80 @@ class Graph:
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
             list(self._held.values()),
         )
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", OPSET), *self._more_opsets]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="kfp-bert-components")
+
+
+class Int8Graph(Graph):
+    """A graph whose encoder layers have matrices of 8 bits a weight, all of its weights in model.onnx.data.
+
+    A row of BLOCK weights has one scale: the largest of them is 127. Inputs of a matrix are rounded to 8 bits as well,
+    each row of them by itself, so that an answer does not depend on the other texts in its batch.
+    """
+
+    _more_opsets = (helper.make_opsetid("com.microsoft", 1),)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._data = (folder / OWN_WEIGHTS).open("wb")
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._data.close()
+
+    def weight(self, name: str) -> str:
+        """A tensor of the safetensors file, copied to model.onnx.data."""
+        return name if name in self._held else self._write(name, self._read(name))
+
+    def dense(self, x: str, *layers: str) -> str:
+        """A dense layer, or several side by side; those of the encoder's layers by matrices of 8 bits."""
+        if "encoder.layer" not in layers[0]:
+            return super().dense(x, *layers)
+        kernel, bias = (
+            np.concatenate([self._read(f"{layer}.{part}") for layer in layers]) for part in ("weight", "bias")
+        )
+        weights, scales = quantized(kernel)
+        name, (rows, columns) = layers[0], kernel.shape
+        inputs = [
+            self._write(f"{name}.weight int8", weights),
+            self._write(f"{name}.weight scales", scales.ravel()),
+            "",
+            "",
+            self._write(f"{name}.bias", bias),
+        ]
+        sizes = {"N": rows, "K": columns, "bits": 8, "block_size": BLOCK, "accuracy_level": 4}
+        return self.op("MatMulNBits", x, *inputs, domain="com.microsoft", **sizes)
+
+    def _read(self, name: str) -> np.ndarray:
+        shape, begin, end = self._place(name)
+        self._safetensors.seek(begin)
+        return np.frombuffer(self._safetensors.read(end - begin), "<f4").reshape(shape)
+
+    def _write(self, name: str, values: np.ndarray) -> str:
+        self._data.write(b"\0" * (-self._data.tell() % ALIGNMENT))
+        offset, kind = self._data.tell(), helper.np_dtype_to_tensor_dtype(values.dtype)
+        self._data.write(values.tobytes())
+        return self._outside(name, kind, values.shape, OWN_WEIGHTS, offset, values.nbytes)
+
+
+def quantized(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A matrix in 8 bits: weight = (number - 128) * scale.
+
+    Args:
+        kernel: float32 [rows, columns].
+
+    Returns:
+        The numbers, uint8 [rows, blocks, BLOCK], of which the last block of a row may be filled up with 128, and the
+        scales, float32 [rows, blocks].
+    """
+    rows, columns = kernel.shape
+    blocks = -(-columns // BLOCK)
+    filled = np.zeros((rows, blocks * BLOCK), np.float32)
+    filled[:, :columns] = kernel
+    parts = filled.reshape(rows, blocks, BLOCK)
+    scales = np.abs(parts).max(axis=2) / np.float32(127)
+    numbers = np.rint(parts / np.where(scales, scales, np.float32(1))[:, :, None]) + 128
+    return numbers.astype(np.uint8), scales
 
 
 class Padding:

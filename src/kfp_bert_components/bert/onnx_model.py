@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, TOKENIZER
 from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.extras import named_extra
@@ -14,10 +15,8 @@ from kfp_bert_components.records import load_record
 if TYPE_CHECKING:
     import numpy as np
 
-MODEL = "model.onnx"
-TOKENIZER = "huggingface/tokenizer.json"
 # Of a bundle, and of a version in a serving directory.
-METADATA = ("bundle.json", "assets.extra/bundle.json")
+METADATA = (BUNDLE_JSON, "assets.extra/bundle.json")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -54,7 +53,7 @@ class OnnxModel:
         self.max_length = int(self.metadata["max_length"])
         self.precision = str(self.metadata["precision"])
         self._truncation = str(self.metadata["truncation"])
-        self._tokenizer, self._marks = _read_tokenizer(folder / TOKENIZER)
+        self._tokenizer, self._marks = read_tokenizer(folder / TOKENIZER)
         self._session = open_session(folder / MODEL, threads=threads, spinning=spinning)
         classes = self._session.get_outputs()[0].shape[-1]
         if classes != len(self.labels):
@@ -173,7 +172,7 @@ def _read(fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {name: fields[name] for name in needed}
 
 
-def _read_tokenizer(path: Path) -> tuple[Any, tuple[int, int]]:
+def read_tokenizer(path: Path) -> tuple[Any, tuple[int, int]]:
     """The tokenizer, and the ids of the tokens that begin and end a text."""
     with named_extra():
         from tokenizers import Tokenizer

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kfp_bert_components.bert import read_bundle
+from kfp_bert_components.bert.bundle import served_files
+from kfp_bert_components.deployment.engines import check_engines
 from kfp_bert_components.deployment.journal import LeaseLostError
 from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.deployment.rollout import roll_out
@@ -19,6 +21,7 @@ from kfp_bert_components.deployment.smoke_test import SmokeSettings, check_answe
 from kfp_bert_components.deployment.states import FINISHING, INTRODUCING, PREPARING, SHIFTING, TESTING
 from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
 from kfp_bert_components.deployment.versioned_folder import (
+    GRAPH,
     MARKER,
     METADATA,
     Owner,
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 _LARGEST_NUMBER = 2**63 - 1  # that TensorFlow Serving reads as a version
 _PATTERN = frozenset("[\\")
-# Loads a SavedModel's folder: a function from instances, {"text": ...}, to predictions as a server gives them.
+# Loads the folder of a version: a function from instances, {"text": ...}, to predictions as a server gives them.
 Engine = Callable[[Path], Callable[[list[dict[str, str]]], list[dict[str, Any]]]]
 
 
@@ -46,7 +49,7 @@ class DeployedVersion:
     """What serves now.
 
     Attributes:
-        serving_uri: Folder of the SavedModel; its name is the number that it has in the serving directory.
+        serving_uri: Folder of the version; its name is the number that it has in the serving directory.
         version: The registry's version in it.
     """
 
@@ -212,13 +215,14 @@ class DirectoryTarget(Target):
     def prepare(self, journal: Journal) -> None:
         """Choose a number that was never used, fetch the version, and test it here."""
         self._number(journal)
-        saved_model = self._fetch(journal)
+        served = self._fetch(journal)
+        check_engines(self._registry, journal.version)
         if self._engine or self._server:  # what it is to be asked must be there before it is visible
             requests = load_smoke_requests(self._registry, journal.version)
         if self._engine:
             instances = [row.instance for row in requests.rows]
             try:
-                predictions = self._engine(saved_model)(instances)
+                predictions = self._engine(served)(instances)
             except UserError:
                 raise
             except Exception as error:
@@ -230,9 +234,9 @@ class DirectoryTarget(Target):
         number = self._number(journal)
         if number in self._folder.complete():
             return
-        saved_model = self._fetch(journal)
+        served = self._fetch(journal)
         journal.check()
-        self._folder.add(saved_model, number, journal.check)
+        self._folder.add(served, number, journal.check)
         try:
             journal.check()
         except LeaseLostError:  # we were stopped in between; the number is nobody else's
@@ -339,11 +343,12 @@ class DirectoryTarget(Target):
 
     def _holds(self, version: int, number: int, files: Mapping[str, Entry]) -> bool:
         """Whether every file of the registry's version is there, by its size and, where it is known, its checksum."""
-        start = "bundle/saved_model/"
-        for path, wanted in self._registry.version(version).files.items():
-            name = path.removeprefix(start)
-            if not path.startswith(start) or name == METADATA:  # not served, or written anew for the folder
+        stored = self._registry.version(version).files
+        bundle = {path.removeprefix("bundle/"): one for path, one in stored.items() if path.startswith("bundle/")}
+        for path, name in served_files(bundle).items():
+            if name == METADATA:  # written anew for the folder
                 continue
+            wanted = bundle[path]
             seen = files.get(name)
             if seen is None:
                 say(f"{self._folder.uri}/{number} lacks {name} of version {version}")
@@ -354,16 +359,24 @@ class DirectoryTarget(Target):
         return True
 
     def _fetch(self, journal: Journal) -> Path:
-        """The SavedModel of the version as it is to be served, in scratch space."""
+        """The folder of the version as it is to be served, in scratch space."""
         bundle = self._scratch / str(journal.version)
-        saved_model = bundle / "saved_model"
-        metadata = saved_model / METADATA
-        if not metadata.exists():
+        served = self._scratch / f"{journal.version} served"
+        if not served.exists():
             self._registry.fetch_bundle(journal.version, bundle)
-            metadata.parent.mkdir(exist_ok=True)
-            metadata.write_text(dump_metadata(read_bundle(bundle).metadata, journal.version), encoding="utf-8")
+            names = [path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()]
+            for name, target in served_files(names).items():
+                (served / target).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(bundle / name, served / target)
+            if not (served / GRAPH).exists():
+                # A file makes a version complete. Of an empty one TensorFlow Serving says that it can't load it, and
+                # goes on with the version that it has.
+                (served / GRAPH).touch()
+            (served / METADATA).parent.mkdir(exist_ok=True)
+            metadata = dump_metadata(read_bundle(bundle).metadata, journal.version)
+            (served / METADATA).write_text(metadata, encoding="utf-8")
         journal.note(fingerprint=read_bundle(bundle).fingerprint)
-        return saved_model
+        return served
 
     def _content(self, journal: Journal) -> VersionContent:
         return VersionContent(journal.version, journal.facts["fingerprint"])

@@ -13,6 +13,8 @@ from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
+    from kfp_bert_components.bert import Bundle
+    from kfp_bert_components.evaluation import Evaluation
     from kfp_bert_components.registry import Registry
 
 MAX_REQUESTS = 200
@@ -50,8 +52,8 @@ class SmokeRequests:
 def load_smoke_requests(registry: Registry, version: int) -> SmokeRequests:
     """Rows of the test split of a version's evaluation, with the answers that the version gave.
 
-    The evaluation was made through the SavedModel's serving signature, so a server of the same bundle must give the
-    same answers. TensorFlow is not needed to know them.
+    The evaluation was made by the engine that our server takes, from raw text, so a server of the same bundle must give
+    the same answers. No engine is needed to know them.
 
     Args:
         registry: Where the version is stored, with its evaluation.
@@ -64,16 +66,7 @@ def load_smoke_requests(registry: Registry, version: int) -> SmokeRequests:
     Raises:
         UserError: The version was stored without its evaluation, or the evaluation without its predictions.
     """
-    from kfp_bert_components.evaluation import read_evaluation
-    from kfp_bert_components.storage import download_folder
-
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        try:
-            download_folder(registry.store, f"versions/{version}/evaluation", folder)
-            evaluation = read_evaluation(folder)
-        except NotFoundError as error:
-            raise UserError(f"Version {version} cannot be tested without its evaluation: {error}") from error
+    evaluation = read_stored_evaluation(registry, version)
     table = evaluation.predictions
     if table is None:
         raise UserError(f"The evaluation of version {version} holds no texts to test it with.")
@@ -95,7 +88,26 @@ def load_smoke_requests(registry: Registry, version: int) -> SmokeRequests:
 
 
 def _takes_pairs(registry: Registry, version: int) -> bool:
+    return bool(read_stored_bundle(registry, version).metadata.get("pair"))
+
+
+def read_stored_evaluation(registry: Registry, version: int) -> Evaluation:
+    """The evaluation that a version was promoted with; UserError where there is none."""
+    from kfp_bert_components.evaluation import read_evaluation
+    from kfp_bert_components.storage import download_folder
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        try:
+            download_folder(registry.store, f"versions/{version}/evaluation", folder)
+            return read_evaluation(folder)
+        except NotFoundError as error:
+            raise UserError(f"Version {version} cannot be tested without its evaluation: {error}") from error
+
+
+def read_stored_bundle(registry: Registry, version: int) -> Bundle:
+    """What is known of a version's bundle, without its model."""
     with tempfile.TemporaryDirectory() as scratch:
         data = registry.store.read(f"versions/{version}/bundle/bundle.json").data
         Path(scratch, "bundle.json").write_bytes(data)
-        return bool(read_bundle(Path(scratch)).metadata.get("pair"))
+        return read_bundle(Path(scratch))

@@ -46,7 +46,9 @@ class Owner:
 
 
 class VersionedFolder(ABC):
-    """Numbered SavedModels. A number is complete once its `saved_model.pb` is there.
+    """Numbered versions: a SavedModel, and in its folder what ONNX Runtime needs.
+
+    A number is complete once its `saved_model.pb` is there, which is empty where TensorFlow may not serve the version.
 
     Attributes:
         uri: Absolute local path, or gs:// URI.
@@ -67,13 +69,13 @@ class VersionedFolder(ABC):
         """The highest complete number and its files by their names in it, on gs:// with checksums; (0, {}): none."""
 
     @abstractmethod
-    def add(self, saved_model: Path, number: int, check: Check = bool) -> None:
-        """Copy the SavedModel in a local folder here as `number`. Servers see it only when it is complete.
+    def add(self, version: Path, number: int, check: Check = bool) -> None:
+        """Copy the version in a local folder here as `number`. Servers see it only when it is complete.
 
         Nothing happens where the number is complete already.
 
         Args:
-            saved_model: The folder to copy.
+            version: The folder to copy.
             number: A number that nobody else uses.
             check: Called before each change, and right before the version becomes visible.
 
@@ -202,13 +204,13 @@ class _LocalFolder(VersionedFolder):
         files = open_store(str(self._root / str(number))).list(checksums=False)
         return number, {entry.name: entry for entry in files}
 
-    def add(self, saved_model: Path, number: int, check: Check = bool) -> None:
+    def add(self, version: Path, number: int, check: Check = bool) -> None:
         target = self._root / str(number)
         if (target / GRAPH).is_file():
             return  # a rename put it there, so it is complete
         self._root.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".incoming-{number}-", dir=self._root)) / "model"
-        shutil.copytree(saved_model, scratch)
+        shutil.copytree(version, scratch)
         check()
         try:
             os.rename(scratch, target)  # refused where there is a folder with files in it
@@ -289,20 +291,20 @@ class _StoreFolder(VersionedFolder):
             name: entry for (folder, _, name), entry in parts if is_number(folder) and int(folder) == number
         }
 
-    def add(self, saved_model: Path, number: int, check: Check = bool) -> None:
+    def add(self, version: Path, number: int, check: Check = bool) -> None:
         if self._store.exists(f"{number}/{GRAPH}"):
             return
         with tempfile.TemporaryDirectory() as scratch:
             rest = Path(scratch) / "rest"
-            shutil.copytree(saved_model, rest, ignore=shutil.ignore_patterns(GRAPH))
+            shutil.copytree(version, rest, ignore=shutil.ignore_patterns(GRAPH))
             check()
             upload_folder(rest, self._store, str(number))
         check()
         name = f"{number}/{GRAPH}"
         try:
-            self._store.upload(saved_model / GRAPH, name, if_generation=0)
+            self._store.upload(version / GRAPH, name, if_generation=0)
         except ConflictError:  # our own upload whose answer was lost, or somebody else's
-            if self._store.stat(name).crc32c != file_crc32c(saved_model / GRAPH):
+            if self._store.stat(name).crc32c != file_crc32c(version / GRAPH):
                 raise
 
     def remove(self, number: int, check: Check = bool) -> None:

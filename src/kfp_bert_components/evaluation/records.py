@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from kfp_bert_components.evaluation.clusters import Clusters
     from kfp_bert_components.evaluation.count_metrics import Margins
 
-FORMAT = 3  # format 1 knows nothing of bundle_files, and format 2 nothing of evidence_by, alarm, new_labels
+# Format 1 knows nothing of bundle_files, format 2 nothing of evidence_by, alarm, new_labels, and format 3 nothing of
+# engine and precision: it was made with the SavedModel.
+FORMAT = 4
 PROMOTED_ON = "promoted_on.parquet"
 # Column of the predictions that says which rows are evidence only together, where a column of the data says so.
 CLUSTER = "cluster"
@@ -38,7 +40,9 @@ class Evaluation:
         champion_generation: For a champion, generation of the pointer that was read; 0 when there was none.
         metrics: By name: value, and low and high of its 95 % interval.
         majority_share: Share of the most frequent class in the test set.
-        system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the SavedModel.
+        engine: What answered: "onnxruntime" or "tensorflow".
+        precision: Of the engine: "float32", "bfloat16" or "int8"; "" where it was not recorded (formats 1 to 3).
+        system: latency_p50_ms and latency_p95_ms of one text, and size_bytes of the files that the engine needs.
         slices: Names of the slices; `predictions` has a bool column "slice:NAME" for each.
         new_labels: Those of `labels` that the test set has and the model does not know: their probability is 0.
         predictions: Columns id, text (and text_pair, unless texts were left out), label, probabilities (list of
@@ -64,6 +68,8 @@ class Evaluation:
     new_labels: list[str] = field(default_factory=list)
     evidence_by: str = "text"
     alarm: dict[str, Any] = field(default_factory=dict)
+    engine: str = "tensorflow"
+    precision: str = ""
     promoted_on: "pa.Table | None" = None
     predictions: "pa.Table | None" = None
 
@@ -246,7 +252,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     path = folder / "evaluation.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
-    readers = {1: _read, 2: _read, FORMAT: _read}
+    readers = {1: _read, 2: _read, 3: _read, FORMAT: _read}
     evaluation, empty = load_record(path.read_bytes(), str(path), readers, "run evaluate_model again")
     if empty:
         return evaluation

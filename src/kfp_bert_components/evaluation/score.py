@@ -42,7 +42,7 @@ def evaluate(
     new_labels: bool = False,
     keep_texts: str = "all",
 ) -> Evaluation:
-    """Score the bundle in `model` on the split in `test` through its serving signature; keep every prediction.
+    """Score the bundle in `model` on the split in `test`, by the engine that our server takes; keep every prediction.
 
     Args:
         model: A model bundle.
@@ -52,7 +52,7 @@ def evaluate(
         champion_generation: Generation of the champion pointer, for a champion.
         slicing: Parts of the test set to look at on their own.
         evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the split.
-        predict: Scores texts (and pairs) instead of the bundle's SavedModel, for tests.
+        predict: Scores texts (and pairs) instead of the bundle's engine, for tests.
         new_labels: Whether the split may have labels that the model does not know: they get probability 0.
         keep_texts: "all", or "ids" to leave the texts out of the evaluation.
 
@@ -91,7 +91,9 @@ def evaluate(
         model_version=model_version,
         champion_generation=champion_generation,
         new_labels=[label for label in labels if label not in bundle.labels],
-        system=_system(ask, texts, pairs, model),
+        engine=bundle.engine,
+        precision=bundle.engines[bundle.engine]["precision"],
+        system=_latency(ask, texts, pairs) | {"size_bytes": float(bundle.size_bytes)},
     )
     write_evaluation(result, evaluation)
     return result
@@ -133,8 +135,8 @@ def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarr
     return result
 
 
-def _system(ask: Callable, texts: list[str], pairs: list[str] | None, model: Path) -> dict[str, float]:
-    """Latency in ms of single texts, chosen evenly over the lengths, and the size of the SavedModel in bytes."""
+def _latency(ask: Callable, texts: list[str], pairs: list[str] | None) -> dict[str, float]:
+    """Latency in ms of single texts, chosen evenly over the lengths."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     chosen = [order[i] for i in np.linspace(0, len(order) - 1, min(_TIMED_TEXTS, len(order))).astype(int)]
     taken = []
@@ -144,6 +146,5 @@ def _system(ask: Callable, texts: list[str], pairs: list[str] | None, model: Pat
             ask([texts[i]], pairs and [pairs[i]])
             if turn:
                 taken.append(1000 * (time.perf_counter() - start))
-    size = sum(file.stat().st_size for file in (model / "saved_model").rglob("*") if file.is_file())
     middle, slow = np.quantile(taken, [0.5, 0.95])
-    return {"latency_p50_ms": float(middle), "latency_p95_ms": float(slow), "size_bytes": float(size)}
+    return {"latency_p50_ms": float(middle), "latency_p95_ms": float(slow)}

@@ -103,7 +103,7 @@ def _body(
         "",
         "## Use",
         "",
-        "`bundle/saved_model/` takes raw strings; `bundle/huggingface/` loads in transformers:",
+        "`kfp-bert serve bundle` serves it; `bundle/huggingface/` loads in transformers:",
         "",
         "```python",
         "from transformers import pipeline",

@@ -167,7 +167,7 @@ def _write_bundle(
     folder: Path, classifier: Any, settings: TrainingSettings, splits: tuple[Any, Any], data_profile: Path
 ) -> None:
     train = splits[0]
-    columns = [read_texts(split.table, split.pair) for split in splits]
+    texts, held_out = (_rows(*read_texts(split.table, split.pair)) for split in splits)
     write_bundle(
         folder,
         classifier,
@@ -176,13 +176,17 @@ def _write_bundle(
         parameters=settings.parameters(),
         data_fingerprint=train.fingerprint,
         pair=train.pair,
-        check_texts=[
-            text for first, second in columns for text in (first if second is None else zip(first, second, strict=True))
-        ],
+        check_texts=[*texts, *held_out],
+        held_out=held_out,
         truncation=settings.truncation,
         data_profile=data_profile,
         precision=settings.export_precision,
     )
+
+
+def _rows(first: list[str], second: list[str] | None) -> list[Any]:
+    """Texts, or tuples of two."""
+    return first if second is None else list(zip(first, second, strict=True))
 
 
 def _logits(model: Any, rows: TokenizedRows, used: np.ndarray | None, classes: int, batch_size: int) -> np.ndarray:

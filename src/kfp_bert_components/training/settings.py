@@ -15,6 +15,7 @@ FROM_CHECKPOINT = (3, 5e-5)
 FROM_SCRATCH = (10, 1e-3)
 
 Precision = Annotated[str, one_of("float32", "bfloat16")]
+ExportPrecision = Annotated[str, one_of("float32", "bfloat16", "int8")]
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class TrainingSettings:
         label_smoothing: Share of the target, 0 to 0.9, that is spread over all classes.
         accumulation_steps: Batches whose gradients are added up before one step of the optimizer.
         precision: "float32" or "bfloat16": the type of the arithmetic; weights stay float32.
-        export_precision: "float32" or "bfloat16": the type of the SavedModel's weights and arithmetic. In bfloat16 it
-            is half as large, and faster where the processor computes in it; see `bert.write_bundle`.
+        export_precision: "float32", "bfloat16" or "int8": the type of the weights that are served, and with it the
+            engine: ONNX Runtime or TensorFlow, TensorFlow, ONNX Runtime; see `bert.write_bundle`.
 
         deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
 
@@ -134,7 +135,7 @@ class TrainingSettings:
     label_smoothing: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
     precision: Precision = "float32"
-    export_precision: Precision = "float32"
+    export_precision: ExportPrecision = "float32"
     deterministic: bool = False
 
     metric: str = "macro_f1"
