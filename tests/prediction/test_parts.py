@@ -37,6 +37,13 @@ def ids(out):
     return [int(row["id"]) for row in rows_of(out)]
 
 
+def test_a_part_ends_after_some_minutes_too(tmp_path, lines, monkeypatch):
+    monkeypatch.setattr("kfp_bert_components.prediction.table.PART_SECONDS", 0.0)
+    monkeypatch.setattr("kfp_bert_components.prediction.table.WINDOW", 400)
+    assert predict_table(str(lines), str(tmp_path / "out"), shout_predictor()).parts == 3
+    assert ids(tmp_path / "out") == list(range(1000))
+
+
 class Killed(BaseException):
     """Stands for the end of the process."""
 
@@ -108,6 +115,17 @@ def test_a_part_that_was_lost_makes_the_run_start_anew(tmp_path, lines, capsys):
     predict_table(str(lines), str(tmp_path / "out"), shout_predictor(), PredictionSettings(**SMALL))
     assert "has lost part-00003.parquet" in capsys.readouterr().out
     assert ids(tmp_path / "out") == list(range(1000))
+
+
+def test_a_table_that_can_no_longer_be_read_leaves_what_was_predicted(tmp_path, lines):
+    predict_table(str(lines), str(tmp_path / "out"), shout_predictor())
+    write_csv(lines, [("a", "b")], ("id", "words"))
+    with pytest.raises(UserError, match="has no column 'text'"):
+        predict_table(str(lines), str(tmp_path / "out"), shout_predictor())
+    assert ids(tmp_path / "out") == list(range(1000))
+    with pytest.raises(UserError, match="has no column 'text'"):
+        predict_table(str(lines), str(tmp_path / "new"), shout_predictor())
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,18 @@ def batch_predict(
     quoting: str = "auto",
     unreadable: str = "keep",
     part_rows: int = 100000,
+    run_on: str = "pod",
+    job_project: str = "",
+    job_location: str = "",
+    job_staging: str = "",
+    job_image: str = "",
+    job_machine_type: str = "n1-standard-8",
+    job_accelerator_type: str = "",
+    job_accelerator_count: int = 0,
+    job_replicas: int = 1,
+    job_service_account: str = "",
+    job_labels: Dict[str, str] = {},
+    job_api_endpoint: str = "",
     settings: Dict = {},
 ):
     """Predict each row of a table with a model; streaming, resumable, and in shards for what outgrows a pod.
@@ -61,6 +73,19 @@ def batch_predict(
         unreadable: Rows that don't fit the table or its encoding: keep answers those that can be mended, and writes the
             others without an answer; error stops; drop leaves both out and counts them. Default: keep.
         part_rows: Most rows of one file of the output; a part also ends after 5 minutes. Default: 100,000.
+        run_on: pod, or ai_platform for a batch prediction job of AI Platform, which the step starts and follows. It
+            answers each different text once; the table is read, and the output written, by the step. Default: pod.
+        job_project: Id of the project that the job runs in.
+        job_location: Region that the job runs in, such as europe-west4.
+        job_staging: gs:// folder for the job's model, texts and answers.
+        job_image: Serving container of the job. Empty: the prebuilt TensorFlow 2.15 one.
+        job_machine_type: Machine of each replica.
+        job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4. Empty: none.
+        job_accelerator_count: Accelerators in each replica.
+        job_replicas: Machines that predict.
+        job_service_account: E-mail of the account that the job runs as. Empty: the default one.
+        job_labels: Labels of the job.
+        job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
         settings: Any of the parameters above by name, such as {"delimiter": ";"}, but for tables, models and output;
             what it names wins over them. Default: none.
 
@@ -95,13 +120,29 @@ def batch_predict(
         quoting=quoting,
         unreadable=unreadable,
         part_rows=part_rows,
+        run_on=run_on,
+        job_project=job_project,
+        job_location=job_location,
+        job_staging=job_staging,
+        job_image=job_image,
+        job_machine_type=job_machine_type,
+        job_accelerator_type=job_accelerator_type,
+        job_accelerator_count=job_accelerator_count,
+        job_replicas=job_replicas,
+        job_service_account=job_service_account,
+        job_labels=job_labels,
+        job_api_endpoint=job_api_endpoint,
     )
+    job = {name: values.pop(name) for name in list(values) if name.startswith("job_")}
+    run_on = values.pop("run_on")
     found, predictor = batch_predict(
         given(table, data, "table or data"),
         output or predictions.path,
         given(model_uri, model, "model_uri or model"),
         PredictionSettings(**values),
         resumable=bool(output),
+        run_on=run_on,
+        **{name.removeprefix("job_"): value for name, value in job.items()},
     )
     if output:
         predictions.uri = output

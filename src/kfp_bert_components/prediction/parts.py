@@ -50,10 +50,10 @@ class Progress:
 
 
 class Parts:
-    """The parts of one shard in a folder.
+    """The parts of one shard in a folder, which is looked at first and changed from `begin` on.
 
     Attributes:
-        progress: What is there.
+        progress: What is there and is gone on with.
 
     Args:
         folder: gs:// URI or folder.
@@ -95,10 +95,13 @@ class Parts:
         elif found:
             other = [name for name, value in self.progress.run.items() if found.run.get(name) != value]
             say(f"{folder} holds predictions with another {' and '.join(other)}: all rows are predicted anew.")
-            for name in own:
-                self._store.delete(name)
-        if not self.progress.complete:
-            self._write()
+        self._stale = own if not self.progress.parts else []
+
+    def begin(self) -> None:
+        """Make the folder ready for the next part: parts that are not gone on with are removed."""
+        for name in self._stale:
+            self._store.delete(name)
+        self._write()
 
     def next_name(self) -> str:
         """The name of the part to be written next."""
@@ -159,9 +162,6 @@ class Parts:
         if not all(whole):
             lost = found.parts[whole.index(False)]["name"]
             say(f"{self._store.uri} has lost {lost}, or it is not what was written: all rows are predicted anew.")
-            for name in sizes:
-                if self._is_part(name):
-                    self._store.delete(name)
             return
         self.progress = found
         if found.parts and not found.complete:

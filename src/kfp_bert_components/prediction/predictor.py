@@ -1,6 +1,6 @@
 """What answers the texts of a table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ class Predictor:
         pair: Whether it takes two texts.
         fingerprint: Of the model: equal for equal models.
         version: The registry's version of it; 0 where it is of no registry.
+        prepare: Called once, before `predict`, with all texts (and second texts) that will be asked, in pieces; for an
+            engine that answers all at once. None where there is no need.
     """
 
     predict: Callable[[Sequence[str], Sequence[str] | None], "np.ndarray"]
@@ -26,6 +28,7 @@ class Predictor:
     pair: bool
     fingerprint: str
     version: int = 0
+    prepare: Callable[[Iterator[tuple[list[str], list[str] | None]]], None] | None = None
 
     @property
     def name(self) -> str:

@@ -44,6 +44,11 @@ class Window:
     source_row: pa.Array
     own: dict[str, pa.Array]
 
+    def asked(self) -> tuple[list[str], list[str] | None]:
+        """The texts, and second texts, of the rows that a model is asked about."""
+        rows = to_arrow(np.flatnonzero(self.kind < WITHOUT_TEXT))
+        return self.texts.take(rows).to_pylist(), None if self.pairs is None else self.pairs.take(rows).to_pylist()
+
 
 class TableRows:
     """The rows of some files of a table that are a shard's.
@@ -51,8 +56,8 @@ class TableRows:
     Attributes:
         types: The own columns of all files by name, and their types.
         notes: What is unusual about the files, one line each.
-        read: Rows of the files so far, those of other shards included.
-        dropped: Rows of this shard so far that could not be read and are left out.
+        read: Rows that the last `windows` read so far, those of other shards included.
+        dropped: Rows of this shard among them that could not be read and are left out.
 
     Args:
         files: The files.
@@ -74,6 +79,7 @@ class TableRows:
     def windows(self, size: int = WINDOW, start: int = 0) -> Iterator[Window]:
         """The rows from the one with this index on, so many at a time."""
         held, count = list[pa.RecordBatch](), 0
+        self.read = self.dropped = 0
         for batch in self._batches():
             kept = batch.slice(min(start, batch.num_rows))
             start -= batch.num_rows - kept.num_rows

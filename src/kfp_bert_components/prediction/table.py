@@ -21,7 +21,6 @@ from kfp_bert_components.prediction.rows import MENDED, UNREADABLE, WINDOW, WITH
 from kfp_bert_components.prediction.settings import PredictionSettings
 from kfp_bert_components.prediction.sources import Share, find_sources, share_of
 from kfp_bert_components.progress import say, track
-from kfp_bert_components.tables.arrow import to_arrow
 
 # Texts in one call of the model: as often progress is counted.
 _CALL = 256
@@ -89,6 +88,7 @@ def predict_table(
         with tempfile.TemporaryDirectory(prefix="predict-") as scratch:
             rows = _open_rows(share, settings, Path(scratch))
             schema = output_schema(rows.types, predictor, settings.prefix)
+            parts.begin()
             _write_parts(rows, parts, predictor, schema, settings, Path(scratch))
     return Predicted(parts.progress.rows, len(parts.progress.parts), **parts.progress.counts)
 
@@ -124,6 +124,8 @@ def _write_parts(
 ) -> None:
     """Write the parts that are not there yet; one without rows where the shard has none."""
     counts, size, writer = Counter(parts.progress.counts), min(WINDOW, settings.part_rows), None
+    if predictor.prepare:
+        predictor.prepare(window.asked() for window in rows.windows(size, parts.progress.rows))
     with track(None, "predicting", "rows", every=2) as bar:
         bar.update(parts.progress.rows)
         for window in rows.windows(size, parts.progress.rows):
@@ -146,9 +148,7 @@ def _write_parts(
 
 def _answers(window: Window, predictor: Predictor, bar: tqdm) -> np.ndarray:
     """The probabilities of the rows that are asked, in their order: float32 [asked, classes]."""
-    asked = to_arrow(np.flatnonzero(window.kind < WITHOUT_TEXT))
-    texts = window.texts.take(asked).to_pylist()
-    pairs = window.pairs.take(asked).to_pylist() if window.pairs is not None else None
+    texts, pairs = window.asked()
     lengths = [len(text) + (len(pairs[index]) if pairs else 0) for index, text in enumerate(texts)]
     order = sorted(range(len(texts)), key=lengths.__getitem__)
     found = np.zeros((len(texts), len(predictor.labels)), np.float32)
