@@ -1,4 +1,5 @@
-"""The peers' side of benchmarks/serving.py: torch eager and ONNX Runtime, fed with ids, and tensorflow-text.
+"""The peers' side of benchmarks/serving.py: torch eager and ONNX Runtime fed with ids, ONNX Runtime with `tokenizers`
+fed with texts, and tensorflow-text.
 
 Runs in the peers' environment. Reads one JSON request a line, {"case", "batches"}, and answers each with one line of
 JSON: the seconds that every batch took. Arguments: the checkpoint's folder, threads, and the clock, wall or cpu.
@@ -30,7 +31,8 @@ def torch_eager(folder: str):
     return run, torch.__version__
 
 
-def onnx_runtime(folder: str):
+def exported(folder: str):
+    """A session on the usual export."""
     import onnxruntime
     import torch
     import transformers
@@ -61,7 +63,34 @@ def onnx_runtime(folder: str):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return (lambda inputs: session.run(None, inputs)[0]), onnxruntime.__version__
+    return session, onnxruntime.__version__
+
+
+def onnx_runtime(folder: str):
+    session, version = exported(folder)
+    return (lambda inputs: session.run(None, inputs)[0]), version
+
+
+def onnx_runtime_from_text(folder: str):
+    import tokenizers
+
+    session, version = exported(folder)
+    tokenizer = tokenizers.Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+    tokenizer.enable_truncation(max_length=128)
+    tokenizer.enable_padding()
+
+    def run(texts):
+        found = tokenizer.encode_batch(texts)
+        inputs = {
+            "input_ids": np.array([one.ids for one in found], np.int64),
+            "attention_mask": np.array([one.attention_mask for one in found], np.int64),
+            "token_type_ids": np.array([one.type_ids for one in found], np.int64),
+        }
+        logits = session.run(None, inputs)[0]
+        power = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return power / power.sum(axis=1, keepdims=True)
+
+    return run, version
 
 
 def tensorflow_text(folder: str):
@@ -82,7 +111,12 @@ def tensorflow_text(folder: str):
 
 def main() -> None:
     folder = sys.argv[1]
-    makers = {"torch": torch_eager, "onnxruntime": onnx_runtime, "tensorflow_text": tensorflow_text}
+    makers = {
+        "torch": torch_eager,
+        "onnxruntime": onnx_runtime,
+        "onnxruntime and tokenizers": onnx_runtime_from_text,
+        "tensorflow_text": tensorflow_text,
+    }
     made: dict[str, tuple] = {}
     for line in sys.stdin:
         request = json.loads(line)
@@ -93,7 +127,7 @@ def main() -> None:
             run, version = made[case]
             seconds, last = [], None
             for batch in request["batches"]:
-                if case != "tensorflow_text":
+                if isinstance(batch, dict):
                     batch = {name: np.array(value, np.int64) for name, value in batch.items()}
                 start = CLOCK()
                 last = run(batch)

@@ -19,6 +19,7 @@ NEEDS_TENSORFLOW = [
     "serving",
     "training",
     "deployment/test_custom_job.py",
+    "deployment/test_engines.py",
     "deployment/test_smoke_through_server.py",
     "evaluation/test_evaluate.py",
     "gate/test_slices_by_column.py",

@@ -17,6 +17,9 @@ from kfp_bert_components.bert.export_checks import network_logits
 from kfp_bert_components.bert.onnx_graph import quantized, write_graph
 from kfp_bert_components.bert.onnx_model import open_session, padded, select
 from kfp_bert_components.bert.tokens import Tokens
+from tests.support.peers import run_peer
+
+SUPPORT = Path(__file__).parents[1] / "support"
 
 SMALL = BertConfig(
     vocab_size=50,
@@ -74,6 +77,24 @@ def check_same(folder: Path, config: BertConfig, most: float = 1e-5) -> None:
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_every_activation(tmp_path, activation):
     check_same(tmp_path, replace(SMALL, hidden_act=activation))
+
+
+@pytest.mark.peers
+def test_every_activation_and_shape_in_onnx_runtime_1_16(tmp_path):
+    """Where an operator is computed in another way, or fused with others, it must give the same."""
+    shapes = {name: changes for name, changes in SHAPES.items() if "type_vocab_size" not in changes}
+    configs = [replace(SMALL, hidden_act=name) for name in ACTIVATIONS]
+    configs += [replace(SMALL, **changes) for changes in shapes.values()]
+    tokens = some_tokens(SMALL, (3, 2, 17, 20))
+    (tmp_path / "inputs.json").write_text(json.dumps({n: a.tolist() for n, a in padded(tokens).items()}))
+    models = [written(tmp_path / str(number), config) for number, config in enumerate(configs)]
+    paths = [tmp_path / str(number) / "model.onnx" for number in range(len(configs))]
+    printed = run_peer("tensorflow 2.15", SUPPORT / "peer_onnx.py", tmp_path / "inputs.json", *paths)
+    theirs = json.loads(printed)
+    assert theirs["version"].startswith("1.16")
+    for model, logits in zip(models, theirs["logits"], strict=True):
+        expected = network_logits(lambda inputs, model=model: model(inputs, training=False), tokens)
+        np.testing.assert_allclose(logits, expected, atol=1e-5, err_msg=str(model.config))
 
 
 @pytest.mark.parametrize("name", SHAPES)

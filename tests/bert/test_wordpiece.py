@@ -4,11 +4,13 @@ import csv
 import itertools
 import os
 import random
+from types import SimpleNamespace
 from unicodedata import category, combining
 
 import pytest
 
-from kfp_bert_components.bert.tokenizer import learn_tokenizer, load_tokenizer, tokenize
+from kfp_bert_components.bert.onnx_model import read_tokenizer
+from kfp_bert_components.bert.tokenizer import learn_tokenizer, load_tokenizer, save_tokenizer, tokenize
 from kfp_bert_components.bert.wordpiece import WordPiece, differences
 from kfp_bert_components.errors import UserError
 from tests.support.minilm import minilm_or_skip
@@ -182,12 +184,49 @@ def test_no_difference_on_random_text_and_pairs_with_minilm():
 @pytest.mark.slow
 def test_no_difference_on_the_films(films):
     tokenizer = load_tokenizer(minilm_or_skip())
+    assert differences(tokenizer, WordPiece(tokenizer, 128), film_cells(films), None) == []
+
+
+def film_cells(films):
     texts = []
     for path in sorted(films.glob("*.csv")):
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
             texts += [cell for row in csv.reader(file) for cell in row]
     assert len(texts) > 10_000
-    assert differences(tokenizer, WordPiece(tokenizer, 128), texts, None) == []
+    return texts
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """MiniLM's tokenizer as the server has it: tokenizer.json, read by the package `tokenizers` and nothing else."""
+    from tokenizers import Tokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(load_tokenizer(minilm_or_skip()), folder, 128)
+    as_others_leave_it = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    as_others_leave_it.enable_truncation(max_length=20)
+    as_others_leave_it.enable_padding(length=30)
+    as_others_leave_it.save(str(folder / "tokenizer.json"))
+    backend, (first, last) = read_tokenizer(folder / "tokenizer.json")
+    return SimpleNamespace(backend_tokenizer=backend, cls_token_id=first, sep_token_id=last)
+
+
+@pytest.mark.parametrize("truncation", ["head", "head_tail"])
+def test_tokenizers_alone_gives_the_ids_of_the_graph_on_random_text_and_pairs(alone, truncation):
+    graph = WordPiece(load_tokenizer(minilm_or_skip()), 24, truncation)
+    texts = HARD + texts_at_random(RANDOM_TEXTS, 29)
+    assert differences(alone, graph, texts, None) == []
+    few = texts[: len(HARD) + max(500, RANDOM_TEXTS // 10)]
+    assert differences(alone, graph, few, few[::-1]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truncation", ["head", "head_tail"])
+def test_tokenizers_alone_gives_the_ids_of_the_graph_on_the_films(alone, films, truncation):
+    texts = film_cells(films)
+    graph = WordPiece(load_tokenizer(minilm_or_skip()), 24, truncation)
+    assert differences(alone, graph, texts, None) == []
+    assert differences(alone, graph, texts, texts[::-1]) == []
 
 
 def test_invalid_utf8_is_read_as_python_reads_it_with_replacement():

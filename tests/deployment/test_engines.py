@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kfp_bert_components.ai_platform import AiPlatformSettings, deploy_to_ai_platform
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
 from kfp_bert_components.bert.bundle import served_files
 from kfp_bert_components.bert.onnx_model import OnnxModel
@@ -15,7 +16,11 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation, write_evaluation
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.deploy_to_serving_directory import deploy_to_serving_directory as deploy_tested
+from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.models import write_candidate
+from tests.support.stores import gcs
+
+__all__ = ["gcs"]
 
 TEXTS = ["HELLO", "hello", "FADE IN", "She opens the door."]
 FLOAT32, MOVED = {"precision": "float32", "largest_change": 1e-7}, {"precision": "int8", "largest_change": 2e-3}
@@ -96,7 +101,7 @@ def test_a_bundle_without_model_onnx_is_served_as_its_saved_model():
     assert served_files(names) == {"saved_model/saved_model.pb": "saved_model.pb"}
 
 
-def stored(folder: Path, engines: dict, evaluated: str) -> Registry:
+def stored(folder: Path, engines: dict, evaluated: str, uri: str = "") -> Registry:
     """A registry whose version 1 can be served with these engines and was evaluated with one of them."""
     bundle, evaluation, decision = write_candidate(folder / "candidate")
     for path, fields in ((bundle / "bundle.json", {"format": 2, "engines": engines, "precision": "int8"}),):
@@ -104,7 +109,7 @@ def stored(folder: Path, engines: dict, evaluated: str) -> Registry:
     known = json.loads((evaluation / "evaluation.json").read_text())
     fields = known | {"format": 4, "engine": evaluated, "precision": engines[evaluated]["precision"]}
     (evaluation / "evaluation.json").write_text(json.dumps(fields))
-    registry = Registry(str(folder / "registry"))
+    registry = Registry(uri or str(folder / "registry"))
     registry.promote(bundle, evaluation, decision)
     return registry
 
@@ -132,3 +137,40 @@ def test_an_engine_that_the_bundle_holds_nothing_for_is_refused(tmp_path):
     check_engines(registry, 1)
     with pytest.raises(UserError, match="exported in int8, and holds nothing for the engine tensorflow"):
         check_engines(registry, 1, "tensorflow")
+
+
+def test_a_version_in_int8_is_served_by_onnx_runtime_and_tensorflow_refuses_it(tmp_path, classifier):
+    import tensorflow as tf
+
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote(registry, tmp_path / "candidate", classifier, "int8")
+    deploy_tested(registry.uri, str(folder))
+    assert files_of(folder / "1") == {
+        "saved_model.pb",
+        "assets.extra/bundle.json",
+        "model.onnx",
+        "model.onnx.data",
+        "huggingface/tokenizer.json",
+    }
+    answers = OnnxModel(folder / "1").predict(TEXTS)
+    np.testing.assert_allclose(answers, read_bundle(tmp_path / "candidate" / "bundle").predict(TEXTS), atol=1e-6)
+    with pytest.raises(RuntimeError, match="could not be found in SavedModel"):
+        tf.saved_model.load(str(folder / "1"), tags=["serve"])  # as TensorFlow Serving does
+    assert deploy_to_serving_directory(registry.uri, str(folder)).serving_uri == f"{folder}/1"  # nothing to do
+
+
+def test_a_version_in_bfloat16_is_a_saved_model_alone(tmp_path, classifier):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    promote(registry, tmp_path / "candidate", classifier, "bfloat16")
+    deploy_to_serving_directory(registry.uri, str(folder))
+    assert not {"model.onnx", "huggingface/tokenizer.json"} & files_of(folder / "1")
+
+
+@pytest.mark.parametrize("image", ["", "eu-docker.pkg.dev/p/others/server:1"])
+def test_a_container_that_takes_the_saved_model_gets_no_version_that_tensorflow_was_not_shown_for(gcs, tmp_path, image):
+    registry = stored(tmp_path, {"onnxruntime": MOVED}, "onnxruntime", "gs://bucket/registry")
+    settings = AiPlatformSettings("p", "region-1", image=image, drain_seconds=0)
+    with AiPlatformServer() as server:
+        with pytest.raises(UserError, match="exported in int8, and holds nothing for the engine tensorflow"):
+            deploy_to_ai_platform(registry.uri, settings, api_endpoint=server.url, poll_seconds=0.01)
+        assert not server.cloud.models

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
@@ -190,6 +191,22 @@ def test_texts_are_asked_in_the_order_of_their_lengths_and_answers_keep_the_orde
     assert found.system["size_bytes"] == sum(
         p.stat().st_size for p in (model / "saved_model").rglob("*") if p.is_file()
     )
+
+
+@pytest.mark.parametrize(
+    ("precision", "engine"), [("float32", "onnxruntime"), ("bfloat16", "tensorflow"), ("int8", "onnxruntime")]
+)
+def test_what_will_serve_is_evaluated_and_the_evaluation_names_it(tmp_path, precision, engine):
+    classifier = new_classifier(TEXTS, LABELS, vocabulary_size=60, layers=1, width=32, max_length=16)
+    settings = {"base_model": "", "parameters": {}, "data_fingerprint": "", "pair": False, "max_length": 16}
+    write_bundle(tmp_path / "m", classifier, precision=precision, check_texts=TEXTS, **settings)
+    evaluate_model(tmp_path / "m", split(tmp_path / "t"), tmp_path / "e", tmp_path / "r.html")
+    found, bundle = read_evaluation(tmp_path / "e"), read_bundle(tmp_path / "m")
+    assert (found.engine, found.precision) == (engine, precision)
+    asked = bundle.predict(found.predictions["text"].to_pylist(), engine=engine)
+    assert found.probabilities() == pytest.approx(asked, abs=1e-6)
+    assert f"answered by: {engine} in {precision}" in unescape((tmp_path / "r.html").read_text())
+    assert found.system["size_bytes"] == bundle.size_bytes
 
 
 def test_pairs_of_texts_are_asked_together(tmp_path):

@@ -25,6 +25,7 @@ def test_an_alarm_and_what_the_champion_was_promoted_on(tmp_path):
     assert (found.model_version, found.alarm["sentence"], found.alarm["chance"]) == (1, ALARM, 0.025)
     assert found.promoted_on.column_names == ["id", "rows", "right", "frequent"]
     assert (found.promoted_on.num_rows, sum(found.promoted_on["right"].to_pylist())) == (30, 27)
+    assert (found.engine, found.precision) == ("tensorflow", "")  # of which format 3 knows nothing
     write_evaluation(found, tmp_path / "again")
     assert read_evaluation(tmp_path / "again") == found
 

@@ -29,7 +29,7 @@ def deploy_to_serving_directory(
         take_over: Whether the folder is taken from another registry or deployment target that it belongs to.
 
     Returns:
-        serving_uri: The folder of the SavedModel that serves now.
+        serving_uri: The folder of the version that serves now.
         version: The registry's version that lies there.
     """
     from collections import namedtuple

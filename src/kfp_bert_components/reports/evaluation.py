@@ -27,6 +27,7 @@ def page(evaluation: "Evaluation", details: "Details", about: Facts, template: s
         about=[
             ("model", model_in_words(evaluation)),
             ("test set", test_set),
+            *([("answered by", f"{evaluation.engine} in {evaluation.precision}")] if evaluation.precision else []),
             *about,
         ],
         evaluation=evaluation,
