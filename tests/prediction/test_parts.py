@@ -189,10 +189,20 @@ def test_shards_of_one_file_are_the_table_and_no_row_is_in_two(tmp_path, count):
 
 
 def test_unreadable_rows_are_in_one_shard_too(tmp_path):
-    rows = [f"{i},line {i}" if i % 10 else f"{i},line,too,many" for i in range(4000)]
-    (tmp_path / "lines.csv").write_text("\n".join(["id,text", *rows]))
-    found = shards(tmp_path / "lines.csv", tmp_path / "out", 3)
-    assert sorted(row for shard in found for row in shard) == [("lines.csv", i) for i in range(2, 4002)]
+    rows = [json.dumps({"id": i, "text": f"line {i}"}) if i % 10 != 5 else "no JSON" for i in range(4000)]
+    (tmp_path / "lines.jsonl").write_text("\n".join(rows))
+    found = shards(tmp_path / "lines.jsonl", tmp_path / "out", 3)
+    assert sorted(chain(*found)) == [("lines.jsonl", i) for i in range(1, 4001)]
+    assert all(shard == sorted(shard) for shard in found)
+
+
+def test_files_of_unlike_size_are_dealt_out_by_their_size(tmp_path):
+    write_csv(tmp_path / "t" / "large.csv", [(str(i), f"line {i}") for i in range(1000)])
+    for number in range(20):
+        write_csv(tmp_path / "t" / f"{number:02d}.csv", [(str(i), f"line {i}") for i in range(50)])
+    found = shards(tmp_path / "t", tmp_path / "out", 2)
+    assert sorted(map(len, found)) == [1000, 1000]
+    assert sorted(len({file for file, _ in shard}) for shard in found) == [1, 20]
 
 
 def test_shards_of_many_files_have_whole_files_of_about_the_same_size(tmp_path):
