@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from kfp import dsl
 
+from kfp_bert_components import batch_predict as batch_predict_component
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
 from kfp_bert_components.cli import group
 from kfp_bert_components.deployment import deploy_to_serving_directory
@@ -187,6 +189,28 @@ def test_the_command_says_what_is_wrong_in_one_sentence(tmp_path, lines):
     assert isinstance(done.exception, UserError)
     done = CliRunner().invoke(group, ["predict", str(lines), str(tmp_path / "out")])
     assert "Missing option '--model'" in done.output
+
+
+def artifact(kind, path):
+    """An artifact at a path of this machine, as kfp.local gives it to a step."""
+    made = kind(uri=str(path))
+    made.path = str(path)
+    return made
+
+
+def test_the_component_takes_artifacts_and_its_own_is_complete_or_not_there(tmp_path, bundle, lines):
+    out = artifact(dsl.Dataset, tmp_path / "out")
+    data, model = artifact(dsl.Dataset, tmp_path / "data"), artifact(dsl.Model, bundle)
+    write_csv(tmp_path / "data" / "files" / "lines.csv", enumerate(TEXTS))
+    (tmp_path / "data" / "manifest.json").write_text("{}")
+    batch_predict_component.python_func(out, data=data, model=model, settings={"prefix": "model_"})
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["_predictions.json", "part-00000.parquet"]
+    assert [row["model_source"] for row in rows_of(tmp_path / "out")] == ["lines.csv"] * len(TEXTS)
+    assert (out.metadata["rows"], out.metadata["labels"]) == (len(TEXTS), ["no", "yes", "maybe"])
+    with pytest.raises(UserError, match="Give table or data, one of the two"):
+        batch_predict_component.python_func(out, data=data, table=str(lines), model=model)
+    with pytest.raises(UserError, match="Give model_uri or model, one of the two"):
+        batch_predict_component.python_func(out, data=data)
 
 
 @pytest.mark.slow

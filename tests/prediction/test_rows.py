@@ -59,7 +59,7 @@ def test_csv_has_probabilities_by_label_and_empty_cells_where_there_is_no_answer
 
 
 def test_rows_without_text_or_that_cannot_be_read_come_out_in_their_place_and_say_why(tmp_path):
-    lines = ["id,text", "a,HEY", "b,", "c,one,too many", "d", "e,\x00bad", "f,bye"]
+    lines = ["id,text", "a,HEY", "b,", "c,one,too many", "d", "e,\x00bad", "f,goodbye"]
     (tmp_path / "lines.csv").write_text("\n".join(lines))
     rows = predicted(tmp_path / "lines.csv", tmp_path / "out")
     assert [row["source_row"] for row in rows] == [2, 3, 4, 5, 6, 7]
@@ -73,6 +73,10 @@ def test_rows_without_text_or_that_cannot_be_read_come_out_in_their_place_and_sa
     ]
     assert rows[4]["score"] is rows[4]["probabilities"] is rows[4]["id"] is None
     assert rows[2]["id"] == "c"  # mended
+    answered = [(row["text"], row["score"]) for row in rows if row["label"]]
+    assert answered == [
+        (text, pytest.approx(max(shouting(text), 1 - shouting(text)))) for text in ("HEY", "one", "goodbye")
+    ]
 
 
 def test_the_counts_add_up_to_the_rows_of_the_table(tmp_path):
