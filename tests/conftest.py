@@ -23,6 +23,7 @@ NEEDS_TENSORFLOW = [
     "deployment/test_smoke_through_server.py",
     "evaluation/test_evaluate.py",
     "gate/test_slices_by_column.py",
+    "prediction/test_batch_predict.py",
 ]
 collect_ignore = NEEDS_TENSORFLOW if "KFP_BERT_WITHOUT_TENSORFLOW" in os.environ else []
 

@@ -23,10 +23,10 @@ def test_where_no_name_is_near_all_are_listed():
         with_further({"xyz": ";"}, delimiter="auto", header="auto")
 
 
-@pytest.mark.parametrize("name", ["prepare_text_data", "finetune_bert"])
+@pytest.mark.parametrize("name", ["prepare_text_data", "finetune_bert", "batch_predict"])
 def test_a_step_hands_over_every_parameter_that_it_has(name):
     component = getattr(package, name)
     source = inspect.getsource(component.python_func)
-    artifacts = {"data", "train", "validation", "settings"}
-    for parameter in component.component_spec.inputs.keys() - artifacts:
+    others = {"data", "train", "validation", "settings", "table", "model", "model_uri", "output"}
+    for parameter in component.component_spec.inputs.keys() - others:
         assert f"{parameter}={parameter}," in source

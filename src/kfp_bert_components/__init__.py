@@ -22,6 +22,7 @@ COMPONENTS = (
     "promote_model",
     "deploy_to_ai_platform",
     "deploy_to_serving_directory",
+    "batch_predict",
 )
 
 __all__ = ["COMPONENTS", "__version__", "use_images", *COMPONENTS]  # noqa: PLE0604

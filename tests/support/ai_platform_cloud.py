@@ -39,6 +39,12 @@ Assumptions about the real service, and the page that each rests on:
 * Its log is that of the resource `ml_job`, in pages.
   https://cloud.google.com/logging/docs/api/v2/resource-list
   https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
+* A batch prediction job has a model or an unmanaged container model. It reads instances from files of JSON Lines; the
+  field that is the key is not sent to the model, and comes back as `key` in place of the instance.
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.batchPredictionJobs
+* Its answers are in files prediction.results-00000-of-00002 ... of a folder of its own below the given one, in any
+  order, and its errors in prediction.errors_stats-...
+  https://cloud.google.com/vertex-ai/docs/predictions/get-batch-predictions
 * A name has the project's id or its number in it; the service takes both, and writes the number.
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/list
 * A prediction request goes to one deployed model, at random by the split, and the answer names it.
@@ -51,6 +57,7 @@ undeployed meanwhile; a cancelled DeployModel leaves nothing behind.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable
@@ -59,6 +66,7 @@ from typing import Any
 
 from google.cloud import aiplatform_v1 as v1
 
+from kfp_bert_components.storage import open_store
 from tests.support.ai_platform_models import Models
 from tests.support.ai_platform_operations import RefusalError, matches
 
@@ -92,6 +100,8 @@ class Cloud(Models):
     splits: dict[str, list[dict[str, int]]] = field(default_factory=dict)
     dedicated_dns: str = ""
     on_job: Callable[[v1.CustomJob], None] = lambda job: None
+    batches: dict[str, v1.BatchPredictionJob] = field(default_factory=dict)
+    on_batch: Callable[[v1.BatchPredictionJob], None] = lambda job: None
 
     # Endpoints
 
@@ -232,6 +242,54 @@ class Cloud(Models):
     def cancel_custom_job(self, request: Any) -> Any:
         self.get_custom_job(request).state = v1.JobState.JOB_STATE_CANCELLED
         return None
+
+    def create_batch_prediction_job(self, request: Any) -> Any:
+        wanted = request.batch_prediction_job
+        if not wanted.display_name:
+            raise RefusalError(400, "INVALID_ARGUMENT", "display_name is required")
+        if bool(wanted.model) == wanted.HasField("unmanaged_container_model"):
+            raise RefusalError(400, "INVALID_ARGUMENT", "give model or unmanaged_container_model")
+        if not wanted.input_config.gcs_source.uris or not wanted.output_config.HasField("gcs_destination"):
+            raise RefusalError(400, "INVALID_ARGUMENT", "the fake knows gs:// only")
+        name = f"{request.parent}/batchPredictionJobs/{self._number()}"
+        job = v1.BatchPredictionJob(v1.BatchPredictionJob.wrap(wanted), name=name)
+        job.state = v1.JobState.JOB_STATE_PENDING
+        self.batches[name] = job
+        self.on_batch(job)
+        return job
+
+    def get_batch_prediction_job(self, request: Any) -> Any:
+        if request.name not in self.batches:
+            raise RefusalError(404, "NOT_FOUND", f"{request.name} does not exist")
+        return self.batches[request.name]
+
+    def list_batch_prediction_jobs(self, request: Any) -> Any:
+        found = [one for one in self.batches.values() if matches(one, request.filter)]
+        return v1.ListBatchPredictionJobsResponse(batch_prediction_jobs=found)
+
+    def cancel_batch_prediction_job(self, request: Any) -> Any:
+        self.get_batch_prediction_job(request).state = v1.JobState.JOB_STATE_CANCELLED
+        return None
+
+    def run_batch(self, job: v1.BatchPredictionJob) -> None:
+        """Answer the instances of a job in two files, and end it."""
+        model, key = job.unmanaged_container_model, job.instance_config.key_field
+        results: list[str] = []
+        for uri in job.input_config.gcs_source.uris:
+            folder, _, name = uri.rpartition("/")
+            for line in open_store(folder).read(name).data.decode().splitlines():
+                instance = json.loads(line)
+                known = {"key": instance.pop(key)} if key else {"instance": instance}
+                (prediction,) = self.predictor(model.artifact_uri, [instance])
+                results.append(json.dumps({**known, "prediction": prediction}))
+        random.shuffle(results)
+        directory = f"{job.output_config.gcs_destination.output_uri_prefix}/prediction-model-2026_01_01T00_00_00"
+        for index in range(2):
+            data = "".join(f"{line}\n" for line in results[index::2])
+            open_store(directory).write(f"prediction.results-0000{index}-of-00002", data.encode())
+        open_store(directory).write("prediction.errors_stats-00000-of-00001", b"")
+        job.output_info.gcs_output_directory = directory
+        job.state = v1.JobState.JOB_STATE_SUCCEEDED
 
     def _endpoint(self, name: str) -> v1.Endpoint:
         if name not in self.endpoints:

@@ -14,6 +14,7 @@ from google.protobuf import json_format
 ENDPOINT = "projects/*/locations/*/endpoints/*"
 MODEL = "projects/*/locations/*/models/*"
 JOB = "projects/*/locations/*/customJobs/*"
+BATCH = "projects/*/locations/*/batchPredictionJobs/*"
 
 # Method -> verb, URI and what the body is ("*": all of the message), as in the API's reference. What is not listed
 # here does not exist for the fake. Of the paths of an operation the client takes the first, which begins with /ui.
@@ -34,6 +35,14 @@ METHODS = {
     "GetCustomJob": ("GET", f"/v1/{{name={JOB}}}", ""),
     "ListCustomJobs": ("GET", "/v1/{parent=projects/*/locations/*}/customJobs", ""),
     "CancelCustomJob": ("POST", f"/v1/{{name={JOB}}}:cancel", "*"),
+    "CreateBatchPredictionJob": (
+        "POST",
+        "/v1/{parent=projects/*/locations/*}/batchPredictionJobs",
+        "batch_prediction_job",
+    ),
+    "GetBatchPredictionJob": ("GET", f"/v1/{{name={BATCH}}}", ""),
+    "ListBatchPredictionJobs": ("GET", "/v1/{parent=projects/*/locations/*}/batchPredictionJobs", ""),
+    "CancelBatchPredictionJob": ("POST", f"/v1/{{name={BATCH}}}:cancel", "*"),
     "GetOperation": ("GET", "/ui/{name=projects/**/operations/*}", ""),
     "ListOperations": ("GET", "/ui/{name=projects/**}/operations", ""),
     "CancelOperation": ("POST", "/ui/{name=projects/**/operations/*}:cancel", ""),

@@ -1,9 +1,11 @@
-"""AI Platform (Vertex AI): training as a custom job, and deployment to an endpoint.
+"""AI Platform (Vertex AI): training as a custom job, prediction as a batch job, and deployment to an endpoint.
 
-Two ways lead in, and both take their settings from settings.py and call the API through client.py:
+Three ways lead in, and all take their settings from settings.py and call the API through client.py:
 
 * `run_as_custom_job` (job.py) starts a job, in which job_worker.py trains, and prints its log (job_log.py);
   they exchange settings and metrics through job_records.py.
+* `predictor_of_job` (batch_job.py) answers the texts of a table by a batch prediction job. remote_jobs.py starts, finds
+  again and follows the jobs of both kinds.
 * `deploy_to_ai_platform` (deploy.py) rolls out to the target in target.py, which uses endpoint.py and models.py.
 """
 
@@ -15,10 +17,12 @@ _HOME = {
     "AiPlatformClient": "client",
     "AiPlatformSettings": "settings",
     "AiPlatformTarget": "target",
+    "BatchJobSettings": "settings",
     "DeployedModel": "deploy",
     "JobSettings": "settings",
     "deploy_to_ai_platform": "deploy",
     "is_chief": "job_worker",
+    "predictor_of_job": "batch_job",
     "run_as_custom_job": "job",
 }
 

@@ -6,34 +6,23 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.job_log import JobLog
 from kfp_bert_components.ai_platform.job_records import RESULT, read_result, write_settings
+from kfp_bert_components.ai_platform.remote_jobs import LABEL, RemoteJobs
 from kfp_bert_components.ai_platform.settings import JobSettings
 from kfp_bert_components.cancellation import cancellable
-from kfp_bert_components.errors import TransientError, UserError
-from kfp_bert_components.progress import say
 from kfp_bert_components.storage import ACCESS_VARIABLES
 
 if TYPE_CHECKING:
     from kfp_bert_components.storage import Store
     from kfp_bert_components.training import TrainingSettings
-
-LABEL = "kfp-bert-job"
-_ENDED = {
-    v1.JobState.JOB_STATE_SUCCEEDED,
-    v1.JobState.JOB_STATE_FAILED,
-    v1.JobState.JOB_STATE_CANCELLED,
-    v1.JobState.JOB_STATE_EXPIRED,
-    v1.JobState.JOB_STATE_PARTIALLY_SUCCEEDED,
-}
 
 
 def run_as_custom_job(
@@ -69,19 +58,20 @@ def run_as_custom_job(
     place = f"{job_settings.staging.rstrip('/')}/kfp-bert-jobs/{key}"
     store = open_store(place)
     client = AiPlatformClient(job_settings.project, job_settings.location, job_settings.api_endpoint)
+    jobs = RemoteJobs(client, "custom_job", key, lambda job: store.exists(RESULT))
+
+    def make() -> v1.CustomJob:
+        _stage(store, place, train, validation, settings)
+        return _custom_job(job_settings, place, key)
+
     with cancellable():
         try:
-            name = _find(client, key, store)
-            if name:
-                say(f"Continuing with job {name}.")
-            else:
-                _stage(store, place, train, validation, settings)
-                name = _submit(client, _custom_job(job_settings, place, key), key, store)
-                say(f"Started job {name}.")
-            _wait(client, name, job_settings)
+            name = jobs.start(make)
+            log = JobLog(job_settings.project, name.rsplit("/", 1)[-1], job_settings.api_endpoint)
+            jobs.wait(name, job_settings.poll_seconds, log.print_new)
         except BaseException as error:
             if not isinstance(error, Exception):
-                _cancel(client, key)
+                jobs.cancel()
             raise
     return _collect(store, model, report)
 
@@ -100,28 +90,6 @@ def _key(train: Path, validation: Path, settings: TrainingSettings, job_settings
     steering = [settings.label_check_rows, settings.keep_texts]
     parts = [data, settings.parameters(), settings.export_precision, *steering, one.image, machines]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _find(client: AiPlatformClient, key: str, store: Store) -> str:
-    """The name of the newest job with this key that runs or has left its outputs, or ""."""
-    for job in sorted(_jobs(client, key), key=lambda one: one.name, reverse=True):
-        done = job.state == v1.JobState.JOB_STATE_SUCCEEDED and store.exists(RESULT)
-        if done or job.state not in _ENDED:
-            return job.name
-    return ""
-
-
-def _jobs(client: AiPlatformClient, key: str) -> list[v1.CustomJob]:
-    request = v1.ListCustomJobsRequest(parent=client.parent, filter=f'labels.{LABEL}="{key}"')
-    return list(_call_with_retries(client, client.jobs.list_custom_jobs, request))
-
-
-def _cancel(client: AiPlatformClient, key: str) -> None:
-    """Cancel every job with this key; AI Platform may have created one though its answer did not arrive."""
-    for job in _jobs(client, key):
-        if job.state not in _ENDED:
-            say(f"Cancelling job {job.name}.")
-            _call_with_retries(client, client.jobs.cancel_custom_job, v1.CancelCustomJobRequest(name=job.name))
 
 
 def _stage(store: Store, place: str, train: Path, validation: Path, settings: TrainingSettings) -> None:
@@ -160,53 +128,6 @@ def _custom_job(settings: JobSettings, place: str, key: str) -> v1.CustomJob:
     spec = v1.CustomJobSpec(worker_pool_specs=pools, scheduling=scheduling, service_account=settings.service_account)
     labels = {**settings.labels, LABEL: key}
     return v1.CustomJob(display_name=f"kfp-bert finetune {key[:8]}", job_spec=spec, labels=labels)
-
-
-def _submit(client: AiPlatformClient, job: v1.CustomJob, key: str, store: Store) -> str:
-    """Create the job and return its name. If an answer is lost, look for the job before creating it again."""
-    for attempt in range(5):
-        try:
-            request = v1.CreateCustomJobRequest(parent=client.parent, custom_job=job)
-            return client.call(client.jobs.create_custom_job, request).name
-        except TransientError:
-            if attempt == 4:
-                raise
-            time.sleep(2**attempt / 2)
-            if name := _find(client, key, store):
-                return name
-    raise AssertionError
-
-
-def _wait(client: AiPlatformClient, name: str, settings: JobSettings) -> None:
-    """Print the log until the job has ended; UserError unless it succeeded."""
-    log = JobLog(settings.project, name.rsplit("/", 1)[-1], settings.api_endpoint)
-    state = None
-    while True:
-        seen = _call_with_retries(client, client.jobs.get_custom_job, v1.GetCustomJobRequest(name=name))
-        if seen.state != state:
-            state = seen.state
-            say(f"The job is {v1.JobState(state).name.removeprefix('JOB_STATE_').lower()}.")
-        log.print_new()
-        if state in _ENDED:
-            break
-        time.sleep(settings.poll_seconds)
-    if state != v1.JobState.JOB_STATE_SUCCEEDED:
-        why = seen.error.message or "its log above says why"
-        raise UserError(f"Job {name} ended as {v1.JobState(state).name.removeprefix('JOB_STATE_')}: {why}.")
-
-
-def _call_with_retries(client: AiPlatformClient, method: Any, request: Any) -> Any:
-    """Call a method that can be repeated; it is tried for about half a minute."""
-    for attempt in range(7):
-        try:
-            return client.call(method, request)
-        except TransientError as error:
-            if attempt == 6:
-                raise UserError(
-                    f"AI Platform can't be reached: {error}. A job that was started goes on: run again to wait for it."
-                ) from error
-            time.sleep(2**attempt / 2)
-    raise AssertionError
 
 
 def _collect(store: Store, model: Path, report: Path) -> dict[str, float]:

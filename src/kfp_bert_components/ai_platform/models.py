@@ -115,7 +115,7 @@ class UploadedModels:
 
     def _request(self, version: int) -> Any:
         settings = self._settings
-        if not _is_own(settings.image):
+        if not is_own_image(settings.image):
             check_engines(self._registry, version, TENSORFLOW)
         model = v1.Model(
             display_name=f"{settings.model_id} version {version}",
@@ -137,7 +137,7 @@ class UploadedModels:
 
         It is copied to `staging` if the registry is not on gs://.
         """
-        part = "" if _is_own(self._settings.image) else "/saved_model"
+        part = "" if is_own_image(self._settings.image) else "/saved_model"
         if self._registry.uri.startswith("gs://"):
             return f"{self._registry.uri}/versions/{version}/bundle{part}"
         if not self._settings.staging:
@@ -169,11 +169,11 @@ def container(image: str) -> v1.ModelContainerSpec:
         predict_route="/v1/models/bert:predict",
         health_route="/healthz",
     )
-    if _is_own(image):
+    if is_own_image(image):
         spec.command = ["kfp-bert", "serve", "$(AIP_STORAGE_URI)", "--host", "0.0.0.0", "--port", str(PORT)]
     return spec
 
 
-def _is_own(image: str) -> bool:
+def is_own_image(image: str) -> bool:
     """Whether the container is our own server, which takes a bundle and chooses its engine itself."""
     return "kfp-bert-components/" in image

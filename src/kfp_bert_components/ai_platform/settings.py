@@ -160,6 +160,49 @@ class JobSettings:
         _check_accelerator(self.accelerator_type, self.accelerator_count)
 
 
+@checked_dataclass
+class BatchJobSettings:
+    """Where a batch prediction job runs, and on which machines.
+
+    Attributes:
+        project: Project id.
+        location: Region, such as "europe-west4".
+        staging: gs:// folder for the job's model, texts and answers.
+        image: Serving container; "" for the prebuilt TensorFlow one; see `AiPlatformSettings`.
+        machine_type: Machine type of each replica.
+        accelerator_type: Such as "NVIDIA_TESLA_T4"; "" for none.
+        accelerator_count: Accelerators in each replica.
+        replicas: Number of machines.
+        service_account: E-mail of the account that the job runs as; "" for the default one.
+        labels: Labels of the job.
+        api_endpoint: Another address of the API, for tests.
+        poll_seconds: Pause between two requests for the job's state.
+
+    Raises:
+        UserError: A value is not allowed, or does not fit the others.
+    """
+
+    project: str
+    location: str
+    staging: str
+    image: str = ""
+    machine_type: str = "n1-standard-8"
+    accelerator_type: str = ""
+    accelerator_count: Annotated[int, Field(ge=0)] = 0
+    replicas: Annotated[int, Field(ge=1)] = 1
+    service_account: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    api_endpoint: str = ""
+    poll_seconds: Seconds = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("project", "location"):
+            if not getattr(self, name):
+                raise UserError(f"A batch prediction job needs the {name} that it runs in: set job_{name}.")
+        parse_address(self.staging, "job_staging", schemes=["gs"])
+        _check_accelerator(self.accelerator_type, self.accelerator_count)
+
+
 def _check_accelerator(kind: str, count: int) -> None:
     if bool(kind) != bool(count):
         raise UserError("accelerator_type and accelerator_count belong together: give both or none.")

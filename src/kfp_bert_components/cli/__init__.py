@@ -16,6 +16,7 @@ COMMANDS = {
     "quickstart": "Run the main pipeline on a bundled sample, from data to a served model.",
     "run": "Run a pipeline on this machine.",
     "compile": "Write a pipeline as the file that a cluster takes.",
+    "predict": "Predict each row of a table.",
     "serve": "Serve a model over HTTP.",
     "registry": "Look at the versions of a registry, go back to one, check, repair and clean it.",
 }

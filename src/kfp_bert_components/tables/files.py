@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 
@@ -43,7 +43,7 @@ def list_files(source: Path) -> list[TableFile]:
             f"{source} does not exist: give a folder made by fetch_gcs_data, another folder, or a file."
         )
     root = source / "files" if (source / "manifest.json").is_file() and (source / "files").is_dir() else source
-    found = sorted(path for path in root.rglob("*") if path.is_file() and not _skipped(path.relative_to(root)))
+    found = sorted(path for path in root.rglob("*") if path.is_file() and is_table_name(path.relative_to(root)))
     if not found:
         raise NotFoundError(f"{source} holds no files: check the sources that were fetched.")
     return [TableFile(path, path.relative_to(root).as_posix()) for path in found]
@@ -69,7 +69,8 @@ def refuse_foreign(file: TableFile, start: bytes) -> None:
             raise UserError(f"{file.name} is {kind}, not a table: save it as CSV, JSONL or Parquet.")
 
 
-def _skipped(relative: Path) -> bool:
+def is_table_name(relative: PurePath) -> bool:
+    """Whether a file in a folder of tables is one of them, by its path below the folder."""
     # Spark and Hive leave _SUCCESS and .crc files beside their tables; people leave a README.
     hidden = any(part.startswith((".", "_")) for part in relative.parts)
-    return hidden or relative.suffix.lower() in (".md", ".rst") or relative.name in ("LICENSE", "README")
+    return not (hidden or relative.suffix.lower() in (".md", ".rst") or relative.name in ("LICENSE", "README"))

@@ -1,7 +1,8 @@
 """A file of any format, opened: what it is, and its rows in batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import Batch
@@ -10,10 +11,13 @@ from kfp_bert_components.tables.files import COMPRESSIONS, TableFile, blocks
 from kfp_bert_components.tables.lines import skip_lines, text_blocks
 from kfp_bert_components.tables.read_csv import read_csv
 from kfp_bert_components.tables.read_json import is_document, is_json, read_json
-from kfp_bert_components.tables.read_jsonl import read_jsonl
-from kfp_bert_components.tables.read_parquet import read_parquet
-from kfp_bert_components.tables.settings import Column, TableSettings, find_columns
+from kfp_bert_components.tables.read_jsonl import read_jsonl, read_keys
+from kfp_bert_components.tables.read_parquet import own_types, read_parquet
+from kfp_bert_components.tables.settings import OWN, Column, TableSettings, find_columns, own_column, own_names
 from kfp_bert_components.tables.survey import find_encoding, survey
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class FileFacts:
         encoding: Its codec; "" for Parquet.
         dialect: Of CSV, else None.
         note: Something that a reader of the report should know, or "".
+        own: All of its columns in their order, where they were asked for: the type of each, None for texts.
     """
 
     name: str
@@ -35,12 +40,20 @@ class FileFacts:
     encoding: str = ""
     dialect: Dialect | None = None
     note: str = ""
+    own: "dict[str, pa.DataType | None]" = field(default_factory=dict)
 
 
 def open_table(
-    file: TableFile, columns: Sequence[Column], settings: TableSettings
+    file: TableFile, columns: Sequence[Column], settings: TableSettings, own: bool = False
 ) -> tuple[FileFacts, Iterator[Batch]]:
     """Find out what a file is, and read the wanted columns: what was found out, and its rows.
+
+    Args:
+        file: The file.
+        columns: The columns that are wanted.
+        settings: How it is read.
+        own: Whether the batches have all of its columns besides, under their names with OWN before them. One without a
+            name, or with the name of another, is called by its position, such as "#3".
 
     Raises:
         UserError: The file is no table, is empty, is damaged, or lacks a column; damage may show only while the batches
@@ -51,7 +64,8 @@ def open_table(
         first = stream.read(4)
     if first == b"PAR1":
         note = "" if name.endswith((".parquet", ".pq")) else "is a Parquet file, whatever its name says"
-        return FileFacts(name, "parquet", note=note), read_parquet(file, columns, keep)
+        types = own_types(file) if own else {}
+        return FileFacts(name, "parquet", note=note, own=types), read_parquet(file, columns, keep, own)
     compression = next((kind for magic, kind in COMPRESSIONS.items() if first.startswith(magic)), "")
     found = survey(file, compression)
     if not found.sample.strip():
@@ -69,12 +83,19 @@ def open_table(
     start = sample.strip("\ufeff \t\r\n")
     if settings.file_format == "jsonl" or (settings.file_format == "auto" and is_json(name, start)):
         if is_document(start, whole, columns):
-            note, batches = read_json(pieces, name, columns, keep)
-            return FileFacts(name, "json", compression, encoding, note=_joined(guess, note)), batches
-        return FileFacts(name, "jsonl", compression, encoding, note=guess), read_jsonl(pieces, name, columns, keep)
+            note, keys, batches = read_json(pieces, name, columns, keep, own)
+            facts = FileFacts(name, "json", compression, encoding, note=_joined(guess, note), own=dict.fromkeys(keys))
+            return facts, batches
+        keys = read_keys(text_blocks(blocks(file, compression), encoding), name) if own else []
+        columns = [*columns, *map(own_column, keys)]
+        facts = FileFacts(name, "jsonl", compression, encoding, note=guess, own=dict.fromkeys(keys))
+        return facts, read_jsonl(pieces, name, columns, keep)
     dialect = find_dialect(name, sample, whole, columns, settings)
     indices = find_columns(columns, dialect.columns, name, dialect.first_row)
-    facts = FileFacts(name, "csv", compression, encoding, dialect, _joined(guess, dialect.note))
+    names = own_names(dialect.columns) if own else []
+    indices |= {OWN + name: index for index, name in enumerate(names)}
+    note = _joined(guess, dialect.note)
+    facts = FileFacts(name, "csv", compression, encoding, dialect, note, dict.fromkeys(names))
     return facts, read_csv(skip_lines(pieces, dialect.skipped), dialect, indices, keep)
 
 

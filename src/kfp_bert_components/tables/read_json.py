@@ -7,8 +7,8 @@ from typing import Any
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import Batch, make_batch
-from kfp_bert_components.tables.read_jsonl import DECODER, RepeatedKey, cells_of, check_keys
-from kfp_bert_components.tables.settings import Column
+from kfp_bert_components.tables.read_jsonl import DECODER, RepeatedKey, add_keys, cells_of, check_keys
+from kfp_bert_components.tables.settings import Column, own_column
 
 ROWS = 1 << 16
 _SPACE = re.compile(r"\s*")
@@ -37,8 +37,13 @@ def is_document(start: str, whole: bool, columns: Sequence[Column]) -> bool:
     return 2 * len(objects) < len(lines) or not lines
 
 
-def read_json(blocks: Iterable[bytes], name: str, columns: Sequence[Column], keep: bool) -> tuple[str, Iterator[Batch]]:
-    """Read a JSON document, whole, as it can't be read in pieces: what to say about it, and its objects in batches.
+def read_json(
+    blocks: Iterable[bytes], name: str, columns: Sequence[Column], keep: bool, own: bool = False
+) -> tuple[str, list[str], Iterator[Batch]]:
+    """Read a JSON document, whole, as it can't be read in pieces.
+
+    Returns:
+        What to say about it, the keys of its objects where all of them are wanted (`own`), and its objects in batches.
 
     Raises:
         UserError: It is not valid JSON, or has no list of objects, or several.
@@ -58,7 +63,11 @@ def read_json(blocks: Iterable[bytes], name: str, columns: Sequence[Column], kee
         raise UserError(f"{name} is JSON that is nested too deep: write one object a line (JSON Lines).") from None
     key, objects = _objects(values[0] if len(values) == 1 else values, name, columns)
     place = f" in {key!r}" if key else ""
-    return f"is a JSON document; a row is one of the objects{place}", _batches(objects, text, name, columns, keep)
+    keys = dict[str, None]()
+    for one in objects if own else ():
+        add_keys(keys, one, name)
+    batches = _batches(objects, text, name, [*columns, *map(own_column, keys)], keep)
+    return f"is a JSON document; a row is one of the objects{place}", list(keys), batches
 
 
 def _parsed(line: str) -> Any:
@@ -96,15 +105,15 @@ def _is_list(value: Any) -> bool:
 
 
 def _batches(objects: list, text: str, name: str, columns: Sequence[Column], keep: bool) -> Iterator[Batch]:
-    keys, wanted = set[str](), [column.asked for column in columns]
+    keys = set[str]()
     for start in range(0, len(objects), ROWS):
-        rows = _rows(objects[start : start + ROWS], start + 1, text, wanted, keys)
+        rows = _rows(objects[start : start + ROWS], start + 1, text, columns, keys)
         yield make_batch([column.name for column in columns], rows, keep)
     check_keys(keys, name, columns)
 
 
 def _rows(
-    objects: list, start: int, text: str, wanted: Sequence[str], keys: set[str]
+    objects: list, start: int, text: str, wanted: Sequence[Column], keys: set[str]
 ) -> Iterator[tuple[int, list[str], str, str]]:
     """Each row: its number, its cells, what is wrong with it, and how it begins."""
     for number, value in enumerate(objects, start):

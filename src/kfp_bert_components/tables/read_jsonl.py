@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -11,7 +12,7 @@ from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, make_batch
 from kfp_bert_components.tables.lines import split_lines
 from kfp_bert_components.tables.settings import Column, nfc
 
-# More keys than this are not kept for the error that lists them.
+# More keys than this are not kept for the error that lists them, and are no columns of a table.
 _MOST_KEYS = 1_000
 
 
@@ -44,9 +45,34 @@ def read_jsonl(blocks: Iterator[bytes], name: str, columns: Sequence[Column], ke
     keys: set[str] = set()
     numbers = count(1)
     for block in blocks:
-        rows = _rows(zip(split_lines(block), numbers, strict=False), [column.asked for column in columns], keys)
+        rows = _rows(zip(split_lines(block), numbers, strict=False), columns, keys)
         yield make_batch([column.name for column in columns], rows, keep)
     check_keys(keys, name, columns)
+
+
+def read_keys(blocks: Iterable[bytes], name: str) -> list[str]:
+    """All keys of a file of JSON objects, one a line, in the order in which they come; it is read to its end.
+
+    Raises:
+        UserError: They are more than a table has columns.
+    """
+    keys = dict[str, None]()
+    for block in blocks:
+        for line in split_lines(block):
+            with suppress(ValueError):  # a fault, of which the rows tell
+                add_keys(keys, _object(line), name)
+    return list(keys)
+
+
+def add_keys(keys: dict[str, None], value: Any, name: str) -> None:
+    """Add the keys of one object to those of its file; see `read_keys`."""
+    if isinstance(value, dict) and not value.keys() <= keys.keys():
+        keys.update(dict.fromkeys(value))
+        if len(keys) > _MOST_KEYS:
+            raise UserError(
+                f"{name} has more than {_MOST_KEYS:,} different keys in its objects, and each would be a column: put "
+                "those that differ from row to row into an object under one key."
+            )
 
 
 def check_keys(keys: set[str], name: str, columns: Sequence[Column]) -> None:
@@ -59,7 +85,7 @@ def check_keys(keys: set[str], name: str, columns: Sequence[Column]) -> None:
             )
 
 
-def cells_of(value: Any, wanted: Sequence[str], raw: str, keys: set[str]) -> list[str]:
+def cells_of(value: Any, wanted: Sequence[Column], raw: str, keys: set[str]) -> list[str]:
     """The cells of an object that was parsed from `raw`; its keys are added to `keys`.
 
     Raises:
@@ -70,14 +96,14 @@ def cells_of(value: Any, wanted: Sequence[str], raw: str, keys: set[str]) -> lis
     if isinstance(value, RepeatedKey):
         raise ValueError(f"the row has the key {value.key[:40]!r} twice")
     keys.update(value if len(keys) < _MOST_KEYS else ())
-    cells = [_cell(value.get(key), key, raw) for key in wanted]
+    cells = [_cell(value.get(column.asked), column, raw) for column in wanted]
     if max(map(len, cells)) > LONGEST_CELL:
         raise ValueError(f"the row is longer than {LONGEST_CELL:,} characters")
     return cells
 
 
 def _rows(
-    lines: Iterable[tuple[str, int]], wanted: Sequence[str], keys: set[str]
+    lines: Iterable[tuple[str, int]], wanted: Sequence[Column], keys: set[str]
 ) -> Iterator[tuple[int, list[str], str, str]]:
     """Each row: its number, its cells, what is wrong with it, and how it begins; its keys are added to `keys`."""
     for line, number in lines:
@@ -105,7 +131,7 @@ def _object(line: str) -> Mapping[str, Any]:
     return value
 
 
-def _cell(value: Any, key: str, raw: str) -> str:
+def _cell(value: Any, column: Column, raw: str) -> str:
     if value is None or value != value:  # NaN, which is equal to nothing
         return ""
     if isinstance(value, bool):
@@ -114,8 +140,10 @@ def _cell(value: Any, key: str, raw: str) -> str:
         return str(int(value))
     if isinstance(value, int | float):
         return repr(value)
+    if column.own and isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, str):
-        raise ValueError(f"{key} is a list or an object instead of a text")
+        raise ValueError(f"{column.asked} is a list or an object instead of a text")
     try:
         value.encode()
     except UnicodeEncodeError:

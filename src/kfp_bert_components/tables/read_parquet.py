@@ -8,15 +8,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.arrow import strings, to_arrow
 from kfp_bert_components.tables.batches import Batch, make_batch
 from kfp_bert_components.tables.files import TableFile
-from kfp_bert_components.tables.settings import Column, find_columns
+from kfp_bert_components.tables.settings import OWN, Column, find_columns, own_names
 
 ROWS = 1 << 16
 
 
-def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool) -> Iterator[Batch]:
-    """Read the wanted columns of a Parquet file.
+def own_types(file: TableFile) -> dict[str, pa.DataType]:
+    """The types of all columns of a Parquet file by name, in their order; a dictionary's is that of its values."""
+    try:
+        schema = pq.read_schema(file.path)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(file) from error
+    types = [one.value_type if pa.types.is_dictionary(one) else one for one in schema.types]
+    return dict(zip(own_names(schema.names), types, strict=True))
+
+
+def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool, own: bool = False) -> Iterator[Batch]:
+    """Read the wanted columns of a Parquet file, and with `own` all of them besides, as they are.
 
     Raises:
         UserError: The file is damaged, lacks a column, or a column holds lists or structures.
@@ -27,19 +38,43 @@ def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool) -> Iter
         names = reader.schema_arrow.names
         found = find_columns(columns, names, file.name)
         # Columns can be left out by their names only, so of a file with two of one name all are read.
-        wanted = sorted(set(found.values())) if len(set(names)) == len(names) else list(range(len(names)))
-        for batch in reader.iter_batches(
-            ROWS, columns=[names[index] for index in wanted] if len(set(names)) == len(names) else None
-        ):
+        alone = len(set(names)) == len(names) and not own
+        wanted = sorted(set(found.values())) if alone else list(range(len(names)))
+        for batch in reader.iter_batches(ROWS, columns=[names[index] for index in wanted] if alone else None):
             cells = {
                 name: _texts(batch.column(wanted.index(index)), names[index], file) for name, index in found.items()
             }
-            yield _decoded(np.arange(row, row + batch.num_rows), cells, keep)
+            rows = np.arange(row, row + batch.num_rows)
+            decoded = _decoded(rows, cells, keep)
+            if own:
+                good = batch.filter(to_arrow(np.isin(rows, decoded.rows)))
+                decoded.cells.update(
+                    zip((OWN + one for one in own_names(names)), map(_valid, good.columns), strict=True)
+                )
+            yield decoded
             row += batch.num_rows
     except pa.ArrowNotImplementedError as error:
         raise UserError(f"{file.name} has values that are no texts ({error}): give another column.") from error
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{file.name} is a damaged Parquet file: fetch or write it again.") from error
+        raise _damaged(file) from error
+
+
+def _damaged(file: TableFile) -> UserError:
+    return UserError(f"{file.name} is a damaged Parquet file: fetch or write it again.")
+
+
+def _valid(column: pa.Array) -> pa.Array:
+    """A column as it is, but for bytes that it calls strings: U+FFFD stands for those."""
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    try:
+        column.validate(full=True)
+        return column
+    except pa.ArrowInvalid:
+        if not pa.types.is_string(column.type):
+            raise
+    texts = (one or b"" for one in column.cast(pa.binary()).to_pylist())
+    filled = strings([text.decode("utf-8", "replace") for text in texts])
+    return pc.if_else(column.is_valid(), filled, pa.scalar(None, pa.string()))
 
 
 def _texts(column: pa.Array, name: str, file: TableFile) -> pa.Array:

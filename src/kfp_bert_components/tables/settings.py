@@ -11,6 +11,9 @@ from pydantic import Field
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.validation import checked_dataclass, one_of
 
+# What the names of a file's own columns begin with in the batches.
+OWN = "own:"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -25,6 +28,7 @@ class Column:
         known: Of a categorical column, values that it is known to have.
         shared: Whether it may be a column that another one asks for too.
         quoted: Whether errors may quote the first row of a file, which may be a text.
+        own: Whether its cells are handed on as they are: with their type in Parquet, lists and objects of JSON as JSON.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Column:
     known: frozenset[str] = frozenset()
     shared: bool = False
     quoted: bool = True
+    own: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "asked", nfc(self.asked))
@@ -102,6 +107,17 @@ def find_columns(
                 f"{file}: give two different ones."
             )
     return found
+
+
+def own_column(name: str) -> Column:
+    """One of all columns that a file has, under the name that it has in the batches then."""
+    return Column(OWN + name, name, "the table", shared=True, own=True)
+
+
+def own_names(columns: Sequence[str]) -> list[str]:
+    """What all columns of a file are called: those without a name, or with the name of another, by their position."""
+    columns = [nfc(name) for name in columns]
+    return [name if name and columns.count(name) == 1 else f"#{index}" for index, name in enumerate(columns, 1)]
 
 
 @checked_dataclass

@@ -1,0 +1,56 @@
+"""`kfp-bert predict`: a table in, the table with predictions out."""
+
+from typing import Any
+
+import click
+
+
+@click.command("predict")
+@click.argument("table", type=click.Path())
+@click.argument("output", metavar="OUT", type=click.Path())
+@click.option(
+    "--model",
+    required=True,
+    type=click.Path(),
+    help="A registry (its champion) or one of its versions (.../versions/3), a model bundle, or a folder of served "
+    "versions; gs:// or local.",
+)
+@click.option(
+    "--text-column", default="text", show_default=True, help="Name of the column with the text, or its position (#1)."
+)
+@click.option("--pair-column", default="", help="The same of the second text, for a model of pairs.")
+@click.option(
+    "--format",
+    "output_format",
+    default="parquet",
+    show_default=True,
+    type=click.Choice(["parquet", "csv"]),
+    help="Of the parts in a folder; one file has the format of its name.",
+)
+@click.option(
+    "--prefix", default="", help="What the names of our columns begin with, where the table has some of them."
+)
+@click.option("--num-shards", default=1, show_default=True, help="In how many shards the table is predicted.")
+@click.option("--shard-index", default=0, show_default=True, help="Which of them to predict now, from 0 on.")
+@click.option("--file-format", default="auto", show_default=True, help="auto, csv, tsv, jsonl or parquet.")
+@click.option("--encoding", default="auto", show_default=True, help="auto, or a codec such as cp1252.")
+@click.option("--delimiter", default="auto", show_default=True, help="auto, or one character; \\t is a tab.")
+@click.option("--skip-rows", default=0, show_default=True, help="Lines above the table in each CSV file.")
+@click.option("--header", default="auto", show_default=True, help="auto, yes or no.")
+@click.option("--quoting", default="auto", show_default=True, help="auto, double, strict, backslash, single or none.")
+@click.option(
+    "--unreadable",
+    default="keep",
+    show_default=True,
+    help="Rows that don't fit the table: keep (mended, or without an answer), error or drop.",
+)
+def command(table: str, output: str, model: str, **settings: Any) -> None:
+    """Write the rows of TABLE with the answers of a model to OUT.
+
+    TABLE is a file or a folder of CSV, TSV, JSONL, JSON or Parquet, gs:// or local. OUT is a folder for parts, gs:// or
+    local, or a local file that ends with .csv or .parquet. The same command again goes on where a run was stopped.
+    """
+    from kfp_bert_components.prediction import PredictionSettings
+    from kfp_bert_components.steps.batch_predict import batch_predict
+
+    batch_predict(table, output, model, PredictionSettings(**settings))

@@ -1,0 +1,177 @@
+"""A folder of parts, written whole one after the other, so that a run that was killed goes on where it was.
+
+The record `_predictions.json` says which parts there are and what they were made of. It is written before the first
+part, and again after each: a part that it does not name yet is written again. To start anew, the parts are deleted
+first and the record is written then, so that whoever is killed in between leaves a record that the next run starts anew
+by. Each shard has parts and a record of its own, and touches no others'.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.progress import say
+from kfp_bert_components.records import build, dump_record, load_record
+from kfp_bert_components.storage import open_store
+
+RECORD = "_predictions.json"
+_NAME = re.compile(r"_?(?:shard-(\d{5})-of-(\d{5})-)?(?:part-(\d{5})\.(?:parquet|csv)|predictions\.json)")
+
+
+@dataclass
+class Progress:
+    """What the record says.
+
+    Attributes:
+        run: What the parts are made of: model, input, settings.
+        labels: The classes, in the order of the probabilities.
+        parts: Name, rows and bytes of each part.
+        counts: Rows of all parts, and those of them that were mended, had no text, or could not be read; and rows that
+            could not be read and were left out.
+        complete: Whether all rows of the shard are there.
+    """
+
+    run: dict[str, str]
+    labels: list[str]
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    complete: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows in all parts."""
+        return sum(int(part["rows"]) for part in self.parts)
+
+
+class Parts:
+    """The parts of one shard in a folder, which is looked at first and changed from `begin` on.
+
+    Attributes:
+        progress: What is there and is gone on with.
+
+    Args:
+        folder: gs:// URI or folder.
+        run: What the parts are made of, by names that a user knows.
+        labels: The classes.
+        num_shards: In how many shards the table is predicted.
+        shard_index: Which of them this is.
+        suffix: Of the parts: parquet or csv.
+
+    Raises:
+        UserError: The folder can't be written, holds something else, or a run in another number of shards.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        run: Mapping[str, str],
+        labels: list[str],
+        *,
+        num_shards: int = 1,
+        shard_index: int = 0,
+        suffix: str = "parquet",
+    ) -> None:
+        self._store = open_store(folder, parameter="the output")
+        self._stem = f"shard-{shard_index:05d}-of-{num_shards:05d}-" if num_shards > 1 else ""
+        self._record, self._suffix = f"_{self._stem}{RECORD[1:]}", suffix
+        self._generation = 0
+        sizes = {one.name: one.size for one in self._store.list(checksums=False)}
+        self._check(list(sizes), num_shards)
+        self.progress = Progress(dict(run), labels)
+        found = self._read()
+        own = [name for name in sizes if self._is_part(name)]
+        if found is None and own:
+            raise UserError(
+                f"{folder} holds {own[0]} of another run, without its record {self._record}: give an empty folder."
+            )
+        if found and found.run == self.progress.run:
+            self._go_on(found, sizes)
+        elif found:
+            other = [name for name, value in self.progress.run.items() if found.run.get(name) != value]
+            say(f"{folder} holds predictions with another {' and '.join(other)}: all rows are predicted anew.")
+        self._stale = own if not self.progress.parts else []
+
+    def begin(self) -> None:
+        """Make the folder ready for the next part: parts that are not gone on with are removed."""
+        for name in self._stale:
+            self._store.delete(name)
+        self._write()
+
+    def next_name(self) -> str:
+        """The name of the part to be written next."""
+        return f"{self._stem}part-{len(self.progress.parts):05d}.{self._suffix}"
+
+    def add(self, path: Path, rows: int, counts: Mapping[str, int]) -> None:
+        """Put a part in its place, under `next_name`.
+
+        Args:
+            path: The file.
+            rows: Its rows.
+            counts: The counts of all parts, this one included.
+
+        Raises:
+            ConflictError: Another process writes the same parts.
+        """
+        name = self.next_name()
+        self._store.upload(path, name)
+        self.progress.parts.append({"name": name, "rows": rows, "bytes": path.stat().st_size})
+        self.progress.counts = dict(counts)
+        self._write()
+
+    def finish(self, counts: Mapping[str, int]) -> None:
+        """All rows are there, and these are their counts."""
+        self.progress.counts, self.progress.complete = dict(counts), True
+        self._write()
+
+    def _check(self, names: list[str], num_shards: int) -> None:
+        for name in names:
+            found = _NAME.fullmatch(name)
+            if name.split("/")[-1].startswith("."):
+                continue
+            if not found:
+                raise UserError(
+                    f"{self._store.uri} holds {name}, which no prediction of a table wrote: give an empty folder."
+                )
+            shards = int(found[2] or 1)
+            if shards != num_shards:
+                raise UserError(
+                    f"{self._store.uri} holds parts of a run in {shards} shard{'s' * (shards > 1)}: give an empty "
+                    f"folder, or num_shards={shards}."
+                )
+
+    def _is_part(self, name: str) -> bool:
+        return name.startswith(f"{self._stem}part-")
+
+    def _read(self) -> Progress | None:
+        try:
+            blob = self._store.read(self._record)
+        except NotFoundError:
+            return None
+        self._generation = blob.generation
+        place, remedy = self._store.describe(self._record), "give an empty folder"
+        return load_record(blob.data, place, {1: partial(build, Progress)}, remedy)
+
+    def _go_on(self, found: Progress, sizes: Mapping[str, int]) -> None:
+        whole = [sizes.get(part["name"]) == part["bytes"] for part in found.parts]
+        if not all(whole):
+            lost = found.parts[whole.index(False)]["name"]
+            say(f"{self._store.uri} has lost {lost}, or it is not what was written: all rows are predicted anew.")
+            return
+        self.progress = found
+        if found.parts and not found.complete:
+            say(f"{self._store.uri} holds {found.rows:,} rows already: going on after them.")
+
+    def _write(self) -> None:
+        data = dump_record(asdict(self.progress)).encode()
+        try:
+            self._generation = self._store.write(self._record, data, if_generation=self._generation)
+        except ConflictError:
+            raise ConflictError(
+                f"Another process writes predictions to {self._store.uri}: let it end, or give another folder."
+            ) from None

@@ -1,0 +1,118 @@
+"""The use case of `batch_predict`: find the model, predict the table, put the parts where they are wanted."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.prediction import Predicted, PredictionSettings, Predictor, predict_table
+from kfp_bert_components.prediction.one_file import join_parts
+from kfp_bert_components.progress import say
+from kfp_bert_components.steps.predictor import as_bundle, find_model, open_predictor
+from kfp_bert_components.storage import Address, is_fuse, open_store, parse_address
+
+
+def batch_predict(
+    table: str,
+    output: str,
+    model: str,
+    settings: PredictionSettings | None = None,
+    *,
+    resumable: bool = True,
+    run_on: str = "pod",
+    **job_settings: Any,
+) -> tuple[Predicted, Predictor]:
+    """Write a table, or one shard of it, with the answers of a model; see `predict_table`.
+
+    Args:
+        table: A file, a folder, or a folder made by fetch; gs:// or local.
+        output: gs:// URI or folder for parts; or a local file that ends with .csv or .parquet, for one file: its parts
+            are in a folder beside it until it is complete.
+        model: As in `find_model`.
+        settings: How the table is read and what is written; default: `PredictionSettings()`.
+        resumable: Whether parts are put in their place one by one, so that a run that was killed goes on there; else
+            all come at the end, as in a mounted bucket, where files can't be renamed.
+        run_on: "pod", or "ai_platform" for a batch prediction job that this process starts and follows; the table is
+            read here in either case.
+        **job_settings: Attributes of `ai_platform.BatchJobSettings`, for such a job.
+
+    Returns:
+        What came of it, and the model that answered.
+
+    Raises:
+        UserError: The table, the model or the output can't be used.
+    """
+    settings = settings or PredictionSettings()
+    place = parse_address(output, "the output")
+    _check_output(place, parse_address(table, "the table"), settings)
+    one_file = place.name.endswith((".csv", ".parquet"))
+    if one_file:
+        settings = replace(settings, output_format=place.name.rpartition(".")[2])
+    with tempfile.TemporaryDirectory(prefix="model-") as scratch:
+        predictor = _open_predictor(model, Path(scratch), run_on, job_settings)
+        say(f"Predicting with {predictor.name}: {len(predictor.labels)} labels.")
+        if place.is_local and (is_fuse(place.path) or not resumable):
+            made = Path(scratch, "output")
+            found = predict_table(table, str(made), predictor, settings)
+            _copy(made, place.path)
+        else:
+            folder = f"{place}.parts" if one_file else str(place)
+            found = predict_table(table, folder, predictor, settings)
+            if one_file:
+                join_parts(Path(folder), place.path)
+    _print_summary(found, str(place))
+    return found, predictor
+
+
+def _open_predictor(model: str, scratch: Path, run_on: str, job_settings: dict[str, Any]) -> Predictor:
+    if run_on == "pod":
+        return open_predictor(*find_model(model, scratch), scratch)
+    if run_on != "ai_platform":
+        raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")
+    from kfp_bert_components.ai_platform.batch_job import predictor_of_job
+    from kfp_bert_components.ai_platform.settings import BatchJobSettings
+
+    settings = BatchJobSettings(**job_settings)
+    folder, version = find_model(model, scratch)
+    bundle = as_bundle(folder, scratch)
+    version = version or int(bundle.metadata.get("registry_version") or 0)
+    return predictor_of_job(bundle, folder, settings, version)
+
+
+def _copy(made: Path, target: Path) -> None:
+    """Copy the parts of a finished run, each file from start to end, the record of what there is last."""
+    target.mkdir(parents=True, exist_ok=True)
+    names = [one.name for one in open_store(str(made)).list(checksums=False)]
+    for name in sorted(names, key=lambda name: (name.startswith("_"), name)):
+        shutil.copyfile(made / name, target / name)
+
+
+def _check_output(output: Address, table: Address, settings: PredictionSettings) -> None:
+    """UserError where the output can't be what is asked for, before any work."""
+    here, there = f"{output}/", f"{table}/"
+    if here.startswith(there):
+        raise UserError(f"The output {output} lies in the table {table}, which would grow by it: give another place.")
+    if output.is_local and output.path.is_file():
+        raise UserError(f"The output {output} is a file that is there already: remove it, or give another name.")
+    if output.name.endswith((".csv", ".parquet")):
+        if not output.is_local:
+            raise UserError(f"The output {output} names one file, which is made on a local disk only: give a folder.")
+        if settings.num_shards > 1:
+            raise UserError(f"The output {output} is one file, and a shard is a part of a table: give a folder.")
+
+
+def _print_summary(found: Predicted, output: str) -> None:
+    say(f"{found.rows:,} rows in {output}.")
+    kinds = {
+        "were answered although something was wrong with them": found.mended,
+        "have no text and no answer": found.without_text,
+        "could not be read and have no answer": found.unreadable,
+        "could not be read and are left out": found.dropped,
+    }
+    for what, count in kinds.items():
+        if count:
+            say(f"  {count:,} rows {what}")

@@ -1,0 +1,237 @@
+"""The step, the command and the component, with real models."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from kfp import dsl
+
+from kfp_bert_components import batch_predict as batch_predict_component
+from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
+from kfp_bert_components.cli import group
+from kfp_bert_components.deployment import deploy_to_serving_directory
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.prediction import PredictionSettings
+from kfp_bert_components.registry import Registry
+from kfp_bert_components.steps.batch_predict import batch_predict
+from kfp_bert_components.storage import open_store, upload_folder
+from tests.conftest import ROOT
+from tests.prediction.test_rows import rows_of, write_csv
+from tests.support.examined import write_examined
+from tests.support.gcs_server import GcsServer
+from tests.support.http_folder import serving_folder
+from tests.support.pipeline_runs import run_pipeline
+
+TEXTS = ["the cat sat on the mat", "a dog barks", "Fin.", "cat " * 60, "café [SEP] 한국어", "THE CAT", "x"]
+MAIN = "from kfp_bert_components.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    classifier = new_classifier(TEXTS, ["no", "yes", "maybe"], vocabulary_size=60, layers=2, width=32, max_length=24)
+    write_bundle(folder, classifier, max_length=24, base_model="", parameters={}, data_fingerprint="", pair=False)
+    return folder
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry whose champion is version 2; its SavedModel takes shouting for spam."""
+    opened = Registry(str(tmp_path / "registry"))
+    opened.promote(*write_examined(tmp_path / "first", "first", shout_score=0.8))
+    champion = opened.champion()
+    known = (champion.version, champion.generation)
+    opened.promote(*write_examined(tmp_path / "second", "second", shout_score=0.9, champion=known))
+    return opened
+
+
+@pytest.fixture
+def lines(tmp_path):
+    return write_csv(tmp_path / "lines.csv", enumerate(TEXTS))
+
+
+def served_answers(folder, texts):
+    """The probabilities that `kfp-bert serve` gives, one request a text."""
+    command = [sys.executable, "-c", MAIN, "serve", str(folder), "--port", "0", "--no-compile"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        ready = next(line for line in process.stdout if line.startswith("ready at "))
+        answers = []
+        for text in texts:
+            request = urllib.request.Request(ready.split()[-1], json.dumps({"instances": [text]}).encode())
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                answers.append(json.load(reply)["predictions"][0]["probabilities"])
+        return answers
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_the_numbers_are_those_of_the_server(tmp_path, bundle, lines):
+    batch_predict(str(lines), str(tmp_path / "out"), str(bundle))
+    found = [row["probabilities"] for row in rows_of(tmp_path / "out")]
+    np.testing.assert_allclose(found, served_answers(bundle, TEXTS), atol=1e-6)
+
+
+def test_the_command_needs_no_tensorflow_where_the_bundle_has_an_onnx_model(tmp_path, bundle, lines):
+    code = "import sys; from kfp_bert_components.cli import group; group(standalone_mode=False); "
+    code += "print('imported:', [one for one in ('tensorflow', 'keras', 'transformers') if one in sys.modules])"
+    command = [sys.executable, "-c", code, "predict", lines, tmp_path / "out", "--model", bundle]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "imported: []"
+    assert "7 rows in" in done.stdout
+    expected = read_bundle(bundle).predict(TEXTS, engine="tensorflow")
+    np.testing.assert_allclose([row["probabilities"] for row in rows_of(tmp_path / "out")], expected, atol=1e-6)
+
+
+def test_a_bundle_without_an_onnx_model_a_registry_a_version_and_what_is_served_can_be_the_model(tmp_path, registry):
+    table = write_csv(tmp_path / "lines.csv", [("a", "HEY"), ("b", "hey")])
+    deploy_to_serving_directory(registry.uri, str(tmp_path / "serving"))
+    places = {
+        tmp_path / "second" / "bundle": (None, 0.9),
+        tmp_path / "registry": (2, 0.9),
+        tmp_path / "registry" / "versions" / "1": (1, 0.8),
+        tmp_path / "serving": (2, 0.9),
+        tmp_path / "serving" / "1": (2, 0.9),
+    }
+    for number, (place, (version, score)) in enumerate(places.items()):
+        batch_predict(str(table), str(tmp_path / f"out-{number}"), str(place))
+        shout, calm = rows_of(tmp_path / f"out-{number}")
+        assert (shout["label"], calm["label"]) == ("spam", "ham"), place
+        assert shout["score"] == pytest.approx(score), place
+        assert shout["model_version"] == version, place
+        assert shout["model_fingerprint"] == ("model first" if version == 1 else "model second"), place
+
+
+def test_the_champion_changes_and_the_next_run_starts_anew_with_it(tmp_path, registry, capsys):
+    table = write_csv(tmp_path / "lines.csv", [("a", "HEY")])
+    batch_predict(str(table), str(tmp_path / "out"), registry.uri)
+    registry.rollback()
+    batch_predict(str(table), str(tmp_path / "out"), registry.uri)
+    assert "with another model and model version: all rows are predicted anew" in capsys.readouterr().out
+    assert rows_of(tmp_path / "out")[0]["model_version"] == 1
+
+
+def test_a_model_on_cloud_storage_is_copied_here(tmp_path, bundle, lines, registry, monkeypatch):
+    with GcsServer() as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        monkeypatch.setenv("KFP_BERT_ANONYMOUS", "true")
+        server.create_bucket("b")
+        upload_folder(bundle, open_store("gs://b/models"), "one")
+        upload_folder(tmp_path / "registry", open_store("gs://b"), "registry")
+        batch_predict(str(lines), str(tmp_path / "out"), "gs://b/models/one")
+        np.testing.assert_allclose(
+            [row["probabilities"] for row in rows_of(tmp_path / "out")], read_bundle(bundle).predict(TEXTS), atol=1e-6
+        )
+        batch_predict(str(lines), str(tmp_path / "out2"), "gs://b/registry")
+        assert rows_of(tmp_path / "out2")[0]["model_version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda place: None, "does not exist: give a registry, a bundle, or a folder of served versions"),
+        (lambda place: place.mkdir(), r"holds no model: expected a registry \(champion.json\), a bundle"),
+        (lambda place: place.write_text("x"), "is a file: give a registry"),
+    ],
+)
+def test_what_is_no_model_is_a_clear_error(tmp_path, lines, make, message):
+    make(tmp_path / "model")
+    with pytest.raises(UserError, match=message):
+        batch_predict(str(lines), str(tmp_path / "out"), str(tmp_path / "model"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "settings", "message"),
+    [
+        ("tables/out", {}, "lies in the table"),
+        ("tables", {}, "lies in the table"),
+        ("there.csv", {}, "is a file that is there already: remove it, or give another name"),
+        ("out.csv", {"num_shards": 2}, "is one file, and a shard is a part of a table: give a folder"),
+    ],
+)
+def test_an_output_that_cannot_be_used_is_a_clear_error_before_any_work(tmp_path, output, settings, message):
+    write_csv(tmp_path / "tables" / "lines.csv", [("a", "HEY")])
+    (tmp_path / "there.csv").write_text("x")
+    with pytest.raises(UserError, match=message):
+        batch_predict(str(tmp_path / "tables"), str(tmp_path / output), "no model", PredictionSettings(**settings))
+    with pytest.raises(UserError, match="names one file, which is made on a local disk only: give a folder"):
+        batch_predict(str(tmp_path / "tables"), "gs://b/out.parquet", "no model")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_one_file_has_all_rows_and_nothing_stays_beside_it(tmp_path, bundle, kind):
+    table = tmp_path / "lines.jsonl"
+    table.write_text("\n".join(json.dumps({"two\nlines": i, "text": f"the cat {i}"}) for i in range(25)))
+    out = tmp_path / "result" / f"out.{kind}"
+    out.parent.mkdir()
+    batch_predict(str(table), str(out), str(bundle), PredictionSettings(part_rows=10))
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    if kind == "csv":
+        with out.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    else:
+        rows = pq.read_table(out).to_pylist()
+    assert [int(row["two\nlines"]) for row in rows] == list(range(25))
+    assert {row["label"] for row in rows} <= {"no", "yes", "maybe"}
+
+
+def test_the_command_says_what_is_wrong_in_one_sentence(tmp_path, lines):
+    done = CliRunner().invoke(group, ["predict", str(lines), str(tmp_path / "out"), "--model", str(tmp_path / "none")])
+    assert isinstance(done.exception, UserError)
+    done = CliRunner().invoke(group, ["predict", str(lines), str(tmp_path / "out")])
+    assert "Missing option '--model'" in done.output
+
+
+def artifact(kind, path):
+    """An artifact at a path of this machine, as kfp.local gives it to a step."""
+    made = kind(uri=str(path))
+    made.path = str(path)
+    return made
+
+
+def test_the_component_takes_artifacts_and_its_own_is_complete_or_not_there(tmp_path, bundle, lines):
+    out = artifact(dsl.Dataset, tmp_path / "out")
+    data, model = artifact(dsl.Dataset, tmp_path / "data"), artifact(dsl.Model, bundle)
+    write_csv(tmp_path / "data" / "files" / "lines.csv", enumerate(TEXTS))
+    (tmp_path / "data" / "manifest.json").write_text("{}")
+    batch_predict_component.python_func(out, data=data, model=model, settings={"prefix": "model_"})
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["_predictions.json", "part-00000.parquet"]
+    assert [row["model_source"] for row in rows_of(tmp_path / "out")] == ["lines.csv"] * len(TEXTS)
+    assert (out.metadata["rows"], out.metadata["labels"]) == (len(TEXTS), ["no", "yes", "maybe"])
+    with pytest.raises(UserError, match="Give table or data, one of the two"):
+        batch_predict_component.python_func(out, data=data, table=str(lines), model=model)
+    with pytest.raises(UserError, match="Give model_uri or model, one of the two"):
+        batch_predict_component.python_func(out, data=data)
+
+
+@pytest.mark.slow
+def test_the_example_predicts_one_table_in_shards_into_one_folder(tmp_path, registry):
+    table = write_csv(tmp_path / "lines.csv", [(i, f"{'LOUD' if i % 3 else 'quiet'} {i}") for i in range(3500)])
+    with serving_folder(ROOT / "component_specs") as url:
+        subprocess.run(
+            [sys.executable, ROOT / "examples" / "batch_predict.py", tmp_path / "pipeline.yaml"],
+            check=True,
+            env={"COMPONENT_SPECS": url, "SHARDS": "2", "PATH": "/usr/bin:/bin"},
+        )
+    run_pipeline(
+        str(tmp_path / "pipeline.yaml"),
+        tmp_path / "run",
+        table=table,
+        model=registry.uri,
+        output=tmp_path / "out",
+        settings=json.dumps({"part_rows": 1000, "prefix": "model_"}),
+    )
+    rows = rows_of(tmp_path / "out")
+    assert sorted(int(row["id"]) for row in rows) == list(range(3500))
+    assert all(row["model_label"] == ("spam" if row["text"].isupper() else "ham") for row in rows)
+    names = [path.name for path in (tmp_path / "out").glob("*.parquet")]
+    assert all(re.fullmatch(r"shard-0000[01]-of-00002-part-0000\d\.parquet", name) for name in names)

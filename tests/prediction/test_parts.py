@@ -1,0 +1,336 @@
+"""Parts: written whole, gone on with, started anew, one after the other, and in shards."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.prediction import PredictionSettings, predict_table
+from kfp_bert_components.storage import download_folder, open_store
+from tests.conftest import ROOT
+from tests.prediction.test_rows import rows_of, write_csv
+from tests.support.gcs_server import GcsServer
+from tests.support.predictors import shout_predictor
+
+SMALL = {"part_rows": 100}
+
+
+@pytest.fixture
+def lines(tmp_path):
+    return write_csv(tmp_path / "lines.csv", [(str(i), f"line {i}") for i in range(1000)])
+
+
+def parts_of(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+
+
+def ids(out):
+    return [int(row["id"]) for row in rows_of(out)]
+
+
+def test_a_part_ends_after_some_minutes_too(tmp_path, lines, monkeypatch):
+    monkeypatch.setattr("kfp_bert_components.prediction.table.PART_SECONDS", 0.0)
+    monkeypatch.setattr("kfp_bert_components.prediction.table.WINDOW", 400)
+    assert predict_table(str(lines), str(tmp_path / "out"), shout_predictor()).parts == 3
+    assert ids(tmp_path / "out") == list(range(1000))
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def killing(after):
+    """A predictor that is killed at its call of this number."""
+    asked = []
+    good = shout_predictor(asked=asked)
+
+    def answer(texts, pairs):
+        if len(asked) == after:
+            raise Killed
+        return good.predict(texts, pairs)
+
+    return type(good)(answer, good.labels, good.pair, good.fingerprint)
+
+
+def test_the_rows_are_in_parts_in_their_order(tmp_path, lines):
+    found = predict_table(str(lines), str(tmp_path / "out"), shout_predictor(), PredictionSettings(part_rows=300))
+    assert [pq.read_metadata(path).num_rows for path in sorted((tmp_path / "out").glob("*.parquet"))] == [300] * 3 + [
+        100
+    ]
+    assert (found.rows, found.parts) == (1000, 4)
+    assert ids(tmp_path / "out") == list(range(1000))
+
+
+def test_a_run_that_was_killed_goes_on_after_its_last_part(tmp_path, lines):
+    out, asked = tmp_path / "out", []
+    with pytest.raises(Killed):
+        predict_table(str(lines), str(out), killing(after=4), PredictionSettings(**SMALL))
+    before = parts_of(out)
+    assert len(list(out.glob("*.parquet"))) == 4
+    found = predict_table(str(lines), str(out), shout_predictor(asked=asked), PredictionSettings(**SMALL))
+    assert sum(map(len, asked)) == 600
+    assert (found.rows, ids(out)) == (1000, list(range(1000)))
+    assert parts_of(out).items() >= {name: at for name, at in before.items() if name.startswith("part-")}.items()
+
+
+def test_a_complete_run_is_not_run_again(tmp_path, lines, capsys):
+    asked = []
+    first = predict_table(str(lines), str(tmp_path / "out"), shout_predictor())
+    again = predict_table(str(lines), str(tmp_path / "out"), shout_predictor(asked=asked))
+    assert (again, asked) == (first, [])
+    assert "holds the predictions already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", ["model", "input", "settings"])
+def test_another_model_input_or_setting_starts_anew_and_says_so(tmp_path, lines, change, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(Killed):
+        predict_table(str(lines), str(out), killing(after=4), PredictionSettings(**SMALL))
+    fingerprint, settings = "f1", dict(SMALL)
+    if change == "model":
+        fingerprint = "f2"
+    elif change == "input":
+        write_csv(lines, [(str(i), "other words") for i in range(150)])
+    else:
+        settings["part_rows"] = 1000
+    predict_table(str(lines), str(out), shout_predictor(fingerprint), PredictionSettings(**settings))
+    assert f"with another {change}: all rows are predicted anew" in capsys.readouterr().out
+    rows = rows_of(out)
+    assert len(rows) == (150 if change == "input" else 1000)
+    assert {row["model_fingerprint"] for row in rows} == {fingerprint}
+
+
+def test_a_part_that_was_lost_makes_the_run_start_anew(tmp_path, lines, capsys):
+    predict_table(str(lines), str(tmp_path / "out"), shout_predictor(), PredictionSettings(**SMALL))
+    (tmp_path / "out" / "part-00003.parquet").unlink()
+    predict_table(str(lines), str(tmp_path / "out"), shout_predictor(), PredictionSettings(**SMALL))
+    assert "has lost part-00003.parquet" in capsys.readouterr().out
+    assert ids(tmp_path / "out") == list(range(1000))
+
+
+def test_a_table_that_can_no_longer_be_read_leaves_what_was_predicted(tmp_path, lines):
+    predict_table(str(lines), str(tmp_path / "out"), shout_predictor())
+    write_csv(lines, [("a", "b")], ("id", "words"))
+    with pytest.raises(UserError, match="has no column 'text'"):
+        predict_table(str(lines), str(tmp_path / "out"), shout_predictor())
+    assert ids(tmp_path / "out") == list(range(1000))
+    with pytest.raises(UserError, match="has no column 'text'"):
+        predict_table(str(lines), str(tmp_path / "new"), shout_predictor())
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("notes.txt", r"holds notes\.txt, which no prediction of a table wrote: give an empty folder"),
+        ("part-00000.parquet", r"part-00000\.parquet of another run, without its record _predictions\.json"),
+        (
+            "shard-00001-of-00004-part-00000.parquet",
+            r"parts of a run in 4 shards: give an empty folder, or num_shards=4",
+        ),
+    ],
+)
+def test_an_output_that_holds_something_else_is_refused_and_stays_as_it_is(tmp_path, lines, name, message):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("x")
+    with pytest.raises(UserError, match=message):
+        predict_table(str(lines), str(tmp_path / "out"), shout_predictor())
+    assert (tmp_path / "out" / name).read_text() == "x"
+
+
+def test_two_runs_at_once_do_not_mix_their_parts(tmp_path, lines):
+    out, good = tmp_path / "out", shout_predictor()
+
+    def answer(texts, pairs):
+        record = json.loads((out / "_predictions.json").read_text())
+        if not record["parts"]:  # another process, which writes a part meanwhile
+            inner = type(good)(good.predict, good.labels, False, good.fingerprint)
+            predict_table(str(lines), str(out), inner, PredictionSettings(**SMALL))
+        return good.predict(texts, pairs)
+
+    outer = type(good)(answer, good.labels, False, good.fingerprint)
+    with pytest.raises(ConflictError, match="Another process writes predictions"):
+        predict_table(str(lines), str(out), outer, PredictionSettings(**SMALL))
+
+
+def test_an_output_that_cannot_be_written_is_a_clear_error(tmp_path, lines):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file"):
+        predict_table(str(lines), str(tmp_path / "file" / "out"), shout_predictor())
+
+
+def shards(table, out, count, **settings):
+    """The rows of each shard, each in a folder of its own, and what each read."""
+    found = []
+    for index in range(count):
+        asked = []
+        chosen = PredictionSettings(num_shards=count, shard_index=index, **settings)
+        predict_table(str(table), f"{out}-{index}", shout_predictor(asked=asked), chosen)
+        rows = pyarrow.dataset.dataset(f"{out}-{index}", format="parquet").to_table().to_pylist()
+        found.append([(row["source"], row["source_row"]) for row in rows])
+    return found
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_shards_of_one_file_are_the_table_and_no_row_is_in_two(tmp_path, count):
+    table = write_csv(tmp_path / "lines.csv", [(str(i), f"line {i}") for i in range(9500)])
+    found = shards(table, tmp_path / "out", count)
+    assert sorted(row for shard in found for row in shard) == [("lines.csv", i) for i in range(2, 9502)]
+    assert max(map(len, found)) - min(map(len, found)) <= 1000
+
+
+def test_unreadable_rows_are_in_one_shard_too(tmp_path):
+    rows = [json.dumps({"id": i, "text": f"line {i}"}) if i % 10 != 5 else "no JSON" for i in range(4000)]
+    (tmp_path / "lines.jsonl").write_text("\n".join(rows))
+    found = shards(tmp_path / "lines.jsonl", tmp_path / "out", 3)
+    assert sorted(chain(*found)) == [("lines.jsonl", i) for i in range(1, 4001)]
+    assert all(shard == sorted(shard) for shard in found)
+
+
+def test_files_of_unlike_size_are_dealt_out_by_their_size(tmp_path):
+    write_csv(tmp_path / "t" / "large.csv", [(str(i), f"line {i}") for i in range(1000)])
+    for number in range(20):
+        write_csv(tmp_path / "t" / f"{number:02d}.csv", [(str(i), f"line {i}") for i in range(50)])
+    found = shards(tmp_path / "t", tmp_path / "out", 2)
+    assert sorted(map(len, found)) == [1000, 1000]
+    assert sorted(len({file for file, _ in shard}) for shard in found) == [1, 20]
+
+
+def test_shards_of_many_files_have_whole_files_of_about_the_same_size(tmp_path):
+    for number in range(17):
+        write_csv(tmp_path / "t" / f"{number:02d}.csv", [(str(i), f"line {i}") for i in range(50 + 10 * number)])
+    found = shards(tmp_path / "t", tmp_path / "out", 3)
+    files = [{file for file, _ in shard} for shard in found]
+    assert sum(map(len, files)) == len(set.union(*files)) == 17
+    assert sum(map(len, found)) == len(set(chain(*found))) == sum(50 + 10 * number for number in range(17))
+    assert max(map(len, found)) < 1.25 * sum(map(len, found)) / 3
+
+
+def test_a_shard_of_many_files_does_not_read_the_files_of_others(tmp_path):
+    for number in range(8):
+        write_csv(tmp_path / "t" / f"{number}.csv", [("1", "some text")])
+    mine = {file for file, _ in shards(tmp_path / "t", tmp_path / "out", 4)[0]}
+    for number in range(8):
+        if f"{number}.csv" not in mine:
+            path = tmp_path / "t" / f"{number}.csv"
+            path.write_bytes(b"PK\x03\x04" + bytes(path.stat().st_size - 4))  # no table any more
+    settings = PredictionSettings(num_shards=4, shard_index=0)
+    assert (
+        predict_table(str(tmp_path / "t"), str(tmp_path / "again"), shout_predictor(), settings).rows == len(mine) == 2
+    )
+
+
+def test_shards_share_a_folder_and_leave_each_others_parts_alone(tmp_path):
+    table = write_csv(tmp_path / "lines.csv", [(str(i), f"line {i}") for i in range(4500)])
+    for fingerprint in ("f1", "f2"):
+        for index in range(3):
+            settings = PredictionSettings(num_shards=3, shard_index=index)
+            predict_table(str(table), str(tmp_path / "out"), shout_predictor(fingerprint), settings)
+            known = [row["model_fingerprint"] for row in rows_of(tmp_path / "out")]
+            if fingerprint == "f2":
+                assert len(known) == 4500
+                assert known.count("f1") == sum(len(part) for part in parts_by_shard(tmp_path / "out")[index + 1 :])
+    assert sorted(ids(tmp_path / "out")) == list(range(4500))
+
+
+def parts_by_shard(out):
+    return [rows_of([str(path) for path in sorted(out.glob(f"shard-{i:05d}-of-*.parquet"))]) for i in range(3)]
+
+
+def test_a_shard_without_rows_writes_a_part_with_the_columns_of_the_others(tmp_path):
+    table = write_csv(tmp_path / "lines.csv", [("1", "one"), ("2", "two")])
+    assert [len(shard) for shard in shards(table, tmp_path / "out", 3)] == [2, 0, 0]
+
+
+def test_a_shard_that_is_none_is_refused():
+    with pytest.raises(UserError, match="shard_index is 3, but there are 3 shards"):
+        PredictionSettings(num_shards=3, shard_index=3)
+
+
+def test_cloud_storage_is_read_and_written(tmp_path, monkeypatch):
+    with GcsServer() as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        monkeypatch.setenv("KFP_BERT_ANONYMOUS", "true")
+        server.create_bucket("b")
+        for number in range(3):
+            rows = "".join(f"{number}{i},line {i}\n" for i in range(10))
+            server.put("b", f"tables/deep/{number}.csv", f"id,text\n{rows}".encode())
+        server.put("b", "tables/_SUCCESS", b"")
+        with pytest.raises(Killed):
+            predict_table("gs://b/tables", "gs://b/out", killing(after=3), PredictionSettings(part_rows=7))
+        found = predict_table("gs://b/tables", "gs://b/out", shout_predictor(), PredictionSettings(part_rows=7))
+        assert (found.rows, found.parts) == (30, 5)
+        download_folder(open_store("gs://b"), "out", tmp_path / "out")
+        assert ids(tmp_path / "out") == [10 * number + i for number in range(3) for i in range(10)]
+        again = predict_table("gs://b/tables/**/[01].csv", "gs://b/out2", shout_predictor())
+        assert again.rows == 20
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from kfp_bert_components.prediction import PredictionSettings, predict_table
+from tests.support.predictors import shout_predictor
+found = predict_table(sys.argv[1], sys.argv[2], shout_predictor(), PredictionSettings())
+(peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+print(found.rows, int(peak) // 1024)
+"""
+
+
+def run_measured(table, out):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, table, out], capture_output=True, text=True, env=env, check=True
+    )
+    return map(int, done.stdout.split("\n")[-2].split())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    peaks = {}
+    for count in (150_000, 600_000):
+        table = tmp_path / f"{count}.csv"
+        with table.open("w") as file:
+            file.write("id,text\n")
+            file.writelines(f'{i},"a line of some words that is not long, number {i}"\n' for i in range(count))
+        rows, peaks[count] = run_measured(str(table), str(tmp_path / f"out-{count}"))
+        assert rows == count
+    assert peaks[600_000] < peaks[150_000] + 50, peaks  # MB; all rows and answers would be 100 more
+
+
+ENDLESS = """
+import sys, time
+from kfp_bert_components.prediction import PredictionSettings, predict_table
+from tests.support.predictors import shout_predictor
+good = shout_predictor()
+def slow(texts, pairs):
+    time.sleep(0.05)
+    return good.predict(texts, pairs)
+slowly = type(good)(slow, good.labels, False, good.fingerprint)
+predict_table(sys.argv[1], sys.argv[2], slowly, PredictionSettings(part_rows=100))
+"""
+
+
+def test_a_process_that_was_killed_leaves_whole_parts_only_and_another_goes_on(tmp_path, lines):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    out, asked = tmp_path / "out", []
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(lines), str(out)], env=env)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("part-*.parquet"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    there = sum(pq.read_metadata(path).num_rows for path in out.glob("part-*.parquet"))
+    assert 300 <= there < 1000
+    predict_table(str(lines), str(out), shout_predictor(asked=asked), PredictionSettings(part_rows=100))
+    assert sum(map(len, asked)) in (1000 - there, 1100 - there)  # a part that the record did not name yet
+    assert ids(out) == list(range(1000))
