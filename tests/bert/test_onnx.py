@@ -162,18 +162,11 @@ def test_int8_has_its_own_weights_and_no_saved_model(classifier, tmp_path):
     assert bundle.size_bytes == sum((folder / name).stat().st_size for name in files)
 
 
-@pytest.mark.parametrize(
-    ("limit", "value", "says"),
-    [
-        ("MOST_CHANGE", {"int8": 1e-9}, r"in int8 a probability moves by 0.00\d, more than 1e-09: export in float32"),
-        ("LEAST_AGREEMENT", 1.1, "in int8 100.0% of 6 texts keep their label, fewer than 110%: export in float32"),
-    ],
-)
-def test_int8_that_changes_too_much_is_not_exported(classifier, tmp_path, monkeypatch, limit, value, says):
+def test_int8_that_changes_too_much_is_not_exported(classifier, tmp_path, monkeypatch):
     from kfp_bert_components.bert import export_checks
 
-    monkeypatch.setattr(export_checks, limit, value)
-    with pytest.raises(UserError, match=says):
+    monkeypatch.setattr(export_checks, "MOST_CHANGE", {"int8": 1e-9})
+    with pytest.raises(UserError, match=r"in int8 a probability moves by 0.00\d, more than 1e-09: export in float32"):
         write(tmp_path, classifier, precision="int8")
     assert not (tmp_path / "bundle.json").exists()
 

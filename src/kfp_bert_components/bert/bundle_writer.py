@@ -63,8 +63,7 @@ def write_bundle(
     Raises:
         UserError: The tokenizer in the graph gives other ids than transformers' for one of the texts,
             `max_length` is more than the network takes, or an engine answers differently: in float32 a logit by more
-            than 1e-5, in bfloat16 a probability by more than 0.02, in int8 by more than 0.1, or in either fewer
-            than 99 % of the texts keep their label.
+            than 1e-5, in bfloat16 a probability by more than 0.02, in int8 by more than 0.1.
     """
     from kfp_bert_components.bert import checkpoint, export
     from kfp_bert_components.bert.export_checks import (

@@ -17,7 +17,6 @@ from kfp_bert_components.errors import UserError
 SAMPLE = 256  # texts on which the answers of engines are compared
 SAME_LOGITS = 1e-5  # most that a logit may differ in float32; of larger logits, this part of the largest
 MOST_CHANGE = {"bfloat16": 0.02, "int8": 0.1}  # most that a probability may change
-LEAST_AGREEMENT = 0.99  # share of the texts that must keep their label in a precision other than float32
 
 
 def check_servable(
@@ -128,11 +127,10 @@ def check_onnx(
     model = OnnxModel(folder)
     found = model.tokenize(*sample)
     different = [row for row, ids in enumerate(tokens.input_ids) if ids != found.input_ids[row]]
-    if different or found.token_type_ids != tokens.token_type_ids:
-        shown = sample[0][different[0]] if different else "the second texts of pairs"
+    if different:
         raise UserError(
             f"the tokenizer of the bundle differs from transformers' on {len(different)} of {len(sample[0])} texts, "
-            f"the first being {shown!r}: use a base model with a plain BERT tokenizer"
+            f"the first being {sample[0][different[0]]!r}: use a base model with a plain BERT tokenizer"
         )
     rows = range(len(found.input_ids))
     batches = [rows[start : start + 32] for start in rows[::32]]
@@ -149,8 +147,7 @@ def compared(precision: str, logits: np.ndarray, expected: np.ndarray) -> dict[s
         expected: What the trained network answers.
 
     Raises:
-        UserError: In float32 a logit differs by more than SAME_LOGITS, else a probability by more than MOST_CHANGE,
-            or fewer than LEAST_AGREEMENT of the texts keep their label.
+        UserError: In float32 a logit differs by more than SAME_LOGITS, else a probability by more than MOST_CHANGE.
     """
     change = float(np.abs(_softmax(logits) - _softmax(expected)).max())
     agreement = float(np.mean(logits.argmax(axis=1) == expected.argmax(axis=1)))
@@ -171,11 +168,6 @@ def compared(precision: str, logits: np.ndarray, expected: np.ndarray) -> dict[s
             raise UserError(
                 f"in {precision} a probability moves by {change:.3f}, more than {MOST_CHANGE[precision]}: "
                 "export in float32"
-            )
-        if agreement < LEAST_AGREEMENT:
-            raise UserError(
-                f"in {precision} {agreement:.1%} of {len(logits)} texts keep their label, fewer than "
-                f"{LEAST_AGREEMENT:.0%}: export in float32"
             )
     return {"precision": precision, "texts": len(logits), "largest_change": change, "argmax_agreement": agreement}
 

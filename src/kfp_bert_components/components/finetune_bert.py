@@ -89,7 +89,7 @@ def finetune_bert(
             by TensorFlow (TensorFlow Serving, AI Platform's own container). bfloat16 is served by TensorFlow: half as
             large, and faster on processors that compute in it; refused where a probability moves by more than 0.02.
             int8 is served by ONNX Runtime on x86-64: single texts are faster; refused where one moves by more than
-            0.1. Either is refused where fewer than 99 % of the validation texts keep their label.
+            0.1.
         deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
         metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or
             f1:LABEL. Where validation has no row of a label that train has, it is the loss.
