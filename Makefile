@@ -79,7 +79,7 @@ test-goals: $(READY) ## The tests that `make test` takes a sample of, at their w
 	  KFP_BERT_REGISTRY_KILLS=200 KFP_BERT_ORDERS=all \
 	  KFP_BERT_TABLES=10000 KFP_BERT_RANDOM_TEXTS=100000 KFP_BERT_REQUESTS=10000 $(BIN)/python -m pytest -s $(GOALS)
 
-test-docker: $(READY) images ## Build the images and run the main pipeline in them
+test-docker: $(READY) images ## Build the images, and run every component and the server in them
 	@$(BIN)/python -m pytest -m docker
 
 peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready ## Set up the environments that tests and benchmarks compare with

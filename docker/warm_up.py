@@ -21,7 +21,9 @@ def import_there(module: str, names: list[str]) -> None:
         found = importlib.import_module(module)
         for name in names:
             getattr(found, name, None)
-    except (ModuleNotFoundError, UserError) as error:
+    except (ImportError, UserError) as error:
+        if "shared object" in str(error):  # the image lacks a part of a library that it has
+            raise
         print(f"not in this image: {module} ({error})")
 
 

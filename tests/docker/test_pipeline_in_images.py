@@ -29,42 +29,43 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def first_lines():
+def first_lines(request):
     """Seconds from a container's start to its first line of work, by component; printed at the end."""
     with FirstLines() as found:
         yield found.seconds
-    print("\nseconds from a container's start to its first line of work:")
+    terminal = request.config.get_terminal_writer()
+    terminal.line("\nseconds from a container's start to its first line of work:")
     for name, seconds in sorted(found.seconds.items()):
-        print(f"  {name:28} {seconds:5.1f}")
+        terminal.line(f"  {name:28} {seconds:5.1f}")
 
 
-@pytest.fixture(autouse=True)
-def folders_open_to_all():
-    """The containers have another user than the tests, who must be able to write to the folders made here."""
+@pytest.fixture
+def root(tmp_path):
+    """A folder that the containers, which have another user than the tests, can write to, with what is made in it.
+
+    The runner mounts the pipeline root, and that alone, so everything that a step looks at lies under it.
+    """
     before = os.umask(0)
-    yield
+    (tmp_path / "root").mkdir()
+    yield tmp_path / "root"
     os.umask(before)
 
 
-def run_confined(pipeline, folder, data, **environment):
-    """Run a compiled pipeline in containers; gives the outputs of its steps, and the folder of registry and serving."""
-    # The runner mounts the pipeline root, and that alone, so everything lies under it.
-    root = folder / "root"
-    local.init(confined_runner(**environment), pipeline_root=str(root))
+def run_confined(pipeline, root, data):
+    """Run a compiled pipeline in containers; gives the outputs of its steps."""
+    local.init(confined_runner(), pipeline_root=str(root))
     loaded = components.load_component_from_file(str(pipeline))
     loaded(sources=[str(data)], registry=str(root / "registry"), serving_directory=str(root / "serving"))
     newest = max(root.glob(f"{loaded.name}-*"), key=os.path.getmtime)
-    return read_outputs(newest), root
+    return read_outputs(newest)
 
 
-def test_specs_by_url_run_confined_in_their_images_to_a_served_model(first_lines, tmp_path):
-    (tmp_path / "root").mkdir()
-    tmp_path.chmod(0o755)
-    data = small_data(tmp_path / "root")
+def test_specs_by_url_run_confined_in_their_images_to_a_served_model(first_lines, root, tmp_path):
+    data = small_data(root)
     with serving_folder(ROOT / "component_specs") as url:
         example = [sys.executable, ROOT / "examples" / "train_and_deploy.py", tmp_path / "pipeline.yaml"]
         subprocess.run(example, check=True, env={**os.environ, "COMPONENT_SPECS": url})
-    outputs, root = run_confined(tmp_path / "pipeline.yaml", tmp_path, data)
+    outputs = run_confined(tmp_path / "pipeline.yaml", root, data)
     # The runner can report success for a container that failed: what counts is what lies on disk.
     assert outputs["compare-models"]["outcome"] == "PROMOTE", outputs["compare-models"]["reason"]
     assert Registry(str(root / "registry")).champion().version == 1
@@ -74,17 +75,17 @@ def test_specs_by_url_run_confined_in_their_images_to_a_served_model(first_lines
 
     # The ready pipeline on the same registry: another candidate, which has a champion to beat.
     compiler.Compiler().compile(train_and_deploy, str(tmp_path / "ready.yaml"))
-    outputs, root = run_confined(tmp_path / "ready.yaml", tmp_path, data)
+    outputs = run_confined(tmp_path / "ready.yaml", root, data)
     assert outputs["evaluate-champion"]["champion_version"] == "1"
     assert outputs["compare-models"]["outcome"] in ("HOLD", "REJECT"), outputs["compare-models"]["reason"]
     assert outputs["promote-model"]["champion_version"] == "1"
     assert [path.name for path in (root / "serving").glob("[0-9]*")] == ["1"]
 
 
-def test_the_deployment_to_ai_platform_runs_confined(first_lines, gcs, tmp_path):
+def test_the_deployment_to_ai_platform_runs_confined(first_lines, gcs, root, tmp_path):
     Registry("gs://bucket/registry").promote(*write_examined(tmp_path / "first", "first", saved_model=False))
     storage = {name: value for name, value in os.environ.items() if name.startswith("STORAGE_EMULATOR")}
-    local.init(confined_runner(**storage), pipeline_root=str(tmp_path / "root"))
+    local.init(confined_runner(**storage), pipeline_root=str(root))
     deploy = components.load_component_from_file(str(ROOT / "component_specs/deploy_to_ai_platform/component.yaml"))
     with AiPlatformServer() as server:
         place = {"project": "p", "location": "region-1", "api_endpoint": server.url}

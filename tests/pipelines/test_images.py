@@ -234,3 +234,15 @@ def test_a_mistake_at_the_command_line_is_one_sentence(tmp_path, monkeypatch, wo
     (sentence,) = done.stderr.strip().splitlines()
     assert sentence.startswith("error: ") and named in sentence
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [PLACE, f"{PLACE}/"])
+def test_make_images_names_and_pushes_what_pipelines_ask_for(place):
+    command = ["make", "--dry-run", "DOCKER=engine", "images", f"IMAGES={place}", "PUSH=1", "CUDA=1"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    tagged = [line.split("--tag ")[1].split()[0] for line in printed.splitlines() if "--tag" in line]
+    assert {*images_of(use_images(pipelines.train_and_deploy, place))} | {f"{PLACE}/serve:{package.__version__}"} == {
+        *tagged
+    }
+    assert printed.count("--build-arg CUDA=1") == 3
+    assert f"for image in python python-tensorflow serve; do engine push {PLACE}/$image:" in printed
