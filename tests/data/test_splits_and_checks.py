@@ -298,6 +298,19 @@ def test_groups_go_where_their_names_say(tmp_path: Path):
         groups("4", test_values=["film 3"], validation_values=["x"])
 
 
+@pytest.mark.parametrize("split_by", ["group", "column"])
+def test_without_texts_errors_quote_no_group(tmp_path: Path, split_by: str):
+    source = write(tmp_path / "a.parquet", text=texts(40), label=labels(40), who=["Ann Lee", "Kim Min"] * 20)
+    settings = {"split_by": split_by, "split_column": "who", "keep_texts": "ids"}
+    for values, says in (
+        ({"test_values": ["x"]}, "test_values has 'x', but no (group|value) matches it: none of 2 does"),
+        ({"test_values": ["Ann*"], "validation_values": ["*"]}, "A (group|value) matches both test_values and"),
+    ):
+        with pytest.raises(UserError, match=says) as refused:
+            run(source, tmp_path / "s", **settings, **values)
+        assert "Ann Lee" not in str(refused.value) and "Kim Min" not in str(refused.value)
+
+
 def test_stratified_splits_have_a_row_of_every_label_unless_a_share_is_zero(tmp_path: Path):
     source = write(tmp_path / "a.parquet", text=texts(104), label=[int(i < 4) for i in range(104)])
     _, *tables = run(source, tmp_path / "1", stratify=True, test_fraction=0.2, validation_fraction=0.05)

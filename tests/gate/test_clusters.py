@@ -188,6 +188,22 @@ def test_a_loss_that_the_margin_just_allows_is_promoted_no_more_often_than_alpha
     assert promoted / 300 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_a_loss_is_not_hidden_by_the_few_texts_of_a_rare_class(metric):
+    """Clusters with that loss are drawn, where a class counts as fewer than ten texts; else swaps are kept."""
+
+    def methods(rare: int):
+        numbers = np.r_[np.repeat(np.arange(10), 4), 10 + np.arange(160)]
+        truth = np.isin(numbers, 50 + np.arange(rare)).astype(np.int64)
+        rng = np.random.default_rng(0)
+        sides = [np.stack([1 - p, p], 1) for p in rng.random((2, 170))[:, numbers]]
+        part = PairedPredictions(["a", "b"], truth, *sides, np.arange(200), Clusters(numbers))
+        return [difference(part, metric, 99, delta)[1] for delta in (-0.05, 0.0, 0.05)]
+
+    swaps = "clusters" if metric == "accuracy" else "counts"
+    assert methods(9) == ["tilted", swaps, swaps] and methods(10) == [swaps] * 3
+
+
 @pytest.mark.parametrize(
     ("sizes", "metric", "label", "effective"),
     [

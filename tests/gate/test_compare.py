@@ -19,6 +19,7 @@ from kfp_bert_components.evaluation import read_evaluation
 from kfp_bert_components.evaluation.names import METRICS
 from kfp_bert_components.gate import Policy, compare, decide, read_decision, uncounted
 from kfp_bert_components.gate.guardrails import holm
+from kfp_bert_components.gate.paired import pair_predictions
 from kfp_bert_components.steps.compare_models import compare_models
 from tests.support.evaluations import scores, write_nobody, write_numbers
 
@@ -105,7 +106,7 @@ def test_non_inferiority_promotes_a_candidate_that_is_as_good(tmp_path):
 
 @pytest.mark.parametrize(("rare", "outcome"), [(10, "HOLD"), (60, "PROMOTE")])
 @pytest.mark.parametrize(
-    "policy", [Policy(primary_metric="mcc", margin=0.3), Policy(primary_metric="mcc", min_improvement=0.01)]
+    "policy", [Policy(primary_metric="mcc", margin=0.2), Policy(primary_metric="mcc", min_improvement=0.01)]
 )
 def test_mcc_is_tested_against_a_limit_only_with_enough_rows_of_each_class(tmp_path, rare, outcome, policy):
     truth = np.repeat([0, 1], [rare, 500])
@@ -383,6 +384,21 @@ def test_another_test_set_is_an_error(tmp_path):
         judge(texts, write_numbers(tmp_path / "u", *one_model(), LABELS))
     with pytest.raises(UserError, match="empty"):
         judge(write_nobody(tmp_path / "n", LABELS), champion)
+
+
+@pytest.mark.parametrize("keep_texts", [True, False])
+def test_a_group_is_quoted_only_where_texts_are_kept(tmp_path, keep_texts):
+    def made(name: str, last: str):
+        folder = write_numbers(tmp_path / name, *one_model(), LABELS, keep_texts=keep_texts)
+        found = read_evaluation(folder)
+        groups = pa.array([*[f"customer {i}" for i in range(found.predictions.num_rows - 1)], last])
+        table = found.predictions.append_column("cluster", groups)
+        return replace(found, evidence_by="customer", predictions=table)
+
+    with pytest.raises(UserError, match="different test rows or labels") as refused:
+        pair_predictions(made("one", "Ann Lee"), made("other", "Kim Min"))
+    assert ("Ann Lee" in str(refused.value)) == ("Kim Min" in str(refused.value)) == keep_texts
+    assert keep_texts or "their cluster differs in the row with the id '0000018f'" in str(refused.value)
 
 
 def test_classes_may_come_in_another_order(tmp_path):

@@ -42,6 +42,19 @@ def test_a_text_that_begins_as_a_list_is_refused_with_the_list_to_give():
     assert parse_arguments(spec(x={"parameterType": "LIST"}), [f"x={given}"]) == {"x": [text]}
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("STRUCT", '{"skip_rows": 1, "a": 1, "a": 2}'),
+        ("STRUCT", '{"label_names": {"a": "x", "a": "y"}}'),
+        ("LIST", '[{"b": [{"a": 1, "a": 1}]}]'),
+    ],
+)
+def test_a_key_that_stands_twice_in_an_object_is_refused_at_any_depth(kind, text):
+    with pytest.raises(UserError, match=r"^Parameter 'x' has the key 'a' twice in one object: leave one out\.$"):
+        parse_arguments(spec(x={"parameterType": kind}), [f"x={text}"])
+
+
 def test_an_unknown_parameter_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=r"no parameter 'y'; it has x"):
         parse_arguments(spec(x={"parameterType": "STRING"}), ["y=1"])

@@ -35,7 +35,7 @@ def compare_models(
             precision:LABEL, recall:LABEL.
         min_improvement: Improvement that must be shown, in the metric's own unit.
         alpha: Probability of promoting a model that is no better.
-        margin: If above 0, it is enough to show that the metric falls by less than this.
+        margin: If above 0, it is enough to show that the metric falls by less than this. Must be below 0.25.
         policy: Text of a YAML policy, which has guardrails and thresholds too; what it names wins over the
             parameters. "" for none.
         registry: Registry that counts how often this test set has decided and spends alpha over the uses; ""

@@ -8,7 +8,7 @@ import numpy as np
 from kfp_bert_components.data.ids import hash_texts, spread
 from kfp_bert_components.data.labels import spelled
 from kfp_bert_components.data.rows import Rows
-from kfp_bert_components.data.settings import SplitSettings
+from kfp_bert_components.data.settings import PrepareSettings, SplitSettings
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.arrow import strings
 from kfp_bert_components.tables.settings import nfc
@@ -24,7 +24,7 @@ WORDS = {
 _TEST_SALT, _VALIDATION_SALT = 1, 2
 
 
-def assign(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: SplitSettings) -> np.ndarray:
+def assign(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: PrepareSettings) -> np.ndarray:
     """The split of each row, uint8 [rows]: TRAIN, VALIDATION or TEST.
 
     `inside` says whether each row is still in, and `code` what class it has.
@@ -110,7 +110,7 @@ def _by_shares(weights: np.ndarray, settings: SplitSettings) -> np.ndarray:
     return split
 
 
-def _by_group(rows: Rows, settings: SplitSettings) -> np.ndarray:
+def _by_group(rows: Rows, settings: PrepareSettings) -> np.ndarray:
     keys = np.where(without_group(rows), rows.normal, hash_texts(strings(rows.places))[rows.place])
     if settings.test_values or settings.validation_values:
         return _by_value(rows.places, rows.place, keys, "group", settings)
@@ -122,7 +122,7 @@ def without_group(rows: Rows) -> np.ndarray:
     return np.array([not place for place in rows.places], bool)[rows.place]
 
 
-def _by_column(rows: Rows, settings: SplitSettings) -> np.ndarray:
+def _by_column(rows: Rows, settings: PrepareSettings) -> np.ndarray:
     if settings.test_values:
         return _by_value(rows.places, rows.place, rows.normal, "value", settings)
     unknown = np.array([place.lower() not in WORDS for place in rows.places], bool)[rows.place]
@@ -136,29 +136,33 @@ def _by_column(rows: Rows, settings: SplitSettings) -> np.ndarray:
     return split if (split == VALIDATION).any() else _take_validation(split, rows.normal, settings)
 
 
-def _by_value(values: list[str], index: np.ndarray, keys: np.ndarray, what: str, settings: SplitSettings) -> np.ndarray:
+def _by_value(
+    values: list[str], index: np.ndarray, keys: np.ndarray, what: str, settings: PrepareSettings
+) -> np.ndarray:
     """Test and validation by patterns of file names, groups or values; validation else by the hash of `keys`."""
-    test = _matching(values, settings.test_values, "test_values", what)
-    validation = _matching(values, settings.validation_values, "validation_values", what)
+    # A group may be a person's name.
+    shown = what == "file" or settings.keep_texts == "all"
+    test = _matching(values, settings.test_values, "test_values", what, shown)
+    validation = _matching(values, settings.validation_values, "validation_values", what, shown)
     both = [value for value, a, b in zip(values, test, validation, strict=True) if a and b]
     if both:
-        raise UserError(
-            f"The {what} {both[0]!r} matches both test_values and validation_values: it can be in one only."
-        )
+        which = f"The {what} {both[0]!r}" if shown else f"A {what}"
+        raise UserError(f"{which} matches both test_values and validation_values: it can be in one only.")
     split = (TEST * test + VALIDATION * validation).astype(np.uint8)[index]
     return split if settings.validation_values else _take_validation(split, keys, settings)
 
 
-def _matching(values: list[str], patterns: list[str], parameter: str, what: str) -> np.ndarray:
-    """Whether each value matches one of the patterns, bool [values]."""
+def _matching(values: list[str], patterns: list[str], parameter: str, what: str, shown: bool) -> np.ndarray:
+    """Whether each value matches one of the patterns, bool [values]; `shown`: whether an error may quote values."""
     found, names = np.zeros(len(values), bool), [nfc(value) for value in values]
     for pattern in patterns:
         matches = np.array(
             [fnmatchcase(name, nfc(pattern)) or name in (nfc(pattern), spelled(pattern)) for name in names], bool
         )
         if not matches.any():
-            shown = ", ".join(repr(value[:60]) for value in sorted(values)[:5])
-            raise UserError(f"{parameter} has {pattern!r}, but no {what} matches it: there is {shown}.")
+            some = ", ".join(repr(value[:60]) for value in sorted(values)[:5])
+            others = f"there is {some}" if shown else f"none of {len(values):,} does"
+            raise UserError(f"{parameter} has {pattern!r}, but no {what} matches it: {others}.")
         found |= matches
     return found
 

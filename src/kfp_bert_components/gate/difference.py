@@ -10,6 +10,7 @@ from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMet
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.pivot import Pivot
+from kfp_bert_components.gate.shortage import FEWEST
 from kfp_bert_components.gate.swaps import PERMUTATIONS, pivot_of_counts, pivot_of_flips, pivot_of_rows
 from kfp_bert_components.plain import listed
 
@@ -42,41 +43,45 @@ def difference(
     Raises:
         UserError: The metric is not defined on this test set.
     """
-    tilted = bool(_drawn(paired.clusters, delta))
+    drawn = _drawn(paired.clusters, paired.truth, delta)
     if metric == "accuracy":
         pivot = accuracy_pivot(paired, np.arange(paired.rows), delta)
-        return pivot, "tilted" if tilted else "accuracy" if paired.clusters.single else "clusters"
+        return pivot, "tilted" if drawn else "accuracy" if paired.clusters.single else "clusters"
     if metric in ROW_METRICS:
         return _of_rows(paired, metric, draws, seed, delta), "rows"
     if paired.table.cells > _MANY_CELLS:
         # The primary metric keeps an exact test; for the many others the normal limit is as good by then.
         draws = 1_999 if draws == PERMUTATIONS else 0
     found = _count_metric(paired, metric)
-    pivot = pivot_of_counts(found, paired.table, draws, seed, _drawn(paired.clusters, delta))
+    pivot = pivot_of_counts(found, paired.table, draws, seed, drawn)
     if not paired.clusters.single:
         one, two = (
             found.both(counts, paired.present)[1].at(paired.truth, said)
             for counts, said in zip(paired.margins, paired.predicted, strict=True)
         )
         pivot = _for_other_texts(pivot, one - two, paired.clusters, paired.truth, delta)
-    return pivot, "tilted" if tilted else "counts"
+    return pivot, "tilted" if drawn else "counts"
 
 
 def accuracy_pivot(paired: PairedPredictions, rows: np.ndarray, delta: float, draws: int = PERMUTATIONS) -> Pivot:
     """Difference of accuracy on some rows, int [rows], to be tested against `delta`."""
     won, lost = (part[rows] for part in paired.flips)
     clusters = paired.clusters.of(rows)
-    pivot = pivot_of_flips(won, lost, clusters.numbers, _drawn(clusters, delta), draws)
+    pivot = pivot_of_flips(won, lost, clusters.numbers, _drawn(clusters, paired.truth[rows], delta), draws)
     return _for_other_texts(pivot, won.astype(np.float64) - lost, clusters, paired.truth[rows], delta)
 
 
-def _drawn(clusters: Clusters, delta: float) -> float:
+def _drawn(clusters: Clusters, truth: np.ndarray, delta: float) -> float:
     """The difference that drawn clusters have; 0 for swaps.
 
     Texts of very unequal weight keep the swaps, moved by `delta`: those of the seen texts that happen to have the same
-    answer from both models would have it in every draw.
+    answer from both models would have it in every draw. But where a loss is allowed and a class counts as few texts,
+    what these have in common by chance can hide a loss, so they are drawn as well: that is stricter.
     """
-    return 0.0 if clusters.copies and not clusters.single else delta
+    if clusters.single or not clusters.copies:
+        return delta
+    effective = clusters.by_part(truth, int(truth.max(initial=-1)) + 1)
+    return delta if delta < 0 and (effective[effective > 0] < FEWEST).any() else 0.0
 
 
 def _for_other_texts(pivot: Pivot, gains: np.ndarray, clusters: Clusters, truth: np.ndarray, delta: float) -> Pivot:

@@ -147,11 +147,19 @@ def _require_same_rows(new: pa.Table, first: np.ndarray, old: pa.Table, second: 
         same = pc.equal(ours.cast(pa.string()), theirs.cast(pa.string()))
         if not pc.all(same).as_py():
             at = pc.index(same, False).as_py()
-            one, other = (repr(str(part[at])[:80]) for part in (ours, theirs))
             raise UserError(
-                f"Candidate and champion were evaluated on different test rows or labels: where one has the {column} "
-                f"{one} the other has {other}; evaluate both on the same test split."
+                f"Candidate and champion were evaluated on different test rows or labels: "
+                f"{_difference(column, new.take(first[at : at + 1]), old.take(second[at : at + 1]))}; evaluate both on "
+                "the same test split."
             )
+
+
+def _difference(column: str, one: pa.Table, other: pa.Table) -> str:
+    """Where two rows differ. Values are quoted only where texts are kept: a group may be a person's name."""
+    if "text" in one.column_names and "text" in other.column_names:
+        ours, theirs = (repr(str(row[column][0])[:80]) for row in (one, other))
+        return f"where one has the {column} {ours} the other has {theirs}"
+    return f"their {column} differs in the row with the id {str(one['id'][0])!r}"
 
 
 def _in_order_of(evaluation: Evaluation, labels: list[str]) -> np.ndarray:

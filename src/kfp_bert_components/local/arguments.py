@@ -21,8 +21,8 @@ def parse_arguments(spec: dict[str, Any], texts: Iterable[str]) -> dict[str, Any
         Values by parameter name. A parameter that was not given is absent, and has its default.
 
     Raises:
-        UserError: A parameter is unknown, or required and missing, or a value is not of the parameter's type; or the
-            pipeline needs an artifact.
+        UserError: A parameter is unknown, or required and missing, or a value is not of the parameter's type; a JSON
+            object has a key twice, at any depth; or the pipeline needs an artifact.
     """
     inputs = spec.get("root", {}).get("inputDefinitions", {})
     _refuse_artifacts(inputs.get("artifacts", {}))
@@ -61,7 +61,7 @@ def _value(name: str, kind: str, text: str) -> Any:
             return float(text)
         if kind == "BOOLEAN":
             return _BOOLEANS[text.lower()]
-        return _json(kind, text)
+        return _json(name, kind, text)
     except (ValueError, KeyError):
         expected = {
             "NUMBER_INTEGER": "an integer",
@@ -73,10 +73,19 @@ def _value(name: str, kind: str, text: str) -> Any:
         raise UserError(f"Parameter {name!r} must be {expected}, not {text!r}.") from None
 
 
-def _json(kind: str, text: str) -> Any:
+def _json(name: str, kind: str, text: str) -> Any:
     if kind == "LIST" and not text.lstrip().startswith("["):
         return [text]
-    value = json.loads(text)
+    value = json.loads(text, object_pairs_hook=lambda pairs: _object(name, pairs))
     if not isinstance(value, list if kind == "LIST" else dict):
         raise ValueError(text)
     return value
+
+
+def _object(name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise UserError(f"Parameter {name!r} has the key {twice!r} twice in one object: leave one out.")
+    return found
