@@ -138,7 +138,7 @@ class Bundle:
     def _onnx_model(self) -> Any:
         from kfp_bert_components.bert.onnx_model import OnnxModel
 
-        return OnnxModel(self.folder)
+        return OnnxModel(self.folder, spinning=False)  # a pod may have a CPU limit
 
     @cached_property
     def _saved_model(self) -> Any:

@@ -39,7 +39,7 @@ def evaluate_champion(
         report: HTML page to write.
         evidence_by: What counts as one piece of evidence, as in evaluate_model.
         keep_texts: "all", or "ids" to leave the texts out of the evaluation.
-        predict: Scores texts (and pairs) instead of the champion's SavedModel, for tests.
+        predict: Scores texts (and pairs) instead of the champion's engine, for tests.
 
     Returns:
         The champion's version, "" if there is none.
