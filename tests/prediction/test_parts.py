@@ -162,10 +162,13 @@ def test_two_runs_at_once_do_not_mix_their_parts(tmp_path, lines):
         predict_table(str(lines), str(out), outer, PredictionSettings(**SMALL))
 
 
-def test_an_output_that_cannot_be_written_is_a_clear_error(tmp_path, lines):
+def test_an_output_that_cannot_be_written_is_a_clear_error_before_a_text_is_asked(tmp_path, lines):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file"):
-        predict_table(str(lines), str(tmp_path / "file" / "out"), shout_predictor())
+    for place in (tmp_path / "file" / "out", Path("/proc/out")):
+        asked = []
+        with pytest.raises(UserError, match=f"the output {place} can't be written"):
+            predict_table(str(lines), str(place), shout_predictor(asked=asked))
+        assert not asked
 
 
 def shards(table, out, count, **settings):

@@ -18,7 +18,7 @@ from typing import Any
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.records import build, dump_record, load_record
-from kfp_bert_components.storage import open_store
+from kfp_bert_components.storage import check_writable, open_store
 
 RECORD = "_predictions.json"
 _NAME = re.compile(r"_?(?:shard-(\d{5})-of-(\d{5})-)?(?:part-(\d{5})\.(?:parquet|csv)|predictions\.json)")
@@ -64,7 +64,7 @@ class Parts:
         suffix: Of the parts: parquet or csv.
 
     Raises:
-        UserError: The folder can't be written, holds something else, or a run in another number of shards.
+        UserError: The folder holds something else, or a run in another number of shards.
     """
 
     def __init__(
@@ -98,7 +98,12 @@ class Parts:
         self._stale = own if not self.progress.parts else []
 
     def begin(self) -> None:
-        """Make the folder ready for the next part: parts that are not gone on with are removed."""
+        """Make the folder ready for the next part: parts that are not gone on with are removed.
+
+        Raises:
+            UserError: The folder can't be written.
+        """
+        check_writable(self._store.uri, "the output")
         for name in self._stale:
             self._store.delete(name)
         self._write()

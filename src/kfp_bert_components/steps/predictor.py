@@ -57,7 +57,7 @@ def find_model(model: str, scratch: Path) -> tuple[Path, int]:
 def open_predictor(folder: Path, version: int, scratch: Path) -> Predictor:
     """A model from `find_model`, with ONNX Runtime where it holds model.onnx, else with TensorFlow."""
     if has_onnx(folder):
-        model = OnnxModel(folder)
+        model = OnnxModel(folder, spinning=False)  # a pod's processor time is limited
         predict, metadata = model.predict, model.metadata
     else:
         bundle = as_bundle(folder, scratch)
