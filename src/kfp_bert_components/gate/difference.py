@@ -10,7 +10,6 @@ from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMet
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.pivot import Pivot
-from kfp_bert_components.gate.shortage import FEWEST
 from kfp_bert_components.gate.swaps import PERMUTATIONS, pivot_of_counts, pivot_of_flips, pivot_of_rows
 from kfp_bert_components.plain import listed
 
@@ -23,6 +22,9 @@ METHODS = {
     "rows": "studentised paired permutation test on the influence of each row (Chung and Romano 2013; Efron 1982)",
 }
 _MANY_CELLS = 500
+# A class with fewer effective texts can hide a loss from swaps: of accuracy, and of metrics to which each class counts
+# alike. See docs/gate.md for the simulations.
+_FEWEST_OF_A_CLASS, _FEWEST_IN_AVERAGES = 10, 30
 
 
 def difference(
@@ -43,7 +45,8 @@ def difference(
     Raises:
         UserError: The metric is not defined on this test set.
     """
-    drawn = _drawn(paired.clusters, paired.truth, delta)
+    fewest = _FEWEST_OF_A_CLASS if metric == "accuracy" else _FEWEST_IN_AVERAGES
+    drawn = _drawn(paired.clusters, paired.truth, delta, fewest)
     if metric == "accuracy":
         pivot = accuracy_pivot(paired, np.arange(paired.rows), delta)
         return pivot, "tilted" if drawn else "accuracy" if paired.clusters.single else "clusters"
@@ -67,21 +70,22 @@ def accuracy_pivot(paired: PairedPredictions, rows: np.ndarray, delta: float, dr
     """Difference of accuracy on some rows, int [rows], to be tested against `delta`."""
     won, lost = (part[rows] for part in paired.flips)
     clusters = paired.clusters.of(rows)
-    pivot = pivot_of_flips(won, lost, clusters.numbers, _drawn(clusters, paired.truth[rows], delta), draws)
+    drawn = _drawn(clusters, paired.truth[rows], delta, _FEWEST_OF_A_CLASS)
+    pivot = pivot_of_flips(won, lost, clusters.numbers, drawn, draws)
     return _for_other_texts(pivot, won.astype(np.float64) - lost, clusters, paired.truth[rows], delta)
 
 
-def _drawn(clusters: Clusters, truth: np.ndarray, delta: float) -> float:
+def _drawn(clusters: Clusters, truth: np.ndarray, delta: float, fewest: int) -> float:
     """The difference that drawn clusters have; 0 for swaps.
 
     Texts of very unequal weight keep the swaps, moved by `delta`: those of the seen texts that happen to have the same
-    answer from both models would have it in every draw. But where a loss is allowed and a class counts as few texts,
-    what these have in common by chance can hide a loss, so they are drawn as well: that is stricter.
+    answer from both models would have it in every draw. But where a loss is allowed and a class counts as fewer than
+    `fewest` texts, what these have in common by chance can hide a loss, so they are drawn as well: that is stricter.
     """
     if clusters.single or not clusters.copies:
         return delta
     effective = clusters.by_part(truth, int(truth.max(initial=-1)) + 1)
-    return delta if delta < 0 and (effective[effective > 0] < FEWEST).any() else 0.0
+    return delta if delta < 0 and (effective[effective > 0] < fewest).any() else 0.0
 
 
 def _for_other_texts(pivot: Pivot, gains: np.ndarray, clusters: Clusters, truth: np.ndarray, delta: float) -> Pivot:
