@@ -15,7 +15,7 @@ if [ $# -gt 0 ]; then
   # For those who compile and test the libraries; symbols are for debuggers.
   find . -depth -type d \( -name tests -o -name include \) -exec rm -r {} +
   rm -rf clang
-  find . -path './tensorflow/*' -name '*.so*' -type f -exec $python /install/strip_symbols.py {} +
+  find . -path './tensorflow/*' -name '*.so*' -type f -exec strip {} +
   # Google's client for AI Platform is google.cloud.aiplatform_v1; the others in its distribution are not used.
   rm -rf google/cloud/aiplatform google/cloud/aiplatform_v1beta1 google/genai vertexai agentplatform vertex_ray
   # Of Arrow, the remote procedure calls.
