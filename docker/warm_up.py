@@ -28,7 +28,9 @@ def import_there(module: str, names: list[str]) -> None:
 
 
 import_there("kfp.dsl.executor_main", [])
-for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+for info in pkgutil.walk_packages(
+    package.__path__, f"{package.__name__}.", lambda name: print(f"not in this image: {name}")
+):
     spec = importlib.util.find_spec(info.name)
     for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
         if isinstance(node, ast.Import):
