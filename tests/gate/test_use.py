@@ -1,13 +1,17 @@
 """Which rows of a test set decide, and how decision and page say it."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import read_evaluation, write_evaluation
 from kfp_bert_components.gate import Policy, Use, choose_lineages, read_decision, uncounted
+from kfp_bert_components.gate.paired import pair_predictions
+from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.compare_models import compare_models
 from tests.support.evaluations import scores, write_numbers
 
@@ -146,6 +150,58 @@ def test_evidence_counted_in_another_way_is_another_use(tmp_path):
     for folder in folders:
         write_evaluation(replace(read_evaluation(folder), evidence_by="row"), folder)
     assert run(tmp_path, *folders, registry).test_set["number"] == 2
+
+
+def by_film(folder, films):
+    """Champion and candidate on the same 400 rows, where each row's film is the evidence."""
+    places = models(folder, 0, 400, "a")
+    for place in places:
+        found = read_evaluation(place)
+        films_here = pa.array(films if found.model_version is None else films[::-1], pa.string())
+        table = found.predictions.append_column("cluster", films_here)
+        write_evaluation(replace(found, evidence_by="film", predictions=table), place)
+    return places
+
+
+FILMS = [f"{'Ff'[i % 2]}ilm {i // 20}" for i in range(400)]
+OTHER_FILMS = {
+    "renamed": [f"movie {i // 20}" for i in range(400)],
+    "one renamed": ["movie" if film == "Film 3" else film for film in FILMS],
+    "two made one": [film.lower() for film in FILMS],
+    "left out": [None if i % 2 else film for i, film in enumerate(FILMS)],
+    "all left out": [None] * 400,
+}
+
+
+@pytest.mark.parametrize("films", OTHER_FILMS.values(), ids=OTHER_FILMS)
+def test_other_groups_of_the_same_rows_are_another_use(tmp_path, films):
+    registry = str(tmp_path / "registry")
+    numbers = [run(tmp_path, *by_film(tmp_path, some), registry).test_set for some in (FILMS, films, films, FILMS)]
+    assert [(one["number"], one["rows"], one["left_out"]) for one in numbers] == [
+        (1, 400, 0),
+        (2, 400, 0),
+        (2, 400, 0),
+        (1, 400, 0),
+    ]
+    assert {one["lineage"] for one in numbers} == {1}
+
+
+def test_a_use_by_groups_that_an_older_version_recorded_is_the_same_where_its_groups_are_known(tmp_path):
+    registry = Registry(str(tmp_path / "registry"))
+    assert run(tmp_path, *by_film(tmp_path, FILMS), registry.uri).test_set["number"] == 1
+    name = "test_sets/lineages.json"
+    record = json.loads(registry.store.read(name).data)
+    del record["decisions"][0]["identity"]["groups"]
+    registry.store.write(name, json.dumps(record).encode())
+    assert run(tmp_path, *by_film(tmp_path, FILMS), registry.uri).test_set["number"] == 1
+    renamed = run(tmp_path, *by_film(tmp_path, OTHER_FILMS["renamed"]), registry.uri).test_set
+    assert (renamed["number"], renamed["rows"], renamed["left_out"]) == (2, 400, 0)
+
+
+def test_a_test_set_without_rows_is_refused_in_a_sentence(tmp_path):
+    one, other = (read_evaluation(place) for place in by_film(tmp_path, FILMS))
+    with pytest.raises(UserError, match="There is no test row to compare the models on"):
+        pair_predictions(*(replace(found, predictions=found.predictions.slice(0, 0)) for found in (other, one)))
 
 
 def test_fresh_rows_decide_alone_in_both_evaluations_and_what_is_left_out_is_said(tmp_path):

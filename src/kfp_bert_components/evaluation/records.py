@@ -156,6 +156,22 @@ class Evaluation:
             return np.zeros(self.predictions.num_rows, bool)
         return without_value(self.predictions[CLUSTER])
 
+    def groups_fingerprint(self) -> str:
+        """Hash of which row belongs to which group, hex; "" where no column says so."""
+        from hashlib import sha256
+
+        import numpy as np
+        import pyarrow.compute as pc
+
+        from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
+
+        if self.evidence_by in ("text", "row"):
+            return ""
+        assert self.predictions is not None
+        columns = [pc.fill_null(self.predictions[name].cast(pa.string()), "") for name in ("id", "label", CLUSTER)]
+        rows = hash_texts(pc.binary_join_element_wise(*columns, PAIR_MARK).combine_chunks())
+        return sha256(np.sort(rows).astype("<u8").tobytes()).hexdigest()
+
     def fault(self) -> str:
         """What is wrong with the first row of the predictions that can't be right; "" if nothing is."""
         import numpy as np

@@ -101,12 +101,13 @@ def pair_predictions(new: Evaluation, old: Evaluation) -> PairedPredictions:
     Raises:
         UserError: They are not about the same rows with the same labels, or have probabilities that are none.
     """
-    if new.empty:
+    if new.predictions is None:
         raise UserError("The candidate's evaluation is empty; give the output of evaluate_model.")
+    if not new.predictions.num_rows:
+        raise UserError("There is no test row to compare the models on; evaluate both on a test split with rows.")
     for name, one in (("candidate", new), ("champion", old)):
         if not one.empty and (fault := one.fault()):
             raise UserError(f"The evaluation of the {name} can't be used: {fault}; evaluate it again.")
-    assert new.predictions is not None
     first = _order(new.predictions)
     clusters = new.clusters().of(first)
     if old.empty:
@@ -143,10 +144,10 @@ def _require_same_rows(new: pa.Table, first: np.ndarray, old: pa.Table, second: 
         )
     wanted = ("id", "label", "text", CLUSTER)
     for column in [name for name in wanted if name in new.column_names and name in old.column_names]:
-        ours, theirs = new[column].take(first), old[column].take(second)
-        same = pc.equal(ours.cast(pa.string()), theirs.cast(pa.string()))
-        if not pc.all(same).as_py():
-            at = pc.index(same, False).as_py()
+        sides = (new[column].take(first), old[column].take(second))
+        ours, theirs = (pc.fill_null(side.cast(pa.string()), "") for side in sides)  # null equals nothing, not null
+        at = pc.index(pc.equal(ours, theirs), False).as_py()
+        if at >= 0:
             raise UserError(
                 f"Candidate and champion were evaluated on different test rows or labels: "
                 f"{_difference(column, new.take(first[at : at + 1]), old.take(second[at : at + 1]))}; evaluate both on "

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from kfp_bert_components.evaluation import Evaluation
 
 NAME = "test_sets/lineages.json"
+# What an identity calls the fingerprint of the groups that are the evidence; decisions of older versions lack it.
+_GROUPS = "groups"
 TEXTS = "test_sets/texts/"
 _TRIES = 20
 _THREADS = 16
@@ -66,6 +68,8 @@ def count_use(store: Store, test: Evaluation, alpha: float, identity: Mapping[st
     from kfp_bert_components.registry._test_set_repair import lost_uses
 
     identity = json.loads(json.dumps(identity))
+    if groups := test.groups_fingerprint():
+        identity[_GROUPS] = groups
     for _ in range(_TRIES):
         past, generation = read_past(store)
         for problem in lost_uses(store, past):
@@ -73,9 +77,9 @@ def count_use(store: Store, test: Evaluation, alpha: float, identity: Mapping[st
         texts = read_texts(store, past)
         hashes = text_hashes(test.predictions, texts)
         made = with_known_uses(store, past, texts, test.test_fingerprint, hashes)
-        mine = [one for one in made if (one.test_fingerprint, one.identity) == (test.test_fingerprint, identity)]
+        owners = owners_of(hashes, made, texts)
+        mine = [one for one in made if _is_same(one, test.test_fingerprint, identity, owners)]
         if not mine:
-            owners = owners_of(hashes, made, texts)
             numbers = numbers_of(made)
             lineages = choose_lineages(hashes, owners, test.truth(), numbers, alpha)
             number = 1 + max((numbers[one] for one in lineages), default=0)
@@ -90,6 +94,19 @@ def count_use(store: Store, test: Evaluation, alpha: float, identity: Mapping[st
             continue  # somebody else used it at the same time, or our reply was lost: look again
         return _use(mine[0], alpha, hashes, made, texts)
     raise ConflictError(f"{store.describe(NAME)} kept changing while its uses were counted; run the step again.")
+
+
+def _is_same(one: Past, fingerprint: str, identity: Mapping[str, Any], owners: np.ndarray) -> bool:
+    """Whether a decision is the one that a comparison asks for again.
+
+    Then every row that may have decided did so: one whose text or group is not known is another piece of evidence.
+    """
+    import numpy as np
+
+    asked = {key: value for key, value in identity.items() if key != _GROUPS or key in one.identity}
+    if (one.test_fingerprint, one.identity) != (fingerprint, asked):
+        return False
+    return bool((np.isin(owners, one.lineages) | ~np.isin(owners, [0, *one.lineages]).all(1, keepdims=True)).all())
 
 
 def read_past(store: Store) -> tuple[list[Past], int]:

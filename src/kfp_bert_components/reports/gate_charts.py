@@ -122,7 +122,8 @@ def metric_chart(parts: "list[PartMetric]", label: str) -> "Markup":
 
 def _name_lines(axes: Any, parts: "list[PartMetric]") -> None:
     """Name the lines of a chart, the first one on top, with the number of rows in brackets."""
-    sizes = [(part.size or f"{part.rows:,}").removesuffix(" rows") for part in parts]
+    # Without the rows that have no group: the table has room for them.
+    sizes = [(part.size or f"{part.rows:,}").partition(" (")[0].removesuffix(" rows") for part in parts]
     short = charts.short_names([part.name for part in parts])
     names = [f"{name} ({size})" for name, size in zip(short, sizes, strict=True)]
     axes.set_yticks(range(len(parts)), names)
