@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kfp_bert_components.data.labels import spelled
 from kfp_bert_components.data.prepare_data import Prepared
 from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.data.splits import read_split
@@ -117,6 +118,30 @@ def test_a_group_has_one_spelling(tmp_path: Path):
         tmp_path / "a.parquet", split_by="group", split_column="group", test_values=["é"], validation_values=["b"]
     )
     assert [sum(row["split"] == name for row in found) for name in ("train", "validation", "test")] == [20] * 3
+
+
+SPELLINGS = [
+    "caf\u00e9",
+    "cafe\u0301",
+    "caf\u00e9 ",
+    "True",
+    "TRUE",
+    "true\u00a0",
+    "a  b",
+    "a b",
+    "+1",
+    "1e+16",
+    "1e3",
+    "x 1.0",
+]
+SPELLED = ["caf\u00e9"] * 3 + ["true"] * 3 + ["a b"] * 2 + ["1", "10000000000000000", "1e3", "x 1.0"]
+
+
+def test_metadata_and_groups_have_the_spelling_of_labels(tmp_path: Path):
+    columns = {"text": TEXTS, "label": ["a", "b"] * 30, "group": SPELLINGS * 5}
+    _, found, _ = prepare(write_parquet(tmp_path / "a.parquet", **columns), metadata_columns=["group"])
+    assert {row["text"]: row["group"] for row in found} == dict(zip(TEXTS, SPELLED * 5, strict=True))
+    assert [spelled(value) for value in SPELLINGS] == SPELLED
 
 
 def test_true_is_one_class_in_csv_and_parquet(tmp_path: Path, capsys: pytest.CaptureFixture):

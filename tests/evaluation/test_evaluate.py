@@ -371,10 +371,13 @@ def test_slices_by_length_are_thirds_of_the_rows():
         ("text ~ d$", [3]),
         ("list price == x", [0]),
         ("text == '", []),
+        ("new == True", [0, 2]),
+        ("new != TRUE", [1, 3]),
     ],
 )
 def test_what_a_rule_finds(rule, rows):
     columns = {"text": ["a", "a b", "a b c", "a b c d"], "price": ["1.5", None, "2", "10"], "list price": list("xyyy")}
+    columns["new"] = ["true", "false", "true", ""]  # as prepare_text_data spells it
     assert np.flatnonzero(find_slices(pa.table(columns), (), {"s": rule})["s"]).tolist() == rows
 
 

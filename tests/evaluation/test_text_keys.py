@@ -49,6 +49,17 @@ def test_rows_without_a_group_count_by_their_text():
     assert found.clusters().numbers.tolist() == [0, 0, 0, 1]
 
 
+def test_a_group_has_one_spelling_also_where_an_older_split_has_several():
+    films = ["caf\u00e9", "cafe\u0301", "caf\u00e9 ", "Caf\u00e9", "True", "true", "\u00a01", "1.0", None, ""]
+    numbers = [str(i) for i in range(len(films))]
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        columns = {"id": numbers, "text": numbers, "label": ["a", "b"] * 5, "film": pa.array(films).cast(kind)}
+        even = np.full((len(films), 2), 0.5, np.float32)
+        found = measure(pa.table(columns), even, ["a", "b"], slices={}, test_fingerprint="test", evidence_by="film")
+        assert found.clusters().numbers.tolist() == [0, 0, 0, 1, 2, 2, 3, 3, 4, 5]
+        assert found.predictions["cluster"].to_pylist()[4:] == ["true", "true", "1", "1", None, ""]
+
+
 def test_a_column_of_the_data_is_not_taken_for_the_keys():
     table = pa.table({"id": ["1", "2"], "text": ["Hi", "hi"], "label": ["a", "b"], "text_key": ["x", "y"]})
     even = np.full((2, 2), 0.5, np.float32)

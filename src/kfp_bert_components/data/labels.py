@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kfp_bert_components.tables.arrow import strings, to_numpy
 
 UNKNOWN = -1
 # White space, control characters, and others that show nothing (Unicode's Default_Ignorable_Code_Point), as the inside
@@ -21,6 +25,8 @@ _ENDS = re.compile(f"^[{BLANKS}]+|[{BLANKS}]+$")
 _NUMBER = re.compile(r"\+?(-?\d+)(?:\.0*)?", re.ASCII)
 _BOOL = re.compile("true|false", re.IGNORECASE)
 _EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?e\+\d{1,3}", re.ASCII | re.IGNORECASE)
+# What `spelled` may change, as RE2 writes it.
+_UNUSUAL = r"[^ -~]|^ | $|  |^[+-]?\d+[.eE]|^\+|^(?i:true|false)$"
 _DECIMAL = re.compile(r"[+-]?\d+(?:[.,]\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MISSING = {"nan", "nat", "null", "<na>", "na", "#n/a", "n/a"}
 _LIST = re.compile(r"\[.*,.*\]|\{.*,.*\}|\(.*,.*\)")
@@ -78,6 +84,20 @@ def spelled(label: str) -> str:
         return str(int(value))
     number = _NUMBER.fullmatch(label)
     return number.group(1) if number else label.lower() if _BOOL.fullmatch(label) else label
+
+
+def spelled_column(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """`spelled` of each value of a column of texts; a missing one (null) stays so."""
+    if isinstance(values, pa.ChunkedArray):
+        return pa.chunked_array([spelled_column(chunk) for chunk in values.chunks], pa.string())
+    coded = pc.dictionary_encode(values)
+    unusual = np.flatnonzero(to_numpy(pc.match_substring_regex(coded.dictionary, _UNUSUAL)))
+    if not len(unusual):
+        return values
+    names = coded.dictionary.to_pylist()
+    for place in unusual.tolist():
+        names[place] = spelled(names[place])
+    return strings(names).take(coded.indices)
 
 
 def _name(given: str) -> str:

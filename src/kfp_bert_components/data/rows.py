@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
-from kfp_bert_components.data.labels import BLANKS, spelled
+from kfp_bert_components.data.labels import BLANKS, spelled, spelled_column
 from kfp_bert_components.data.settings import LABEL, METADATA, PAIR, PLACE, TEXT
 from kfp_bert_components.data.words import Words, hash_words, is_ascii
 from kfp_bert_components.errors import UserError
@@ -235,7 +235,7 @@ def _place(batch: Batch, places: dict[str, int]) -> np.ndarray:
 
 def _describe(batch: Batch, with_words: bool) -> tuple[dict[str, np.ndarray], pa.RecordBatch]:
     """What is kept in memory of each row, and what is stored."""
-    kept = {name: _metadata(cells) if name.startswith(METADATA) else cells for name, cells in batch.cells.items()}
+    kept = {name: spelled_column(cells) if name.startswith(METADATA) else cells for name, cells in batch.cells.items()}
     label = kept.pop(LABEL)
     kept.pop(PLACE, None)
     sides = [kept[name] for name in (TEXT, PAIR) if name in kept]
@@ -264,11 +264,6 @@ def _describe(batch: Batch, with_words: bool) -> tuple[dict[str, np.ndarray], pa
 def _joined(columns: Sequence[pa.Array]) -> pa.Array:
     """One text a row: the only one, or both of a pair with PAIR_MARK between them."""
     return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, PAIR_MARK)
-
-
-def _metadata(cells: pa.Array) -> pa.Array:
-    """The values of a metadata column: 1.0 is 1, as in labels."""
-    return pc.replace_substring_regex(cells, r"^([+-]?\d+)\.0*$", r"\1")
 
 
 def _is_empty(cells: pa.Array) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kfp_bert_components.data.labels import spelled_column
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
 from kfp_bert_components.evaluation.records import CLUSTER, Evaluation
@@ -68,7 +69,7 @@ def _predictions(
                 f"evidence_by names the column {evidence_by!r}; the test split has {', '.join(table.column_names)}. "
                 "Let prepare_text_data keep it (metadata_columns), or give 'text' or 'row'."
             )
-        kept[CLUSTER] = table[evidence_by].cast(pa.string())
+        kept[CLUSTER] = spelled_column(table[evidence_by].cast(pa.string()))  # older splits keep what stood there
     kept["label"] = kept["label"].cast(pa.string())
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
     if (seen := seen_in_train(table)) is not None:

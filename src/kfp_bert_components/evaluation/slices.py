@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kfp_bert_components.data.labels import spelled
 from kfp_bert_components.errors import UserError
 
 PREFIX = "slice:"
@@ -107,7 +108,7 @@ def _by_rule(table: pa.Table, name: str, rule: str) -> np.ndarray:
         except re.error as error:
             raise UserError(f"The rule of slice {name!r} is no regular expression: {error}.") from None
         return np.array([bool(pattern.search(one)) for one in values])
-    return (values == value) if operator == "==" else (values != value)
+    return np.isin(values, [value, spelled(value)], invert=operator == "!=")
 
 
 def _text_column(table: pa.Table, column: str, where: str) -> np.ndarray:
