@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -30,6 +31,61 @@ def test_case_punctuation_spaces_and_unicode_forms_do_not_matter():
     assert key("Hello, World!") == key(" hello   world") == key("HELLO-WORLD")
     assert key("ＣＡＦÉ ﬁn") == key("café fin")
     assert key("日本語、テスト") == key("日本語 テスト")
+
+
+# A soft hyphen, joiners, a mark of direction, a variation selector; of kanji, too; a Hangul filler.
+UNSEEN = "\u00ad\u034f\u200c\u200d\u200e\u2060\ufe0f\ufeff\U000e0100\u3164"
+
+
+def test_case_does_not_matter_where_a_letter_becomes_two_or_depends_on_its_place():
+    assert key("Die Straße") == key("DIE STRASSE") == key("die STRAẞE")
+    assert key("ΣΑΣ") == key("σας") == key("σασ") and key("ΑΪ́Σ") == key("αΐς")
+    assert key("İSTANBUL") == key("istanbul") == key("i\u0307stanbul")
+    every = [chr(code) for code in range(128, sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    cased = [char for char in every if len({char, char.upper(), char.lower(), char.casefold()}) > 1 and char != "ı"]
+    assert len(cased) > 2_500
+    for change in (str.upper, str.lower, str.casefold):
+        for form in ("NFC", "NFD"):
+            one, other = ([f"a{make(char)}b" for char in cased] for make in (str, change))
+            other = [unicodedata.normalize(form, text) for text in other]
+            same = hash_words(pa.array(one))[1] == hash_words(pa.array(other))[1]
+            assert same.all(), (change, form, [cased[place] for place in np.flatnonzero(~same)])
+
+
+def test_what_shows_nothing_inside_of_a_word_does_not_matter():
+    assert {key(f"Un co{mark}op ici") for mark in UNSEEN} == {key("un coop ici")}
+    assert key("cafe\u200d\u0301") == key("café") and key("葛\U000e0100城") == key("葛城")
+    assert key("one\u200btwo") == key("one two")  # a zero-width space is a space
+    assert hash_words(pa.array(["é a\u00adb c\u200bd"]))[0].counts.tolist() == [4]
+
+
+def test_joined_emoji_and_words_that_look_alike_are_not_one():
+    family = [
+        "👨\u200d👩\u200d👧",
+        "👨👩👧",
+        "👍🏻",
+        "👍🏿",
+        "❤",
+        "1\ufe0f\u20e3",
+        "1",
+        "ı",
+        "i",
+        "각",
+        "가ㄱ",
+        "हिन्दी",
+        "हिनदी",
+    ]
+    assert len({key(text) for text in family}) == len(family)
+
+
+def test_hashes_of_other_texts_stay_so_that_rows_keep_their_split():
+    texts = ["Hello, World!", "한국어 문장입니다.", "Xin chào 日本語", "!? 👍"]
+    assert [hex(key(text)) for text in texts] == [
+        "0x9c6ed2546927e83d",
+        "0xf3d7ea624f805c05",
+        "0xa4eac9adde0e0f00",
+        "0x5b68ca90d125a7eb",
+    ]
 
 
 def test_words_their_order_and_their_borders_matter():

@@ -1,14 +1,16 @@
 """Texts as sequences of hashed words, many rows at once.
 
 A word is a run of letters and digits; case does not matter. Plain ASCII goes through whole buffers byte by byte;
-rows with other characters are first brought to Unicode's compatibility form and lower case, and in scripts written
-without spaces each character is made a word.
+rows with other characters are first brought to Unicode's compatibility form and folded case, without characters that
+show nothing, and in scripts written without spaces each character is made a word.
 """
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,11 +21,27 @@ import pyarrow.compute as pc
 
 from kfp_bert_components.data.ids import hash_texts
 from kfp_bert_components.data.labels import BLANKS
-from kfp_bert_components.tables.arrow import string_bytes, to_arrow
+from kfp_bert_components.tables.arrow import string_bytes, strings, to_arrow
 
 # Letters and digits in lower case, other ASCII as 0; bytes of longer UTF-8 sequences stay.
 TABLE = np.array([c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum() else 0 for c in range(256)], np.uint8)
 _NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*)"
+# What shows nothing inside of a word, such as a soft hyphen or a zero-width joiner: Unicode's
+# Default_Ignorable_Code_Point. The zero-width space (U+200B) is none of them: it stands between words.
+_IGNORED = (
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+# Letters that are in lower case and have yet another folded form, such as "ss" for the German sharp s; none of them is
+# beyond U+2000 in the compatibility form. Cherokee folds to upper case: that would be a second form.
+_FOLDS = {
+    chr(code): chr(code).casefold()
+    for code in range(128, 0x2000)
+    if chr(code).lower() == chr(code) != chr(code).casefold() and chr(code).casefold().lower() != chr(code)
+}
+_REPLACED = re.compile(f"[{_IGNORED}{''.join(_FOLDS)}]")
+# Rows that need more than lower case, also because a mark may have become one character with a folded letter.
+_UNUSUAL = f"[{_IGNORED}{''.join(_FOLDS)}\u0300-\u036f]"
 # FNV-1a: Fowler, Noll, Vo, Eastlake: The FNV non-cryptographic hash algorithm (RFC 9923).
 _FNV_BASIS, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 # An odd number without a pattern in its bits (2^64 over the golden ratio).
@@ -109,9 +127,18 @@ def _fold(texts: pa.Array) -> pa.Array:
         return texts
     wide = pc.invert(pc.string_is_ascii(texts))
     folded = pc.utf8_lower(pc.utf8_normalize(texts.filter(wide), "NFKC"))
+    unusual = pc.match_substring_regex(folded, _UNUSUAL)
+    if some := folded.filter(unusual).to_pylist():
+        folded = pc.replace_with_mask(folded, unusual, strings([_fold_fully(text) for text in some]))
     folded = pc.replace_substring_regex(folded, r"[^\p{L}\p{N}\p{M}]+", " ")
     folded = pc.replace_substring_regex(folded, _NO_SPACES, r"\1 ")
     return pc.replace_with_mask(texts, wide, folded)
+
+
+def _fold_fully(text: str) -> str:
+    """A text in lower case with its case folded, whatever becomes of a letter, and without what shows nothing."""
+    folded = _REPLACED.sub(lambda found: _FOLDS.get(found[0], ""), text)
+    return unicodedata.normalize("NFKC", folded.replace("i\u0307", "i"))  # of the Turkish capital I with a dot
 
 
 @compiled
