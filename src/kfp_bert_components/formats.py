@@ -10,21 +10,22 @@ def number(value: float | None, digits: int = 3) -> str:
     """0.1234 as "0.123"; None and NaN as a dash."""
     if value is None or not isfinite(value):
         return NOTHING
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    return f"{value:z.{digits}f}".replace("-", MINUS)
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """0.0123 as "+0.012", with a real minus sign below zero."""
+    """0.0123 as "+0.012", with a real minus sign below zero; what rounds to 0 has no sign."""
     if value is None or not isfinite(value):
         return NOTHING
-    return f"{value:+.{digits}f}".replace("-", MINUS)
+    sign = "+" if round(value, digits) else ""
+    return f"{value:{sign}z.{digits}f}".replace("-", MINUS)
 
 
 def percent(value: float | None, digits: int = 1) -> str:
     """0.1234 as "12.3 %"."""
     if value is None or not isfinite(value):
         return NOTHING
-    return f"{100 * value:.{digits}f} %".replace("-", MINUS)
+    return f"{100 * value:z.{digits}f} %".replace("-", MINUS)
 
 
 def count(value: int | None) -> str:

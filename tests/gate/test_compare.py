@@ -277,6 +277,19 @@ def test_an_open_end_of_an_interval_is_null(tmp_path):
     assert "over the champion" in judge(*pair, Policy(primary_metric="accuracy")).reason
 
 
+@pytest.mark.parametrize("metric", [*METRICS, "f1:action"])
+def test_no_interval_of_a_difference_goes_beyond_what_the_metric_can_change_by(tmp_path, metric):
+    truth = np.arange(12) % 3
+    wrong, right = (0.01 + 0.97 * np.eye(3)[said] for said in ((truth + 1) % 3, np.r_[truth[:10], 0, 0]))
+    new, old = (write_numbers(tmp_path / name, truth, said, LABELS) for name, said in (("new", right), ("old", wrong)))
+    for pair, sign in (((new, old), 1), ((old, new), -1)):
+        found = judge(*pair, Policy(primary_metric=metric)).difference
+        most = {"mcc": 2, "brier": 2, "log_loss": 16.2}.get(metric, 1)
+        assert found["value"] * sign > 0 and found["low_95"] <= found["value"] <= found["high_95"]
+        for end in ("low", "high", "low_95", "high_95"):
+            assert found[end] is None or abs(found[end]) <= most, (end, found)
+
+
 def test_a_first_model_needs_only_to_beat_the_class_shares(tmp_path):
     good, _ = counted(tmp_path)
     nobody = write_nobody(tmp_path / "nobody", LABELS[:2])

@@ -53,7 +53,7 @@ UNSURE = "which this test set of 400 rows cannot tell from"
         (
             primary(20, 20, 40_000, min_improvement=0.05),
             "REJECT",
-            "Accuracy is the same as that of version 4 (90 % interval −0.000 to +0.000), which 40,000 test rows show "
+            "Accuracy is the same as that of version 4 (90 % interval 0.000 to 0.000), which 40,000 test rows show "
             "to be less than a gain of 0.050 at alpha 0.05.",
         ),
         (

@@ -7,6 +7,7 @@ import numpy as np
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation.clusters import Clusters
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, CountMetric, of_class
+from kfp_bert_components.evaluation.names import metric_range
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
 from kfp_bert_components.gate.paired import PairedPredictions
 from kfp_bert_components.gate.pivot import Pivot
@@ -45,6 +46,12 @@ def difference(
     Raises:
         UserError: The metric is not defined on this test set.
     """
+    pivot, method = _difference(paired, metric, draws, delta, seed)
+    least, most = metric_range(metric)
+    return replace(pivot, most=most - least), method
+
+
+def _difference(paired: PairedPredictions, metric: str, draws: int, delta: float, seed: int) -> tuple[Pivot, str]:
     fewest = _FEWEST_OF_A_CLASS if metric == "accuracy" else _FEWEST_IN_AVERAGES
     drawn = _drawn(paired.clusters, paired.truth, delta, fewest)
     if metric == "accuracy":
@@ -72,7 +79,8 @@ def accuracy_pivot(paired: PairedPredictions, rows: np.ndarray, delta: float, dr
     clusters = paired.clusters.of(rows)
     drawn = _drawn(clusters, paired.truth[rows], delta, _FEWEST_OF_A_CLASS)
     pivot = pivot_of_flips(won, lost, clusters.numbers, drawn, draws)
-    return _for_other_texts(pivot, won.astype(np.float64) - lost, clusters, paired.truth[rows], delta)
+    pivot = _for_other_texts(pivot, won.astype(np.float64) - lost, clusters, paired.truth[rows], delta)
+    return replace(pivot, most=1.0)
 
 
 def _drawn(clusters: Clusters, truth: np.ndarray, delta: float, fewest: int) -> float:

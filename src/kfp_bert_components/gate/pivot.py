@@ -31,6 +31,7 @@ class Pivot:
         least: Probability of a single arrangement of the swaps, where only some were drawn or the error is 0; else 0,
             as `values` has all.
         spread: How many times `error` is the standard error that is likely for other texts, see `Clusters.spread`.
+        most: The largest difference that the metric can have; no end of an interval is beyond it.
     """
 
     value: float
@@ -42,6 +43,7 @@ class Pivot:
     slope: float = 0.0
     least: float = 0.0
     spread: float = 1.0
+    most: float = float("inf")
 
     def p_value(self, delta: float = 0.0) -> float:
         """One-sided probability of at least this studentised value if the true difference were `delta`."""
@@ -73,7 +75,7 @@ class Pivot:
 
         It agrees with the test. Where few rows differ it is wider than its name says, as an exact test is strict.
         """
-        return self._around(self.critical(alpha))
+        return self._possible(*self._around(self.critical(alpha)))
 
     def estimate(self, confidence: float = 0.95) -> tuple[float, float]:
         """A two-sided interval with coverage close to `confidence`, by the mid-distribution of the swaps.
@@ -98,7 +100,7 @@ class Pivot:
         low, high = self._around(critical)
         lean = critical**2 * self.slope / 2
         reach = float(np.hypot(lean, critical * self.error))
-        return min(low, self.value + lean - reach), max(high, self.value + lean + reach)
+        return self._possible(min(low, self.value + lean - reach), max(high, self.value + lean + reach))
 
     def resolvable(self, alpha: float, power: float = 0.8) -> float:
         """Smallest true difference that a test at the level `alpha` shows with the probability `power`.
@@ -147,6 +149,12 @@ class Pivot:
         """Where the tail starts, and the probability beyond it."""
         start = self.values[-min(_TAIL, len(self.values) // 2)]
         return start, float(self.weights[np.searchsorted(self.values, start - EPSILON) :].sum())
+
+    def _possible(self, low: float, high: float) -> tuple[float, float]:
+        """The ends as far as the metric can go; open ends (infinite) stay open."""
+        if not np.isfinite(low):
+            return low, high
+        return max(low, -self.most), min(high, self.most)
 
     def _around(self, critical: float) -> tuple[float, float]:
         if self.error == 0:
