@@ -147,14 +147,33 @@ def test_rows_above_a_line_that_names_the_columns_are_not_taken_for_titles(tmp_p
     [
         (table('"{i}" "{text}" "{label}"', '"text" "label"'), "text", "label"),
         (table('{i},"{text}",{label}', "text,label"), "text", "label"),
-        (table('"row {i}"\t"{text}"\t"{label}"', '"text"\t"label"'), "#2", "label"),
+        (table('"row{i}"\t"{text}"\t"{label}"', '"text"\t"label"'), "#2", "label"),
         (table('"{i}";"{text}";"{label}"', '"text";"label"'), "#2", "#3"),
+        (table('"7{i}";"{text}";"{label}"', '"text";"label"'), "text", "label"),
+        (table("7{i:02};{text};{label}", "text;label"), "text", "label"),
     ],
 )
 def test_a_header_without_a_name_for_the_names_of_rows(tmp_path: Path, content: str, text: str, label: str):
     facts, rows, faults = read(tmp_path / "a.csv", content, text, label)
     assert rows == ROWS and not faults
     assert "its first column, which the header does not name, is taken for names of rows" in facts.note
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        table('"{text}","{label}",{i}'),
+        table('"{text}","{label}",{i}', '"text","label"'),
+        table('"text{i}","{label}",{i}'),
+        table('"오늘날씨가{i}좋다","{label}",{i}', '"text","label"'),
+        table('10{i:02},"{label}",{i}'),
+        table("10{i:02},{label},{i}").replace("1020,", "1000,"),
+    ],
+)
+def test_what_may_be_the_text_is_not_taken_for_names_of_rows(tmp_path: Path, content: str):
+    facts, rows, faults = read(tmp_path / "a.csv", content)
+    assert not rows and not facts.note
+    assert {reason for _, reason in faults} == {"the row has 3 cells instead of 2"} and len(faults) == 20
 
 
 @pytest.mark.parametrize("row", ["{text},{label}", "'{text}\",{label}", "\"{text}',{label}"])
