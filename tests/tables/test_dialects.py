@@ -182,6 +182,29 @@ def test_commas_without_quotes_are_not_taken_for_names_of_rows(tmp_path: Path, r
     assert not rows and len(faults) == 20 and not facts.note
 
 
+@pytest.mark.parametrize("unreadable", ["error", "keep"])
+@pytest.mark.parametrize(
+    ("row", "header"),
+    [("{text},{label}", "text,label"), ('"{text}", "{label}"', '"text", "label"'), ("{text};{label}", "text;label")],
+)
+def test_headers_of_files_that_were_joined_into_one_are_no_rows(tmp_path: Path, row: str, header: str, unreadable: str):
+    content = "".join(table(row, above + header) for above in ("", "\ufeff")).replace(", it's", " it's")
+    _, rows, faults = read(tmp_path / "a.csv", content, unreadable=unreadable)
+    assert len(rows) == 40
+    assert faults == [(22, "the row repeats the header")]
+
+
+def test_a_row_that_has_one_cell_of_the_header_is_a_row(tmp_path: Path):
+    _, rows, faults = read(tmp_path / "a.csv", "text,label\ntext,a\nb,label\n")
+    assert rows == [("text", "a"), ("b", "label")] and not faults
+
+
+@pytest.mark.parametrize("around", ["\u200b", "\u00a0", "\ufeff"])
+def test_characters_that_show_nothing_are_no_part_of_a_name_in_the_header(tmp_path: Path, around: str):
+    _, rows, _ = read(tmp_path / "a.csv", table('"{text}",{label}', f"{around}text{around},label{around}"))
+    assert rows == ROWS
+
+
 def test_skipping_all_lines_is_said(tmp_path: Path):
     with pytest.raises(UserError, match=r"a\.csv has no rows below the 2,000 lines to skip: correct skip_rows"):
         read(tmp_path / "a.csv", table('"{text}",{label}'), skip_rows=2_000)

@@ -12,7 +12,7 @@ from itertools import islice, zip_longest
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import LONGEST_CELL
 from kfp_bert_components.tables.preamble import lines_of_one_cell, separator_line, title_lines
-from kfp_bert_components.tables.settings import Column, TableSettings, nfc
+from kfp_bert_components.tables.settings import Column, TableSettings, header_name
 
 # Python's csv reader refuses longer cells. The limit holds for the whole process, so it is set once and for all.
 csv.field_size_limit(2 * LONGEST_CELL)
@@ -138,7 +138,7 @@ def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column],
         rows[0] = ["", *rows[0]]
     if not _has_header(rows, columns, settings):
         return replace(dialect, columns=tuple(f"#{i + 1}" for i in range(_width(rows))))
-    names = tuple(nfc(cell.strip()) for cell in rows[0])
+    names = tuple(header_name(cell) for cell in rows[0])
     said = settings.header == "yes" or any(column.asked in names for column in columns)
     return replace(dialect, header=True, guessed_header=not said, columns=names, trailing=trailing, row_names=row_names)
 
@@ -217,7 +217,7 @@ def _score(rows: Sequence[Sequence[str]], dialect: Dialect, sample: str, named: 
     score = agreeing / len(rows) if width > 1 else 0.0
     # Quoted cells that swallow lines leave few rows: prefer the reading that keeps the lines apart.
     score += 0.2 * len(rows) / max(len(rows), min(ROWS, sample.count("\n")))
-    if named and len(rows[0]) > 1 and named <= {nfc(cell.strip()) for cell in rows[0]}:
+    if named and len(rows[0]) > 1 and named <= {header_name(cell) for cell in rows[0]}:
         score += 0.3
     if dialect.quoting != "none" and not _closes_quotes(sample, dialect):
         score -= 0.05
@@ -267,7 +267,7 @@ def _has_header(rows: Sequence[Sequence[str]], columns: Sequence[Column], settin
     """
     if settings.header != "auto":
         return settings.header == "yes"
-    first = [nfc(cell.strip()) for cell in rows[0]]
+    first = [header_name(cell) for cell in rows[0]]
     if any(column.asked in first for column in columns if column.position is None):
         return True
     column = next((column for column in columns if column.categorical), None)

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.plain import stripped
 from kfp_bert_components.validation import checked_dataclass, one_of
 
 # What the names of a file's own columns begin with in the batches.
@@ -87,6 +88,11 @@ class Column:
 def nfc(name: str) -> str:
     """A name in Unicode form NFC: those of a Mac are in another one, but look the same."""
     return unicodedata.normalize("NFC", name)
+
+
+def header_name(cell: str) -> str:
+    """The name that a cell of a CSV header has: in Unicode form NFC, without blanks at its ends."""
+    return stripped(nfc(cell))
 
 
 def find_columns(
