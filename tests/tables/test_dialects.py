@@ -205,6 +205,15 @@ def test_characters_that_show_nothing_are_no_part_of_a_name_in_the_header(tmp_pa
     assert rows == ROWS
 
 
+@pytest.mark.parametrize("header", ["text label", 'text "label"'])
+def test_a_column_that_may_stand_between_spaces_gets_advice_that_works(tmp_path: Path, header: str):
+    content = table('"{text}" {label}', header).replace(",", "")
+    with pytest.raises(UserError, match="a.csv has no column 'text': its first row is .*, set delimiter to ' '"):
+        read(tmp_path / "a.csv", content)
+    _, rows, _ = read(tmp_path / "a.csv", content, delimiter=" ")
+    assert rows == [(text.replace(",", ""), label) for text, label in ROWS]
+
+
 def test_skipping_all_lines_is_said(tmp_path: Path):
     with pytest.raises(UserError, match=r"a\.csv has no rows below the 2,000 lines to skip: correct skip_rows"):
         read(tmp_path / "a.csv", table('"{text}",{label}'), skip_rows=2_000)

@@ -78,6 +78,8 @@ class Column:
         its = f"its first row is {shown}" if first_row else f"it has {shown}"
         if first_row and not self.quoted:
             its = f"its first row (cells: {len(first_row)}) is not shown, as keep_texts is 'ids'"
+        if len(first_row) == 1 and asked in first_row[0].replace('"', " ").split():
+            raise UserError(f"{file} has no column {asked!r}: {its}; if spaces part its cells, set delimiter to ' '.")
         position = "#1" if parameter == "text_column" else "#2"
         raise UserError(
             f"{file} has no column {asked!r}: {its}; set {parameter} to the name of a column, or to its position such "
