@@ -3,10 +3,17 @@
 import re
 from collections.abc import Sequence
 
+# White space, control characters, and others that show nothing (Unicode's Default_Ignorable_Code_Point), as the inside
+# of a character class.
+BLANKS = (
+    "\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f"
+    "\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
+)
 _BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 # Control characters, halves of surrogate pairs, and the marks that turn the direction of writing.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ENDS = re.compile(f"^[{BLANKS}]+|[{BLANKS}]+$")
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&]")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
@@ -14,6 +21,11 @@ _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 def plain(text: str) -> str:
     """Text on one line: line breaks and tabs become a space, other characters that can't be seen become escapes."""
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), _BREAKS.sub(" ", text))
+
+
+def stripped(text: str) -> str:
+    """Text without blanks at its ends: white space, and characters that show nothing."""
+    return _ENDS.sub("", text)
 
 
 def printed(text: str) -> str:

@@ -341,6 +341,59 @@ def test_a_split_that_gets_no_row_is_an_error(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"validation_fraction": 1e-9},
+            "validation split .*: give more data, raise validation_fraction, or set st",
+        ),
+        ({"stratify": True}, "validation split .*: add different texts: a label with four of them or more gives some"),
+        ({"test_fraction": 0.5, "validation_fraction": 0.4999999}, "train split .*, or lower test_fraction and valid"),
+        ({"split_by": "file", "test_values": ["a*"]}, "train split .*: let test_values and .* leave files to train"),
+        (
+            {"split_by": "file", "test_values": ["a*"], "other": True, "validation_fraction": 1e-9},
+            "validation split .*: give more data, raise validation_fraction, or name files in validation_values",
+        ),
+        (
+            {"split_by": "group", "split_column": "g", "test_fraction": 1e-9, "validation_fraction": 0},
+            "test split .*: give more groups, name some in test_values, or raise test_fraction",
+        ),
+        (
+            {"split_by": "group", "split_column": "g", "validation_fraction": 1e-9, "test_fraction": 0},
+            "validation split .*: give more groups or raise validation_fraction",
+        ),
+        (
+            {"split_by": "group", "split_column": "g", "validation_values": ["x"]},
+            "test split .*: name groups in test_v",
+        ),
+        (
+            {"split_by": "column", "split_column": "w"},
+            "test split .*: write test into some rows of 'w', or name values in test_values",
+        ),
+        (
+            {"split_by": "column", "split_column": "w", "validation_fraction": 1 - 1e-9, "test_fraction": 0},
+            "train split .*: give more data, or lower validation_fraction",
+        ),
+    ],
+)
+def test_a_split_without_a_row_gets_advice_that_can_be_followed(tmp_path: Path, settings: dict, says: str):
+    settings, count = dict(settings), 3 if "stratify" in settings else 12
+    columns = {
+        "text": texts(2 * count),
+        "label": labels(2 * count),
+        "g": ["x", "y"] * count,
+        "w": ["train"] * 2 * count,
+    }
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.parquet", **columns)
+    if settings.pop("other", False):
+        write(tmp_path / "in" / "b.parquet", **columns | {"text": texts(4 * count)[2 * count :]})
+    with pytest.raises(UserError, match=says) as refused:
+        run(tmp_path / "in", tmp_path / "out", **settings)
+    assert "stratify" not in str(refused.value) or settings == {"validation_fraction": 1e-9}
+
+
+@pytest.mark.parametrize(
     ("given", "conflicts", "copies"),
     [
         ("AAAb", 1, 2),  # three quarters say A: b is a slip

@@ -27,6 +27,8 @@ def test_a_file_wins_over_the_parameters_and_leaves_the_rest(tmp_path):
         ("alpha: 0.5", "alpha is 0.5, but it should be less than 0.5"),
         ("margin: 0.1\nalpha: 1:30", "policy has '1:30' in line 2, which is no plain number: write one such as 0.05."),
         ("thresholds: {mcc: 0:30.5}", "policy has '0:30.5' in line 1, which is no plain number"),
+        ("alpha: 0.05\nmin_rows: 010", "policy has '010' in line 2: write the number without a 0 at its start."),
+        ("format: 01", "policy has '01' in line 1"),
         ("alpha: 0", "alpha is 0, but it should be greater than 0"),
         ("alpha: .nan", "alpha is nan, but it should be a finite number"),
         ("margin: -0.1", "margin is -0.1, but it should be greater than or equal to 0"),

@@ -117,6 +117,7 @@ def test_without_a_common_label_nothing_can_be_shown(tmp_path):
     new, old = pair(tmp_path, ["A", "B", "a", "b"], ["A", "B"], known=["a", "b"])
     made = judge(new, old, Policy(allow_new_labels=True))
     assert made.outcome == "HOLD" and "no test row has a label that both know" in made.reason
+    assert made.reason.endswith("To promote it all the same, give override, override_by and override_reason.")
 
 
 def test_one_new_label_among_many_decides_as_ever_and_the_pages_show_the_common_labels(tmp_path):

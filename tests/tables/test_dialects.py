@@ -147,8 +147,10 @@ def test_rows_above_a_line_that_names_the_columns_are_not_taken_for_titles(tmp_p
     [
         (table('"{i}" "{text}" "{label}"', '"text" "label"'), "text", "label"),
         (table('{i},"{text}",{label}', "text,label"), "text", "label"),
-        (table('"row {i}"\t"{text}"\t"{label}"', '"text"\t"label"'), "#2", "label"),
+        (table('"row{i}"\t"{text}"\t"{label}"', '"text"\t"label"'), "#2", "label"),
         (table('"{i}";"{text}";"{label}"', '"text";"label"'), "#2", "#3"),
+        (table('"7{i}";"{text}";"{label}"', '"text";"label"'), "text", "label"),
+        (table("7{i:02};{text};{label}", "text;label"), "text", "label"),
     ],
 )
 def test_a_header_without_a_name_for_the_names_of_rows(tmp_path: Path, content: str, text: str, label: str):
@@ -157,10 +159,59 @@ def test_a_header_without_a_name_for_the_names_of_rows(tmp_path: Path, content: 
     assert "its first column, which the header does not name, is taken for names of rows" in facts.note
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        table('"{text}","{label}",{i}'),
+        table('"{text}","{label}",{i}', '"text","label"'),
+        table('"text{i}","{label}",{i}'),
+        table('"오늘날씨가{i}좋다","{label}",{i}', '"text","label"'),
+        table('10{i:02},"{label}",{i}'),
+        table("10{i:02},{label},{i}").replace("1020,", "1000,"),
+    ],
+)
+def test_what_may_be_the_text_is_not_taken_for_names_of_rows(tmp_path: Path, content: str):
+    facts, rows, faults = read(tmp_path / "a.csv", content)
+    assert not rows and not facts.note
+    assert {reason for _, reason in faults} == {"the row has 3 cells instead of 2"} and len(faults) == 20
+
+
 @pytest.mark.parametrize("row", ["{text},{label}", "'{text}\",{label}", "\"{text}',{label}"])
 def test_commas_without_quotes_are_not_taken_for_names_of_rows(tmp_path: Path, row: str):
     facts, rows, faults = read(tmp_path / "a.csv", table(row))
     assert not rows and len(faults) == 20 and not facts.note
+
+
+@pytest.mark.parametrize("unreadable", ["error", "keep"])
+@pytest.mark.parametrize(
+    ("row", "header"),
+    [("{text},{label}", "text,label"), ('"{text}", "{label}"', '"text", "label"'), ("{text};{label}", "text;label")],
+)
+def test_headers_of_files_that_were_joined_into_one_are_no_rows(tmp_path: Path, row: str, header: str, unreadable: str):
+    content = "".join(table(row, above + header) for above in ("", "\ufeff")).replace(", it's", " it's")
+    _, rows, faults = read(tmp_path / "a.csv", content, unreadable=unreadable)
+    assert len(rows) == 40
+    assert faults == [(22, "the row repeats the header")]
+
+
+def test_a_row_that_has_one_cell_of_the_header_is_a_row(tmp_path: Path):
+    _, rows, faults = read(tmp_path / "a.csv", "text,label\ntext,a\nb,label\n")
+    assert rows == [("text", "a"), ("b", "label")] and not faults
+
+
+@pytest.mark.parametrize("around", ["\u200b", "\u00a0", "\ufeff"])
+def test_characters_that_show_nothing_are_no_part_of_a_name_in_the_header(tmp_path: Path, around: str):
+    _, rows, _ = read(tmp_path / "a.csv", table('"{text}",{label}', f"{around}text{around},label{around}"))
+    assert rows == ROWS
+
+
+@pytest.mark.parametrize("header", ["text label", 'text "label"'])
+def test_a_column_that_may_stand_between_spaces_gets_advice_that_works(tmp_path: Path, header: str):
+    content = table('"{text}" {label}', header).replace(",", "")
+    with pytest.raises(UserError, match="a.csv has no column 'text': its first row is .*, set delimiter to ' '"):
+        read(tmp_path / "a.csv", content)
+    _, rows, _ = read(tmp_path / "a.csv", content, delimiter=" ")
+    assert rows == [(text.replace(",", ""), label) for text, label in ROWS]
 
 
 def test_skipping_all_lines_is_said(tmp_path: Path):

@@ -54,7 +54,6 @@ def test_a_json_document_is_read_where_it_has_a_list_of_objects(tmp_path: Path, 
     [
         ({"text": ["a", "b"], "label": ["x", "y"]}, 'without a list of objects: write it as [{"text": ..., '),
         ([["a", "x"], ["b", "y"]], "without a list of objects"),
-        ([], "without a list of objects"),
         ({"train": OBJECTS, "test": OBJECTS}, "several lists of objects ('train', 'test')"),
         ([{"sentence": "a", "label": 1}], "has no key 'text': its objects have 'label', 'sentence'"),
     ],
@@ -65,6 +64,14 @@ def test_other_documents_get_one_sentence(tmp_path: Path, content: object, says:
         with pytest.raises(UserError) as error:
             read(tmp_path / "a.json")
         assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["[]", " [\n]\n", '{"data": [], "errors": []}', '{\n"data": []\n}'])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_an_empty_list_is_a_table_without_rows(tmp_path: Path, content: str, name: str):
+    (tmp_path / name).write_text(content)
+    facts, rows, faults = read(tmp_path / name)
+    assert not rows and not faults and facts.note == "is a JSON document without a row"
 
 
 def test_a_document_that_is_cut_off_says_where(tmp_path: Path):
@@ -101,11 +108,11 @@ def test_half_of_an_escaped_pair_is_one_unknown_character(tmp_path: Path):
     assert [text for text, _ in rows] == ["\ufffd x", "\ufffd x", "😀 x", "é \ufffd"] and not faults
 
 
-VALUES = [1.0, 1, math.nan, None, 1.5, 2.0**40, True, -3.0]
-AS_TEXT = ["1", "1", "", "", "1.5", "1099511627776", "true", "-3"]
+VALUES = [1.0, 1, math.nan, math.inf, None, 1.5, 2.0**40, True, -3.0]
+AS_TEXT = ["1", "1", "", "", "", "1.5", "1099511627776", "true", "-3"]
 
 
-def test_numbers_in_json_are_written_one_way_and_nan_is_missing(tmp_path: Path):
+def test_numbers_in_json_are_written_one_way_and_nan_and_infinity_are_missing(tmp_path: Path):
     for column in ("text", "label"):
         objects = [{"text": "a text", "label": "x"} | {column: value} for value in VALUES]
         (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in objects))
@@ -116,11 +123,11 @@ def test_numbers_in_json_are_written_one_way_and_nan_is_missing(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.float16()])
-def test_numbers_in_parquet_are_written_one_way_and_nan_is_missing(tmp_path: Path, kind: pa.DataType):
-    values = [1.0, math.nan, None, 1.5, 1024.0, -3.0]
-    table = pa.table({"text": pa.array(values, pa.float64()).cast(kind), "label": ["x"] * 6})
+def test_numbers_in_parquet_are_written_one_way_and_nan_and_infinity_are_missing(tmp_path: Path, kind: pa.DataType):
+    values = [1.0, math.nan, None, 1.5, 1024.0, -3.0, math.inf, -math.inf]
+    table = pa.table({"text": pa.array(values, pa.float64()).cast(kind), "label": ["x"] * 8})
     pq.write_table(table, tmp_path / "a.parquet")
-    assert [text for text, _ in read(tmp_path / "a.parquet")[1]] == ["1", "", "", "1.5", "1024", "-3"]
+    assert [text for text, _ in read(tmp_path / "a.parquet")[1]] == ["1", "", "", "1.5", "1024", "-3", "", ""]
 
 
 def test_large_whole_numbers_in_parquet_have_all_their_digits(tmp_path: Path):

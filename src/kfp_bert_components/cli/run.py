@@ -27,11 +27,10 @@ def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
 
     Each run has a folder of its own under --root, with the outputs of its steps, their pages and log.txt. If, OneOf and
     loops do what they do on a cluster. What cannot run here, such as a step that needs its image, is refused before the
-    first step.
+    first step, and so are settings that prepare_text_data, finetune_bert or compare_models would refuse.
     """
     from rich.console import Console
 
-    from kfp_bert_components.gate import parse_policy
     from kfp_bert_components.local.arguments import parse_arguments
     from kfp_bert_components.local.pipelines import compile_pipeline
     from kfp_bert_components.local.show import show_places, show_run
@@ -40,8 +39,6 @@ def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
         spec_path = Path(scratch) / "pipeline.yaml"
         spec = compile_pipeline(pipeline, spec_path)
         arguments = parse_arguments(spec, params)
-        if pipeline.startswith("kfp_bert_components.pipelines"):  # else its last steps would refuse it
-            parse_policy(arguments.get("policy", ""))
         console = Console(highlight=False, soft_wrap=True)
         folder = show_run(spec_path, arguments, root, console)
         show_places(folder, console)

@@ -20,6 +20,8 @@ WORDS = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
+# What test_values and validation_values name.
+_NAMED = {"file": "files", "group": "groups", "column": "values"}
 # One hash for the test set and another for validation: changing one fraction leaves the other set as it is.
 _TEST_SALT, _VALIDATION_SALT = 1, 2
 
@@ -179,9 +181,41 @@ def _refuse_empty(split: np.ndarray, settings: SplitSettings) -> None:
         settings.validation_fraction > 0 or bool(settings.validation_values),
         settings.test_fraction > 0 or bool(settings.test_values) or settings.split_by == "column",
     )
-    for name, count, needed in zip(SPLITS, np.bincount(split, minlength=3), wanted, strict=True):
+    counts = np.bincount(split, minlength=3).tolist()
+    for name, count, needed in zip(SPLITS, counts, wanted, strict=True):
         if needed and not count:
-            raise UserError(
-                f"The {name} split got none of the {len(split):,} rows: give more data, or change test_fraction, "
-                "validation_fraction, test_values or validation_values, or set stratify."
-            )
+            todo = _way_to_train(settings, counts) if name == "train" else _way_to(name, settings)
+            raise UserError(f"The {name} split got none of the {len(split):,} rows: {todo}.")
+
+
+def _way_to(name: str, settings: SplitSettings) -> str:
+    """What gives test or validation rows, with this way of splitting."""
+    by, fraction, values = settings.split_by, f"{name}_fraction", f"{name}_values"
+    if settings.stratify:
+        return "add different texts: a label with four of them or more gives some to each split"
+    if by == "text":
+        return f"give more data, raise {fraction}, or set stratify"
+    if getattr(settings, values) and (by != "column" or settings.test_values):
+        return f"the rows that {values} names were all dropped: name others, or see which checks drop them"
+    if by == "column" and not settings.test_values:
+        other = "name values in test_values" if name == "test" else f"raise {fraction}"
+        return f"write {name} into some rows of {settings.split_column!r}, or {other}"
+    if by == "group" and not settings.test_values:
+        if settings.validation_values:
+            return "name groups in test_values"
+        named = "give more groups, name some in test_values," if name == "test" else "give more groups"
+        return f"{named} or raise {fraction}"
+    return f"give more data, raise {fraction}, or name {_NAMED[by]} in {values}"
+
+
+def _way_to_train(settings: SplitSettings, counts: list[int]) -> str:
+    """What leaves rows to train, where the splits have so many rows each."""
+    by = settings.split_by
+    if by in ("text", "group") and not (settings.test_values or settings.validation_values):
+        more = "groups" if by == "group" else "data"
+        return f"give more {more}, or lower test_fraction and validation_fraction"
+    if counts[VALIDATION] and not settings.validation_values:
+        return "give more data, or lower validation_fraction"
+    if by == "column" and not settings.test_values:
+        return f"write train into some rows of {settings.split_column!r}"
+    return f"let test_values and validation_values leave {_NAMED[by]} to train"

@@ -12,16 +12,11 @@ import pyarrow.compute as pc
 
 from kfp_bert_components.tables.arrow import strings, to_numpy
 
+from kfp_bert_components.plain import BLANKS, stripped
+
 UNKNOWN = -1
-# White space, control characters, and others that show nothing (Unicode's Default_Ignorable_Code_Point), as the inside
-# of a character class.
-BLANKS = (
-    "\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f"
-    "\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
-)
 # Labels, or groups of them, that a remark names.
 SHOWN = 10
-_ENDS = re.compile(f"^[{BLANKS}]+|[{BLANKS}]+$")
 _NUMBER = re.compile(r"\+?(-?\d+)(?:\.0*)?", re.ASCII)
 _BOOL = re.compile("true|false", re.IGNORECASE)
 _EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?e\+\d{1,3}", re.ASCII | re.IGNORECASE)
@@ -74,7 +69,7 @@ def map_labels(found: Sequence[str], label_names: Mapping[str, str], keep_unknow
 
 def trimmed(text: str) -> str:
     """A text in Unicode form NFC, without blanks at its ends and with one space for each white space inside."""
-    return re.sub(r"\s+", " ", _ENDS.sub("", unicodedata.normalize("NFC", text)))
+    return re.sub(r"\s+", " ", stripped(unicodedata.normalize("NFC", text)))
 
 
 def spelled(label: str) -> str:

@@ -211,7 +211,9 @@ def _with_common_labels(comparison: Comparison, alpha: float, outcome: str, reas
     knows the new ones. Two tests that must both be passed need no correction (Berger 1982, Technometrics 24).
     """
     if not comparison.common:
-        return "HOLD", f"{reason} But no test row has a label that both know, so nothing shows which one is better."
+        why = "no test row has a label that both know, so nothing shows which one is better"
+        todo = "To promote it all the same, give override, override_by and override_reason."
+        return "HOLD", f"{reason} But {why}. {todo}"
     again, why = verdict(comparison.common, alpha, [])
     if outcome == "PROMOTE" and again != "PROMOTE":
         return again, f"{reason} But on the labels that both know: {why}"

@@ -203,6 +203,9 @@ def _load(text: str) -> Any:
             if ":" in node.value and node.tag.endswith((":int", ":float")):  # YAML 1.1 counts 1:30 as 90
                 place = f"line {node.start_mark.line + 1}"
                 raise UserError(f" has {node.value!r} in {place}, which is no plain number: write one such as 0.05.")
+            if node.tag.endswith(":int") and re.match(r"[-+]?0[\d_]", node.value):  # YAML 1.1 counts 010 as 8
+                place = f"line {node.start_mark.line + 1}"
+                raise UserError(f" has {node.value!r} in {place}: write the number without a 0 at its start.")
             return super().construct_scalar(node)
 
     # YAML 1.1, which PyYAML reads, takes 1e-3 for a text.

@@ -77,10 +77,11 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[Local
         The run, which has just started.
 
     Raises:
-        UserError: The pipeline cannot run on this machine, or `root` cannot be written.
+        UserError: The pipeline cannot run on this machine, a step would refuse its settings, or `root` cannot be
+            written.
     """
     pipeline = next(yaml.safe_load_all(spec.read_text()))
-    check_pipeline(pipeline)
+    check_pipeline(pipeline, arguments)
     folder = _new_folder(root.absolute(), pipeline["pipelineInfo"]["name"])
     with tempfile.TemporaryDirectory() as scratch:
         spec = Path(shutil.copy(spec, scratch))

@@ -37,15 +37,20 @@ def finetune_bert(
     Raises:
         UserError: `run_on` is neither, or a setting, an address or a split is at fault.
     """
+    check_run_on(run_on)
     settings = _with_absolute_paths(settings)
     if run_on == "pod":
         return finetune(train, validation, model, report, settings)
-    if run_on == "ai_platform":
-        from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
+    from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
 
-        _check_local(settings.base_model, train)
-        return run_as_custom_job(train, validation, model, report, settings, JobSettings(**job_settings))
-    raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")
+    _check_local(settings.base_model, train)
+    return run_as_custom_job(train, validation, model, report, settings, JobSettings(**job_settings))
+
+
+def check_run_on(run_on: str) -> None:
+    """Raise a UserError where training is to run on something that is not known."""
+    if run_on not in ("pod", "ai_platform"):
+        raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")
 
 
 def _check_local(base_model: str, train: Path) -> None:

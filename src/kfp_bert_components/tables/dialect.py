@@ -12,7 +12,7 @@ from itertools import islice, zip_longest
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import LONGEST_CELL
 from kfp_bert_components.tables.preamble import lines_of_one_cell, separator_line, title_lines
-from kfp_bert_components.tables.settings import Column, TableSettings, nfc
+from kfp_bert_components.tables.settings import Column, TableSettings, header_name
 
 # Python's csv reader refuses longer cells. The limit holds for the whole process, so it is set once and for all.
 csv.field_size_limit(2 * LONGEST_CELL)
@@ -30,6 +30,9 @@ ROWS = 2_000
 # What a column of categories is usually called.
 _CATEGORY_NAMES = {"label", "labels", "class", "category", "target", "sentiment", "intent", "topic"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+# Names of rows: numbers, or short names with a number in them, and nothing that may be a text.
+_ROW_NUMBER = re.compile(r"[0-9]{1,12}")
+_ROW_NAME = re.compile(r"[A-Za-z_.-]{0,20}[0-9][A-Za-z0-9_.-]{0,20}")
 # What R writes: names in quotes with spaces between them.
 _QUOTED_NAMES = re.compile(r'"[^"]*"( "[^"]*")+\s*')
 
@@ -135,7 +138,7 @@ def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column],
         rows[0] = ["", *rows[0]]
     if not _has_header(rows, columns, settings):
         return replace(dialect, columns=tuple(f"#{i + 1}" for i in range(_width(rows))))
-    names = tuple(nfc(cell.strip()) for cell in rows[0])
+    names = tuple(header_name(cell) for cell in rows[0])
     said = settings.header == "yes" or any(column.asked in names for column in columns)
     return replace(dialect, header=True, guessed_header=not said, columns=names, trailing=trailing, row_names=row_names)
 
@@ -214,7 +217,7 @@ def _score(rows: Sequence[Sequence[str]], dialect: Dialect, sample: str, named: 
     score = agreeing / len(rows) if width > 1 else 0.0
     # Quoted cells that swallow lines leave few rows: prefer the reading that keeps the lines apart.
     score += 0.2 * len(rows) / max(len(rows), min(ROWS, sample.count("\n")))
-    if named and len(rows[0]) > 1 and named <= {nfc(cell.strip()) for cell in rows[0]}:
+    if named and len(rows[0]) > 1 and named <= {header_name(cell) for cell in rows[0]}:
         score += 0.3
     if dialect.quoting != "none" and not _closes_quotes(sample, dialect):
         score -= 0.05
@@ -264,7 +267,7 @@ def _has_header(rows: Sequence[Sequence[str]], columns: Sequence[Column], settin
     """
     if settings.header != "auto":
         return settings.header == "yes"
-    first = [nfc(cell.strip()) for cell in rows[0]]
+    first = [header_name(cell) for cell in rows[0]]
     if any(column.asked in first for column in columns if column.position is None):
         return True
     column = next((column for column in columns if column.categorical), None)
@@ -297,8 +300,20 @@ def _trailing(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _has_row_names(rows: Sequence[Sequence[str]], sample: str, dialect: Dialect) -> bool:
-    """Whether all rows have one cell more than the header, the first, a number or in quotes and never twice."""
+    """Whether all rows have one cell more than the header, and the first is a name of a row, never there twice.
+
+    Names are numbers counted from 0 or 1. R writes others too: where it quotes names, it quotes those of the columns as
+    well, and where it quotes nothing, a part of a table keeps its numbers. What else stands there may be the text.
+    """
     names = [row[0] for row in rows[1:] if len(row) == len(rows[0]) + 1]
-    unique = 0 < len(names) == len(rows) - 1 and len(set(names)) == len(names)
-    in_quotes = dialect.quoting != "none" and sample.count("\n" + dialect.quote) >= len(names)
-    return unique and (in_quotes or all(_NUMBER.fullmatch(name) for name in names))
+    if not 0 < len(names) == len(rows) - 1 or len(set(names)) < len(names):
+        return False
+    numbers = [int(name) for name in names if _ROW_NUMBER.fullmatch(name)]
+    all_numbers = len(numbers) == len(names)
+    if all_numbers and numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+        return True
+    if dialect.quoting == "none" or dialect.quote not in sample:
+        return all_numbers and numbers == sorted(numbers)
+    header = next(iter(io.StringIO(sample.lstrip("\r\n"))), "")
+    quoted = header.count(dialect.quote) >= 2 * len(rows[0]) and sample.count("\n" + dialect.quote) >= len(names)
+    return quoted and all(_ROW_NAME.fullmatch(name) for name in names)

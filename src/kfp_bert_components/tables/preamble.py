@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.tables.settings import Column, TableSettings, nfc
+from kfp_bert_components.tables.settings import Column, TableSettings, header_name
 
 # Lines that are looked at for the one that names the columns.
 _LINES = 100
@@ -72,5 +72,5 @@ def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of one line, whichever quotes are around them."""
     with suppress(csv.Error):
         cells = next(csv.reader([line.replace("\0", "")], delimiter=delimiter, skipinitialspace=True), [])
-        return [nfc(cell.strip().strip("'").strip()) for cell in cells]
+        return [header_name(header_name(cell).strip("'")) for cell in cells]
     return []

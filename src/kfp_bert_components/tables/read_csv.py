@@ -6,16 +6,21 @@ is one row the two agree, so a file means the same whichever of them reads it.
 
 import codecs
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import count
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, make_batch
+from kfp_bert_components.plain import BLANKS
+from kfp_bert_components.tables.arrow import to_arrow, to_numpy
+from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, Fault, make_batch
 from kfp_bert_components.tables.dialect import Dialect
 from kfp_bert_components.tables.lines import split_lines
 
@@ -43,7 +48,24 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
     for block in blocks:
         batch = _read_plain(block, row, dialect, columns) or make_batch(list(columns), records.read(block, row), keep)
         row += len(batch.rows) + len(batch.faults)
-        yield batch.without_row(dialect.first_row_number) if dialect.header else batch
+        yield _without_headers(batch, dialect, columns) if dialect.header else batch
+
+
+def _without_headers(batch: Batch, dialect: Dialect, columns: Mapping[str, int]) -> Batch:
+    """A batch without the header; rows that repeat it, as files that were joined into one have them, are faults."""
+    batch = batch.without_row(dialect.first_row_number)
+    found = np.arange(len(batch.rows) if len(set(columns.values())) > 1 else 0)
+    titles = [dialect.columns[index] for index in columns.values()]
+    blanks, quote = f"[{BLANKS}]*", f"{dialect.quote}?"  # quotes stay where a byte order mark stands before them
+    for name, title in reversed(list(zip(columns, titles, strict=True))):
+        pattern = f"^{blanks}{quote}{re.escape(title)}{quote}{blanks}$"
+        found = found[to_numpy(pc.match_substring_regex(batch.cells[name].take(to_arrow(found)), pattern))]
+    if not len(found):
+        return batch
+    excerpt = dialect.delimiter.join(titles)[:400]
+    repeated = [Fault(row, "the row repeats the header", excerpt) for row in batch.rows[found].tolist()]
+    kept = batch.take(np.setdiff1d(np.arange(len(batch.rows)), found))
+    return replace(kept, faults=[*kept.faults, *repeated])
 
 
 def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, int]) -> Batch | None:

@@ -67,7 +67,8 @@ def read_json(
     for one in objects if own else ():
         add_keys(keys, one, name)
     batches = _batches(objects, text, name, [*columns, *map(own_column, keys)], keep)
-    return f"is a JSON document; a row is one of the objects{place}", list(keys), batches
+    note = f"is a JSON document; a row is one of the objects{place}" if objects else "is a JSON document without a row"
+    return note, list(keys), batches
 
 
 def _parsed(line: str) -> Any:
@@ -78,7 +79,7 @@ def _parsed(line: str) -> Any:
 
 
 def _objects(value: Any, name: str, columns: Sequence[Column]) -> tuple[str, list]:
-    """The list of objects, and under which key it is; "" for none."""
+    """The list of objects, which may be empty, and under which key it is; "" for none."""
     key, asked = "", [column.asked for column in columns]
     if isinstance(value, RepeatedKey):
         raise UserError(f"{name} has the key {value.key[:40]!r} twice in its outer object: leave one out.")
@@ -92,7 +93,9 @@ def _objects(value: Any, name: str, columns: Sequence[Column]) -> tuple[str, lis
             ((key, value),) = fitting.items()
         elif any(not isinstance(value.get(one, []), list | dict) for one in asked):
             value = [value]
-    if not _is_list(value):
+        elif [] in value.values():
+            value = []
+    if value != [] and not _is_list(value):
         keys = ", ".join(f"{json.dumps(one, ensure_ascii=False)}: ..." for one in asked[:2])
         raise UserError(
             f"{name} is a JSON document without a list of objects: write it as [{{{keys}}}, ...], or one object a line."

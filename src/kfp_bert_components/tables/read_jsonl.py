@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
+from math import isfinite
 from typing import Any
 
 from kfp_bert_components.errors import UserError
@@ -132,7 +133,7 @@ def _object(line: str) -> Mapping[str, Any]:
 
 
 def _cell(value: Any, column: Column, raw: str) -> str:
-    if value is None or value != value:  # NaN, which is equal to nothing
+    if value is None or (isinstance(value, float) and not isfinite(value)):
         return ""
     if isinstance(value, bool):
         return str(value).lower()

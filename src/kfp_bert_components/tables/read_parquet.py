@@ -91,9 +91,9 @@ def _texts(column: pa.Array, name: str, file: TableFile) -> pa.Array:
 
 
 def _numbers(column: pa.Array) -> pa.Array:
-    """Floating-point numbers as strings: NaN is missing, and whole numbers are written without a point."""
+    """Floating-point numbers as strings: NaN and infinity are missing, whole numbers are written without a point."""
     column = column.cast(pa.float64()) if pa.types.is_float16(column.type) else column
-    column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), pa.scalar(2.0**53, column.type)))
     digits = pc.if_else(whole, column, pa.scalar(None, column.type)).cast(pa.int64()).cast(pa.string())
     return pc.coalesce(digits, column.cast(pa.string()))

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.plain import stripped
 from kfp_bert_components.validation import checked_dataclass, one_of
 
 # What the names of a file's own columns begin with in the batches.
@@ -77,6 +78,8 @@ class Column:
         its = f"its first row is {shown}" if first_row else f"it has {shown}"
         if first_row and not self.quoted:
             its = f"its first row (cells: {len(first_row)}) is not shown, as keep_texts is 'ids'"
+        if len(first_row) == 1 and asked in first_row[0].replace('"', " ").split():
+            raise UserError(f"{file} has no column {asked!r}: {its}; if spaces part its cells, set delimiter to ' '.")
         position = "#1" if parameter == "text_column" else "#2"
         raise UserError(
             f"{file} has no column {asked!r}: {its}; set {parameter} to the name of a column, or to its position such "
@@ -87,6 +90,11 @@ class Column:
 def nfc(name: str) -> str:
     """A name in Unicode form NFC: those of a Mac are in another one, but look the same."""
     return unicodedata.normalize("NFC", name)
+
+
+def header_name(cell: str) -> str:
+    """The name that a cell of a CSV header has: in Unicode form NFC, without blanks at its ends."""
+    return stripped(nfc(cell))
 
 
 def find_columns(
