@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_bert_components.tables.arrow import strings, to_numpy
-
 from kfp_bert_components.plain import BLANKS, stripped
+from kfp_bert_components.tables.arrow import strings, to_numpy
 
 UNKNOWN = -1
 # Labels, or groups of them, that a remark names.
