@@ -67,9 +67,8 @@ def count_use(store: Store, test: Evaluation, alpha: float, identity: Mapping[st
 
     from kfp_bert_components.registry._test_set_repair import lost_uses
 
-    identity = json.loads(json.dumps(identity))
-    if groups := test.groups_fingerprint():
-        identity[_GROUPS] = groups
+    groups = test.groups_fingerprint()
+    identity = json.loads(json.dumps({**identity, **({_GROUPS: groups} if groups else {})}))
     for _ in range(_TRIES):
         past, generation = read_past(store)
         for problem in lost_uses(store, past):
