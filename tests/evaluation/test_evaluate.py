@@ -274,6 +274,34 @@ def test_an_evaluation_with_rows_that_are_no_probabilities_is_refused_by_file_an
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("label", ["calm", "whisper", "calm"], "row 2 (id '00000001') has the label 'whisper', which the evaluation"),
+        ("label", ["calm", "shout", None], "row 3 (id '00000002') has no label"),
+        ("id", ["a", None, None], "row 2 (id None) has no id"),
+        ("text_key", [None] * 3, "row 1 (id '00000000') has no text_key"),
+        ("text_key", ["a", None, "b"], "row 2 (id '00000001') has no text_key"),
+        ("id", None, "the column 'id' is missing"),
+        ("label", None, "the column 'label' is missing"),
+        ("cluster", None, "the column 'cluster' is missing"),
+        ("label", [], "there are no rows"),
+    ],
+)
+def test_an_evaluation_with_rows_that_say_nothing_is_refused_by_file_and_row(tmp_path, column, values, message):
+    answers = [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]
+    folder = write_numbers(tmp_path / "e", [0, 1, 0], answers, LABELS, evidence_by="id")
+    kept = read_evaluation(folder).predictions
+    table = kept.slice(0, 0) if values == [] else kept.drop([column])
+    if values:
+        table = table.append_column(column, pa.array(values, pa.string()))
+    pq.write_table(table, folder / "predictions.parquet")
+    with pytest.raises(DamagedError) as raised:
+        read_evaluation(folder)
+    assert f"predictions.parquet is damaged: {message}" in str(raised.value)
+    assert str(raised.value).endswith("; run evaluate_model again.")
+
+
 def test_damaged_evaluations_are_refused(tmp_path):
     with pytest.raises(NotFoundError, match="holds no evaluation"):
         read_evaluation(tmp_path)

@@ -87,7 +87,7 @@ def test_too_few_rows_hold_and_the_reason_says_how_many_more(tmp_path):
     made = judge(*models(tmp_path, 2.2, 2.0, rows=300, seed=1), Policy(primary_metric="accuracy"))
     assert made.outcome == "HOLD"
     assert re.fullmatch(
-        r"Accuracy rose by 0\.\d{3} over version 4 \(90 % interval −0\.\d{3} to \+0\.\d{3}\), which this test set of "
+        r"Accuracy rose by 0\.\d{3} over version 4 \(90 % interval −?0\.\d{3} to \+0\.\d{3}\), which this test set of "
         r"300 rows cannot tell from no change at alpha 0\.05: collect about [\d,]+ more rows\.",
         made.reason,
     ), made.reason

@@ -88,11 +88,11 @@ def test_where_groups_are_the_evidence_they_are_counted_and_a_row_of_a_known_gro
         (
             Use(2, 0.01, 0.01, True, 1, 100, 0, 1),
             "Use 2 of this test set: all 100 rows that decide are known from earlier decisions. 1 row of this test set "
-            "is left out: their texts belong to decisions on another test set.",
+            "is left out: their texts or groups belong to decisions on another test set.",
         ),
         (
             Use(1, 0.025, 0.025, True, 2, 2900, 2900, 1392),
-            "1,392 rows of this test set are left out: their texts belong to decisions on another test set.",
+            "1,392 rows of this test set are left out: their texts or groups belong to decisions on another test set.",
         ),
     ],
 )
@@ -214,7 +214,7 @@ def test_fresh_rows_decide_alone_in_both_evaluations_and_what_is_left_out_is_sai
     for name in ("value", "candidate", "champion"):
         assert made.difference[name] == pytest.approx(alone.difference[name]), name
     assert made.reason.endswith(
-        "80 rows of this test set are left out: their texts belong to decisions on another test set."
+        "80 rows of this test set are left out: their texts or groups belong to decisions on another test set."
     )
     page = (tmp_path / "page.html").read_text()
     assert page and "80 rows" not in page  # that of the last comparison, without a registry

@@ -48,7 +48,7 @@ def measure(
     found = Evaluation(
         labels, test_fingerprint, slices=list(slices), evidence_by=evidence_by, predictions=predictions, **known
     )
-    if fault := found.fault():
+    if fault := found.probability_fault():
         who = f"Version {found.model_version}" if found.model_version else "The model"
         raise UserError(
             f"{who} can't be evaluated: {fault}. Train it with a lower learning rate, or look at how it was exported."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kfp_bert_components.errors import DamagedError, NotFoundError
-from kfp_bert_components.evaluation.text_keys import key_column, with_text_keys
+from kfp_bert_components.evaluation.text_keys import TEXT_KEY, key_column, with_text_keys
 from kfp_bert_components.records import build, dump_record, load_record, require
 
 if TYPE_CHECKING:
@@ -173,7 +173,28 @@ class Evaluation:
         return sha256(np.sort(rows).astype("<u8").tobytes()).hexdigest()
 
     def fault(self) -> str:
-        """What is wrong with the first row of the predictions that can't be right; "" if nothing is."""
+        """What is wrong with the predictions, or with the first of their rows that can't be right; "" if nothing is."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        if self.predictions is None:
+            return ""
+        if not self.predictions.num_rows:
+            return "there are no rows"
+        wanted = ["id", "label", *([CLUSTER] if self.evidence_by not in ("text", "row") else [])]
+        if lacking := [name for name in wanted if name not in self.predictions.column_names]:
+            return f"the column {lacking[0]!r} is missing"
+        for name in ("id", "label", TEXT_KEY):
+            if name in self.predictions.column_names and self.predictions[name].null_count:
+                return f"{self._row(int(np.argmax(self.predictions[name].is_null())))} has no {name}"
+        labels = self.predictions["label"].cast(pa.string())
+        if not (known := np.asarray(pc.is_in(labels, value_set=pa.array(self.labels, pa.string())))).all():
+            row = int(np.argmin(known))
+            return f"{self._row(row)} has the label {labels[row].as_py()!r}, which the evaluation does not list"
+        return self.probability_fault()
+
+    def probability_fault(self) -> str:
+        """What is wrong with the first row whose probabilities can't be right; "" if nothing is."""
         import numpy as np
         import pyarrow.compute as pc
 
@@ -195,7 +216,7 @@ class Evaluation:
 
     def _row(self, number: int) -> str:
         assert self.predictions is not None
-        return f"row {number + 1:,} (id {str(self.predictions['id'][number])!r})"
+        return f"row {number + 1:,} (id {self.predictions['id'][number].as_py()!r})"
 
     def overall(self) -> dict[str, float]:
         """Metrics over all classes, latency and size; only those that are finite numbers."""
@@ -266,7 +287,7 @@ def read_evaluation(folder: Path) -> Evaluation:
 
     Raises:
         NotFoundError: There is none in `folder`, or predictions.parquet is missing.
-        UserError: It is damaged, has probabilities that are none, or is of a format that this version does not know.
+        UserError: It is damaged, has rows that can't be right, or is of a format that this version does not know.
     """
     path = folder / "evaluation.json"
     if not path.exists():

@@ -106,7 +106,7 @@ def pair_predictions(new: Evaluation, old: Evaluation) -> PairedPredictions:
     if not new.predictions.num_rows:
         raise UserError("There is no test row to compare the models on; evaluate both on a test split with rows.")
     for name, one in (("candidate", new), ("champion", old)):
-        if not one.empty and (fault := one.fault()):
+        if not one.empty and (fault := one.probability_fault()):
             raise UserError(f"The evaluation of the {name} can't be used: {fault}; evaluate it again.")
     first = _order(new.predictions)
     clusters = new.clusters().of(first)

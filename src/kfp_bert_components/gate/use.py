@@ -58,7 +58,10 @@ class Use:
             said += "earlier decisions."
         if self.left_out:
             verb = "row of this test set is" if self.left_out == 1 else "rows of this test set are"
-            said += f" {count(self.left_out)} {verb} left out: their texts belong to decisions on another test set."
+            said += (
+                f" {count(self.left_out)} {verb} left out: their texts or groups belong to decisions on another test "
+            )
+            said += "set."
         return said.strip()
 
 
