@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from kfp_bert_components.data.ids import hash_texts, ids_of
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import evaluate, read_evaluation
 from kfp_bert_components.gate import Policy, read_decision
 from kfp_bert_components.registry import Registry
@@ -179,6 +180,15 @@ def test_an_alarm_changes_no_outcome_but_promote(line):
 def test_the_first_model_has_no_alarm(tmp_path):
     at, made = Line(tmp_path).run(rows("old", 300), mostly_right(rows("old", 300)))
     assert made.promote and not made.warnings and not read_evaluation(at / "champion").alarm
+
+
+def test_without_a_champion_a_column_that_the_split_lacks_is_refused_too(tmp_path):
+    line = Line(tmp_path)
+    line.write(tmp_path, rows("old", 30))
+    places = (tmp_path / "test", tmp_path / "champion", tmp_path / "champion.html")
+    assert evaluate_champion(line.registry, *places, evidence_by="row") == ""
+    with pytest.raises(UserError, match="evidence_by names the column 'film'; the test split has id, text, label"):
+        evaluate_champion(line.registry, *places, evidence_by="film")
 
 
 def test_a_champion_whose_evaluation_is_lost_is_compared_with_the_most_frequent_class(line, capsys):

@@ -80,7 +80,7 @@ def test_what_is_not_known_yet_is_left_to_the_step(tmp_path):
     spec = compiled(pipeline, tmp_path)
     check_settings(spec, {})
     with pytest.raises(UserError, match="epochs is -1"):
-        check_settings(spec, {"column": ""})
+        check_settings(spec, {"column": "", "by": ""})
 
 
 def test_a_function_of_the_same_name_is_not_this_packages(tmp_path):
@@ -88,7 +88,7 @@ def test_a_function_of_the_same_name_is_not_this_packages(tmp_path):
     def finetune_bert(epochs: int = -1):
         """Another one."""
 
-    check_settings(compiled(finetune_bert, tmp_path), {})
+    check_settings(compiled(finetune_bert, tmp_path), {"epochs": -1})
 
 
 def test_compiling_for_a_cluster_checks_constants(tmp_path):

@@ -1,6 +1,6 @@
 """From predictions to an evaluation: what is kept of each row, and all metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,18 +58,32 @@ def measure(
     return replace(found, metrics=metrics, majority_share=float(np.bincount(truth).max() / len(truth)))
 
 
+def check_evidence_by(evidence_by: str, columns: Sequence[str]) -> None:
+    """Raise a UserError where a test split with these columns does not have what counts as one piece of evidence."""
+    if evidence_by not in ("text", "row", *columns):
+        raise UserError(
+            f"evidence_by names the column {evidence_by!r}; the test split has {', '.join(columns)}. "
+            "Let prepare_text_data keep it (metadata_columns), or give 'text' or 'row'."
+        )
+
+
 def _predictions(
     table: pa.Table, probabilities: np.ndarray, slices: Mapping[str, np.ndarray], evidence_by: str, keep_texts: bool
 ) -> pa.Table:
     columns = ("id", *(TEXTS if keep_texts else ()), "label")
     kept = {name: table[name] for name in columns if name in table.column_names}
     if evidence_by not in ("text", "row"):
+<<<<<<< HEAD
         if evidence_by not in table.column_names:
             raise UserError(
                 f"evidence_by names the column {evidence_by!r}; the test split has {', '.join(table.column_names)}. "
                 "Let prepare_text_data keep it (metadata_columns), or give 'text' or 'row'."
             )
         kept[CLUSTER] = spelled_column(table[evidence_by].cast(pa.string()))  # older splits keep what stood there
+=======
+        check_evidence_by(evidence_by, table.column_names)
+        kept[CLUSTER] = table[evidence_by].cast(pa.string())
+>>>>>>> fixrd
     kept["label"] = kept["label"].cast(pa.string())
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
     if (seen := seen_in_train(table)) is not None:

@@ -11,6 +11,7 @@ from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation, read_evaluation, write_evaluation
+from kfp_bert_components.evaluation.measure import check_evidence_by
 from kfp_bert_components.evaluation.score import evaluate
 from kfp_bert_components.gate import Policy, read_decision
 from kfp_bert_components.gate.alarm import by_text, find_alarm
@@ -43,11 +44,15 @@ def evaluate_champion(
 
     Returns:
         The champion's version, "" if there is none.
+
+    Raises:
+        UserError: The split has no column `evidence_by`, also where there is no champion yet.
     """
     models = Registry(registry)
     champion = models.champion()
     if champion is None:
         split = read_split(test)
+        check_evidence_by(evidence_by, split.table.column_names)
         found = Evaluation(split.labels, split.fingerprint)
         say("There is no champion yet.")
     else:

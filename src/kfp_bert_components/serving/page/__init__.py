@@ -62,10 +62,10 @@ def page_routes(path: str | Path, models: ModelManager, limits: Limits, predict:
 
     folder = resources.files(__package__)
     pages = [
-        Route(url, _file(folder.joinpath(name).read_bytes(), kind), methods=["GET"])
+        Route(url, _file(folder.joinpath(name).read_bytes(), kind), methods=["GET"], include_in_schema=False)
         for url, (name, kind) in FILES.items()
     ]
-    return [*pages, Route("/about", about, methods=["GET"])]
+    return [*pages, Route("/about", about, methods=["GET"], include_in_schema=False)]
 
 
 def _file(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
