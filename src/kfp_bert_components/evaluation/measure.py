@@ -73,17 +73,8 @@ def _predictions(
     columns = ("id", *(TEXTS if keep_texts else ()), "label")
     kept = {name: table[name] for name in columns if name in table.column_names}
     if evidence_by not in ("text", "row"):
-<<<<<<< HEAD
-        if evidence_by not in table.column_names:
-            raise UserError(
-                f"evidence_by names the column {evidence_by!r}; the test split has {', '.join(table.column_names)}. "
-                "Let prepare_text_data keep it (metadata_columns), or give 'text' or 'row'."
-            )
-        kept[CLUSTER] = spelled_column(table[evidence_by].cast(pa.string()))  # older splits keep what stood there
-=======
         check_evidence_by(evidence_by, table.column_names)
-        kept[CLUSTER] = table[evidence_by].cast(pa.string())
->>>>>>> fixrd
+        kept[CLUSTER] = spelled_column(table[evidence_by].cast(pa.string()))  # older splits keep what stood there
     kept["label"] = kept["label"].cast(pa.string())
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
     if (seen := seen_in_train(table)) is not None:
