@@ -558,7 +558,9 @@ def test_guardrails_need_rows_that_count_as_enough(tmp_path):
     found = judge(*repeated(tmp_path), Policy(**rules)).guardrails
     untested = "F1 of class dialogue (too few texts to test)"
     assert [one["name"] for one in found if one["name"].startswith("F1")] == ["F1 of class action", untested]
-    assert next(one for one in found if one["name"] == untested)["p_value"] is None
+    without_test = next(one for one in found if one["name"] == untested)
+    assert without_test["p_value"] is None
+    assert without_test["passed"] is (without_test["value"] > without_test["limit"])
     rows = [replace(read_evaluation(folder), evidence_by="row") for folder in repeated(tmp_path / "x")]
     policy = Policy(**rules)
     by_row = decide(compare(*rows, policy.goal), policy, uncounted(0.05)).guardrails
