@@ -29,7 +29,9 @@ def write(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pair", [False, pytest.param(True, marks=pytest.mark.peers)])
+@pytest.mark.parametrize(
+    "pair", [pytest.param(False, marks=pytest.mark.long), pytest.param(True, marks=pytest.mark.peers)]
+)
 def test_the_saved_model_is_at_most_a_tenth_larger_than_its_weights(write, pair):
     folder = write(pair)
     size = sum(path.stat().st_size for path in (folder / "saved_model").rglob("*") if path.is_file())

@@ -259,7 +259,7 @@ def test_the_worker_trains_what_the_local_run_trains(server, splits, tmp_path):
     assert "<html" in (tmp_path / "report.html").read_text().lower()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_chief_and_a_worker_train_what_one_machine_trains(server, splits, tmp_path):
     settings = replace(RUN, base_model=str(make_base_model(tmp_path / "base")), dropout=0.0)
     (tmp_path / "one").mkdir()
