@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 from kfp import compiler, components, local
 
@@ -80,6 +81,14 @@ def test_specs_by_url_run_confined_in_their_images_to_a_served_model(first_lines
     assert outputs["compare-models"]["outcome"] in ("HOLD", "REJECT"), outputs["compare-models"]["reason"]
     assert outputs["promote-model"]["champion_version"] == "1"
     assert [path.name for path in (root / "serving").glob("[0-9]*")] == ["1"]
+
+    # The champion answers the table.
+    predict = components.load_component_from_file(str(ROOT / "component_specs/batch_predict/component.yaml"))
+    place = {"output": str(root / "predicted"), "prefix": "predicted_"}
+    predict(table=str(data), model_uri=str(root / "registry"), **place)
+    predicted = pq.read_table(root / "predicted")
+    assert set(predicted["predicted_model_version"].to_pylist()) == {1}
+    assert set(predicted["predicted_label"].to_pylist()) <= set(bundle["labels"])
 
 
 def test_the_deployment_to_ai_platform_runs_confined(first_lines, gcs, root, tmp_path):
