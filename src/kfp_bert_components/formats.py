@@ -33,6 +33,12 @@ def count(value: int | None) -> str:
     return NOTHING if value is None else f"{value:,}"
 
 
+def counted(value: int, things: str) -> str:
+    """How many there are of what `things` names in the plural: "1,234 texts", "1 value of film"."""
+    first, *rest = things.split(" ", 1)
+    return " ".join([f"{value:,}", first.removesuffix("s") if value == 1 else first, *rest])
+
+
 def size(value: float | None) -> str:
     """A number of bytes as "1.2 MB" (powers of 1000)."""
     if value is None or not isfinite(value):

@@ -35,8 +35,8 @@ def test_texts_without_a_group_are_evidence_each_for_itself(nothing):
     even = np.full((80, 2), 0.5, np.float32)
     found = measure(table, even, ["a", "b"], slices={}, test_fingerprint="test", evidence_by="customer")
     assert found.clusters().numbers.tolist() == [*np.repeat(range(30), 2), *[30] * 20]
-    assert found.size() == "80 rows, 31 values of customer (60 rows have no value and count by text)"
-    assert found.size(np.arange(80) >= 60) == "20 rows, 1 values of customer"
+    assert found.size() == "80 rows, 31 values of customer (60 rows without a value, counted by text)"
+    assert found.size(np.arange(80) >= 60) == "20 rows, 1 value of customer"
 
 
 @pytest.fixture(scope="module")
@@ -459,4 +459,10 @@ def test_evidence_is_counted_by_a_column_and_a_missing_one_is_named(model, tmp_p
     with pytest.raises(
         UserError, match=r"evidence_by names the column 'film'; the test split has id, .*metadata_columns"
     ):
-        evaluate(model, tmp_path / "t", tmp_path / "f", evidence_by="film")
+        evaluate(model, tmp_path / "t", tmp_path / "f", evidence_by="film", predict=never)
+    with pytest.raises(UserError, match="'film'"):
+        evaluate(model, tmp_path / "t", tmp_path / "f", slicing=Slicing(columns=["film"]), predict=never)
+
+
+def never(texts, pairs):
+    raise AssertionError("the model was asked before the columns were looked at")

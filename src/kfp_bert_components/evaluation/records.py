@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from kfp_bert_components.errors import DamagedError, NotFoundError
 from kfp_bert_components.evaluation.text_keys import TEXT_KEY, key_column, with_text_keys
+from kfp_bert_components.formats import counted
 from kfp_bert_components.records import build, dump_record, load_record, require
 
 if TYPE_CHECKING:
@@ -122,11 +123,11 @@ class Evaluation:
         import numpy as np
 
         clusters = self.clusters() if rows is None else self.clusters().of(rows)
-        many = f"{len(clusters.numbers):,} rows"
-        said = many if clusters.single else f"{many}, {clusters.count:,} {self.unit}"
+        rows_said = counted(len(clusters.numbers), "rows")
+        said = rows_said if clusters.single else f"{rows_said}, {counted(clusters.count, self.unit)}"
         without = self.without_group()
         alone = int(np.count_nonzero(without if rows is None else without[rows]))
-        return f"{said} ({alone:,} rows have no value and count by text)" if alone else said
+        return f"{said} ({counted(alone, 'rows')} without a value, counted by text)" if alone else said
 
     def clusters(self) -> "Clusters":
         """Which rows are evidence only together. The rows of a text without a group are a cluster of their own."""

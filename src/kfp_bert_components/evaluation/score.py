@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.evaluation.measure import measure
+from kfp_bert_components.evaluation.measure import check_evidence_by, measure
 from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
 
@@ -70,6 +70,9 @@ def evaluate(
     files = file_hashes(model)
     labels = _labels(bundle.labels, split.labels, split.table.num_rows, test, new_labels)
     ask = predict or (lambda texts, pairs: bundle.predict(texts, pairs))
+    check_evidence_by(evidence_by, split.table.column_names)
+    slicing = slicing or Slicing()
+    slices = find_slices(split.table, slicing.columns, slicing.rules)
     texts = split.table["text"].to_pylist()
     pairs = split.table["text_pair"].to_pylist() if split.pair else None
     scores = _score(ask, texts, pairs)
@@ -77,12 +80,11 @@ def evaluate(
         raise UserError(f"The model in {model} gives {scores.shape[1]} probabilities for {len(bundle.labels)} labels.")
     probabilities = np.zeros((len(texts), len(labels)), np.float32)
     probabilities[:, : scores.shape[1]] = scores
-    slicing = slicing or Slicing()
     result = measure(
         split.table,
         probabilities,
         labels,
-        slices=find_slices(split.table, slicing.columns, slicing.rules),
+        slices=slices,
         test_fingerprint=split.fingerprint,
         evidence_by=evidence_by,
         keep_texts=keep_texts == "all",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from kfp_bert_components.evaluation.names import LOWER_IS_BETTER, metric_title
-from kfp_bert_components.formats import number, signed
+from kfp_bert_components.formats import counted, number, signed
 from kfp_bert_components.gate.guardrails import Guardrail
 from kfp_bert_components.gate.pivot import Pivot
 from kfp_bert_components.gate.policy import Goal
@@ -111,8 +111,8 @@ def _short(short: Shortage, unit: str) -> str:
     of = f" of the class {short.label!r}" if short.label else ""
     more = "rows of that class" if short.label else "rows"
     return (
-        f"the {short.rows:,} rows{of} are {short.clusters:,} {unit} and count as {short.effective:.1f}, which is too "
-        f"few to compare models: collect {more} with other {unit}"
+        f"the {short.rows:,} rows{of} are {counted(short.clusters, unit)} and count as {short.effective:.1f}, which is "
+        f"too few to compare models: collect {more} with other {unit}"
     )
 
 
