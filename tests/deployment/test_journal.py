@@ -203,6 +203,24 @@ def test_a_storage_that_fails_for_the_whole_lease_stops_the_run(registry, monkey
     assert journal(registry).released == recovers
 
 
+def test_writes_of_the_thread_that_renews_the_lease_are_no_failures(registry, monkeypatch):
+    real, faster = Registry.record_deployment, []
+
+    def second(self, *arguments, details, if_generation, **fields):
+        if faster:
+            details = {**details, "beat": faster.pop()}
+            real(self, *arguments, details=details, if_generation=if_generation, **fields)
+            raise ConflictError("changed")
+        return real(self, *arguments, details=details, if_generation=if_generation, **fields)
+
+    run = journal(registry, pause_seconds=0.01)
+    run.acquire(1)
+    monkeypatch.setattr(Registry, "record_deployment", second)
+    faster += [f"renewal {number}" for number in range(8)]
+    run.enter("introducing")
+    assert not faster and registry.deployment("production").details["step"] == "introducing"
+
+
 def test_a_reply_that_is_lost_again_and_again_is_an_error(registry, monkeypatch):
     real = Registry.record_deployment
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PAUSES = (0.2, 0.5, 1.0)  # before a write is tried again, as multiples of `pause_seconds`
 _NOBODY = ""  # the holder of a lease that was released
+_MOST_WRITES = 20  # until one is there; the thread that renews the lease may be faster some times
 _SHORTEST_LIMIT = 1.0  # seconds for one call, however short the lease
 
 
@@ -268,7 +269,8 @@ class Journal:
 
     def _write(self) -> None:
         """Write the record, unless another run holds the lease now. A write that fails is tried again."""
-        for pause in (*self._pauses, None):
+        pauses = iter(self._pauses)
+        for _ in range(_MOST_WRITES):
             self._refuse_if_lost()
             try:
                 if self._write_once():
@@ -276,7 +278,7 @@ class Journal:
             except LeaseLostError:
                 raise
             except Exception:
-                if pause is None:
+                if (pause := next(pauses, None)) is None:
                     raise
                 time.sleep(pause)
         raise ConflictError(
