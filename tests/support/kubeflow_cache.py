@@ -1,13 +1,14 @@
 """Which steps of a compiled pipeline Kubeflow takes from its cache.
 
-It is what the Go code of Kubeflow Pipelines 2.17 does (backend/src/v2/driver/cache.go, backend/src/v2/cacheutils/cache.go):
+It is what the Go code of Kubeflow Pipelines 2.17 does: backend/src/v2/driver/cache.go and
+backend/src/v2/cacheutils/cache.go, there `GenerateCacheKey`.
 
 - A step is looked up if its task has `enableCache`, among those of the same pipeline name and namespace.
 - The key is the SHA-256 of the JSON of: for each input artifact the list of its *names*, which on a cluster are the ids
-  of the artifacts in the metadata store; the value of each input parameter, defaults and placeholders filled in; for each
-  output artifact its name, type and metadata, without its address; the type of each output parameter; image, command and
-  arguments; the names of mounted volume claims. Names of run, task and component are not in it, nor the environment,
-  memory or processors.
+  of the artifacts in the metadata store; the value of each input parameter, with defaults and placeholders filled in;
+  for each output artifact its name, type and metadata, without its address; the type of each output parameter; image,
+  command and arguments; the names of mounted volume claims. Names of run, task and component are not in it, nor the
+  environment, memory or processors.
 - A step that is taken from the cache gives the very artifacts, with their ids, and the parameters of the earlier one. A
   step that runs makes artifacts with new ids, also where its files are the same as before.
 """

@@ -1,4 +1,4 @@
-"""A compiled pipeline whose steps do nothing: each writes its outputs at once, and has its signature and its caching."""
+"""A compiled pipeline whose steps do nothing but write their outputs; signatures and caching stay."""
 
 import ast
 from collections.abc import Collection

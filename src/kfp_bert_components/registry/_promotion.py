@@ -137,8 +137,8 @@ def _lost(store: Store, champion: Champion | None, verdict: Decision) -> Conflic
     return ConflictError(
         f"Version {champion.version} became champion first ({last['event']} at {last['at']} by {last['by']}, "
         f"decision {last['decision_id']}), while this model was compared with {against}: run the whole "
-        "pipeline again. What has not changed, the trained model too, is taken from the cache, and about a minute later "
-        "it is compared with the new champion. A retry of this step alone keeps to the old comparison."
+        "pipeline again. What has not changed, the trained model too, is taken from the cache, and about a minute "
+        "later it is compared with the new champion. A retry of this step alone keeps to the old comparison."
     )
 
 
