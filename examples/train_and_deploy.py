@@ -19,6 +19,7 @@ from kfp.components import load_component_from_url
 # The folder component_specs/ of a release of kfp-bert-components: name a tag, so that your pipeline stays as it is.
 SPECS = os.environ["COMPONENT_SPECS"]
 
+pin_data = load_component_from_url(f"{SPECS}/pin_data/component.yaml")
 fetch_gcs_data = load_component_from_url(f"{SPECS}/fetch_gcs_data/component.yaml")
 prepare_text_data = load_component_from_url(f"{SPECS}/prepare_text_data/component.yaml")
 finetune_bert = load_component_from_url(f"{SPECS}/finetune_bert/component.yaml")
@@ -32,11 +33,19 @@ deploy_to_serving_directory = load_component_from_url(f"{SPECS}/deploy_to_servin
 @dsl.pipeline(name="my-text-classifier")
 def my_text_classifier(sources: list, registry: str, serving_directory: str, base_model: str = "", epochs: int = 0):
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # Whatever looks at the world outside is not cached.
-    fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
+    # Whatever looks at the world outside is not cached. What others read there is pinned: they depend on the pin, so
+    # that they are taken from the cache as long as it is the same.
+    pinned = pin_data(
+        sources=sources, registry=registry, base_model=base_model, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+    ).set_caching_options(False)
+    fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
     splits = prepare_text_data(data=fetched.outputs["data"], text_column="text", label_column="label")
     training = finetune_bert(
-        train=splits.outputs["train"], validation=splits.outputs["validation"], base_model=base_model, epochs=epochs
+        train=splits.outputs["train"],
+        validation=splits.outputs["validation"],
+        base_model=base_model,
+        base_model_pin=pinned.outputs["base_model_pin"],
+        epochs=epochs,
     )
     # Ask for what your cluster has:
     # training.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
@@ -53,6 +62,7 @@ def my_text_classifier(sources: list, registry: str, serving_directory: str, bas
         evaluation=candidate.outputs["evaluation"],
         decision=comparison.outputs["decision"],
         registry=registry,
+        pin=pinned.outputs["pin"],
     ).set_caching_options(False)
     # Always: the step looks at the folder, and does nothing where the champion is what is served.
     deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).after(

@@ -13,6 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 COMPONENTS = (
+    "pin_data",
     "fetch_gcs_data",
     "prepare_text_data",
     "finetune_bert",

@@ -144,6 +144,15 @@ def test_a_growing_test_set_spends_one_alpha_and_reason_and_page_say_so(tmp_path
     assert "401, of which 1 is in no earlier decision" in page
 
 
+def test_the_champion_compared_with_itself_spends_nothing(tmp_path):
+    registry, (champion, candidate) = str(tmp_path / "registry"), models(tmp_path, 0, 400, "a")
+    itself = replace(read_evaluation(champion), model_version=None, champion_generation=0)
+    write_evaluation(itself, tmp_path / "itself")
+    made = run(tmp_path, champion, tmp_path / "itself", registry)
+    assert made.outcome == "REJECT" and "gives the same answers as version 1" in made.reason
+    assert run(tmp_path, champion, candidate, registry).test_set["number"] == 1
+
+
 def test_evidence_counted_in_another_way_is_another_use(tmp_path):
     registry, folders = str(tmp_path / "registry"), models(tmp_path, 0, 400, "a")
     assert run(tmp_path, *folders, registry).test_set["number"] == 1

@@ -15,6 +15,7 @@ from tests.support.pipeline_runs import run_pipeline, small_data
 
 PIPELINE = "kfp_bert_components.pipelines:train_and_deploy"
 STEPS = (
+    "pin-data",
     "fetch-gcs-data",
     "prepare-text-data",
     "finetune-bert",

@@ -66,7 +66,9 @@ def test_the_loser_is_told_who_won_and_leaves_nothing(place: str, tmp_path: Path
     loser = write_candidate(tmp_path / "l", "l")
     registry.promote(*winner)
     before = registry.store.list()
-    with pytest.raises(ConflictError, match=r"Version 1 became champion first .*decision the-winner.*run the pipeline"):
+    with pytest.raises(
+        ConflictError, match=r"Version 1 became champion first .*decision the-winner.*run the whole pipeline again"
+    ):
         registry.promote(*loser)
     assert registry.store.list() == before
 

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from kfp_bert_components.bert.checkpoint_files import INDEX, refuse_pointer
-from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage import Address, open_store, parse_address
+from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.fetch import Pinned, fingerprint
+from kfp_bert_components.storage import Address, Entry, open_store, parse_address
 
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 # The files of a checkpoint that are read, beside its safetensors files.
@@ -49,6 +50,61 @@ def _folder(base_model: str, scratch: Path) -> Path:
     return _inside(address.path)
 
 
+def pin_checkpoint(base_model: str) -> str:
+    """What the files of a checkpoint are now, found out without reading them.
+
+    Returns:
+        Two fingerprints in one word, 64 letters: the first half is of names, sizes and checksums, or on a disk times of
+        modification; the second one is of all by which a change can be seen. "" for a hub id, which is not looked at.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    address = checkpoint_address(base_model)
+    if address is None:
+        return ""
+    if address.is_local and not address.path.is_dir():
+        raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// path or a hub id")
+    files = _files_on_disk(address.path) if address.is_local else _files_in_bucket(address)
+    if not files:
+        raise UserError(f"{address} holds no config.json: give the folder of a Hugging Face checkpoint")
+    return fingerprint(files, changes=False)[:32] + fingerprint(files)[:32]
+
+
+def check_pin(base_model: str, pin: str) -> None:
+    """Raise a ConflictError where a checkpoint's files are not those that `pin_checkpoint` saw; "" is no pin."""
+    if pin and pin_checkpoint(base_model)[:32] != pin[:32]:
+        raise ConflictError(
+            f"base_model {base_model!r} was changed since the run began: start the run again; trying this step again "
+            "does not help."
+        )
+
+
+def _files_on_disk(folder: Path) -> list[Pinned]:
+    try:
+        paths = [path for path in _inside(folder).iterdir() if _wanted(path.name)]
+        return [
+            Pinned(str(path), path.name, path.stat().st_mtime_ns // 1000, path.stat().st_size, "") for path in paths
+        ]
+    except OSError as error:
+        raise UserError(f"base_model {str(folder)!r} can't be read: {error.strerror or error}.") from None
+
+
+def _files_in_bucket(address: Address) -> list[Pinned]:
+    store = open_store(address)
+    entries = store.list()
+    prefix = _prefix(entries)
+    return [
+        Pinned(store.describe(one.name), one.name, one.generation, one.size, one.crc32c)
+        for one in entries
+        if one.name.startswith(prefix) and _wanted(one.name.removeprefix(prefix))
+    ]
+
+
+def _prefix(entries: list[Entry]) -> str:
+    return "huggingface/" if any(entry.name == "bundle.json" for entry in entries) else ""
+
+
 def checkpoint_address(base_model: str) -> Address | None:
     """The folder that is meant, local or on gs://; None for a hub id. A local folder of that name wins over a hub id.
 
@@ -71,8 +127,7 @@ def _wanted(name: str) -> bool:
 def _from_store(address: Address, scratch: Path) -> Path:
     store = open_store(address)
     entries = store.list()
-    bundle = any(entry.name == "bundle.json" for entry in entries)
-    prefix = "huggingface/" if bundle else ""
+    prefix = _prefix(entries)
     names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     if f"{prefix}config.json" not in names:
         raise UserError(f"{store.uri} holds no config.json: give the folder of a Hugging Face checkpoint")

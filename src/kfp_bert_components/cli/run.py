@@ -18,12 +18,17 @@ from kfp_bert_components.cli.folders import LocalFolder
     show_default=True,
     help="Folder for the folder of the run.",
 )
-def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
+@click.option("--no-cache", is_flag=True, help="Run every step, also where nothing changed since an earlier run.")
+def command(pipeline: str, params: tuple[str, ...], root: Path, no_cache: bool) -> None:
     """Run PIPELINE on this machine, each step as a process.
 
     PIPELINE is a compiled pipeline (pipeline.yaml), or a function as module:function or file.py:function; a component
     is a pipeline of one step. A file can import the modules beside it; a module is looked for in the current folder
     too.
+
+    As on a cluster, a step does not run where nothing changed that it depends on (its component, its parameters, what
+    the steps before it made): what it made in an earlier run under the same --root is used again. The folder of such a
+    step is a link to the earlier one.
 
     Each run has a folder of its own under --root, with the outputs of its steps, their pages and log.txt. If, OneOf and
     loops do what they do on a cluster. What cannot run here, such as a step that needs its image, is refused before the
@@ -40,5 +45,5 @@ def command(pipeline: str, params: tuple[str, ...], root: Path) -> None:
         spec = compile_pipeline(pipeline, spec_path)
         arguments = parse_arguments(spec, params)
         console = Console(highlight=False, soft_wrap=True)
-        folder = show_run(spec_path, arguments, root, console)
+        folder = show_run(spec_path, arguments, root, console, cache=not no_cache)
         show_places(folder, console)

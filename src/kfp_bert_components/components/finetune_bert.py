@@ -15,6 +15,7 @@ def finetune_bert(
     metrics: Output[Metrics],
     report: Output[HTML],
     base_model: str = "",
+    base_model_pin: str = "",
     epochs: int = 0,
     learning_rate: float = 0.0,
     batch_size: int = 32,
@@ -69,6 +70,7 @@ def finetune_bert(
         validation: Split that says which weights are best, from the same run of prepare_text_data.
         base_model: Hugging Face BERT checkpoint to start from: a hub id, a gs:// folder or a local folder.
             Empty: train a small BERT from scratch, with a vocabulary learned from the training text.
+        base_model_pin: What pin_data saw of the base model: the step fails where it has changed since. Default: none.
         epochs: Passes over the training rows. 0: 3 from a checkpoint, 10 from scratch.
         learning_rate: Highest learning rate of the schedule. 0: 5e-5 from a checkpoint, 1e-3 from scratch.
         batch_size: Rows in a batch, over all workers and devices together.
@@ -192,6 +194,7 @@ def finetune_bert(
         Path(validation.path),
         Path(model.path),
         Path(report.path),
+        base_model_pin=base_model_pin,
         run_on=values.pop("run_on"),
         settings=TrainingSettings(**values),
         **{name.removeprefix("job_"): value for name, value in job.items()},

@@ -14,6 +14,7 @@ def promote_model(
     decision: Input[Artifact],
     registry: str,
     deployment_target: str = "production",
+    pin: str = "",
 ) -> NamedTuple("Outputs", [("champion_version", str), ("deployment_pending", bool)]):
     """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
 
@@ -26,6 +27,7 @@ def promote_model(
         decision: The decision of compare_models.
         registry: gs:// URI or path of the registry; made if it is missing.
         deployment_target: The deployment whose record says whether the champion is live. Default: production.
+        pin: What pin_data gave; kept with the version, so that a later run knows whether anything has changed.
 
     Returns:
         champion_version: Version of the champion after this step, "" if there is none.
@@ -36,7 +38,9 @@ def promote_model(
 
     from kfp_bert_components.steps.promote_model import promote_model
 
-    promoted = promote_model(registry, Path(model.path), Path(evaluation.path), Path(decision.path), deployment_target)
+    promoted = promote_model(
+        registry, Path(model.path), Path(evaluation.path), Path(decision.path), deployment_target, pin
+    )
     return namedtuple("Outputs", ["champion_version", "deployment_pending"])(
         promoted.champion_version, promoted.deployment_pending
     )

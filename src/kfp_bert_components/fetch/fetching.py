@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.fetch.manifest import Manifest, read_manifest
+from kfp_bert_components.fetch.pins import read_checksums
 from kfp_bert_components.fetch.sources import check_paths, resolve
 from kfp_bert_components.fetch.transfer import transfer
 from kfp_bert_components.storage import Access, is_fuse, publish_folder
@@ -35,9 +36,10 @@ def fetch(sources: Sequence[str], target: Path, *, manifest: str = "", access: A
         sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs:// or local. Files are named by their
             path below the folder, or below the part of the glob before its first wildcard.
         target: The folder to fill; empty, missing, or one that an earlier call wrote.
-        manifest: Path or gs:// URI of the manifest.json of an earlier call: fetch exactly its objects, with the same
-            bytes. `sources` may then be empty; given, they must be the manifest's.
-        access: Credentials for gs://. Default: the application default credentials.
+        manifest: Path or gs:// URI of the manifest.json of an earlier call, or of a pin's: fetch exactly its objects,
+            with the same bytes. `sources` may then be empty; given, they must be the manifest's.
+        access: Credentials for sources on gs://. Default: the application default credentials, with which a manifest
+            on gs:// is read in any case.
 
     Returns:
         The fingerprint depends on the names and the content of the files, not on when or where they lie.
@@ -46,8 +48,9 @@ def fetch(sources: Sequence[str], target: Path, *, manifest: str = "", access: A
         UserError: An object is missing, forbidden, has an unusable name, or its bytes don't match; or the disk is full.
     """
     access = access or Access()
-    wanted = _pinned(sources, manifest, access) if manifest else resolve(sources, access)
+    wanted = _pinned(sources, manifest) if manifest else resolve(sources, access)
     _own(target, wanted)
+    wanted = read_checksums(wanted)
     if not is_fuse(target):
         return _fill(wanted, target, access)
     # A mounted bucket takes no renames and no writing at random: all is made whole on a local disk first.
@@ -71,8 +74,8 @@ def _fill(wanted: Manifest, target: Path, access: Access) -> Fetched:
     return Fetched(got.fingerprint, len(got.objects), sum(one.size for one in got.objects))
 
 
-def _pinned(sources: Sequence[str], manifest: str, access: Access) -> Manifest:
-    pinned = read_manifest(manifest, access)
+def _pinned(sources: Sequence[str], manifest: str) -> Manifest:
+    pinned = read_manifest(manifest, Access())  # it is ours, and the sources may be others'
     check_paths({one.path: one for one in pinned.objects})
     if sources and sorted(sources) != sorted(pinned.sources):
         raise UserError(

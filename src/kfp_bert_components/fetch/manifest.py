@@ -17,7 +17,11 @@ from kfp_bert_components.storage import Access, open_store, parse_address
 
 @dataclass(frozen=True)
 class Pinned:
-    """One object: where it is, the path of its file, and what its bytes must be."""
+    """One object: where it is, the path of its file, and what its bytes must be.
+
+    `crc32c` is "" for a local file that was looked at and not read: then its size and its generation, which is its time
+    of modification in microseconds, say whether it is still the same.
+    """
 
     source: str
     path: str
@@ -41,10 +45,13 @@ class Manifest:
             digest.update(json.dumps([one.path, one.size, one.crc32c]).encode() + b"\n")
         return digest.hexdigest()
 
+    def fields(self) -> dict[str, Any]:
+        """The fields of its record."""
+        return {"fingerprint": self.fingerprint, "sources": self.sources, "objects": list(map(vars, self.objects))}
+
     def write(self, path: Path) -> None:
         """Write the manifest whole and once."""
-        fields = {"fingerprint": self.fingerprint, "sources": self.sources, "objects": list(map(vars, self.objects))}
-        path.write_text(dump_record(fields), encoding="utf-8")
+        path.write_text(dump_record(self.fields()), encoding="utf-8")
 
 
 def read_manifest(uri: str, access: Access) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import PurePosixPath
 
 from kfp_bert_components.errors import UserError
@@ -20,20 +21,39 @@ def resolve(sources: Sequence[str], access: Access) -> Manifest:
     Raises:
         UserError: No source is given, one matches nothing, or a name can't be a file's.
     """
+    return _manifest(sources, _found(sources, access, checksums=True))
+
+
+def look(sources: Sequence[str], access: Access) -> tuple[Manifest, dict[str, tuple[int, int]]]:
+    """The same without reading local files, which have no checksums then; and files and bytes of each source."""
+    found = _found(sources, access, checksums=False)
+    return _manifest(sources, found), {name: (len(one), sum(file.size for file in one)) for name, one in found.items()}
+
+
+def _found(sources: Sequence[str], access: Access, *, checksums: bool) -> dict[str, list[Pinned]]:
+    """The objects of each source."""
     if not sources or not all(isinstance(source, str) for source in sources):
         raise UserError("No source to fetch is given: name at least one object, folder or glob.")
-    found: dict[str, Pinned] = {}
-    for source in sources:
-        for one in find_objects(source, access, "the source"):
-            pinned = Pinned(one.address, one.path, one.entry.generation, one.entry.size, one.entry.crc32c)
-            known = found.setdefault(one.path, pinned)
-            if known.source != one.address:
-                raise UserError(
-                    f"{known.source} and {one.address} would both become the file {one.path}: fetch the "
-                    "folder above both instead, or fetch them in two steps."
-                )
-    check_paths(found)
-    return Manifest(list(sources), [found[path] for path in sorted(found)])
+    return {
+        source: [
+            Pinned(one.address, one.path, one.entry.generation, one.entry.size, one.entry.crc32c)
+            for one in find_objects(source, access, "the source", checksums=checksums)
+        ]
+        for source in sources
+    }
+
+
+def _manifest(sources: Sequence[str], found: dict[str, list[Pinned]]) -> Manifest:
+    by_path: dict[str, Pinned] = {}
+    for one in chain.from_iterable(found.values()):
+        known = by_path.setdefault(one.path, one)
+        if known.source != one.source:
+            raise UserError(
+                f"{known.source} and {one.source} would both become the file {one.path}: fetch the "
+                "folder above both instead, or fetch them in two steps."
+            )
+    check_paths(by_path)
+    return Manifest(list(sources), [by_path[path] for path in sorted(by_path)])
 
 
 def check_paths(found: dict[str, Pinned]) -> None:

@@ -96,11 +96,11 @@ def _again(one: Pinned, access: Access) -> Pinned:
         entry = open_store(place, access).stat(name)
     except NotFoundError:
         raise NotFoundError(
-            f"{one.source} was deleted: restore it, or fetch again, without a manifest if one was given."
+            f"{one.source} was deleted: restore it, or start the run again, without a manifest if one was given."
         ) from None
     if (entry.size, entry.crc32c) != (one.size, one.crc32c):
         raise ConflictError(
-            f"{one.source} has other bytes now than its generation {one.generation} had: fetch again, without "
+            f"{one.source} has other bytes now than its generation {one.generation} had: start the run again, without "
             "a manifest if one was given, or restore that generation."
         )
     return replace(one, generation=entry.generation)

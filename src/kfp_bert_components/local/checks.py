@@ -61,7 +61,7 @@ def _check_tasks(spec: dict[str, Any], component: dict[str, Any], known: Mapping
         parameters = called.get("inputDefinitions", {}).get("parameters", {})
         values = _values(task.get("inputs", {}).get("parameters", {}), parameters, known)
         check = _CHECKS.get(_function(spec, called))
-        if check and values.keys() == parameters.keys():
+        if check and parameters.keys() - values.keys() <= _OF_OTHER_STEPS:
             try:
                 check(values)
             except UserError as error:
@@ -126,6 +126,8 @@ def _only(settings: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in names}
 
 
+# Parameters that another step gives, and that no setting depends on.
+_OF_OTHER_STEPS = {"base_model_pin"}
 _CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "prepare_text_data": _check_prepare,
     "finetune_bert": _check_training,

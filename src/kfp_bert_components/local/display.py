@@ -3,12 +3,21 @@
 import re
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from kfp_bert_components.local.events import BranchSkipped, RunEvent, RunFailed, StepEnded, StepPrinted, StepStarted
+from kfp_bert_components.local.events import (
+    BranchSkipped,
+    RunEvent,
+    RunFailed,
+    StepEnded,
+    StepPrinted,
+    StepReused,
+    StepStarted,
+)
 from kfp_bert_components.local.failure import explain
 from kfp_bert_components.progress import is_progress
 
@@ -54,6 +63,9 @@ class Display:
                 self._print(self._running[event.step], event.line)
             case StepEnded():
                 self._end(self._running.pop(event.step), event)
+            case StepReused():
+                run = Path(event.folder.removesuffix(event.step)).name
+                self._console.print(f"[bold]{event.step}[/]  unchanged: used again from the run {escape(run)}")
             case BranchSkipped():
                 self._console.print(f"[bold]{event.branch}[/]  skipped: {escape(event.reason)}")
             case RunFailed():

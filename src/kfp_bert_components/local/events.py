@@ -33,6 +33,14 @@ class StepEnded:
 
 
 @dataclass(frozen=True)
+class StepReused:
+    """A step does not run: nothing changed that it depends on since its run in `folder`."""
+
+    step: str
+    folder: str
+
+
+@dataclass(frozen=True)
 class BranchSkipped:
     """The steps of an If, Elif or Else do not run, because its condition does not hold."""
 
@@ -54,8 +62,8 @@ class Logged:
     line: str
 
 
-RunEvent = StepStarted | StepPrinted | StepEnded | BranchSkipped | RunFailed | Logged
-_TYPES = {kind.__name__: kind for kind in (StepStarted, StepPrinted, StepEnded, BranchSkipped, RunFailed)}
+RunEvent = StepStarted | StepPrinted | StepEnded | StepReused | BranchSkipped | RunFailed | Logged
+_TYPES = {kind.__name__: kind for kind in (StepStarted, StepPrinted, StepEnded, StepReused, BranchSkipped, RunFailed)}
 
 
 def write_event(event: RunEvent) -> str:

@@ -23,11 +23,13 @@ from kfp_bert_components.local.events import (
     RunFailed,
     StepEnded,
     StepPrinted,
+    StepReused,
     StepStarted,
     read_events,
 )
 from kfp_bert_components.plain import printed
 
+CACHE = ".cache"
 _SECONDS_TO_STOP = 15
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 
@@ -65,13 +67,14 @@ class LocalRun:
 
 
 @contextmanager
-def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[LocalRun]:
+def execute(spec: Path, arguments: dict[str, Any], root: Path, *, cache: bool = True) -> Iterator[LocalRun]:
     """Run a compiled pipeline with kfp.local. When the block ends, all processes of the run are ended.
 
     Args:
         spec: YAML file of the compiled pipeline.
         arguments: Values by parameter name.
         root: Folder for the folder of the run; created if it does not exist.
+        cache: Whether finished steps of earlier runs in `root` are used again where nothing changed.
 
     Yields:
         The run, which has just started.
@@ -88,6 +91,7 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path) -> Iterator[Local
         arguments_path = Path(scratch) / "arguments.json"
         arguments_path.write_text(json.dumps(arguments))
         worker = ["-u", "-m", "kfp_bert_components.local.worker", str(spec), str(arguments_path), str(folder)]
+        worker += [str(root.absolute() / CACHE)] if cache else []
         process = subprocess.Popen(
             [sys.executable, *worker],
             stdin=subprocess.PIPE,
@@ -124,6 +128,8 @@ def _log_line(event: RunEvent) -> str:
             return f"{event.step} started"
         case StepEnded():
             return f"{event.step} {'ended' if event.ok else 'failed'}"
+        case StepReused():
+            return f"{event.step} used again: {event.folder}"
         case BranchSkipped():
             return f"{event.branch} skipped: {event.reason}"
         case RunFailed():

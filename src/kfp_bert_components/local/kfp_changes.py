@@ -73,26 +73,26 @@ def change_kfp_local(run: str, report: Report) -> None:
     Raises:
         UserError: This kfp does not have a function that is replaced, or it takes other arguments.
     """
-    _replace(executor_input_utils, "get_local_pipeline_resource_name", "pipeline_name", lambda _: lambda _: run)
-    _replace(
+    replace(executor_input_utils, "get_local_pipeline_resource_name", "pipeline_name", lambda _: lambda _: run)
+    replace(
         executor_input_utils,
         "executor_input_to_dict",
         "executor_input component_spec",
         lambda to_dict: lambda **arguments: _whole(to_dict(**arguments)),
     )
-    _replace(SubprocessTaskHandler, "run", "self", lambda _: lambda handler: _run_step(handler, report))
-    _replace(importer_handler, "run_importer", _IMPORTER, lambda run_importer: _reported(run_importer, report))
-    _replace(
+    replace(SubprocessTaskHandler, "run", "self", lambda _: lambda handler: _run_step(handler, report))
+    replace(importer_handler, "run_importer", _IMPORTER, lambda run_importer: _reported(run_importer, report))
+    replace(
         enhanced_dag_orchestrator.ConditionEvaluator,
         "evaluate_condition",
         "condition io_store",
         lambda _: staticmethod(lambda condition, io_store: _decide(condition, io_store, report)),
     )
-    _replace(
+    replace(
         enhanced_dag_orchestrator, "_run_parallel_for_task", _LOOP, lambda run_loop: _collecting(_with_values(run_loop))
     )
-    _replace(OrchestratorUtils, "get_dag_output_parameters", _OUTPUTS, lambda find: staticmethod(_those_made(find)))
-    _replace(
+    replace(OrchestratorUtils, "get_dag_output_parameters", _OUTPUTS, lambda find: staticmethod(_those_made(find)))
+    replace(
         OrchestratorUtils,
         "get_dag_output_artifacts",
         _OUTPUTS,
@@ -100,8 +100,18 @@ def change_kfp_local(run: str, report: Report) -> None:
     )
 
 
-def _replace(owner: Any, name: str, parameters: str, replacement: Callable[[Any], Any]) -> None:
-    """Replace a function of kfp by `replacement(function)`."""
+def replace(owner: Any, name: str, parameters: str, replacement: Callable[[Any], Any]) -> None:
+    """Replace a function of kfp by `replacement(function)`.
+
+    Args:
+        owner: The module or class that it is in.
+        name: Its name.
+        parameters: The names of its parameters, with a space between two.
+        replacement: Gives the new function for the old one.
+
+    Raises:
+        UserError: This kfp does not have the function, or it takes other arguments.
+    """
     function = getattr(owner, name, None)
     if function is None or list(inspect.signature(function).parameters) != parameters.split():
         raise UserError(

@@ -12,7 +12,7 @@ from kfp_bert_components.local.results import name_pages, pages, read_outputs
 from kfp_bert_components.plain import plain
 
 
-def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console) -> Path:
+def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console, *, cache: bool = True) -> Path:
     """Run a compiled pipeline and show its steps.
 
     Args:
@@ -20,6 +20,7 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
         arguments: Values by parameter name.
         root: Folder for the folder of the run.
         console: Where to show it.
+        cache: Whether finished steps of earlier runs in `root` are used again where nothing changed.
 
     Returns:
         The folder of this run, with one folder for each step and its artifacts.
@@ -29,7 +30,7 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
         UserError: The pipeline cannot run on this machine, or `root` cannot be written.
     """
     display = Display(console)
-    with execute(spec, arguments, root) as run:
+    with execute(spec, arguments, root, cache=cache) as run:
         display.follow(run)
         if not run.ok:
             failure = display.failure or run.log.read_text(encoding="utf-8")[-2000:]

@@ -14,13 +14,14 @@ from kfp_bert_components.local.events import RunEvent, RunFailed, write_event
 from kfp_bert_components.plain import printed
 
 
-def main(spec_path: str, arguments_path: str, run: str) -> None:
+def main(spec_path: str, arguments_path: str, run: str, cache: str = "") -> None:
     """Run a pipeline, and exit with code 1 if a step fails.
 
     Args:
         spec_path: YAML file of the compiled pipeline.
         arguments_path: JSON file with the values by parameter name.
         run: Folder of the run.
+        cache: Folder for what later runs use again; "" for none.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -31,7 +32,7 @@ def main(spec_path: str, arguments_path: str, run: str) -> None:
     with open(arguments_path) as file:
         arguments = json.load(file)
     try:
-        _run(spec_path, arguments, Path(run))
+        _run(spec_path, arguments, Path(run), cache)
     except Exception as error:
         _report(RunFailed(printed(str(error) or repr(error))))
         if not isinstance(error, RuntimeError | UserError):
@@ -39,7 +40,7 @@ def main(spec_path: str, arguments_path: str, run: str) -> None:
         sys.exit(1)
 
 
-def _run(spec_path: str, arguments: dict[str, object], run: Path) -> None:
+def _run(spec_path: str, arguments: dict[str, object], run: Path, cache: str) -> None:
     from kfp import components, local
 
     from kfp_bert_components.local.kfp_changes import (
@@ -47,8 +48,11 @@ def _run(spec_path: str, arguments: dict[str, object], run: Path) -> None:
         drop_items_of_inner_loops,
         put_inputs_into_conditions,
     )
+    from kfp_bert_components.local.step_cache import reuse_steps
 
     change_kfp_local(run.name, _report)
+    if cache:
+        reuse_steps(cache, _report)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.parent))
     pipeline = components.load_component_from_file(spec_path)
     if graph := pipeline.component_spec.implementation.graph:

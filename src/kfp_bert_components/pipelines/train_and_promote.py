@@ -10,6 +10,7 @@ from kfp_bert_components import (
     evaluate_model,
     fetch_gcs_data,
     finetune_bert,
+    pin_data,
     prepare_text_data,
     promote_model,
 )
@@ -26,7 +27,7 @@ def train_and_promote(
     gate: dict[str, Any],
     keep_texts: Any = "all",
 ) -> dsl.PipelineTask:
-    """Add the steps from fetch_gcs_data to promote_model to the pipeline that is being defined.
+    """Add the steps from pin_data to promote_model to the pipeline that is being defined.
 
     Args:
         sources: Parameter of the pipeline: files, folders or globs.
@@ -41,11 +42,23 @@ def train_and_promote(
     Returns:
         The task of promote_model, which comes before the step that deploys.
     """
-    # Whatever looks at the world outside is not cached.
-    fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
+    # Whatever looks at the world outside is not cached. What others read there is pinned: they depend on the pin, so
+    # that they are taken from the cache as long as it is the same.
+    pinned = pin_data(
+        sources=sources,
+        registry=registry,
+        base_model=training["base_model"],
+        settings=training["settings"],
+        run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+    ).set_caching_options(False)
+    fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
     splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, keep_texts=keep_texts, **data).outputs
     model = finetune_bert(
-        train=splits["train"], validation=splits["validation"], keep_texts=keep_texts, **training
+        train=splits["train"],
+        validation=splits["validation"],
+        base_model_pin=pinned.outputs["base_model_pin"],
+        keep_texts=keep_texts,
+        **training,
     ).outputs["model"]
     scoring = {"test": splits["test"], "evidence_by": evidence_by, "keep_texts": keep_texts}
     candidate = evaluate_model(model=model, **scoring).outputs["evaluation"]
@@ -59,4 +72,5 @@ def train_and_promote(
         decision=comparison.outputs["decision"],
         registry=registry,
         deployment_target=deployment_target,
+        pin=pinned.outputs["pin"],
     ).set_caching_options(False)

@@ -10,7 +10,8 @@ from kfp_bert_components.registry._claim import Claim, read_claim, write_claim
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
 from kfp_bert_components.registry._numbers import read_note
-from kfp_bert_components.registry._read import read_champion, version_numbers
+from kfp_bert_components.registry._pins import forget_pins
+from kfp_bert_components.registry._read import read_champion, read_version, version_numbers
 from kfp_bert_components.registry._records import Champion, Deployment, author, dump, hours_since, load, now
 from kfp_bert_components.registry._rollback import previous_champion
 from kfp_bert_components.storage import Store
@@ -97,6 +98,7 @@ def collect(store: Store, found: Sweep) -> list[int]:
     """
     removed = [number for number, why in found.remove.items() if _remove(store, number, found.claims[number], why)]
     _forget(store)
+    forget_pins(store, [pin for number in version_numbers(store) if (pin := _pin(store, number))])
     return removed
 
 
@@ -145,6 +147,13 @@ def _forget(store: Store) -> None:
             note, generation = load(store, entry.name, read_note)
             if note["version"] not in numbers and hours_since(note["at"]) > _FORGET_HOURS:
                 store.delete(entry.name, if_generation=generation)
+
+
+def _pin(store: Store, number: int) -> str:
+    """The fingerprint of the data that a version was trained on, "" where it is not known."""
+    with contextlib.suppress(NotFoundError, DamagedError):
+        return read_version(store, number).pin.partition("-")[0]
+    return ""
 
 
 def _protected(store: Store) -> tuple[dict[int, str], list[str]]:

@@ -36,7 +36,7 @@ from kfp_bert_components.storage import Store
 _TRIES = 5
 
 
-def promote(store: Store, bundle: Path, evaluation: Path, decision: Path) -> int:
+def promote(store: Store, bundle: Path, evaluation: Path, decision: Path, pin: str = "") -> int:
     """See `Registry.promote`."""
     inputs = read_inputs(bundle, evaluation, decision)
     verdict, identity = inputs.decision, inputs.decision.decision_id
@@ -56,7 +56,7 @@ def promote(store: Store, bundle: Path, evaluation: Path, decision: Path) -> int
             )
         try:
             number, claim = claim_number(store, identity)
-            _store(store, number, claim, inputs, champion)
+            _store(store, number, claim, inputs, champion, pin)
             if holds(store, number, identity):
                 _swap(store, number, verdict, champion)
                 if settle(store, number, identity):
@@ -73,9 +73,9 @@ def promote(store: Store, bundle: Path, evaluation: Path, decision: Path) -> int
     )
 
 
-def _store(store: Store, number: int, claim: Claim, inputs: Inputs, champion: Champion | None) -> None:
+def _store(store: Store, number: int, claim: Claim, inputs: Inputs, champion: Champion | None, pin: str) -> None:
     """Put the files and the record of a version into the store, whole."""
-    record = _record(number, claim, inputs, champion)
+    record = _record(number, claim, inputs, champion) | ({"pin": pin} if pin else {})
     with tempfile.TemporaryDirectory() as scratch:
         card = Path(scratch, "README.md")
         card.write_text(model_card(record, inputs.model, inputs.evaluation), encoding="utf-8")
@@ -136,8 +136,9 @@ def _lost(store: Store, champion: Champion | None, verdict: Decision) -> Conflic
     last = champion.log[-1]
     return ConflictError(
         f"Version {champion.version} became champion first ({last['event']} at {last['at']} by {last['by']}, "
-        f"decision {last['decision_id']}), while this model was compared with {against}: run the pipeline "
-        "again to compare it with the new champion."
+        f"decision {last['decision_id']}), while this model was compared with {against}: run the whole "
+        "pipeline again. What has not changed, the trained model too, is taken from the cache, and about a minute "
+        "later it is compared with the new champion. A retry of this step alone keeps to the old comparison."
     )
 
 

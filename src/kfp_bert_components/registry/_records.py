@@ -48,7 +48,10 @@ class Champion:
 
 @dataclass(frozen=True)
 class Version:
-    """A complete version: what it was made from, and the hash of every file."""
+    """A complete version: what it was made from, and the hash of every file.
+
+    `pin` is what `pin_data` gave when it was trained, "" where that is not known.
+    """
 
     version: int
     at: str
@@ -63,6 +66,7 @@ class Version:
     files: Mapping[str, Mapping[str, Any]]
     base_model: str = ""
     reason: str = ""
+    pin: str = ""
 
 
 @dataclass(frozen=True)

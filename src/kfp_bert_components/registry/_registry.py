@@ -116,7 +116,7 @@ class Registry:
         for part in ("evaluation", "decision"):
             fetch_part(self.store, self.version(version), part, folder / part)
 
-    def promote(self, bundle: Path, evaluation: Path, decision: Path) -> int:
+    def promote(self, bundle: Path, evaluation: Path, decision: Path, pin: str = "") -> int:
         """Store a model and make it champion, if the champion is still the one that it was compared with.
 
         Killed at any moment it can be called again with the same arguments; called again after it succeeded
@@ -126,6 +126,7 @@ class Registry:
             bundle: Folder of the model.
             evaluation: Folder of its evaluation.
             decision: Folder of the decision, whose outcome must be PROMOTE.
+            pin: What `pin_data` says the model was trained on, for the version's record; "" where it is not known.
 
         Returns:
             The model's version.
@@ -139,9 +140,24 @@ class Registry:
         from kfp_bert_components.registry._promotion import promote
 
         self.id(create=False)  # damaged, it would be in the way when the champion is moved
-        number = promote(self.store, bundle, evaluation, decision)
+        number = promote(self.store, bundle, evaluation, decision, pin)
         self.id()  # from the first version on
         return number
+
+    def keep_pin(self, fingerprint: str, fields: Mapping[str, Any], run: str) -> tuple[str, str]:
+        """Write down what there is to train on.
+
+        Args:
+            fingerprint: Its fingerprint, by which it is called.
+            fields: The fields of its manifest.
+            run: Name of this run.
+
+        Returns:
+            The address of the record, and the name of the run that was the first to write it.
+        """
+        from kfp_bert_components.registry._pins import keep_pin
+
+        return keep_pin(self.store, fingerprint, fields, run)
 
     def rollback(self, version: int | None = None, reason: str = "") -> Champion:
         """Make an older version champion, which also makes its deployment pending.

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 from kfp_bert_components.errors import NotFoundError, UserError
@@ -31,7 +32,7 @@ from kfp_bert_components.storage import Store, file_sha256
 
 _OWN_FILES = {"version.json", "claim.json"}
 _ROOT_FILES = {"champion.json", "registry.json"}
-_ROOT_FOLDERS = {"versions", "deployments", "promotions", "removed", "test_sets"}
+_ROOT_FOLDERS = {"versions", "deployments", "pins", "promotions", "removed", "test_sets"}
 
 
 def verify(store: Store, version: int | None = None) -> list[str]:
@@ -93,6 +94,7 @@ def _records(store: Store, names: list[str]) -> Iterator[str]:
     checks.append(partial(registry_id, store, create=False))
     checks += [partial(read_claim, store, number) for number in version_numbers(store)]
     checks += [partial(load, store, name, read_note) for name in notes]
+    checks += [partial(load, store, name, itemgetter("run", "at")) for name in names if _is_json_in(name, "pins")]
     checks += [partial(read_uses, store, Path(name).stem) for name in old]
     for check in checks:
         try:

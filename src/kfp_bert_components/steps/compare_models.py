@@ -49,7 +49,7 @@ def compare_models(
     new, old = read_evaluation(candidate), read_evaluation(champion)
     comparison = compare(new, old, policy.goal)  # first of all: what can't be compared is no use of the test set
     use = uncounted(policy.alpha)
-    if registry:
+    if registry and new.model_fingerprint != old.model_fingerprint:  # of a model and itself nothing is decided
         use, rows = _count(registry, new, old, policy)
         if use.left_out:
             new, old = _only(new, old, rows)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.bert.source import checkpoint_address
+from kfp_bert_components.bert.source import check_pin, checkpoint_address
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.training import TrainingSettings, finetune
@@ -18,6 +18,7 @@ def finetune_bert(
     report: Path,
     settings: TrainingSettings,
     run_on: str = "pod",
+    base_model_pin: str = "",
     **job_settings: Any,
 ) -> dict[str, float]:
     """Fine-tune BERT and write the model bundle and the report; see `training.finetune`.
@@ -29,16 +30,19 @@ def finetune_bert(
         report: HTML page to write.
         settings: How to train.
         run_on: "pod", or "ai_platform" for a custom job that this process starts and follows.
+        base_model_pin: What `pin_data` saw of the base model; "" where it is not pinned.
         **job_settings: Attributes of `ai_platform.job.JobSettings`, for a custom job.
 
     Returns:
         The metrics of the kept weights, as `finetune` returns them.
 
     Raises:
+        ConflictError: The base model is another one than that which was pinned.
         UserError: `run_on` is neither, or a setting, an address or a split is at fault.
     """
     check_run_on(run_on)
     settings = _with_absolute_paths(settings)
+    check_pin(settings.base_model, base_model_pin)
     if run_on == "pod":
         return finetune(train, validation, model, report, settings)
     from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job

@@ -17,7 +17,7 @@ class Promoted:
 
 
 def promote_model(
-    registry: str, bundle: Path, evaluation: Path, decision: Path, target: str = "production"
+    registry: str, bundle: Path, evaluation: Path, decision: Path, target: str = "production", pin: str = ""
 ) -> Promoted:
     """Promote a model if its decision is PROMOTE, else leave the registry alone; see `Registry.promote`.
 
@@ -27,6 +27,7 @@ def promote_model(
         evaluation: Folder of its evaluation.
         decision: Folder of the decision about it.
         target: The deployment whose record says whether the champion is live.
+        pin: What `pin_data` says the model was trained on; "" where it is not known.
 
     Raises:
         ConflictError: Another model became champion since the comparison.
@@ -38,7 +39,7 @@ def promote_model(
     check_decision(made, decision)
     models = Registry(registry)
     if made.promote:
-        number = models.promote(bundle, evaluation, decision)
+        number = models.promote(bundle, evaluation, decision, pin)
         say(f"Version {number} is in the registry {models.uri}.")
     else:
         say(f"Not promoted ({made.outcome}): {made.reason}")

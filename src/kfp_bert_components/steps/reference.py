@@ -8,7 +8,7 @@ from kfp_bert_components.registry import Registry
 from kfp_bert_components.storage import open_store, parse_address
 
 # What a registry's folder holds, with a champion or without.
-_REGISTRY = ("champion.json", "registry.json", "versions/", "test_sets/", "promotions/", "deployments/")
+_REGISTRY = ("champion.json", "registry.json", "versions/", "test_sets/", "promotions/", "deployments/", "pins/")
 
 
 def read_reference(reference: str) -> tuple[Profile | None, str]:

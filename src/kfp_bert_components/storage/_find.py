@@ -30,7 +30,9 @@ class Found:
     entry: Entry
 
 
-def find_objects(source: str, access: Access | None = None, parameter: str = "the source") -> list[Found]:
+def find_objects(
+    source: str, access: Access | None = None, parameter: str = "the source", *, checksums: bool = True
+) -> list[Found]:
     """The objects that a source means now: one object, all below a folder, or those that match a glob.
 
     A name is taken as it is written, and as a glob only where nothing has it. An empty object beside others that have
@@ -40,13 +42,14 @@ def find_objects(source: str, access: Access | None = None, parameter: str = "th
         source: An address as in `open_store`, or one with `*`, `**`, `?`, `[ab]`, `[!ab]`, `{a,b}`.
         access: Credentials for gs://.
         parameter: Which parameter the source is of, for messages.
+        checksums: False leaves `crc32c` empty for local files, where it costs a read of each file.
 
     Raises:
         NotFoundError: Nothing is meant.
         UserError: The source is no address, or a local folder holds what can't be read; see `walk`.
     """
     address = parse_address(source, parameter)
-    found = _on_disk(address.path) if address.is_local else _in_bucket(address, access)
+    found = _on_disk(address.path, checksums) if address.is_local else _in_bucket(address, access)
     if not found:
         wild = _WILD.search(address.name)
         what = "matches no object" if wild else "does not exist, neither as a file nor as a folder"
@@ -83,7 +86,7 @@ def _in_bucket(address: Address, access: Access | None) -> list[Found]:
     return [one for one in made(store.list(f"{base}/" if base else ""), base) if matches(one.path)]
 
 
-def _on_disk(path: Path) -> list[Found]:
+def _on_disk(path: Path, checksums: bool) -> list[Found]:
     try:
         status = path.stat() if path.exists() or path.is_symlink() else None
     except OSError as error:
@@ -98,14 +101,14 @@ def _on_disk(path: Path) -> list[Found]:
         files = walk(folder, _matcher(pattern), partial(_may_hold, pattern)) if folder.is_dir() else iter(())
     else:
         return []
-    return [Found(str(path), name, _entry(path, name)) for name, path in files]
+    return [Found(str(path), name, _entry(path, name, checksums)) for name, path in files]
 
 
-def _entry(path: Path, name: str) -> Entry:
+def _entry(path: Path, name: str, checksum: bool) -> Entry:
     from kfp_bert_components.storage._local import file_entry
 
     try:
-        return file_entry(path, name)
+        return file_entry(path, name, checksum=checksum)
     except OSError as error:
         raise unreadable(path, error) from None
 

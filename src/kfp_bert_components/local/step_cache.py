@@ -1,0 +1,98 @@
+"""Finished steps of earlier runs, which are used again where nothing changed that a step depends on."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kfp.local import cache
+from kfp.local.executor_input_utils import construct_local_task_root, get_local_task_resource_name
+from kfp.local.orchestrator import task_executor
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineTaskSpec
+
+from kfp_bert_components.local.events import StepReused
+from kfp_bert_components.local.kfp_changes import Report, replace
+
+_KEY = ".cache_key"
+_FOLDER = "folder of the step"
+_EXECUTE = (
+    "task_name task_spec pipeline_resource_name components executors io_store pipeline_root runner unique_pipeline_id "
+    "fail_stack"
+)
+
+
+class _StepCache(cache.LocalCache):
+    """kfp.local's cache, which also knows for each step the folder that it has in its run.
+
+    The folder says of what it is the result. A step that was used again has a link in the folder of the new run.
+    """
+
+    def __init__(self, root: str, report: Report) -> None:
+        super().__init__(root)
+        self._report = report
+        self._next = threading.local()
+
+    def begin(self, folder: Path, step: str) -> None:
+        """Say which step this thread runs next, and where its folder would be."""
+        if folder.is_symlink():  # the same step of this run, with other inputs, was used again
+            folder.unlink()
+        (folder / _KEY).unlink(missing_ok=True)
+        self._next.folder, self._next.step = folder, step
+
+    def put(self, key: str, outputs: dict[str, Any]) -> None:
+        (self._next.folder / _KEY).write_text(key)
+        super().put(key, {**outputs, _FOLDER: str(self._next.folder)})
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        outputs = super().get(key)
+        if outputs is None:
+            return None
+        before, folder = Path(outputs.pop(_FOLDER)), self._next.folder
+        if not _holds(before, key):
+            return None
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.symlink_to(os.path.relpath(before, folder.parent), target_is_directory=True)
+        self._report(StepReused(self._next.step, str(before)))
+        return outputs
+
+
+def reuse_steps(root: str, report: Report) -> None:
+    """Let kfp.local use finished steps of earlier runs again, for the rest of this process.
+
+    The key of a step is kfp's own: component, image, command, environment, values of the parameters, and the artifacts
+    with their paths and metadata. A cluster has ids in place of the paths.
+
+    Args:
+        root: Folder for the cache.
+        report: Called with an event for each step that is used again.
+
+    Raises:
+        UserError: This kfp does not have a function that is replaced, or it takes other arguments.
+    """
+    steps = _StepCache(root, report)
+    replace(cache, "get_local_cache", "", lambda _: lambda: steps)
+    replace(task_executor, "execute_single_task", _EXECUTE, lambda execute: _announced(execute, steps))
+
+
+def _announced(execute: Callable[..., Any], steps: _StepCache) -> Callable[..., Any]:
+    def run(*, task_spec: PipelineTaskSpec, pipeline_resource_name: str, pipeline_root: str, **arguments: Any) -> Any:
+        name = get_local_task_resource_name(task_spec.component_ref.name)
+        folder = Path(construct_local_task_root(pipeline_root, pipeline_resource_name, name))
+        steps.begin(folder, "/".join(folder.relative_to(pipeline_root).parts[1:]))
+        return execute(
+            task_spec=task_spec,
+            pipeline_resource_name=pipeline_resource_name,
+            pipeline_root=pipeline_root,
+            **arguments,
+        )
+
+    return run
+
+
+def _holds(folder: Path, key: str) -> bool:
+    try:
+        return (folder / _KEY).read_text() == key
+    except (OSError, UnicodeDecodeError):
+        return False

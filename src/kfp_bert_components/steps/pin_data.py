@@ -1,0 +1,103 @@
+"""Look at what there is to train on without reading it, write down what was seen, and say whether it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kfp_bert_components.bert.source import pin_checkpoint
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.fetch import fingerprint, look
+from kfp_bert_components.plain import markdown
+from kfp_bert_components.progress import say
+from kfp_bert_components.registry import Registry
+from kfp_bert_components.storage import Access
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What there is to train on.
+
+    Attributes:
+        fingerprint: Of the files that the sources mean.
+        manifest: Address of their list, for `fetch`.
+        base_model_pin: As `pin_checkpoint` gives it; "" where there is nothing to look at.
+        pin: Both fingerprints in one word, for the record of the version that is trained on them.
+        changed: Whether the champion was trained on something else, or nobody knows on what.
+    """
+
+    fingerprint: str
+    manifest: str
+    base_model_pin: str
+    pin: str
+    changed: bool
+
+
+def pin_data(
+    sources: Sequence[str],
+    registry: str,
+    summary: Path,
+    base_model: str = "",
+    run: str = "",
+    access: Access | None = None,
+) -> Seen:
+    """Pin the data and the base model: what later steps read are these files or none.
+
+    Args:
+        sources: Objects, folders and globs, gs:// or local.
+        registry: URI of the registry, which keeps the list of files and knows the champion.
+        summary: Markdown page to write.
+        base_model: Checkpoint to start from, as in `finetune_bert`.
+        run: Name of this run.
+        access: Credentials for sources on gs://.
+
+    Raises:
+        UserError: A source matches nothing or can't be listed, or `base_model` is no folder.
+    """
+    manifest, sizes = look(sources, access or Access())
+    data = fingerprint(manifest.objects)
+    base = pin_checkpoint(base_model) if base_model else ""
+    pin = f"{data}-{base}" if base else data
+    models = Registry(registry)
+    address, first = models.keep_pin(data, manifest.fields(), run)
+    champion = models.champion()
+    before = _pin_of(models, champion.version) if champion else ""
+    sentence = _sentence(champion.version if champion else 0, before, pin, first if first != run else "")
+    rows = [(source, *size) for source, size in sizes.items()]
+    for source, files, size in rows:
+        say(f"{source}: {files:,} file{'s' * (files != 1)}, {size:,} bytes")
+    say(sentence)
+    _write_page(summary, sentence, data, rows)
+    return Seen(data, address, base, pin, before != pin)
+
+
+def _pin_of(models: Registry, version: int) -> str:
+    try:
+        return models.version(version).pin
+    except UserError:  # evaluate_champion says what is wrong with the champion, and what to do
+        return ""
+
+
+def _sentence(version: int, before: str, now: str, run: str) -> str:
+    """What has changed since the champion (0: there is none); `run` is the first of earlier runs that saw this data."""
+    again = f"the trained model of run {run} is used again, unless the settings have changed" if run else ""
+    if version and before == now:
+        return f"data unchanged since version {version}: {again or 'its trained model is used again'}."
+    if not version:
+        since = "there is no champion yet"
+    elif not before:
+        since = f"what version {version} was trained on is not known"
+    elif before.partition("-")[0] == now.partition("-")[0]:
+        since = f"the base model has changed since version {version}, the data have not"
+    else:
+        since = f"data changed since version {version}"
+    return f"{since}: {again or 'a model is trained'}."
+
+
+def _write_page(summary: Path, sentence: str, data: str, rows: Sequence[tuple[str, int, int]]) -> None:
+    lines = [f"{markdown(sentence)}\n", "| source | files | bytes |", "|---|---:|---:|"]
+    lines += [f"| {markdown(source)} | {files:,} | {size:,} |" for source, files, size in rows]
+    lines.append(f"\nFingerprint {data[:16]}\n")
+    summary.parent.mkdir(parents=True, exist_ok=True)
+    summary.write_text("\n".join(lines), encoding="utf-8")

@@ -1,0 +1,77 @@
+"""Runs on this machine use finished steps of earlier runs again, where nothing changed that these depend on."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.local.events import StepReused, StepStarted
+from kfp_bert_components.local.execute import execute
+from kfp_bert_components.local.pipelines import compile_pipeline
+from kfp_bert_components.local.results import name_pages, pages, read_outputs
+from tests.local.test_run import run as run_command
+
+PIPELINES = Path(__file__).with_name("small_pipelines.py")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a pipeline by its name: the folder of the run, and the steps that ran and those that were used again."""
+
+    def run(function, cache=True, **arguments):
+        spec = tmp_path / "pipeline.yaml"
+        compile_pipeline(f"{PIPELINES}:{function}", spec)
+        with execute(spec, arguments, tmp_path / "runs", cache=cache) as running:
+            events = list(running)
+            assert running.ok
+        ran = [event.step for event in events if isinstance(event, StepStarted)]
+        return running.folder, ran, [event.step for event in events if isinstance(event, StepReused)]
+
+    return run
+
+
+def test_a_step_runs_again_only_where_its_inputs_changed(run):
+    first, ran, again = run("counting", to=3)
+    assert (ran, again) == (["count"], [])
+    second, ran, again = run("counting", to=3)
+    assert (ran, again) == ([], ["count"])
+    assert read_outputs(second) == read_outputs(first) == {"count": {"Output": 3}}
+    assert run("counting", to=4)[1] == ["count"]
+    assert run("counting", cache=False, to=3)[1] == ["count"]
+
+
+def test_the_passes_of_a_loop_and_their_pages_are_used_again(run):
+    first, ran, _ = run("looping_over_artifacts")
+    second, ran_again, again = run("looping_over_artifacts")
+    assert ran_again == [] and sorted(again) == sorted(ran)
+    assert read_outputs(second) == read_outputs(first)
+    for folder in (first, second):
+        name_pages(folder)
+    assert pages(second).keys() == pages(first).keys() != set()
+
+
+def test_a_step_whose_folder_was_removed_or_made_by_others_runs_again(run):
+    first, _, _ = run("greeting")
+    (step,) = [path for path in first.iterdir() if path.is_dir()]
+    shutil.rmtree(step)
+    assert run("greeting")[1] == [step.name]
+    third, _, again = run("greeting")
+    assert again == [step.name]
+    key = (third / step.name).resolve() / ".cache_key"
+    key.write_text("of another step")
+    assert run("greeting")[1] == [step.name]
+
+
+def test_a_failed_step_is_not_used_again(run, tmp_path):
+    done = run_command("failing", "how=user", root=tmp_path)
+    again = run_command("failing", "how=user", root=tmp_path)
+    assert done.returncode == again.returncode == 1
+    assert done.stderr.splitlines()[0] == again.stderr.splitlines()[0]
+
+
+def test_a_person_sees_from_which_run_a_step_is_and_can_run_all_of_them(tmp_path):
+    run_command("counting", "to=3", root=tmp_path)
+    again = run_command("counting", "to=3", root=tmp_path)
+    (first,) = [path for path in tmp_path.glob("counting-*") if not (path / "count").is_symlink()]
+    assert f"count  unchanged: used again from the run {first.name}\n" in again.stdout
+    assert "> count" not in again.stdout

@@ -1,0 +1,151 @@
+"""The step that looks at the data: what it says, what it writes down, and what later steps make of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.fetch import fetch
+from kfp_bert_components.registry import Registry
+from kfp_bert_components.steps.finetune_bert import finetune_bert
+from kfp_bert_components.steps.pin_data import pin_data
+from kfp_bert_components.steps.reference import read_reference
+from kfp_bert_components.training import TrainingSettings
+from tests.support.gcs_server import GcsServer
+from tests.support.models import candidate_for
+from tests.support.stores import gcs, place
+
+__all__ = ["gcs", "place"]
+
+
+@pytest.fixture
+def world(tmp_path: Path, place: str):
+    """Runs of the step on a file and a base model that a test may change."""
+
+    class World:
+        registry = Registry(f"{place}/registry")
+        data, base, page = tmp_path / "lines.csv", tmp_path / "base", tmp_path / "page.md"
+
+        def look(self, run: str, base_model: str = ""):
+            return pin_data([str(self.data)], self.registry.uri, self.page, base_model, run)
+
+        def promote(self, name: str, pin: str) -> None:
+            self.registry.promote(*candidate_for(self.registry, tmp_path, name), pin)
+
+    World.data.write_text("first")
+    World.base.mkdir()
+    (World.base / "config.json").write_text("{}")
+    return World()
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """The last line that was printed."""
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_it_says_since_when_the_data_are_unchanged(world, capsys) -> None:
+    first = world.look("run-1")
+    assert first.changed and said(capsys) == "there is no champion yet: a model is trained."
+    world.promote("a", first.pin)
+    again = world.look("run-2")
+    sentence = "data unchanged since version 1: the trained model of run run-1 is used again, "
+    assert said(capsys).startswith(sentence) and sentence in world.page.read_text()
+    assert "lines.csv | 1 | 5 |\n" in world.page.read_text()
+    assert not again.changed
+    assert (again.manifest, again.pin) == (first.manifest, first.pin)
+    world.data.write_text("other")
+    assert world.look("run-3").changed
+    assert said(capsys) == "data changed since version 1: a model is trained."
+    assert world.look("run-4").changed
+    assert said(capsys).startswith("data changed since version 1: the trained model of run run-3 is used again, ")
+
+
+def test_a_base_model_that_changed_is_said_too(world, capsys) -> None:
+    first = world.look("run-1", str(world.base))
+    world.promote("a", first.pin)
+    assert not world.look("run-2", str(world.base)).changed
+    (world.base / "config.json").write_text("[]")
+    again = world.look("run-3", str(world.base))
+    assert again.changed and "the base model has changed since version 1" in said(capsys)
+    assert again.manifest == first.manifest
+    assert again.base_model_pin != first.base_model_pin
+
+
+def test_of_a_champion_without_a_pin_nothing_is_known(world, capsys) -> None:
+    world.promote("a", "")
+    assert world.look("run-1").changed
+    assert said(capsys) == "what version 1 was trained on is not known: a model is trained."
+
+
+def test_the_list_is_what_fetch_takes(world, tmp_path: Path) -> None:
+    seen = world.look("run-1")
+    assert fetch([str(world.data)], tmp_path / "data", manifest=seen.manifest).bytes == 5
+    assert (tmp_path / "data" / "files" / "lines.csv").read_text() == "first"
+
+
+def test_a_registry_with_nothing_but_lists_has_no_champion_yet(world) -> None:
+    world.look("run-1")
+    assert world.registry.champion() is None
+    assert "has no champion yet" in read_reference(world.registry.uri)[1]
+    assert world.registry.verify() == []
+
+
+def test_gc_keeps_the_lists_of_versions_and_of_the_last_month(world) -> None:
+    kept = world.look("run-1")
+    world.promote("a", kept.pin)
+    lists = {"kept": kept.fingerprint}
+    for name in ("old", "new"):
+        world.data.write_text(name)
+        lists[name] = world.look("run-2").fingerprint
+    for name in ("kept", "old"):
+        file = f"pins/{lists[name]}.json"
+        record = json.loads(world.registry.store.read(file).data) | {"at": "2026-01-01T00:00:00.000Z"}
+        world.registry.store.write(file, json.dumps(record).encode())
+    world.registry.gc(dry_run=True)
+    assert len(world.registry.store.list("pins/")) == 3
+    world.registry.gc()
+    assert {one.name for one in world.registry.store.list("pins/")} == {
+        f"pins/{lists[name]}.json" for name in ("kept", "new")
+    }
+
+
+def test_a_damaged_list_is_named_and_mended_by_the_next_run(world) -> None:
+    seen = world.look("run-1")
+    name = f"pins/{seen.fingerprint}.json"
+    world.registry.store.write(name, b"{")
+    assert [name in problem for problem in world.registry.verify()] == [True]
+    assert world.look("run-2").manifest == seen.manifest
+    assert world.registry.verify() == []
+
+
+def test_a_base_model_in_a_bucket_is_seen_by_its_bytes(world, gcs: GcsServer) -> None:
+    gcs.put("bucket", "base/config.json", b"{}")
+    gcs.put("bucket", "base/optimizer.bin", b"not read")
+    pin = world.look("run-1", "gs://bucket/base").base_model_pin
+    gcs.put("bucket", "base/config.json", b"{}")
+    gcs.put("bucket", "base/optimizer.bin", b"changed, and not read")
+    assert world.look("run-1", "gs://bucket/base").base_model_pin == pin
+    gcs.put("bucket", "base/config.json", b"[]")
+    assert world.look("run-1", "gs://bucket/base").base_model_pin != pin
+
+
+def test_what_can_not_be_a_base_model_is_refused_before_training(world) -> None:
+    for base_model in (str(world.base / "none"), str(world.data)):
+        with pytest.raises(UserError, match="is no folder: give a folder"):
+            world.look("run-1", base_model)
+    assert world.look("run-1", "google-bert/bert-base-uncased").base_model_pin == ""
+
+
+def test_training_does_not_begin_from_a_base_model_that_changed_since(world, tmp_path: Path) -> None:
+    pin = world.look("run-1", str(world.base)).base_model_pin
+    (world.base / "config.json").write_text("[]")
+    with pytest.raises(ConflictError, match="base' was changed since the run began: start the run again"):
+        finetune_bert(
+            tmp_path / "train",
+            tmp_path / "validation",
+            tmp_path / "model",
+            tmp_path / "report.html",
+            TrainingSettings(base_model=str(world.base)),
+            base_model_pin=pin,
+        )
