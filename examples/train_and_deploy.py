@@ -36,7 +36,11 @@ def my_text_classifier(sources: list, registry: str, serving_directory: str, bas
     fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
     splits = prepare_text_data(data=fetched.outputs["data"], text_column="text", label_column="label")
     training = finetune_bert(
-        train=splits.outputs["train"], validation=splits.outputs["validation"], base_model=base_model, epochs=epochs
+        train=splits.outputs["train"],
+        validation=splits.outputs["validation"],
+        base_model=base_model,
+        epochs=epochs,
+        registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
     )
     # Ask for what your cluster has:
     # training.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)

@@ -45,7 +45,7 @@ def train_and_promote(
     fetched = fetch_gcs_data(sources=sources).set_caching_options(False)
     splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, keep_texts=keep_texts, **data).outputs
     model = finetune_bert(
-        train=splits["train"], validation=splits["validation"], keep_texts=keep_texts, **training
+        train=splits["train"], validation=splits["validation"], registry=registry, keep_texts=keep_texts, **training
     ).outputs["model"]
     scoring = {"test": splits["test"], "evidence_by": evidence_by, "keep_texts": keep_texts}
     candidate = evaluate_model(model=model, **scoring).outputs["evaluation"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp_bert_components.bert.source import checkpoint_address
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import checkpoints_beside
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.training import TrainingSettings, finetune
 
@@ -18,6 +19,7 @@ def finetune_bert(
     report: Path,
     settings: TrainingSettings,
     run_on: str = "pod",
+    registry: str = "",
     **job_settings: Any,
 ) -> dict[str, float]:
     """Fine-tune BERT and write the model bundle and the report; see `training.finetune`.
@@ -29,6 +31,8 @@ def finetune_bert(
         report: HTML page to write.
         settings: How to train.
         run_on: "pod", or "ai_platform" for a custom job that this process starts and follows.
+        registry: Model registry beside which checkpoints are kept, where `settings` has no `checkpoint_dir`. A custom
+            job keeps them in its staging folder.
         **job_settings: Attributes of `ai_platform.job.JobSettings`, for a custom job.
 
     Returns:
@@ -38,6 +42,8 @@ def finetune_bert(
         UserError: `run_on` is neither, or a setting, an address or a split is at fault.
     """
     check_run_on(run_on)
+    if registry and not settings.checkpoint_dir and run_on == "pod":
+        settings = replace(settings, checkpoint_dir=checkpoints_beside(registry))
     settings = _with_absolute_paths(settings)
     if run_on == "pod":
         return finetune(train, validation, model, report, settings)

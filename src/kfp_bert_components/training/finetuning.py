@@ -56,7 +56,7 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
         )
         schedule = settings.schedule(len(data.train))
         _announce(settings, classifier.model.count_params(), data, schedule.steps, distribution)
-        checkpoints = _open_checkpoints(settings, splits, vocabulary_digest(classifier))
+        checkpoints = _open_checkpoints(settings, splits, vocabulary_digest(classifier), str(model.absolute()))
         state = train_all(settings, splits[0], classifier, data, schedule, distribution, checkpoints, sigterm)
         metrics = state.metrics(schedule.steps_per_epoch, settings.seed)
         if distribution.chief:
@@ -129,7 +129,7 @@ def _announce(
     )
 
 
-def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], vocabulary: str) -> Checkpoints:
+def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], vocabulary: str, owner: str) -> Checkpoints:
     identity = {
         "parameters": settings.parameters(),
         "train": splits[0].fingerprint,
@@ -137,7 +137,7 @@ def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], vocab
         "vocabulary": vocabulary,
     }
     return Checkpoints(
-        settings.checkpoint_dir, identity, minutes=settings.checkpoint_minutes, steps=settings.checkpoint_steps
+        settings.checkpoint_dir, identity, owner, minutes=settings.checkpoint_minutes, steps=settings.checkpoint_steps
     )
 
 
