@@ -118,7 +118,7 @@ def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarr
     # Texts of like length go together, so that a chunk is not padded to its one long text.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     parts = []
-    with track(len(texts), "scoring", "rows") as bar:
+    with track(len(texts), "scoring", "rows", part=(0, 1)) as bar:
         for start in range(0, len(order), _CHUNK):
             rows = order[start : start + _CHUNK]
             part = ask([texts[i] for i in rows], pairs and [pairs[i] for i in rows])

@@ -78,13 +78,18 @@ class Checkpoints:
         self._saved = (-1, -1)  # its trial and step
         self._restored = ""
 
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._writing is not None and not self._writing.done()
+
     def due(self, state: RunState) -> bool:
         """Whether it is time for a checkpoint of this state; not while one is written, unless it goes by steps."""
         if self._store is None or (state.trial, state.step) == self._saved:
             return False
         if self._steps and state.step % self._steps == 0:
             return True
-        if self._writing and not self._writing.done():
+        if self.writing:
             return False
         return time.monotonic() - self._last >= max(self._seconds - self._took, self._seconds / 2)
 

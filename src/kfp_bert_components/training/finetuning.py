@@ -11,6 +11,7 @@ from kfp_bert_components.bert import read_bundle, write_bundle
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.plain import listed
+from kfp_bert_components.quiet import quietly
 from kfp_bert_components.storage import check_writable
 from kfp_bert_components.training.checkpoints import Checkpoints, assign
 from kfp_bert_components.training.distribution import Distribution, open_distribution
@@ -29,7 +30,8 @@ from kfp_bert_components.training.trimming import untrimmed, weight_after_decay
 
 def finetune(train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings) -> dict[str, float]:
     """What `kfp_bert_components.training.finetune` does."""
-    distribution = open_distribution()
+    with quietly():
+        distribution = open_distribution()
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     settings = settings.resolved()

@@ -24,6 +24,7 @@ class Trial:
 
     Attributes:
         name: What its progress lines begin with.
+        part: The number of the trial, from 0, and how many there are.
         trainer: Trains the network.
         state: Progress of the run, which the trial takes over and moves on.
         metric: The metric that says which weights are best.
@@ -35,6 +36,7 @@ class Trial:
     """
 
     name: str
+    part: tuple[int, int]
     trainer: Trainer
     state: RunState
     metric: str
@@ -55,7 +57,7 @@ class Trial:
             Preempted: SIGTERM was received; a checkpoint is written.
         """
         state, schedule = self.state, self.trainer.schedule
-        with track(schedule.rows * schedule.epochs, self.name, unit="examples") as bar:
+        with track(schedule.rows * schedule.epochs, self.name, unit="examples", part=self.part) as bar:
             bar.initial = bar.n = self.trainer.rows_before(state.step)
             while True:
                 if schedule.is_evaluated_after(state.step) and not state.evaluated:
