@@ -59,7 +59,7 @@ def _limits(groups: Path, path: str, name: str) -> list[int]:
 
 
 def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e9:.2f} GB"
 
 
 def _text(path: Path) -> str:

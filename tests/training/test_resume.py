@@ -77,7 +77,9 @@ def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(
     finish(start(folder, settings | steered, kill=(5, "SIGKILL")))
     outputs = [folder / name for name in ("train", "validation", "model", "report.html")]
     finetune_bert(*outputs, TrainingSettings(**settings), registry=registry)
-    assert re.search("Going on from the checkpoint of seed 0 at step [24].", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search("Going on from the checkpoint of seed 0 at step [24].", said)
+    assert re.search(r"^Memory: about [\d.]+ GB expected; it may have [\d.]+ GB.$", said, re.MULTILINE)
     assert not list(tmp_path.rglob("*-checkpoints/**/*.safetensors"))
 
 
