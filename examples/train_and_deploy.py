@@ -46,6 +46,7 @@ def my_text_classifier(sources: list, registry: str, serving_directory: str, bas
         base_model=base_model,
         base_model_pin=pinned.outputs["base_model_pin"],
         epochs=epochs,
+        registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
     )
     # Ask for what your cluster has:
     # training.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)

@@ -1,13 +1,18 @@
 """The progress of long work, as plain lines for a pod's log and for the display of a local run."""
 
+import os
 import re
 import sys
-from typing import TextIO
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from kfp_bert_components.plain import plain
 
+_ARGO_SECONDS = 10  # Argo itself looks every three, and tells the cluster every minute
 _PROGRESS = re.compile(r"\(\d+ %\), .* left|^\S+ing [\d,]+ \w+, \S+ \w+/s")
 
 
@@ -28,8 +33,39 @@ class _WholeLines:
         self._stream.flush()
 
 
+class _Bar(tqdm):
+    """A bar that also tells Argo how far the step has come: see `part` of `track`."""
+
+    part: tuple[int, int] | None = None
+    _told = 0.0
+
+    def display(self, *arguments: Any, **settings: Any) -> Any:
+        if self.part and time.monotonic() - self._told > _ARGO_SECONDS:
+            self._tell()
+        return super().display(*arguments, **settings)
+
+    def close(self) -> None:
+        if self.part and not self.disable:
+            self._tell()
+        super().close()
+
+    def _tell(self) -> None:
+        path = os.environ.get("ARGO_PROGRESS_FILE")
+        if path and self.part and self.total:
+            number, parts = self.part
+            with suppress(OSError):  # only a display lacks it
+                Path(path).write_text(f"{number * self.total + self.n}/{parts * self.total}\n")
+        self._told = time.monotonic()
+
+
 def track(
-    total: int | None, description: str, unit: str = "steps", *, bytes_: bool = False, every: float = 1.0
+    total: int | None,
+    description: str,
+    unit: str = "steps",
+    *,
+    bytes_: bool = False,
+    every: float = 1.0,
+    part: tuple[int, int] | None = None,
 ) -> tqdm:
     """A tqdm progress bar that prints plain lines, at most one every `every` seconds.
 
@@ -39,6 +75,8 @@ def track(
         unit: Name of the units in the plural: "examples".
         bytes_: Whether the units are bytes, which are shown as kB, MB or GB.
         every: Shortest time between two lines, in seconds.
+        part: Where this is the work that the step is there for: which part of it, from 0, and how many there are. Then
+            units done and total are written to the file that ARGO_PROGRESS_FILE names, every ten seconds.
 
     Returns:
         The bar, a context manager: `update(n)` adds n units, and `set_postfix_str(text, refresh=False)` adds a text to
@@ -47,7 +85,7 @@ def track(
     layout = "{desc} {n_fmt}/{total_fmt}{unit} ({percentage:.0f} %), {rate_fmt}, {remaining} left{postfix}"
     if total is None:
         layout = "{desc} {n:,}{unit}, {rate_fmt}{postfix}"
-    return tqdm(
+    bar = _Bar(
         total=total,
         desc=description,
         unit="B" if bytes_ else f" {unit}",
@@ -59,6 +97,8 @@ def track(
         file=_WholeLines(sys.stdout),
         ascii=True,
     )
+    bar.part = part
+    return bar
 
 
 def say(line: str) -> None:

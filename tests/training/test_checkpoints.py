@@ -1,6 +1,7 @@
-"""Checkpoints of every released format are read, and what is damaged or newer is refused in a sentence."""
+"""Checkpoints: written in the background, never half, each run its own; every released format is read."""
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,10 @@ from safetensors.numpy import load_file, save_file
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training.checkpoints import Checkpoints
+from kfp_bert_components.training.state import RunState
+from tests.support.stores import gcs, place
+
+__all__ = ["gcs", "place"]
 
 FORMAT_1 = Path(__file__).parent / "format_1"  # written by a version that wrote format 1
 IDENTITY = {"a": 1}
@@ -24,8 +29,12 @@ class Variable:
         return self.value
 
 
-def opened(folder):
-    return Checkpoints(str(folder), IDENTITY, minutes=5, steps=0)
+def opened(folder, owner="model", **settings):
+    return Checkpoints(str(folder), IDENTITY, owner, **{"minutes": 5, "steps": 0} | settings)
+
+
+def save(checkpoints, step, value=1.0):
+    checkpoints.save(RunState(step=step), [Variable(np.full(3, value, np.float32))], [])
 
 
 def check_sample(checkpoint):
@@ -55,6 +64,7 @@ def test_what_is_saved_is_restored_and_older_checkpoints_are_removed(tmp_path):
     sample = checkpoints.restore()
     sample.state.step = 3
     checkpoints.save(sample.state, *([Variable(v) for v in group] for group in (sample.weights, sample.moments)))
+    checkpoints.wait()
     (path,) = tmp_path.rglob("*.safetensors")
     again = opened(tmp_path).restore()
     assert again.state.step == 3
@@ -65,7 +75,7 @@ def test_what_is_saved_is_restored_and_older_checkpoints_are_removed(tmp_path):
 
 
 def test_a_run_with_another_identity_does_not_see_it():
-    assert Checkpoints(str(FORMAT_1), {"a": 2}, minutes=5, steps=0).restore() is None
+    assert Checkpoints(str(FORMAT_1), {"a": 2}, "model", minutes=5, steps=0).restore() is None
 
 
 @pytest.mark.parametrize(
@@ -93,3 +103,83 @@ def test_a_checkpoint_that_is_cut_is_named_at_every_try(tmp_path):
         for _ in range(2):
             with pytest.raises(UserError, match=rf"{path.name} is damaged \(.*\); remove it"):
                 opened(tmp_path).restore()
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(gcs):
+    gcs.latency = 0.3
+    checkpoints = opened("gs://bucket/checkpoints", minutes=0)
+    save(checkpoints, 1)
+    assert not checkpoints.due(RunState(step=2))  # though it is time: the one before is being written
+    checkpoints.wait()
+    assert checkpoints.due(RunState(step=2))
+    assert checkpoints.restore().state.step == 1
+
+
+def test_a_checkpoint_holds_the_weights_of_its_step(tmp_path):
+    import tensorflow as tf
+
+    variable, checkpoints = tf.Variable(np.zeros(4_000_000, np.float32)), opened(tmp_path)
+    checkpoints.save(RunState(step=1), [variable], [variable])
+    variable.assign_add(tf.ones(4_000_000))
+    checkpoints.wait()
+    found = checkpoints.restore()
+    assert not found.weights[0].any() and not found.moments[0].any()
+
+
+def test_the_next_checkpoint_is_begun_so_early_that_it_is_whole_in_time(tmp_path, monkeypatch):
+    later, clock = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + later[0])
+
+    class Slow(Variable):
+        def numpy(self):
+            later[0] += 30
+            return self.value
+
+    checkpoints = opened(tmp_path)
+    later[0] = 230
+    assert not checkpoints.due(RunState(step=1))
+    later[0] = 241  # a fifth of the time is left for the first one, of which nothing is known yet
+    assert checkpoints.due(RunState(step=1))
+    checkpoints.save(RunState(step=1), [Slow(np.float32(1))], [])
+    checkpoints.wait()
+    for seconds, due in ((30, False), (260, False), (271, True)):
+        later[0] = 241 + seconds
+        assert checkpoints.due(RunState(step=2)) == due, seconds
+    assert not checkpoints.due(RunState(step=1))  # it has one
+
+
+def test_two_runs_with_the_same_data_and_settings_leave_each_others_checkpoints_alone(place):
+    one, two = opened(place, "one"), opened(place, "two")
+    save(one, 5, 1.0)
+    one.wait()
+    save(two, 3, 2.0)
+    two.wait()
+    assert opened(place, "two").restore().state.step == 5  # the newest, whoever wrote it
+    two.remove()
+    assert opened(place, "two").restore().weights[0].tolist() == [1, 1, 1]
+    save(one, 6)
+    one.remove()
+    assert opened(place, "one").restore() is None
+
+
+def test_what_a_run_went_on_from_is_removed_when_it_has_one_of_its_own(place):
+    before = opened(place, "before")
+    save(before, 5)
+    before.wait()
+    after = opened(place, "after")
+    after.restore()
+    save(after, 6)
+    after.wait()
+    assert before.restore().state.step == 6
+    after.remove()
+    assert before.restore() is None
+
+
+def test_a_checkpoint_that_can_not_be_written_is_a_warning(tmp_path, capsys):
+    folder = tmp_path / "checkpoints"
+    folder.write_text("a file")
+    checkpoints = opened(folder)
+    save(checkpoints, 1)
+    checkpoints.wait()
+    said = capsys.readouterr().out
+    assert f"warning: checkpoint 0000-000000001.safetensors could not be written to {folder}; training goes on" in said

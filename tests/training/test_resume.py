@@ -1,12 +1,16 @@
 """A run that was killed goes on at its step and ends where an uninterrupted one ends."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from kfp_bert_components.registry import checkpoints_beside
+from kfp_bert_components.steps.finetune_bert import finetune_bert
+from kfp_bert_components.training import TrainingSettings
 from tests.support.training import finish, make_base_model, make_splits, start, weights
 
 SETTINGS = {
@@ -63,6 +67,20 @@ def test_sigterm_writes_a_checkpoint_of_that_step(whole, tmp_path):
     unhurried = (whole[0], whole[1] | {"checkpoint_steps": 0, "checkpoint_minutes": 1000.0})
     output = _resumed(unhurried, tmp_path, "SIGTERM", 143, [4])
     assert "Going on from the checkpoint of seed 0 at step 5." in output  # told during step 5, which is finished
+
+
+@pytest.mark.slow
+def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(tmp_path, capsys):
+    folder, registry = make_splits(tmp_path), str(tmp_path / "registry")
+    settings = {"epochs": 2, "batch_size": 16, "layers": 1, "width": 32, "heads": 2, "vocabulary_size": 200}
+    steered = {"checkpoint_steps": 2, "checkpoint_dir": checkpoints_beside(registry)}
+    finish(start(folder, settings | steered, kill=(5, "SIGKILL")))
+    outputs = [folder / name for name in ("train", "validation", "model", "report.html")]
+    finetune_bert(*outputs, TrainingSettings(**settings), registry=registry)
+    said = capsys.readouterr().out
+    assert re.search("Going on from the checkpoint of seed 0 at step [24].", said)
+    assert re.search(r"^Memory: about [\d.]+ GB expected; it may have [\d.]+ GB.$", said, re.MULTILINE)
+    assert not list(tmp_path.rglob("*-checkpoints/**/*.safetensors"))
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.extras import named_extra
+from kfp_bert_components.quiet import quietly
 
 if TYPE_CHECKING:
     from kfp_bert_components.bert.bundle import Bundle, read_bundle
@@ -29,5 +30,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     from importlib import import_module
 
-    with named_extra():
+    with named_extra(), quietly():
         return getattr(import_module(f"kfp_bert_components.bert.{_MODULES.get(name, 'classifier')}"), name)

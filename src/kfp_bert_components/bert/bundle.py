@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.quiet import quietly
 from kfp_bert_components.records import load_record
 
 if TYPE_CHECKING:
@@ -144,12 +145,13 @@ class Bundle:
     def _saved_model(self) -> Any:
         from kfp_bert_components.bert.saved_model import load_saved_model
 
-        return load_saved_model(self.folder / "saved_model")
+        with quietly():
+            return load_saved_model(self.folder / "saved_model")
 
     def _serve(self, inputs: dict[str, list[str]]) -> "np.ndarray":
+        serve = self._saved_model.signatures["serving_default"]
         import tensorflow as tf
 
-        serve = self._saved_model.signatures["serving_default"]
         return serve(**{name: tf.constant(texts) for name, texts in inputs.items()})["probabilities"].numpy()
 
 

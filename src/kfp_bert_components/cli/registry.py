@@ -317,16 +317,21 @@ def verify(registry: str, version: int | None) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 def gc(registry: str, keep: int, unfinished_hours: float, dry_run: bool) -> None:
-    """Remove versions that nothing needs: never the champion, what rollback goes back to, nor what is deployed."""
+    """Remove versions that nothing needs: never the champion, what rollback goes back to, nor what is deployed.
+
+    Checkpoints of training, beside the registry, go too when no run wrote any for as long as --unfinished-hours.
+    """
     found = _open(registry).gc(keep, unfinished_hours, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     lines = {number: f"kept     {number}: {why}" for number, why in found.keep.items()}
     lines |= {number: f"{verb}  {number}: {why}" for number, why in found.remove.items()}
     for number in sorted(lines):
         click.echo(plain(lines[number]))
+    for folder, hours in found.checkpoints.items():
+        click.echo(plain(f"{verb}  checkpoints {folder}: nothing written for {hours:.0f} hours"))
     for problem in found.damaged:
         click.echo(plain(f"Former champions are kept, as they may be deployed: {problem}"))
-    if not lines:
+    if not lines and not found.checkpoints:
         click.echo("There is nothing to remove.")
 
 

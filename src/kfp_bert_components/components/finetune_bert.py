@@ -43,6 +43,7 @@ def finetune_bert(
     heads: int = 4,
     checkpoint_dir: str = "",
     checkpoint_minutes: float = 5.0,
+    registry: str = "",
     tensorboard_dir: str = "",
     keep_texts: str = "all",
     label_check_rows: int = 0,
@@ -104,8 +105,10 @@ def finetune_bert(
         width: Hidden width when training from scratch, a multiple of heads.
         heads: Attention heads when training from scratch.
         checkpoint_dir: Local or gs:// folder for checkpoints. A step that is started again with the same
-            data and settings goes on from the newest one. Empty: none are written.
-        checkpoint_minutes: Minutes between checkpoints.
+            data and settings goes on from the newest one. Empty: beside the registry, or none without one.
+        checkpoint_minutes: Most minutes of training that a kill costs; checkpoints are written a little more often.
+        registry: Model registry beside which checkpoints are kept, in a folder of its name and "-checkpoints", where
+            there is no checkpoint_dir. With run_on ai_platform they are in job_staging.
         tensorboard_dir: Local or gs:// folder for TensorBoard event files. Empty: none are written.
         keep_texts: all, or ids: the report shows file and row of its examples, and not their texts.
         label_check_rows: Most training rows whose labels are checked, such as 100000; the report lists those that
@@ -170,6 +173,7 @@ def finetune_bert(
         heads=heads,
         checkpoint_dir=checkpoint_dir,
         checkpoint_minutes=checkpoint_minutes,
+        registry=registry,
         tensorboard_dir=tensorboard_dir,
         keep_texts=keep_texts,
         label_check_rows=label_check_rows,
@@ -196,6 +200,7 @@ def finetune_bert(
         Path(report.path),
         base_model_pin=base_model_pin,
         run_on=values.pop("run_on"),
+        registry=values.pop("registry"),
         settings=TrainingSettings(**values),
         **{name.removeprefix("job_"): value for name, value in job.items()},
     )

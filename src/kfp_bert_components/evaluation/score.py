@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,12 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation.measure import check_evidence_by, measure
 from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
+from kfp_bert_components.memory import memory_used, say_memory
 
 _TIMED_TEXTS = 60
 _CHUNK = 4096
+_BATCH = 32  # rows in one call of the engine, as `Bundle.predict` has it
+_ENGINE_BYTES = {"onnxruntime": 100e6, "tensorflow": 700e6}  # of its libraries
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def evaluate(
     slices = find_slices(split.table, slicing.columns, slicing.rules)
     texts = split.table["text"].to_pylist()
     pairs = split.table["text_pair"].to_pylist() if split.pair else None
+    if not predict:
+        say_memory(_memory_needed(bundle, texts, pairs), "give the step more memory")
     scores = _score(ask, texts, pairs)
     if scores.shape[1] != len(bundle.labels):
         raise UserError(f"The model in {model} gives {scores.shape[1]} probabilities for {len(bundle.labels)} labels.")
@@ -113,6 +119,17 @@ def _labels(known: list[str], labels: list[str], rows: int, test: Path, new_labe
     return [*known, *unknown]
 
 
+def _memory_needed(bundle: Any, texts: list[str], pairs: list[str] | None) -> float:
+    """The most bytes of memory that scoring is expected to take; measured with benchmarks/memory.py."""
+    from kfp_bert_components.bert.checkpoint import read_config
+
+    config = read_config(bundle.folder / "huggingface")
+    characters = max(len(text) + len(pair) for text, pair in zip(texts, pairs or [""] * len(texts), strict=True))
+    tokens = min(bundle.metadata["max_length"], 2 + characters // 3)
+    floats = 8 * config.hidden_size + 2 * config.intermediate_size + 3 * config.num_attention_heads * tokens
+    return memory_used() + _ENGINE_BYTES[bundle.engine] + 2 * bundle.size_bytes + 4 * _BATCH * tokens * floats
+
+
 def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarray:
     """Probabilities [rows, classes], with progress."""
     from kfp_bert_components.progress import track
@@ -120,7 +137,7 @@ def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarr
     # Texts of like length go together, so that a chunk is not padded to its one long text.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     parts = []
-    with track(len(texts), "scoring", "rows") as bar:
+    with track(len(texts), "scoring", "rows", part=(0, 1)) as bar:
         for start in range(0, len(order), _CHUNK):
             rows = order[start : start + _CHUNK]
             part = ask([texts[i] for i in rows], pairs and [pairs[i] for i in rows])

@@ -29,7 +29,7 @@ def transfer(objects: Sequence[Pinned], target: Path, scratch: Path, access: Acc
     files = target / "files"
     files.mkdir(parents=True, exist_ok=True)
     found = {one.path: one for one in objects}
-    with track(sum(one.size for one in objects), "fetching", "", bytes_=True) as bar:
+    with track(sum(one.size for one in objects), "fetching", "", bytes_=True, part=(0, 1)) as bar:
         missing = _missing(found, files, bar.update)
         _check_room(target, missing)
         for folder in {(files / one.path).parent for one in missing}:

@@ -57,6 +57,7 @@ def train_and_promote(
         train=splits["train"],
         validation=splits["validation"],
         base_model_pin=pinned.outputs["base_model_pin"],
+        registry=registry,
         keep_texts=keep_texts,
         **training,
     ).outputs["model"]

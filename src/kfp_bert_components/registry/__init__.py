@@ -1,6 +1,7 @@
 """The registry: every promoted model version, which one is champion, and where it is deployed."""
 
+from kfp_bert_components.registry._checkpoints import checkpoints_beside
 from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version, check_target
 from kfp_bert_components.registry._registry import Registry
 
-__all__ = ["Champion", "Deployment", "HistoryEvent", "Registry", "Version", "check_target"]
+__all__ = ["Champion", "Deployment", "HistoryEvent", "Registry", "Version", "check_target", "checkpoints_beside"]

@@ -23,12 +23,16 @@ _FORGET_HOURS = 24.0
 class Sweep:
     """What gc keeps and removes, with the reason, by version; and which deployment records can't be read.
 
+    `checkpoints` are the folders with checkpoints beside the registry that it removes, with the hours since a run wrote
+    into them.
+
     While there is such a record no former champion is removed: it may be deployed there.
     """
 
     keep: dict[int, str] = field(default_factory=dict)
     remove: dict[int, str] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
+    checkpoints: dict[str, float] = field(default_factory=dict)
     claims: dict[int, Claim] = field(default_factory=dict, repr=False)  # what the decision to remove looked at
 
 

@@ -33,6 +33,7 @@ class Registry:
     def __init__(self, uri: str, access: Access | None = None) -> None:
         self.store = open_store(uri, access, "registry")
         self.uri = self.store.uri
+        self._access = access
 
     def id(self, *, create: bool = True) -> str:
         """The registry's id, by which places that serve know whose they are; it never changes.
@@ -334,16 +335,20 @@ class Registry:
 
         Args:
             keep: How many former champions to keep, the newest ones; at least 1.
-            unfinished_hours: Age at which a version that never became champion is given up.
+            unfinished_hours: Age at which a version that never became champion and checkpoints are given up.
             dry_run: Only say what would be removed.
 
         Returns:
             What is kept and what is removed, with the reasons, and which deployment records can't be read.
         """
+        from kfp_bert_components.registry._checkpoints import checkpoints_beside, old_checkpoints, remove_checkpoints
         from kfp_bert_components.registry._gc import collect, plan
 
         found = plan(self.store, keep, unfinished_hours)
+        checkpoints = open_store(checkpoints_beside(self.uri), self._access)
+        found.checkpoints = old_checkpoints(checkpoints, unfinished_hours)
         if not dry_run:
+            remove_checkpoints(checkpoints, found.checkpoints)
             removed = collect(self.store, found)
             found.remove = {number: why for number, why in found.remove.items() if number in removed}
         return found

@@ -7,6 +7,8 @@ from hashlib import sha256
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from kfp_bert_components.quiet import quietly
+
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
@@ -56,8 +58,9 @@ def new_figure(width: float = 5.0, height: float = 3.0, columns: int = 1) -> "tu
     Returns:
         The figure, and its axes (an array of them when there is more than one column).
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    with quietly():
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
 
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")

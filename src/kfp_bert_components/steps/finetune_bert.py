@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp_bert_components.bert.source import check_pin, checkpoint_address
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import checkpoints_beside
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.training import TrainingSettings, finetune
 
@@ -19,6 +20,7 @@ def finetune_bert(
     settings: TrainingSettings,
     run_on: str = "pod",
     base_model_pin: str = "",
+    registry: str = "",
     **job_settings: Any,
 ) -> dict[str, float]:
     """Fine-tune BERT and write the model bundle and the report; see `training.finetune`.
@@ -31,6 +33,8 @@ def finetune_bert(
         settings: How to train.
         run_on: "pod", or "ai_platform" for a custom job that this process starts and follows.
         base_model_pin: What `pin_data` saw of the base model; "" where it is not pinned.
+        registry: Model registry beside which checkpoints are kept, where `settings` has no `checkpoint_dir`. A custom
+            job keeps them in its staging folder.
         **job_settings: Attributes of `ai_platform.job.JobSettings`, for a custom job.
 
     Returns:
@@ -41,6 +45,8 @@ def finetune_bert(
         UserError: `run_on` is neither, or a setting, an address or a split is at fault.
     """
     check_run_on(run_on)
+    if registry and not settings.checkpoint_dir and run_on == "pod":
+        settings = replace(settings, checkpoint_dir=checkpoints_beside(registry))
     settings = _with_absolute_paths(settings)
     check_pin(settings.base_model, base_model_pin)
     if run_on == "pod":

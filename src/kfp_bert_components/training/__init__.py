@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kfp_bert_components.quiet import quietly
 from kfp_bert_components.training.settings import TrainingSettings
 
 __all__ = ["TrainingSettings", "finetune"]
@@ -31,6 +32,7 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
         Preempted: SIGTERM was received; a checkpoint was written where there is a `checkpoint_dir`.
         WorkerLostError: Another worker is gone, or can't be reached.
     """
-    from kfp_bert_components.training import finetuning
+    with quietly():
+        from kfp_bert_components.training import finetuning
 
     return finetuning.finetune(Path(train), Path(validation), Path(model), Path(report), settings)

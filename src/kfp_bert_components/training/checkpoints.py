@@ -1,15 +1,21 @@
 """Checkpoints of a run: one file each, complete before it is visible, in a local or gs:// folder.
 
+They are written by a thread in the background, from a copy in this machine's memory, while training goes on.
+
 A file holds arrays, numbered in the order of the variables: `weights/0`, `weights/1` and so on of the network,
 `others/...` of the optimizer, `best/...` of the network when it was best. `curve` is that of `RunState`, float64
 [steps, 5]. The rest of the run's state is JSON in the file's metadata.
 """
 
+import contextlib
 import hashlib
 import json
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +23,14 @@ from typing import Any
 import numpy as np
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.progress import say
 from kfp_bert_components.records import load_record
 from kfp_bert_components.training.state import Best, RunState
 
 FORMAT = 1
 _REMEDY = "remove it, or go on with the version that wrote it"
+_TRIES = 5  # to read the newest one, which its owner may replace meanwhile
+_NICE = 15  # of the thread that writes: where all processors are busy it gets some 3 % of one
 
 
 @dataclass(frozen=True)
@@ -40,35 +49,54 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder of its own named after its data and settings.
+    """The checkpoints of one run: in a folder named after its data and settings, and in that one after its owner.
 
-    Another run with other data or settings in the same `checkpoint_dir` neither sees nor disturbs them.
+    A run goes on from the newest checkpoint of its data and settings, whoever wrote it, and writes into the folder of
+    its owner alone: two runs at once with the same data and settings don't write into each other's.
 
     Args:
         checkpoint_dir: Local or gs:// folder; "" writes and finds no checkpoints.
         identity: What must be the same for a run to go on, as plain JSON values: settings, data, vocabulary.
-        minutes: Minutes between two checkpoints.
+        owner: What is the same each time that this run is started, and of no other run: where its model goes.
+        minutes: Most minutes of training that a kill costs: the next checkpoint begins so early that it is whole then.
         steps: Steps between two checkpoints; 0 goes by time alone.
     """
 
-    def __init__(self, checkpoint_dir: str, identity: dict[str, Any], *, minutes: float, steps: int) -> None:
-        from kfp_bert_components.storage import open_store, parse_address
+    def __init__(
+        self, checkpoint_dir: str, identity: dict[str, Any], owner: str, *, minutes: float, steps: int
+    ) -> None:
+        from kfp_bert_components.storage import open_store
 
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        self._store = open_store(parse_address(checkpoint_dir, "checkpoint_dir") / digest) if checkpoint_dir else None
+        self._store = open_store(checkpoint_dir, parameter="checkpoint_dir") if checkpoint_dir else None
+        self._run = f"{_digest(json.dumps(identity, sort_keys=True))}/"
+        self._own = f"{self._run}{_digest(owner)}/"
         self._seconds, self._steps = minutes * 60, steps
-        self._last = time.monotonic()
+        self._writer = ThreadPoolExecutor(1, "checkpoint", initializer=_step_back)
+        self._writing: Future[None] | None = None
+        self._took = self._seconds / 5  # seconds from the copy to the end of writing; until it is known, a guess
+        self._last = time.monotonic()  # when the newest one was copied
+        self._saved = (-1, -1)  # its trial and step
+        self._restored = ""
 
-    def due(self, step: int) -> bool:
-        """Whether it is time for a checkpoint after this step."""
-        if self._store is None:
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._writing is not None and not self._writing.done()
+
+    def due(self, state: RunState) -> bool:
+        """Whether it is time for a checkpoint of this state; not while one is written, unless it goes by steps."""
+        if self._store is None or (state.trial, state.step) == self._saved:
             return False
-        if self._steps and step % self._steps == 0:
+        if self._steps and state.step % self._steps == 0:
             return True
-        return time.monotonic() - self._last >= self._seconds
+        if self.writing:
+            return False
+        return time.monotonic() - self._last >= max(self._seconds - self._took, self._seconds / 2)
 
     def save(self, state: RunState, weights: Sequence[Any], moments: Sequence[Any]) -> None:
-        """Write a checkpoint and remove the older ones.
+        """Copy all that a checkpoint holds, and write it in the background; older ones are removed when it is whole.
+
+        One is written at a time: this waits for the one before. Where it can't be written a warning says so.
 
         Args:
             state: Progress of the run.
@@ -77,23 +105,23 @@ class Checkpoints:
         """
         if self._store is None:
             return
-        from safetensors.numpy import save_file
-
+        self.wait()
+        started = time.monotonic()
         arrays = {f"weights/{i}": _array(variable) for i, variable in enumerate(weights)}
         arrays |= {f"others/{i}": _array(variable) for i, variable in enumerate(moments)}
         if state.best is not None:
-            arrays |= {f"best/{i}": np.array(value, order="C") for i, value in enumerate(state.best.weights)}
+            arrays |= {f"best/{i}": np.asarray(value, order="C") for i, value in enumerate(state.best.weights)}
         arrays["curve"] = np.array(state.curve, np.float64).reshape(-1, 5)
         metadata = {"format": str(FORMAT), "state": json.dumps(_plain(state))}
         name = f"{state.trial:04d}-{state.step:09d}.safetensors"
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / name
-            save_file(arrays, path, metadata=metadata)
-            self._store.upload(path, name)
-        for entry in self._store.list():
-            if entry.name < name:
-                self._store.delete(entry.name)
-        self._last = time.monotonic()
+        self._last, self._saved = started, (state.trial, state.step)
+        self._writing = self._writer.submit(self._write, name, arrays, metadata, started)
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that is being written is whole."""
+        if self._writing:
+            self._writing.result()
+            self._writing = None
 
     def restore(self) -> Checkpoint | None:
         """The newest checkpoint, or None where there is none.
@@ -101,20 +129,49 @@ class Checkpoints:
         Raises:
             UserError: It is damaged, or of a format that this version does not know.
         """
-        if self._store is None:
-            return None
-        names = [entry.name for entry in self._store.list() if entry.name.endswith(".safetensors")]
-        return self._read(max(names)) if names else None
+        for turn in range(_TRIES):
+            names = self._names(self._run)
+            if not names:
+                return None
+            self._restored = max(names, key=lambda name: (name.rpartition("/")[2], name))
+            try:
+                return self._read(self._restored)
+            except NotFoundError:  # another run with the same data and settings has a newer one now
+                if turn == _TRIES - 1:
+                    raise
+        return None
 
     def remove(self) -> None:
-        """Remove all checkpoints of this run, which is over."""
-        if self._store is None:
-            return
-        for entry in self._store.list():
-            try:
-                self._store.delete(entry.name)
-            except NotFoundError:
-                continue
+        """Remove the checkpoints of this run, which is over, and the one that it went on from."""
+        self.wait()
+        if self._store is not None:
+            self._delete([*self._names(self._own), self._restored])
+
+    def _write(self, name: str, arrays: dict[str, np.ndarray], metadata: dict[str, str], started: float) -> None:
+        assert self._store is not None
+        from safetensors.numpy import save_file
+
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                path = Path(scratch) / name
+                save_file(arrays, path, metadata=metadata)
+                self._store.upload(path, self._own + name)
+            older = [one for one in self._names(self._own) if one < self._own + name]
+            self._delete([*older, self._restored])
+        except Exception as error:  # whatever it is, hours of training are worth more
+            say(f"warning: checkpoint {name} could not be written to {self._store.uri}; training goes on: {error}")
+        self._took = time.monotonic() - started
+
+    def _names(self, prefix: str) -> list[str]:
+        assert self._store is not None
+        entries = self._store.list(prefix, checksums=False)
+        return [entry.name for entry in entries if entry.name.endswith(".safetensors")]
+
+    def _delete(self, names: Sequence[str]) -> None:
+        assert self._store is not None
+        for name in filter(None, names):
+            with contextlib.suppress(NotFoundError):
+                self._store.delete(name)
 
     def _read(self, name: str) -> Checkpoint:
         from safetensors import SafetensorError, safe_open
@@ -176,4 +233,15 @@ def _numbered(arrays: dict[str, np.ndarray], group: str) -> list[np.ndarray]:
 
 
 def _array(variable: Any) -> np.ndarray:
-    return np.array(variable.numpy(), order="C")  # keeps a scalar a scalar
+    return np.asarray(variable.numpy(), order="C")  # `numpy` copies
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _step_back() -> None:
+    """Let the threads that train go first. Linux has a niceness of each thread; elsewhere it is the process's."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.nice(_NICE)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from glob import glob
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.progress import say
+from kfp_bert_components.quiet import gpu_asked_for
 
 
 class WorkerLostError(RuntimeError):
@@ -121,10 +121,7 @@ def open_distribution(devices: list[str] | None = None) -> Distribution:
 
 def _warn_of_idle_gpus() -> None:
     """Say so where this container or machine has an NVIDIA GPU, which somebody pays for, and TensorFlow sees none."""
-    # NVIDIA's container runtime names the GPUs that a container gets; elsewhere there are only their devices.
-    named = os.environ.get("NVIDIA_VISIBLE_DEVICES", "") not in ("", "none", "void")
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if hidden or not (named or glob("/dev/nvidia[0-9]*")) or tf.config.list_physical_devices("GPU"):
+    if not gpu_asked_for() or tf.config.list_physical_devices("GPU"):
         return
     say(
         "warning: there is a GPU here, but TensorFlow sees none, so this trains on the CPU. Use an image made by "

@@ -10,26 +10,32 @@ import tensorflow as tf
 from kfp_bert_components.bert import read_bundle, write_bundle
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.memory import memory_used, say_memory
 from kfp_bert_components.plain import listed
+from kfp_bert_components.quiet import quietly
 from kfp_bert_components.storage import check_writable
 from kfp_bert_components.training.checkpoints import Checkpoints, assign
 from kfp_bert_components.training.distribution import Distribution, open_distribution
 from kfp_bert_components.training.label_errors import find_label_errors
 from kfp_bert_components.training.metrics import check_metric
+from kfp_bert_components.training.needs import memory_needed
 from kfp_bert_components.training.preemption import Sigterm
 from kfp_bert_components.training.report import write_report
 from kfp_bert_components.training.rows import TokenizedRows, TrainingData, read_data, read_texts
+from kfp_bert_components.training.schedule import Schedule
 from kfp_bert_components.training.scoring import score
 from kfp_bert_components.training.settings import TrainingSettings
 from kfp_bert_components.training.start import check_servable, make_classifier, vocabulary_digest
 from kfp_bert_components.training.state import RunState
+from kfp_bert_components.training.trainer import fusing_pays
 from kfp_bert_components.training.trials import train_all
 from kfp_bert_components.training.trimming import untrimmed, weight_after_decay
 
 
 def finetune(train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings) -> dict[str, float]:
     """What `kfp_bert_components.training.finetune` does."""
-    distribution = open_distribution()
+    with quietly():
+        distribution = open_distribution()
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     settings = settings.resolved()
@@ -56,7 +62,8 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
         )
         schedule = settings.schedule(len(data.train))
         _announce(settings, classifier.model.count_params(), data, schedule.steps, distribution)
-        checkpoints = _open_checkpoints(settings, splits, vocabulary_digest(classifier))
+        _say_memory(settings, classifier, data, schedule, distribution)
+        checkpoints = _open_checkpoints(settings, splits, vocabulary_digest(classifier), str(model.absolute()))
         state = train_all(settings, splits[0], classifier, data, schedule, distribution, checkpoints, sigterm)
         metrics = state.metrics(schedule.steps_per_epoch, settings.seed)
         if distribution.chief:
@@ -129,7 +136,27 @@ def _announce(
     )
 
 
-def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], vocabulary: str) -> Checkpoints:
+def _say_memory(
+    settings: TrainingSettings, classifier: Any, data: TrainingData, schedule: Schedule, distribution: Distribution
+) -> None:
+    config, weights = classifier.config, classifier.model.count_params()
+    untrained = 0 if data.used is None else (config.vocab_size - len(data.used)) * config.hidden_size
+    needed = memory_needed(
+        config,
+        used=memory_used(),
+        weights=weights,
+        trained=weights - untrained,
+        rows=-(-settings.batch_size // distribution.workers),
+        tokens=int(data.train.lengths.max()),
+        fused=fusing_pays(distribution, schedule),
+        checkpoints=bool(settings.checkpoint_dir),
+        accumulates=settings.accumulation_steps > 1,
+        on_gpu=bool(tf.config.list_logical_devices("GPU")),
+    )
+    say_memory(needed, "give the step more memory, or a smaller batch_size or max_length")
+
+
+def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], vocabulary: str, owner: str) -> Checkpoints:
     identity = {
         "parameters": settings.parameters(),
         "train": splits[0].fingerprint,
@@ -137,7 +164,7 @@ def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], vocab
         "vocabulary": vocabulary,
     }
     return Checkpoints(
-        settings.checkpoint_dir, identity, minutes=settings.checkpoint_minutes, steps=settings.checkpoint_steps
+        settings.checkpoint_dir, identity, owner, minutes=settings.checkpoint_minutes, steps=settings.checkpoint_steps
     )
 
 

@@ -104,7 +104,8 @@ class TrainingSettings:
 
         checkpoint_dir: Local or gs:// folder for checkpoints; "" keeps none. A run that is started again with
             the same data and settings goes on from the newest one. Removed when the run ends.
-        checkpoint_minutes: Minutes between checkpoints; one is also written at each evaluation and on SIGTERM.
+        checkpoint_minutes: Most minutes of training that a kill costs; a checkpoint is also written when the last step
+            is done, and on SIGTERM.
         checkpoint_steps: Steps between checkpoints; 0 goes by time alone.
         tensorboard_dir: Local or gs:// folder for TensorBoard event files; "" writes none.
         keep_texts: "all", or "ids": the report shows file and row of its examples, and not their texts.

@@ -114,7 +114,7 @@ def make_trainer(
         if data.used is not None:
             classifier = trim(classifier, data.used, seed, classifier.model.dtype_policy.name)
         model = classifier.model
-        model.fuse(_fusing_pays(distribution, schedule.steps * schedule.accumulation_steps))
+        model.fuse(fusing_pays(distribution, schedule))
         variables = model.trainable_variables
         paths = [variable.path for variable in variables]
         adamw = AdamW(
@@ -134,7 +134,8 @@ def make_trainer(
     return Trainer(step, data, schedule, seed)
 
 
-def _fusing_pays(distribution: Distribution, batches: int) -> bool:
-    """Whether a trial of so many batches is faster with the compiled layers of `bert.fused`."""
+def fusing_pays(distribution: Distribution, schedule: Schedule) -> bool:
+    """Whether a trial is long enough to be faster with the compiled layers of `bert.fused`, and on one processor."""
+    batches = schedule.steps * schedule.accumulation_steps
     one_cpu = distribution.replicas == distribution.workers and not tf.config.list_logical_devices("GPU")
     return one_cpu and batches >= FUSED_FROM

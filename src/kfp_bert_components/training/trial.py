@@ -24,6 +24,7 @@ class Trial:
 
     Attributes:
         name: What its progress lines begin with.
+        part: The number of the trial, from 0, and how many there are.
         trainer: Trains the network.
         state: Progress of the run, which the trial takes over and moves on.
         metric: The metric that says which weights are best.
@@ -35,6 +36,7 @@ class Trial:
     """
 
     name: str
+    part: tuple[int, int]
     trainer: Trainer
     state: RunState
     metric: str
@@ -55,13 +57,13 @@ class Trial:
             Preempted: SIGTERM was received; a checkpoint is written.
         """
         state, schedule = self.state, self.trainer.schedule
-        with track(schedule.rows * schedule.epochs, self.name, unit="examples") as bar:
+        with track(schedule.rows * schedule.epochs, self.name, unit="examples", part=self.part) as bar:
             bar.initial = bar.n = self.trainer.rows_before(state.step)
             while True:
                 if schedule.is_evaluated_after(state.step) and not state.evaluated:
                     self._evaluate()
-                    self._save()
                 if outcome := self._outcome():
+                    self._save()
                     state.outcomes.append(outcome)
                     return state
                 bar.set_postfix_str(f"loss {self.train_step():.3f}", refresh=False)
@@ -80,8 +82,7 @@ class Trial:
         self.events.scalars(state.trial, state.step, logged)
         if result.stop:
             self._leave()
-        if self.checkpoints.due(state.step):
-            self._save()
+        self._save_if_due()
         return result.loss
 
     def _evaluate(self) -> None:
@@ -106,19 +107,25 @@ class Trial:
     def _measure(self) -> dict[str, float]:
         """Metrics on the validation rows, the same in all workers."""
         data, batch_size = self.trainer.data, 2 * self.trainer.schedule.batch_size
-        logits = score(self.trainer.predict, data.validation, batch_size, len(data.labels), self._leave_if_alone)
+        logits = score(self.trainer.predict, data.validation, batch_size, len(data.labels), self._between_batches)
         metrics = classification_metrics(logits, data.validation.targets, data.labels)
         return dict(zip(metrics, self.distribution.from_chief(list(metrics.values())), strict=True))
 
-    def _leave_if_alone(self) -> None:
+    def _between_batches(self) -> None:
         # several workers must stop together, which they do at the end of a step
         if self.sigterm.received and self.distribution.workers == 1:
             self._leave()
+        self._save_if_due()
 
     def _leave(self) -> None:
         self._save()
+        self.checkpoints.wait()
         print(f"Told to stop (SIGTERM) after step {self.state.step}.", flush=True)
         raise Preempted
+
+    def _save_if_due(self) -> None:
+        if self.checkpoints.due(self.state):
+            self._save()
 
     def _save(self) -> None:
         if self.distribution.chief:

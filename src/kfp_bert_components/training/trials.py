@@ -63,6 +63,7 @@ def train_all(
             restored = None
         trial = Trial(
             name="training" + (f" seed {state.trial + 1} of {settings.seeds}" if settings.seeds > 1 else ""),
+            part=(state.trial, settings.seeds),
             trainer=trainer,
             state=state,
             metric=settings.metric,
