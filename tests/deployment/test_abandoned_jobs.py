@@ -99,10 +99,7 @@ def play(world, gcs, seed):
             else:
                 step.pause()
             ended = time.monotonic()
-            if comes_back:
-                outcome = take_over(world, seed)
-            else:
-                outcome = end_of(world, job_of(world, seed))
+            outcome = take_over(world, seed) if comes_back else end_of(world, job_of(world, seed))
             return kind, outcome, time.monotonic() - ended
         finally:
             step.kill()
