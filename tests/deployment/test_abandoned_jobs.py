@@ -11,6 +11,7 @@ import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import pytest
 
@@ -38,11 +39,12 @@ LONGEST = 5 * ABANDONED  # on a busy machine
 def world(gcs, tmp_path):
     """A fake AI Platform whose jobs are processes, and splits to train on."""
     write_small_splits(tmp_path)
+    staged_seed.cache_clear()
     machines = Machines()
     with AiPlatformServer() as server:
         server.cloud.on_job = machines.start
         yield server, machines, tmp_path
-        for step in machines.jobs.values():
+        for step in list(machines.jobs.values()):
             step.kill()
 
 
@@ -54,12 +56,13 @@ def start_step(world, seed, url="", run="run-1", **environment):
 
 def job_of(world, seed):
     """The newest job of a round, None if none was created."""
-    named = [job for job in world[0].cloud.jobs.values() if staged_seed(job) == seed]
+    named = [job for job in list(world[0].cloud.jobs.values()) if staged_seed(place_of(job)) == seed]
     return named[-1] if named else None
 
 
-def staged_seed(job):
-    return json.loads(open_store(place_of(job)).read("job.json").data)["settings"]["seed"]
+@cache
+def staged_seed(place):
+    return json.loads(open_store(place).read("job.json").data)["settings"]["seed"]
 
 
 def place_of(job):

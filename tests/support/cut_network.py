@@ -42,10 +42,11 @@ class Network:
         while True:
             try:
                 client, _ = self._listener.accept()
-            except OSError:
+                self._open.append(client)
+                server = socket.create_connection(self._server)
+                self._open.append(server)
+            except OSError:  # one of the two has ended
                 return
-            server = socket.create_connection(self._server)
-            self._open += [client, server]
             for one, other in ((client, server), (server, client)):
                 threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
 
