@@ -28,6 +28,7 @@ TYPES = {
     "BOOLEAN": "bool",
     "LIST": "list",
     "STRUCT": "dict",
+    "TASK_FINAL_STATUS": "PipelineTaskFinalStatus",
 }
 TEMPLATES = Environment(
     loader=FileSystemLoader(ROOT / "scripts" / "templates"),

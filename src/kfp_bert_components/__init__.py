@@ -24,6 +24,7 @@ COMPONENTS = (
     "deploy_to_ai_platform",
     "deploy_to_serving_directory",
     "batch_predict",
+    "clean_up_run",
 )
 
 __all__ = ["COMPONENTS", "__version__", "use_images", *COMPONENTS]  # noqa: PLE0604

@@ -82,13 +82,13 @@ def test_importing_the_package_imports_neither_tensorflow_nor_a_google_client():
 def test_whether_texts_are_kept_reaches_every_step_that_shows_or_keeps_them(name):
     from kfp_bert_components import pipelines
 
-    tasks = getattr(pipelines, name).pipeline_spec.root.dag.tasks
+    tasks = getattr(pipelines, name).pipeline_spec.components["comp-exit-handler-1"].dag.tasks
     given = {
         step: task.inputs.parameters["keep_texts"].component_input_parameter
         for step, task in tasks.items()
         if "keep_texts" in task.inputs.parameters
     }
     steps = ["evaluate-champion", "evaluate-model", "finetune-bert", "prepare-text-data"]
-    assert given == dict.fromkeys(steps, "keep_texts")
+    assert given == dict.fromkeys(steps, "pipelinechannel--keep_texts")
     labels = tasks["compare-models"].inputs.parameters["allow_new_labels"]
-    assert labels.component_input_parameter == "allow_new_labels"
+    assert labels.component_input_parameter == "pipelinechannel--allow_new_labels"

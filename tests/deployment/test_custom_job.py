@@ -11,7 +11,6 @@ import time
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from google.cloud import aiplatform_v1 as v1
 from kfp import dsl
@@ -23,7 +22,7 @@ from kfp_bert_components.steps.finetune_bert import finetune_bert as finetune_in
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings, finetune
 from tests.support.ai_platform_server import AiPlatformServer, Fault
-from tests.support.splits import write_split
+from tests.support.splits import write_small_splits
 from tests.support.stores import gcs
 from tests.support.training import make_base_model, weights
 
@@ -50,12 +49,7 @@ def server(gcs):
 
 @pytest.fixture
 def splits(tmp_path):
-    for name in ("train", "validation"):
-        texts = [f"{name} {word} {number}" for number in range(12) for word in ("good", "bad")]
-        labels = [text.split()[1] for text in texts]
-        table = pa.table({"id": texts, "text": texts, "label": labels})
-        write_split(tmp_path / name, name, ["bad", "good"], table)
-    return tmp_path / "train", tmp_path / "validation"
+    return write_small_splits(tmp_path)
 
 
 class Replicas:

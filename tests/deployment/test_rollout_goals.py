@@ -48,37 +48,41 @@ def undisturbed(versions):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("versions", [1, 2])
-def test_killed_after_any_call_the_next_run_ends_in_the_same_state(gcs, versions):
+@pytest.mark.parametrize(("versions", "how"), [(1, "killed"), (2, "killed"), (2, "SIGTERM")])
+def test_ended_after_any_call_the_next_run_ends_in_the_same_state(gcs, versions, how):
     wanted, _ = undisturbed(versions)
     killed = 0
     for position in count(1, STEP):
         with new_world(versions) as world:
-            world.server.on_call = Killer(position)
+            world.server.on_call = Killer(position, how)
             run = world.server.on_call.run = world.deploy_elsewhere()
             run.join(60)
             world.server.on_call = lambda number, method: None
             assert sum(world.endpoint.traffic_split.values()) in (0, 100) if world.endpoint else True
-            world.deploy(lease_seconds=0.3)
-            assert world.state() == wanted, f"killed after call {position}"
-            if run.exitcode != -signal.SIGKILL:  # it ended before it came to this call
+            world.deploy(lease_seconds=0.3 if how == "killed" else 1.0)
+            assert world.state() == wanted, f"{how} after call {position}"
+            if run.exitcode == 0:  # it ended before it came to this call
                 break
             killed += 1
-    print(f"killed at {killed} positions, every {STEP} calls")
+    print(f"{how} at {killed} positions, every {STEP} calls")
     assert killed * STEP > 25
 
 
 class Killer:
-    """Kills a run after a call took effect, and before the run hears of it."""
+    """Ends a run after a call took effect: before the run hears of it, or by SIGTERM as on Kubeflow."""
 
-    def __init__(self, position):
-        self.position, self.run = position, None
+    def __init__(self, position, how="killed"):
+        self.position, self.how, self.run = position, how, None
 
     def __call__(self, number, method):
         if number == self.position:
             while self.run is None:
                 time.sleep(0.001)
-            os.kill(self.run.pid, signal.SIGKILL)
+            if self.how == "SIGTERM":
+                os.kill(self.run.pid, signal.SIGTERM)
+                threading.Timer(0.2, self.run.kill).start()
+            else:
+                os.kill(self.run.pid, signal.SIGKILL)
 
 
 FAULTS = [

@@ -21,7 +21,8 @@ PROMOTE_AND_DEPLOY = f"{ROOT / 'tests' / 'pipelines' / 'promotion_pipeline.py'}:
 
 def tasks_of(path):
     spec = yaml.safe_load(path.read_text())
-    return spec["root"]["dag"]["tasks"], spec
+    dags = [one["dag"] for one in (spec["root"], *spec["components"].values()) if "dag" in one]
+    return {name: task for dag in dags for name, task in dag["tasks"].items()}, spec
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""SIGKILL at random moments of promotion, deployment, rollback and gc: all is whole, and the next run ends well.
+"""SIGKILL, or SIGTERM as on Kubeflow, at random moments of promotion, deployment, rollback and gc: all is whole, and
+the next run ends well.
 
 The whole count: KFP_BERT_REGISTRY_KILLS=200 python -m pytest tests/registry/test_kills.py -s
 """
@@ -7,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from kfp_bert_components.deployment import deploy_to_serving_directory, open_versioned_folder
 from kfp_bert_components.registry import Registry
 from tests.support.models import candidate_for
-from tests.support.processes import start
+from tests.support.processes import end, start
 from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]
@@ -64,17 +64,15 @@ class World:
         (candidate[0] / "saved_model" / "saved_model.pb").write_text(f"graph of model {self.names}")
         return candidate
 
-    def kill(self, name: str, candidate: tuple[Path, Path, Path] | None, seconds: float) -> bool:
-        """Begin something in a process of its own and kill that after some time; whether it was still at work."""
+    def kill(self, name: str, candidate: tuple[Path, Path, Path] | None, seconds: float, how: str) -> bool:
+        """Begin something in a process of its own and end that after some time; whether it was still at work."""
         begun = self.folder / "begun"
         begun.unlink(missing_ok=True)
         process = start(operate, name, self.place, candidate, begun)
         while not begun.exists() and process.is_alive():
             time.sleep(0.001)
         time.sleep(seconds)
-        process.kill()
-        process.join()
-        return process.exitcode == -signal.SIGKILL
+        return end(process, how)
 
     def check(self) -> None:
         """Registry and serving directory are whole."""
@@ -96,7 +94,8 @@ def test_after_a_kill_the_registry_verifies_and_the_next_run_ends_well(place: st
         candidate = world.candidate(name)
         if name == "deploy":  # else there is nothing to do
             operate("promote", place, world.candidate("promote"))
-        killed[name] += world.kill(name, candidate, chance.uniform(0, world.seconds[name]))
+        how = "SIGTERM" if rounds // len(OPERATIONS) % 2 else "killed"
+        killed[name] += world.kill(name, candidate, chance.uniform(0, world.seconds[name]), how)
         world.check()
         if chance.random() < 0.3:  # somebody cleans before the run is started again
             operate("gc", place)

@@ -16,7 +16,8 @@ Assumptions about the real service, and the page that each rests on:
   service chooses. https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/create
 * The id of a deployed model is 1 to 10 digits, and a model needs resources to be deployed on.
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints#DeployedModel
-* Endpoints, model versions and custom jobs can be listed by `labels.key=value`.
+* Endpoints, model versions and jobs can be listed by `labels.key=value`; jobs also by `labels.key:*` and
+  `state!="..."`, joined by AND.
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/list
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/listVersions
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.customJobs/list
@@ -62,6 +63,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from google.cloud import aiplatform_v1 as v1
@@ -225,7 +227,7 @@ class Cloud(Models):
             raise RefusalError(400, "INVALID_ARGUMENT", "display_name and worker_pool_specs are required")
         name = f"{request.parent}/customJobs/{self._number()}"
         job = v1.CustomJob(v1.CustomJob.wrap(request.custom_job), name=name)
-        job.state = v1.JobState.JOB_STATE_PENDING
+        job.state, job.create_time = v1.JobState.JOB_STATE_PENDING, datetime.now(UTC)
         self.jobs[name] = job
         self.on_job(job)
         return job
@@ -253,7 +255,7 @@ class Cloud(Models):
             raise RefusalError(400, "INVALID_ARGUMENT", "the fake knows gs:// only")
         name = f"{request.parent}/batchPredictionJobs/{self._number()}"
         job = v1.BatchPredictionJob(v1.BatchPredictionJob.wrap(wanted), name=name)
-        job.state = v1.JobState.JOB_STATE_PENDING
+        job.state, job.create_time = v1.JobState.JOB_STATE_PENDING, datetime.now(UTC)
         self.batches[name] = job
         self.on_batch(job)
         return job

@@ -116,12 +116,17 @@ class Operations:
 
 
 def matches(resource: Any, expression: str) -> bool:
-    if not expression:
-        return True
-    found = re.fullmatch(r'labels\."?([\w-]+)"?\s*=\s*"?([\w-]+)"?', expression)
-    if not found:
-        raise RefusalError(400, "INVALID_ARGUMENT", f"the fake cannot filter by {expression!r}")
-    return resource.labels.get(found[1]) == found[2]
+    return all(_holds(resource, term) for term in expression.split(" AND ") if term)
+
+
+def _holds(resource: Any, term: str) -> bool:
+    if found := re.fullmatch(r'labels\."?([\w-]+)"?\s*=\s*"?([\w-]+)"?', term):
+        return resource.labels.get(found[1]) == found[2]
+    if found := re.fullmatch(r"labels\.([\w-]+):\*", term):
+        return found[1] in resource.labels
+    if found := re.fullmatch(r'state!="(\w+)"', term):
+        return resource.state.name != found[1]
+    raise RefusalError(400, "INVALID_ARGUMENT", f"the fake cannot filter by {term!r}")
 
 
 def _snake(name: str) -> str:

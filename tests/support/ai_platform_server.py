@@ -50,6 +50,7 @@ class AiPlatformServer:
         cloud: The state behind it.
         faults: Faults to come.
         calls: The methods that were called, in order.
+        ports: The clients' ports that the calls came from, which tell connections apart.
         on_call: Called after the effect of each call and before its answer, with its number and method.
         latency: Seconds added to predictions, by deployed model.
         broken: Deployed models that answer predictions with 500.
@@ -62,6 +63,7 @@ class AiPlatformServer:
         self.cloud = cloud or Cloud()
         self.faults: list[Fault] = []
         self.calls: list[str] = []
+        self.ports: list[int] = []
         self.on_call: Callable[[int, str], None] = lambda number, method: None
         self.latency: dict[str, float] = {}
         self.broken: set[str] = set()
@@ -90,7 +92,9 @@ class AiPlatformServer:
         """The calls that were no reads."""
         return [one for one in self.calls if not one.startswith((*READ_ONLY, "Predict"))]
 
-    def answer(self, verb: str, path: str, query: str, body: bytes, dedicated: bool) -> tuple[int, str] | None:
+    def answer(
+        self, verb: str, path: str, query: str, body: bytes, dedicated: bool, port: int = 0
+    ) -> tuple[int, str] | None:
         """Status and body of the answer; None to break the connection."""
         if path == "/v2/entries:list":
             return self.log_status, self._entries(json_format.json.loads(body))
@@ -107,6 +111,7 @@ class AiPlatformServer:
             return 404, _error(404, "NOT_FOUND", "a dedicated endpoint answers predictions only")
         with self._lock:
             self.calls.append(route.method)
+            self.ports.append(port)
             position = len(self.calls)
             fault = self._strike(position, route.method)
         if fault and fault.effect == "before":
@@ -192,7 +197,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path, _, query = self.path.partition("?")
-        answer = self.owner.answer(self.command, unquote(path), query, body, self.dedicated)
+        port = self.client_address[1]
+        answer = self.owner.answer(self.command, unquote(path), query, body, self.dedicated, port)
         if answer is None:
             self.close_connection = True
             return

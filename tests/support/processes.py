@@ -1,9 +1,10 @@
-"""Functions of tests in processes of their own, to be killed or to compete."""
+"""Functions of tests in processes of their own, to be ended or to compete."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -23,3 +24,18 @@ def _with_emulator(emulator: str, function: Any, arguments: tuple[Any, ...]) -> 
     if emulator:
         os.environ["STORAGE_EMULATOR_HOST"] = emulator
     function(*arguments)
+
+
+def end(process: BaseProcess, how: str) -> bool:
+    """End a process and say whether it was still at work.
+
+    Args:
+        process: From `start`.
+        how: "killed", or "SIGTERM" as on Kubeflow, where it is killed 0.2 s after the signal.
+    """
+    if how == "SIGTERM":
+        process.terminate()
+        process.join(0.2)
+    process.kill()
+    process.join()
+    return process.exitcode in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM)

@@ -17,3 +17,12 @@ def write_split(folder: Path, name: str, labels: Sequence[str], table: pa.Table)
         writer.write(batch)
     writer.finish(name, labels, fingerprint)
     return fingerprint
+
+
+def write_small_splits(folder: Path) -> tuple[Path, Path]:
+    """Write the splits train and validation, of 24 short texts each."""
+    for name in ("train", "validation"):
+        texts = [f"{name} {word} {number}" for number in range(12) for word in ("good", "bad")]
+        labels = [text.split()[1] for text in texts]
+        write_split(folder / name, name, ["bad", "good"], pa.table({"id": texts, "text": texts, "label": labels}))
+    return folder / "train", folder / "validation"

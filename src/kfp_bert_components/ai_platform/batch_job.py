@@ -19,11 +19,12 @@ from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.models import container, is_own_image
-from kfp_bert_components.ai_platform.remote_jobs import LABEL, RemoteJobs
+from kfp_bert_components.ai_platform.remote_jobs import RemoteJobs
+from kfp_bert_components.ai_platform.settings import job_labels
 from kfp_bert_components.bert.bundle import TENSORFLOW
-from kfp_bert_components.cancellation import cancellable
 from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.leases import Lease
 from kfp_bert_components.prediction import Predictor
 from kfp_bert_components.progress import say
 from kfp_bert_components.storage import open_store, parse_address, upload_folder
@@ -79,20 +80,17 @@ class _Answers:
             key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
             place = f"{settings.staging.rstrip('/')}/kfp-bert-batches/{key}"
             client = AiPlatformClient(settings.project, settings.location, settings.api_endpoint)
-            jobs = RemoteJobs(client, "batch_prediction_job", key)
+            # The containers of such a job don't look at the lease: it only says who waits. The job ends when it has
+            # answered all texts.
+            jobs = RemoteJobs(client, "batch_prediction_job", key, Lease(open_store(place), settings.run))
 
             def make() -> v1.BatchPredictionJob:
                 open_store(place).upload(path, path.name)
                 return self._job(place, path.name, key)
 
             say(f"{len(self._hashes):,} different texts go to a batch prediction job.")
-            with cancellable():
-                try:
-                    job = jobs.wait(jobs.start(make), settings.poll_seconds)
-                except BaseException as error:
-                    if not isinstance(error, Exception):
-                        jobs.cancel()
-                    raise
+            with jobs.cancelled_with_this_process():
+                job = jobs.wait(jobs.start(make), settings.poll_seconds)
             self._collect(job)
 
     @cached_property
@@ -128,7 +126,7 @@ class _Answers:
                 max_replica_count=settings.replicas,
             ),
             service_account=settings.service_account,
-            labels={**settings.labels, LABEL: key},
+            labels=job_labels(settings.labels, key, settings.run),
         )
 
     def _collect(self, job: v1.BatchPredictionJob) -> None:

@@ -14,10 +14,10 @@ from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.job_log import JobLog
-from kfp_bert_components.ai_platform.job_records import RESULT, read_result, write_settings
-from kfp_bert_components.ai_platform.remote_jobs import LABEL, RemoteJobs
-from kfp_bert_components.ai_platform.settings import JobSettings
-from kfp_bert_components.cancellation import cancellable
+from kfp_bert_components.ai_platform.job_records import RESULT, read_result, write_client, write_settings
+from kfp_bert_components.ai_platform.remote_jobs import RemoteJobs
+from kfp_bert_components.ai_platform.settings import JobSettings, job_labels
+from kfp_bert_components.leases import Lease
 from kfp_bert_components.storage import ACCESS_VARIABLES
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def run_as_custom_job(
 
     The data is copied to the staging folder, and the job's log is printed here. The job's outputs are copied to where
     `finetune` would have written them. If there is a job for the same data and settings already, which runs or has
-    succeeded, it is used and no other is started. When this process is cancelled (SIGTERM, Ctrl-C), so is the job.
+    succeeded, it is used and no other is started. When this process is told to stop (SIGTERM, Ctrl-C), one request
+    cancels the job. A job whose step was killed before that request, or could not send it, ends itself when nobody has
+    waited for it for `abandoned_minutes`.
 
     Args:
         train: Folder of the split to train on.
@@ -58,21 +60,17 @@ def run_as_custom_job(
     place = f"{job_settings.staging.rstrip('/')}/kfp-bert-jobs/{key}"
     store = open_store(place)
     client = AiPlatformClient(job_settings.project, job_settings.location, job_settings.api_endpoint)
-    jobs = RemoteJobs(client, "custom_job", key, lambda job: store.exists(RESULT))
+    lease = Lease(store, job_settings.run, job_settings.abandoned_minutes * 60)
+    jobs = RemoteJobs(client, "custom_job", key, lease, lambda job: store.exists(RESULT))
 
     def make() -> v1.CustomJob:
-        _stage(store, place, train, validation, settings)
+        _stage(store, place, train, validation, settings, job_settings)
         return _custom_job(job_settings, place, key)
 
-    with cancellable():
-        try:
-            name = jobs.start(make)
-            log = JobLog(job_settings.project, name.rsplit("/", 1)[-1], job_settings.api_endpoint)
-            jobs.wait(name, job_settings.poll_seconds, log.print_new)
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                jobs.cancel()
-            raise
+    with jobs.cancelled_with_this_process():
+        name = jobs.start(make)
+        log = JobLog(job_settings.project, name.rsplit("/", 1)[-1], job_settings.api_endpoint)
+        jobs.wait(name, job_settings.poll_seconds, log.print_new)
     return _collect(store, model, report)
 
 
@@ -92,7 +90,9 @@ def _key(train: Path, validation: Path, settings: TrainingSettings, job_settings
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _stage(store: Store, place: str, train: Path, validation: Path, settings: TrainingSettings) -> None:
+def _stage(
+    store: Store, place: str, train: Path, validation: Path, settings: TrainingSettings, job_settings: JobSettings
+) -> None:
     """Copy what the job needs to the staging folder."""
     from kfp_bert_components.storage import upload_folder
 
@@ -104,6 +104,7 @@ def _stage(store: Store, place: str, train: Path, validation: Path, settings: Tr
     if not settings.checkpoint_dir:  # so that a job whose machine is taken away loses minutes only
         settings = replace(settings, checkpoint_dir=f"{place}/checkpoints")
     write_settings(store, asdict(settings))
+    write_client(store, {name: getattr(job_settings, name) for name in ("project", "location", "api_endpoint")})
 
 
 def _custom_job(settings: JobSettings, place: str, key: str) -> v1.CustomJob:
@@ -126,7 +127,7 @@ def _custom_job(settings: JobSettings, place: str, key: str) -> v1.CustomJob:
         restart_job_on_worker_restart=settings.replicas > 1,
     )
     spec = v1.CustomJobSpec(worker_pool_specs=pools, scheduling=scheduling, service_account=settings.service_account)
-    labels = {**settings.labels, LABEL: key}
+    labels = job_labels(settings.labels, key, settings.run)
     return v1.CustomJob(display_name=f"kfp-bert finetune {key[:8]}", job_spec=spec, labels=labels)
 
 

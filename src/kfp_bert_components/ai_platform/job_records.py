@@ -1,4 +1,4 @@
-"""The two records in the staging folder of a custom job: its settings go in, its metrics come out."""
+"""The records in the staging folder of a custom job: its settings and its place go in, its metrics come out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ from kfp_bert_components.records import dump_record, load_record
 from kfp_bert_components.storage import Store
 
 SETTINGS = "job.json"
+CLIENT = "client.json"
 RESULT = "output/result.json"
 _REMEDY = "delete the job's staging folder and run finetune_bert again"
 
@@ -25,6 +26,22 @@ def read_settings(store: Store) -> dict[str, Any]:
     """
     readers = {1: lambda fields: dict(fields["settings"])}
     return load_record(store.read(SETTINGS).data, store.describe(SETTINGS), readers, _REMEDY)
+
+
+def write_client(store: Store, arguments: Mapping[str, str]) -> None:
+    """Write client.json: the arguments of `AiPlatformClient` by name, with which the job finds itself."""
+    store.write(CLIENT, dump_record({"client": arguments}).encode())
+
+
+def read_client(store: Store) -> dict[str, str]:
+    """The arguments of `AiPlatformClient` in client.json.
+
+    Raises:
+        NotFoundError: There is no client.json.
+        UserError: It is damaged, or of a newer format.
+    """
+    readers = {1: lambda fields: dict(fields["client"])}
+    return load_record(store.read(CLIENT).data, store.describe(CLIENT), readers, _REMEDY)
 
 
 def write_result(store: Store, metrics: Mapping[str, float]) -> None:

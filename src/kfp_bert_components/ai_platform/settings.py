@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import field
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -17,6 +20,9 @@ PREBUILT_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
 # Labels that say whose a resource is: the registry's id, and the name of the deployment record in it.
 REGISTRY_LABEL, TARGET_LABEL = "kfp-bert-registry", "kfp-bert-target"
+
+# Labels of a job: a hash of all that its outputs depend on, and the run that started it.
+JOB_LABEL, RUN_LABEL = "kfp-bert-job", "kfp-bert-run"
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -130,6 +136,9 @@ class JobSettings:
         service_account: E-mail of the account that the job runs as; "" for the default one.
         labels: Labels of the job.
         max_hours: Longest time that the job may run.
+        abandoned_minutes: Minutes without anybody who waits for the job, after which it writes a checkpoint and ends;
+            0: never.
+        run: The run that the job belongs to; "" where that is not known. It is a label of the job.
         api_endpoint: Another address of the API, for tests.
         poll_seconds: Pause between two requests for the job's state.
 
@@ -149,6 +158,8 @@ class JobSettings:
     service_account: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     max_hours: Annotated[float, Field(gt=0)] = 24.0
+    abandoned_minutes: Annotated[float, Field(ge=0)] = 15.0
+    run: str = ""
     api_endpoint: str = ""
     poll_seconds: Seconds = 10.0
 
@@ -156,6 +167,11 @@ class JobSettings:
         for name in ("project", "location", "image"):
             if not getattr(self, name):
                 raise UserError(f"A custom job needs the {name} that it runs with: set job_{name}.")
+        shortest = 10 * self.poll_seconds / 60  # so that some renewals can be missed
+        if 0 < self.abandoned_minutes < shortest:
+            raise UserError(
+                f"job_abandoned_minutes is {self.abandoned_minutes:g}: give {shortest:g} or more, or 0 for never."
+            )
         parse_address(self.staging, "job_staging", schemes=["gs"])
         _check_accelerator(self.accelerator_type, self.accelerator_count)
 
@@ -175,6 +191,7 @@ class BatchJobSettings:
         replicas: Number of machines.
         service_account: E-mail of the account that the job runs as; "" for the default one.
         labels: Labels of the job.
+        run: The run that the job belongs to; "" where that is not known. It is a label of the job.
         api_endpoint: Another address of the API, for tests.
         poll_seconds: Pause between two requests for the job's state.
 
@@ -192,6 +209,7 @@ class BatchJobSettings:
     replicas: Annotated[int, Field(ge=1)] = 1
     service_account: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    run: str = ""
     api_endpoint: str = ""
     poll_seconds: Seconds = 10.0
 
@@ -233,6 +251,21 @@ def check_endpoint(endpoint: str, project: str, location: str) -> None:
 def may_be_same(project: str, other: str) -> bool:
     """Whether two names can mean one project: they are equal, or one is a project's id and the other a number."""
     return project == other or project.isdigit() != other.isdigit()
+
+
+def run_of(output: str) -> str:
+    """The run that this process is a step of, as far as that can be told.
+
+    Args:
+        output: Path of an output of the step. Vertex and kfp.local put it into RUN/STEP/NAME; Kubeflow, where the path
+            has other parts too, tells the run's name in the cluster.
+    """
+    return os.environ.get("ARGO_WORKFLOW_NAME") or Path(output).absolute().parents[1].name
+
+
+def job_labels(labels: Mapping[str, str], key: str, run: str) -> dict[str, str]:
+    """All labels of a job: those that were asked for, and ours."""
+    return {**labels, JOB_LABEL: key, **({RUN_LABEL: slug(run)} if run else {})}
 
 
 def slug(text: str) -> str:

@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "Predict each row of a table.",
     "serve": "Serve a model over HTTP.",
     "registry": "Look at the versions of a registry, go back to one, check, repair and clean it.",
+    "jobs": "Look at the jobs that run on AI Platform, and cancel them.",
 }
 
 

@@ -60,6 +60,7 @@ def finetune_bert(
     job_service_account: str = "",
     job_labels: Dict[str, str] = {},
     job_max_hours: float = 24.0,
+    job_abandoned_minutes: float = 15.0,
     job_api_endpoint: str = "",
     settings: Dict = {},
 ):
@@ -114,7 +115,7 @@ def finetune_bert(
         label_check_rows: Most training rows whose labels are checked, such as 100000; the report lists those that
             are likely wrong. Costs about the time of half an epoch from a checkpoint, on a CPU. 0: none.
         run_on: pod: train in this step. ai_platform: train in a custom job of AI Platform, which this step
-            starts, follows, and cancels when it is cancelled; the outputs are the same.
+            starts and follows; the outputs are the same.
         job_image: With run_on ai_platform, this component's image, where AI Platform can pull it.
         job_project: Id of the project that the job runs in.
         job_location: Region that the job runs in, such as europe-west4.
@@ -128,6 +129,8 @@ def finetune_bert(
         job_service_account: E-mail of the account that the job runs as. Empty: the default one.
         job_labels: Labels of the job.
         job_max_hours: Longest time in hours that the job may run.
+        job_abandoned_minutes: Minutes after which the job writes a checkpoint and ends, where no step waits for it any
+            more: its pod was killed, and no other one took the job over. 0: never. Default: 15.
         job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
         settings: Any of the parameters above by name, such as {"patience": 3, "run_on": "ai_platform"}; what it
             names wins over them. With it a pipeline reaches those that it has no parameter for.
@@ -139,6 +142,7 @@ def finetune_bert(
     """
     from pathlib import Path
 
+    from kfp_bert_components.ai_platform.settings import run_of
     from kfp_bert_components.steps.finetune_bert import finetune_bert
     from kfp_bert_components.training import TrainingSettings
     from kfp_bert_components.validation import with_further
@@ -190,9 +194,11 @@ def finetune_bert(
         job_service_account=job_service_account,
         job_labels=job_labels,
         job_max_hours=job_max_hours,
+        job_abandoned_minutes=job_abandoned_minutes,
         job_api_endpoint=job_api_endpoint,
     )
     job = {name: values.pop(name) for name in list(values) if name.startswith("job_")}
+    job["run"] = run_of(model.path)
     found = finetune_bert(
         Path(train.path),
         Path(validation.path),

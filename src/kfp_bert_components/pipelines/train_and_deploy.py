@@ -5,7 +5,7 @@ from typing import Dict, List
 from kfp import dsl
 
 from kfp_bert_components import deploy_to_serving_directory
-from kfp_bert_components.pipelines.train_and_promote import train_and_promote
+from kfp_bert_components.pipelines.train_and_promote import clean_up, train_and_promote
 
 
 @dsl.pipeline(name="train-and-deploy")
@@ -72,46 +72,47 @@ def train_and_deploy(
         server_url: Address of a server that watches the folder, such as http://serving:8501: the new version is asked
             through it as well. "": it is only asked in the step, before a server can see it.
     """
-    promotion = train_and_promote(
-        sources=sources,
-        registry=registry,
-        deployment_target=deployment_target,
-        data={
-            "text_column": text_column,
-            "label_column": label_column,
-            "label_names": label_names,
-            "header": header,
-            "split_by": split_by,
-            "split_column": split_column,
-            "test_values": test_values,
-            "test_fraction": test_fraction,
-            "max_length": max_length,
-            "settings": prepare,
-        },
-        training={
-            "base_model": base_model,
-            "epochs": epochs,
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "max_length": max_length,
-            "seed": seed,
-            "settings": training,
-        },
-        evidence_by=evidence_by,
-        gate={
-            "primary_metric": primary_metric,
-            "min_improvement": min_improvement,
-            "alpha": alpha,
-            "policy": policy,
-            "allow_new_labels": allow_new_labels,
-        },
-        keep_texts=keep_texts,
-    )
-    # Always, whatever this run decided: the step looks at the registry and at the folder, and does nothing where the
-    # champion is live. A run that died between promotion and deployment is repaired by the next one.
-    deploy_to_serving_directory(
-        registry=registry,
-        serving_directory=serving_directory,
-        deployment_target=deployment_target,
-        server_url=server_url,
-    ).after(promotion).set_caching_options(False)
+    with dsl.ExitHandler(clean_up(registry, deployment_target, training)):
+        promotion = train_and_promote(
+            sources=sources,
+            registry=registry,
+            deployment_target=deployment_target,
+            data={
+                "text_column": text_column,
+                "label_column": label_column,
+                "label_names": label_names,
+                "header": header,
+                "split_by": split_by,
+                "split_column": split_column,
+                "test_values": test_values,
+                "test_fraction": test_fraction,
+                "max_length": max_length,
+                "settings": prepare,
+            },
+            training={
+                "base_model": base_model,
+                "epochs": epochs,
+                "learning_rate": learning_rate,
+                "batch_size": batch_size,
+                "max_length": max_length,
+                "seed": seed,
+                "settings": training,
+            },
+            evidence_by=evidence_by,
+            gate={
+                "primary_metric": primary_metric,
+                "min_improvement": min_improvement,
+                "alpha": alpha,
+                "policy": policy,
+                "allow_new_labels": allow_new_labels,
+            },
+            keep_texts=keep_texts,
+        )
+        # Always, whatever this run decided: the step looks at the registry and at the folder, and does nothing where
+        # the champion is live. A run that died between promotion and deployment is repaired by the next one.
+        deploy_to_serving_directory(
+            registry=registry,
+            serving_directory=serving_directory,
+            deployment_target=deployment_target,
+            server_url=server_url,
+        ).after(promotion).set_caching_options(False)

@@ -5,7 +5,7 @@ from typing import Dict, List
 from kfp import dsl
 
 from kfp_bert_components import deploy_to_ai_platform
-from kfp_bert_components.pipelines.train_and_promote import train_and_promote
+from kfp_bert_components.pipelines.train_and_promote import clean_up, train_and_promote
 
 
 @dsl.pipeline(name="train-and-deploy-to-ai-platform")
@@ -79,49 +79,50 @@ def train_and_deploy_to_ai_platform(
         deployment_target: Name of the deployment record in the registry.
         api_endpoint: Another address of the API, for tests.
     """
-    promotion = train_and_promote(
-        sources=sources,
-        registry=registry,
-        deployment_target=deployment_target,
-        data={
-            "text_column": text_column,
-            "label_column": label_column,
-            "label_names": label_names,
-            "header": header,
-            "split_by": split_by,
-            "split_column": split_column,
-            "test_values": test_values,
-            "test_fraction": test_fraction,
-            "max_length": max_length,
-            "settings": prepare,
-        },
-        training={
-            "base_model": base_model,
-            "epochs": epochs,
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "max_length": max_length,
-            "seed": seed,
-            "settings": training,
-        },
-        evidence_by=evidence_by,
-        gate={
-            "primary_metric": primary_metric,
-            "min_improvement": min_improvement,
-            "alpha": alpha,
-            "policy": policy,
-            "allow_new_labels": allow_new_labels,
-        },
-        keep_texts=keep_texts,
-    )
-    # Always: the step does nothing where the champion is live, as in train_and_deploy.
-    deploy_to_ai_platform(
-        registry=registry,
-        project=project,
-        location=location,
-        endpoint=endpoint,
-        machine_type=machine_type,
-        canary_percent=canary_percent,
-        deployment_target=deployment_target,
-        api_endpoint=api_endpoint,
-    ).after(promotion).set_caching_options(False)
+    with dsl.ExitHandler(clean_up(registry, deployment_target, training)):
+        promotion = train_and_promote(
+            sources=sources,
+            registry=registry,
+            deployment_target=deployment_target,
+            data={
+                "text_column": text_column,
+                "label_column": label_column,
+                "label_names": label_names,
+                "header": header,
+                "split_by": split_by,
+                "split_column": split_column,
+                "test_values": test_values,
+                "test_fraction": test_fraction,
+                "max_length": max_length,
+                "settings": prepare,
+            },
+            training={
+                "base_model": base_model,
+                "epochs": epochs,
+                "learning_rate": learning_rate,
+                "batch_size": batch_size,
+                "max_length": max_length,
+                "seed": seed,
+                "settings": training,
+            },
+            evidence_by=evidence_by,
+            gate={
+                "primary_metric": primary_metric,
+                "min_improvement": min_improvement,
+                "alpha": alpha,
+                "policy": policy,
+                "allow_new_labels": allow_new_labels,
+            },
+            keep_texts=keep_texts,
+        )
+        # Always: the step does nothing where the champion is live, as in train_and_deploy.
+        deploy_to_ai_platform(
+            registry=registry,
+            project=project,
+            location=location,
+            endpoint=endpoint,
+            machine_type=machine_type,
+            canary_percent=canary_percent,
+            deployment_target=deployment_target,
+            api_endpoint=api_endpoint,
+        ).after(promotion).set_caching_options(False)

@@ -1,10 +1,14 @@
-"""What every ready pipeline begins with: labelled text in, and the champion pointer moved if that is earned."""
+"""What every ready pipeline begins with: labelled text in, and the champion pointer moved if that is earned.
+
+And what each ends with, however it ends: the task of its exit handler.
+"""
 
 from typing import Any
 
 from kfp import dsl
 
 from kfp_bert_components import (
+    clean_up_run,
     compare_models,
     evaluate_champion,
     evaluate_model,
@@ -74,4 +78,21 @@ def train_and_promote(
         registry=registry,
         deployment_target=deployment_target,
         pin=pinned.outputs["pin"],
+    ).set_caching_options(False)
+
+
+def clean_up(registry: Any, deployment_target: Any, training: Any) -> dsl.PipelineTask:
+    """The task for the pipeline's dsl.ExitHandler, which ends what a run leaves.
+
+    Args:
+        registry: Parameter of the pipeline: the model registry.
+        deployment_target: Parameter of the pipeline: name of the deployment record.
+        training: Parameter of the pipeline: further parameters of finetune_bert, which say where its job runs.
+    """
+    return clean_up_run(
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        registry=registry,
+        deployment_target=deployment_target,
+        settings=training,
     ).set_caching_options(False)

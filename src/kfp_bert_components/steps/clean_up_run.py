@@ -1,0 +1,80 @@
+"""The use case of `clean_up_run`: nothing that a run started goes on when the run is over."""
+
+from __future__ import annotations
+
+import os
+
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.progress import say
+
+_WORDS = {"SUCCEEDED": "ended well", "FAILED": "failed", "RUNNING": "was ended before it was over"}
+
+
+def clean_up_run(
+    state: str,
+    error: str,
+    runs: list[str],
+    *,
+    registry: str = "",
+    deployment_target: str = "",
+    project: str = "",
+    location: str = "",
+    api_endpoint: str = "",
+) -> str:
+    """Cancel the jobs of a run that are not over, unless the run ended well; say what came of it.
+
+    Jobs that another run waits for meanwhile go on. A rollout that stands between two steps is left to the next run,
+    which goes on with it; what serves, serves.
+
+    Args:
+        state: The run's state as KFP gives it: SUCCEEDED, FAILED, or RUNNING where the run was terminated.
+        error: Why it failed, "" where that is not known.
+        runs: The run's names: its id, its name, its name in the cluster; "" for one that is not known.
+        registry: gs:// URI or folder of the registry, to report a rollout; "" for none.
+        deployment_target: Name of the deployment record in it.
+        project: Id of the project that jobs run in; "" where there are none.
+        location: Region that they run in.
+        api_endpoint: Another address of the API, for tests.
+
+    Returns:
+        The outcome, in sentences; also printed.
+
+    Raises:
+        UserError: A job could not be cancelled, or AI Platform can't be asked.
+    """
+    lines = [f"The run {_WORDS.get(state, f'is {state}')}{f': {error}' if error else ''}."]
+    if state == "SUCCEEDED":
+        lines.append("There is nothing to clean up.")
+    else:
+        if registry:
+            lines += _rollout(registry, deployment_target)
+        lines += _cancelled(runs, project, location, api_endpoint) if project else ["It had no jobs on AI Platform."]
+    for line in lines:
+        say(line)
+    return " ".join(lines)
+
+
+def _cancelled(runs: list[str], project: str, location: str, api_endpoint: str) -> list[str]:
+    from kfp_bert_components.ai_platform import AiPlatformClient
+    from kfp_bert_components.ai_platform.running_jobs import cancel_job, running_jobs
+
+    client = AiPlatformClient(project, location, api_endpoint)
+    names = [*runs, os.environ.get("ARGO_WORKFLOW_NAME", "")]
+    ours = [job for job in running_jobs(client) if job.belongs_to(names)]
+    for job in ours:
+        cancel_job(client, job.name)
+    return [f"Cancelled job {job.name}, which was {job.state}." for job in ours] or ["None of its jobs is running."]
+
+
+def _rollout(registry: str, target: str) -> list[str]:
+    """A sentence on the rollout that stands between two steps, if there is one."""
+    from kfp_bert_components.registry import Registry
+
+    try:
+        record = Registry(registry).deployment(target)
+    except UserError as error:
+        return [f"Whether a rollout is under way can't be read: {error}"]
+    if record.state != "rolling":
+        return []
+    step = record.details.get("step", "rolling")
+    return [f"The rollout of version {record.version} to {target} is left as it is ({step}): the next run goes on."]

@@ -1,0 +1,151 @@
+"""The lease on a job that runs elsewhere: renewed, looked at, taken over, and never ended for a wrong reason."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from kfp_bert_components.leases import LEASE, Lease, Watch, ended_when_abandoned, read_lease
+from kfp_bert_components.storage import Access, open_store
+from tests.support.kubeflow import Step
+from tests.support.promoters import InterruptedStore
+from tests.support.stores import gcs, place
+
+__all__ = ["gcs", "place"]
+ALLOWED = 0.4  # seconds without a renewal
+
+
+@pytest.fixture
+def store(place):
+    return open_store(place, Access(patience=0.1))
+
+
+def look_for(watch, seconds, each=lambda: None):
+    """Look again and again; whether the job has to end meanwhile."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not watch.look():
+        each()
+        time.sleep(ALLOWED / 20)
+    return bool(watch.ended)
+
+
+def holder(store, name, monkeypatch):
+    monkeypatch.setenv("KFP_POD_NAME", name)
+    lease = Lease(store, f"run of {name}", ALLOWED)
+    lease.take()
+    return lease
+
+
+def test_a_job_ends_when_nobody_renews_its_lease_and_not_before(store, monkeypatch):
+    lease, watch = holder(store, "pod-1", monkeypatch), Watch(store)
+    assert not look_for(watch, 3 * ALLOWED, lease.renew)
+    started = time.monotonic()
+    assert look_for(watch, 5 * ALLOWED)
+    assert ALLOWED * 0.7 < time.monotonic() - started < 3 * ALLOWED
+    assert "(last pod-1 of run run of pod-1)" in watch.ended
+    assert lease.ended() == watch.ended
+    assert Watch(store).look() == watch.ended  # the job is started again
+
+
+@pytest.mark.parametrize("allowed", [None, 0.0])
+def test_a_job_without_a_lease_or_a_time_limit_goes_on(store, allowed):
+    if allowed is not None:
+        Lease(store, "", allowed).take()
+    assert not look_for(Watch(store), 3 * ALLOWED)
+
+
+def test_a_lease_that_was_removed_is_one_that_is_not_renewed(store, monkeypatch):
+    holder(store, "pod-1", monkeypatch)
+    watch = Watch(store)
+    watch.look()
+    store.delete(LEASE)
+    assert look_for(watch, 5 * ALLOWED)
+
+
+def test_a_store_out_of_reach_is_no_reason_to_end(gcs, monkeypatch, capsys):
+    store = open_store("gs://bucket/job", Access(patience=0.1))
+    lease, watch = holder(store, "pod-1", monkeypatch), Watch(store)
+    watch.look()
+    gcs.faults.add("reset", times=None)
+    assert not look_for(watch, 3 * ALLOWED, lease.renew)
+    gcs.faults.clear()  # the one who waits writes a moment later than the job looks
+    assert not look_for(watch, ALLOWED * 0.7)
+    assert not look_for(watch, 2 * ALLOWED, lease.renew)
+    assert capsys.readouterr().out.count("That somebody waits for the job can't be written now") == 1
+
+
+def test_another_one_takes_the_lease_over_and_the_first_takes_it_back_when_that_one_is_gone(store, monkeypatch, capsys):
+    first, watch = holder(store, "pod-1", monkeypatch), Watch(store)
+    second = holder(store, "pod-2", monkeypatch)
+    assert "pod-1 of run run of pod-1 waited for it before" in capsys.readouterr().out
+
+    def renew():
+        first.renew()
+        second.renew()
+
+    assert not look_for(watch, 2 * ALLOWED, renew)
+    assert (first.held, second.held) == (False, True)
+    assert read_lease(store)[0].holder == "pod-2"
+    assert "pod-2 of run run of pod-2 waits for the same job" in capsys.readouterr().out
+    assert not look_for(watch, 4 * ALLOWED, first.renew)
+    assert first.held
+    assert read_lease(store)[0].holder == "pod-1"
+
+
+def test_a_renewal_whose_answer_was_lost_is_ones_own(gcs, monkeypatch):
+    store = open_store("gs://bucket/job", Access(patience=5))
+    lease = holder(store, "pod-1", monkeypatch)
+    gcs.faults.add("lost_reply", "uploadType", method="POST")
+    watch = Watch(store)
+    assert not look_for(watch, 2 * ALLOWED, lease.renew)
+    assert lease.held
+
+
+def test_one_who_takes_over_while_the_job_decides_to_end_is_not_overlooked(store, monkeypatch):
+    holder(store, "pod-1", monkeypatch)
+    watch = Watch(InterruptedStore(store, "write", LEASE, lambda: holder(store, "pod-2", monkeypatch)))
+    assert not look_for(watch, 1.5 * ALLOWED)
+    assert read_lease(store)[0].holder == "pod-2"
+
+
+def hang(place):
+    """A job that does not end at SIGTERM."""
+    store = open_store(place)
+    with ended_when_abandoned(store, lambda: store.write("cancelled", b""), time_to_end=0.3):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(60)
+
+
+def sleep(place):
+    store = open_store(place)
+    with ended_when_abandoned(store, lambda: store.write("cancelled", b"")):
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("job", [hang, sleep])
+def test_a_job_that_nobody_waits_for_ends_as_cancelled_and_says_why(tmp_path, monkeypatch, job):
+    store = open_store(str(tmp_path / "job"))
+    holder(store, "pod-1", monkeypatch)
+    step = Step(job, store.uri, log=str(tmp_path / "log"))
+    try:
+        assert step.wait(20) == 143
+    finally:
+        step.kill()
+    assert store.exists("cancelled")
+    log = (tmp_path / "log").read_text()
+    assert "Nobody has waited for this job for 0.00667 minutes (last pod-1 of run run of pod-1). It ends." in log
+
+
+def test_a_job_that_is_told_to_stop_while_somebody_waits_is_not_cancelled_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("KFP_POD_NAME", "pod-1")
+    store = open_store(str(tmp_path / "job"))
+    Lease(store, "", 600.0).take()
+    step = Step(sleep, store.uri)
+    time.sleep(0.5)
+    os.kill(step.python, signal.SIGTERM)
+    try:
+        assert step.wait(20) == 143
+    finally:
+        step.kill()
+    assert not store.exists("cancelled")
