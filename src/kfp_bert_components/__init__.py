@@ -4,7 +4,8 @@ Each component is an attribute of this package, imported when it is first asked 
 
     from kfp_bert_components import finetune_bert
 
-`use_images` says where a cluster pulls their images from.
+`compile` writes a pipeline for a cluster, with what its steps need there. `use_images` only says where their images are
+pulled from.
 """
 
 from importlib import import_module
@@ -27,12 +28,14 @@ COMPONENTS = (
     "clean_up_run",
 )
 
-__all__ = ["COMPONENTS", "__version__", "use_images", *COMPONENTS]  # noqa: PLE0604
+__all__ = ["COMPONENTS", "__version__", "compile", "use_images", *COMPONENTS]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
     if name in COMPONENTS:
         return getattr(import_module(f"{__name__}.components.{name}"), name)
+    if name == "compile":
+        return import_module(f"{__name__}.compiling").compile
     if name == "use_images":
         return import_module(f"{__name__}.components._images").use_images
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,13 @@
 """Settings that are checked by their types, with errors in one plain sentence."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
@@ -64,16 +65,95 @@ def with_further(further: Mapping[str, Any], /, **known: Any) -> dict[str, Any]:
     """
     for name in further:
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
-            raise UserError(f"The further settings name {name!r}, which is no parameter of this step; {hint}")
+            raise UserError(
+                f"The further settings name {name!r}, which is no parameter of this step; {did_you_mean(name, known)}"
+            )
     return {**known, **further}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that is not known: the nearest of those that are, or all of them."""
+    names = list(known)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}."
+
+
+class SettingsMap(BaseModel):
+    """A mapping in a settings file, as a model of pydantic. A key without a value counts as absent.
+
+    `sentence` tells of an unknown key, wherever it stands, with the nearest one that is known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, values: Any) -> Any:
+        if isinstance(values, cls):
+            return values
+        if not isinstance(values, dict):
+            raise PydanticCustomError("mapping", "must be a mapping of names to values")
+        for key in values:
+            if key not in cls.model_fields:
+                hint = did_you_mean(str(key), cls.model_fields)
+                raise PydanticCustomError("unknown_key", "{key} is not known; {hint}", {"key": key, "hint": hint})
+        return {key: value for key, value in values.items() if value is not None}
 
 
 def sentence(error: ValidationError) -> str:
     """The first of pydantic's errors, as "epochs is -1, but it should be greater than or equal to 0."."""
     first = error.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
+    name = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    if first["type"] == "unknown_key":
+        return f"{name}.{first['msg']}".lstrip(".")
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{name} is not known: leave it out."
+    if first["type"] == "missing":
+        return f"{name} is missing: give it."
     return f"{name} is {first['input']!r}, but it {first['msg'].removeprefix('Input ')}."
+
+
+def load_yaml(text: str) -> Any:
+    """The values of a YAML document; {} for an empty one.
+
+    Numbers mean what they look like: 1e-3 is one, and 1:30 and 010 are refused, as is a key that is there twice.
+
+    Raises:
+        UserError: It is no YAML. The message is the rest of a sentence that begins with the name of the file.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if str(key.value) in seen:
+                    raise UserError(
+                        f" has {key.value!r} twice, in line {key.start_mark.line + 1} again: leave one out."
+                    )
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep)
+
+        def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+            if ":" in node.value and node.tag.endswith((":int", ":float")):  # YAML 1.1 counts 1:30 as 90
+                place = f"line {node.start_mark.line + 1}"
+                raise UserError(f" has {node.value!r} in {place}, which is no plain number: write one such as 0.05.")
+            if node.tag.endswith(":int") and re.match(r"[-+]?0[\d_]", node.value):  # YAML 1.1 counts 010 as 8
+                place = f"line {node.start_mark.line + 1}"
+                raise UserError(f" has {node.value!r} in {place}: write the number without a 0 at its start.")
+            return super().construct_scalar(node)
+
+    # YAML 1.1, which PyYAML reads, takes 1e-3 for a text.
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
+
+    try:
+        values = yaml.load(text, Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        tab = "; indent with spaces, not with tabs" if "\t" in text else ""
+        raise UserError(f" is no YAML: {line}{error.problem}{tab}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f" is no YAML: {str(error).splitlines()[0]}.") from None
+    return {} if values is None else values

@@ -3,7 +3,8 @@
 import pytest
 
 from kfp_bert_components.errors import NotFoundError, UserError
-from kfp_bert_components.gate import Policy, parse_policy, policy_schema, read_policy
+from kfp_bert_components.gate import Policy, is_policy_file, parse_policy, policy_from, policy_schema, read_policy
+from tests.support.gcs_server import GcsServer
 
 
 def test_a_file_wins_over_the_parameters_and_leaves_the_rest(tmp_path):
@@ -17,11 +18,42 @@ def test_a_file_wins_over_the_parameters_and_leaves_the_rest(tmp_path):
         read_policy(tmp_path / "none.yaml")
 
 
+def test_a_parameter_takes_the_text_or_the_address_of_a_file(tmp_path, monkeypatch):
+    text = "max_class_drop: 0.02\nalpha: 0.01\n"
+    (tmp_path / "my policy.yaml").write_text(text)
+    wanted = Policy(max_class_drop=0.02, alpha=0.01, primary_metric="mcc")
+    base = Policy(primary_metric="mcc")
+    monkeypatch.chdir(tmp_path)
+    with GcsServer() as server:
+        server.put("bucket", "gate/policy.yaml", text.encode())
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        for given in (
+            "gs://bucket/gate/policy.yaml",
+            " gs://bucket/gate/policy.yaml\n",
+            str(tmp_path / "my policy.yaml"),
+            (tmp_path / "my policy.yaml").as_uri(),
+            "my policy.yaml",
+        ):
+            assert is_policy_file(given)
+            assert policy_from(given, base) == wanted, given
+        for given in (text, "{max_class_drop: 0.02, alpha: 0.01}", '{"max_class_drop": 0.02, "alpha": 1e-2}'):
+            assert not is_policy_file(given)
+            assert policy_from(given, base) == wanted, given
+        with pytest.raises(NotFoundError, match=r"The policy file gs://bucket/none\.yaml does not exist"):
+            policy_from("gs://bucket/none.yaml")
+    assert policy_from("", base) == policy_from("# nothing", base) == base
+    with pytest.raises(NotFoundError, match="The policy file alpha=0.05 does not exist"):
+        policy_from("alpha=0.05")
+    (tmp_path / "bad.yaml").write_text("alfa: 0.05")
+    with pytest.raises(UserError, match=r"bad\.yaml: There is no rule 'alfa'; did you mean 'alpha'\?"):
+        policy_from("bad.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("alfa: 0.05", "policy: There is no rule 'alfa'; did you mean 'alpha'?"),
-        ("color: red", "There is no rule 'color'; known are format, primary_metric"),
+        ("color: red", "There is no rule 'color'; there are format, primary_metric"),
         ("alpha: high", "policy: alpha is 'high', but it should be a valid number."),
         ("alpha: true", "alpha is True, but it should be a valid number"),
         ("alpha: 0.5", "alpha is 0.5, but it should be less than 0.5"),

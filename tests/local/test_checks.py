@@ -66,6 +66,24 @@ def test_constants_are_checked_without_a_run_also_in_a_pipeline_inside_another(t
         check_settings(compiled(outer, tmp_path), {})
 
 
+def test_a_policy_file_is_read_before_a_run_here_and_not_when_compiling_for_elsewhere(tmp_path):
+    policy = tmp_path / "policy.yaml"
+
+    @dsl.pipeline
+    def pipeline():
+        compare_models(candidate=importer(), champion=importer(), policy=str(policy))
+
+    spec = compiled(pipeline, tmp_path)
+    check_settings(spec, {})
+    with pytest.raises(UserError, match=r"policy\.yaml does not exist"):
+        check_pipeline(spec, {})
+    policy.write_text("alfa: 0.01")
+    with pytest.raises(UserError, match=r"Step compare-models: .*policy\.yaml: There is no rule 'alfa'"):
+        check_pipeline(spec, {})
+    policy.write_text("alpha: 0.01")
+    check_pipeline(spec, {})
+
+
 def test_what_is_not_known_yet_is_left_to_the_step(tmp_path):
     @dsl.pipeline
     def pipeline(column: str, by: str = "", split: str = "group"):

@@ -2,17 +2,15 @@
 
 import os
 import re
-import tempfile
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import yaml
-from kfp import compiler, components, dsl
+from kfp import dsl
 from kfp.dsl import base_component, yaml_component
 
 from kfp_bert_components import __version__
+from kfp_bert_components.components._compiled import as_pipeline, comments_of, compiled_documents, compiled_text
 from kfp_bert_components.errors import UserError
 
 _DEFAULT = "kfp-bert-components"
@@ -21,7 +19,7 @@ _HOST = r"(?:localhost|[\w-]+(?:\.[\w-]+)+|[\w-]+(?=:))(?::\d+)?"
 _WORD = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 
 
-def _place(images: str) -> str:
+def image_place(images: str) -> str:
     """Where images lie, without a slash at its end; UserError where none can lie."""
     place = images.rstrip("/") if isinstance(images, str) else ""
     if not re.fullmatch(rf"(?:{_HOST}|{_WORD})(?:/{_WORD})*", place, re.ASCII):
@@ -33,7 +31,7 @@ def _place(images: str) -> str:
 
 
 # Read when a pipeline is compiled. The committed specs have the default.
-PLACE = _place(os.environ.get("KFP_BERT_IMAGES") or _DEFAULT)
+PLACE = image_place(os.environ.get("KFP_BERT_IMAGES") or _DEFAULT)
 # "python" in the name is what kfp.local looks for in an image whose steps it may run as subprocesses.
 SLIM_IMAGE = f"{PLACE}/python:{__version__}"
 TENSORFLOW_IMAGE = f"{PLACE}/python-tensorflow:{__version__}"
@@ -59,49 +57,34 @@ def use_images(pipeline: base_component.BaseComponent | str | Path, images: str)
     Raises:
         UserError: `pipeline` is no pipeline or has none of this package's images, or no image can lie at `images`.
     """
-    place = _place(images)
+    place = image_place(images)
     name = pipeline.name if isinstance(pipeline, base_component.BaseComponent) else str(pipeline)
-    text = _text(pipeline)
-    documents = _documents(name, text)
+    text = compiled_text(pipeline)
+    documents = compiled_documents(name, text)
     executors = documents[0]["deploymentSpec"].get("executors", {}).values()
-    containers = [executor["container"] for executor in executors if "container" in executor]
-    places = "|".join(map(re.escape, {_DEFAULT, PLACE, place}))
-    ours = re.compile(rf"(?:{places})/(python(?:-tensorflow)?(?:[:@].+)?)")
-    if not any(ours.fullmatch(container["image"]) for container in containers):
-        images_there = ", ".join(sorted({container["image"] for container in containers})) or "none"
-        raise UserError(
-            f"{name} has no image of {_DEFAULT}, which could be pulled from {place}; it has {images_there}."
-        )
-    for container in containers:
-        if match := ours.fullmatch(container["image"]):
+    move_images(name, [(executor["container"], place) for executor in executors if "container" in executor])
+    return as_pipeline(documents, comments_of(text))
+
+
+def move_images(name: str, moves: list[tuple[dict[str, Any], str]]) -> None:
+    """Let containers of a compiled pipeline pull this package's images from another place; others stay.
+
+    Args:
+        name: The pipeline's name, for the error.
+        moves: Containers, each with its place as `image_place` gives it.
+
+    Raises:
+        UserError: There are containers, and none of them has an image of this package.
+    """
+    found = False
+    for container, place in moves:
+        places = "|".join(map(re.escape, {_DEFAULT, PLACE, place}))
+        if match := re.fullmatch(rf"(?:{places})/(python(?:-tensorflow)?(?:[:@].+)?)", container["image"]):
             container["image"] = f"{place}/{match[1]}"
-    # As KFP's compiler writes it: comments that describe the pipeline, and sorted keys.
-    comments = "".join(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
-    return components.load_component_from_text(comments + yaml.dump_all(documents, sort_keys=True))
-
-
-def _text(pipeline: Any) -> str:
-    if isinstance(pipeline, yaml_component.YamlComponent):
-        return pipeline.component_yaml
-    if isinstance(pipeline, str | Path):
-        try:
-            return Path(pipeline).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{pipeline} cannot be read as a compiled pipeline: {error}.") from None
-    if not isinstance(pipeline, base_component.BaseComponent):
-        raise UserError(f"{pipeline!r} is no pipeline: give a pipeline, a component, or the path of a compiled one.")
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "pipeline.yaml"
-        compiler.Compiler().compile(pipeline, str(path))
-        return path.read_text()
-
-
-def _documents(name: str, text: str) -> list[dict[str, Any]]:
-    """The specification of a pipeline and, where there is one, that of its platform."""
-    try:
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError:
-        documents = []
-    if not documents or not isinstance(documents[0], dict) or "deploymentSpec" not in documents[0]:
-        raise UserError(f"{name} is no compiled KFP pipeline: expected YAML with a deploymentSpec.")
-    return documents
+            found = True
+    if not found:
+        places_there = ", ".join(sorted({place for _, place in moves}))
+        images_there = ", ".join(sorted({container["image"] for container, _ in moves})) or "none"
+        raise UserError(
+            f"{name} has no image of {_DEFAULT}, which could be pulled from {places_there}; it has {images_there}."
+        )

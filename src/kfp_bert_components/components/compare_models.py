@@ -36,8 +36,9 @@ def compare_models(
         min_improvement: Improvement that must be shown, in the metric's own unit.
         alpha: Probability of promoting a model that is no better.
         margin: If above 0, it is enough to show that the metric falls by less than this. Must be below 0.25.
-        policy: Text of a YAML policy, which has guardrails and thresholds too; what it names wins over the
-            parameters. "" for none.
+        policy: Text of a YAML policy, which has guardrails and thresholds too, or the address of a file with it,
+            gs:// or local; what it names wins over the parameters. "" for none. The file is read when the step
+            runs, so a step with an address must not be cached.
         registry: Registry that counts how often this test set has decided and spends alpha over the uses; ""
             counts nothing. The same comparison is counted once, also when the step is tried again.
         allow_new_labels: Compare also where the champion knows half of the labels or fewer, or labels differ only
@@ -57,10 +58,10 @@ def compare_models(
     from collections import namedtuple
     from pathlib import Path
 
-    from kfp_bert_components.gate import Policy, parse_policy
+    from kfp_bert_components.gate import Policy, policy_from
     from kfp_bert_components.steps.compare_models import compare_models
 
-    rules = parse_policy(
+    rules = policy_from(
         policy,
         Policy(
             primary_metric=primary_metric,

@@ -2,7 +2,14 @@
 
 from kfp_bert_components.extras import named_extra
 from kfp_bert_components.gate.decision import Decision, check_decision, read_decision, write_decision
-from kfp_bert_components.gate.policy import Policy, parse_policy, policy_schema, read_policy
+from kfp_bert_components.gate.policy import (
+    Policy,
+    is_policy_file,
+    parse_policy,
+    policy_from,
+    policy_schema,
+    read_policy,
+)
 from kfp_bert_components.gate.use import Use, choose_lineages, spend, uncounted
 
 __all__ = [
@@ -13,7 +20,9 @@ __all__ = [
     "choose_lineages",
     "compare",
     "decide",
+    "is_policy_file",
     "parse_policy",
+    "policy_from",
     "policy_schema",
     "read_decision",
     "read_policy",

@@ -1,8 +1,6 @@
 """What must be shown before a model is promoted: the rules of the gate, given as parameters or as a YAML file."""
 
-import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +8,8 @@ from pydantic import AfterValidator, BaseModel, Field, ModelWrapValidatorHandler
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.evaluation.names import CLASS_METRICS, METRICS, is_metric, metric_range
-from kfp_bert_components.validation import sentence
+from kfp_bert_components.storage import open_store, parse_address
+from kfp_bert_components.validation import did_you_mean, load_yaml, sentence
 
 
 def _known_metric(name: str) -> str:
@@ -149,30 +148,53 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
         return self
 
 
-def read_policy(path: Path, base: Policy | None = None) -> Policy:
+def policy_from(given: str, base: Policy | None = None) -> Policy:
+    """The policy of a parameter that holds the text of a policy, or the address of a file with it.
+
+    Args:
+        given: YAML text, or one line with the address of the file, gs:// or local.
+        base: Values of what the policy does not name; by default those of `Policy()`.
+
+    Raises:
+        NotFoundError: The file is missing.
+        UserError: It is no YAML mapping, or a key or value is not in the schema.
+    """
+    return read_policy(given.strip(), base) if is_policy_file(given) else parse_policy(given, base)
+
+
+def is_policy_file(given: str) -> bool:
+    """Whether a policy parameter is the address of a file: YAML that is one text, where a policy is a mapping."""
+    try:
+        return isinstance(load_yaml(given), str)
+    except UserError:
+        return False
+
+
+def read_policy(place: str | Path, base: Policy | None = None) -> Policy:
     """Read a YAML policy file.
 
     Args:
-        path: The file.
+        place: The file, on gs:// or on this machine.
         base: Values of what the file does not name; by default those of `Policy()`.
 
     Raises:
         NotFoundError: The file is missing.
         UserError: It is no YAML mapping, or a key or value is not in the schema.
     """
+    folder, name = parse_address(place, "policy").split()
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise NotFoundError(f"The policy file {path} does not exist.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The policy file {path} can't be read ({error}): give a text file in UTF-8.") from None
-    return parse_policy(text, base, str(path))
+        text = open_store(folder, parameter="policy").read(name).data.decode()
+    except NotFoundError:
+        raise NotFoundError(f"The policy file {place} does not exist.") from None
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(f"The policy file {place} can't be read ({error}): give a text file in UTF-8.") from None
+    return parse_policy(text, base, str(place))
 
 
 def parse_policy(text: str, base: Policy | None = None, place: str = "policy") -> Policy:
     """Like `read_policy`, from the text of the file; `place` names it in errors."""
     try:
-        values = _load(text)
+        values = load_yaml(text)
     except UserError as error:
         raise UserError(f"{place}{error}") from None
     if not isinstance(values, dict):
@@ -182,46 +204,6 @@ def parse_policy(text: str, base: Policy | None = None, place: str = "policy") -
         return Policy(**known | {str(key): value for key, value in values.items()})
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
-
-
-def _load(text: str) -> Any:
-    """The values of a YAML document; a UserError, that lacks the name of the place, if it is none."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen: set[str] = set()
-            for key, _ in node.value:
-                if str(key.value) in seen:
-                    raise UserError(
-                        f" has {key.value!r} twice, in line {key.start_mark.line + 1} again: leave one out."
-                    )
-                seen.add(str(key.value))
-            return super().construct_mapping(node, deep)
-
-        def construct_scalar(self, node: yaml.ScalarNode) -> Any:
-            if ":" in node.value and node.tag.endswith((":int", ":float")):  # YAML 1.1 counts 1:30 as 90
-                place = f"line {node.start_mark.line + 1}"
-                raise UserError(f" has {node.value!r} in {place}, which is no plain number: write one such as 0.05.")
-            if node.tag.endswith(":int") and re.match(r"[-+]?0[\d_]", node.value):  # YAML 1.1 counts 010 as 8
-                place = f"line {node.start_mark.line + 1}"
-                raise UserError(f" has {node.value!r} in {place}: write the number without a 0 at its start.")
-            return super().construct_scalar(node)
-
-    # YAML 1.1, which PyYAML reads, takes 1e-3 for a text.
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-    )
-
-    try:
-        values = yaml.load(text, Loader)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        tab = "; indent with spaces, not with tabs" if "\t" in text else ""
-        raise UserError(f" is no YAML: {line}{error.problem}{tab}.") from None
-    except yaml.YAMLError as error:
-        raise UserError(f" is no YAML: {str(error).splitlines()[0]}.") from None
-    return {} if values is None else values
 
 
 def policy_schema() -> dict[str, Any]:
@@ -235,6 +217,4 @@ def _unknown_rule(error: ValidationError) -> str:
     if fault["type"] != "extra_forbidden":
         return ""
     key = str(fault["loc"][0])
-    near = get_close_matches(key, Policy.model_fields, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(Policy.model_fields)}."
-    return f"There is no rule {key!r}; {hint}"
+    return f"There is no rule {key!r}; {did_you_mean(key, Policy.model_fields)}"

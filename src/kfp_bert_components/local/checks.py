@@ -25,10 +25,10 @@ def check_pipeline(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
     for label, executor in spec.get("deploymentSpec", {}).get("executors", {}).items():
         _check_step(label.removeprefix("exec-"), executor)
     parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    check_settings(spec, _defaults(parameters) | dict(arguments))
+    check_settings(spec, _defaults(parameters) | dict(arguments), here=True)
 
 
-def check_settings(spec: dict[str, Any], known: Mapping[str, Any]) -> None:
+def check_settings(spec: dict[str, Any], known: Mapping[str, Any], here: bool = False) -> None:
     """Check the settings of this package's steps, as far as they are known before a run.
 
     A step is passed over where one of its parameters is not known, and where a condition decides whether it runs.
@@ -36,11 +36,12 @@ def check_settings(spec: dict[str, Any], known: Mapping[str, Any]) -> None:
     Args:
         spec: A compiled pipeline, as read from its YAML.
         known: Values of its parameters by name.
+        here: Whether the steps will run on this machine, so that a file which their settings name can be looked at.
 
     Raises:
         UserError: A step would refuse its settings.
     """
-    _check_tasks(spec, spec["root"], known)
+    _check_tasks(spec, spec["root"], known, here)
 
 
 def _check_step(name: str, executor: dict[str, Any]) -> None:
@@ -53,7 +54,7 @@ def _check_step(name: str, executor: dict[str, Any]) -> None:
         )
 
 
-def _check_tasks(spec: dict[str, Any], component: dict[str, Any], known: Mapping[str, Any]) -> None:
+def _check_tasks(spec: dict[str, Any], component: dict[str, Any], known: Mapping[str, Any], here: bool) -> None:
     for name, task in component.get("dag", {}).get("tasks", {}).items():
         if "condition" in task.get("triggerPolicy", {}):
             continue
@@ -63,10 +64,10 @@ def _check_tasks(spec: dict[str, Any], component: dict[str, Any], known: Mapping
         check = _CHECKS.get(_function(spec, called))
         if check and parameters.keys() - values.keys() <= _OF_OTHER_STEPS:
             try:
-                check(values)
+                check(values, here)
             except UserError as error:
                 raise UserError(f"Step {name}: {error}") from None
-        _check_tasks(spec, called, values)
+        _check_tasks(spec, called, values, here)
 
 
 def _values(
@@ -96,14 +97,14 @@ def _function(spec: dict[str, Any], component: dict[str, Any]) -> str:
     return name if any(ours in part for part in container.get("command", [])) else ""
 
 
-def _check_prepare(values: dict[str, Any]) -> None:
+def _check_prepare(values: dict[str, Any], here: bool) -> None:
     from kfp_bert_components.data.settings import PrepareSettings
     from kfp_bert_components.validation import with_further
 
     PrepareSettings(**_only(PrepareSettings, with_further(values.pop("settings"), **values)))
 
 
-def _check_training(values: dict[str, Any]) -> None:
+def _check_training(values: dict[str, Any], here: bool) -> None:
     from kfp_bert_components.steps.finetune_bert import check_run_on
     from kfp_bert_components.training import TrainingSettings
     from kfp_bert_components.validation import with_further
@@ -113,11 +114,12 @@ def _check_training(values: dict[str, Any]) -> None:
     TrainingSettings(**_only(TrainingSettings, values))
 
 
-def _check_gate(values: dict[str, Any]) -> None:
-    from kfp_bert_components.gate import Policy, parse_policy
+def _check_gate(values: dict[str, Any], here: bool) -> None:
+    from kfp_bert_components.gate import Policy, is_policy_file, policy_from
 
-    rules = {name: value for name, value in values.items() if name in Policy.model_fields}
-    parse_policy(values["policy"], Policy(**rules))
+    rules = Policy(**{name: value for name, value in values.items() if name in Policy.model_fields})
+    if here or not is_policy_file(values["policy"]):
+        policy_from(values["policy"], rules)
 
 
 def _only(settings: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def _only(settings: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 # Parameters that another step gives, and that no setting depends on.
 _OF_OTHER_STEPS = {"base_model_pin"}
-_CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
+_CHECKS: dict[str, Callable[[dict[str, Any], bool], None]] = {
     "prepare_text_data": _check_prepare,
     "finetune_bert": _check_training,
     "compare_models": _check_gate,

@@ -71,7 +71,7 @@ def train_and_deploy_to_ai_platform(
         primary_metric: Metric that must improve.
         min_improvement: Improvement of the primary metric that must be shown.
         alpha: Probability of promoting a model that is no better.
-        policy: Text of a YAML policy with guardrails and thresholds; "" for none.
+        policy: YAML policy with guardrails and thresholds: its text, or the address of its file; "" for none.
         allow_new_labels: Compare also with a champion that knows few of the labels, or spells them otherwise.
         keep_texts: all, or ids: leave the texts of the data out of evaluations, registry and pages.
         prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win.

@@ -1,0 +1,60 @@
+"""A pipeline compiled for the cluster that it will run on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kfp.dsl import base_component, yaml_component
+
+from kfp_bert_components.compiling.rewrite import rewrite
+from kfp_bert_components.compiling.settings import Cluster, cluster_schema, read_cluster
+from kfp_bert_components.components._compiled import as_pipeline, comments_of, compiled_documents, compiled_text
+from kfp_bert_components.errors import UserError
+
+__all__ = ["Cluster", "cluster_schema", "compile", "read_cluster"]
+
+
+def compile(
+    pipeline: base_component.BaseComponent | str | Path,
+    target: str | Path,
+    cluster: Cluster | Mapping[str, Any] | str | Path | None = None,
+) -> yaml_component.YamlComponent:
+    """Compile a pipeline for a cluster: with its images, resources, volumes, secrets and the rest of what pods need.
+
+    It works on any pipeline, whether its components were imported or loaded by URL, also in loops, conditions, exit
+    handlers and nested pipelines. On Kubernetes the steps of this package request CPU and memory, where neither the
+    pipeline nor `cluster` says how much.
+
+    Args:
+        pipeline: A pipeline or a component, or the path of a compiled one, such as "pipeline.yaml".
+        target: The YAML file to write.
+        cluster: Path of a cluster.yaml, or the same as a dictionary, such as
+            {"training": {"accelerator": {"type": "nvidia.com/gpu"}}}. None: nothing but the requests.
+
+    Returns:
+        The pipeline that was written. Compile the outermost one: as a part of another, KFP drops a step's volumes.
+
+    Raises:
+        UserError: A setting is not allowed, does not apply on the platform, or does not fit the pipeline; `pipeline`
+            is no pipeline; or `target` can't be written or has another ending than .yaml.
+    """
+    target = Path(target)
+    if target.suffix not in (".yaml", ".yml"):
+        raise UserError(f"{target} is no name of a compiled pipeline: expected one that ends with .yaml.")
+    settings = read_cluster(cluster)
+    name = pipeline.name if isinstance(pipeline, base_component.BaseComponent) else str(pipeline)
+    text = compiled_text(pipeline)
+    documents = rewrite(name, compiled_documents(name, text), settings)
+    made = as_pipeline(documents, _comments(text, settings))
+    try:
+        target.write_text(made.component_yaml)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error}.") from None
+    return made
+
+
+def _comments(text: str, settings: Cluster) -> str:
+    """The comments of a pipeline, with what the file can't make true: the account is given when a run is submitted."""
+    comments = comments_of(text)
+    hint = f"# Submit with service_account={settings.service_account!r}\n"
+    return comments + hint if settings.service_account and hint not in comments else comments

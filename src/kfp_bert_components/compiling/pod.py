@@ -1,0 +1,78 @@
+"""A step's part of the platform specification for Kubernetes, written by the kfp-kubernetes library."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from kfp_bert_components.compiling.settings import StepSettings
+from kfp_bert_components.errors import UserError
+
+_PARTS = (
+    "image_pull_secrets",
+    "node_selector",
+    "tolerations",
+    "volumes",
+    "secrets",
+    "shared_memory",
+    "time_limit_minutes",
+)
+
+
+def pod_settings(step: str, before: dict[str, Any], settings: StepSettings) -> dict[str, Any]:
+    """What the platform specification says of a step, with what the settings add to it.
+
+    Args:
+        step: The step's name, for errors.
+        before: What it says now; {} for nothing.
+        settings: What the step needs.
+
+    Raises:
+        UserError: Two volumes have one name, or are mounted at one place: no pod can have that.
+    """
+    if not any(getattr(settings, part) for part in _PARTS):
+        return before
+    from kfp import kubernetes
+
+    # All that the library's functions want of a task is this attribute, and they leave their message in it.
+    task: Any = SimpleNamespace(platform_config={"kubernetes": before})
+    if settings.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, settings.image_pull_secrets)
+    for label, value in settings.node_selector.items():
+        kubernetes.add_node_selector(task, label, value)
+    for one in settings.tolerations:
+        kubernetes.add_toleration(
+            task, one.key or None, one.operator, one.value or None, one.effect or None, one.seconds
+        )
+    for claim, path in settings.volumes.items():
+        kubernetes.mount_pvc(task, claim, path)
+    for name, secret in settings.secrets.items():
+        if secret.path:
+            kubernetes.use_secret_as_volume(task, name, secret.path)
+        if secret.variables:
+            kubernetes.use_secret_as_env(task, name, {key: variable for variable, key in secret.variables.items()})
+    if settings.shared_memory:
+        kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", settings.shared_memory)
+    if settings.time_limit_minutes:
+        kubernetes.set_timeout(task, settings.time_limit_minutes * 60)
+    made = {name: _once(value) for name, value in task.platform_config["kubernetes"].items()}
+    _check_volumes(step, made)
+    return made
+
+
+def _once(value: Any) -> Any:
+    """A list without repeated items: a pipeline that is compiled again with the same settings stays as it is."""
+    return [one for i, one in enumerate(value) if one not in value[:i]] if isinstance(value, list) else value
+
+
+def _check_volumes(step: str, made: dict[str, Any]) -> None:
+    mounts = [
+        *((one.get("constant"), one["mountPath"]) for one in made.get("pvcMount", [])),
+        *((one.get("secretName"), one["mountPath"]) for one in made.get("secretAsVolume", [])),
+        *((one.get("configMapName"), one["mountPath"]) for one in made.get("configMapAsVolume", [])),
+        *((one["volumeName"], one["mountPath"]) for one in made.get("emptyDirMounts", [])),
+    ]
+    for what, values in (("volume", [name for name, _ in mounts if name]), ("folder", [path for _, path in mounts])):
+        if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+            raise UserError(
+                f"Step {step} would have the {what} {twice[0]!r} twice, counting what the pipeline says itself: a pod "
+                "can mount a claim or a secret only once, and one in each folder."
+            )

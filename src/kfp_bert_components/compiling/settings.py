@@ -1,0 +1,261 @@
+"""What cluster.yaml says: what the steps of a pipeline need where they run."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from kfp_bert_components.components._images import image_place
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.validation import SettingsMap, load_yaml, sentence
+
+Kind = Literal["light", "training", "evaluation", "deployment"]
+
+
+def _text(pattern: str, what: str) -> BeforeValidator:
+    """The rule that a text, or a number as it was written, has a form; `what` ends the sentence about others."""
+
+    def check(value: Any) -> str:
+        text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+        if not isinstance(text, str) or not re.fullmatch(pattern, text, re.ASCII):
+            raise PydanticCustomError("form", "must be {what}", {"what": what})
+        return text
+
+    return BeforeValidator(check)
+
+
+def _quoted(value: Any) -> str:
+    if not isinstance(value, str):
+        raise PydanticCustomError("quoted", "must be a text: put it in quotes")
+    return value
+
+
+def _path(value: str) -> str:
+    path = value.rstrip("/")
+    if not path.startswith("/"):
+        raise PydanticCustomError("path", "must be a folder in the container, such as /data")
+    if path in _TAKEN:
+        raise PydanticCustomError("path", "must be another folder: Kubeflow mounts one of its own there")
+    return path
+
+
+# Kubeflow's launcher has folders of its own in each container.
+_TAKEN = ("/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config", "/kfp-launcher")
+Cpu = Annotated[str, _text(r"[1-9]\d*m?|\d*\.\d+", "a number of CPUs, such as 2, 0.5 or 500m")]
+Size = Annotated[str, _text(r"[1-9]\d*([KMGT]i|[MGT])", "a size with its unit, such as 8Gi or 500Mi")]
+MountPath = Annotated[str, AfterValidator(_path)]
+# A volume is named like its claim or secret, and volumes may have no dot in their name.
+VolumeName = Annotated[
+    str, _text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a name of lower-case letters, digits and hyphens, at most 63")
+]
+ObjectName = Annotated[
+    str, _text(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a name of lower-case letters, digits, hyphens and dots")
+]
+Variable = Annotated[str, _text(r"[A-Za-z_][A-Za-z0-9_]*", "a name of a variable, such as HF_TOKEN")]
+Quoted = Annotated[str, BeforeValidator(_quoted)]
+
+
+class Accelerator(SettingsMap):
+    """GPUs or TPUs of one pod or machine."""
+
+    type: str = Field(description="On Kubernetes a resource, such as nvidia.com/gpu; on Vertex such as NVIDIA_L4.")
+    count: int = Field(default=1, ge=1, description="How many.")
+
+
+class Toleration(SettingsMap):
+    """A taint of nodes that the pods tolerate. As in a pod's specification."""
+
+    key: str = Field(default="", description="Key of the taint; empty with operator Exists: all taints.")
+    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="Exists: whatever the value is.")
+    value: Quoted = Field(default="", description="Value of the taint.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(default="", description="Empty: all.")
+    seconds: int | None = Field(default=None, ge=0, description="With NoExecute: how long; by default for ever.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.operator == "Exists" and self.value:
+            raise PydanticCustomError("toleration", "must have no value where its operator is Exists")
+        if self.operator == "Equal" and not self.key:
+            raise PydanticCustomError("toleration", "must have a key, or the operator Exists")
+        if self.seconds is not None and self.effect != "NoExecute":
+            raise PydanticCustomError("toleration", "must have the effect NoExecute where it has seconds")
+        return self
+
+
+class Secret(SettingsMap):
+    """How a step gets a secret of the cluster: as files, as variables, or both."""
+
+    path: MountPath | None = Field(default=None, description="Folder in which each of its keys is a file.")
+    variables: dict[Variable, str] = Field(default={}, description="Keys of the secret by the variable to set.")
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if not self.path and not self.variables:
+            raise PydanticCustomError("secret", "must have a path, or variables")
+        return self
+
+
+class Retries(SettingsMap):
+    """What happens after a step failed."""
+
+    count: int = Field(ge=0, le=100, description="How often a step is tried again; 0: never.")
+    backoff_seconds: int = Field(default=60, ge=0, description="Seconds before the first try again.")
+    backoff_factor: int = Field(default=2, ge=1, le=10, description="By how much each wait is longer than the last.")
+    give_up_after_minutes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Minutes after the start of the first try; on Kubernetes a later try that still runs then is ended "
+        "too. By default a week, on Vertex an hour.",
+    )
+
+
+class StepSettings(SettingsMap):
+    """What steps need. What is absent stays as it is in the pipeline."""
+
+    images: Annotated[str, AfterValidator(image_place)] | None = Field(
+        default=None, description="Registry and path that this package's images are pulled from."
+    )
+    image_pull_secrets: list[ObjectName] = Field(default=[], description="Secrets with the registry's password.")
+    cpu_request: Cpu | None = Field(default=None, description="CPUs that the node must have free, such as 500m.")
+    cpu_limit: Cpu | None = Field(default=None, description="CPUs at most; on Vertex what the machine is chosen by.")
+    memory_request: Size | None = Field(default=None, description="Memory that the node must have free, such as 4Gi.")
+    memory_limit: Size | None = Field(
+        default=None, description="Memory at most: a step that takes more is killed; on Vertex as for cpu_limit."
+    )
+    shared_memory: Size | None = Field(default=None, description="Size of /dev/shm. It counts as memory of the pod.")
+    accelerator: Accelerator | None = Field(default=None, description="GPUs or TPUs.")
+    node_selector: dict[str, Quoted] = Field(default={}, description="Labels that the node must have.")
+    tolerations: list[Toleration] = Field(default=[], description="Taints of nodes that the pods tolerate.")
+    volumes: dict[VolumeName, MountPath] = Field(default={}, description="Folder in the container, by volume claim.")
+    secrets: dict[VolumeName, Secret] = Field(default={}, description="How each secret of the cluster is given.")
+    env: dict[Variable, Quoted] = Field(
+        default={}, description="Variables of the environment. No passwords: see secrets."
+    )
+    retries: Retries | None = Field(default=None, description="What happens after a step failed.")
+    time_limit_minutes: int | None = Field(default=None, ge=1, description="Minutes after which one try is ended.")
+    caching: bool = Field(
+        default=True, description="false: never take the result of an earlier run; true: as the pipeline says."
+    )
+
+
+class Cluster(SettingsMap):
+    """The whole file."""
+
+    format: Literal[1] = Field(default=1, description="Format of this file.")
+    platform: Literal["kubernetes", "vertex"] = Field(
+        default="kubernetes", description="kubernetes: Kubeflow Pipelines on any cluster; vertex: Vertex AI Pipelines."
+    )
+    service_account: str = Field(default="", description="Account to submit runs with: a note in the compiled file.")
+    all: StepSettings = Field(default=StepSettings(), description="Every step, of this package or not.")
+    light: StepSettings = Field(default=StepSettings(), description="Steps that need little: fetch, prepare, compare.")
+    training: StepSettings = Field(default=StepSettings(), description="finetune_bert.")
+    evaluation: StepSettings = Field(
+        default=StepSettings(), description="evaluate_model, evaluate_champion and batch_predict."
+    )
+    deployment: StepSettings = Field(default=StepSettings(), description="Every deploy_to_... step.")
+
+    def settings(self, kind: Kind | None) -> StepSettings:
+        """What holds for steps of a kind: `all`, with what the kind says itself on top; None: `all`.
+
+        Lists and mappings of the two are put together.
+        """
+        own = getattr(self, kind) if kind else StepSettings()
+        merged = {}
+        for name in own.model_fields_set:
+            common, value = getattr(self.all, name), getattr(own, name)
+            if isinstance(value, dict):
+                value = common | value
+            elif isinstance(value, list):
+                value = common + [one for one in value if one not in common]
+            merged[name] = value
+        return self.all.model_copy(update=merged)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_its_section(cls, values: Any) -> Any:
+        for key in values if isinstance(values, dict) else ():
+            if key in StepSettings.model_fields:
+                raise PydanticCustomError(
+                    "unknown_key", "{key} must stand under a kind of steps, such as all.{key}", {"key": key}
+                )
+        return values
+
+    @model_validator(mode="after")
+    def _fits_the_platform(self) -> Self:
+        for section in ("all", *get_args(Kind)):
+            for name in sorted(getattr(self, section).model_fields_set):
+                _check_platform(self.platform, f"{section}.{name}", name, getattr(getattr(self, section), name))
+        return self
+
+
+# What a step of Vertex can't have, and what there is instead.
+_NOT_ON_VERTEX = {
+    "image_pull_secrets": "images are pulled by Vertex's own service agent: let it read the registry",
+    "cpu_request": "the machine is chosen by cpu_limit and memory_limit",
+    "memory_request": "the machine is chosen by cpu_limit and memory_limit",
+    "shared_memory": "a step has the /dev/shm of its machine",
+    "node_selector": "the machine is chosen by cpu_limit, memory_limit and accelerator",
+    "tolerations": "the machine is chosen by cpu_limit, memory_limit and accelerator",
+    "volumes": "a step finds a bucket at /gcs/BUCKET, or takes gs://BUCKET",
+    "secrets": "there are no secrets of Kubernetes; grant the run's service account what it needs",
+    "time_limit_minutes": "a step has no limit of its own there",
+}
+
+
+def _check_platform(platform: str, place: str, name: str, value: Any) -> None:
+    if platform == "vertex" and name in _NOT_ON_VERTEX:
+        raise UserError(f"{place} does not apply on Vertex: leave it out; {_NOT_ON_VERTEX[name]}.")
+    if name == "accelerator":
+        _check_accelerator(platform, place, value)
+
+
+def _check_accelerator(platform: str, place: str, value: Accelerator) -> None:
+    if platform == "vertex" and not re.fullmatch(r"[A-Z][A-Z0-9_]+", value.type):
+        raise UserError(
+            f"{place}.type is {value.type!r}, which is no accelerator of Vertex: give one such as NVIDIA_TESLA_T4 or "
+            "NVIDIA_L4."
+        )
+    if platform == "kubernetes" and not re.fullmatch(r"[a-z0-9.-]+/[A-Za-z0-9_.-]+", value.type):
+        raise UserError(
+            f"{place}.type is {value.type!r}, which is no resource of Kubernetes: give one such as nvidia.com/gpu, and "
+            "name the model in node_selector, such as cloud.google.com/gke-accelerator: nvidia-tesla-t4."
+        )
+
+
+def read_cluster(given: Cluster | Mapping[str, Any] | str | Path | None) -> Cluster:
+    """The settings of a cluster.
+
+    Args:
+        given: Path of a cluster.yaml, or its content; None: nothing but the defaults.
+
+    Raises:
+        UserError: The file cannot be read, or a key or value is not in the schema, or does not apply on the platform.
+    """
+    if isinstance(given, Cluster):
+        return given
+    if not isinstance(given, str | Path):
+        return _checked(given or {}, "")
+    try:
+        values = load_yaml(Path(given).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{given} cannot be read: {error}.") from None
+    except UserError as error:
+        raise UserError(f"{given}{error}") from None
+    return _checked(values, f"{given}: ")
+
+
+def _checked(values: Any, place: str) -> Cluster:
+    try:
+        return Cluster.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{place}{sentence(error)}") from None
+    except UserError as error:
+        raise UserError(f"{place}{error}") from None
+
+
+def cluster_schema() -> dict[str, Any]:
+    """The JSON schema of a cluster.yaml."""
+    return Cluster.model_json_schema()

@@ -1,0 +1,50 @@
+"""A pipeline as the YAML that KFP's compiler writes: read, and made a pipeline again after a change."""
+
+import tempfile
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp import compiler, components
+from kfp.dsl import base_component, yaml_component
+
+from kfp_bert_components.errors import UserError
+
+
+def compiled_text(pipeline: Any) -> str:
+    """The compiled form of a pipeline, a component, or the path of one that is compiled already."""
+    if isinstance(pipeline, yaml_component.YamlComponent):
+        return pipeline.component_yaml
+    if isinstance(pipeline, str | Path):
+        try:
+            return Path(pipeline).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{pipeline} cannot be read as a compiled pipeline: {error}.") from None
+    if not isinstance(pipeline, base_component.BaseComponent):
+        raise UserError(f"{pipeline!r} is no pipeline: give a pipeline, a component, or the path of a compiled one.")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text()
+
+
+def compiled_documents(name: str, text: str) -> list[dict[str, Any]]:
+    """The specification of a pipeline and, where there is one, that of its platforms; `name` is for errors."""
+    try:
+        documents = list(yaml.safe_load_all(text))
+    except yaml.YAMLError:
+        documents = []
+    if not documents or not isinstance(documents[0], dict) or "deploymentSpec" not in documents[0]:
+        raise UserError(f"{name} is no compiled KFP pipeline: expected YAML with a deploymentSpec.")
+    return documents
+
+
+def as_pipeline(documents: list[dict[str, Any]], comments: str) -> yaml_component.YamlComponent:
+    """The pipeline of changed documents, as KFP's compiler writes it: comments above, sorted keys."""
+    return components.load_component_from_text(comments + yaml.dump_all(documents, sort_keys=True))
+
+
+def comments_of(text: str) -> str:
+    """The lines above a compiled pipeline that describe it."""
+    return "".join(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
