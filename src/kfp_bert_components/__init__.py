@@ -7,6 +7,8 @@ Each component is an attribute of this package, imported when it is first asked 
 `use_images` says where a cluster pulls their images from.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +28,11 @@ COMPONENTS = (
 )
 
 __all__ = ["COMPONENTS", "__version__", "use_images", *COMPONENTS]  # noqa: PLE0604
+
+if os.environ.get("_KFP_RUNTIME") == "true":  # in a step, where KFP's executor calls a component
+    from kfp_bert_components.errors import end_with_sentence
+
+    sys.excepthook = end_with_sentence
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.validation import checked_dataclass
 
@@ -17,6 +18,8 @@ PREBUILT_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
 # Labels that say whose a resource is: the registry's id, and the name of the deployment record in it.
 REGISTRY_LABEL, TARGET_LABEL = "kfp-bert-registry", "kfp-bert-target"
+# The label that says which run of a pipeline made a version, or deployed to an endpoint last.
+RUN_LABEL = "kfp-bert-run"
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -235,15 +238,21 @@ def may_be_same(project: str, other: str) -> bool:
     return project == other or project.isdigit() != other.isdigit()
 
 
-def slug(text: str) -> str:
-    """`text` as a label's value or part of an id: 1 to 40 lower-case letters, digits and dashes.
+def run_label(origin: Origin) -> dict[str, str]:
+    """The label of the run that something comes from, {} where there is none. A value has up to 63 characters."""
+    run = origin.run_id or origin.run_name or origin.workflow
+    return {RUN_LABEL: slug(run, 63)} if run else {}
+
+
+def slug(text: str, most: int = 40) -> str:
+    """`text` as a label's value or part of an id: 1 to `most` lower-case letters, digits and dashes.
 
     A text that is one already stays as it is. Others end with a hash, as two of them must not become the same.
     """
-    short = short_slug(text)
-    return short if short == text else f"{short[:31]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    short = short_slug(text, most)
+    return short if short == text else f"{short[: most - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def short_slug(text: str) -> str:
+def short_slug(text: str, most: int = 40) -> str:
     """The same without the hash, as labels of older rollouts have it."""
-    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:40] or "x"
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:most] or "x"

@@ -14,6 +14,8 @@ def promote_model(
     decision: Input[Artifact],
     registry: str,
     deployment_target: str = "production",
+    run_id: str = "",
+    run_name: str = "",
 ) -> NamedTuple("Outputs", [("champion_version", str), ("deployment_pending", bool)]):
     """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
 
@@ -26,6 +28,9 @@ def promote_model(
         decision: The decision of compare_models.
         registry: gs:// URI or path of the registry; made if it is missing.
         deployment_target: The deployment whose record says whether the champion is live. Default: production.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+            Default: what the address of this step's outputs tells.
+        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
     Returns:
         champion_version: Version of the champion after this step, "" if there is none.
@@ -34,9 +39,19 @@ def promote_model(
     from collections import namedtuple
     from pathlib import Path
 
+    from kfp_bert_components.components._task import task_address
+    from kfp_bert_components.origin import here
     from kfp_bert_components.steps.promote_model import promote_model
 
-    promoted = promote_model(registry, Path(model.path), Path(evaluation.path), Path(decision.path), deployment_target)
+    given = {"model": model.uri, "evaluation": evaluation.uri, "decision": decision.uri}
+    promoted = promote_model(
+        registry,
+        Path(model.path),
+        Path(evaluation.path),
+        Path(decision.path),
+        deployment_target,
+        here(task_address(), run_id, run_name, given),
+    )
     return namedtuple("Outputs", ["champion_version", "deployment_pending"])(
         promoted.champion_version, promoted.deployment_pending
     )

@@ -14,6 +14,9 @@ from kfp_bert_components import (
     promote_model,
 )
 
+# What the records name the run by. Only for steps that are never cached: it is another one in each run.
+RUN = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
+
 
 def train_and_promote(
     *,
@@ -51,7 +54,7 @@ def train_and_promote(
     candidate = evaluate_model(model=model, **scoring).outputs["evaluation"]
     champion = evaluate_champion(registry=registry, **scoring).set_caching_options(False)
     comparison = compare_models(
-        candidate=candidate, champion=champion.outputs["evaluation"], registry=registry, **gate
+        candidate=candidate, champion=champion.outputs["evaluation"], registry=registry, **RUN, **gate
     ).set_caching_options(False)
     return promote_model(
         model=model,
@@ -59,4 +62,5 @@ def train_and_promote(
         decision=comparison.outputs["decision"],
         registry=registry,
         deployment_target=deployment_target,
+        **RUN,
     ).set_caching_options(False)

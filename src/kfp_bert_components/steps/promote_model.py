@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfp_bert_components.gate import check_decision, read_decision
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry, check_target
 
@@ -17,7 +18,12 @@ class Promoted:
 
 
 def promote_model(
-    registry: str, bundle: Path, evaluation: Path, decision: Path, target: str = "production"
+    registry: str,
+    bundle: Path,
+    evaluation: Path,
+    decision: Path,
+    target: str = "production",
+    origin: Origin | None = None,
 ) -> Promoted:
     """Promote a model if its decision is PROMOTE, else leave the registry alone; see `Registry.promote`.
 
@@ -27,6 +33,7 @@ def promote_model(
         evaluation: Folder of its evaluation.
         decision: Folder of the decision about it.
         target: The deployment whose record says whether the champion is live.
+        origin: Where this is done, for the records; by default what the environment tells.
 
     Raises:
         ConflictError: Another model became champion since the comparison.
@@ -36,7 +43,7 @@ def promote_model(
     check_target(target)
     made = read_decision(decision)
     check_decision(made, decision)
-    models = Registry(registry)
+    models = Registry(registry, origin=origin)
     if made.promote:
         number = models.promote(bundle, evaluation, decision)
         say(f"Version {number} is in the registry {models.uri}.")
