@@ -8,6 +8,8 @@ Each component is an attribute of this package, imported when it is first asked 
 pulled from.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -29,6 +31,11 @@ COMPONENTS = (
 )
 
 __all__ = ["COMPONENTS", "__version__", "compile", "use_images", *COMPONENTS]  # noqa: PLE0604
+
+if os.environ.get("_KFP_RUNTIME") == "true":  # in a step, where KFP's executor calls a component
+    from kfp_bert_components.errors import end_with_sentence
+
+    sys.excepthook = end_with_sentence
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,13 @@
 """The errors of this package. A message is one sentence that names what is at fault and says what to do."""
 
+import os
+import sys
+import textwrap
+from types import TracebackType
+
 from kfp_bert_components.plain import plain
+
+_COLUMNS = 100  # of a line that the Logs tab of Kubeflow's UI shows whole
 
 
 class UserError(Exception):
@@ -35,3 +42,16 @@ class RunError(UserError):
 
 class TransientError(Exception):
     """A call failed in a way that may pass. It may have taken effect, so look at its object before trying again."""
+
+
+def end_with_sentence(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write why a step failed, as its `sys.excepthook`: an error of this package as its sentence alone.
+
+    The sentence is wrapped at 100 columns. Other errors have their frames, and with KFP_BERT_TRACEBACK=1 all have.
+    """
+    if not isinstance(error, (UserError, TransientError)) or os.environ.get("KFP_BERT_TRACEBACK") == "1":
+        sys.__excepthook__(kind, error, trace)
+        return
+    sys.stdout.flush()
+    for line in str(error).splitlines():
+        print(textwrap.fill(line, _COLUMNS, break_long_words=False, break_on_hyphens=False), file=sys.stderr)

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import read_evaluation
 from kfp_bert_components.evaluation.names import METRICS
-from kfp_bert_components.gate import Policy, compare
+from kfp_bert_components.gate import Policy, compare, read_decision
 from tests.support.comparisons import LABELS, counted, judge, models, one_model, run
 from tests.support.evaluations import scores, write_numbers
 

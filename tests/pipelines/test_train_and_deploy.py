@@ -1,14 +1,16 @@
 """The main pipeline from the package, and the example that has only component specs by URL."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 import yaml
 from google.protobuf import json_format
-from kfp import compiler
+from kfp import compiler, dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from kfp_bert_components.origin import read_origin
 from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.reference import read_reference
@@ -33,6 +35,24 @@ def test_its_ir_passes_a_strict_parse_and_every_parameter_is_described(tmp_path,
         assert parameter.description, name
 
 
+@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform])
+def test_the_run_is_named_only_to_steps_that_are_never_cached(tmp_path, pipeline):
+    compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
+    spec = strict_parse(tmp_path / "pipeline.yaml")
+    tasks = dict(spec.root.dag.tasks)
+    for component in spec.components.values():
+        tasks.update(component.dag.tasks)
+    named = {
+        name: task.inputs.parameters["run_id"].runtime_value.constant.string_value
+        for name, task in tasks.items()
+        if "run_id" in task.inputs.parameters
+    }
+    assert set(named.values()) == {dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+    assert {"compare-models", "promote-model"} < named.keys() and any(name.startswith("deploy-to-") for name in named)
+    cached = [task for task in tasks.values() if task.caching_options.enable_cache]
+    assert cached and not any("pipeline_job" in str(task.inputs) for task in cached)
+
+
 @pytest.mark.slow
 def test_the_example_composed_from_urls_runs_to_a_served_model(tmp_path):
     data = small_data(tmp_path)
@@ -51,6 +71,7 @@ def test_the_example_composed_from_urls_runs_to_a_served_model(tmp_path):
     assert (serving / "1" / "saved_model.pb").exists()
     _, compared_with = read_reference(str(registry))
     assert compared_with == f"champion 1 of {registry}"
+    _knows_its_run(Registry(str(registry)).version(1), outputs["finetune-bert"])
     # On unchanged data the next run trains nothing, and says so.
     again = run_pipeline(str(tmp_path / "pipeline.yaml"), tmp_path, **places)
     (first, second) = sorted((tmp_path / "runs").glob("my-text-classifier-*"))
@@ -65,3 +86,24 @@ def test_the_example_composed_from_urls_runs_to_a_served_model(tmp_path):
     assert again["deploy-to-serving-directory"]["version"] == 1
     sentence = f"data unchanged since version 1: the trained model of run {first.name} is used again"
     assert sentence in (second / "log.txt").read_text()
+
+
+def _knows_its_run(version, trained):
+    """The version names the folder of the run, and the run's page would show what there is to see of the model."""
+    run = trained["model"].parents[1]
+    origin = read_origin(version.origin)
+    assert origin.folder == str(run) and origin.artifacts["model"] == {"uri": str(trained["model"]), "folder": str(run)}
+    assert version.data["files"] == 1 and version.data["fingerprint"]
+    metrics = json.loads(trained["metrics"].read_text())
+    written = json.loads((run / "finetune-bert" / "executor_output.json").read_text())["artifacts"]
+    assert written["metrics"]["artifacts"][0]["metadata"] == metrics
+    model = written["model"]["artifacts"][0]["metadata"]
+    assert (model["framework"], model["engines"]) == ("TensorFlow", "onnxruntime, tensorflow")
+    assert model["base_model"] == "none, trained from scratch" and model["parameters"]["epochs"] > 0
+    assert model["fingerprint"] == version.bundle_fingerprint and model["validation_macro_f1"] > 0
+    written = json.loads((run / "evaluate-model" / "executor_output.json").read_text())["artifacts"]
+    evaluation = written["evaluation"]["artifacts"][0]["metadata"]
+    assert evaluation["rows"] > 0 and evaluation["macro_f1"] == version.metrics["macro_f1"]["value"]
+    assert json.loads((run / "evaluate-model" / "metrics").read_text())["macro_f1"] == evaluation["macro_f1"]
+    nobody = json.loads((run / "evaluate-champion" / "executor_output.json").read_text())["artifacts"]
+    assert nobody["evaluation"]["artifacts"][0]["metadata"]["empty"]

@@ -59,7 +59,16 @@ def test_the_command_after_a_rollback_deploys_it(tmp_path: Path) -> None:
     assert deployed.version == 1 and open_versioned_folder(serving).complete()[-1] == 3
     assert run("list", registry.uri).splitlines()[0].endswith("champion, live on shop as 3")
     shown = json.loads(run("list", registry.uri, "--json"))["deployments"]["shop"]
-    assert shown == {"state": "live", "version": 1, "live_version": 1, "served": "3", "place": serving, "elsewhere": []}
+    origin = registry.deployment("shop").origin
+    assert shown == {
+        "state": "live",
+        "version": 1,
+        "live_version": 1,
+        "served": "3",
+        "place": serving,
+        "origin": origin,
+        "elsewhere": [],
+    }
 
 
 def test_the_command_for_an_endpoint_names_project_and_location(tmp_path: Path) -> None:

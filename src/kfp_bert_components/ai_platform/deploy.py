@@ -20,6 +20,7 @@ from kfp_bert_components.deployment import (
     split_with,
 )
 from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
 
@@ -51,6 +52,7 @@ def deploy_to_ai_platform(
     pause_seconds: float = 1.0,
     poll_seconds: float = 0.5,
     report: Callable[[str], None] = say,
+    origin: Origin | None = None,
 ) -> DeployedModel:
     """Make an endpoint serve the registry's champion: deploy, canary, smoke test, shift; if one fails, revert.
 
@@ -65,6 +67,7 @@ def deploy_to_ai_platform(
         pause_seconds: First pause before a step that failed is tried again; each following one is twice as long.
         poll_seconds: First pause between two requests for the state of a long-running operation.
         report: Called with each line about what is going on.
+        origin: Where this is done, for the deployment record and the labels; by default what the environment tells.
 
     Returns:
         The endpoint and the deployed model that has all of its traffic.
@@ -73,7 +76,7 @@ def deploy_to_ai_platform(
         RolloutError: The version failed; the traffic is as it was before, and the record says why.
         UserError: There is no champion, or AI Platform refuses a call or can't be reached.
     """
-    opened, smoke = Registry(registry), smoke or SmokeSettings()
+    opened, smoke = Registry(registry, origin=origin), smoke or SmokeSettings()
     # A call that is under way when the lease ends would be one too many.
     limit = min(60.0, lease_seconds / 2)
     client = AiPlatformClient(

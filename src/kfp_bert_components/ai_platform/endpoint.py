@@ -10,10 +10,12 @@ from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.settings import (
     REGISTRY_LABEL,
+    RUN_LABEL,
     TARGET_LABEL,
     AiPlatformSettings,
     check_endpoint,
     may_be_same,
+    run_label,
     short_slug,
     slug,
 )
@@ -122,8 +124,9 @@ class Endpoint:
         if found:
             self.admit(found, journal)
             self.name = found.name
-            if any(found.labels.get(key) != value for key, value in self._owner().items()):
-                endpoint = v1.Endpoint(name=found.name, labels={**found.labels, **self._owner()}, etag=found.etag)
+            others = {key: value for key, value in found.labels.items() if key != RUN_LABEL}
+            if (labels := others | self._owner()) != dict(found.labels):
+                endpoint = v1.Endpoint(name=found.name, labels=labels, etag=found.etag)
                 self._send_update(endpoint, "labels")
             return
         name = self._full()
@@ -179,7 +182,9 @@ class Endpoint:
         return key, value
 
     def _owner(self) -> dict[str, str]:
-        return {REGISTRY_LABEL: self._registry.id(), TARGET_LABEL: slug(self._target)}
+        """The labels that say whose it is, and by which run."""
+        owner = {REGISTRY_LABEL: self._registry.id(), TARGET_LABEL: slug(self._target)}
+        return owner | run_label(self._registry.origin)
 
     def _default_id(self) -> str:
         return f"kfp-bert-{slug(self._target)}"

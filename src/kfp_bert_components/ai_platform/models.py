@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, REGISTRY_LABEL, AiPlatformSettings
+from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, REGISTRY_LABEL, AiPlatformSettings, run_label
 from kfp_bert_components.bert.bundle import TENSORFLOW
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.deployment.engines import check_engines
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.origin import read_origin
 
 if TYPE_CHECKING:
     from kfp_bert_components.ai_platform.client import AiPlatformClient
@@ -121,7 +122,12 @@ class UploadedModels:
             display_name=f"{settings.model_id} version {version}",
             artifact_uri=self._artifact(version),
             container_spec=container(settings.image),
-            labels={**settings.labels, LABEL: self._label(version), REGISTRY_LABEL: self._registry.id()},
+            labels={
+                **settings.labels,
+                LABEL: self._label(version),
+                REGISTRY_LABEL: self._registry.id(),
+                **run_label(read_origin(self._registry.version(version).origin)),
+            },
         )
         if settings.encryption_key:
             model.encryption_spec = v1.EncryptionSpec(kms_key_name=settings.encryption_key)

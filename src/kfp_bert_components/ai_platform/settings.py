@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import field
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.validation import checked_dataclass
 
@@ -20,9 +19,11 @@ PREBUILT_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
 # Labels that say whose a resource is: the registry's id, and the name of the deployment record in it.
 REGISTRY_LABEL, TARGET_LABEL = "kfp-bert-registry", "kfp-bert-target"
+# The label that says which run of a pipeline made a version, started a job, or deployed to an endpoint last.
+RUN_LABEL = "kfp-bert-run"
 
-# Labels of a job: a hash of all that its outputs depend on, and the run that started it.
-JOB_LABEL, RUN_LABEL = "kfp-bert-job", "kfp-bert-run"
+# The label of a job that is a hash of all that its outputs depend on.
+JOB_LABEL = "kfp-bert-job"
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -253,30 +254,26 @@ def may_be_same(project: str, other: str) -> bool:
     return project == other or project.isdigit() != other.isdigit()
 
 
-def run_of(output: str) -> str:
-    """The run that this process is a step of, as far as that can be told.
-
-    Args:
-        output: Path of an output of the step. Vertex and kfp.local put it into RUN/STEP/NAME; Kubeflow, where the path
-            has other parts too, tells the run's name in the cluster.
-    """
-    return os.environ.get("ARGO_WORKFLOW_NAME") or Path(output).absolute().parents[1].name
-
-
 def job_labels(labels: Mapping[str, str], key: str, run: str) -> dict[str, str]:
     """All labels of a job: those that were asked for, and ours."""
     return {**labels, JOB_LABEL: key, **({RUN_LABEL: slug(run)} if run else {})}
 
 
-def slug(text: str) -> str:
-    """`text` as a label's value or part of an id: 1 to 40 lower-case letters, digits and dashes.
+def run_label(origin: Origin) -> dict[str, str]:
+    """The label of the run that something comes from, {} where there is none. A value has up to 63 characters."""
+    run = origin.run_id or origin.run_name or origin.workflow
+    return {RUN_LABEL: slug(run, 63)} if run else {}
+
+
+def slug(text: str, most: int = 40) -> str:
+    """`text` as a label's value or part of an id: 1 to `most` lower-case letters, digits and dashes.
 
     A text that is one already stays as it is. Others end with a hash, as two of them must not become the same.
     """
-    short = short_slug(text)
-    return short if short == text else f"{short[:31]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    short = short_slug(text, most)
+    return short if short == text else f"{short[: most - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def short_slug(text: str) -> str:
+def short_slug(text: str, most: int = 40) -> str:
     """The same without the hash, as labels of older rollouts have it."""
-    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:40] or "x"
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:most] or "x"

@@ -69,6 +69,8 @@ def _open(registry: str) -> "Registry":
 
 def _lines(models: "Registry", champion: int | None, records: "dict[str, Deployment]") -> list[str]:
     """A line for each version, and for each that should be there and is not."""
+    from kfp_bert_components.origin import read_origin
+
     found, damaged = _versions(models)
     needed = {champion} if champion else set()
     places = [one for record in records.values() for one in (record, *record.elsewhere())]
@@ -80,6 +82,8 @@ def _lines(models: "Registry", champion: int | None, records: "dict[str, Deploym
             what = f"{one.at[:19]}Z  {_first_metric(one.metrics):<22}"
         notes = ["champion"] if number == champion else []
         notes += [note for name, record in records.items() for note in _notes(name, record, number)]
+        if one and (run := read_origin(one.origin).run):
+            notes.append(f"made by run {run}")
         lines.append(f"{number:>5}  {what}  {', '.join(notes)}".rstrip())
     return lines
 
@@ -142,6 +146,7 @@ def _place_as_json(record: "Deployment") -> dict[str, Any]:
         "live_version": record.live_version,
         "served": served(record),
         "place": place_name(record),
+        "origin": record.origin,
     }
 
 
@@ -164,14 +169,22 @@ def show(registry: str, version: int | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("registry")
-def history(registry: str) -> None:
-    """List what happened to the registry, oldest first."""
+@click.option("--run", default="", help="Only what this run did: its id, name, workflow, folder or page.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+def history(registry: str, run: str, as_json: bool) -> None:
+    """List what happened to the registry, oldest first, and which run or person did it."""
+    from kfp_bert_components.origin import read_origin
+
     models = _open(registry)
     events, (_, problems) = models.history(), models.deployments()
-    for event in events:
-        click.echo(plain(f"{event.at[:19]}Z  {event.text} ({event.by})"))
-    if not events:
-        click.echo("Nothing has happened yet.")
+    events = [event for event in events if not run or read_origin(event.origin).is_of(run)]
+    if as_json:
+        click.echo(json.dumps([asdict(event) for event in events], indent=1, default=dict))
+    for event in () if as_json else events:
+        by = f"{event.by}, run {made}" if (made := read_origin(event.origin).run) else event.by
+        click.echo(plain(f"{event.at[:19]}Z  {event.text} ({by})"))
+    if not events and not as_json:
+        click.echo(f"Nothing was done by run {plain(run)}." if run else "Nothing has happened yet.")
     _stop_for(problems)
 
 

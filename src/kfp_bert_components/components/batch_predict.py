@@ -94,8 +94,8 @@ def batch_predict(
             source_row, model_version and model_fingerprint, in parts.
     """
 
-    from kfp_bert_components.ai_platform.settings import run_of
     from kfp_bert_components.errors import UserError
+    from kfp_bert_components.origin import here
     from kfp_bert_components.prediction import PredictionSettings
     from kfp_bert_components.steps.batch_predict import batch_predict
     from kfp_bert_components.validation import with_further
@@ -135,7 +135,7 @@ def batch_predict(
         job_api_endpoint=job_api_endpoint,
     )
     job = {name: values.pop(name) for name in list(values) if name.startswith("job_")}
-    job["run"] = run_of(predictions.path)
+    job["run"] = here(predictions.uri).run
     run_on = values.pop("run_on")
     found, predictor = batch_predict(
         given(table, data, "table or data"),

@@ -24,6 +24,8 @@ def compare_models(
     override: str = "",
     override_by: str = "",
     override_reason: str = "",
+    run_id: str = "",
+    run_name: str = "",
 ) -> NamedTuple("Outputs", [("promote", bool), ("outcome", str), ("reason", str)]):
     """Decide by a paired test on the same test rows whether the candidate shall replace the champion.
 
@@ -46,6 +48,9 @@ def compare_models(
         override: PROMOTE or HOLD decides by hand; "" leaves it to the gate.
         override_by: Who decides by hand; recorded.
         override_reason: Why; recorded.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+            Default: what the address of this step's outputs tells.
+        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
     Returns:
         promote: Whether the outcome is PROMOTE.
@@ -59,6 +64,8 @@ def compare_models(
     from pathlib import Path
 
     from kfp_bert_components.gate import Policy, policy_from
+    from kfp_bert_components.origin import here
+    from kfp_bert_components.steps.artifact_metadata import of_decision
     from kfp_bert_components.steps.compare_models import compare_models
 
     rules = policy_from(
@@ -82,5 +89,7 @@ def compare_models(
         Path(summary.path),
         rules,
         registry,
+        here(decision.uri, run_id, run_name, {"candidate": candidate.uri, "champion": champion.uri}),
     )
+    decision.metadata.update(of_decision(made))
     return namedtuple("Outputs", ["promote", "outcome", "reason"])(made.promote, made.outcome, made.reason)

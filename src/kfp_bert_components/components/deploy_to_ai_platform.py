@@ -40,6 +40,8 @@ def deploy_to_ai_platform(
     take_over: bool = False,
     dry_run: bool = False,
     api_endpoint: str = "",
+    run_id: str = "",
+    run_name: str = "",
 ) -> NamedTuple("Outputs", [("endpoint", str), ("deployed_model_id", str)]):
     """Make an endpoint of AI Platform serve the registry's champion: canary, smoke test, shift, or revert.
 
@@ -84,6 +86,9 @@ def deploy_to_ai_platform(
             belong to, with the models that get traffic there.
         dry_run: Only print what would be done, from calls that change nothing.
         api_endpoint: Another address of the API; http:// only on this machine, for tests.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+            Default: what the address of this step's outputs tells.
+        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
     Returns:
         endpoint: Full name of the endpoint.
@@ -93,7 +98,9 @@ def deploy_to_ai_platform(
     from collections import namedtuple
 
     from kfp_bert_components.ai_platform import AiPlatformSettings, deploy_to_ai_platform
+    from kfp_bert_components.components._task import task_address
     from kfp_bert_components.deployment import SmokeSettings
+    from kfp_bert_components.origin import here
 
     settings = AiPlatformSettings(
         project=project,
@@ -129,6 +136,12 @@ def deploy_to_ai_platform(
         bake_seconds=bake_seconds,
     )
     deployed = deploy_to_ai_platform(
-        registry, settings, deployment_target, smoke, api_endpoint=api_endpoint, dry_run=dry_run
+        registry,
+        settings,
+        deployment_target,
+        smoke,
+        api_endpoint=api_endpoint,
+        dry_run=dry_run,
+        origin=here(task_address(), run_id, run_name),
     )
     return namedtuple("Outputs", ["endpoint", "deployed_model_id"])(deployed.endpoint, deployed.deployed_model_id)

@@ -12,6 +12,8 @@ def deploy_to_serving_directory(
     deployment_target: str = "production",
     server_url: str = "",
     take_over: bool = False,
+    run_id: str = "",
+    run_name: str = "",
 ) -> NamedTuple("Outputs", [("serving_uri", str), ("version", int)]):
     """Make the registry's champion the newest version in a folder that a model server watches.
 
@@ -27,6 +29,9 @@ def deploy_to_serving_directory(
         server_url: Address of a server that watches the folder, such as http://serving:8501. Where it is
             given, the new version is asked again through the server, and removed if it fails.
         take_over: Whether the folder is taken from another registry or deployment target that it belongs to.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+            Default: what the address of this step's outputs tells.
+        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
     Returns:
         serving_uri: The folder of the version that serves now.
@@ -34,7 +39,11 @@ def deploy_to_serving_directory(
     """
     from collections import namedtuple
 
+    from kfp_bert_components.components._task import task_address
+    from kfp_bert_components.origin import here
     from kfp_bert_components.steps.deploy_to_serving_directory import deploy_to_serving_directory
 
-    deployed = deploy_to_serving_directory(registry, serving_directory, deployment_target, server_url, take_over)
+    deployed = deploy_to_serving_directory(
+        registry, serving_directory, deployment_target, server_url, take_over, here(task_address(), run_id, run_name)
+    )
     return namedtuple("Outputs", ["serving_uri", "version"])(deployed.serving_uri, deployed.version)

@@ -35,6 +35,8 @@ def evaluate_champion(
     from collections import namedtuple
     from pathlib import Path
 
+    from kfp_bert_components.evaluation import read_evaluation
+    from kfp_bert_components.steps.artifact_metadata import of_evaluation
     from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 
     version = evaluate_champion(
@@ -45,4 +47,5 @@ def evaluate_champion(
         evidence_by=evidence_by,
         keep_texts=keep_texts,
     )
+    evaluation.metadata.update(of_evaluation(read_evaluation(Path(evaluation.path))))
     return namedtuple("Outputs", ["champion_version"])(version)

@@ -40,9 +40,11 @@ def evaluate_model(
             class; else micro-averaged over the classes), for the UI.
         report: The evaluation as a page.
     """
+    import json
     from pathlib import Path
 
     from kfp_bert_components.evaluation import Slicing
+    from kfp_bert_components.steps.artifact_metadata import of_evaluation
     from kfp_bert_components.steps.evaluate_model import evaluate_model
 
     slicing = Slicing(slice_columns, slice_rules)
@@ -57,6 +59,8 @@ def evaluate_model(
     )
     for name, value in found.overall().items():
         metrics.log_metric(name, value)
+    Path(metrics.path).write_text(json.dumps(found.overall(), indent=1))
+    evaluation.metadata.update(of_evaluation(found))
     if len(found.labels) <= 100:  # it goes into the task's metadata, which has a limit of a few MB
         classification_metrics.log_confusion_matrix(found.labels, found.confusion())
     classification_metrics.log_roc_curve(*found.roc_curve())

@@ -140,9 +140,11 @@ def finetune_bert(
         metrics: Metrics of the kept weights on the validation split, training loss, steps and speed.
         report: Loss, metric and learning rate curves, label counts, and the hardest examples.
     """
+    import json
     from pathlib import Path
 
-    from kfp_bert_components.ai_platform.settings import run_of
+    from kfp_bert_components.origin import here
+    from kfp_bert_components.steps.artifact_metadata import of_model
     from kfp_bert_components.steps.finetune_bert import finetune_bert
     from kfp_bert_components.training import TrainingSettings
     from kfp_bert_components.validation import with_further
@@ -198,7 +200,7 @@ def finetune_bert(
         job_api_endpoint=job_api_endpoint,
     )
     job = {name: values.pop(name) for name in list(values) if name.startswith("job_")}
-    job["run"] = run_of(model.path)
+    job["run"] = here(model.uri).run
     found = finetune_bert(
         Path(train.path),
         Path(validation.path),
@@ -212,3 +214,5 @@ def finetune_bert(
     )
     for name, value in found.items():
         metrics.log_metric(name, value)
+    Path(metrics.path).write_text(json.dumps(found, indent=1))
+    model.metadata.update(of_model(Path(model.path), found))

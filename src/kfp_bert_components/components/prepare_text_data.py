@@ -117,6 +117,7 @@ def prepare_text_data(
     from pathlib import Path
 
     from kfp_bert_components.data.settings import PrepareSettings
+    from kfp_bert_components.steps.artifact_metadata import of_split
     from kfp_bert_components.steps.prepare_text_data import prepare_text_data
     from kfp_bert_components.validation import with_further
 
@@ -168,5 +169,4 @@ def prepare_text_data(
         PrepareSettings(**values),
     )
     for name, artifact in (("train", train), ("validation", validation), ("test", test)):
-        artifact.metadata["rows"] = prepared.rows[name]
-        artifact.metadata["fingerprint"] = prepared.fingerprints[name]
+        artifact.metadata.update(of_split(prepared, name))

@@ -15,6 +15,8 @@ def promote_model(
     registry: str,
     deployment_target: str = "production",
     pin: str = "",
+    run_id: str = "",
+    run_name: str = "",
 ) -> NamedTuple("Outputs", [("champion_version", str), ("deployment_pending", bool)]):
     """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
 
@@ -28,6 +30,9 @@ def promote_model(
         registry: gs:// URI or path of the registry; made if it is missing.
         deployment_target: The deployment whose record says whether the champion is live. Default: production.
         pin: What pin_data gave; kept with the version, so that a later run knows whether anything has changed.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+            Default: what the address of this step's outputs tells.
+        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
     Returns:
         champion_version: Version of the champion after this step, "" if there is none.
@@ -36,10 +41,19 @@ def promote_model(
     from collections import namedtuple
     from pathlib import Path
 
+    from kfp_bert_components.components._task import task_address
+    from kfp_bert_components.origin import here
     from kfp_bert_components.steps.promote_model import promote_model
 
+    given = {"model": model.uri, "evaluation": evaluation.uri, "decision": decision.uri}
     promoted = promote_model(
-        registry, Path(model.path), Path(evaluation.path), Path(decision.path), deployment_target, pin
+        registry,
+        Path(model.path),
+        Path(evaluation.path),
+        Path(decision.path),
+        deployment_target,
+        pin,
+        here(task_address(), run_id, run_name, given),
     )
     return namedtuple("Outputs", ["champion_version", "deployment_pending"])(
         promoted.champion_version, promoted.deployment_pending

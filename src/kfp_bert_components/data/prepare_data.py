@@ -13,15 +13,17 @@ from kfp_bert_components.data.checking import CheckedRows, CheckResult, check_re
 from kfp_bert_components.data.ids import ids_of, spread
 from kfp_bert_components.data.labels import map_labels, remarks
 from kfp_bert_components.data.leakage import SHORT, Leak, find_leaks
-from kfp_bert_components.data.profile import SAMPLE, Profile, make_profile
+from kfp_bert_components.data.profile import SAMPLE, FetchedFiles, Profile, make_profile
 from kfp_bert_components.data.rows import Rows, read_rows, shorten
 from kfp_bert_components.data.settings import METADATA, PAIR, TEXT, PrepareSettings
 from kfp_bert_components.data.splits import HEADER, SplitWriter, fingerprint_of
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage import publish_folder
+from kfp_bert_components.fetch.manifest import read_manifest
+from kfp_bert_components.storage import Access, publish_folder
 from kfp_bert_components.tables import FileFacts, list_files
 from kfp_bert_components.tables.arrow import strings, to_arrow, to_numpy
 
+_MOST_OBJECTS = 100  # whose generations a profile has; the manifest has those of all
 # What it means that a split lacks labels.
 LACKING = {
     "train": "a model that is trained on it won't learn them",
@@ -124,11 +126,25 @@ def prepare(
             )
         prepared = _describe(checked, split, shared, in_train, notes, settings)
         writers = _write_examples(checked, split, in_train, settings, scratch)
-        prepared.profile.write(scratch / "train")
+        replace(prepared.profile, fetched=_fetched(Path(source))).write(scratch / "train")
         for name, writer, target in zip(SPLITS, writers, (train, validation, test), strict=True):
             writer.finish(name, prepared.labels, prepared.fingerprints[name])
             publish_folder(scratch / name, Path(target), last=[HEADER])
     return prepared
+
+
+def _fetched(source: Path) -> FetchedFiles | None:
+    """What is known of the files that were read; None where no fetch wrote the folder."""
+    if not ((source / "manifest.json").is_file() and (source / "files").is_dir()):
+        return None
+    manifest = read_manifest(str(source / "manifest.json"), Access())
+    return FetchedFiles(
+        manifest.fingerprint,
+        list(manifest.sources),
+        len(manifest.objects),
+        sum(one.size for one in manifest.objects),
+        [(one.source, one.generation, one.size) for one in manifest.objects[:_MOST_OBJECTS]],
+    )
 
 
 def _split(checked: CheckedRows, settings: PrepareSettings) -> np.ndarray:

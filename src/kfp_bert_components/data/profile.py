@@ -16,6 +16,7 @@ from kfp_bert_components.records import build, dump_record, load_record
 from kfp_bert_components.validation import checked_dataclass
 
 NAME = "data_profile.json"
+FORMAT = 2  # format 1 does not know what was fetched
 # Texts that the vocabulary is counted on, and the words of it that are kept.
 SAMPLE = 10_000
 TOP_WORDS = 2_000
@@ -31,6 +32,25 @@ Count = Annotated[int, Field(ge=0)]
 
 
 @checked_dataclass
+class FetchedFiles:
+    """The files that training data were read from.
+
+    Attributes:
+        fingerprint: Of their names and content.
+        sources: What was asked for.
+        files: How many there were.
+        bytes: Their size together.
+        objects: Address, generation and size of each; of the first hundred only.
+    """
+
+    fingerprint: str
+    sources: list[str]
+    files: Count
+    bytes: Count
+    objects: list[tuple[str, int, Count]]
+
+
+@checked_dataclass
 class Profile:
     """What a training set is like.
 
@@ -42,6 +62,7 @@ class Profile:
             case, or each as "#" and its hash, with their counts.
         word_total: All words of the sample.
         fingerprint: Of the split.
+        fetched: The files that it was read from, where a fetch wrote them.
     """
 
     rows: Count
@@ -50,6 +71,7 @@ class Profile:
     words: dict[str, Count]
     word_total: Count
     fingerprint: str = ""
+    fetched: FetchedFiles | None = None
 
     def __post_init__(self) -> None:
         if len(self.lengths) != len(LENGTH_ENDS) + 1:
@@ -59,7 +81,7 @@ class Profile:
 
     def write(self, folder: Path) -> None:
         """Write `data_profile.json` into a folder."""
-        (folder / NAME).write_text(dump_record(asdict(self)), encoding="utf-8")
+        (folder / NAME).write_text(dump_record(asdict(self), FORMAT), encoding="utf-8")
 
 
 def make_profile(
@@ -93,7 +115,7 @@ def parse_profile(data: bytes, place: str) -> Profile:
         except UserError as error:
             raise ValueError(str(error).removesuffix(".")) from None
 
-    return load_record(data, place, {1: read}, "give one that prepare_text_data wrote")
+    return load_record(data, place, {1: read, FORMAT: read}, "give one that prepare_text_data wrote")
 
 
 @dataclass(frozen=True)

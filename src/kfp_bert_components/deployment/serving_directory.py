@@ -35,6 +35,7 @@ from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.journal import Journal
+    from kfp_bert_components.origin import Origin
     from kfp_bert_components.registry import Registry
     from kfp_bert_components.storage import Entry
 
@@ -68,6 +69,7 @@ def deploy_to_serving_directory(
     lease_seconds: float = 60.0,
     engine: Engine | None = None,
     take_over: bool = False,
+    origin: Origin | None = None,
 ) -> DeployedVersion:
     """Make the registry's champion the newest version in a folder that a model server watches.
 
@@ -87,6 +89,7 @@ def deploy_to_serving_directory(
         engine: Loads the version here, to ask it for texts of the test split before a server can see it. Default: it is
             not asked here. The component deploy_to_serving_directory gives one.
         take_over: Whether the folder is taken from another registry or target that owns it.
+        origin: Where this is done, for the deployment record; by default what the environment tells.
 
     Returns:
         Where the champion is, and its version in the registry.
@@ -99,7 +102,7 @@ def deploy_to_serving_directory(
 
     if keep < 2:
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
-    opened, folder = Registry(registry), open_versioned_folder(serving_directory)
+    opened, folder = Registry(registry, origin=origin), open_versioned_folder(serving_directory)
     _refuse_overlap(opened.uri, folder.uri)
     if not _PATTERN.isdisjoint(folder.uri):
         say(

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.origin import read_origin
 from kfp_bert_components.records import build, dump_record, load_record
 
 OUTCOMES = ("PROMOTE", "HOLD", "REJECT")
 _ROUNDING = 1e-6
-FORMAT = 3  # format 1 knows nothing of evaluation_files, and format 2 nothing of warnings
+FORMAT = 4  # format 1 knows nothing of evaluation_files, format 2 nothing of warnings, and format 3 nothing of origin
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Decision:
         gate_outcome: What the gate itself says, also where it was overridden.
         evaluation_files: SHA-256 of every file of the candidate's evaluation; empty where not recorded (format 1).
         warnings: What to look at whatever the outcome is, a sentence each.
+        origin: Where it was decided, by the names of `origin.Origin`: its artifacts are the two evaluations.
     """
 
     outcome: str
@@ -52,6 +54,7 @@ class Decision:
     gate_outcome: str = ""
     evaluation_files: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @property
     def promote(self) -> bool:
@@ -75,7 +78,9 @@ def read_decision(folder: Path) -> Decision:
     path = folder / "decision.json"
     if not path.exists():
         raise NotFoundError(f"{folder} holds no decision: decision.json is missing.")
-    return load_record(path.read_bytes(), str(path), {1: _read, 2: _read, FORMAT: _read}, "run compare_models again")
+    return load_record(
+        path.read_bytes(), str(path), dict.fromkeys(range(1, FORMAT + 1), _read), "run compare_models again"
+    )
 
 
 def check_decision(decision: Decision, place: Path) -> None:
@@ -124,4 +129,6 @@ def _contradiction_of_numbers(difference: dict[str, Any]) -> str:
 
 
 def _read(fields: dict[str, Any]) -> Decision:
-    return build(Decision, fields)
+    decision = build(Decision, fields)
+    read_origin(decision.origin)
+    return decision

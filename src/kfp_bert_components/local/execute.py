@@ -31,6 +31,7 @@ from kfp_bert_components.plain import printed
 
 CACHE = ".cache"
 _SECONDS_TO_STOP = 15
+_WITH_FRAMES = {"KFP_BERT_TRACEBACK": "1"}  # by which `local.failure` finds the error that a step ended with
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 
 
@@ -99,7 +100,7 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path, *, cache: bool = 
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**_QUIET, **os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**_QUIET, **os.environ, "PYTHONUNBUFFERED": "1", **_WITH_FRAMES},
             start_new_session=True,
         )
         try:

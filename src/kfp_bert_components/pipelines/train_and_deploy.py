@@ -5,7 +5,7 @@ from typing import Dict, List
 from kfp import dsl
 
 from kfp_bert_components import deploy_to_serving_directory
-from kfp_bert_components.pipelines.train_and_promote import clean_up, train_and_promote
+from kfp_bert_components.pipelines.train_and_promote import RUN, clean_up, train_and_promote
 
 
 @dsl.pipeline(name="train-and-deploy")
@@ -115,4 +115,5 @@ def train_and_deploy(
             serving_directory=serving_directory,
             deployment_target=deployment_target,
             server_url=server_url,
+            **RUN,
         ).after(promotion).set_caching_options(False)

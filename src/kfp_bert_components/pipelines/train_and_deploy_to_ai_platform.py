@@ -5,7 +5,7 @@ from typing import Dict, List
 from kfp import dsl
 
 from kfp_bert_components import deploy_to_ai_platform
-from kfp_bert_components.pipelines.train_and_promote import clean_up, train_and_promote
+from kfp_bert_components.pipelines.train_and_promote import RUN, clean_up, train_and_promote
 
 
 @dsl.pipeline(name="train-and-deploy-to-ai-platform")
@@ -125,4 +125,5 @@ def train_and_deploy_to_ai_platform(
             canary_percent=canary_percent,
             deployment_target=deployment_target,
             api_endpoint=api_endpoint,
+            **RUN,
         ).after(promotion).set_caching_options(False)

@@ -19,6 +19,9 @@ from kfp_bert_components import (
     promote_model,
 )
 
+# What the records name the run by. Only for steps that are never cached: it is another one in each run.
+RUN = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
+
 
 def train_and_promote(
     *,
@@ -69,7 +72,7 @@ def train_and_promote(
     candidate = evaluate_model(model=model, **scoring).outputs["evaluation"]
     champion = evaluate_champion(registry=registry, **scoring).set_caching_options(False)
     comparison = compare_models(
-        candidate=candidate, champion=champion.outputs["evaluation"], registry=registry, **gate
+        candidate=candidate, champion=champion.outputs["evaluation"], registry=registry, **RUN, **gate
     ).set_caching_options(False)
     return promote_model(
         model=model,
@@ -77,6 +80,7 @@ def train_and_promote(
         decision=comparison.outputs["decision"],
         registry=registry,
         deployment_target=deployment_target,
+        **RUN,
         pin=pinned.outputs["pin"],
     ).set_caching_options(False)
 

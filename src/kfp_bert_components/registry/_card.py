@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfp_bert_components.evaluation import Evaluation
+from kfp_bert_components.formats import count, size
+from kfp_bert_components.origin import read_origin
 from kfp_bert_components.plain import markdown, plain
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
+_LINK = re.compile(r"https?://[\w./:@#?=&%~+,-]+", re.ASCII)
 # Names that the hub knows for what our metrics are.
 _METRICS = {
     "accuracy": "accuracy",
@@ -101,6 +104,7 @@ def _body(
         + ", ".join(markdown(f"{name} {version}") for name, version in sorted(_versions(model).items()))
         + ".",
         "",
+        *_made(record),
         "## Use",
         "",
         "`kfp-bert serve bundle` serves it; `bundle/huggingface/` loads in transformers:",
@@ -115,6 +119,27 @@ def _body(
         "The figures hold for texts like those of the test split. Texts of another kind, language or time "
         "were not looked at, and neither were differences between groups of people.",
     ]
+
+
+def _made(record: Mapping[str, Any]) -> list[str]:
+    """Which run made the version, of which artifacts, and of which files; [] where nothing is known."""
+    lines = [
+        f"- {markdown(name).capitalize()}: {_shown(value)}" for name, value in read_origin(record["origin"]).facts()
+    ]
+    if data := record["data"]:
+        lines.append(
+            f"- Training data: {count(data['files'])} files, {size(data['bytes'])}, of "
+            f"{', '.join(map(_code, data['sources']))}; fingerprint {_code(data['fingerprint'])}"
+        )
+        lines += [f"  - {_code(address)}, generation {generation}" for address, generation, _ in data["objects"]]
+        if more := data["files"] - len(data["objects"]):
+            lines.append(f"  - and {count(more)} more")
+    return ["## Where it was made", "", *lines, ""] if lines else []
+
+
+def _shown(value: str) -> str:
+    """An address of a page as a link, all else as code."""
+    return f"<{value}>" if _LINK.fullmatch(value) else _code(value)
 
 
 def _yaml(value: Any) -> str:

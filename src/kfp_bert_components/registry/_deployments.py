@@ -12,10 +12,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.origin import Origin, read_origin
 from kfp_bert_components.records import build, check_types, dump_record, load_record, require
 from kfp_bert_components.registry._deployment_format_1 import from_format_1, place_of
 from kfp_bert_components.registry._read import targets
-from kfp_bert_components.registry._records import STATES, Deployment, author, check_target, now
+from kfp_bert_components.registry._records import STATES, Deployment, check_target, stamp
 from kfp_bert_components.storage import Store
 
 FORMAT = 2
@@ -57,6 +58,8 @@ def write_deployment(
     place: Mapping[str, str] | None = None,
     served: str = "",
     registry_id: Callable[[], str] = str,
+    *,
+    origin: Origin,
 ) -> Deployment:
     """Write a target's record; see `Registry.record_deployment`. A record without the registry's id gets it."""
     if state not in STATES:
@@ -66,7 +69,7 @@ def write_deployment(
         value, generation = _read(store, target)
         if if_generation is not None and generation != if_generation:
             raise _taken(target, value)
-        record = _next(value, target, new, details, place)
+        record = _next(value, target, new, details, place, stamp(origin))
         record["registry"] = value.get("registry") or registry_id()
         data = dump_record(record, FORMAT).encode("utf-8", "backslashreplace")
         try:
@@ -86,8 +89,8 @@ def _next(
     new: Mapping[str, Any],
     details: Mapping[str, Any] | None,
     place: Mapping[str, str] | None,
+    written: Mapping[str, Any],
 ) -> dict[str, Any]:
-    written = {"at": now(), "by": author()}
     details = value.get("details", {}) if details is None else details
     return {
         "id": uuid.uuid4().hex,
@@ -115,7 +118,7 @@ def _live(
     return {"live_version": live.get("version"), "live_served": live.get("facts", {}).get("served", "")}
 
 
-def _log(value: Mapping[str, Any], new: Mapping[str, Any], written: Mapping[str, str]) -> list[dict[str, Any]]:
+def _log(value: Mapping[str, Any], new: Mapping[str, Any], written: Mapping[str, Any]) -> list[dict[str, Any]]:
     log = list(value.get("log", []))
     entry = {name: new[name] for name in ("state", "version", "reason")}
     # A deployment repeats its state as a sign of life: the log keeps only what changed.
@@ -125,8 +128,9 @@ def _log(value: Mapping[str, Any], new: Mapping[str, Any], written: Mapping[str,
 
 
 def _deployment(value: Mapping[str, Any], generation: int) -> Deployment:
-    known = {one.name: value[one.name] for one in fields(Deployment) if one.name not in ("generation", "registry")}
-    found = build(Deployment, known | {"generation": generation, "registry": value.get("registry", "")})
+    later = {"registry": value.get("registry", ""), "origin": value.get("origin", {})}
+    known = {one.name: value[one.name] for one in fields(Deployment) if one.name not in {"generation", *later}}
+    found = build(Deployment, known | later | {"generation": generation})
     return replace(found, log=tuple(found.log))
 
 
@@ -147,8 +151,10 @@ def _from_format_2(found: dict[str, Any]) -> dict[str, Any]:
     for event in record.log:
         require(event, _EVENT)
         check_types(event, _EVENT)
+        read_origin(event.get("origin", {}))
     check_types(record.details, _DETAILS)
     check_types(record.details.get("memory", {}), {"number": int, "served": list[int]})
+    read_origin(record.origin)
     record.elsewhere()  # which reads every field of them
     return {**found, "place": _by_its_id(found["place"], found["details"])}
 

@@ -47,7 +47,8 @@ def _move(one: Mapping[str, Any]) -> str:
 def _event(one: Mapping[str, Any], text: str) -> HistoryEvent:
     """A line of the history; what people and data put into it stays on that line."""
     reason = one["reason"].strip().rstrip(".")
-    return HistoryEvent(plain(one["at"]), plain(one["by"]), plain(f"{text}: {reason}." if reason else f"{text}."))
+    said = plain(f"{text}: {reason}." if reason else f"{text}.")
+    return HistoryEvent(plain(one["at"]), plain(one["by"]), said, one.get("origin", {}))
 
 
 def _rollouts(target: str, log: Sequence[Mapping[str, Any]]) -> Iterator[HistoryEvent]:

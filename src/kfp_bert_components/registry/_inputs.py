@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.bert import read_bundle
+from kfp_bert_components.data.profile import NAME, parse_profile
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation, read_evaluation
 from kfp_bert_components.gate import Decision, check_decision, read_decision
@@ -17,13 +18,17 @@ from kfp_bert_components.registry._files import describe_files
 
 @dataclass(frozen=True)
 class Inputs:
-    """A candidate: bundle.json, its evaluation, the decision about it, and where each file is and what it holds."""
+    """A candidate: bundle.json, its evaluation, the decision about it, and where each file is and what it holds.
+
+    `fetched` is what the bundle knows of the files that its training data were read from; {} where it knows nothing.
+    """
 
     model: Mapping[str, Any]
     evaluation: Evaluation
     decision: Decision
     paths: Mapping[str, Path]
     hashes: Mapping[str, Mapping[str, Any]]
+    fetched: Mapping[str, Any]
 
 
 def read_inputs(bundle: Path, evaluation: Path, decision: Path) -> Inputs:
@@ -53,7 +58,12 @@ def read_inputs(bundle: Path, evaluation: Path, decision: Path) -> Inputs:
     paths, hashes = describe_files({"bundle": bundle, "evaluation": evaluation, "decision": decision})
     _check_files("evaluation", evaluation, verdict.evaluation_files, hashes, "compared: run compare_models again")
     _check_files("bundle", bundle, scores.bundle_files, hashes, "evaluated: run evaluate_model again")
-    return Inputs(model, scores, verdict, paths, hashes)
+    return Inputs(model, scores, verdict, paths, hashes, _fetched(bundle / NAME))
+
+
+def _fetched(profile: Path) -> Mapping[str, Any]:
+    found = parse_profile(profile.read_bytes(), str(profile)).fetched if profile.exists() else None
+    return asdict(found) if found else {}
 
 
 def _check_files(

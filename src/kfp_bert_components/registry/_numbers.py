@@ -12,17 +12,18 @@ from dataclasses import replace
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.records import require
 from kfp_bert_components.registry._claim import Claim, claim_name, read_claim, write_claim
 from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
 from kfp_bert_components.registry._read import read_champion, removed_numbers, version_numbers
-from kfp_bert_components.registry._records import author, dump, hours_since, load, now
+from kfp_bert_components.registry._records import dump, hours_since, load, now, stamp
 from kfp_bert_components.storage import Store
 
 _TRIES = 20
 
 
-def claim_number(store: Store, identity: str) -> tuple[int, Claim]:
+def claim_number(store: Store, identity: str, origin: Origin) -> tuple[int, Claim]:
     """A version number that no other run uses; the same one again for the same decision, its claim renewed.
 
     The number is written down before it is claimed, so that a run killed in between finds it again.
@@ -36,7 +37,7 @@ def claim_number(store: Store, identity: str) -> tuple[int, Claim]:
                 generation = store.write(note, _note(identity, number), if_generation=0)
             except ConflictError:  # a lost reply, or another attempt at the same promotion
                 continue
-        if claim := _take(store, number, identity):
+        if claim := _take(store, number, identity, origin):
             return number, claim
         with contextlib.suppress(ConflictError):
             number = max(number + 1, _unused(store))
@@ -86,7 +87,7 @@ def read_note(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return fields
 
 
-def _take(store: Store, number: int, identity: str) -> Claim | None:
+def _take(store: Store, number: int, identity: str, origin: Origin) -> Claim | None:
     """Claim a number, or renew the claim of this decision; None if another decision or gc has it."""
     for _ in range(_TRIES):
         try:
@@ -96,7 +97,7 @@ def _take(store: Store, number: int, identity: str) -> Claim | None:
         if claim is None:
             if store.exists(removed_name(number)):  # gc writes it before it deletes the claim
                 return None
-            claim = Claim(identity, now(), author())
+            claim = Claim(identity, **stamp(origin))
         elif claim.decision_id != identity or claim.removing:
             return None
         else:

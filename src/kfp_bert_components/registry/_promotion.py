@@ -24,19 +24,20 @@ from typing import Any
 from kfp_bert_components import __version__
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.gate import Decision
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.registry._card import model_card
 from kfp_bert_components.registry._claim import Claim, read_claim
 from kfp_bert_components.registry._files import describe_files, put_files, remove_version
 from kfp_bert_components.registry._inputs import Inputs, read_inputs
 from kfp_bert_components.registry._numbers import claim_number, give_up, holds, settle
-from kfp_bert_components.registry._read import read_champion
-from kfp_bert_components.registry._records import Champion, author, dump, load, now
+from kfp_bert_components.registry._read import VERSION_FORMAT, read_champion
+from kfp_bert_components.registry._records import Champion, dump, load, stamp
 from kfp_bert_components.storage import Store
 
 _TRIES = 5
 
 
-def promote(store: Store, bundle: Path, evaluation: Path, decision: Path, pin: str = "") -> int:
+def promote(store: Store, bundle: Path, evaluation: Path, decision: Path, origin: Origin, pin: str = "") -> int:
     """See `Registry.promote`."""
     inputs = read_inputs(bundle, evaluation, decision)
     verdict, identity = inputs.decision, inputs.decision.decision_id
@@ -55,10 +56,10 @@ def promote(store: Store, bundle: Path, evaluation: Path, decision: Path, pin: s
                 "compare_models again."
             )
         try:
-            number, claim = claim_number(store, identity)
+            number, claim = claim_number(store, identity, origin)
             _store(store, number, claim, inputs, champion, pin)
             if holds(store, number, identity):
-                _swap(store, number, verdict, champion)
+                _swap(store, number, verdict, champion, origin)
                 if settle(store, number, identity):
                     return number
             elif read_claim(store, number) is None:  # gc is done with it: what we stored meanwhile is ours to remove
@@ -86,7 +87,7 @@ def _store(store: Store, number: int, claim: Claim, inputs: Inputs, champion: Ch
     _complete(store, number, {**record, "files": hashes}, inputs.decision.decision_id)
 
 
-def _swap(store: Store, number: int, verdict: Decision, champion: Champion | None) -> None:
+def _swap(store: Store, number: int, verdict: Decision, champion: Champion | None, origin: Origin) -> None:
     """Move the pointer; ConflictError if it was moved since the comparison."""
     again = champion and _already(champion, verdict.decision_id)
     event = {
@@ -94,8 +95,7 @@ def _swap(store: Store, number: int, verdict: Decision, champion: Champion | Non
         "version": number,
         "previous": champion.version if champion else None,
         "decision_id": verdict.decision_id,
-        "at": now(),
-        "by": author(),
+        **stamp(origin),
         "reason": f"version {again} was removed while it became champion" if again else verdict.reason,
     }
     log = [*(champion.log if champion else ()), event]
@@ -118,12 +118,16 @@ def _already(champion: Champion | None, identity: str) -> int | None:
 def _complete(store: Store, number: int, record: dict[str, Any], identity: str) -> None:
     name = f"versions/{number}/version.json"
     try:
-        store.write(name, dump(record), if_generation=0)
+        store.write(name, dump(record, VERSION_FORMAT), if_generation=0)
     except ConflictError:
         with suppress(NotFoundError):  # gc just removed it: the claim says so
-            owner, _ = load(store, name, lambda fields: fields["decision_id"])
+            owner, _ = load(store, name, *[_decision_id] * VERSION_FORMAT)
             if owner != identity:
                 raise
+
+
+def _decision_id(fields: dict[str, Any]) -> Any:
+    return fields["decision_id"]
 
 
 def _lost(store: Store, champion: Champion | None, verdict: Decision) -> ConflictError:
@@ -149,7 +153,7 @@ def _seen(verdict: Decision) -> str:
 def _record(number: int, claim: Claim, inputs: Inputs, champion: Champion | None) -> dict[str, Any]:
     verdict = inputs.decision
     compared = champion is not None and champion.generation == verdict.champion_generation
-    # When and by whom comes from the claim, so that every attempt at this promotion writes the same bytes.
+    # When, by whom and where comes from the claim, so that every attempt at this promotion writes the same bytes.
     return {
         "version": number,
         "at": claim.at,
@@ -163,4 +167,6 @@ def _record(number: int, claim: Claim, inputs: Inputs, champion: Champion | None
         "metrics": inputs.evaluation.metrics,
         "base_model": inputs.model.get("base_model") or "",
         "reason": verdict.reason,
+        "origin": claim.origin,
+        "data": inputs.fetched,
     }

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
+from kfp_bert_components.origin import read_origin
 from kfp_bert_components.records import build, check_types, require
 from kfp_bert_components.registry._claim import read_claim
 from kfp_bert_components.registry._files import removed_name
 from kfp_bert_components.registry._records import Champion, Version, is_target, load, repair_command
 from kfp_bert_components.storage import Store
 
+VERSION_FORMAT = 2  # format 1 knows neither where a version was made nor the files of its data
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _EVENT = ("event", "version", "previous", "decision_id", "at", "by", "reason")
 
@@ -47,13 +48,13 @@ def require_champion(store: Store) -> Champion:
 
 def read_version(store: Store, number: int) -> Version:
     """The record of one version; NotFoundError if there is none, or it never became complete."""
-    name, reader = f"versions/{number}/version.json", partial(build, Version)
+    name, readers = f"versions/{number}/version.json", [_version] * VERSION_FORMAT
     try:
-        return load(store, name, reader)[0]
+        return load(store, name, *readers)[0]
     except NotFoundError:
         raise NotFoundError(f"The registry {store.uri} has no version {number}.") from None
     except DamagedError:
-        return load(store, name, reader, remedy=_remedy(store, number))[0]
+        return load(store, name, *readers, remedy=_remedy(store, number))[0]
 
 
 def _remedy(store: Store, number: int) -> str:
@@ -128,11 +129,18 @@ def _stems(store: Store, folder: str) -> list[str]:
     return [name.removesuffix(".json") for name in names if name.endswith(".json") and "/" not in name]
 
 
+def _version(fields: dict[str, Any]) -> Version:
+    version = build(Version, fields)
+    read_origin(version.origin)
+    return version
+
+
 def _champion(fields: dict[str, Any]) -> Champion:
     require(fields, ["version", "decision_id", "log"])
     for event in fields["log"]:
         require(event, _EVENT)
         check_types(event, dict.fromkeys(("event", "decision_id", "at", "by", "reason"), str) | {"version": int})
+        read_origin(event.get("origin", {}))
     last, version = fields["log"][-1], fields["version"]
     if type(version) is not int or version != last["version"]:
         raise ValueError(f"its version is {version!r}, and the last one in its log {last['version']!r}")

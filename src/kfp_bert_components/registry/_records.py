@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.records import dump_record, load_record
 from kfp_bert_components.registry._deployment_format_1 import place_of
 from kfp_bert_components.storage import Store
@@ -23,11 +24,16 @@ STATES = ("pending", "rolling", "live", "failed")
 
 @dataclass(frozen=True)
 class HistoryEvent:
-    """Something that happened in the registry: `at` is a time in UTC, `by` who did it, `text` one sentence."""
+    """Something that happened in the registry.
+
+    `at` is a time in UTC, `by` who did it, `text` one sentence. `origin` has what is known of where it was done, by the
+    names of `origin.Origin`; {} in older records.
+    """
 
     at: str
     by: str
     text: str
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Champion:
     """The pointer to the version to serve, as it was when its file had this generation.
 
     `log` holds every move of the pointer so far, oldest first, each a mapping with event ("promoted", "rolled back" or
-    "repaired"), version, previous, decision_id, at, by and reason.
+    "repaired"), version, previous, decision_id, at, by and reason; and origin, as in `HistoryEvent`, but in older ones.
     """
 
     version: int
@@ -50,6 +56,10 @@ class Champion:
 class Version:
     """A complete version: what it was made from, and the hash of every file.
 
+    `origin` has what is known of where it was promoted, by the names of `origin.Origin`: its `artifacts` are the model,
+    the evaluation and the decision, with the runs that made them. `data` has what is known of the files that the
+    training data were read from, by the names of
+    `data.profile.FetchedFiles`. Both are {} in records of format 1.
     `pin` is what `pin_data` gave when it was trained, "" where that is not known.
     """
 
@@ -67,6 +77,8 @@ class Version:
     base_model: str = ""
     reason: str = ""
     pin: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ class Deployment:
     Platform endpoint", "project": ..., "location": ..., "endpoint": ...}; {} where it is not known. `served` is what
     the place calls `version`: the number of its folder, or the id of the deployed model; `live_served` is the same for
     `live_version`. Both are "" where they are not known. `registry` is the registry's id, "" in older records.
+    `origin` has where the record was written last, as in `HistoryEvent`; entries of `log` have one as well.
     """
 
     target: str
@@ -97,6 +110,7 @@ class Deployment:
     served: str = ""
     live_served: str = ""
     registry: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def elsewhere(self) -> list[Deployment]:
         """What is known of other places that were deployed to under this name, a record each."""
@@ -137,6 +151,11 @@ def author() -> str:
     except (OSError, KeyError, ImportError):  # a container's user may have no name
         user = f"uid {os.getuid()}"
     return f"{user} on {socket.gethostname()}"
+
+
+def stamp(origin: Origin) -> dict[str, Any]:
+    """What every record says of its writing: when, by whom, and where."""
+    return {"at": now(), "by": author(), "origin": origin.known()}
 
 
 def dump(fields: Mapping[str, Any], format_number: int = 1) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.origin import Origin, here
 from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, read_deployments, write_deployment
 from kfp_bert_components.registry._identity import registry_id, repair_id
@@ -28,12 +29,14 @@ class Registry:
     Args:
         uri: gs://bucket/folder or a local path.
         access: Credentials for gs://; by default the application default credentials.
+        origin: Where what is written comes from; by default what the environment tells.
     """
 
-    def __init__(self, uri: str, access: Access | None = None) -> None:
+    def __init__(self, uri: str, access: Access | None = None, origin: Origin | None = None) -> None:
         self.store = open_store(uri, access, "registry")
         self.uri = self.store.uri
         self._access = access
+        self.origin = origin or here()
 
     def id(self, *, create: bool = True) -> str:
         """The registry's id, by which places that serve know whose they are; it never changes.
@@ -141,7 +144,7 @@ class Registry:
         from kfp_bert_components.registry._promotion import promote
 
         self.id(create=False)  # damaged, it would be in the way when the champion is moved
-        number = promote(self.store, bundle, evaluation, decision, pin)
+        number = promote(self.store, bundle, evaluation, decision, self.origin, pin)
         self.id()  # from the first version on
         return number
 
@@ -169,7 +172,7 @@ class Registry:
         """
         from kfp_bert_components.registry._rollback import rollback
 
-        return rollback(self.store, version, reason)
+        return rollback(self.store, version, reason, self.origin)
 
     def diagnose(self) -> Diagnosis:
         """Whether the champion is whole, and if it is not, which versions are; reads the files of all of them."""
@@ -189,7 +192,7 @@ class Registry:
         """
         from kfp_bert_components.registry._repair import repair
 
-        return repair(self.store, version)
+        return repair(self.store, version, self.origin)
 
     def repair_id(self) -> str:
         """Write registry.json anew where it is lost or damaged, with the id that the deployment records name.
@@ -250,7 +253,17 @@ class Registry:
             ConflictError: The record has another generation.
         """
         return write_deployment(
-            self.store, target, state, version, reason, if_generation, details, place, served, self._known_id
+            self.store,
+            target,
+            state,
+            version,
+            reason,
+            if_generation,
+            details,
+            place,
+            served,
+            self._known_id,
+            origin=self.origin,
         )
 
     def _known_id(self) -> str:

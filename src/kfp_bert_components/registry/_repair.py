@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.registry._files import remove_version, removed_name
 from kfp_bert_components.registry._read import (
     read_champion,
@@ -15,7 +16,7 @@ from kfp_bert_components.registry._read import (
     version_numbers,
     was_champion,
 )
-from kfp_bert_components.registry._records import Champion, Version, author, dump, now
+from kfp_bert_components.registry._records import Champion, Version, author, dump, now, stamp
 from kfp_bert_components.registry._verify import check_files
 from kfp_bert_components.storage import Store
 
@@ -55,7 +56,7 @@ def diagnose(store: Store) -> Diagnosis:
     return found
 
 
-def repair(store: Store, version: int) -> Champion:
+def repair(store: Store, version: int, origin: Origin) -> Champion:
     """See `Registry.repair`."""
     found = diagnose(store)
     numbers = [one.version for one in found.whole]
@@ -74,8 +75,7 @@ def repair(store: Store, version: int) -> Champion:
         "version": version,
         "previous": champion.version if champion else None,
         "decision_id": identity,
-        "at": now(),
-        "by": author(),
+        **stamp(origin),
         "reason": found.cause,
     }
     value = {"version": version, "decision_id": identity, "log": [*log, event]}
@@ -151,6 +151,7 @@ def _promoted(version: Version) -> dict[str, Any]:
         "at": version.at,
         "by": version.by,
         "reason": version.reason,
+        "origin": version.origin,
     }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import uuid
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.registry._read import read_version, require_champion
-from kfp_bert_components.registry._records import Champion, Version, author, dump, now
+from kfp_bert_components.registry._records import Champion, Version, dump, stamp
 from kfp_bert_components.storage import Store
 
 
-def rollback(store: Store, version: int | None, reason: str) -> Champion:
+def rollback(store: Store, version: int | None, reason: str, origin: Origin) -> Champion:
     """See `Registry.rollback`."""
     champion = require_champion(store)
     target = version
@@ -19,12 +20,12 @@ def rollback(store: Store, version: int | None, reason: str) -> Champion:
     if target == champion.version:
         raise UserError(f"Version {target} is the champion already: give an older version.")
     _check_files(store, read_version(store, target))
-    after = _move(store, champion, target, reason)
+    after = _move(store, champion, target, reason, origin)
     try:
         read_version(store, target)
     except NotFoundError:
         # gc removes the record first and then looks at the pointer; we moved it first and look at the record.
-        _move(store, after, champion.version, f"version {target} was removed at the same moment")
+        _move(store, after, champion.version, f"version {target} was removed at the same moment", origin)
         raise ConflictError(f"Version {target} was removed by gc at the same moment: choose another one.") from None
     return after
 
@@ -42,15 +43,14 @@ def _check_files(store: Store, version: Version) -> None:
             )
 
 
-def _move(store: Store, champion: Champion, target: int, reason: str) -> Champion:
+def _move(store: Store, champion: Champion, target: int, reason: str, origin: Origin) -> Champion:
     identity = f"rollback-{uuid.uuid4().hex}"
     event = {
         "event": "rolled back",
         "version": target,
         "previous": champion.version,
         "decision_id": identity,
-        "at": now(),
-        "by": author(),
+        **stamp(origin),
         "reason": reason,
     }
     value = {"version": target, "decision_id": identity, "log": [*champion.log, event]}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from kfp_bert_components.data.splits import rows_in_words
 from kfp_bert_components.evaluation.names import METRICS, metric_title
 from kfp_bert_components.formats import number, signed
+from kfp_bert_components.origin import read_origin
 from kfp_bert_components.plain import markdown
 from kfp_bert_components.reports import Facts, gate_charts, render
 from kfp_bert_components.reports.evaluation import model_in_words
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from kfp_bert_components.gate.changes import Changes
 
 
+# What a first candidate is compared with.
+FIRST = "most frequent class"
 # Guardrails that are listed; there may be one for each of thousands of classes.
 MOST_GUARDRAILS = 40
 
@@ -37,6 +40,8 @@ def page(
         candidate=candidate,
         champion=champion,
         first=champion.empty,
+        baseline=FIRST if champion.empty else "champion",
+        origin=read_origin(decision.origin).facts(),
         name=METRICS.get(metric) or metric_title(metric),
         names=METRICS,
         picture=gate_charts.difference_chart(decision.difference),
@@ -52,8 +57,9 @@ def page(
 def summary(decision: "Decision") -> str:
     """The decision in Markdown, for the list of artifacts."""
     found = decision.difference
+    baseline = "champion" if decision.champion_version else FIRST
     rows = [
-        ("", "candidate", "champion", "change"),
+        ("", "candidate", baseline, "change"),
         ("---", "---", "---", "---"),
         (metric_title(found["metric"]), number(found["candidate"]), number(found["champion"]), signed(found["value"])),
     ]

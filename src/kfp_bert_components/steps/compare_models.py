@@ -9,6 +9,7 @@ from kfp_bert_components.evaluation.records import CLUSTER
 from kfp_bert_components.gate import Decision, Policy, Use, uncounted, write_decision
 from kfp_bert_components.gate.changes import changes
 from kfp_bert_components.gate.comparison import compare, decide
+from kfp_bert_components.origin import Origin, here
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.reports import written
@@ -29,6 +30,7 @@ def compare_models(
     markdown: Path,
     policy: Policy,
     registry: str = "",
+    origin: Origin | None = None,
 ) -> Decision:
     """Decide whether the candidate shall replace the champion; write decision, page and summary.
 
@@ -41,6 +43,7 @@ def compare_models(
         policy: The rules.
         registry: Registry that counts how often texts of the test set have decided; "" counts nothing, and then alpha
             holds for each comparison and not for all of them together.
+        origin: Where this is decided, for the decision; by default what the environment tells.
 
     Raises:
         UserError: The two are not about the same rows, or the primary metric is not defined on them. Such a
@@ -57,7 +60,8 @@ def compare_models(
             comparison = replace(compare(new, old, policy.goal), unlearnt=comparison.unlearnt)
     made = decide(comparison, policy, use)
     reason = f"{made.reason} {use.in_words()}".rstrip()
-    made = replace(made, reason=reason, evaluation_files=file_hashes(candidate))
+    origin = origin or here()
+    made = replace(made, reason=reason, evaluation_files=file_hashes(candidate), origin=origin.known())
     write_decision(made, decision)
     about = [("registry", registry or "none"), written(report)]
     for path, text in ((report, page(made, new, old, changes(comparison), about)), (markdown, summary(made))):

@@ -9,6 +9,7 @@ from kfp_bert_components.bert.onnx_model import OnnxModel, has_onnx
 from kfp_bert_components.deployment import DeployedVersion
 from kfp_bert_components.deployment import deploy_to_serving_directory as deploy
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.origin import Origin
 
 
 def deploy_to_serving_directory(
@@ -17,12 +18,21 @@ def deploy_to_serving_directory(
     target: str = "production",
     server_url: str = "",
     take_over: bool = False,
+    origin: Origin | None = None,
 ) -> DeployedVersion:
     """Make the registry's champion the newest version in a folder; see `deployment.deploy_to_serving_directory`.
 
     Before a server can see the version, it is loaded here and asked for the texts of its evaluation.
     """
-    return deploy(registry, serving_directory, target, server_url=server_url, engine=load, take_over=take_over)
+    return deploy(
+        registry,
+        serving_directory,
+        target,
+        server_url=server_url,
+        engine=load,
+        take_over=take_over,
+        origin=origin,
+    )
 
 
 def load(version: Path) -> Callable[[list[dict[str, str]]], list[dict[str, Any]]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kfp_bert_components.gate import check_decision, read_decision
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry, check_target
 
@@ -17,7 +18,13 @@ class Promoted:
 
 
 def promote_model(
-    registry: str, bundle: Path, evaluation: Path, decision: Path, target: str = "production", pin: str = ""
+    registry: str,
+    bundle: Path,
+    evaluation: Path,
+    decision: Path,
+    target: str = "production",
+    pin: str = "",
+    origin: Origin | None = None,
 ) -> Promoted:
     """Promote a model if its decision is PROMOTE, else leave the registry alone; see `Registry.promote`.
 
@@ -28,6 +35,7 @@ def promote_model(
         decision: Folder of the decision about it.
         target: The deployment whose record says whether the champion is live.
         pin: What `pin_data` says the model was trained on; "" where it is not known.
+        origin: Where this is done, for the records; by default what the environment tells.
 
     Raises:
         ConflictError: Another model became champion since the comparison.
@@ -37,7 +45,7 @@ def promote_model(
     check_target(target)
     made = read_decision(decision)
     check_decision(made, decision)
-    models = Registry(registry)
+    models = Registry(registry, origin=origin)
     if made.promote:
         number = models.promote(bundle, evaluation, decision, pin)
         say(f"Version {number} is in the registry {models.uri}.")
