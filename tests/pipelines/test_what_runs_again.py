@@ -21,7 +21,7 @@ from tests.support.stub_steps import with_stubs
 READY = [f"kfp_bert_components.pipelines:{name}" for name in ("train_and_deploy", "train_and_deploy_to_ai_platform")]
 CACHED = ["fetch-gcs-data", "prepare-text-data", "finetune-bert", "evaluate-model"]
 ALWAYS = {"pin-data", "evaluate-champion", "compare-models", "promote-model"}
-DEPLOY = {"deploy-to-serving-directory", "deploy-to-ai-platform"}
+LAST = {"deploy-to-serving-directory", "deploy-to-ai-platform", "clean-up-run"}  # of those that a pipeline has
 # Where the first step that runs again is this one, all after it run again: what a step makes has a new id.
 NOTHING, DATA, BASE = "nothing", "a byte of the data", "a file of the base model"
 
@@ -49,6 +49,13 @@ def spec(request, tmp_path_factory):
     return yaml.safe_load(path.read_text())
 
 
+def tasks_of(spec):
+    """The tasks that run something, by name, in whatever group they are."""
+    dags = [spec["root"], *(one for one in spec["components"].values() if "dag" in one)]
+    tasks = {name: task for one in dags for name, task in one["dag"]["tasks"].items()}
+    return {name: task for name, task in tasks.items() if "dag" not in spec["components"][task["componentRef"]["name"]]}
+
+
 def run(cluster, spec, arguments, world):
     """The steps that run while the data and the base model are as `world` has them."""
     pin = {
@@ -66,23 +73,23 @@ def first_run(spec):
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     arguments = {name: ["a"] if one["parameterType"] == "LIST" else "a" for name, one in parameters.items()}
     cluster, world = Cluster(), {DATA: "1", BASE: "1"}
-    assert run(cluster, spec, arguments, world) == set(spec["root"]["dag"]["tasks"])
+    assert run(cluster, spec, arguments, world) == tasks_of(spec).keys()
     return cluster, arguments, world
 
 
 def test_the_documented_steps_run_again_and_no_others(spec):
     cluster, arguments, world = first_run(spec)
     documented = table()
-    tasks = set(spec["root"]["dag"]["tasks"])
+    tasks = tasks_of(spec).keys()
     for what in [NOTHING, DATA, BASE, *arguments]:
         assert what in documented, f"docs/caching.md has no row for {what}"
         changed = {name: "b" if name == what else value for name, value in arguments.items()}
         ran = run(cluster, spec, changed, {name: "2" if name == what else value for name, value in world.items()})
-        assert ran == documented[what] | ALWAYS | (tasks & DEPLOY), what
+        assert ran == documented[what] | ALWAYS | (tasks & LAST), what
 
 
 def test_a_result_of_a_step_that_is_never_cached_reaches_cached_ones_as_a_parameter_only(spec):
-    tasks = spec["root"]["dag"]["tasks"]
+    tasks = tasks_of(spec)
     cached = {name for name, task in tasks.items() if task.get("cachingOptions", {}).get("enableCache")}
     assert cached == set(CACHED)
     for name in cached:
@@ -92,9 +99,9 @@ def test_a_result_of_a_step_that_is_never_cached_reaches_cached_ones_as_a_parame
 
 def test_the_cluster_of_these_tests_trains_again_where_the_fetch_is_never_cached(spec):
     spec = yaml.safe_load(yaml.safe_dump(spec))
-    spec["root"]["dag"]["tasks"]["fetch-gcs-data"]["cachingOptions"] = {}
+    tasks_of(spec)["fetch-gcs-data"]["cachingOptions"] = {}
     cluster, arguments, world = first_run(spec)
-    assert run(cluster, spec, arguments, world) == set(spec["root"]["dag"]["tasks"])
+    assert run(cluster, spec, arguments, world) == tasks_of(spec).keys()
 
 
 @pytest.mark.slow
@@ -116,7 +123,7 @@ def test_kfp_on_this_machine_runs_the_same_steps(tmp_path):
         folder = show_run(spec, arguments | changed, tmp_path / "runs", Console(quiet=True))
         return {path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink()}
 
-    always = {"pin-data", "evaluate-champion", "compare-models", "promote-model", "deploy-to-serving-directory"}
+    always = {*ALWAYS, "deploy-to-serving-directory", "clean-up-run"}
     assert ran() == {*CACHED, *always}
     assert ran() == always
     assert ran(alpha=0.01) == always

@@ -31,7 +31,7 @@ class Cluster:
         self._runs = itertools.count(1)
 
     def run(self, spec: Values, arguments: Values, outputs: Callable[[str], Values]) -> set[str]:
-        """Run a pipeline of one level; the names of the tasks that were not taken from the cache.
+        """Run a pipeline; the names of the tasks that were not taken from the cache.
 
         Args:
             spec: The compiled pipeline.
@@ -39,12 +39,21 @@ class Cluster:
             outputs: Gives the output parameters of a task that runs.
         """
         given = _defaults(spec["root"]) | dict(arguments)
-        tasks = dict(spec["root"]["dag"]["tasks"])
-        run, made, ran = f"run-{next(self._runs)}", {}, set()
+        return self._run(spec, spec["root"], given, f"run-{next(self._runs)}", outputs)
+
+    def _run(self, spec: Values, group: Values, given: Values, run: str, outputs: Callable[[str], Values]) -> set[str]:
+        """Run the tasks of the pipeline, or of a group in it such as those before an exit handler."""
+        tasks = dict(group["dag"]["tasks"])
+        made: dict[str, Values] = {}
+        ran: set[str] = set()
         while tasks:
             name = next(one for one, task in tasks.items() if _before(task) <= made.keys())
             task = tasks.pop(name)
             component = spec["components"][task["componentRef"]["name"]]
+            if "dag" in component:
+                ran |= self._run(spec, component, _inputs(task, component, given, made, run)[1], run, outputs)
+                made[name] = {}
+                continue
             executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
             key = _key(component, executor["container"], *_inputs(task, component, given, made, run))
             cached = task.get("cachingOptions", {}).get("enableCache", False)
@@ -91,6 +100,8 @@ def _inputs(task: Values, component: Values, given: Values, made: Values, run: s
             parameters[name] = _made(made, source["taskOutputParameter"])
         elif "componentInputParameter" in source:
             parameters[name] = given[source["componentInputParameter"]]
+        elif "taskFinalStatus" in source:
+            parameters[name] = {"state": "SUCCEEDED"}
         else:
             constant = source["runtimeValue"]["constant"]
             # A placeholder, such as that for the name of the run.
