@@ -257,13 +257,13 @@ def test_the_worker_trains_what_the_local_run_trains(server, splits, tmp_path):
     assert "<html" in (tmp_path / "report.html").read_text().lower()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_that_nobody_waits_for_writes_a_checkpoint_and_ends_as_cancelled(server, splits, tmp_path):
     with (tmp_path / "log").open("wb") as log:
         replicas = Replicas(log)
         server.cloud.on_job = replicas.start
         step = Step(run_and_wait, *splits, tmp_path, job_settings(server, abandoned_minutes=0.15))
-        wait_until(lambda: "epoch 1 of" in (tmp_path / "log").read_text())
+        wait_until(lambda: ": validation loss" in (tmp_path / "log").read_text())
         (job,) = server.cloud.jobs.values()
         assert job.state not in ENDED
         step.kill()
