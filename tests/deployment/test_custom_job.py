@@ -22,9 +22,11 @@ from kfp_bert_components.steps.finetune_bert import finetune_bert as finetune_in
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings, finetune
 from tests.support.ai_platform_server import AiPlatformServer, Fault
+from tests.support.kubeflow import Step
 from tests.support.splits import write_small_splits
 from tests.support.stores import gcs
 from tests.support.training import make_base_model, weights
+from tests.support.waiting_step import ENDED
 
 __all__ = ["gcs"]
 RUN = TrainingSettings(epochs=1, layers=1, width=8, heads=1, vocabulary_size=120, batch_size=8, max_length=16)
@@ -58,8 +60,8 @@ class Replicas:
     https://cloud.google.com/vertex-ai/docs/training/distributed-training says what is in it.
     """
 
-    def __init__(self):
-        self.ended = []
+    def __init__(self, log=None):
+        self.ended, self._log = [], log
 
     def start(self, job):
         threading.Thread(target=self._run, args=(job,)).start()
@@ -73,9 +75,11 @@ class Replicas:
                 config = {"cluster": cluster, "environment": "cloud", "task": {"type": kind, "index": index}}
                 environment = {**os.environ, "TF_CONFIG": json.dumps(config) if len(pools) > 1 else ""}
                 command = [sys.executable, *pool.container_spec.command[1:]]
-                processes.append((kind, subprocess.Popen(command, env=environment)))
+                processes.append((kind, subprocess.Popen(command, env=environment, stdout=self._log)))
         self.ended = [(kind, process.wait()) for kind, process in processes]
         failed = any(code for _, code in self.ended)
+        if job.state == v1.JobState.JOB_STATE_CANCELLED:
+            return
         job.state = v1.JobState.JOB_STATE_FAILED if failed else v1.JobState.JOB_STATE_SUCCEEDED
 
 
@@ -251,6 +255,35 @@ def test_the_worker_trains_what_the_local_run_trains(server, splits, tmp_path):
     assert (tmp_path / "model" / "saved_model" / "saved_model.pb").is_file()
     assert (tmp_path / "model" / "huggingface" / "config.json").is_file()
     assert "<html" in (tmp_path / "report.html").read_text().lower()
+
+
+@pytest.mark.long
+def test_a_job_that_nobody_waits_for_writes_a_checkpoint_and_ends_as_cancelled(server, splits, tmp_path):
+    with (tmp_path / "log").open("wb") as log:
+        replicas = Replicas(log)
+        server.cloud.on_job = replicas.start
+        step = Step(run_and_wait, *splits, tmp_path, job_settings(server, abandoned_minutes=0.15))
+        wait_until(lambda: ": validation loss" in (tmp_path / "log").read_text())
+        (job,) = server.cloud.jobs.values()
+        assert job.state not in ENDED
+        step.kill()
+        wait_until(lambda: replicas.ended)
+    assert replicas.ended == [("chief", 143)]
+    assert job.state == v1.JobState.JOB_STATE_CANCELLED
+    assert [one for one in open_store(place_of(job)).list("checkpoints/") if one.name.endswith(".safetensors")]
+    assert "Nobody has waited for this job for 0.15 minutes" in (tmp_path / "log").read_text()
+
+
+def run_and_wait(train, validation, folder, job):
+    settings = replace(RUN, epochs=10_000)
+    run_as_custom_job(train, validation, folder / "model", folder / "report.html", settings, job)
+
+
+def wait_until(holds, seconds=240):
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 @pytest.mark.long

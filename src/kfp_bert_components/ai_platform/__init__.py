@@ -5,7 +5,7 @@ Three ways lead in, and all take their settings from settings.py and call the AP
 * `run_as_custom_job` (job.py) starts a job, in which job_worker.py trains, and prints its log (job_log.py);
   they exchange settings and metrics through job_records.py.
 * `predictor_of_job` (batch_job.py) answers the texts of a table by a batch prediction job. remote_jobs.py starts, finds
-  again and follows the jobs of both kinds.
+  again and follows the jobs of both kinds, under a lease (leases.py); running_jobs.py knows which of them run.
 * `deploy_to_ai_platform` (deploy.py) rolls out to the target in target.py, which uses endpoint.py and models.py.
 """
 

@@ -9,7 +9,7 @@ import click
 from kfp_bert_components.plain import plain
 
 if TYPE_CHECKING:
-    from kfp_bert_components.ai_platform import AiPlatformClient
+    from kfp_bert_components.ai_platform.client import AiPlatformClient
     from kfp_bert_components.ai_platform.running_jobs import RunningJob
 
 
@@ -62,7 +62,7 @@ def cancel(names: tuple[str, ...], run: str, project: str, location: str, api_en
 
 
 def _client(project: str, location: str, api_endpoint: str) -> "AiPlatformClient":
-    from kfp_bert_components.ai_platform import AiPlatformClient
+    from kfp_bert_components.ai_platform.client import AiPlatformClient
 
     return AiPlatformClient(project, location, api_endpoint)
 

@@ -55,7 +55,7 @@ def clean_up_run(
 
 
 def _cancelled(runs: list[str], project: str, location: str, api_endpoint: str) -> list[str]:
-    from kfp_bert_components.ai_platform import AiPlatformClient
+    from kfp_bert_components.ai_platform.client import AiPlatformClient
     from kfp_bert_components.ai_platform.running_jobs import cancel_job, running_jobs
 
     client = AiPlatformClient(project, location, api_endpoint)
