@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py [--network minilm bert-base] [--shape 8x32 32x128 16x256] [--fused]
 
-For each network and shape (rows in a batch x tokens) a process trains three steps, writes the bundle, and ends; another
+For each network and shape (rows in a batch x tokens) a process trains two steps, writes the bundle, and ends; another
 one evaluates the bundle on texts of that length. The peak is the process's largest resident set; the estimate is the
 line that the step itself prints. Prints a table, and one line of JSON last: a value is the estimate over the peak.
 MiniLM starts from its checkpoint, BERT-base has random weights and BERT's 30,522 tokens. With --fused, training uses
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 NETWORKS = ("minilm", "bert-base")
 SHAPES = ("8x32", "32x128", "16x256")
-STEPS = 3
+STEPS = 2
 
 
 def main() -> None:
