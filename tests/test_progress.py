@@ -2,6 +2,7 @@
 
 import pytest
 
+from kfp_bert_components.fetch import fetch
 from kfp_bert_components.progress import track
 
 
@@ -46,3 +47,10 @@ def test_without_argo_nothing_is_written(monkeypatch, tmp_path):
     with track(100, "training", part=(0, 1)) as bar:
         bar.update(100)
     assert not list(tmp_path.iterdir())
+
+
+def test_fetching_writes_its_bytes(written, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_bytes(b"x" * 100)
+    fetch([str(tmp_path / "in")], tmp_path / "out")
+    assert written.read_text() == "100/100\n"

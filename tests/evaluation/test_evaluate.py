@@ -196,7 +196,8 @@ def test_texts_are_asked_in_the_order_of_their_lengths_and_answers_keep_the_orde
 @pytest.mark.parametrize(
     ("precision", "engine"), [("float32", "onnxruntime"), ("bfloat16", "tensorflow"), ("int8", "onnxruntime")]
 )
-def test_what_will_serve_is_evaluated_and_the_evaluation_names_it(tmp_path, precision, engine):
+def test_what_will_serve_is_evaluated_and_the_evaluation_names_it(tmp_path, monkeypatch, capsys, precision, engine):
+    monkeypatch.setenv("ARGO_PROGRESS_FILE", str(tmp_path / "progress"))
     classifier = new_classifier(TEXTS, LABELS, vocabulary_size=60, layers=1, width=32, max_length=16)
     settings = {"base_model": "", "parameters": {}, "data_fingerprint": "", "pair": False, "max_length": 16}
     write_bundle(tmp_path / "m", classifier, precision=precision, check_texts=TEXTS, **settings)
@@ -207,6 +208,10 @@ def test_what_will_serve_is_evaluated_and_the_evaluation_names_it(tmp_path, prec
     assert found.probabilities() == pytest.approx(asked, abs=1e-6)
     assert f"answered by: {engine} in {precision}" in unescape((tmp_path / "r.html").read_text())
     assert found.system["size_bytes"] == bundle.size_bytes
+    assert re.search(
+        r"^Memory: about [\d.]+ GB expected; it may have [\d.]+ GB.$", capsys.readouterr().out, re.MULTILINE
+    )
+    assert (tmp_path / "progress").read_text() == "48/48\n"
 
 
 def test_pairs_of_texts_are_asked_together(tmp_path):

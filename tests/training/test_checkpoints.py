@@ -175,6 +175,15 @@ def test_what_a_run_went_on_from_is_removed_when_it_has_one_of_its_own(place):
     assert before.restore() is None
 
 
+def test_a_run_that_is_started_again_and_saved_at_the_same_step_keeps_its_checkpoint(place):
+    for _ in range(2):
+        checkpoints = opened(place)
+        checkpoints.restore()
+        save(checkpoints, 5)
+        checkpoints.wait()
+    assert opened(place).restore().state.step == 5
+
+
 def test_a_checkpoint_that_can_not_be_written_is_a_warning(tmp_path, capsys):
     folder = tmp_path / "checkpoints"
     folder.write_text("a file")

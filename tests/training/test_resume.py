@@ -70,7 +70,8 @@ def test_sigterm_writes_a_checkpoint_of_that_step(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(tmp_path, capsys):
+def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ARGO_PROGRESS_FILE", str(tmp_path / "progress"))
     folder, registry = make_splits(tmp_path), str(tmp_path / "registry")
     settings = {"epochs": 2, "batch_size": 16, "layers": 1, "width": 32, "heads": 2, "vocabulary_size": 200}
     steered = {"checkpoint_steps": 2, "checkpoint_dir": checkpoints_beside(registry)}
@@ -80,6 +81,7 @@ def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(
     said = capsys.readouterr().out
     assert re.search("Going on from the checkpoint of seed 0 at step [24].", said)
     assert re.search(r"^Memory: about [\d.]+ GB expected; it may have [\d.]+ GB.$", said, re.MULTILINE)
+    assert (tmp_path / "progress").read_text() == "192/192\n"
     assert not list(tmp_path.rglob("*-checkpoints/**/*.safetensors"))
 
 

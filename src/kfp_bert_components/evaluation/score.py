@@ -80,7 +80,7 @@ def evaluate(
     texts = split.table["text"].to_pylist()
     pairs = split.table["text_pair"].to_pylist() if split.pair else None
     if not predict:
-        say_memory(_memory_needed(bundle, texts, pairs), "give the step more memory")
+        _say_memory(bundle, texts, pairs)
     scores = _score(ask, texts, pairs)
     if scores.shape[1] != len(bundle.labels):
         raise UserError(f"The model in {model} gives {scores.shape[1]} probabilities for {len(bundle.labels)} labels.")
@@ -119,15 +119,19 @@ def _labels(known: list[str], labels: list[str], rows: int, test: Path, new_labe
     return [*known, *unknown]
 
 
-def _memory_needed(bundle: Any, texts: list[str], pairs: list[str] | None) -> float:
-    """The most bytes of memory that scoring is expected to take; measured with benchmarks/memory.py."""
+def _say_memory(bundle: Any, texts: list[str], pairs: list[str] | None) -> None:
+    """Say how much memory scoring is expected to take at most; measured with benchmarks/memory.py."""
     from kfp_bert_components.bert.checkpoint import read_config
 
-    config = read_config(bundle.folder / "huggingface")
+    try:
+        config = read_config(bundle.folder / "huggingface")
+    except UserError:  # scoring needs no checkpoint, and only this line is lost without one
+        return
     characters = max(len(text) + len(pair) for text, pair in zip(texts, pairs or [""] * len(texts), strict=True))
     tokens = min(bundle.metadata["max_length"], 2 + characters // 3)
     floats = 8 * config.hidden_size + 2 * config.intermediate_size + 3 * config.num_attention_heads * tokens
-    return memory_used() + _ENGINE_BYTES[bundle.engine] + 2 * bundle.size_bytes + 4 * _BATCH * tokens * floats
+    needed = memory_used() + _ENGINE_BYTES[bundle.engine] + 2 * bundle.size_bytes + 4 * _BATCH * tokens * floats
+    say_memory(needed, "give the step more memory")
 
 
 def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarray:

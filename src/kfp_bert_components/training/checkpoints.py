@@ -156,8 +156,8 @@ class Checkpoints:
                 path = Path(scratch) / name
                 save_file(arrays, path, metadata=metadata)
                 self._store.upload(path, self._own + name)
-            older = [one for one in self._names(self._own) if one < self._own + name]
-            self._delete([*older, self._restored])
+            older = [one for one in [*self._names(self._own), self._restored] if Path(one).name < name]
+            self._delete(older)
         except Exception as error:  # whatever it is, hours of training are worth more
             say(f"warning: checkpoint {name} could not be written to {self._store.uri}; training goes on: {error}")
         self._took = time.monotonic() - started

@@ -5,8 +5,8 @@ from typing import Any
 # Floats that a layer keeps for its gradient, measured with benchmarks/memory.py: for each token so many times the
 # width and the inner width, and so many for each token that it attends to, in each head. The first three are those of
 # TensorFlow's operations, the others those of `bert.fused`.
-_PLAIN = (9, 3, 2.5)
-_FUSED = (6, 2, 2.5)
+_PLAIN = (10, 4, 1.8)
+_FUSED = (9, 4, 1.3)
 _GRAPH = 15_000_000  # bytes that tracing and compiling take for each layer
 
 
