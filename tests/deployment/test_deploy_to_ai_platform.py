@@ -1,5 +1,6 @@
 """The whole step: registry and staging on gs://, texts from the stored evaluation, a plan without changes."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from kfp_bert_components.ai_platform import AiPlatformSettings, deploy_to_ai_pla
 from kfp_bert_components.components.deploy_to_ai_platform import deploy_to_ai_platform as component
 from kfp_bert_components.deployment import RolloutError, load_smoke_requests
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.registry import Registry
 from tests.support.ai_platform_cloud import shout
 from tests.support.ai_platform_server import AiPlatformServer, Fault
@@ -114,3 +116,27 @@ def test_the_history_lists_what_happened(server, tmp_path):
 def test_plain_http_to_another_machine_is_refused(tmp_path, address):
     with pytest.raises(UserError, match="use https"):
         deploy_to_ai_platform(str(tmp_path), SETTINGS, api_endpoint=address)
+
+
+def test_models_and_the_endpoint_are_labelled_with_their_run(server, tmp_path):
+    run = "7ce82970-d2e6-40eb-b980-9dcaf816aab0"
+    registry = Registry("gs://bucket/registry", origin=Origin(run_id=run))
+
+    def labels(**origin):
+        deploy_to_ai_platform(
+            registry.uri, SETTINGS, api_endpoint=server.url, poll_seconds=0.01, origin=Origin(**origin)
+        )
+        (endpoint,) = server.cloud.endpoints.values()
+        models = [one for versions in server.cloud.models.values() for one in versions]
+        return dict(models[-1].labels).get("kfp-bert-run"), dict(endpoint.labels).get("kfp-bert-run")
+
+    promote(registry, tmp_path, "first")
+    assert labels(run_id=run, run_name="Nightly") == (run, run)
+    registry.origin = Origin(run_name="Nightly Run / 27 – " + "x" * 60)
+    promote(registry, tmp_path, "second")
+    model, endpoint = labels(workflow="train-and-deploy-qhfhp")
+    assert re.fullmatch("nightly-run-27-x+-[0-9a-f]{8}", model) and len(model) == 63
+    assert endpoint == "train-and-deploy-qhfhp"
+    registry.origin = Origin(user="ann")
+    promote(registry, tmp_path, "third")
+    assert labels(user="ann") == (None, None)

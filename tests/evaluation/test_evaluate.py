@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from kfp.dsl import Artifact, Metrics
 from sklearn.metrics import roc_auc_score
 
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
@@ -119,19 +120,22 @@ def test_rows_of_a_split_that_does_not_know_their_places_are_shown_by_their_ids(
 def test_the_component_fills_the_ui_with_finite_numbers(model, tmp_path):
     from kfp_bert_components.components.evaluate_model import evaluate_model as component
 
-    logged, curves = {}, {}
-    artifact = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("evaluation", "report")}
+    curves, metrics = {}, Metrics(uri=str(tmp_path / "metrics"))
+    artifact = {name: Artifact(uri=str(tmp_path / name)) for name in ("evaluation", "report")}
     component.python_func(
         SimpleNamespace(path=str(model)),
         SimpleNamespace(path=str(split(tmp_path / "t"))),
         artifact["evaluation"],
-        SimpleNamespace(log_metric=logged.__setitem__),
+        metrics,
         SimpleNamespace(
             log_confusion_matrix=lambda labels, matrix: curves.update(labels=labels, matrix=matrix),
             log_roc_curve=lambda *parts: curves.update(roc=parts),
         ),
         artifact["report"],
     )
+    logged = metrics.metadata
+    assert json.loads((tmp_path / "metrics").read_text()) == logged
+    assert artifact["evaluation"].metadata.items() >= {"rows": 48, "classes": 2, **logged}.items()
     assert {"accuracy", "macro_f1", "mcc", "log_loss", "brier", "ece", "roc_auc", "pr_auc"} <= set(logged)
     assert logged["latency_p95_ms"] > 0
     assert all(math.isfinite(value) for value in logged.values())

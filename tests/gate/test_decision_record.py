@@ -165,16 +165,17 @@ def test_the_page_stands_alone_and_escapes_texts_and_labels(tmp_path):
 
 
 def test_the_component_reads_a_policy_and_gives_a_real_bool(tmp_path):
-    from types import SimpleNamespace
+    from kfp.dsl import Artifact
 
     from kfp_bert_components.components.compare_models import compare_models
 
     good, champion = models(tmp_path, 3.5, 2.0)
-    places = [SimpleNamespace(path=str(tmp_path / "out" / name)) for name in ("decision", "report", "summary")]
-    inputs = [SimpleNamespace(path=str(folder)) for folder in (good, champion)]
+    places = [Artifact(uri=str(tmp_path / "out" / name)) for name in ("decision", "report", "summary")]
+    inputs = [Artifact(uri=str(folder)) for folder in (good, champion)]
     (tmp_path / "policy.yaml").write_text("max_class_drop: 0.05")
     for policy in ("max_class_drop: 0.05", str(tmp_path / "policy.yaml")):
         promote, outcome, reason = compare_models.python_func(*inputs, *places, policy=policy)
         assert promote is True and outcome == "PROMOTE" and reason.startswith("Macro F1 rose")
         assert read_decision(tmp_path / "out" / "decision").policy["max_class_drop"] == 0.05
     assert all((tmp_path / "out" / name).exists() for name in ("decision", "report", "summary"))
+    assert (places[0].metadata["outcome"], places[0].metadata["champion_version"]) == ("PROMOTE", 4)

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+from kfp.dsl import Artifact, Metrics
+
 from kfp_bert_components.components.compare_models import compare_models
 from kfp_bert_components.components.evaluate_champion import evaluate_champion
 from kfp_bert_components.components.evaluate_model import evaluate_model
@@ -20,8 +22,8 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def artifact(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(path=str(self.folder / name), metadata={})
+    def artifact(self, name: str) -> Artifact:
+        return Artifact(uri=str(self.folder / name))
 
     def step(self, component, *artifacts: str, **parameters):
         return component.python_func(*(self.artifact(name) for name in artifacts), **parameters)
@@ -32,7 +34,7 @@ class Run:
             self.artifact(model),
             self.artifact("test"),
             self.artifact(evaluation),
-            SimpleNamespace(log_metric=lambda *_: None),
+            Metrics(uri=str(self.folder / "metrics")),
             curves,
             self.artifact(f"{evaluation}.html"),
             slice_columns=["film"],

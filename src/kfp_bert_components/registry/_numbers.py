@@ -17,7 +17,7 @@ from kfp_bert_components.records import require
 from kfp_bert_components.registry._claim import Claim, claim_name, read_claim, write_claim
 from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
 from kfp_bert_components.registry._read import read_champion, removed_numbers, version_numbers
-from kfp_bert_components.registry._records import dump, hours_since, load, now, stamp
+from kfp_bert_components.registry._records import author, dump, hours_since, load, now
 from kfp_bert_components.storage import Store
 
 _TRIES = 20
@@ -97,7 +97,7 @@ def _take(store: Store, number: int, identity: str, origin: Origin) -> Claim | N
         if claim is None:
             if store.exists(removed_name(number)):  # gc writes it before it deletes the claim
                 return None
-            claim = Claim(identity, **stamp(origin))
+            claim = Claim(identity, now(), author(), origin=origin.known())
         elif claim.decision_id != identity or claim.removing:
             return None
         else:

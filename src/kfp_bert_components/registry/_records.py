@@ -8,7 +8,7 @@ import re
 import shlex
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -58,8 +58,7 @@ class Version:
 
     `origin` has what is known of where it was promoted, by the names of `origin.Origin`: its `artifacts` are the model,
     the evaluation and the decision, with the runs that made them. `data` has what is known of the files that the
-    training data were read from, by the names of
-    `data.profile.FetchedFiles`. Both are {} in records of format 1.
+    training data were read from, by the names of `data.profile.FetchedFiles`. Both are {} in records of format 1.
     `pin` is what `pin_data` gave when it was trained, "" where that is not known.
     """
 
@@ -154,8 +153,8 @@ def author() -> str:
 
 
 def stamp(origin: Origin) -> dict[str, Any]:
-    """What every record says of its writing: when, by whom, and where."""
-    return {"at": now(), "by": author(), "origin": origin.known()}
+    """What a record says of its writing: when, by whom, and where. Of which artifacts, the version's record says."""
+    return {"at": now(), "by": author(), "origin": replace(origin, artifacts={}).known()}
 
 
 def dump(fields: Mapping[str, Any], format_number: int = 1) -> bytes:
