@@ -168,3 +168,10 @@ def test_the_examples_together_have_every_key():
     for model in ("StepSettings", "Accelerator", "Retries", "Secret", "Toleration"):
         assert {*schema["$defs"][model]["properties"]} - words == set(), model
     assert {*schema["properties"]} - words == set()
+
+
+def test_the_docs_say_of_every_setting_whether_vertex_has_it():
+    rows = re.findall(r"^\| (`.*?) \|.*\| (.*) \|$", (ROOT / "docs" / "cluster.md").read_text(), re.MULTILINE)
+    on_vertex = {name: said for names, said in rows for name in re.findall(r"`(\w+)`", names)}
+    for name in cluster_schema()["$defs"]["StepSettings"]["properties"]:
+        assert on_vertex[name].startswith("no") == (name in ONLY_KUBERNETES), name
