@@ -34,7 +34,8 @@ def compile(
             {"training": {"accelerator": {"type": "nvidia.com/gpu"}}}. None: nothing but the requests.
 
     Returns:
-        The pipeline that was written. Compile the outermost one: as a part of another, KFP drops a step's volumes.
+        The pipeline that was written: to submit, or to put into another one. Of a single component put into a pipeline
+        KFP drops volumes, secrets and other settings of pods, so compile the whole.
 
     Raises:
         UserError: A setting is not allowed, does not apply on the platform, or does not fit the pipeline; `pipeline`
