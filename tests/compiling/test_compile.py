@@ -15,6 +15,7 @@ from tests.support.pods import pods_of
 
 PLACE = "registry.example.com/my-team"
 LIGHT = ["compare-models", "prepare-text-data", "promote-model"]
+DEPLOYED = ["deploy-to-serving-directory"]
 FOREIGN = ["finetune-bert-2", "say"]
 EVERYTHING = {
     "all": {
@@ -136,9 +137,6 @@ def test_every_step_gets_what_all_says_in_loops_conditions_exit_handlers_and_nes
         assert tasks[name]["cachingOptions"] == {"enableCache": True}, name
 
 
-DEPLOYED = ["deploy-to-serving-directory"]
-
-
 def test_without_any_setting_this_packages_steps_have_requests_and_nothing_else_changes(tmp_path):
     compiler.Compiler().compile(all_kinds, str(tmp_path / "before.yaml"))
     before = yaml.safe_load((tmp_path / "before.yaml").read_text())
@@ -155,6 +153,10 @@ def test_without_any_setting_this_packages_steps_have_requests_and_nothing_else_
         "evaluate-model": ("1", "4Gi"),
         "deploy-to-serving-directory": ("250m", "2Gi"),
     }
+    docs = (ROOT / "docs" / "cluster.md").read_text()
+    kinds = {"light": LIGHT[0], "training": "finetune-bert", "evaluation": "evaluate-model", "deployment": DEPLOYED[0]}
+    for kind, step in kinds.items():
+        assert f"| `{kind}` | {' | '.join(asked[step])} |" in docs
     assert found["exec-finetune-bert"]["memoryRequest"] == 8 * 2**30 / 1e9, "for backends that know numbers only"
     assert found["exec-compare-models"]["cpuRequest"] == 0.25
     assert after == before
@@ -235,6 +237,21 @@ def test_what_no_pod_can_have_is_refused(tmp_path, cluster, says):
     with pytest.raises(UserError, match=says):
         compiled(all_kinds, tmp_path, cluster)
     assert not (tmp_path / "pipeline.yaml").exists()
+
+
+@pytest.mark.parametrize("place", ["pipeline", "task", "container"])
+def test_a_compiled_pipeline_with_a_field_that_kfp_does_not_know_is_refused(tmp_path, place):
+    spec = yaml.safe_load(compiled(pipelines.train_and_deploy, tmp_path))
+    executor = spec["deploymentSpec"]["executors"]["exec-finetune-bert"]
+    places = {
+        "pipeline": spec,
+        "task": spec["root"]["dag"]["tasks"]["finetune-bert"],
+        "container": executor["container"],
+    }
+    places[place]["imagePolicy"] = "Always"
+    (tmp_path / "wrong.yaml").write_text(yaml.dump(spec))
+    with pytest.raises(UserError, match=r"wrong\.yaml is no pipeline that KFP can read: .*\"imagePolicy\""):
+        compiled(tmp_path / "wrong.yaml", tmp_path)
 
 
 def test_images_for_a_pipeline_that_has_none_of_this_packages_are_no_success(tmp_path):

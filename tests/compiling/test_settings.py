@@ -49,6 +49,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("cluster-*.yaml"))
             "all: {volumes: {a: data}}",
             "all.volumes.a is 'data', but it must be a folder in the container, such as /data.",
         ),
+        ("all: {volumes: {a: /}}", "all.volumes.a is '/', but it must be a folder in the container"),
+        ("all: {volumes: {a: '/data:/data'}}", "all.volumes.a is '/data:/data', but it must be a folder"),
+        ("all: {volumes: {a: /data/../gcs}}", "all.volumes.a is '/data/../gcs', but it must be a folder"),
         ("all: {volumes: {a: /gcs/}}", "all.volumes.a is '/gcs/', but it must be another folder"),
         ("all: {secrets: {a: {}}}", "all.secrets.a is {}, but it must have a path, or variables."),
         ("all: {secrets: {a: {variables: {A-B: key}}}}", "but it must be a name of a variable, such as HF_TOKEN."),
@@ -168,3 +171,10 @@ def test_the_examples_together_have_every_key():
     for model in ("StepSettings", "Accelerator", "Retries", "Secret", "Toleration"):
         assert {*schema["$defs"][model]["properties"]} - words == set(), model
     assert {*schema["properties"]} - words == set()
+
+
+def test_the_docs_say_of_every_setting_whether_vertex_has_it():
+    rows = re.findall(r"^\| (`.*?) \|.*\| (.*) \|$", (ROOT / "docs" / "cluster.md").read_text(), re.MULTILINE)
+    on_vertex = {name: said for names, said in rows for name in re.findall(r"`(\w+)`", names)}
+    for name in cluster_schema()["$defs"]["StepSettings"]["properties"]:
+        assert on_vertex[name].startswith("no") == (name in ONLY_KUBERNETES), name

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import json_format
 from kfp.dsl import base_component, yaml_component
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from kfp_bert_components.compiling.rewrite import rewrite
 from kfp_bert_components.compiling.settings import Cluster, cluster_schema, read_cluster
@@ -32,7 +34,8 @@ def compile(
             {"training": {"accelerator": {"type": "nvidia.com/gpu"}}}. None: nothing but the requests.
 
     Returns:
-        The pipeline that was written. Compile the outermost one: as a part of another, KFP drops a step's volumes.
+        The pipeline that was written: to submit, or to put into another one. Of a single component put into a pipeline
+        KFP drops volumes, secrets and other settings of pods, so compile the whole.
 
     Raises:
         UserError: A setting is not allowed, does not apply on the platform, or does not fit the pipeline; `pipeline`
@@ -45,7 +48,12 @@ def compile(
     name = pipeline.name if isinstance(pipeline, base_component.BaseComponent) else str(pipeline)
     text = compiled_text(pipeline)
     documents = rewrite(name, compiled_documents(name, text), settings)
-    made = as_pipeline(documents, _comments(text, settings))
+    try:
+        # To KFP's parser of pipelines this part is any dictionary.
+        json_format.ParseDict(documents[0]["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
+        made = as_pipeline(documents, _comments(text, settings))
+    except json_format.ParseError as error:
+        raise UserError(f"{name} is no pipeline that KFP can read: {str(error).splitlines()[0]}") from None
     try:
         target.write_text(made.component_yaml)
     except OSError as error:

@@ -35,7 +35,7 @@ def _quoted(value: Any) -> str:
 
 def _path(value: str) -> str:
     path = value.rstrip("/")
-    if not path.startswith("/"):
+    if not re.fullmatch(r"(/[^/:]+)+", path) or ".." in path.split("/"):
         raise PydanticCustomError("path", "must be a folder in the container, such as /data")
     if path in _TAKEN:
         raise PydanticCustomError("path", "must be another folder: Kubeflow mounts one of its own there")
