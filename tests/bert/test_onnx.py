@@ -1,6 +1,7 @@
 """model.onnx answers as the network, whatever its shape, and its tokenizer gives the ids of transformers'."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from kfp_bert_components.bert import load_checkpoint, new_classifier, read_bundle, write_bundle
-from kfp_bert_components.bert.onnx_model import OnnxModel, has_onnx
+from kfp_bert_components.bert.cores import usable_cores
+from kfp_bert_components.bert.onnx_model import OnnxModel, has_onnx, open_session
 from kfp_bert_components.bert.tokens import TRUNCATIONS
 from kfp_bert_components.errors import NotFoundError, UserError
 from tests.conftest import ROOT
@@ -86,6 +88,18 @@ def test_several_threads_ask_one_model(bundle):
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda i: model.predict([TEXTS[i % 6]])[0], range(200)))
     np.testing.assert_allclose(answers, [alone[i % 6] for i in range(200)], atol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the cores of a process can't be chosen here")
+def test_it_takes_as_many_threads_as_the_process_has_cores(bundle):
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert usable_cores() == 1
+        session = open_session(bundle / "model.onnx")
+    finally:
+        os.sched_setaffinity(0, before)
+    assert session.get_session_options().intra_op_num_threads == 1
 
 
 LIGHT = """

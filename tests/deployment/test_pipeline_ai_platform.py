@@ -10,8 +10,7 @@ import pytest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
-from kfp_bert_components.serving.model import Model
-from kfp_bert_components.serving.versions import ModelVersion
+from kfp_bert_components.steps.deploy_to_serving_directory import load
 from kfp_bert_components.storage import download_folder, open_store
 from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.examined import write_examined
@@ -33,8 +32,8 @@ class Served:
         version = int(parent.split("/versions/")[1].split("/")[0])
         if version not in self.models:
             download_folder(open_store(parent), name, self.scratch / str(version))
-            self.models[version] = Model(ModelVersion(self.scratch / str(version), 1))
-        answers = self.models[version].predict(instances)
+            self.models[version] = load(self.scratch / str(version))
+        answers = self.models[version](instances)
         for answer in answers if version in self.wrong else []:
             answer["probabilities"].reverse()
         return answers

@@ -4,8 +4,10 @@ import json
 import threading
 
 import pytest
+from click.testing import CliRunner
 from google.cloud import aiplatform_v1 as v1
 
+from kfp_bert_components.cli.predict import command
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.prediction import PredictionSettings
 from kfp_bert_components.registry import Registry
@@ -71,6 +73,31 @@ def test_each_row_gets_the_answer_to_its_text_which_is_asked_once(server, table,
     artifact = job.unmanaged_container_model.artifact_uri
     assert open_store(artifact).read("part0").data == b"weights of m, part 0"
     assert "tf2-cpu.2-15" in job.unmanaged_container_model.container_spec.image_uri
+
+
+def test_the_command_line_starts_a_job_too(server, table, registry, tmp_path):
+    job = {"project": "p", "location": "region-1", "staging": "gs://bucket/staging", "api_endpoint": server.url}
+    params = [f"--param=job_{name}={value}" for name, value in (job | {"poll_seconds": 0.02, "replicas": 3}).items()]
+    words = [str(table), str(tmp_path / "out"), "--model", registry]
+    CliRunner().invoke(command, [*words, "--run-on=ai_platform", *params], catch_exceptions=False)
+    (made,) = server.cloud.batches.values()
+    assert made.dedicated_resources.starting_replica_count == 3
+    assert len(rows_of(tmp_path / "out")) == 300
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-p", "job_project=p"], "add --run-on ai_platform"),
+        (["--run-on", "ai_platform", "-p", "project=p"], "'project=p' is not of the form job_NAME=VALUE"),
+        (["--run-on", "ai_platform"], "needs the project that it runs in: set job_project"),
+        (["--run-on", "ai_platform", "-p", "job_repicas=2"], "repicas is not known"),
+    ],
+)
+def test_a_job_s_parameters_are_checked_on_the_command_line(table, registry, tmp_path, words, says):
+    words = [str(table), str(tmp_path / "out"), "--model", registry, *words]
+    with pytest.raises(UserError, match=says):
+        CliRunner().invoke(command, words, catch_exceptions=False)
 
 
 def test_a_run_that_was_killed_while_it_waited_finds_its_job(server, table, registry, tmp_path):

@@ -59,6 +59,16 @@ def test_of_a_bundle_its_own_record_is_shown(tmp_path):
     assert not {"base_model", "unknown", "registry"} & set(found)
 
 
+def test_the_model_that_answers_is_described_after_its_files_have_changed(tmp_path):
+    write_tiny_saved_model(tmp_path / "saved_model")
+    (tmp_path / "bundle.json").write_text(json.dumps({"labels": ["calm", "shout"], "fingerprint": "f1"}))
+    with TestClient(create_app(tmp_path, poll_seconds=600)) as client:
+        wait_until_ready(client)
+        (tmp_path / "bundle.json").write_text(json.dumps({"labels": ["ham", "spam"], "fingerprint": "f2"}))
+        found = client.get("/about").json()
+    assert (found["labels"], found["fingerprint"]) == (["calm", "shout"], "f1")
+
+
 def test_a_deployed_version_is_found_in_its_registry(deployed):
     registry, serving = deployed
     found = about(serving)
@@ -150,7 +160,7 @@ def test_while_no_model_is_loaded_the_answer_is_503(tmp_path):
         assert "loading" in reply.json()["error"]
 
 
-@pytest.mark.parametrize("url", ["/", "/page.js", "/page.css", "/icon.svg", "/about"])
+@pytest.mark.parametrize("url", ["/", "/page.js", "/elements.js", "/model.js", "/page.css", "/icon.svg", "/about"])
 def test_every_file_of_the_page_forbids_to_be_taken_for_something_else(deployed, url):
     with TestClient(create_app(deployed[1])) as client:
         reply = wait_until_ready(client).get(url)

@@ -29,9 +29,9 @@ def test_single_texts_are_answered_the_same_by_compiled_code(bundle):
     pairs = TEXTS[::-1] if bundle.metadata["pair"] else None
     columns = [TEXTS, pairs] if pairs else [TEXTS]
     instances = [dict(zip(model.inputs, texts, strict=True)) for texts in zip(*columns, strict=True)]
-    before = [model.predict([instance])[0] for instance in instances]
+    before = [model.answer([instance]).predictions()[0] for instance in instances]
     assert list(model.compile()) == [4, 8, 12, 16, 24]
-    after = [model.predict([instance])[0] for instance in instances]
+    after = [model.answer([instance]).predictions()[0] for instance in instances]
     assert [answer["label"] for answer in after] == [answer["label"] for answer in before]
     for answers in (before, after):
         got = [answer["probabilities"] for answer in answers]
@@ -58,5 +58,5 @@ def test_a_foreign_saved_model_is_served_as_it_is(tmp_path):
     lines = []
     models = ModelManager(write_tiny_saved_model(tmp_path / "tiny"), report=lines.append, compiled=True)
     models.refresh()
-    assert models.model.predict([{"text": "HI"}])[0]["label"] == "shout"
+    assert models.model.answer([{"text": "HI"}]).labels == ["shout"]
     assert len(lines) == 1

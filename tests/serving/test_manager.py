@@ -1,6 +1,8 @@
 """The newest version is found and served, whatever else lies in its folder and whatever its folder is called."""
 
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -46,7 +48,7 @@ def test_a_model_is_served_from_a_folder_of_any_name(tmp_path, name):
     models = ModelManager(folder, report=lambda line: None)
     models.refresh()
     assert models.problem == ""
-    assert models.model.predict([{"text": "HI"}])[0]["label"] == "shout"
+    assert models.model.answer([{"text": "HI"}]).labels == ["shout"]
 
 
 @pytest.mark.slow
@@ -57,3 +59,19 @@ def test_a_bundle_answers_from_a_folder_with_brackets(tmp_path):
     )
     write_bundle(folder, classifier, max_length=8, base_model="", parameters={}, data_fingerprint="", pair=False)
     assert read_bundle(folder).predict(texts).shape == (2, 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is not told here")
+def test_the_memory_of_a_vocabulary_is_given_back_when_another_model_takes_over(tmp_path):
+    def resident():
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) / 1000
+
+    write_tiny_saved_model(tmp_path / "1", words=200_000)
+    models, memory = ModelManager(tmp_path, report=lambda line: None), []
+    for number in range(1, 7):
+        if number > 1:
+            shutil.copytree(tmp_path / "1", tmp_path / str(number))
+        models.refresh()
+        assert models.model.version.number == number
+        memory.append(resident())
+    assert memory[-1] - memory[1] < 20  # MB: as much as one vocabulary

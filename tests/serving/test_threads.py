@@ -2,8 +2,10 @@
 
 import pytest
 
+from kfp_bert_components.bert import cores
+from kfp_bert_components.bert.cores import cpu_limit
 from kfp_bert_components.serving import engines
-from kfp_bert_components.serving.engines import Threads, cpu_limit
+from kfp_bert_components.serving.engines import Threads
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,7 @@ def test_the_limit_of_a_container_is_read_from_its_control_group(tmp_path, files
     ],
 )
 def test_a_model_uses_the_cores_it_is_given(monkeypatch, limit, asked, threads):
-    monkeypatch.setattr(engines, "cpu_limit", lambda: limit)
-    monkeypatch.setattr(engines.os, "sched_getaffinity", lambda process: set(range(8)))
+    for module in (cores, engines):
+        monkeypatch.setattr(module, "cpu_limit", lambda: limit)
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: set(range(8)))
     assert Threads.of_machine(asked) == threads

@@ -5,8 +5,15 @@ from pathlib import Path
 LABELS = ["calm", "shout"]
 
 
-def write_tiny_saved_model(folder: Path, *, shout_score: float = 0.9, pair: bool = False) -> Path:
-    """Write a model that calls text in capitals a "shout" with the given score."""
+def write_tiny_saved_model(folder: Path, *, shout_score: float = 0.9, pair: bool = False, words: int = 0) -> Path:
+    """Write a model that calls text in capitals a "shout" with the given score.
+
+    Args:
+        folder: Where to write it.
+        shout_score: The score.
+        pair: Whether it takes two texts; the first one counts.
+        words: Size of a vocabulary that it holds, too; 0 for none.
+    """
     import tensorflow as tf
 
     names = ["text", "text_pair"] if pair else ["text"]
@@ -15,6 +22,10 @@ def write_tiny_saved_model(folder: Path, *, shout_score: float = 0.9, pair: bool
         def __init__(self) -> None:
             super().__init__()
             self.score = tf.Variable(shout_score)
+            if words:
+                numbers = tf.range(words)
+                known = tf.lookup.KeyValueTensorInitializer(tf.strings.as_string(numbers), numbers)
+                self.vocabulary = tf.lookup.StaticHashTable(known, -1)
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in names])
         def serve(self, text, text_pair=None):

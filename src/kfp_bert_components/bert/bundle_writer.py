@@ -52,7 +52,7 @@ def write_bundle(
             the training and validation texts; for a model of pairs, tuples of two.
         held_out: Texts on which the answers of the engines are compared with those of the network: the validation
             texts. By default `check_texts`, and if there are none a few hard texts.
-        truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
+        truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokens.encode`.
         precision: Of what is served. "float32" is served by ONNX Runtime (model.onnx) and by TensorFlow (saved_model/).
             "bfloat16" is served by TensorFlow: its graph is half as large, and faster on processors with bfloat16
             arithmetic. "int8" is served by ONNX Runtime on x86-64: the matrices of its layers have 8 bits a weight,

@@ -46,7 +46,7 @@ class Classifier:
         max_length: int,
         truncation: str = "head",
     ) -> Tokens:
-        """Token ids of texts or pairs; see `bert.tokenizer.tokenize`."""
+        """Token ids of texts or pairs; see `bert.tokens.encode`."""
         return tokenize(self.tokenizer, texts, pairs, max_length=max_length, truncation=truncation)
 
 

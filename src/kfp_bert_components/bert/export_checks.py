@@ -29,7 +29,7 @@ def check_servable(
         tokenizer: The transformers tokenizer.
         texts: Texts on which the two are compared, beside HARD_TEXTS; for a model of pairs, tuples of two.
         max_length: Most tokens of a text (or pair), special tokens included.
-        truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
+        truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokens.encode`.
         pair: Whether the model takes two texts.
 
     Raises:

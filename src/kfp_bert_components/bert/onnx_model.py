@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, TOKENIZER
+from kfp_bert_components.bert.cores import usable_cores
 from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.extras import named_extra
@@ -37,7 +38,7 @@ class OnnxModel:
 
     Args:
         folder: A bundle, or a version in a serving directory: `has_onnx` says whether it is one.
-        threads: Threads that work on one call; 0: one for each core.
+        threads: Threads that work on one call; 0: one for each core that this process may use.
         spinning: Whether threads that wait for work use the processor meanwhile. It makes an answer faster on a machine
             of one's own. Turn it off where the processor's time is limited, as by a pod's CPU limit.
 
@@ -149,7 +150,7 @@ def open_session(path: Path, *, threads: int = 0, spinning: bool = True) -> Any:
     if not path.is_file():
         raise NotFoundError(f"{path} is missing: give a bundle, or a version in a serving directory, that holds one")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or usable_cores()
     options.log_severity_level = 3  # errors; they are raised, too
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     try:

@@ -119,21 +119,6 @@ def tokenize(
     max_length: int,
     truncation: str = "head",
 ) -> Tokens:
-    """Token ids of texts or pairs of texts. Text such as "[SEP]" is tokenized as text, not as a special token.
-
-    Args:
-        tokenizer: A transformers tokenizer.
-        texts: The (first) texts.
-        pairs: The second texts, or None.
-        max_length: Most tokens in a sequence, special tokens included; of a pair the longer text is cut first.
-        truncation: Which part of a long text stays: "head", the first tokens, or "head_tail", a quarter from
-            its head and the rest from its tail (Sun et al. 2019, arXiv:1905.05583).
-
-    Returns:
-        The ids; with "head" those that transformers gives with `truncation=True, split_special_tokens=True`.
-
-    Raises:
-        UserError: `truncation` is neither.
-    """
+    """`tokens.encode` with the backend and the marks of a transformers tokenizer."""
     backend, marks = plain_backend(tokenizer.backend_tokenizer), (tokenizer.cls_token_id, tokenizer.sep_token_id)
     return encode(backend, marks, texts, pairs, max_length=max_length, truncation=truncation)

@@ -44,7 +44,7 @@ def encode(
     max_length: int,
     truncation: str = "head",
 ) -> Tokens:
-    """Token ids of texts or pairs of texts; see `bert.tokenizer.tokenize`.
+    """Token ids of texts or pairs of texts. Text such as "[SEP]" is tokenized as text, not as a special token.
 
     Args:
         backend: From `plain_backend`.
@@ -52,7 +52,11 @@ def encode(
         texts: The (first) texts.
         pairs: The second texts, or None.
         max_length: Most tokens in a sequence, special tokens included; of a pair the longer text is cut first.
-        truncation: What stays of a longer text: "head" or "head_tail".
+        truncation: Which part of a long text stays: "head", the first tokens, or "head_tail", a quarter from
+            its head and the rest from its tail (Sun et al. 2019, arXiv:1905.05583).
+
+    Returns:
+        The ids; with "head" those that transformers gives with `truncation=True, split_special_tokens=True`.
 
     Raises:
         UserError: `truncation` is neither.
@@ -82,7 +86,7 @@ def encode(
 
 
 def keep(ids: list[int], room: int, truncation: str) -> list[int]:
-    """The ids of one text that stay where there is room for `room` of them; see `tokenize` for `truncation`."""
+    """The ids of one text that stay where there is room for `room` of them; see `encode` for `truncation`."""
     if len(ids) <= room:
         return ids
     head = room // 4 if truncation == "head_tail" else room

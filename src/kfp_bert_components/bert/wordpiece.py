@@ -24,7 +24,7 @@ class WordPiece(tf.Module):
     Args:
         tokenizer: The transformers tokenizer to reproduce.
         max_length: Most tokens in a sequence, special tokens included.
-        truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokenizer.tokenize`.
+        truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokens.encode`.
 
     Raises:
         UserError: The tokenizer has added tokens that are not special (transformers looks for those before it splits
@@ -211,7 +211,7 @@ def _drop_middle(
 
 
 def _share(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """How many tokens each text of a pair keeps; see `bert.tokenizer.share`."""
+    """How many tokens each text of a pair keeps; see `bert.tokens.share`."""
     short = tf.minimum(tf.minimum(first, second), room // 2)
     fits = first + second <= room
     first_is_short = first <= second

@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from kfp_bert_components.errors import UserError
+
 
 @click.command("predict")
 @click.argument("table", type=click.Path())
@@ -44,7 +46,22 @@ import click
     show_default=True,
     help="Rows that don't fit the table: keep (mended, or without an answer), error or drop.",
 )
-def command(table: str, output: str, model: str, **settings: Any) -> None:
+@click.option(
+    "--run-on",
+    default="pod",
+    show_default=True,
+    type=click.Choice(["pod", "ai_platform"]),
+    help="pod: this process answers the texts; ai_platform: a batch prediction job of AI Platform.",
+)
+@click.option(
+    "--param",
+    "-p",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of that job, such as job_project=my-project: docs/batch.md lists them.",
+)
+def command(table: str, output: str, model: str, run_on: str, params: tuple[str, ...], **settings: Any) -> None:
     """Write the rows of TABLE with the answers of a model to OUT.
 
     TABLE is a file or a folder of CSV, TSV, JSONL, JSON or Parquet, gs:// or local. OUT is a folder for parts, gs:// or
@@ -53,4 +70,19 @@ def command(table: str, output: str, model: str, **settings: Any) -> None:
     from kfp_bert_components.prediction import PredictionSettings
     from kfp_bert_components.steps.batch_predict import batch_predict
 
-    batch_predict(table, output, model, PredictionSettings(**settings))
+    batch_predict(table, output, model, PredictionSettings(**settings), run_on=run_on, **_job(run_on, params))
+
+
+def _job(run_on: str, params: tuple[str, ...]) -> dict[str, Any]:
+    """The settings of the job."""
+    if run_on == "pod":
+        if params:
+            raise UserError("--param is for a job: add --run-on ai_platform.")
+        return {}
+    job: dict[str, Any] = {"project": "", "location": "", "staging": ""}
+    for given in params:
+        name, equals, value = given.partition("=")
+        if not equals or not name.startswith("job_"):
+            raise UserError(f"--param {given!r} is not of the form job_NAME=VALUE.")
+        job[name.removeprefix("job_")] = value
+    return job

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError
 from kfp_bert_components.extras import missing_extra
-from kfp_bert_components.serving.versions import METADATA, ModelVersion
+from kfp_bert_components.serving.versions import ModelVersion
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry, Version
@@ -30,23 +29,22 @@ class Identity:
 
 
 def served_facts(version: ModelVersion) -> tuple[dict[str, Any], Identity]:
-    """What the folder of a version says: plain values, and by what its registry knows it.
+    """What a version's metadata says: plain values, and by what its registry knows it.
 
     Returns:
         `version` (its number in the folder), `registry_version`, `fingerprint`, `labels` ([] where they are not
         known), and those of `FACTS` that are known.
     """
-    bundle = _bundle(version.folder)
-    fingerprint = str(bundle.get("fingerprint") or version.fingerprint)
-    labels = bundle.get("labels")
+    known = version.metadata
+    labels = known.get("labels")
     facts = {
         "version": version.number,
         "registry_version": version.registry_version,
-        "fingerprint": fingerprint,
+        "fingerprint": version.fingerprint,
         "labels": [str(label) for label in labels] if isinstance(labels, list) else [],
-        **{name: bundle[name] for name in FACTS if bundle.get(name) not in (None, "", {})},
+        **{name: known[name] for name in FACTS if known.get(name) not in (None, "", {})},
     }
-    return facts, Identity(version.registry_version, fingerprint)
+    return facts, Identity(version.registry_version, version.fingerprint)
 
 
 def registry_facts(path: str | Path, model: Identity) -> dict[str, Any]:
@@ -65,18 +63,6 @@ def registry_facts(path: str | Path, model: Identity) -> dict[str, Any]:
         return {"registry": _facts(registry, _find(registry, model))} if registry else {}
     except Exception as error:  # the page is shown all the same, and says why this part of it is not
         return {"registry_problem": f"The registry cannot be read: {missing_extra(str(error)) or error}"}
-
-
-def _bundle(folder: Path) -> Mapping[str, Any]:
-    """The bundle.json of a SavedModel that was deployed, or that lies in a bundle; {} where there is none."""
-    for path in (folder / METADATA, folder / "bundle.json", folder.parent / "bundle.json"):
-        try:
-            found = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(found, dict):
-            return found
-    return {}
 
 
 def _registry(path: str | Path) -> Registry | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kfp_bert_components.bert.cores import cpu_limit, usable_cores
 from kfp_bert_components.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,26 +77,7 @@ class Threads:
     @classmethod
     def of_machine(cls, count: int = 0) -> Threads:
         """`count` threads, or as many as there are cores for this process; spinning unless its CPU time is limited."""
-        limit = cpu_limit()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return cls(count or max(1, min(cores, round(limit or cores))), spinning=limit is None)
-
-
-def cpu_limit(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """How many cores' time this container is given, as Kubernetes' `limits.cpu`; None where there is no limit.
-
-    Args:
-        root: Where the control groups (version 1 or 2) are.
-    """
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
+        return cls(count or usable_cores(), spinning=cpu_limit() is None)
 
 
 def load_engine(version: ModelVersion, threads: Threads) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -48,6 +49,7 @@ class Model:
             self._loaded: Any = load_saved_model(version.folder)
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"{version.folder} cannot be loaded as a SavedModel: {error}") from error
+        weakref.finalize(self, _destroy, _tables(self._loaded)).atexit = False
         if SIGNATURE not in self._loaded.signatures:
             raise UserError(f"{version.folder} has no signature {SIGNATURE!r}: export the model again.")
         self._signature = self._loaded.signatures[SIGNATURE]
@@ -76,19 +78,6 @@ class Model:
         if self.compiled:
             yield from self.compiled.compile()
 
-    def predict(self, instances: Sequence[Instance]) -> list[dict[str, Any]]:
-        """Predictions for `instances`, in their order.
-
-        Args:
-            instances: For each instance a dict with a string for every name in `inputs`.
-
-        Returns:
-            For each instance a dict of `label` (string), `score` (the label's probability) and `probabilities` (a list,
-            in the order of the classes).
-        """
-        answers = self.answer(instances).predictions()
-        return [one | {name: one[name].tolist() for name in ("probabilities", "score")} for one in answers]
-
     def answer(self, instances: Sequence[Instance]) -> Answers:
         """The answers to some instances."""
         import numpy as np
@@ -106,3 +95,19 @@ class Model:
         tensors = compiled.predict(feeds) if compiled and compiled.ready else self._signature(**feeds)
         labels = [label.decode("utf-8", "replace") for label in tensors["label"].numpy().tolist()]
         return Answers(labels, tensors["probabilities"].numpy())
+
+
+def _tables(loaded: Any) -> list[Any]:
+    """The handles of a SavedModel's lookup tables, such as a vocabulary."""
+    import tensorflow as tf
+
+    parts = tf.train.TrackableView(loaded).descendants()
+    return [part.resource_handle for part in parts if hasattr(part, "resource_handle")]
+
+
+def _destroy(tables: list[Any]) -> None:
+    """Give the memory of tables back, which TensorFlow keeps when nobody has their model any more."""
+    import tensorflow as tf
+
+    for table in tables:
+        tf.raw_ops.DestroyResourceOp(resource=table)

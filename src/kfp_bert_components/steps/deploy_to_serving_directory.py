@@ -5,11 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.bert.onnx_model import OnnxModel, has_onnx
 from kfp_bert_components.deployment import DeployedVersion
 from kfp_bert_components.deployment import deploy_to_serving_directory as deploy
-from kfp_bert_components.errors import UserError
 from kfp_bert_components.origin import Origin
+from kfp_bert_components.serving.engines import Engine, Threads, load_engine
+from kfp_bert_components.serving.versions import read_version
+
+_TOGETHER = 32  # instances in a call of the engine
 
 
 def deploy_to_serving_directory(
@@ -36,7 +38,7 @@ def deploy_to_serving_directory(
 
 
 def load(version: Path) -> Callable[[list[dict[str, str]]], list[dict[str, Any]]]:
-    """Load a version with the engine of our server.
+    """Load a version as our server loads it.
 
     Args:
         version: The folder that is to be served.
@@ -47,24 +49,10 @@ def load(version: Path) -> Callable[[list[dict[str, str]]], list[dict[str, Any]]
     Raises:
         UserError: It cannot be loaded, or the engine is not installed.
     """
-    if has_onnx(version):
-        return partial(_ask, OnnxModel(version))
-    from kfp_bert_components.serving.model import Model
-    from kfp_bert_components.serving.versions import ModelVersion
-
-    try:
-        return Model(ModelVersion(version, 1)).predict
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"The version cannot be tested before it is served: {error.name} is not installed. Run this step in the "
-            "image kfp-bert-components/python-tensorflow, or pip install 'kfp-bert-components[tensorflow]'."
-        ) from error
+    return partial(_ask, load_engine(read_version(version, 1), Threads.of_machine()))
 
 
-def _ask(model: OnnxModel, instances: list[dict[str, str]]) -> list[dict[str, Any]]:
-    pairs = [instance["text_pair"] for instance in instances] if model.pair else None
-    answers = model.predict([instance["text"] for instance in instances], pairs)
-    return [
-        {"label": model.labels[row.argmax()], "score": float(row.max()), "probabilities": row.tolist()}
-        for row in answers
-    ]
+def _ask(engine: Engine, instances: list[dict[str, str]]) -> list[dict[str, Any]]:
+    parts = [engine.answer(instances[start : start + _TOGETHER]) for start in range(0, len(instances), _TOGETHER)]
+    answers = [answer for part in parts for answer in part.predictions()]
+    return [one | {name: one[name].tolist() for name in ("probabilities", "score")} for one in answers]

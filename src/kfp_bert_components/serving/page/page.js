@@ -1,18 +1,16 @@
 // The page asks the server's own predict route, as any client does. Whatever comes from the model, the registry or the
 // person is put in as text only; the server's Content-Security-Policy forbids all else.
 
+import { $, MOST_BARS, bar, bytes, cell, element, heading, percent, points, row } from "./elements.js";
+import { showModel } from "./model.js";
+
 const DELAY = 200; // milliseconds without typing, after which the model is asked
 const AGAIN = 2000; // milliseconds until a server that is loading or busy is asked again
 const LOOK = 30000; // milliseconds between two looks at which version answers
-const MOST_LINES = 256, MOST_WORDS = 100, MOST_BARS = 10, MOST_MOVERS = 6;
+const MOST_LINES = 256, MOST_WORDS = 100, MOST_MOVERS = 6;
 const LEAST_CHANGE = 0.0005; // of a score: what is less reads as 0.0
 const MOST_CURL = 100000; // bytes: Linux takes at most 128 KiB in one argument
 
-const $ = (id) => document.getElementById(id);
-const percent = (score) => `${(100 * score).toFixed(1)} %`;
-const points = (change) => `${change < 0 ? "−" : "+"}${Math.abs(100 * change).toFixed(1)}`;
-const time = (at) => `${at.slice(0, 16).replace("T", " ")} UTC`;
-const bytes = (text) => new TextEncoder().encode(text).length;
 const best = (prediction) => prediction.probabilities.indexOf(Math.max(...prediction.probabilities));
 const score = (prediction) => prediction.probabilities[best(prediction)];
 
@@ -20,17 +18,6 @@ let about = null; // what the server says of the model
 let shown = null; // what was asked last, and the answers: {instances, predictions, line, all}
 let running = new AbortController(); // ends the requests for a text that is not there any more
 let timer = 0, nextLook = 0;
-
-function element(tag, content, properties = {}) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...[content].flat());
-  return made;
-}
-
-const bar = (value) => element("progress", [], { max: 1, value, ariaHidden: "true" }); // the number stands beside it
-const row = (...cells) => element("tr", cells);
-const cell = (content, className = "") => element("td", content, { className });
-const heading = (content) => element("th", element("bdi", content), { scope: "row" });
 
 // --- The server
 
@@ -61,7 +48,7 @@ async function look() {
   clearTimeout(nextLook);
   try {
     about = await fetched("about", {});
-    showModel();
+    showModel(about);
     if (about.fingerprint !== before) update();
   } catch (error) {
     if (!about) $("model").textContent = error.message;
@@ -239,54 +226,6 @@ async function copy() {
     document.execCommand("copy");
   }
   $("copied").textContent = "Copied.";
-}
-
-// --- The model
-
-function showModel() {
-  const { registry, labels } = about, number = registry?.version ?? about.registry_version;
-  $("model").textContent = `version ${about.version}${labels.length ? `, ${labels.length} classes` : ""}`;
-  $("pair").hidden = about.inputs.length < 2;
-  const facts = {
-    "Version": about.version,
-    "Registry version": number && `${number}${registry ? championOf(registry) : ""}`,
-    "Registered": registry && time(registry.at),
-    "Fingerprint": about.fingerprint,
-    "Classes": labels.length && listed(labels),
-    "Base model": about.base_model,
-    "Longest text": about.max_length && `${about.max_length} tokens; what is longer is cut`,
-    "Precision": about.precision,
-    "Data fingerprint": about.data_fingerprint,
-    "Training": about.parameters && named(about.parameters),
-    "Made with": about.versions && named(about.versions),
-  };
-  const known = Object.entries(facts).filter(([, value]) => value);
-  $("facts").replaceChildren(
-    ...known.flatMap(([name, value]) => [element("dt", name), element("dd", String(value), { dir: "auto" })]));
-  $("registry-problem").textContent = about.registry_problem ?? "";
-  for (const id of ["decision", "history", "card"]) $(id).hidden = !registry;
-  if (registry) showRegistry(registry);
-}
-
-const named = (values) => Object.entries(values).map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(", ");
-const championOf = ({ version, champion }) =>
-  champion === version ? ", the champion" : `; the champion is version ${champion}`;
-
-function listed(labels) {
-  const more = labels.length - MOST_BARS;
-  return labels.slice(0, MOST_BARS).join(", ") + (more > 0 ? ` and ${more} more` : "");
-}
-
-function showRegistry({ reason, metrics, history, card }) {
-  $("decision").querySelector("p").textContent = `PROMOTE: ${reason || "no reason is recorded"}`;
-  const measured = Object.entries(metrics).filter(([, one]) => typeof one?.value === "number");
-  $("decision").querySelector("tbody").replaceChildren(...measured.map(([name, { value, low, high }]) => {
-    const interval = [low, high].filter((end) => typeof end === "number").map((end) => end.toFixed(4)).join(" to ");
-    return row(heading(name), cell(value.toFixed(4), "n"), cell(interval, "n"));
-  }));
-  $("history").querySelector("ol").replaceChildren(
-    ...history.map(({ at, text }) => element("li", [element("time", time(at)), ` ${text}`])));
-  $("card").querySelector("pre").textContent = card.replace(/^---\n.*?\n---\n/s, ""); // without its header
 }
 
 // --- Begin
