@@ -125,6 +125,11 @@ def test_objects_that_changed_since_come_as_they_were_or_not_at_all(gcs: GcsServ
         fetch(["gs://bucket/in/"], tmp_path / "none", manifest=str(tmp_path / "bucket.json"))
 
 
+def test_a_list_that_is_gone_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"The manifest .*gone\.json does not exist: start the run again"):
+        fetch([], tmp_path / "data", manifest=str(tmp_path / "gone.json"))
+
+
 def test_the_list_is_read_as_the_registry_is_and_not_as_the_sources(gcs: GcsServer, tmp_path: Path) -> None:
     gcs.put("bucket", "in/a", b"first a")
     look(["gs://bucket/in/"], Access())[0].write(tmp_path / "pin.json")

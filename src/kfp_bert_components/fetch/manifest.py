@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.records import dump_record, load_record
 from kfp_bert_components.storage import Access, open_store, parse_address
 
@@ -62,11 +62,18 @@ def read_manifest(uri: str, access: Access) -> Manifest:
         access: Credentials for gs://.
 
     Raises:
-        UserError: It is missing, of an unknown format, or was changed by hand.
+        NotFoundError: It is missing.
+        UserError: It is of an unknown format, or was changed by hand.
     """
     address = parse_address(uri, "manifest")
     folder, name = address.split() if uri.endswith(".json") else (address, "manifest.json")
-    data = open_store(folder, access).read(name).data
+    try:
+        data = open_store(folder, access).read(name).data
+    except NotFoundError:
+        raise NotFoundError(
+            f"The manifest {uri} does not exist: start the run again where pin_data wrote it, give one that is there, "
+            "or give this step access to where it lies."
+        ) from None
     found, fingerprint = load_record(data, uri, {1: _read_1}, "give the manifest.json that a fetch wrote")
     if found.fingerprint != fingerprint:
         raise UserError(f"{uri} was changed since it was written: give the manifest.json as the fetch wrote it.")

@@ -29,7 +29,6 @@ from kfp_bert_components.local.events import (
 )
 from kfp_bert_components.plain import printed
 
-CACHE = ".cache"
 _SECONDS_TO_STOP = 15
 _WITH_FRAMES = {"KFP_BERT_TRACEBACK": "1"}  # by which `local.failure` finds the error that a step ended with
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
@@ -92,7 +91,7 @@ def execute(spec: Path, arguments: dict[str, Any], root: Path, *, cache: bool = 
         arguments_path = Path(scratch) / "arguments.json"
         arguments_path.write_text(json.dumps(arguments))
         worker = ["-u", "-m", "kfp_bert_components.local.worker", str(spec), str(arguments_path), str(folder)]
-        worker += [str(root.absolute() / CACHE)] if cache else []
+        worker += ["cache"] if cache else []
         process = subprocess.Popen(
             [sys.executable, *worker],
             stdin=subprocess.PIPE,

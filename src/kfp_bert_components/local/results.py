@@ -44,7 +44,7 @@ def pages(run: Path) -> dict[str, Path]:
 
 def _steps(run: Path) -> Iterator[Path]:
     """The folders of the steps, oldest first; those of a loop lie in one folder for each of its passes."""
-    folders = [path for path in run.iterdir() if path.is_dir()]
+    folders = [path for path in run.iterdir() if path.is_dir() and not path.name.startswith(".")]
     for folder in sorted(folders, key=os.path.getmtime):
         if "-iteration-" in folder.name:
             yield from _steps(folder)

@@ -14,7 +14,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineTaskSpec
 from kfp_bert_components.local.events import StepReused
 from kfp_bert_components.local.kfp_changes import Report, replace
 
-_KEY = ".cache_key"
+_CACHE, _KEY = ".cache", ".cache_key"
 _FOLDER = "folder of the step"
 _EXECUTE = (
     "task_name task_spec pipeline_resource_name components executors io_store pipeline_root runner unique_pipeline_id "
@@ -23,13 +23,14 @@ _EXECUTE = (
 
 
 class _StepCache(cache.LocalCache):
-    """kfp.local's cache, which also knows for each step the folder that it has in its run.
+    """kfp.local's cache, of which each run has a part in its own folder.
 
-    The folder says of what it is the result. A step that was used again has a link in the folder of the new run.
+    The folder of a step says of what it is the result. A step that is used again has a link in the folder of its run.
     """
 
-    def __init__(self, root: str, report: Report) -> None:
-        super().__init__(root)
+    def __init__(self, run: Path, report: Report) -> None:
+        super().__init__(str(run / _CACHE))
+        self._runs = run.parent
         self._report = report
         self._next = threading.local()
 
@@ -45,33 +46,35 @@ class _StepCache(cache.LocalCache):
         super().put(key, {**outputs, _FOLDER: str(self._next.folder)})
 
     def get(self, key: str) -> dict[str, Any] | None:
-        outputs = super().get(key)
-        if outputs is None:
-            return None
-        before, folder = Path(outputs.pop(_FOLDER)), self._next.folder
-        if not _holds(before, key):
-            return None
+        for entry in sorted(self._runs.glob(f"*/{_CACHE}/{key}.json"), reverse=True):
+            outputs = cache.LocalCache(str(entry.parent)).get(key)
+            if outputs and _holds(before := Path(outputs.pop(_FOLDER)), key):
+                self._use(before)
+                return outputs
+        return None
+
+    def _use(self, before: Path) -> None:
+        folder = self._next.folder
         if not folder.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.symlink_to(os.path.relpath(before, folder.parent), target_is_directory=True)
         self._report(StepReused(self._next.step, str(before)))
-        return outputs
 
 
-def reuse_steps(root: str, report: Report) -> None:
+def reuse_steps(run: Path, report: Report) -> None:
     """Let kfp.local use finished steps of earlier runs again, for the rest of this process.
 
     The key of a step is kfp's own: component, image, command, environment, values of the parameters, and the artifacts
     with their paths and metadata. A cluster has ids in place of the paths.
 
     Args:
-        root: Folder for the cache.
+        run: Folder of the run, beside those of the earlier ones.
         report: Called with an event for each step that is used again.
 
     Raises:
         UserError: This kfp does not have a function that is replaced, or it takes other arguments.
     """
-    steps = _StepCache(root, report)
+    steps = _StepCache(run, report)
     replace(cache, "get_local_cache", "", lambda _: lambda: steps)
     replace(task_executor, "execute_single_task", _EXECUTE, lambda execute: _announced(execute, steps))
 

@@ -21,7 +21,7 @@ def main(spec_path: str, arguments_path: str, run: str, cache: str = "") -> None
         spec_path: YAML file of the compiled pipeline.
         arguments_path: JSON file with the values by parameter name.
         run: Folder of the run.
-        cache: Folder for what later runs use again; "" for none.
+        cache: "" to use no finished steps of earlier runs again.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -52,7 +52,7 @@ def _run(spec_path: str, arguments: dict[str, object], run: Path, cache: str) ->
 
     change_kfp_local(run.name, _report)
     if cache:
-        reuse_steps(cache, _report)
+        reuse_steps(run, _report)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run.parent))
     pipeline = components.load_component_from_file(spec_path)
     if graph := pipeline.component_spec.implementation.graph:
