@@ -59,7 +59,8 @@ def _resumed(whole, tmp_path, signal_name, code, steps):
 def test_sigkill_at_several_steps_changes_nothing(whole, tmp_path):
     # in the first epoch, in a later one, and in the second seed
     output = _resumed(whole, tmp_path, "SIGKILL", -9, [2, 5, 11])
-    assert "Going on from the checkpoint of seed 1 at step 2." in output
+    # the one of the step before the kill was written for sure
+    assert re.search(r"Going on from the checkpoint of seed 1 at step [12]\.", output)
 
 
 @pytest.mark.long
@@ -89,7 +90,7 @@ def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(
 def test_a_checkpoint_of_other_weights_is_refused_in_a_sentence(whole, tmp_path):
     folder, settings = make_splits(tmp_path), whole[1] | {"checkpoint_dir": str(tmp_path / "checkpoints")}
     finish(start(folder, settings, kill=(3, "SIGKILL")))
-    (path,) = (tmp_path / "checkpoints").rglob("*.safetensors")
+    path = max((tmp_path / "checkpoints").rglob("*.safetensors"))
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     arrays = load_file(path)

@@ -1,6 +1,7 @@
 """Two processes on loopback train as one does, and fail together."""
 
 import json
+import re
 import socket
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_two_workers_end_with_the_weights_of_one_also_after_one_was_killed(tmp_p
     for process in _start_two(two, settings | checkpoints):
         code, output = finish(process)
         assert code == 0, output
-        assert "Going on from the checkpoint of seed 0 at step 8." in output
+        assert re.search(r"Going on from the checkpoint of seed 0 at step [78]\.", output)
     ours, theirs = weights(two), weights(one)
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value, atol=2e-5, err_msg=name)
