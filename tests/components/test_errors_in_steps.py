@@ -20,7 +20,7 @@ BAD = {
     "deploy_to_ai_platform": ({"registry": "/no/registry", "project": "p", "location": "l", "min_replicas": 0}, "min_"),
     "deploy_to_serving_directory": ({"registry": "/no/registry", "serving_directory": "/no/serving"}, "no champion"),
     "batch_predict": ({"table": ""}, "Give table or data, one of the two."),
-    "clean_up_run": ({"status": {"state": "FAILED"}, "job_project": "p"}, "job_location"),
+    "clean_up_run": ({"status": {"state": "FAILED"}, "job_project": "p"}, "a project and a location"),
 }
 
 
