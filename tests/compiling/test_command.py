@@ -48,9 +48,9 @@ def test_volumes_of_every_step(tmp_path):
     pytest.importorskip("kfp.kubernetes")
     done = run(tmp_path, "--volume", "one:/data", "--volume", "two:/more")
     assert done.exit_code == 0, done.output
-    _, platforms = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    spec, platforms = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     executors = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert len(executors) == 8
+    assert executors.keys() == spec["deploymentSpec"]["executors"].keys()
     for one in executors.values():
         assert [(mount["constant"], mount["mountPath"]) for mount in one["pvcMount"]] == [
             ("one", "/data"),

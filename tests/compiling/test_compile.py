@@ -241,7 +241,7 @@ def test_what_no_pod_can_have_is_refused(tmp_path, cluster, says):
 
 @pytest.mark.parametrize("place", ["pipeline", "task", "container"])
 def test_a_compiled_pipeline_with_a_field_that_kfp_does_not_know_is_refused(tmp_path, place):
-    spec = yaml.safe_load(compiled(pipelines.train_and_deploy, tmp_path))
+    spec = yaml.safe_load(compiled(package.finetune_bert, tmp_path))
     executor = spec["deploymentSpec"]["executors"]["exec-finetune-bert"]
     places = {
         "pipeline": spec,

@@ -48,17 +48,23 @@ def compile(
     name = pipeline.name if isinstance(pipeline, base_component.BaseComponent) else str(pipeline)
     text = compiled_text(pipeline)
     documents = rewrite(name, compiled_documents(name, text), settings)
-    try:
-        # To KFP's parser of pipelines this part is any dictionary.
-        json_format.ParseDict(documents[0]["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
-        made = as_pipeline(documents, _comments(text, settings))
-    except json_format.ParseError as error:
-        raise UserError(f"{name} is no pipeline that KFP can read: {str(error).splitlines()[0]}") from None
+    _check(name, documents[0])
+    made = as_pipeline(documents, _comments(text, settings))
     try:
         target.write_text(made.component_yaml)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error}.") from None
     return made
+
+
+def _check(name: str, spec: dict[str, Any]) -> None:
+    """Read a pipeline with KFP's own strict parsers, which refuse an unknown field or a value of another type."""
+    try:
+        json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+        # In the message before, this part is any dictionary.
+        json_format.ParseDict(spec["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
+    except json_format.ParseError as error:
+        raise UserError(f"{name} is no pipeline that KFP can read: {str(error).splitlines()[0]}") from None
 
 
 def _comments(text: str, settings: Cluster) -> str:
