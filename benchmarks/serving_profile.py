@@ -39,7 +39,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = written(classifier, Path(scratch) / "bundle", arguments.precision)
         with tf.Graph().as_default(), v1.Session(config=config) as session:
-            signature = v1.saved_model.load(session, ["serve"], str(folder / "saved_model")).signature_def["serving_default"]
+            signature = v1.saved_model.load(session, ["serve"], str(folder / "saved_model")).signature_def[
+                "serving_default"
+            ]
             feed = {signature.inputs["text"].name: film_lines(arguments.batch)}
             output = signature.outputs["probabilities"].name
             seconds, spent, count = [], collections.Counter(), collections.Counter()
