@@ -18,7 +18,7 @@ _KINDS: dict[str, Kind] = {
     "batch_predict": "evaluation",
 }
 # Requests where nobody says anything. A pod without any is the first that a node evicts when its memory runs short.
-# They are above what the steps took on small data with a small model; docs/cluster.md has the figures.
+# They are above what the steps took on small data, with networks up to BERT-base; docs/cluster.md has the figures.
 _REQUESTS: dict[Kind | None, dict[str, str]] = {
     "light": {"cpu_request": "250m", "memory_request": "1Gi"},
     "training": {"cpu_request": "2", "memory_request": "8Gi"},
