@@ -8,21 +8,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 
+from kfp_bert_components.local.events import StepStarted
+from kfp_bert_components.local.execute import execute
 from kfp_bert_components.local.pipelines import compile_pipeline
-from kfp_bert_components.local.show import show_run
 from tests.conftest import ROOT
 from tests.support.http_folder import serving_folder
-from tests.support.kubeflow_cache import Cluster
+from tests.support.kubeflow_cache import Cluster, cached_steps, steps_of
 from tests.support.pipeline_runs import small_data
 from tests.support.stub_steps import with_stubs
 
 READY = [f"kfp_bert_components.pipelines:{name}" for name in ("train_and_deploy", "train_and_deploy_to_ai_platform")]
 CACHED = ["fetch-gcs-data", "prepare-text-data", "finetune-bert", "evaluate-model"]
-ALWAYS = {"pin-data", "evaluate-champion", "compare-models", "promote-model"}
-LAST = {"deploy-to-serving-directory", "deploy-to-ai-platform", "clean-up-run"}  # of those that a pipeline has
-# Where the first step that runs again is this one, all after it run again: what a step makes has a new id.
 NOTHING, DATA, BASE = "nothing", "a byte of the data", "a file of the base model"
 
 
@@ -49,13 +46,6 @@ def spec(request, tmp_path_factory):
     return yaml.safe_load(path.read_text())
 
 
-def tasks_of(spec):
-    """The tasks that run something, by name, in whatever group they are."""
-    dags = [spec["root"], *(one for one in spec["components"].values() if "dag" in one)]
-    tasks = {name: task for one in dags for name, task in one["dag"]["tasks"].items()}
-    return {name: task for name, task in tasks.items() if "dag" not in spec["components"][task["componentRef"]["name"]]}
-
-
 def run(cluster, spec, arguments, world):
     """The steps that run while the data and the base model are as `world` has them."""
     pin = {
@@ -73,41 +63,38 @@ def first_run(spec):
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     arguments = {name: ["a"] if one["parameterType"] == "LIST" else "a" for name, one in parameters.items()}
     cluster, world = Cluster(), {DATA: "1", BASE: "1"}
-    assert run(cluster, spec, arguments, world) == tasks_of(spec).keys()
+    assert run(cluster, spec, arguments, world) == steps_of(spec).keys()
     return cluster, arguments, world
 
 
 def test_the_documented_steps_run_again_and_no_others(spec):
     cluster, arguments, world = first_run(spec)
-    documented = table()
-    tasks = tasks_of(spec).keys()
+    documented, always = table(), steps_of(spec).keys() - set(CACHED)
     for what in [NOTHING, DATA, BASE, *arguments]:
         assert what in documented, f"docs/caching.md has no row for {what}"
         changed = {name: "b" if name == what else value for name, value in arguments.items()}
         ran = run(cluster, spec, changed, {name: "2" if name == what else value for name, value in world.items()})
-        assert ran == documented[what] | ALWAYS | (tasks & LAST), what
+        assert ran == documented[what] | always, what
 
 
 def test_a_result_of_a_step_that_is_never_cached_reaches_cached_ones_as_a_parameter_only(spec):
-    tasks = tasks_of(spec)
-    cached = {name for name, task in tasks.items() if task.get("cachingOptions", {}).get("enableCache")}
-    assert cached == set(CACHED)
-    for name in cached:
-        artifacts = tasks[name].get("inputs", {}).get("artifacts", {}).values()
-        assert {one["taskOutputArtifact"]["producerTask"] for one in artifacts} <= cached
+    assert cached_steps(spec) == set(CACHED)
+    for name in CACHED:
+        artifacts = steps_of(spec)[name].get("inputs", {}).get("artifacts", {}).values()
+        assert {one["taskOutputArtifact"]["producerTask"] for one in artifacts} <= set(CACHED)
 
 
 def test_the_cluster_of_these_tests_trains_again_where_the_fetch_is_never_cached(spec):
     spec = yaml.safe_load(yaml.safe_dump(spec))
-    tasks_of(spec)["fetch-gcs-data"]["cachingOptions"] = {}
+    steps_of(spec)["fetch-gcs-data"]["cachingOptions"] = {}
     cluster, arguments, world = first_run(spec)
-    assert run(cluster, spec, arguments, world) == tasks_of(spec).keys()
+    assert run(cluster, spec, arguments, world) == steps_of(spec).keys()
 
 
 @pytest.mark.slow
 def test_kfp_on_this_machine_runs_the_same_steps(tmp_path):
     spec = tmp_path / "pipeline.yaml"
-    compile_pipeline(READY[0], spec)
+    pipeline = compile_pipeline(READY[0], spec)
     with_stubs(spec, real={"exec-pin-data", "exec-fetch-gcs-data"})
     data, base = small_data(tmp_path, rows=20), tmp_path / "base"
     base.mkdir()
@@ -120,10 +107,12 @@ def test_kfp_on_this_machine_runs_the_same_steps(tmp_path):
     }
 
     def ran(**changed: object) -> set[str]:
-        folder = show_run(spec, arguments | changed, tmp_path / "runs", Console(quiet=True))
-        return {path.parent.name for path in folder.glob("*/executor_output.json") if not path.parent.is_symlink()}
+        with execute(spec, arguments | changed, tmp_path / "runs") as running:
+            started = {event.step.rpartition("/")[2] for event in running if isinstance(event, StepStarted)}
+            assert running.ok
+        return started
 
-    always = {*ALWAYS, "deploy-to-serving-directory", "clean-up-run"}
+    always = steps_of(pipeline).keys() - set(CACHED)
     assert ran() == {*CACHED, *always}
     assert ran() == always
     assert ran(alpha=0.01) == always

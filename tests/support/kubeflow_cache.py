@@ -31,38 +31,54 @@ class Cluster:
         self._runs = itertools.count(1)
 
     def run(self, spec: Values, arguments: Values, outputs: Callable[[str], Values]) -> set[str]:
-        """Run a pipeline; the names of the tasks that were not taken from the cache.
+        """Run a pipeline, also one whose steps are in an exit handler; the names of the steps that were not cached.
 
         Args:
             spec: The compiled pipeline.
             arguments: Values of its parameters; the others have their defaults.
-            outputs: Gives the output parameters of a task that runs.
+            outputs: Gives the output parameters of a step that runs.
         """
-        given = _defaults(spec["root"]) | dict(arguments)
-        return self._run(spec, spec["root"], given, f"run-{next(self._runs)}", outputs)
+        run = f"run-{next(self._runs)}"
+        return self._run(spec, spec["root"], _defaults(spec["root"]) | dict(arguments), outputs, run)
 
-    def _run(self, spec: Values, group: Values, given: Values, run: str, outputs: Callable[[str], Values]) -> set[str]:
-        """Run the tasks of the pipeline, or of a group in it such as those before an exit handler."""
-        tasks = dict(group["dag"]["tasks"])
-        made: dict[str, Values] = {}
-        ran: set[str] = set()
+    def _run(self, spec: Values, part: Values, given: Values, outputs: Callable[[str], Values], run: str) -> set[str]:
+        tasks, made, ran = dict(part["dag"]["tasks"]), {}, set()
         while tasks:
             name = next(one for one, task in tasks.items() if _before(task) <= made.keys())
             task = tasks.pop(name)
             component = spec["components"][task["componentRef"]["name"]]
+            artifacts, parameters = _inputs(task, component, given, made, run)
             if "dag" in component:
-                ran |= self._run(spec, component, _inputs(task, component, given, made, run)[1], run, outputs)
                 made[name] = {}
+                ran |= self._run(spec, component, parameters, outputs, run)
                 continue
             executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
-            key = _key(component, executor["container"], *_inputs(task, component, given, made, run))
-            cached = task.get("cachingOptions", {}).get("enableCache", False)
-            if not (cached and key in self._cache):
+            key = _key(component, executor["container"], artifacts, parameters)
+            if not (_is_cached(task) and key in self._cache):
                 ran.add(name)
-                artifacts = component.get("outputDefinitions", {}).get("artifacts", {})
-                self._cache[key] = {one: str(next(self._ids)) for one in artifacts} | dict(outputs(name))
+                names = component.get("outputDefinitions", {}).get("artifacts", {})
+                self._cache[key] = {one: str(next(self._ids)) for one in names} | dict(outputs(name))
             made[name] = self._cache[key]
         return ran
+
+
+def steps_of(spec: Values) -> dict[str, Values]:
+    """The tasks of a compiled pipeline that run code, by name, also those in an exit handler."""
+    found = {}
+    for part in (spec["root"], *spec["components"].values()):
+        for name, task in part.get("dag", {}).get("tasks", {}).items():
+            if "dag" not in spec["components"][task["componentRef"]["name"]]:
+                found[name] = task
+    return found
+
+
+def cached_steps(spec: Values) -> set[str]:
+    """The names of those that may be taken from the cache."""
+    return {name for name, task in steps_of(spec).items() if _is_cached(task)}
+
+
+def _is_cached(task: Values) -> bool:
+    return bool(task.get("cachingOptions", {}).get("enableCache"))
 
 
 def _key(component: Values, container: Values, artifacts: Values, parameters: Values) -> str:
@@ -101,7 +117,7 @@ def _inputs(task: Values, component: Values, given: Values, made: Values, run: s
         elif "componentInputParameter" in source:
             parameters[name] = given[source["componentInputParameter"]]
         elif "taskFinalStatus" in source:
-            parameters[name] = {"state": "SUCCEEDED"}
+            parameters[name] = run
         else:
             constant = source["runtimeValue"]["constant"]
             # A placeholder, such as that for the name of the run.

@@ -102,8 +102,8 @@ class LocalStore(Store):
                 value, size = extend(value, block), size + len(block)
         if (size, encode(value)) != (entry.size, entry.crc32c):
             raise ConflictError(
-                f"{self.describe(entry.name)} does not hold the bytes it had when it was listed: restore it, or try "
-                "again, without a manifest if one was given."
+                f"{self.describe(entry.name)} does not hold the bytes it had when it was listed: restore it, or "
+                "start the run again, without a manifest if one was given."
             )
         return size
 
