@@ -88,6 +88,8 @@ def test_from_the_champion_to_its_run_and_back(recorded: Steps, tmp_path: Path) 
         f"- Workflow: `kubeflow/{WORKFLOW}`",
         f"- Model: `{ADDRESS}/model`",
         f"  - `{address}`, generation {generation}",
+        f"- Training data: 1 file, {size / 1000:.1f} kB, of `gs://my-bucket/lines/*.csv`; fingerprint "
+        f"`{version.data['fingerprint']}`",
     ):
         assert line in card.splitlines()
     assert f"champion, made by run {WORKFLOW}" in run("list", registry.uri)

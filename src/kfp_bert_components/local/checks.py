@@ -1,6 +1,7 @@
 """What must be right about a compiled pipeline before its first step runs on this machine."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -77,7 +78,7 @@ def _values(
     values = _defaults({name: one for name, one in parameters.items() if name not in given})
     for name, source in given.items():
         constant = source.get("runtimeValue", {}).get("constant")
-        if constant is not None and "{{$" not in json.dumps(constant):
+        if constant is not None and "{{$" not in _NAME_OF_RUN.sub("", json.dumps(constant)):
             values[name] = constant
         elif source.get("componentInputParameter") in known and "parameterExpressionSelector" not in source:
             values[name] = known[source["componentInputParameter"]]
@@ -130,6 +131,8 @@ def _only(settings: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 # Parameters that another step gives, and that no setting depends on.
 _OF_OTHER_STEPS = {"base_model_pin"}
+# What stands for the id or name of the run: no setting depends on it.
+_NAME_OF_RUN = re.compile(r'^"\{\{\$\.pipeline_job_\w+\}\}"$')
 _CHECKS: dict[str, Callable[[dict[str, Any], bool], None]] = {
     "prepare_text_data": _check_prepare,
     "finetune_bert": _check_training,

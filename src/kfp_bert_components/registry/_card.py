@@ -128,7 +128,7 @@ def _made(record: Mapping[str, Any]) -> list[str]:
     ]
     if data := record["data"]:
         lines.append(
-            f"- Training data: {count(data['files'])} files, {size(data['bytes'])}, of "
+            f"- Training data: {count(data['files'])} file{'s' * (data['files'] != 1)}, {size(data['bytes'])}, of "
             f"{', '.join(map(_code, data['sources']))}; fingerprint {_code(data['fingerprint'])}"
         )
         lines += [f"  - {_code(address)}, generation {generation}" for address, generation, _ in data["objects"]]
