@@ -165,6 +165,17 @@ def test_columns_without_a_name_or_with_that_of_another_are_called_by_their_posi
     assert (row["#1"], row["#2"], row["text"], row["#4"]) == ("1", "2", "HEY", "3")
 
 
+def test_a_position_that_another_column_has_for_its_name_hides_no_column(tmp_path, capsys):
+    (tmp_path / "lines.csv").write_text(",#1,text,##1\n1,2,HEY,3\n")
+    pq.write_table(pa.table([["1"], ["2"], ["HEY"]], names=["", "#1", "text"]), tmp_path / "lines.parquet")
+    (row,) = predicted(tmp_path / "lines.csv", tmp_path / "out")
+    assert (row["###1"], row["#1"], row["text"], row["##1"]) == ("1", "2", "HEY", "3")
+    assert "lines.csv: columns without a name of their own are called '###1'" in capsys.readouterr().out
+    (row,) = predicted(tmp_path / "lines.parquet", tmp_path / "out2")
+    assert (row["##1"], row["#1"], row["text"]) == ("1", "2", "HEY")
+    assert "lines.parquet: columns without a name of their own are called '##1'" in capsys.readouterr().out
+
+
 def test_reading_settings_and_positions_work_as_in_prepare(tmp_path):
     (tmp_path / "lines.csv").write_text("export of today\n1;'HEY; YOU'\n2;bye\n")
     rows = predicted(

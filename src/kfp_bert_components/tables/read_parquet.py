@@ -11,19 +11,23 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.arrow import strings, to_arrow
 from kfp_bert_components.tables.batches import Batch, make_batch
 from kfp_bert_components.tables.files import TableFile
-from kfp_bert_components.tables.settings import OWN, Column, find_columns, own_names
+from kfp_bert_components.tables.settings import OWN, Column, find_columns, own_names, own_note
 
 ROWS = 1 << 16
 
 
-def own_types(file: TableFile) -> dict[str, pa.DataType]:
-    """The types of all columns of a Parquet file by name, in their order; a dictionary's is that of its values."""
+def own_types(file: TableFile) -> tuple[dict[str, pa.DataType], str]:
+    """The types of all columns of a Parquet file by name, in their order, and what to say of the names.
+
+    A dictionary's type is that of its values.
+    """
     try:
         schema = pq.read_schema(file.path)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(file) from error
     types = [one.value_type if pa.types.is_dictionary(one) else one for one in schema.types]
-    return dict(zip(own_names(schema.names), types, strict=True))
+    names = own_names(schema.names)
+    return dict(zip(names, types, strict=True)), own_note(schema.names, names)
 
 
 def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool, own: bool = False) -> Iterator[Batch]:
