@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kfp_bert_components.serving.metrics import Metrics
 
 ID = "x-request-id"
+VERSION = "x-model-version"  # the number of the version that answers
 _GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACE = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+){2}-[0-9a-f]{2}(-[\x21-\x7e]*)?")  # W3C Trace Context
 HUNG_UP = 499  # what is logged where the client is gone; nobody gets it
@@ -47,7 +48,10 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[ID] = name
+                sent = MutableHeaders(scope=message)
+                sent[ID] = name
+                if "version" in scope["state"]:
+                    sent[VERSION] = str(scope["state"]["version"])
             await send(message)
 
         try:
