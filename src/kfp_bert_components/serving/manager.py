@@ -71,7 +71,7 @@ class ModelManager:
         compiled: bool = False,
         threads: Threads | None = None,
     ) -> None:
-        self._find = open_source(path)
+        self._path, self._find = path, open_source(path)
         self._poll_seconds = max(poll_seconds, BUCKET_SECONDS) if str(path).startswith("gs:") else poll_seconds
         self._report = report or partial(print, flush=True)
         self._compiled, self._threads = compiled, threads or Threads.of_machine()
@@ -114,7 +114,7 @@ class ModelManager:
         except Exception as error:  # whatever is wrong with the folder: go on with what is loaded
             self._trouble = str(error) or repr(error)
         else:
-            self._trouble = ""
+            self._trouble = "" if found or self.model else f"Still loading: {self._path} has no complete version yet."
             looked_at = []
             for one in found:
                 looked_at.append(one.number)
