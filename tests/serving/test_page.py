@@ -245,6 +245,15 @@ def test_the_copied_command_gives_the_same_answer_in_a_shell(opened, address, sh
     assert json.loads(echoed.stdout.splitlines()[-1]) == sent[0]
 
 
+def test_a_name_with_signs_of_addresses_is_written_for_addresses(opened, model):
+    with served_app(model, name="a [1]%20 {b}?#한") as address:
+        page = opened(address)
+        page.keyboard.type("fire")
+        wait_for(page, "#status", "alarm")
+        command = page.locator("#curl").inner_text()
+    assert "/v1/models/a%20%5B1%5D%2520%20%7Bb%7D%3F%23%ED%95%9C:predict'" in command
+
+
 def test_a_text_that_no_shell_takes_has_no_command(page):
     page.get_by_label("Text", exact=True).fill("어디 " * 20_000)
     wait_for(page, "#curl", "too long for one line")

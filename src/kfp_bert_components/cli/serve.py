@@ -9,7 +9,10 @@ import click
 @click.option("--port", default=8501, show_default=True, envvar="AIP_HTTP_PORT", help="TCP port; 0 for any free one.")
 @click.option("--name", default="bert", show_default=True, help="Name that requests give the model.")
 @click.option(
-    "--threads", default=0, help="Threads that the model uses.  [default: as many as there are cores for the server]"
+    "--threads",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Threads that the model uses.  [default: as many as there are cores for the server]",
 )
 @click.option("--access-log", is_flag=True, help="Print a line of JSON for each request, without its texts.")
 @click.option(

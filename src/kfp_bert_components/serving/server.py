@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from urllib.parse import quote
 
 import uvicorn
 
@@ -80,7 +81,9 @@ def serve(
         timeout_graceful_shutdown=limits.drain_seconds,  # type: ignore[arg-type]
     )
     server = uvicorn.Server(config)
-    threading.Thread(target=_announce, args=(app.state.models, server, f"{url}/v1/models/{name}"), daemon=True).start()
+    threading.Thread(
+        target=_announce, args=(app.state.models, server, f"{url}/v1/models/{quote(name, safe='')}"), daemon=True
+    ).start()
     # uvicorn raises the signal again after it has shut down; here that is the regular end, not a failure.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _ignore)
@@ -93,8 +96,10 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens at an address, or will.
 
     Raises:
-        UserError: The port is taken, or the address is not one of this machine.
+        UserError: The port is taken or no port, or the address is not one of this machine.
     """
+    if not 0 <= port < 1 << 16:
+        raise UserError(f"The port is {port}: give one from 1 to 65535, or 0 for any free one.")
     # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is said; else each waits 40 ms.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
