@@ -1,8 +1,11 @@
 """What comes out for each row of a table."""
 
 import csv
+import errno
 import gzip
 import json
+import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
@@ -132,6 +135,56 @@ def test_columns_of_parquet_keep_their_types(tmp_path):
     with (tmp_path / "csv" / "part-00000.csv").open(newline="") as file:
         first, second = csv.DictReader(file)
     assert (first["tags"], second["tags"]) == ('["a", "b"]', "")
+
+
+def test_columns_of_every_type_are_written(tmp_path):
+    columns = {
+        "bytes": pa.array([b"\xff\x00"]),
+        "fixed": pa.array([b"\xffab"], pa.binary(3)),
+        "uuid": pa.array([bytes(range(16))], pa.uuid()),
+        "view": pa.array(["a"]).cast(pa.string_view()),
+        "bytes_view": pa.array([b"\xff"]).cast(pa.binary_view()),
+        "nested": pa.array([[{"a": b"\xff"}]]),
+        "dictionary": pa.array(["a"]).dictionary_encode(),
+    }
+    pq.write_table(pa.table({"text": ["HEY"], **columns}), tmp_path / "t.parquet")
+    (row,) = predicted(tmp_path / "t.parquet", tmp_path / "out")
+    assert {name: row[name] for name in columns} == {name: column[0].as_py() for name, column in columns.items()}
+    predict_table(
+        str(tmp_path / "t.parquet"), str(tmp_path / "csv"), shout_predictor(), PredictionSettings(output_format="csv")
+    )
+    with (tmp_path / "csv" / "part-00000.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert {name: row[name] for name in columns} == {
+        "bytes": "/wA=",
+        "fixed": "/2Fi",
+        "uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f",
+        "view": "a",
+        "bytes_view": "/w==",
+        "nested": '[{"a": "/w=="}]',
+        "dictionary": "a",
+    }
+
+
+@pytest.mark.parametrize("hidden", ["lines.csv", "below/lines.csv", "below"])
+def test_a_file_or_folder_that_may_not_be_read_is_named_before_any_work(tmp_path, hidden, monkeypatch):
+    write_csv(tmp_path / "table" / "lines.csv", [("1", "HEY")])
+    write_csv(tmp_path / "table" / "below" / "lines.csv", [("1", "HEY")])
+    real, refused = {"open": Path.open, "scandir": os.scandir}, tmp_path / "table" / hidden
+
+    def checked(name):  # root may read everything
+        def call(path, *args, **options):
+            if Path(path) == refused:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real[name](path, *args, **options)
+
+        return call
+
+    monkeypatch.setattr(Path, "open", checked("open"))
+    monkeypatch.setattr(os, "scandir", checked("scandir"))
+    with pytest.raises(UserError, match=rf"{hidden} can't be read \(Permission denied\): check its permissions"):
+        predicted(tmp_path / "table", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_text_of_parquet_that_is_no_utf_8_is_mended(tmp_path):
