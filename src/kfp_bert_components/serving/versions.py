@@ -164,6 +164,8 @@ def _has(folder: Path, *names: str) -> bool:
 def _stamp(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path} is a link to nothing: put the file there, or remove the link.")
         status = path.stat()
         if path.is_file():
             line = f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
