@@ -269,6 +269,31 @@ def test_requests_under_way_are_answered_when_the_server_ends(tmp_path):
     assert body["predictions"][0]["label"] == "shout"
 
 
+def test_what_is_not_answered_when_the_time_of_the_end_is_over_is_an_error_in_json(tmp_path):
+    texts = json.dumps({"instances": ["HELLO"] * 40}).encode()  # each call of the model takes 3 s
+    with contextlib.ExitStack() as stack:
+        with tiny_server(tmp_path, seconds=0.025, limits={"drain_seconds": 0.5}) as running:
+            clients = [stack.enter_context(connected(running.port, 20)) for _ in range(2)]
+            for client in clients:
+                client.sendall(request(texts))
+            time.sleep(0.3)
+        answers = [read_answer(client) for client in clients]
+    for head, body in answers:
+        assert head.startswith("HTTP/1.1 503") and "retry-after: 1" in head.lower()
+        assert body == {"error": "The server ends: send the request again, to another one."}
+    assert "Traceback" not in running.errors
+
+
+def test_no_more_may_wait_than_can_be_answered_when_the_server_ends(tmp_path):
+    limits = {"wait_seconds": 30, "drain_seconds": 0.5}
+    with tiny_server(tmp_path, seconds=0.05, limits=limits) as running, contextlib.ExitStack() as stack:
+        predict(running)
+        clients = [stack.enter_context(connected(running.port)) for _ in range(10)]
+        for client in clients:
+            client.sendall(request())
+        assert "503" in {read_answer(client)[0].split()[1] for client in clients}
+
+
 def test_a_busy_server_says_when_to_come_again(tmp_path):
     with tiny_server(tmp_path, seconds=0.05, limits={"wait_seconds": 0.5}) as running, contextlib.ExitStack() as stack:
         predict(running)

@@ -29,8 +29,12 @@ def command(path: str, host: str | None, port: int, name: str, threads: int, acc
     Ctrl-C or SIGTERM, after the requests under way. A new version is picked up within seconds.
     """
     import os
+    import sys
 
     from kfp_bert_components.serving import serve
 
     host = host or ("0.0.0.0" if "AIP_HTTP_PORT" in os.environ else "127.0.0.1")
-    serve(path, host, port, name=name, threads=threads, access_log=access_log, compiled=compiled)
+    ended = serve(path, host, port, name=name, threads=threads, access_log=access_log, compiled=compiled)
+    if ended is False:
+        sys.stdout.flush()
+        os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import re
@@ -79,7 +80,8 @@ def create_app(
         raise UserError(f"The name of the model is {name!r}: give one that shows, without a slash and a colon.")
     limits = limits or Limits()
     models = ModelManager(path, poll_seconds, compiled=compiled, threads=Threads.of_machine(threads))
-    batcher = Batcher(limits.wait_seconds)
+    # No more than can be answered when the server ends.
+    batcher = Batcher(min(limits.wait_seconds, limits.drain_seconds))
     metrics = Metrics(models, batcher.waiting)
     batcher.observe = metrics.observe_call
     service = Service(name, models, batcher, limits)
@@ -89,8 +91,7 @@ def create_app(
         batcher.start()
         models.start()
         yield
-        models.stop()
-        batcher.stop()
+        app.state.ended = all(await asyncio.gather(*map(asyncio.to_thread, (models.stop, batcher.stop))))
 
     async def health(request: Request) -> Response:
         refused = [{"version": one.number, "reason": one.reason, "tries": one.tries} for one in models.refused.values()]

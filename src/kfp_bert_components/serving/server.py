@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import uvicorn
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.progress import print_line
 from kfp_bert_components.serving.app import MODEL_NAME, create_app
 from kfp_bert_components.serving.connections import connection_class
 from kfp_bert_components.serving.limits import Limits
@@ -38,10 +38,11 @@ def serve(
     compiled: bool = True,
     threads: int = 0,
     access_log: bool = False,
-) -> None:
+) -> bool:
     """Serve the model at `path` until SIGTERM or Ctrl-C, then finish the requests under way and return.
 
-    Prints one line when the server answers, and one at each new version.
+    Prints one line when the server answers, and one at each new version. Requests that are not answered within
+    `limits.drain_seconds` get an error 503.
 
     Args:
         path: A model bundle, a SavedModel folder, a folder of versions, or a registry; here or on gs://.
@@ -54,6 +55,9 @@ def serve(
         threads: How many threads the model uses; 0: as many as there are cores, or as a container may use.
         access_log: Whether to print a line of JSON for each request, without its texts.
 
+    Returns:
+        Whether all threads have ended. One that still loads a model must not see Python end around it: call `os._exit`.
+
     Raises:
         UserError: There is no model at `path`, or the port is taken.
     """
@@ -65,7 +69,7 @@ def serve(
         poll_seconds=poll_seconds,
         compiled=compiled,
         threads=threads,
-        access_log=partial(print, flush=True) if access_log else None,
+        access_log=print_line if access_log else None,
     )
     listener = listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
@@ -90,6 +94,7 @@ def serve(
         signal.signal(signal.SIGINT, _ignore)
     with listener:
         server.run(sockets=[listener])
+    return getattr(app.state, "ended", True)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -125,7 +130,7 @@ def _with_files(limits: Limits) -> Limits:
 def _announce(models: ModelManager, server: uvicorn.Server, url: str) -> None:
     while not (models.model and server.started):
         time.sleep(0.05)
-    print(f"ready at {url}:predict", flush=True)
+    print_line(f"ready at {url}:predict")
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
