@@ -1,10 +1,13 @@
 """Texts from data and people stay what they are: one line, nothing that a terminal or Markdown obeys."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from kfp_bert_components.errors import RunError, UserError
 from kfp_bert_components.plain import listed, markdown, plain
-from kfp_bert_components.progress import say
+from kfp_bert_components.progress import print_line, say
 
 EVIL = "a\r\nb\x1b[31mc\x00d\u2028e\u202ef\udc80g\x85h\x9bi"
 
@@ -24,6 +27,16 @@ def test_a_text_is_one_line_without_what_cannot_be_seen(text, shown):
 
 def test_what_explains_a_failed_step_keeps_its_lines():
     assert str(RunError("Traceback:\n  File \x1b\nThe whole log")) == "Traceback:\n  File \\x1b\nThe whole log"
+
+
+def test_a_line_is_written_in_one_piece(monkeypatch):
+    """Or those of two threads mix."""
+    written = []
+    stream = SimpleNamespace(write=lambda text: written.append(text), flush=lambda: None)
+    monkeypatch.setattr(sys, "stdout", stream)
+    say("a line")
+    print_line("another")
+    assert [text for text in written if text] == ["a line\n", "another\n"]
 
 
 def test_a_line_of_a_log_is_one_line(capsys):

@@ -103,7 +103,12 @@ def track(
 
 def say(line: str) -> None:
     """Print a line to stdout and flush it, so that it is in the log at once. It may quote data; see `plain`."""
-    print(plain(line), flush=True)
+    print_line(plain(line))
+
+
+def print_line(line: str) -> None:
+    """Print a line to stdout in one piece, so that lines of several threads do not mix, and flush it."""
+    print(f"{line}\n", end="", flush=True)
 
 
 def is_progress(line: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +209,36 @@ def test_a_file_that_is_missing_or_damaged_is_named(bundle, tmp_path, name, cont
         (folder / name).write_bytes(content)
     with pytest.raises(kind, match=says):
         OnnxModel(folder)
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_what_is_written_over_a_loaded_file_changes_no_answer(classifier, bundle, tmp_path, content):
+    import shutil
+
+    shutil.copytree(bundle, tmp_path / "copy")
+    weights = tmp_path / "copy" / "huggingface" / "model.safetensors"
+    found = OnnxModel(tmp_path / "copy")
+    expected = found.predict(TEXTS)
+    weights.write_bytes(b"\0" * weights.stat().st_size if content is None else content)
+    np.testing.assert_array_equal(found.predict(TEXTS), expected)
+
+
+@pytest.mark.parametrize("name", ["huggingface/model.safetensors", "huggingface/tokenizer.json", "model.onnx"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(bundle, tmp_path, name, monkeypatch):
+    import errno
+    import shutil
+
+    shutil.copytree(bundle, tmp_path / "copy")
+    real = Path.open
+
+    def refused(path, *args, **options):  # root may read every file
+        if path == tmp_path / "copy" / name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(UserError, match=rf"{re.escape(name)} can't be read \(Permission denied\)"):
+        OnnxModel(tmp_path / "copy")
 
 
 def test_labels_that_are_not_those_of_the_graph_are_refused(bundle, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -94,8 +95,11 @@ def test_the_command_needs_no_tensorflow_where_the_bundle_has_an_onnx_model(tmp_
 def test_a_bundle_without_an_onnx_model_a_registry_a_version_and_what_is_served_can_be_the_model(tmp_path, registry):
     table = write_csv(tmp_path / "lines.csv", [("a", "HEY"), ("b", "hey")])
     deploy_to_serving_directory(registry.uri, str(tmp_path / "serving"))
+    for number, name in (("9", "first"), ("010", "second")):
+        shutil.copytree(tmp_path / name / "bundle", tmp_path / "bundles" / number)
     places = {
         tmp_path / "second" / "bundle": (None, 0.9),
+        tmp_path / "bundles": (None, 0.9),
         tmp_path / "registry": (2, 0.9),
         tmp_path / "registry" / "versions" / "1": (1, 0.8),
         tmp_path / "serving": (2, 0.9),

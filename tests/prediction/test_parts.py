@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -103,7 +104,10 @@ def test_another_model_input_or_setting_starts_anew_and_says_so(tmp_path, lines,
     else:
         settings["part_rows"] = 1000
     predict_table(str(lines), str(out), shout_predictor(fingerprint), PredictionSettings(**settings))
-    assert f"with another {change}: all rows are predicted anew" in capsys.readouterr().out
+    assert (
+        f"with another {'table and ' * (change == 'input')}{change}: all rows are predicted anew"
+        in capsys.readouterr().out
+    )
     rows = rows_of(out)
     assert len(rows) == (150 if change == "input" else 1000)
     assert {row["model_fingerprint"] for row in rows} == {fingerprint}
@@ -243,6 +247,50 @@ def test_shards_share_a_folder_and_leave_each_others_parts_alone(tmp_path):
                 assert len(known) == 4500
                 assert known.count("f1") == sum(len(part) for part in parts_by_shard(tmp_path / "out")[index + 1 :])
     assert sorted(ids(tmp_path / "out")) == list(range(4500))
+
+
+@pytest.mark.parametrize("files", [1, 8])
+def test_shards_of_two_tables_do_not_share_a_folder(tmp_path, files):
+    for name, words in (("a", "line"), ("b", "rows and")):
+        for number in range(files):
+            write_csv(tmp_path / name / f"{number}.csv", [(str(i), f"{words} {i}") for i in range(2500)])
+
+    def predict(name, index, **settings):
+        settings = PredictionSettings(num_shards=2, shard_index=index, **settings)
+        predict_table(str(tmp_path / name), str(tmp_path / "out"), shout_predictor(), settings)
+
+    predict("a", 1)
+    before = parts_of(tmp_path / "out")
+    with pytest.raises(UserError, match=r"holds _shard-00001-of-00002-predictions\.json, of a shard of another table"):
+        predict("b", 0)
+    assert parts_of(tmp_path / "out") == before
+    predict("a", 0)
+    assert len(rows_of(tmp_path / "out")) == 2500 * files
+
+
+def test_of_two_tables_that_are_predicted_at_once_one_shard_does_not_end(tmp_path):
+    for name, words in (("a", "line"), ("b", "rows and")):
+        write_csv(tmp_path / f"{name}.csv", [(str(i), f"{words} {i}") for i in range(3000)])
+
+    def shard(name, index, predictor=None):
+        settings = PredictionSettings(num_shards=2, shard_index=index)
+        predict_table(str(tmp_path / f"{name}.csv"), str(tmp_path / "out"), predictor or shout_predictor(), settings)
+
+    def answer(texts, pairs):
+        if not list((tmp_path / "out").glob("_shard-00000*")):
+            shard("a", 0)
+        return shout_predictor().predict(texts, pairs)
+
+    with pytest.raises(UserError, match="of a shard of another table"):
+        shard("b", 1, replace(shout_predictor(), predict=answer))
+
+
+def test_a_shard_with_another_model_is_said(tmp_path, capsys):
+    table = write_csv(tmp_path / "lines.csv", [(str(i), f"line {i}") for i in range(100)])
+    for index, fingerprint in enumerate(["f1", "f2"]):
+        settings = PredictionSettings(num_shards=2, shard_index=index)
+        predict_table(str(table), str(tmp_path / "out"), shout_predictor(fingerprint), settings)
+    assert "holds a shard with another model: predict all shards alike" in capsys.readouterr().out
 
 
 def parts_by_shard(out):

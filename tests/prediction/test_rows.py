@@ -1,8 +1,11 @@
 """What comes out for each row of a table."""
 
 import csv
+import errno
 import gzip
 import json
+import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
@@ -134,6 +137,56 @@ def test_columns_of_parquet_keep_their_types(tmp_path):
     assert (first["tags"], second["tags"]) == ('["a", "b"]', "")
 
 
+def test_columns_of_every_type_are_written(tmp_path):
+    columns = {
+        "bytes": pa.array([b"\xff\x00"]),
+        "fixed": pa.array([b"\xffab"], pa.binary(3)),
+        "uuid": pa.array([bytes(range(16))], pa.uuid()),
+        "view": pa.array(["a"]).cast(pa.string_view()),
+        "bytes_view": pa.array([b"\xff"]).cast(pa.binary_view()),
+        "nested": pa.array([[{"a": b"\xff"}]]),
+        "dictionary": pa.array(["a"]).dictionary_encode(),
+    }
+    pq.write_table(pa.table({"text": ["HEY"], **columns}), tmp_path / "t.parquet")
+    (row,) = predicted(tmp_path / "t.parquet", tmp_path / "out")
+    assert {name: row[name] for name in columns} == {name: column[0].as_py() for name, column in columns.items()}
+    predict_table(
+        str(tmp_path / "t.parquet"), str(tmp_path / "csv"), shout_predictor(), PredictionSettings(output_format="csv")
+    )
+    with (tmp_path / "csv" / "part-00000.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert {name: row[name] for name in columns} == {
+        "bytes": "/wA=",
+        "fixed": "/2Fi",
+        "uuid": "00010203-0405-0607-0809-0a0b0c0d0e0f",
+        "view": "a",
+        "bytes_view": "/w==",
+        "nested": '[{"a": "/w=="}]',
+        "dictionary": "a",
+    }
+
+
+@pytest.mark.parametrize("hidden", ["lines.csv", "below/lines.csv", "below"])
+def test_a_file_or_folder_that_may_not_be_read_is_named_before_any_work(tmp_path, hidden, monkeypatch):
+    write_csv(tmp_path / "table" / "lines.csv", [("1", "HEY")])
+    write_csv(tmp_path / "table" / "below" / "lines.csv", [("1", "HEY")])
+    real, refused = {"open": Path.open, "scandir": os.scandir}, tmp_path / "table" / hidden
+
+    def checked(name):  # root may read everything
+        def call(path, *args, **options):
+            if Path(path) == refused:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real[name](path, *args, **options)
+
+        return call
+
+    monkeypatch.setattr(Path, "open", checked("open"))
+    monkeypatch.setattr(os, "scandir", checked("scandir"))
+    with pytest.raises(UserError, match=rf"{hidden} can't be read \(Permission denied\): check its permissions"):
+        predicted(tmp_path / "table", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_text_of_parquet_that_is_no_utf_8_is_mended(tmp_path):
     bad = pa.array([b"HEY", b"caf\xe9"], pa.binary())
     bad = pa.StringArray.from_buffers(2, bad.buffers()[1], bad.buffers()[2])
@@ -163,6 +216,17 @@ def test_columns_without_a_name_or_with_that_of_another_are_called_by_their_posi
     (tmp_path / "lines.csv").write_text(",a,text,a\n1,2,HEY,3\n")
     (row,) = predicted(tmp_path / "lines.csv", tmp_path / "out")
     assert (row["#1"], row["#2"], row["text"], row["#4"]) == ("1", "2", "HEY", "3")
+
+
+def test_a_position_that_another_column_has_for_its_name_hides_no_column(tmp_path, capsys):
+    (tmp_path / "lines.csv").write_text(",#1,text,##1\n1,2,HEY,3\n")
+    pq.write_table(pa.table([["1"], ["2"], ["HEY"]], names=["", "#1", "text"]), tmp_path / "lines.parquet")
+    (row,) = predicted(tmp_path / "lines.csv", tmp_path / "out")
+    assert (row["###1"], row["#1"], row["text"], row["##1"]) == ("1", "2", "HEY", "3")
+    assert "lines.csv: columns without a name of their own are called '###1'" in capsys.readouterr().out
+    (row,) = predicted(tmp_path / "lines.parquet", tmp_path / "out2")
+    assert (row["##1"], row["#1"], row["text"]) == ("1", "2", "HEY")
+    assert "lines.parquet: columns without a name of their own are called '##1'" in capsys.readouterr().out
 
 
 def test_reading_settings_and_positions_work_as_in_prepare(tmp_path):

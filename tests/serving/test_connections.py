@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import shutil
 import socket
 import struct
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -39,6 +41,17 @@ def read_answer(client):
     while len(body) < length:
         body += client.recv(65536)
     return head.decode(), json.loads(body)
+
+
+def read_answers(client, count):
+    """Those to requests that were sent one after the other."""
+    with client.makefile("rb") as stream:
+        answers = []
+        for _ in range(count):
+            head = b"".join(iter(stream.readline, b"\r\n"))
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            answers.append((head.decode(), json.loads(stream.read(length))))
+    return answers
 
 
 def predict(running, texts=("HELLO",)):
@@ -155,6 +168,48 @@ def test_an_endless_head_is_refused(tmp_path):
             assert read_answer(other)[0].startswith("HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("head", [HEAD + b"A: " + b"a" * 3000, b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: a"])
+def test_a_head_that_is_too_large_is_refused_also_when_it_comes_whole(tmp_path, head):
+    with tiny_server(tmp_path, limits={"header_bytes": 2000}) as running, connected(running.port) as client:
+        client.sendall(head + b"\r\n\r\n" + request())
+        head, body = read_answer(client)
+        assert head.startswith("HTTP/1.1 431")
+        assert "at most 2000 bytes" in body["error"]
+        assert client.recv(10) == b""
+    assert running.errors == ""
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 1000])
+def test_another_protocol_is_not_taken_up_and_the_body_is_read(tmp_path, pieces):
+    plain, asking = request(), HEAD + UPGRADE + request()[len(HEAD) :]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:5], BODY[5:], b""))
+    chunked = HEAD + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+    page = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    sent = asking + plain + chunked + page + asking * 3
+    with tiny_server(tmp_path) as running, connected(running.port) as client:
+        size = -(-len(sent) // pieces)
+        for start in range(0, len(sent), size):
+            client.sendall(sent[start : start + size])
+            time.sleep(0.3 if pieces == 7 else 0)
+        answers = read_answers(client, 7)
+    assert [head.split("\r\n")[0] for head, _ in answers] == ["HTTP/1.1 200 OK"] * 7
+    labels = [body.get("predictions", [{}])[0].get("label") for _, body in answers]
+    assert labels == [*["shout"] * 3, None, *["shout"] * 3]
+    assert running.errors == ""
+
+
+def test_curl_and_others_may_ask_for_http_2(tmp_path):
+    if not shutil.which("curl"):
+        pytest.skip("there is no curl")
+    with tiny_server(tmp_path) as running:
+        words = ["curl", "-sS", "--http2", running.url + PREDICT, "-d", BODY.decode()]
+        made = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert json.loads(made.stdout)["predictions"][0]["label"] == "shout", made.stderr
+
+
 def test_what_is_no_http_is_refused_as_json(tmp_path):
     with tiny_server(tmp_path) as running, connected(running.port) as client:
         client.sendall(b"\x16\x03\x01 this is TLS, or so\r\n\r\n")
@@ -212,6 +267,31 @@ def test_requests_under_way_are_answered_when_the_server_ends(tmp_path):
         head, body = read_answer(client)
     assert head.startswith("HTTP/1.1 200")
     assert body["predictions"][0]["label"] == "shout"
+
+
+def test_what_is_not_answered_when_the_time_of_the_end_is_over_is_an_error_in_json(tmp_path):
+    texts = json.dumps({"instances": ["HELLO"] * 40}).encode()  # each call of the model takes 3 s
+    with contextlib.ExitStack() as stack:
+        with tiny_server(tmp_path, seconds=0.025, limits={"drain_seconds": 0.5}) as running:
+            clients = [stack.enter_context(connected(running.port, 20)) for _ in range(2)]
+            for client in clients:
+                client.sendall(request(texts))
+            time.sleep(0.3)
+        answers = [read_answer(client) for client in clients]
+    for head, body in answers:
+        assert head.startswith("HTTP/1.1 503") and "retry-after: 1" in head.lower()
+        assert body == {"error": "The server ends: send the request again, to another one."}
+    assert "Traceback" not in running.errors
+
+
+def test_no_more_may_wait_than_can_be_answered_when_the_server_ends(tmp_path):
+    limits = {"wait_seconds": 30, "drain_seconds": 0.5}
+    with tiny_server(tmp_path, seconds=0.05, limits=limits) as running, contextlib.ExitStack() as stack:
+        predict(running)
+        clients = [stack.enter_context(connected(running.port)) for _ in range(10)]
+        for client in clients:
+            client.sendall(request())
+        assert "503" in {read_answer(client)[0].split()[1] for client in clients}
 
 
 def test_a_busy_server_says_when_to_come_again(tmp_path):

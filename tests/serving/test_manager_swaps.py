@@ -152,3 +152,36 @@ def wait_for(condition):
             return
         time.sleep(0.01)
     raise AssertionError("it did not come true in 5 s")
+
+
+def test_a_model_that_is_being_compiled_does_not_keep_a_newer_version_waiting(tmp_path, loads, monkeypatch):
+    go_on, lengths = threading.Event(), []
+
+    def compile_(engine):
+        for length in range(1, 4):
+            lengths.append((engine.version.number, length))
+            go_on.wait(20)
+            yield length
+
+    monkeypatch.setattr(TinyEngine, "compile", compile_, raising=False)
+    write(tmp_path, 1)
+    models = ModelManager(tmp_path, poll_seconds=0.01, report=lambda line: None, compiled=True)
+    models.start()
+    try:
+        wait_for(lambda: lengths == [(1, 1)])
+        write(tmp_path, 2)
+        wait_for(lambda: models.model.version.number == 2)
+        go_on.set()
+        wait_for(lambda: (2, 3) in lengths)
+    finally:
+        go_on.set()
+        assert models.stop()
+    assert [length for number, length in lengths if number == 1] == [1]
+
+
+def test_a_link_to_nothing_is_named(tmp_path, loads):
+    write(tmp_path, 1)
+    (tmp_path / "1" / "weights").symlink_to(tmp_path / "none")
+    models = managed(tmp_path)
+    models.refresh()
+    assert f"{tmp_path}/1/weights is a link to nothing" in models.problem

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 import urllib.request
 
 import pytest
@@ -244,6 +245,15 @@ def test_the_copied_command_gives_the_same_answer_in_a_shell(opened, address, sh
     assert json.loads(echoed.stdout.splitlines()[-1]) == sent[0]
 
 
+def test_a_name_with_signs_of_addresses_is_written_for_addresses(opened, model):
+    with served_app(model, name="a [1]%20 {b}?#한") as address:
+        page = opened(address)
+        page.keyboard.type("fire")
+        wait_for(page, "#status", "alarm")
+        command = page.locator("#curl").inner_text()
+    assert "/v1/models/a%20%5B1%5D%2520%20%7Bb%7D%3F%23%ED%95%9C:predict'" in command
+
+
 def test_a_text_that_no_shell_takes_has_no_command(page):
     page.get_by_label("Text", exact=True).fill("어디 " * 20_000)
     wait_for(page, "#curl", "too long for one line")
@@ -362,6 +372,34 @@ def test_while_the_model_loads_the_page_says_so_and_goes_on_by_itself(opened, mo
         page.unroute("**/*:predict")
         wait_for(page, "#status", "alarm")
         assert page.locator("#problem").inner_text() == ""
+
+
+def test_after_a_swap_probabilities_have_the_names_of_the_version_that_answers(opened, tmp_path):
+    keywords = {"calm": "sea", "alarm": "fire", "question": "where"}
+    versions = tmp_path / "versions"
+    write_model(versions / "1", keywords)
+    with served_app(versions, poll_seconds=0.1) as address:
+        page = opened(address)
+        page.keyboard.type("fire")
+        says(page, "#status", "alarm, 66.5 %")
+        wait_for(page, "#model", "version 1")
+        moved = {label: keywords[label] for label in ("question", "alarm", "calm")}
+        write_model(tmp_path / "new", moved, fingerprint="e" * 64).rename(versions / "2")
+        wait_until_version(address, 2)
+        page.keyboard.type(" sea sea")
+        says(page, "#status", "calm, 84.4 %")
+        assert [name for name, *_ in table(page, "#bars")] == ["calm", "alarm", "question"]
+        wait_for(page, "#model", "version 2")
+
+
+def wait_until_version(address, number):
+    end = time.monotonic() + 20
+    while True:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=10) as reply:
+            if json.load(reply)["version"] == number:
+                return
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_decision_history_and_card_are_those_of_the_registry(opened, tmp_path):

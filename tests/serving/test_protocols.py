@@ -109,6 +109,15 @@ def test_open_inference_answers_with_tensors(client, model):
     assert nested.json()["outputs"][0]["data"] == ["shout", "calm"]
 
 
+def test_a_body_that_names_another_model_or_version_is_refused(client):
+    body = {"inputs": [tensor("HI")]}
+    for known in ({"model_name": "bert", "model_version": "1"}, {"model_name": "", "model_version": None}):
+        assert client.post("/v2/models/bert/infer", json=body | known).status_code == 200
+    for field, value in (("model_name", "other"), ("model_version", "2"), ("model_version", 1)):
+        reply = client.post("/v2/models/bert/infer", json=body | {field: value})
+        assert (reply.status_code, f'"{field}" must be' in reply.json()["error"]) == (400, True)
+
+
 def test_open_inference_says_what_it_serves(client):
     assert client.get("/v2").json() == {
         "name": "kfp-bert",

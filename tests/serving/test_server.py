@@ -8,12 +8,14 @@ import sys
 import urllib.request
 from contextlib import contextmanager
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
 from kfp_bert_components.cli import group
+from kfp_bert_components.errors import UserError
 from tests.support.tiny_model import write_tiny_saved_model
 
 
@@ -91,3 +93,24 @@ def test_ai_platform_starts_it_without_arguments(monkeypatch):
     CliRunner().invoke(group, ["serve", "folder", "--threads", "3"], catch_exceptions=False)
     assert called["args"] == ("folder", "127.0.0.1", 8501)
     assert called["threads"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "says"),
+    [
+        (["--port", "70000"], {}, "The port is 70000: give one from 1 to 65535"),
+        (["--threads", "-1"], {}, "Invalid value for '--threads'"),
+        ([], {"AIP_PREDICT_ROUTE": "predict"}, "AIP_PREDICT_ROUTE is 'predict': it must begin with a slash"),
+        (["--name", "a/b"], {}, "The name of the model is 'a/b'"),
+        (["--name", ""], {}, "The name of the model is ''"),
+    ],
+)
+def test_what_cannot_be_served_is_one_sentence(tmp_path, words, environment, says, monkeypatch):
+    write_tiny_saved_model(tmp_path / "model")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises((UserError, click.ClickException)) as caught:
+        group(["serve", str(tmp_path / "model"), *words], standalone_mode=False)
+    assert says in (
+        caught.value.format_message() if isinstance(caught.value, click.ClickException) else str(caught.value)
+    )

@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 
-from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.serving.manager import ModelManager
 from kfp_bert_components.serving.sources import open_source
 from kfp_bert_components.storage import open_store, upload_folder
 from tests.support.stores import gcs
+from tests.support.tiny_model import write_keyword_model
 
 __all__ = ["gcs"]
 
@@ -105,3 +106,74 @@ def test_an_unreadable_version_is_told_and_the_others_are_seen(tmp_path):
     with pytest.raises(OSError):
         found[0].read()
     assert found[1].read().number == 1
+
+
+def without_record(folder):
+    shutil.rmtree(folder / "assets.extra")
+    return folder
+
+
+@pytest.mark.parametrize("place", ["here", "gs"])
+@pytest.mark.parametrize("says", ["owner", "sibling", "nothing"])
+def test_beside_versions_of_a_deployment_one_without_its_record_is_not_whole(gcs, tmp_path, place, says):
+    folder = tmp_path / "serving"
+    without_record(write_saved_model(folder / "2"))
+    if says == "owner":
+        (folder / ".kfp-bert-owner.json").write_text("{}")
+    if says == "sibling":
+        write_saved_model(folder / "1")
+    if place == "gs":
+        upload_folder(folder, open_store("gs://bucket"), "serving")
+    (version, *_) = open_source("gs://bucket/serving" if place == "gs" else folder)()
+    if says == "nothing":  # any SavedModel is served
+        assert version.read().metadata == {}
+    else:
+        with pytest.raises(UserError, match=r"Version 2 has no assets\.extra/bundle\.json that can be read"):
+            version.read()
+
+
+def test_a_version_that_is_copied_file_by_file_goes_live_when_it_is_whole(tmp_path):
+    write_keyword_model(tmp_path / "1", {"calm": "sea", "alarm": "fire"})
+    write_record(tmp_path / "1", ["calm", "alarm"])
+    models = ModelManager(tmp_path, report=lambda line: None)
+    models.refresh()
+    write_keyword_model(tmp_path / "2", {"calm": "sea", "alarm": "fire"})
+    models.refresh()
+    assert models.model.version.number == 1 and "Version 2 has no assets.extra/bundle.json" in models.problem
+    write_record(tmp_path / "2", ["calm", "alarm"])
+    models.refresh()
+    assert models.model.version.number == 2 and models.model.labels == ("calm", "alarm") and not models.problem
+
+
+def write_record(folder, labels):
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "bundle.json").write_text(json.dumps({"labels": labels}))
+
+
+@pytest.mark.parametrize("place", ["here", "gs"])
+def test_zeros_before_the_number_of_a_version_do_no_harm(gcs, tmp_path, place):
+    write_saved_model(tmp_path / "serving" / "002")
+    write_saved_model(tmp_path / "serving" / "01")
+    if place == "gs":
+        upload_folder(tmp_path / "serving", open_store("gs://bucket"), "serving")
+    found = open_source("gs://bucket/serving" if place == "gs" else tmp_path / "serving")()
+    assert [(one.number, one.read().number) for one in found] == [(2, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("below", ["versions", "versions/1"])
+def test_the_versions_of_a_registry_are_no_versions_to_serve(tmp_path, below):
+    write_registry(tmp_path / "registry", 1)
+    (tmp_path / "registry" / "versions" / "1" / "version.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=r"registry/versions/1 is a version of a registry: give the registry, \S+, whose"
+    ):
+        open_source(tmp_path / "registry" / below)()
+
+
+def test_a_folder_without_a_complete_version_is_said(tmp_path):
+    (tmp_path / "1").mkdir()
+    lines = []
+    models = ModelManager(tmp_path, report=lines.append)
+    models.refresh()
+    models.refresh()
+    assert lines == [f"Still loading: {tmp_path} has no complete version yet."]

@@ -118,6 +118,35 @@ def test_titles_above_the_header_are_passed_over_and_said(tmp_path: Path, above:
     assert rows == ROWS
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("above", ["", "Lines of the film\n\n", "sep=,\n"])
+@pytest.mark.parametrize(
+    ("row", "header"),
+    [
+        ('"{text}","z","{label}"', '"text","my\ncol","label"'),
+        ('{i},"z","{text}",{label}', '"id","my\n""own""\ncol",text,"label"'),
+        ("{i},z,'{text}','{label}'", "'id','my\ncol','text','label'"),
+        ('"{i}" "z" "{text}" "{label}"', '"id" "my\ncol" "text" "label"'),
+        ('"{i}" "z" "{text}" "{label}"', '"my\ncol" "text" "label"'),
+    ],
+)
+def test_a_quoted_name_may_hold_a_line_break(tmp_path: Path, row: str, header: str, above: str, end: str):
+    if " " in header and above:
+        return  # R writes nothing above its tables
+    escape = SINGLE if header.startswith("'") else ("", "")
+    content = (above + table(row, header, escape)).replace("\n", end)
+    facts, rows, faults = read(tmp_path / "a.csv", content)
+    assert rows == ROWS and not faults
+    assert facts.dialect.skipped == above.count("\n")
+
+
+@pytest.mark.parametrize("above", ['"Lines of the film\n', 'Of 5" disks\n', "'Lines' of the film's\n", 'a "b\nc\n'])
+def test_a_stray_quote_in_a_title_hides_no_header(tmp_path: Path, above: str):
+    facts, rows, faults = read(tmp_path / "a.csv", above + table('"{text}",{label}'))
+    assert rows == ROWS and not faults
+    assert facts.dialect.skipped == above.count("\n")
+
+
 def test_rows_keep_their_numbers_in_the_file_below_titles(tmp_path: Path):
     _, rows, faults = read(tmp_path / "a.csv", "A title\n\n" + table('"{text}",{label}') + "one,two,three\n")
     assert len(rows) == 20 and faults == [(24, "the row has 3 cells instead of 2")]

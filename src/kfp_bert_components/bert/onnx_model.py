@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, TOKENIZER
+from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, OWN_WEIGHTS, TOKENIZER, WEIGHTS
 from kfp_bert_components.bert.cores import usable_cores
 from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
@@ -142,7 +144,7 @@ def open_session(path: Path, *, threads: int = 0, spinning: bool = True) -> Any:
 
     Raises:
         NotFoundError: There is no such file.
-        UserError: ONNX Runtime is not installed, or can't load it.
+        UserError: ONNX Runtime is not installed, or a file can't be read or loaded.
     """
     with named_extra():
         import onnxruntime
@@ -153,11 +155,31 @@ def open_session(path: Path, *, threads: int = 0, spinning: bool = True) -> Any:
     options.intra_op_num_threads = threads or usable_cores()
     options.log_severity_level = 3  # errors; they are raised, too
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    # The session maps the weights, so whoever writes to their file changes its answers, or ends the process. It gets
+    # a file that nobody else knows, and that the system removes with the session.
+    with tempfile.TemporaryDirectory(prefix="kfp-bert-model-") as scratch:
+        _copy_model(path.parent, Path(scratch))
+        try:
+            return onnxruntime.InferenceSession(f"{scratch}/{MODEL}", options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common class
+            reason = str(error).strip().splitlines()[0].replace(scratch, str(path.parent))
+            raise DamagedError(f"{path} can't be loaded by ONNX Runtime {onnxruntime.__version__}: {reason}") from error
+
+
+def _copy_model(folder: Path, target: Path) -> None:
+    weights = OWN_WEIGHTS if (folder / OWN_WEIGHTS).is_file() else WEIGHTS
+    for name in (MODEL, weights):
+        if (folder / name).is_file():  # else the engine says what it misses
+            _check_readable(folder / name)
+            (target / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / name, target / name)
+
+
+def _check_readable(path: Path) -> None:
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common class
-        reason = str(error).strip().splitlines()[0]
-        raise DamagedError(f"{path} can't be loaded by ONNX Runtime {onnxruntime.__version__}: {reason}") from error
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): check its permissions") from error
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
@@ -180,6 +202,7 @@ def read_tokenizer(path: Path) -> tuple[Any, tuple[int, int]]:
 
     if not path.is_file():
         raise NotFoundError(f"{path} is missing: give a bundle, or a version in a serving directory, that is whole")
+    _check_readable(path)
     try:
         backend = plain_backend(Tokenizer.from_file(str(path)))
         first, last = backend.encode("").ids

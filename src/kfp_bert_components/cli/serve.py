@@ -9,7 +9,10 @@ import click
 @click.option("--port", default=8501, show_default=True, envvar="AIP_HTTP_PORT", help="TCP port; 0 for any free one.")
 @click.option("--name", default="bert", show_default=True, help="Name that requests give the model.")
 @click.option(
-    "--threads", default=0, help="Threads that the model uses.  [default: as many as there are cores for the server]"
+    "--threads",
+    default=0,
+    type=click.IntRange(min=0),
+    help="Threads that the model uses.  [default: as many as there are cores for the server]",
 )
 @click.option("--access-log", is_flag=True, help="Print a line of JSON for each request, without its texts.")
 @click.option(
@@ -26,8 +29,12 @@ def command(path: str, host: str | None, port: int, name: str, threads: int, acc
     Ctrl-C or SIGTERM, after the requests under way. A new version is picked up within seconds.
     """
     import os
+    import sys
 
     from kfp_bert_components.serving import serve
 
     host = host or ("0.0.0.0" if "AIP_HTTP_PORT" in os.environ else "127.0.0.1")
-    serve(path, host, port, name=name, threads=threads, access_log=access_log, compiled=compiled)
+    ended = serve(path, host, port, name=name, threads=threads, access_log=access_log, compiled=compiled)
+    if ended is False:
+        sys.stdout.flush()
+        os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Sequence
@@ -136,14 +137,27 @@ def _as_csv(table: pa.Table, labels: Sequence[str]) -> pa.Table:
     """A table as CSV can hold it: probabilities as a JSON object by label, other lists and structures as JSON."""
     ours = len(table.column_names) - len(COLUMNS) + list(COLUMNS).index("probabilities")
     for index, kind in enumerate(table.schema.types):
-        if pa.types.is_nested(kind):
+        if pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType) or _is_binary(kind):
             values = table.column(index).to_pylist()
             if index == ours:
                 values = [one and _by_label(one, labels) for one in values]
-            texts = strings(["" if one is None else json.dumps(one, ensure_ascii=False, default=str) for one in values])
+            texts = strings([_as_text(one) for one in values])
             column = pc.if_else(table.column(index).combine_chunks().is_valid(), texts, pa.scalar(None, pa.string()))
             table = table.set_column(index, table.column_names[index], column)
     return table
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _as_text(value: Any) -> str:
+    """Lists and objects as JSON, bytes in base64, and what else CSV has no form for as Python writes it."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=_as_text)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return "" if value is None else str(value)
 
 
 def _by_label(probabilities: Sequence[float], labels: Sequence[str]) -> dict[str, float]:

@@ -20,7 +20,9 @@ from kfp_bert_components.progress import say
 from kfp_bert_components.records import build, dump_record, load_record
 from kfp_bert_components.storage import check_writable, open_store
 
-RECORD = "_predictions.json"
+RECORD = "predictions.json"
+# Of what the parts of a shard are made of: what is the same for all shards, and what is its own.
+TABLE, OWN = "table", "input"
 _NAME = re.compile(r"_?(?:shard-(\d{5})-of-(\d{5})-)?(?:part-(\d{5})\.(?:parquet|csv)|predictions\.json)")
 
 
@@ -29,7 +31,7 @@ class Progress:
     """What the record says.
 
     Attributes:
-        run: What the parts are made of: model, input, settings.
+        run: What the parts are made of: model, table, the shard's input in it, settings.
         labels: The classes, in the order of the probabilities.
         parts: Name, rows and bytes of each part.
         counts: Rows of all parts, and those of them that were mended, had no text, or could not be read; and rows that
@@ -57,14 +59,14 @@ class Parts:
 
     Args:
         folder: gs:// URI or folder.
-        run: What the parts are made of, by names that a user knows.
+        run: What the parts are made of, by names that a user knows. All but `OWN` of it is the same for all shards.
         labels: The classes.
         num_shards: In how many shards the table is predicted.
         shard_index: Which of them this is.
         suffix: Of the parts: parquet or csv.
 
     Raises:
-        UserError: The folder holds something else, or a run in another number of shards.
+        UserError: The folder holds something else, a run in another number of shards, or a shard of another table.
     """
 
     def __init__(
@@ -79,12 +81,12 @@ class Parts:
     ) -> None:
         self._store = open_store(folder, parameter="the output")
         self._stem = f"shard-{shard_index:05d}-of-{num_shards:05d}-" if num_shards > 1 else ""
-        self._record, self._suffix = f"_{self._stem}{RECORD[1:]}", suffix
-        self._generation = 0
+        self._record, self._suffix = f"_{self._stem}{RECORD}", suffix
         sizes = {one.name: one.size for one in self._store.list(checksums=False)}
         self._check(list(sizes), num_shards)
         self.progress = Progress(dict(run), labels)
-        found = self._read()
+        self._check_others(list(sizes))
+        found, self._generation = self._read(self._record)
         own = [name for name in sizes if self._is_part(name)]
         if found is None and own:
             raise UserError(
@@ -130,7 +132,12 @@ class Parts:
         self._write()
 
     def finish(self, counts: Mapping[str, int]) -> None:
-        """All rows are there, and these are their counts."""
+        """All rows are there, and these are their counts.
+
+        Raises:
+            UserError: A shard of another table has come meanwhile.
+        """
+        self._check_others([one.name for one in self._store.list(checksums=False)])
         self.progress.counts, self.progress.complete = dict(counts), True
         self._write()
 
@@ -153,14 +160,32 @@ class Parts:
     def _is_part(self, name: str) -> bool:
         return name.startswith(f"{self._stem}part-")
 
-    def _read(self) -> Progress | None:
+    def _check_others(self, names: list[str]) -> None:
+        """Compare this shard's run with another one's. One is enough, as all look at the same.
+
+        Raises:
+            UserError: It is of another table.
+        """
+        others = [name for name in names if _NAME.fullmatch(name) and name.endswith(RECORD) and name != self._record]
+        found, _ = self._read(min(others)) if others else (None, 0)
+        run = self.progress.run
+        differs = [name for name in run if name != OWN and found and found.run.get(name) != run[name]]
+        if TABLE in differs:
+            raise UserError(
+                f"{self._store.uri} holds {min(others)}, of a shard of another {TABLE}: give all shards the same "
+                f"{TABLE}, or an empty folder."
+            )
+        if differs:
+            say(f"{self._store.uri} holds a shard with another {' and '.join(differs)}: predict all shards alike.")
+
+    def _read(self, name: str) -> tuple[Progress | None, int]:
+        """What a record says, None where there is none, and its generation."""
         try:
-            blob = self._store.read(self._record)
+            blob = self._store.read(name)
         except NotFoundError:
-            return None
-        self._generation = blob.generation
-        place, remedy = self._store.describe(self._record), "give an empty folder"
-        return load_record(blob.data, place, {1: partial(build, Progress)}, remedy)
+            return None, 0
+        place, remedy = self._store.describe(name), "give an empty folder"
+        return load_record(blob.data, place, {1: partial(build, Progress)}, remedy), blob.generation
 
     def _go_on(self, found: Progress, sizes: Mapping[str, int]) -> None:
         whole = [sizes.get(part["name"]) == part["bytes"] for part in found.parts]

@@ -6,7 +6,8 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from tqdm import tqdm
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.prediction.output import PartWriter, output_rows, output_schema
-from kfp_bert_components.prediction.parts import Parts
+from kfp_bert_components.prediction.parts import OWN, TABLE, Parts
 from kfp_bert_components.prediction.predictor import Predictor
 from kfp_bert_components.prediction.rows import MENDED, UNREADABLE, WINDOW, WITHOUT_TEXT, TableRows, Window
 from kfp_bert_components.prediction.settings import PredictionSettings
-from kfp_bert_components.prediction.sources import Share, find_sources, share_of
+from kfp_bert_components.prediction.sources import Share, Source, find_sources, share_of
 from kfp_bert_components.progress import say, track
 
 # Texts in one call of the model: as often progress is counted.
@@ -77,8 +78,10 @@ def predict_table(
     run = {
         "model": predictor.fingerprint,
         "model version": str(predictor.version),
-        "input": _input_fingerprint(share),
-        "settings": json.dumps(asdict(settings), sort_keys=True),
+        # The content of files that the shard does not read is not looked at.
+        TABLE: _fingerprint(sources, contents=share.shards > 1),
+        OWN: _fingerprint(share.sources, contents=True),
+        "settings": json.dumps(asdict(replace(settings, shard_index=0)), sort_keys=True),
     }
     shard = {"num_shards": settings.num_shards, "shard_index": settings.shard_index}
     parts = Parts(output, run, predictor.labels, suffix=settings.output_format, **shard)
@@ -100,9 +103,9 @@ def _check_pair(predictor: Predictor, settings: PredictionSettings) -> None:
         raise UserError(f"{predictor.name} takes single texts: leave pair_column {settings.pair_column!r} out.")
 
 
-def _input_fingerprint(share: Share) -> str:
-    """Hash of the names and the content of the files."""
-    lines = [f"{one.name}\t{one.size}\t{one.checksum()}" for one in share.sources]
+def _fingerprint(sources: Sequence[Source], *, contents: bool) -> str:
+    """Hash of the names and sizes of files, and of their content."""
+    lines = [f"{one.name}\t{one.size}\t{one.checksum() if contents else ''}" for one in sources]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

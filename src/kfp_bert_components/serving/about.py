@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError
 from kfp_bert_components.extras import missing_extra
-from kfp_bert_components.serving.versions import ModelVersion
+from kfp_bert_components.serving.versions import OWNER, ModelVersion
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry, Version
 
 CHAMPION = "champion.json"
-OWNER = ".kfp-bert-owner.json"  # written by a deployment: the registry that a folder of versions belongs to
 FACTS = ("base_model", "max_length", "truncation", "precision", "pair", "data_fingerprint", "parameters", "versions")
 MOST_EVENTS = 100
 

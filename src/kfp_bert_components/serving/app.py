@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -60,7 +63,7 @@ def create_app(
         path: A model bundle, a SavedModel folder, a folder with one of these per version number, or a registry; here or
             on gs://. Of versions the newest is served, of a registry its champion, and replaced as soon as another is
             there.
-        name: The name that requests give the model.
+        name: The name that requests give the model: characters that show, without a slash and a colon.
         limits: How large a request may be, and how much the server holds; see `Limits`.
         poll_seconds: Seconds between two looks for a newer version.
         compiled: Whether a model that TensorFlow answers is compiled for single short texts, in the background once it
@@ -71,11 +74,14 @@ def create_app(
 
     Raises:
         NotFoundError: There is nothing at `path`.
-        UserError: What lies at `path` is no model.
+        UserError: What lies at `path` is no model, or `name` can be no part of an address.
     """
+    if not re.fullmatch(_ModelName.regex, name) or not name.isprintable() or name in (".", ".."):
+        raise UserError(f"The name of the model is {name!r}: give one that shows, without a slash and a colon.")
     limits = limits or Limits()
     models = ModelManager(path, poll_seconds, compiled=compiled, threads=Threads.of_machine(threads))
-    batcher = Batcher(limits.wait_seconds)
+    # No more than can be answered when the server ends.
+    batcher = Batcher(min(limits.wait_seconds, limits.drain_seconds))
     metrics = Metrics(models, batcher.waiting)
     batcher.observe = metrics.observe_call
     service = Service(name, models, batcher, limits)
@@ -85,8 +91,7 @@ def create_app(
         batcher.start()
         models.start()
         yield
-        models.stop()
-        batcher.stop()
+        app.state.ended = all(await asyncio.gather(*map(asyncio.to_thread, (models.stop, batcher.stop))))
 
     async def health(request: Request) -> Response:
         refused = [{"version": one.number, "reason": one.reason, "tries": one.tries} for one in models.refused.values()]
@@ -110,7 +115,7 @@ def create_app(
         Route("/healthz", health, methods=["GET"]),
         Route("/metrics", prometheus, methods=["GET"]),
         Route("/openapi.json", description, methods=["GET"]),
-        *page_routes(path, models, limits, f"v1/models/{name}:predict"),
+        *page_routes(path, models, limits, f"v1/models/{quote(name, safe='')}:predict"),
     ]
     app = Starlette(
         routes=routes,

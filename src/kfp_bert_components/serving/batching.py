@@ -48,16 +48,23 @@ class Batcher:
         self._waiting: list[_Request] = []
         self._spent = (0.0, 0.0)  # seconds and tokens of the last calls
         self._stopped = False
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
     def start(self) -> None:
         """Start the thread. It ends with the process, or after `stop`."""
-        threading.Thread(target=self._work, name="model", daemon=True).start()
+        self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread after the call of the model that it is in."""
+    def stop(self) -> bool:
+        """End the thread after the call of the model that it is in.
+
+        Returns:
+            Whether it has ended within 5 seconds.
+        """
         with self._changed:
             self._stopped = True
             self._changed.notify()
+        self._thread.join(timeout=5)
+        return not self._thread.is_alive()
 
     def waiting(self) -> int:
         """How many instances have not been given to the model yet."""

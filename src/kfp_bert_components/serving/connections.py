@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import httptools
 from prometheus_client import Gauge
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -24,6 +25,7 @@ class Connection(HttpToolsProtocol):
     _part = ""  # of a request that has begun to come: "head" or "body"
     _head_bytes = 0
     _messages = 0
+    _goes_on = False  # the head that the parser reads is made by `_go_on`
     _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -54,33 +56,79 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        messages = self._messages
-        super().data_received(data)
+        messages, size = self._messages, len(data)
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._go_on(data[upgrade.args[0] :])
+            except httptools.HttpParserError:
+                if not self.transport.is_closing():
+                    self.send_400_response("")
+                return
         if self._part == "head" and messages == self._messages:
-            self._head_bytes += len(data)  # the parser keeps what it has of a head, whatever its size
-            if self._head_bytes > self.limits.header_bytes and not self.transport.is_closing():
-                most = self.limits.header_bytes
-                self._refuse(431, f"The head of the request is too large: send at most {most} bytes.")
+            self._head_bytes += size  # the parser keeps what it has of a head, whatever its size
+            self._head_is_too_large()
+
+    def _go_on(self, rest: bytes) -> bytes:
+        """Read on after a head that asks for another protocol, which is ignored: there the parser ends, before a body.
+
+        Returns:
+            What another parser is to be given: a head with the same body, and the rest.
+        """
+        self.parser, self._goes_on = httptools.HttpRequestParser(self), True
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        body = (b"content-length", b"transfer-encoding")
+        lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] in body]
+        return b"POST / HTTP/1.1\r\n%s\r\n%s" % (b"".join(lines), rest)
 
     def on_message_begin(self) -> None:
         """The first byte of a request has come."""
+        if self._goes_on:
+            return
         self._part, self._head_bytes = "head", 0
         if self._timer is None:
             self._wait(self.limits.header_seconds)
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """A part of the address has come."""
+        if not self._goes_on:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header has come."""
+        if not self._goes_on:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head of a request has come."""
+        if self._goes_on:
+            self._goes_on = False
+            return
+        self._head_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if self._head_is_too_large():
+            raise httptools.HttpParserError  # ends the parser
         self._part = "body"
         self._wait(self.limits.body_seconds)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The body of a request has come."""
+        if self.parser.should_upgrade():  # it comes yet
+            return
         self._part = ""
         self._messages += 1
         self._wait(0)
         super().on_message_complete()
+
+    def _head_is_too_large(self) -> bool:
+        most = self.limits.header_bytes
+        if self._head_bytes > most and not self.transport.is_closing():
+            self._refuse(431, f"The head of the request is too large: send at most {most} bytes.")
+        return self._head_bytes > most
 
     def on_response_complete(self) -> None:
         """An answer has been written."""

@@ -13,7 +13,8 @@ class Limits:
         body_bytes: Most bytes in the body of a request.
         bodies_bytes: Most bytes in the bodies of all requests that are under way.
         header_bytes: Most bytes in the head of a request: its first line and its headers.
-        wait_seconds: A request is refused while what waits for the model takes longer than this.
+        wait_seconds: A request is refused while what waits for the model takes longer than this, or than
+            `drain_seconds`.
         connections: Most connections. One more closes the one that has sent no whole request for longest.
         header_seconds: Longest time for the head of a request, from the connection's begin or the head's first byte.
         body_seconds: Longest time for the body of a request.
@@ -27,7 +28,7 @@ class Limits:
     body_bytes: int = 16 * 1024 * 1024
     bodies_bytes: int = 256 * 1024 * 1024
     header_bytes: int = 64 * 1024
-    wait_seconds: float = 30
+    wait_seconds: float = 15
     connections: int = 1000
     header_seconds: float = 10
     body_seconds: float = 60

@@ -10,9 +10,9 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+from kfp_bert_components.progress import print_line
 from kfp_bert_components.serving.engines import Engine, Threads, load_engine
 from kfp_bert_components.serving.sources import open_source
 from kfp_bert_components.serving.versions import Found, ModelVersion
@@ -71,12 +71,13 @@ class ModelManager:
         compiled: bool = False,
         threads: Threads | None = None,
     ) -> None:
-        self._find = open_source(path)
+        self._path, self._find = path, open_source(path)
         self._poll_seconds = max(poll_seconds, BUCKET_SECONDS) if str(path).startswith("gs:") else poll_seconds
-        self._report = report or partial(print, flush=True)
+        self._report = report or print_line
         self._compiled, self._threads = compiled, threads or Threads.of_machine()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._compiler: threading.Thread | None = None
         self._old: list[weakref.ref[Engine]] = []
         self._trouble = ""  # with the folder as a whole
         self.model: Engine | None = None
@@ -97,11 +98,17 @@ class ModelManager:
         self._thread = threading.Thread(target=self._watch, name="model-watcher", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread. It waits at most 5 seconds: a version that is being loaded is loaded to the end."""
+    def stop(self) -> bool:
+        """End its threads. A version that is being loaded is loaded to the end.
+
+        Returns:
+            Whether each has ended within 5 seconds.
+        """
         self._stop.set()
-        if self._thread:
-            self._thread.join(timeout=5)
+        threads = [thread for thread in (self._thread, self._compiler) if thread]
+        for thread in threads:
+            thread.join(timeout=5)
+        return not any(thread.is_alive() for thread in threads)
 
     def refresh(self) -> None:
         """Load the newest version that can be loaded, unless it is the one that answers.
@@ -114,7 +121,7 @@ class ModelManager:
         except Exception as error:  # whatever is wrong with the folder: go on with what is loaded
             self._trouble = str(error) or repr(error)
         else:
-            self._trouble = ""
+            self._trouble = "" if found or self.model else f"Still loading: {self._path} has no complete version yet."
             looked_at = []
             for one in found:
                 looked_at.append(one.number)
@@ -160,14 +167,16 @@ class ModelManager:
         known = f", version {version.registry_version} of its registry," if version.registry_version else ""
         self._report(f"serving version {version.number}{known} from {version.onnx or version.folder}")
         if self._compiled:
-            self._compile(engine)
+            # Beside the watching, which must not wait for it.
+            self._compiler = threading.Thread(target=self._compile, args=(engine,), name="model-compiler", daemon=True)
+            self._compiler.start()
 
     def _compile(self, model: Engine) -> None:
         start, lengths = time.monotonic(), []
         try:
             for length in getattr(model, "compile", lambda: ())():
                 lengths.append(length)
-                if self._stop.is_set():
+                if self._stop.is_set() or self.model is not model:
                     return
         except Exception as error:  # the model answers without compiled code
             self._report(f"single texts are not compiled: {error}")

@@ -11,13 +11,16 @@ from typing import Any
 
 import orjson
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kfp_bert_components.serving.metrics import Metrics
 
 ID = "x-request-id"
+VERSION = "x-model-version"  # the number of the version that answers
 _GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACE = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+){2}-[0-9a-f]{2}(-[\x21-\x7e]*)?")  # W3C Trace Context
+ENDS = "The server ends: send the request again, to another one."
 HUNG_UP = 499  # what is logged where the client is gone; nobody gets it
 
 
@@ -38,16 +41,19 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, started, status = Headers(scope=scope), time.perf_counter(), HUNG_UP
+        headers, started, status, sent = Headers(scope=scope), time.perf_counter(), HUNG_UP, False
         name = headers.get(ID, "")
         name = name if _GOOD_ID.fullmatch(name) else uuid.uuid4().hex
         scope.setdefault("state", {})
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)[ID] = name
+                status, sent = message["status"], True
+                added = MutableHeaders(scope=message)
+                added[ID] = name
+                if "version" in scope["state"]:
+                    added[VERSION] = str(scope["state"]["version"])
             await send(message)
 
         try:
@@ -56,7 +62,9 @@ class Observed:
             status = 500  # which is sent further out
             raise
         except asyncio.CancelledError:  # the server ends, and its time for requests under way is over
-            pass
+            if not sent:
+                ends = JSONResponse({"error": ENDS}, 503, {"Retry-After": "1", "Connection": "close"})
+                await ends(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             handler = getattr(scope.get("endpoint"), "__name__", "none")

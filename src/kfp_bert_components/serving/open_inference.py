@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +80,10 @@ class _Handlers:
     async def infer(self, request: Request) -> Response:
         engine = self._service.engine(request)
         body = await self._service.read(request)
-        asked = parse(body, request.headers.get(BINARY_HEADER), engine.inputs, self._service.limits)
+        model = {"model_name": self._service.name, "model_version": str(engine.version.number)}
+        asked = parse(body, request.headers.get(BINARY_HEADER), engine.inputs, self._service.limits, model)
         answers = await self._service.answer(request, engine, asked.instances)
-        content = {"model_name": self._service.name, "model_version": str(engine.version.number)}
+        content = dict(model)
         if asked.id:
             content["id"] = asked.id
         return _reply(content, asked, _tensors(engine, answers, asked))
@@ -105,7 +106,9 @@ class InferRequest:
     binary: bool
 
 
-def parse(body: bytes, header: str | None, inputs: Sequence[str], limits: Limits) -> InferRequest:
+def parse(
+    body: bytes, header: str | None, inputs: Sequence[str], limits: Limits, model: Mapping[str, str]
+) -> InferRequest:
     """Read the body of an infer request.
 
     Args:
@@ -113,6 +116,7 @@ def parse(body: bytes, header: str | None, inputs: Sequence[str], limits: Limits
         header: How many bytes of the body are JSON, as the header of the request says; None: all.
         inputs: Names of the model's inputs.
         limits: How large the request may be.
+        model: `model_name` and `model_version` of the model that answers, which the body may repeat.
 
     Raises:
         UserError: It is something else, or beyond the limits; the message names the field.
@@ -122,8 +126,10 @@ def parse(body: bytes, header: str | None, inputs: Sequence[str], limits: Limits
         if not (header.isascii() and header.isdigit() and len(header) < 19 and int(header) <= len(body)):
             raise UserError(f"The header Inference-Header-Content-Length must be at most {len(body)}, the body's size.")
         length = int(header)
-    # KServe's client repeats the model's name and version of the address.
-    request = read_object(body[:length], FORM, ("inputs", "outputs", "parameters", "id", "model_name", "model_version"))
+    request = read_object(body[:length], FORM, ("inputs", "outputs", "parameters", "id", *model))
+    for field, value in model.items():  # KServe's client repeats those of the address
+        if request.get(field) not in (None, "", value):
+            raise UserError(f'"{field}" must be {value!r}, as the model has it that answers here; or leave it out.')
     name = request.get("id", "")
     if not isinstance(name, str):
         raise UserError('"id" must be a string.')

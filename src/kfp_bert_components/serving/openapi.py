@@ -37,7 +37,7 @@ def openapi(name: str, limits: Limits, engine: Engine | None) -> Json:
         },
         "paths": {**_tensorflow_paths(), **_open_inference_paths(), **_own_paths()},
         "components": {
-            "schemas": _schemas(engine.inputs if engine else ("text",), limits),
+            "schemas": _schemas(engine.inputs if engine else ("text",), limits, name, version),
             "responses": _RESPONSES,
             "parameters": parameters,
         },
@@ -137,7 +137,7 @@ _RESPONSES: Json = {
 }
 
 
-def _schemas(inputs: Sequence[str], limits: Limits) -> Json:
+def _schemas(inputs: Sequence[str], limits: Limits, name: str, version: str) -> Json:
     text = {"type": "string", "maxLength": limits.characters}
     coded = {
         "type": "object",
@@ -201,8 +201,8 @@ def _schemas(inputs: Sequence[str], limits: Limits) -> Json:
             "required": ["inputs"],
             "properties": {
                 "id": {"type": "string"},
-                "model_name": {},
-                "model_version": {},
+                "model_name": {"enum": [name, "", None]},
+                "model_version": {"enum": [version, "", None]},
                 "parameters": {"type": "object"},
                 "inputs": {
                     "type": "array",

@@ -8,13 +8,14 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import FrameType
+from urllib.parse import quote
 
 import uvicorn
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.progress import print_line
 from kfp_bert_components.serving.app import MODEL_NAME, create_app
 from kfp_bert_components.serving.connections import connection_class
 from kfp_bert_components.serving.limits import Limits
@@ -37,10 +38,11 @@ def serve(
     compiled: bool = True,
     threads: int = 0,
     access_log: bool = False,
-) -> None:
+) -> bool:
     """Serve the model at `path` until SIGTERM or Ctrl-C, then finish the requests under way and return.
 
-    Prints one line when the server answers, and one at each new version.
+    Prints one line when the server answers, and one at each new version. Requests that are not answered within
+    `limits.drain_seconds` get an error 503.
 
     Args:
         path: A model bundle, a SavedModel folder, a folder of versions, or a registry; here or on gs://.
@@ -53,6 +55,9 @@ def serve(
         threads: How many threads the model uses; 0: as many as there are cores, or as a container may use.
         access_log: Whether to print a line of JSON for each request, without its texts.
 
+    Returns:
+        Whether all threads have ended. One that still loads a model must not see Python end around it: call `os._exit`.
+
     Raises:
         UserError: There is no model at `path`, or the port is taken.
     """
@@ -64,7 +69,7 @@ def serve(
         poll_seconds=poll_seconds,
         compiled=compiled,
         threads=threads,
-        access_log=partial(print, flush=True) if access_log else None,
+        access_log=print_line if access_log else None,
     )
     listener = listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
@@ -80,21 +85,26 @@ def serve(
         timeout_graceful_shutdown=limits.drain_seconds,  # type: ignore[arg-type]
     )
     server = uvicorn.Server(config)
-    threading.Thread(target=_announce, args=(app.state.models, server, f"{url}/v1/models/{name}"), daemon=True).start()
+    threading.Thread(
+        target=_announce, args=(app.state.models, server, f"{url}/v1/models/{quote(name, safe='')}"), daemon=True
+    ).start()
     # uvicorn raises the signal again after it has shut down; here that is the regular end, not a failure.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _ignore)
         signal.signal(signal.SIGINT, _ignore)
     with listener:
         server.run(sockets=[listener])
+    return getattr(app.state, "ended", True)
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens at an address, or will.
 
     Raises:
-        UserError: The port is taken, or the address is not one of this machine.
+        UserError: The port is taken or no port, or the address is not one of this machine.
     """
+    if not 0 <= port < 1 << 16:
+        raise UserError(f"The port is {port}: give one from 1 to 65535, or 0 for any free one.")
     # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is said; else each waits 40 ms.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -120,7 +130,7 @@ def _with_files(limits: Limits) -> Limits:
 def _announce(models: ModelManager, server: uvicorn.Server, url: str) -> None:
     while not (models.model and server.started):
         time.sleep(0.05)
-    print(f"ready at {url}:predict", flush=True)
+    print_line(f"ready at {url}:predict")
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -72,7 +72,7 @@ class Service:
                 are.
             ClientDisconnect: The client is gone.
         """
-        if request.headers.get("content-encoding", "identity") != "identity":
+        if request.headers.get("content-encoding", "").lower() not in ("", "identity"):
             raise HTTPException(415, "The body is compressed: send it without Content-Encoding.")
         body, most = bytearray(), self.limits.body_bytes
         length = request.headers.get("content-length", "")

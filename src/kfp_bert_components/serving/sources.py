@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfp_bert_components.errors import NotFoundError
-from kfp_bert_components.serving.versions import BUNDLE, GRAPH, Found, ModelVersion, find_versions, read_version
+from kfp_bert_components.serving.versions import (
+    BUNDLE,
+    GRAPH,
+    METADATA,
+    OWNER,
+    Found,
+    ModelVersion,
+    find_versions,
+    read_version,
+    version_names,
+)
 
 if TYPE_CHECKING:
     from kfp_bert_components.storage import Address, Entry
@@ -85,18 +95,19 @@ class _Bucket:
         names = {entry.name for entry in entries}
         if names & {BUNDLE, GRAPH, f"saved_model/{GRAPH}"}:
             return [Found(1, partial(self._read, 1, "", entries))]
-        by_number: dict[int, list[Entry]] = {}
-        for entry in entries:
-            number = entry.name.partition("/")[0]
-            if number.isascii() and number.isdigit() and len(number) < 20 and number == str(int(number)):
-                by_number.setdefault(int(number), []).append(entry)
+        numbers = version_names({name.partition("/")[0] for name in names})
+        metadata = {f"{name}/{file}" for name in numbers.values() for file in (METADATA, BUNDLE)}
+        deployed = OWNER in names or bool(metadata & names)
         return [
-            Found(number, partial(self._read, number, f"{number}/", by_number[number]))
-            for number in sorted(by_number, reverse=True)
-            if {f"{number}/{name}" for name in (GRAPH, f"saved_model/{GRAPH}", BUNDLE)} & names
+            Found(
+                number,
+                partial(self._read, number, start, [one for one in entries if one.name.startswith(start)], deployed),
+            )
+            for number, start in sorted(((number, f"{name}/") for number, name in numbers.items()), reverse=True)
+            if {start + name for name in (GRAPH, f"saved_model/{GRAPH}", BUNDLE)} & names
         ]
 
-    def _read(self, number: int, start: str, entries: list[Entry]) -> ModelVersion:
+    def _read(self, number: int, start: str, entries: list[Entry], deployed: bool = False) -> ModelVersion:
         """What is in a version: it is downloaded, unless that was done for these generations of its objects."""
         stamp = hashlib.sha256(repr([(entry.name, entry.generation) for entry in entries]).encode()).hexdigest()
         folder = self._scratch / f"{number}-{stamp[:32]}"
@@ -111,4 +122,4 @@ class _Bucket:
             with tempfile.TemporaryDirectory(prefix=".download-", dir=self._scratch) as scratch:
                 self._store.download_all(wanted, Path(scratch))
             new.rename(folder)
-        return read_version(folder, number)
+        return read_version(folder, number, deployed=deployed)

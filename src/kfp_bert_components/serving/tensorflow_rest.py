@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.serving.instances import SIGNATURE, parse, parse_examples
 from kfp_bert_components.serving.service import JsonResponse, Service
 
@@ -41,9 +42,16 @@ def ai_platform_routes(service: Service, environment: Mapping[str, str]) -> list
     Args:
         service: The model.
         environment: AIP_PREDICT_ROUTE and AIP_HEALTH_ROUTE are its.
+
+    Raises:
+        UserError: A route is no path.
     """
     handlers = _Handlers(service)
-    predict, health = environment.get("AIP_PREDICT_ROUTE"), environment.get("AIP_HEALTH_ROUTE")
+    names = ("AIP_PREDICT_ROUTE", "AIP_HEALTH_ROUTE")
+    for name in names:
+        if not (route := environment.get(name) or "/").startswith("/"):
+            raise UserError(f"{name} is {route!r}: it must begin with a slash, such as '/{route}'.")
+    predict, health = map(environment.get, names)
     routes = [Route(predict, handlers.predict, methods=["POST"])] if predict else []
     return [*routes, Route(health, handlers.status, methods=["GET"])] if health else routes
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ GRAPH = "saved_model.pb"
 ONNX = "model.onnx"
 BUNDLE = "bundle.json"
 METADATA = "assets.extra/bundle.json"  # written by a deployment: what is in the version
+OWNER = ".kfp-bert-owner.json"  # written by a deployment: the registry that a folder of versions belongs to
+OF_REGISTRY = "version.json"
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,30 @@ def find_versions(path: Path) -> list[Found]:
     if _is_complete(path):
         return [Found(1, partial(read_version, path, 1))]
     names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
-    numbers = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 20]
+    numbers = version_names(names)
+    for folder, registry in [(path, path.parent.parent), *((path / name, path.parent) for name in numbers.values())]:
+        if _has(folder, OF_REGISTRY):
+            raise UserError(
+                f"{folder} is a version of a registry: give the registry, {registry}, whose champion is served, or the "
+                f"bundle of one version, such as {folder / 'bundle'}."
+            )
     if not path.is_dir() or (not numbers and any(not name.startswith((".", "_")) for name in names)):
         raise UserError(
             f"{path} holds no model: expected a bundle (bundle.json), a SavedModel "
             "(saved_model.pb), or version folders with numbers for names."
         )
+    deployed = _has(path, OWNER) or any(_has(path / name, METADATA, BUNDLE) for name in numbers.values())
     return [
-        Found(number, partial(read_version, path / str(number), number))
-        for number in sorted(numbers, reverse=True)
-        if _may_be_complete(path / str(number))
+        Found(number, partial(read_version, path / name, number, deployed=deployed))
+        for number, name in sorted(numbers.items(), reverse=True)
+        if _may_be_complete(path / name)
     ]
+
+
+def version_names(names: Iterable[str]) -> dict[int, str]:
+    """Those of some names of folders that are numbers of versions, by number; of 1 and 001 the shorter one."""
+    numbers = (name for name in names if name.isascii() and name.isdigit() and len(name) < 20)
+    return {int(name): name for name in sorted(numbers, key=len, reverse=True)}
 
 
 def newest_version(path: Path) -> ModelVersion | None:
@@ -89,30 +105,38 @@ def newest_version(path: Path) -> ModelVersion | None:
     return versions[0].read() if versions else None
 
 
-def read_version(folder: Path, number: int) -> ModelVersion:
+def read_version(folder: Path, number: int, *, deployed: bool = False) -> ModelVersion:
     """What is in a version's folder now.
 
     Args:
         folder: A bundle, or the folder that holds `saved_model.pb`.
         number: Its number.
+        deployed: Whether a whole version has its bundle.json, as those have that a deployment wrote.
 
     Raises:
         NotFoundError: The version was taken away at this moment.
+        UserError: It lacks a file.
         OSError: It can't be read.
     """
     try:
         if not _is_complete(folder):
             raise FileNotFoundError
         stamp = _stamp(folder)
-        metadata = _read_metadata(folder)
+        known = _read_metadata(folder)
+        metadata = known or {}
         onnx = folder if (folder / ONNX).is_file() and metadata else None
     except FileNotFoundError:
         raise NotFoundError(f"Version {number} was taken away from {folder.parent}.") from None
+    if deployed and known is None:
+        raise UserError(
+            f"Version {number} has no {METADATA} that can be read, as those have that a deployment wrote: copy all "
+            "files of the version, or put models of another kind into a folder of their own."
+        )
     saved_model = folder / "saved_model" if (folder / "saved_model" / GRAPH).is_file() else folder
     version = metadata.get("registry_version")
     fingerprint = str(metadata.get("fingerprint") or stamp)
-    known = version if isinstance(version, int) else None
-    return ModelVersion(saved_model, number, fingerprint, known, stamp, onnx, metadata)
+    registry_version = version if isinstance(version, int) else None
+    return ModelVersion(saved_model, number, fingerprint, registry_version, stamp, onnx, metadata)
 
 
 def _is_complete(folder: Path) -> bool:
@@ -130,9 +154,18 @@ def _may_be_complete(folder: Path) -> bool:
         return True
 
 
+def _has(folder: Path, *names: str) -> bool:
+    """Whether a folder has one of these files; not if it may not be looked into."""
+    with suppress(OSError):
+        return any((folder / name).is_file() for name in names)
+    return False
+
+
 def _stamp(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path} is a link to nothing: put the file there, or remove the link.")
         status = path.stat()
         if path.is_file():
             line = f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
@@ -140,11 +173,11 @@ def _stamp(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_metadata(folder: Path) -> dict[str, Any]:
-    """The fields of the metadata file; {} where there is none: a model is served without it, too."""
+def _read_metadata(folder: Path) -> dict[str, Any] | None:
+    """The fields of the metadata file; None where there is none that can be read: a model is served without it, too."""
     path = next((folder / name for name in (METADATA, BUNDLE) if (folder / name).is_file()), None)
     try:
-        found = json.loads(path.read_bytes()) if path else {}
+        found = json.loads(path.read_bytes()) if path else None
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None

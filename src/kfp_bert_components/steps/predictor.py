@@ -11,6 +11,7 @@ from kfp_bert_components.bert.onnx_model import METADATA, OnnxModel, has_onnx
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.prediction import Predictor
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.serving.versions import version_names
 from kfp_bert_components.storage import Address, download_folder, open_store, parse_address
 
 _IN_VERSION = METADATA[1]
@@ -22,7 +23,8 @@ def find_model(model: str, scratch: Path) -> tuple[Path, int]:
 
     Args:
         model: A registry (its champion) or the folder of one of its versions, such as gs://bucket/registry/versions/3;
-            a bundle; a folder of served versions (the newest) or one of these. Local or gs://.
+            a bundle; a folder of served versions or of bundles with numbers for names (the newest) or one of these.
+            Local or gs://.
         scratch: A folder for what has to be copied; it must stay while the model is used.
 
     Returns:
@@ -44,10 +46,10 @@ def find_model(model: str, scratch: Path) -> tuple[Path, int]:
         return _of_registry(str(versions.split()[0]), int(number), scratch)
     if store.exists(BUNDLE_JSON) or store.exists(_IN_VERSION):
         return _at_hand(address, scratch), 0
-    numbers = [int(name) for name in store.folders() if name.isascii() and name.isdigit()]
-    # The file that a deployment writes last.
-    if whole := [number for number in numbers if store.exists(f"{number}/{_GRAPH}")]:
-        return _at_hand(address / str(max(whole)), scratch), 0
+    # A bundle is known by its record, a served version by the file that a deployment writes last.
+    for _, name in sorted(version_names(store.folders()).items(), reverse=True):
+        if any(store.exists(f"{name}/{file}") for file in (_GRAPH, f"saved_model/{_GRAPH}", BUNDLE_JSON)):
+            return _at_hand(address / name, scratch), 0
     raise UserError(
         f"{store.uri} holds no model: expected a registry (champion.json), a bundle ({BUNDLE_JSON}), or versions in "
         f"folders with numbers for names ({_IN_VERSION} in each)."

@@ -11,7 +11,7 @@ from itertools import islice, zip_longest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import LONGEST_CELL
-from kfp_bert_components.tables.preamble import lines_of_one_cell, separator_line, title_lines
+from kfp_bert_components.tables.preamble import first_record, lines_of_one_cell, separator_line, title_lines
 from kfp_bert_components.tables.settings import Column, TableSettings, header_name
 
 # Python's csv reader refuses longer cells. The limit holds for the whole process, so it is set once and for all.
@@ -34,7 +34,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 _ROW_NUMBER = re.compile(r"[0-9]{1,12}")
 _ROW_NAME = re.compile(r"[A-Za-z_.-]{0,20}[0-9][A-Za-z0-9_.-]{0,20}")
 # What R writes: names in quotes with spaces between them.
-_QUOTED_NAMES = re.compile(r'"[^"]*"( "[^"]*")+\s*')
+_QUOTED_NAMES = re.compile(r'"[^"]*"( "[^"]*")+[ \t]*(?=[\r\n]|\Z)')
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _delimiters(name: str, sample: str, separator: str, settings: TableSettings)
         return "\t"
     if separator:
         return separator
-    if _QUOTED_NAMES.fullmatch(next(iter(io.StringIO(sample)), "")):
+    if _QUOTED_NAMES.match(sample):
         return " "
     stem = name.removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2")
     return "\t,;|" if stem.endswith((".tsv", ".tab")) else DELIMITERS
@@ -314,6 +314,7 @@ def _has_row_names(rows: Sequence[Sequence[str]], sample: str, dialect: Dialect)
         return True
     if dialect.quoting == "none" or dialect.quote not in sample:
         return all_numbers and numbers == sorted(numbers)
-    header = next(iter(io.StringIO(sample.lstrip("\r\n"))), "")
+    lines = list(islice(io.StringIO(sample.lstrip("\r\n"), newline=""), ROWS))
+    header = "".join(lines[: first_record(lines, **dialect.options())[1]])
     quoted = header.count(dialect.quote) >= 2 * len(rows[0]) and sample.count("\n" + dialect.quote) >= len(names)
     return quoted and all(_ROW_NAME.fullmatch(name) for name in names)

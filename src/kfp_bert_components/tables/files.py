@@ -1,8 +1,10 @@
 """The files of a source, and their bytes with compression taken off."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NoReturn
 
 import pyarrow as pa
 
@@ -34,19 +36,35 @@ def list_files(source: Path) -> list[TableFile]:
 
     Raises:
         NotFoundError: The source does not exist or holds no file.
+        UserError: A file or a folder in it may not be read.
     """
     source = Path(source)
     if source.is_file():
+        _check_readable(source)
         return [TableFile(source, source.name)]
     if not source.is_dir():
         raise NotFoundError(
             f"{source} does not exist: give a folder made by fetch_gcs_data, another folder, or a file."
         )
     root = source / "files" if (source / "manifest.json").is_file() and (source / "files").is_dir() else source
-    found = sorted(path for path in root.rglob("*") if path.is_file() and is_table_name(path.relative_to(root)))
+    paths = (Path(folder, name) for folder, _, names in os.walk(root, onerror=_refuse) for name in names)
+    found = sorted(path for path in paths if path.is_file() and is_table_name(path.relative_to(root)))
     if not found:
         raise NotFoundError(f"{source} holds no files: check the sources that were fetched.")
+    for path in found:
+        _check_readable(path)
     return [TableFile(path, path.relative_to(root).as_posix()) for path in found]
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        _refuse(error)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(f"{error.filename} can't be read ({error.strerror}): check its permissions.") from error
 
 
 def blocks(file: TableFile, compression: str) -> Iterator[bytes]:

@@ -3,9 +3,10 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import Any
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.settings import Column, TableSettings, header_name
@@ -29,10 +30,10 @@ def title_lines(name: str, sample: str, delimiters: str, columns: Sequence[Colum
     """
     asked = {column.asked for column in columns if column.position is None}
     lines = list(islice(io.StringIO(sample, newline=""), _LINES)) if asked and settings.header != "no" else []
-    for index, line in enumerate(lines):
+    for index in range(len(lines)):
         for delimiter in delimiters:
-            header = _cells(line, delimiter)
-            if asked <= set(header):
+            header = next((one for one in _headers(lines[index:], delimiter) if asked <= set(one)), None)
+            if header:
                 if index and _has_rows(lines[:index], header, sample, delimiter, columns):
                     missing = next(iter(sorted(asked - set(_cells(lines[0], delimiter)))), sorted(asked)[0])
                     raise UserError(
@@ -66,6 +67,28 @@ def _has_rows(
     categories = {cells[place] for cells in below if len(cells) == len(header)} - {""}
     rows = [_cells(line, delimiter) for line in above]
     return any(len(cells) == len(header) and cells[place] in categories for cells in rows)
+
+
+def first_record(lines: Sequence[str], **options: Any) -> tuple[list[str], int]:
+    """The first record of some lines, of which a quoted cell may span several, and how many lines it has.
+
+    Args:
+        lines: With their ends.
+        **options: Of Python's csv reader. With `strict`, there is no record where something follows a closing quote.
+    """
+    reader = csv.reader((line.replace("\0", "") for line in lines), **options)
+    with suppress(csv.Error):
+        return next(reader, []), reader.line_num
+    return [], 0
+
+
+def _headers(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
+    """The names in a header that may begin with the first of these lines: in it alone, or with quotes over several."""
+    yield _cells(lines[0], delimiter)
+    for quote in ('"', "'"):
+        if lines[0].count(quote) % 2:
+            cells, _ = first_record(lines, delimiter=delimiter, quotechar=quote, skipinitialspace=True, strict=True)
+            yield [header_name(cell) for cell in cells]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

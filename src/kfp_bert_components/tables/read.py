@@ -13,7 +13,15 @@ from kfp_bert_components.tables.read_csv import read_csv
 from kfp_bert_components.tables.read_json import is_document, is_json, read_json
 from kfp_bert_components.tables.read_jsonl import read_jsonl, read_keys
 from kfp_bert_components.tables.read_parquet import own_types, read_parquet
-from kfp_bert_components.tables.settings import OWN, Column, TableSettings, find_columns, own_column, own_names
+from kfp_bert_components.tables.settings import (
+    OWN,
+    Column,
+    TableSettings,
+    find_columns,
+    own_column,
+    own_names,
+    own_note,
+)
 from kfp_bert_components.tables.survey import find_encoding, survey
 
 if TYPE_CHECKING:
@@ -64,8 +72,9 @@ def open_table(
         first = stream.read(4)
     if first == b"PAR1":
         note = "" if name.endswith((".parquet", ".pq")) else "is a Parquet file, whatever its name says"
-        types = own_types(file) if own else {}
-        return FileFacts(name, "parquet", note=note, own=types), read_parquet(file, columns, keep, own)
+        types, names_note = own_types(file) if own else ({}, "")
+        facts = FileFacts(name, "parquet", note=_joined(note, names_note), own=types)
+        return facts, read_parquet(file, columns, keep, own)
     compression = next((kind for magic, kind in COMPRESSIONS.items() if first.startswith(magic)), "")
     found = survey(file, compression)
     if not found.sample.strip():
@@ -94,7 +103,7 @@ def open_table(
     indices = find_columns(columns, dialect.columns, name, dialect.first_row)
     names = own_names(dialect.columns) if own else []
     indices |= {OWN + name: index for index, name in enumerate(names)}
-    note = _joined(guess, dialect.note)
+    note = _joined(guess, dialect.note, own_note(dialect.columns, names) if own and dialect.header else "")
     facts = FileFacts(name, "csv", compression, encoding, dialect, note, dict.fromkeys(names))
     return facts, read_csv(skip_lines(pieces, dialect.skipped), dialect, indices, keep)
 

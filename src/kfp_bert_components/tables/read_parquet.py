@@ -11,19 +11,23 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.arrow import strings, to_arrow
 from kfp_bert_components.tables.batches import Batch, make_batch
 from kfp_bert_components.tables.files import TableFile
-from kfp_bert_components.tables.settings import OWN, Column, find_columns, own_names
+from kfp_bert_components.tables.settings import OWN, Column, find_columns, own_names, own_note
 
 ROWS = 1 << 16
 
 
-def own_types(file: TableFile) -> dict[str, pa.DataType]:
-    """The types of all columns of a Parquet file by name, in their order; a dictionary's is that of its values."""
+def own_types(file: TableFile) -> tuple[dict[str, pa.DataType], str]:
+    """The types of all columns of a Parquet file by name, in their order, and what to say of the names.
+
+    A dictionary's type is that of its values, and a view of strings has that of strings.
+    """
     try:
         schema = pq.read_schema(file.path)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(file) from error
-    types = [one.value_type if pa.types.is_dictionary(one) else one for one in schema.types]
-    return dict(zip(own_names(schema.names), types, strict=True))
+    types = map(_plain_type, schema.types)
+    names = own_names(schema.names)
+    return dict(zip(names, types, strict=True)), own_note(schema.names, names)
 
 
 def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool, own: bool = False) -> Iterator[Batch]:
@@ -47,14 +51,15 @@ def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool, own: bo
             rows = np.arange(row, row + batch.num_rows)
             decoded = _decoded(rows, cells, keep)
             if own:
-                good = batch.filter(to_arrow(np.isin(rows, decoded.rows)))
-                decoded.cells.update(
-                    zip((OWN + one for one in own_names(names)), map(_valid, good.columns), strict=True)
-                )
+                good = to_arrow(np.isin(rows, decoded.rows))
+                own_columns = [_valid(column).filter(good) for column in batch.columns]
+                decoded.cells.update(zip((OWN + one for one in own_names(names)), own_columns, strict=True))
             yield decoded
             row += batch.num_rows
     except pa.ArrowNotImplementedError as error:
-        raise UserError(f"{file.name} has values that are no texts ({error}): give another column.") from error
+        raise UserError(
+            f"{file.name} has a column of a type that can't be read ({error}): write it in another type."
+        ) from error
     except (OSError, pa.ArrowException) as error:
         raise _damaged(file) from error
 
@@ -63,9 +68,15 @@ def _damaged(file: TableFile) -> UserError:
     return UserError(f"{file.name} is a damaged Parquet file: fetch or write it again.")
 
 
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind, kind)
+
+
 def _valid(column: pa.Array) -> pa.Array:
     """A column as it is, but for bytes that it calls strings: U+FFFD stands for those."""
-    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    column = column.cast(_plain_type(column.type))
     try:
         column.validate(full=True)
         return column

@@ -123,9 +123,27 @@ def own_column(name: str) -> Column:
 
 
 def own_names(columns: Sequence[str]) -> list[str]:
-    """What all columns of a file are called: those without a name, or with the name of another, by their position."""
+    """What all columns of a file are called, each another name.
+
+    Those without a name, or with the name of another, are called by their position, such as "#3"; "##3" where that is
+    the name of another.
+    """
     columns = [nfc(name) for name in columns]
-    return [name if name and columns.count(name) == 1 else f"#{index}" for index, name in enumerate(columns, 1)]
+    names: list[str] = []
+    for index, name in enumerate(columns, 1):
+        if not name or columns.count(name) > 1:
+            name = f"#{index}"
+            while name in columns:
+                name = f"#{name}"
+        names.append(name)
+    return names
+
+
+def own_note(columns: Sequence[str], names: Sequence[str]) -> str:
+    """What a reader should know of the names of `own_names`, or ""."""
+    given = [repr(name) for column, name in zip(columns, names, strict=True) if name != nfc(column)]
+    them = f"columns without a name of their own are called {', '.join(given[:10])}"
+    return f"{them} and so on" if len(given) > 10 else them if given else ""
 
 
 @checked_dataclass

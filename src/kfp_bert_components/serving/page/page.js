@@ -15,7 +15,7 @@ const best = (prediction) => prediction.probabilities.indexOf(Math.max(...predic
 const score = (prediction) => prediction.probabilities[best(prediction)];
 
 let about = null; // what the server says of the model
-let shown = null; // what was asked last, and the answers: {instances, predictions, line, all}
+let shown = null; // what was asked last, and the answers: {instances, predictions, labels, line, all}
 let running = new AbortController(); // ends the requests for a text that is not there any more
 let timer = 0, nextLook = 0;
 
@@ -30,14 +30,18 @@ async function fetched(url, options) {
     found = { error: "The server cannot be reached: is it still running?" };
   }
   options.signal?.throwIfAborted(); // an answer that is late, or a failure that nobody waits for
-  if (response?.ok && found) return found;
+  if (response?.ok && found) return { ...found, version: response.headers.get("X-Model-Version") ?? found.version };
   const message = found?.error ?? `The server's answer cannot be read: its status is ${response.status}.`;
   throw Object.assign(new Error(message), { isTemporary: response?.status === 503 });
 }
 
+// The answers, and the labels of the version that gave them: it may be another one than `about` tells of.
 async function predict(instances, signal) {
   const headers = { "Content-Type": "application/json" };
-  return (await fetched(about.predict, { method: "POST", headers, body: bodyOf(instances), signal })).predictions;
+  const found = await fetched(about.predict, { method: "POST", headers, body: bodyOf(instances), signal });
+  const { predictions, labels = [], version } = found;
+  if ((version && version !== String(about.version)) || labels.join("\n") !== about.labels.join("\n")) look();
+  return { predictions, labels };
 }
 
 const bodyOf = (instances) =>
@@ -77,9 +81,9 @@ async function update() {
   try {
     const asked = questions(), most = Math.min(MOST_LINES, about.limits.instances);
     const instances = asked.slice(0, most);
-    const predictions = instances.length ? await predict(instances, signal) : [];
+    const answers = instances.length ? await predict(instances, signal) : { predictions: [], labels: [] };
     const line = Math.min(shown?.line ?? 0, Math.max(0, instances.length - 1));
-    shown = { instances, predictions, line, all: shown?.all ?? false };
+    shown = { instances, ...answers, line, all: shown?.all ?? false };
     say("", asked.length > most ? `There are ${asked.length} lines: only the first ${most} are shown.` : "");
     showAnswers();
     await explain(signal);
@@ -101,7 +105,7 @@ function say(problem, note) {
 
 function nameOf(prediction, index) {
   if (index === best(prediction)) return prediction.label;
-  return about.labels.length === prediction.probabilities.length ? about.labels[index] : `class ${index}`;
+  return shown.labels[index] ?? `class ${index}`;
 }
 
 function showAnswers() {
@@ -110,7 +114,6 @@ function showAnswers() {
   $("status").textContent = shown && !lines ? "Type or paste a text." : "";
   if (!lines) return;
   const chosen = shown.predictions[shown.line];
-  if (about.labels.length && !about.labels.includes(chosen.label)) look(); // another version answers by now
   $("status").textContent =
     lines > 1 ? `${lines} lines are answered.` : `${chosen.label}, ${percent(score(chosen))}`;
   $("table").hidden = lines === 1;
@@ -165,7 +168,7 @@ async function explain(signal) {
   const room = Math.floor(about.limits.body_bytes / (bytes(bodyOf([instance])) + 1));
   const looked = words.slice(0, Math.max(0, Math.min(MOST_WORDS, about.limits.instances - 1, room - 1)));
   const without = ({ name, word }) => ({ ...instance, [name]: parts[name].filter((part) => part !== word).join("") });
-  const [whole, ...others] = await predict([instance, ...looked.map(without)], signal);
+  const [whole, ...others] = (await predict([instance, ...looked.map(without)], signal)).predictions;
   if (line !== shown?.line) return;
   const label = best(whole);
   const movers = looked
