@@ -223,7 +223,9 @@ def test_what_is_written_over_a_loaded_file_changes_no_answer(classifier, bundle
     np.testing.assert_array_equal(found.predict(TEXTS), expected)
 
 
-@pytest.mark.parametrize("name", ["huggingface/model.safetensors", "huggingface/tokenizer.json", "model.onnx"])
+@pytest.mark.parametrize(
+    "name", ["huggingface/model.safetensors", "huggingface/tokenizer.json", "model.onnx", "bundle.json"]
+)
 def test_a_file_that_may_not_be_read_is_not_called_damaged(bundle, tmp_path, name, monkeypatch):
     import errno
     import shutil

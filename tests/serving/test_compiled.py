@@ -52,7 +52,7 @@ def test_it_compiles_once_the_model_answers(bundle):
     models = ModelManager(bundle.folder / "saved_model", report=lines.append, compiled=True)
     models.refresh()
     assert lines[0].startswith("serving version 1")
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while len(lines) < 2 and time.monotonic() < end:
         time.sleep(0.05)
     assert models.model.compiled.ready

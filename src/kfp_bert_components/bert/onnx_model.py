@@ -187,6 +187,7 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
     path = next((folder / name for name in METADATA if (folder / name).is_file()), None)
     if path is None:
         raise NotFoundError(f"{folder} holds no {METADATA[0]}: give a bundle, or a version in a serving directory")
+    _check_readable(path)
     return load_record(path.read_bytes(), str(path), {1: _read, 2: _read}, "write the model again")
 
 
