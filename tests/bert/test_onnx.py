@@ -243,6 +243,18 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(bundle, tmp_path, nam
         OnnxModel(tmp_path / "copy")
 
 
+def test_a_temporary_folder_that_is_full_is_named(bundle, monkeypatch):
+    import errno
+    import shutil
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", str(source))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(UserError, match=r"can't be copied to .* \(No space left on device\): make room there"):
+        OnnxModel(bundle)
+
+
 def test_labels_that_are_not_those_of_the_graph_are_refused(bundle, tmp_path):
     import shutil
 

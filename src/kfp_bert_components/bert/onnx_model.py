@@ -172,7 +172,13 @@ def _copy_model(folder: Path, target: Path) -> None:
         if (folder / name).is_file():  # else the engine says what it misses
             _check_readable(folder / name)
             (target / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(folder / name, target / name)
+            try:
+                shutil.copyfile(folder / name, target / name)
+            except OSError as error:
+                raise UserError(
+                    f"{folder / name} can't be copied to {target} ({error.strerror}): make room there, or set TMPDIR "
+                    "to another folder"
+                ) from error
 
 
 def _check_readable(path: Path) -> None:
