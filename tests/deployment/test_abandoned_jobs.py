@@ -40,17 +40,17 @@ def world(gcs, tmp_path):
     """A fake AI Platform whose jobs are processes, and splits to train on."""
     write_small_splits(tmp_path)
     staged_seed.cache_clear()
-    machines = Machines()
     with AiPlatformServer() as server:
+        machines = Machines(server.url)
         server.cloud.on_job = machines.start
         yield server, machines, tmp_path
         for step in list(machines.jobs.values()):
             step.kill()
 
 
-def start_step(world, seed, url="", run="run-1", **environment):
+def start_step(world, seed, url="", run="run-1", poll_seconds=0.05, **environment):
     server, _, folder = world
-    arguments = (str(folder), url or server.url, seed, run, ABANDONED / 60)
+    arguments = (str(folder), url or server.url, seed, run, ABANDONED / 60, poll_seconds)
     return Step(wait_for_job, *arguments, log=str(folder / f"log-{seed}"), **environment)
 
 
@@ -146,8 +146,9 @@ def test_no_round_leaves_a_job_that_runs_on(world, gcs, part):
 
 def test_sigterm_on_kubeflow_cancels_the_job_by_one_request_on_the_open_connection(world):
     server, _, _ = world
-    step = start_step(world, 1)
+    step = start_step(world, 1, poll_seconds=0.6)
     assert until(lambda: server.calls.count("GetCustomJob") > 2) is not None
+    time.sleep(0.3)  # between two looks
     calls = len(server.calls)
     step.terminate()
     (job,) = server.cloud.jobs.values()

@@ -11,7 +11,7 @@ from typing import Any
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform import JobSettings, run_as_custom_job
-from kfp_bert_components.ai_platform.job_records import write_result
+from kfp_bert_components.ai_platform.job_records import write_client, write_result
 from kfp_bert_components.ai_platform.job_worker import cancel_own_job
 from kfp_bert_components.leases import ended_when_abandoned
 from kfp_bert_components.storage import open_store
@@ -25,7 +25,9 @@ ENDED = (
 )
 
 
-def wait_for_job(folder: str, url: str, seed: int, run: str, abandoned_minutes: float) -> None:
+def wait_for_job(
+    folder: str, url: str, seed: int, run: str, abandoned_minutes: float, poll_seconds: float = 0.05
+) -> None:
     """What finetune_bert does with `run_on="ai_platform"`; the splits lie in the folder."""
     job = JobSettings(
         "p",
@@ -35,7 +37,7 @@ def wait_for_job(folder: str, url: str, seed: int, run: str, abandoned_minutes: 
         abandoned_minutes=abandoned_minutes,
         run=run,
         api_endpoint=url,
-        poll_seconds=0.05,
+        poll_seconds=poll_seconds,
     )
     place = Path(folder)
     outputs = place / f"model-{os.getpid()}", place / f"report-{os.getpid()}.html"
@@ -63,11 +65,15 @@ def train(place: str) -> None:
 class Machines:
     """Runs the jobs of a fake AI Platform as processes; `cloud.on_job = machines.start`.
 
+    Args:
+        url: Address of the fake for the jobs, which are on another network than the steps.
+
     Attributes:
         jobs: The process of each job, by the job's name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
+        self._url = url
         self.jobs: dict[str, Step] = {}
 
     def start(self, job: Any) -> None:
@@ -76,6 +82,7 @@ class Machines:
         threading.Thread(target=self._run, args=(job, place), daemon=True).start()
 
     def _run(self, job: Any, place: str) -> None:
+        write_client(open_store(place), {"project": "p", "location": "region-1", "api_endpoint": self._url})
         step = self.jobs[job.name] = Step(train, place)
         while (code := step.wait(0.02)) is None:
             if job.state == v1.JobState.JOB_STATE_CANCELLED:  # AI Platform ends the machines

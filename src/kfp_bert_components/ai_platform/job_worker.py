@@ -65,7 +65,8 @@ def cancel_own_job(place: str) -> None:
 
     try:
         where = read_client(open_store(place))
-        client = AiPlatformClient(where["project"], where["location"], where["api_endpoint"])
+        # Seconds, as the process ends the job in any case.
+        client = AiPlatformClient(where["project"], where["location"], where["api_endpoint"], call_seconds=10.0)
         for job in running_jobs(client, place.rpartition("/")[2]):
             cancel_job(client, job.name)
     except UserError as error:
