@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -195,9 +196,35 @@ def test_where_the_only_version_is_damaged_one_can_start_over(place: str, tmp_pa
     assert "version 1 can't be champion" in output and "--start-over" in error
     assert "Removed: 1." in run("repair", place, "--start-over")[0]
     assert registry.champion() is None
-    assert "starting over, because" in registry.history()[-1].text
+    assert re.search(r"starting over, because .*part0", registry.history()[-1].text)
     assert promote_next(registry, tmp_path, "b") == 2  # not 1, which the target serves
     assert registry.deployment_pending("production")
+
+
+def test_starting_over_says_of_a_version_that_was_never_complete_that_it_was_not(place: str, tmp_path: Path) -> None:
+    registry = Registry(place)
+    promote_next(registry, tmp_path, "a")
+    registry.store.delete("versions/1/version.json")
+    assert registry.start_over() == [1]
+    assert registry.history()[-1].text.endswith("starting over, because it never became complete.")
+
+
+def test_a_version_without_a_claim_may_have_been_champion(place: str, tmp_path: Path) -> None:
+    registry = Registry(place)
+    promote_next(registry, tmp_path, "a")
+    for lost in ("champion.json", "versions/1/claim.json"):
+        registry.store.delete(lost)
+    with pytest.raises(DamagedError, match=r"champion\.json is lost"):
+        registry.champion()
+
+
+def test_a_rollback_tells_a_file_of_another_size_from_one_that_is_missing(registry: Registry) -> None:
+    damage(registry, 1)
+    with pytest.raises(UserError, match="part0 has another size than when it was stored"):
+        registry.rollback()
+    registry.store.delete("versions/1/bundle/saved_model/part0")
+    with pytest.raises(UserError, match="part0 is missing"):
+        registry.rollback()
 
 
 def test_a_first_promotion_that_was_killed_is_no_damage(place: str, tmp_path: Path) -> None:

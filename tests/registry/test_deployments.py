@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,41 @@ def test_a_record_changes_only_at_the_expected_generation(place: str) -> None:
 def test_a_target_that_is_no_file_name_is_refused(tmp_path: Path, target: str) -> None:
     with pytest.raises(UserError, match="deployment target"):
         Registry(str(tmp_path)).deployment(target)
+
+
+def test_what_a_record_keeps_of_another_place_is_a_record_too(place: str) -> None:
+    registry, folder = Registry(place), {"kind": "serving directory", "uri": "gs://b/serving"}
+    entry = {
+        "state": "failed",
+        "version": 3,
+        "reason": "wrong answers",
+        "live": {"version": 2, "facts": {"directory": "gs://b/serving", "served": 7}},
+    }
+    of_facts = {"state": "live", "version": 0, "facts": {"directory": "gs://b/other"}}
+    kept = {"elsewhere": {"one": entry, "two": of_facts, "three": {**entry, "place": {"kind": "another"}}}}
+    registry.record_deployment("production", "live", 1, details=kept)
+    one, two, three = registry.deployment("production").elsewhere()
+    assert (one.target, one.state, one.version, one.generation) == ("production", "failed", 3, 0)
+    assert (one.reason, one.live_version, one.live_served) == ("wrong answers", 2, "7")
+    assert one.place == folder and one.details == entry and three.place == {"kind": "another"}
+    assert (two.version, two.reason, two.live_version, two.live_served) == (None, "", None, "")
+    assert two.place == {"kind": "serving directory", "uri": "gs://b/other"}
+
+
+def test_a_record_of_format_1_gives_the_place_and_numbers_of_what_is_live(place: str) -> None:
+    registry = Registry(place)
+    registry.record_deployment("production", "failed", 2)
+    live = {"version": 1, "facts": {"directory": "gs://b/serving", "number": 4}}
+    endpoint = {"endpoint": "projects/p/locations/l/endpoints/e", "deployed": "77", "before": {"55": 100}}
+    for details, served, memory in (
+        ({"facts": {"number": 6}, "live": live}, ("6", "4"), {"number": 6, "served": [4]}),
+        ({"facts": {"number": 6}}, ("6", ""), {"number": 6, "served": []}),
+        ({"facts": {}, "live": {"facts": endpoint}}, ("", "77"), {"models": ["55", "77"]}),
+    ):
+        record = json.loads(registry.store.read("deployments/production.json").data)
+        old = {name: record[name] for name in ("target", "state", "version", "reason", "live_version", "log")}
+        old |= {"format": 1, "details": details, "at": record["at"], "by": record["by"]}
+        registry.store.write("deployments/production.json", json.dumps(old).encode())
+        read = registry.deployment("production")
+        assert ((read.served, read.live_served), read.details["memory"]) == (served, memory)
+    assert read.place == {"kind": "AI Platform endpoint", "project": "p", "location": "l", "endpoint": "e"}
