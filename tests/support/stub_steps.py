@@ -20,11 +20,15 @@ def with_stubs(spec: Path, real: Collection[str]) -> None:
 
 
 def _stub(code: str) -> str:
-    """The same code with another body for its function: a line in each output artifact, and a value for the others."""
+    """The same code with another body for its function: a line in each output artifact, and a value for the others.
+
+    Of metrics there is no file, as KFP keeps them in the metadata of their artifact.
+    """
     module = ast.parse(code)
     function = next(one for one in module.body if isinstance(one, ast.FunctionDef))
-    artifacts = [one.arg for one in function.args.args if ast.unparse(one.annotation or one).startswith("Output[")]
-    lines = [f"open({name}.path, 'w').write({name!r})" for name in artifacts]
+    kinds = {one.arg: ast.unparse(one.annotation or one) for one in function.args.args}
+    files = [name for name, kind in kinds.items() if kind.startswith("Output[") and not kind.endswith("Metrics]")]
+    lines = [f"open({name}.path, 'w').write({name!r})" for name in files]
     if function.returns:
         outputs = ast.unparse(function.returns).partition(", ")[2].removesuffix(")")
         lines.append(f"return tuple({_VALUES}[kind.__name__] for _, kind in {outputs})")

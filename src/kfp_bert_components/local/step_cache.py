@@ -3,9 +3,12 @@
 import os
 import threading
 from collections.abc import Callable
+from copy import copy
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
+from kfp.dsl import Artifact
 from kfp.local import cache
 from kfp.local.executor_input_utils import construct_local_task_root, get_local_task_resource_name
 from kfp.local.orchestrator import task_executor
@@ -15,7 +18,7 @@ from kfp_bert_components.local.events import StepReused
 from kfp_bert_components.local.kfp_changes import Report, replace
 
 _CACHE, _KEY = ".cache", ".cache_key"
-_FOLDER = "folder of the step"
+_FOLDER, _ABSENT = "folder of the step", "artifacts without a file"
 _EXECUTE = (
     "task_name task_spec pipeline_resource_name components executors io_store pipeline_root runner unique_pipeline_id "
     "fail_stack"
@@ -42,13 +45,21 @@ class _StepCache(cache.LocalCache):
         self._next.folder, self._next.step = folder, step
 
     def put(self, key: str, outputs: dict[str, Any]) -> None:
+        # kfp takes an artifact without a file, such as metrics, for one that was removed.
+        absent = {name: one.uri for name, one in outputs.items() if isinstance(one, Artifact) and not exists(one.uri)}
+        entry = {**outputs, _FOLDER: str(self._next.folder), _ABSENT: absent}
+        for name in absent:
+            entry[name] = copy(outputs[name])
+            entry[name].uri = ""
         (self._next.folder / _KEY).write_text(key)
-        super().put(key, {**outputs, _FOLDER: str(self._next.folder)})
+        super().put(key, entry)
 
     def get(self, key: str) -> dict[str, Any] | None:
         for entry in sorted(self._runs.glob(f"*/{_CACHE}/{key}.json"), reverse=True):
             outputs = cache.LocalCache(str(entry.parent)).get(key)
             if outputs and _holds(before := Path(outputs.pop(_FOLDER)), key):
+                for name, uri in outputs.pop(_ABSENT).items():
+                    outputs[name].uri = uri
                 self._use(before)
                 return outputs
         return None
