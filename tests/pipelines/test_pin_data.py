@@ -12,6 +12,7 @@ from kfp_bert_components.steps.finetune_bert import finetune_bert
 from kfp_bert_components.steps.pin_data import pin_data
 from kfp_bert_components.steps.reference import read_reference
 from kfp_bert_components.training import TrainingSettings
+from tests.support.files import folders_of_one_moment
 from tests.support.gcs_server import GcsServer
 from tests.support.models import candidate_for
 from tests.support.stores import gcs, place
@@ -70,6 +71,14 @@ def test_a_base_model_that_changed_is_said_too(world, capsys) -> None:
     assert again.changed and "the base model has changed since version 1" in said(capsys)
     assert again.manifest == first.manifest
     assert again.base_model_pin != first.base_model_pin
+
+
+def test_a_base_model_behind_another_link_is_another_one(world, tmp_path: Path) -> None:
+    _, other, now = folders_of_one_moment(tmp_path / "v1", tmp_path / "v2", name="config.json", now=tmp_path / "now")
+    before = world.look("run-1", str(now)).base_model_pin
+    now.unlink()
+    now.symlink_to(other)
+    assert world.look("run-2", str(now)).base_model_pin != before
 
 
 def test_of_a_champion_without_a_pin_nothing_is_known(world, capsys) -> None:
