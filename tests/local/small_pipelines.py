@@ -277,6 +277,11 @@ def write_all(texts: List[str]) -> List[dsl.HTML]:  # noqa: UP006
 
 
 @dsl.pipeline
+def writing():
+    write(text="a")
+
+
+@dsl.pipeline
 def looping_over_artifacts():
     pages = write_all(texts=["a", "b"])
     with dsl.ParallelFor(pages.output) as page:

@@ -14,6 +14,7 @@ from kfp_bert_components.local.events import (
     RunEvent,
     RunFailed,
     StepEnded,
+    StepNotReused,
     StepPrinted,
     StepReused,
     StepStarted,
@@ -64,8 +65,11 @@ class Display:
             case StepEnded():
                 self._end(self._running.pop(event.step), event)
             case StepReused():
-                run = Path(event.folder.removesuffix(event.step)).name
+                run = _run_of(event)
                 self._console.print(f"[bold]{event.step}[/]  unchanged: used again from the run {escape(run)}")
+            case StepNotReused():
+                why = f"{event.reason} since the run {_run_of(event)}"
+                self._console.print(f"[bold]{event.step}[/]  not used again: {escape(why)}")
             case BranchSkipped():
                 self._console.print(f"[bold]{event.branch}[/]  skipped: {escape(event.reason)}")
             case RunFailed():
@@ -111,6 +115,11 @@ class Display:
         if self._status:
             self._status.stop()
             self._status = None
+
+
+def _run_of(event: StepReused | StepNotReused) -> str:
+    """Name of the run that a step is from, or could have been from."""
+    return Path(event.folder.removesuffix(event.step)).name
 
 
 class _Step:
