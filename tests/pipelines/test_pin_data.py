@@ -100,28 +100,54 @@ def test_a_registry_with_nothing_but_lists_has_no_champion_yet(world) -> None:
     assert world.registry.verify() == []
 
 
+def list_of(manifest: str) -> str:
+    """The name of a list in the registry, by its address."""
+    return f"pins/{manifest.rpartition('/')[2]}"
+
+
+def test_the_same_bytes_at_two_places_have_a_list_each(world, gcs: GcsServer, tmp_path: Path) -> None:
+    for folder in ("a/d", "b/d"):
+        gcs.put("bucket", f"{folder}/lines.csv", b"first")
+    one, other = (
+        pin_data([f"gs://bucket/{folder}"], world.registry.uri, world.page, run=run)
+        for folder, run in (("a/d", "run-1"), ("b/d", "run-2"))
+    )
+    assert one.fingerprint == other.fingerprint
+    assert fetch(["gs://bucket/a/d"], tmp_path / "one", manifest=one.manifest).bytes == 5
+    assert fetch(["gs://bucket/b/d"], tmp_path / "other", manifest=other.manifest).bytes == 5
+
+
+def test_the_same_bytes_uploaded_anew_have_the_same_list_in_whatever_order(world, gcs: GcsServer) -> None:
+    sources = ["gs://bucket/a/", "gs://bucket/b/"]
+    gcs.put("bucket", "a/1.csv", b"first")
+    gcs.put("bucket", "b/2.csv", b"first")
+    before = pin_data(sources, world.registry.uri, world.page)
+    gcs.put("bucket", "a/1.csv", b"first")
+    assert pin_data(sources[::-1], world.registry.uri, world.page) == before
+
+
 def test_gc_keeps_the_lists_of_versions_and_of_the_last_month(world) -> None:
     kept = world.look("run-1")
     world.promote("a", kept.pin)
-    lists = {"kept": kept.fingerprint}
+    lists = {"kept": kept.manifest}
     for name in ("old", "new"):
         world.data.write_text(name)
-        lists[name] = world.look("run-2").fingerprint
+        lists[name] = world.look("run-2").manifest
     for name in ("kept", "old"):
-        file = f"pins/{lists[name]}.json"
+        file = list_of(lists[name])
         record = json.loads(world.registry.store.read(file).data) | {"at": "2026-01-01T00:00:00.000Z"}
         world.registry.store.write(file, json.dumps(record).encode())
     world.registry.gc(dry_run=True)
     assert len(world.registry.store.list("pins/")) == 3
     world.registry.gc()
     assert {one.name for one in world.registry.store.list("pins/")} == {
-        f"pins/{lists[name]}.json" for name in ("kept", "new")
+        list_of(lists[name]) for name in ("kept", "new")
     }
 
 
 def test_a_damaged_list_is_named_and_mended_by_the_next_run(world) -> None:
     seen = world.look("run-1")
-    name = f"pins/{seen.fingerprint}.json"
+    name = list_of(seen.manifest)
     world.registry.store.write(name, b"{")
     assert [name in problem for problem in world.registry.verify()] == [True]
     assert world.look("run-2").manifest == seen.manifest
