@@ -155,7 +155,15 @@ def in_a_container():
 @component
 def last(status: dsl.PipelineTaskFinalStatus):
     """Say how the run ended."""
-    print("it", status.state)
+    print("it", status.state, status.error_message)
+
+
+@component
+def fail_last(status: dsl.PipelineTaskFinalStatus):
+    """Fail as an exit handler that can't cancel a job."""
+    from kfp_bert_components.errors import UserError
+
+    raise UserError("Jobs of this run may go on.")
 
 
 @dsl.pipeline
@@ -255,6 +263,12 @@ def with_a_container():
 @dsl.pipeline
 def with_an_exit():
     with dsl.ExitHandler(last()):
+        fail(how="user")
+
+
+@dsl.pipeline
+def with_an_exit_that_fails():
+    with dsl.ExitHandler(fail_last()):
         fail(how="user")
 
 

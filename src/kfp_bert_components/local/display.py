@@ -44,8 +44,12 @@ class Display:
 
     @property
     def failure(self) -> str:
-        """Name of the first step that failed and what went wrong in it, or why the run ended early; "" if unknown."""
-        return next(iter(self._failed.values()), self._reason)
+        """The steps that failed, the first one first, with what went wrong; or why the run ended early; "" if unknown.
+
+        Of the passes of loops, which mostly fail alike, only the first that failed is named.
+        """
+        loops = [step for step in self._failed if "/" in step]
+        return "\n".join(text for step, text in self._failed.items() if step not in loops[1:]) or self._reason
 
     def follow(self, events: Iterable[RunEvent]) -> None:
         """Show events until there are no more."""
