@@ -8,7 +8,7 @@ import pytest
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.fetch import fetch, fingerprint, look
 from kfp_bert_components.storage import Access
-from tests.support.files import files_of
+from tests.support.files import files_of, folders_of_one_moment
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import gcs
 
@@ -67,6 +67,19 @@ def test_a_change_on_a_disk_is_another_fingerprint(folder: Path, change) -> None
     before = seen(folder)
     change(folder / "a.csv")
     assert seen(folder) != before
+
+
+@pytest.mark.parametrize("change", ["link", "name"])
+def test_another_folder_with_the_same_names_sizes_and_times_is_another_fingerprint(tmp_path: Path, change: str) -> None:
+    one, other, now = folders_of_one_moment(tmp_path / "v1", tmp_path / "v2", name="a.csv", now=tmp_path / "now")
+    before = seen(now)
+    if change == "link":
+        now.unlink()
+        now.symlink_to(other)
+    else:
+        one.rename(tmp_path / "old")
+        other.rename(one)
+    assert seen(now) != before
 
 
 def test_in_a_bucket_it_is_the_fingerprint_of_what_is_fetched(gcs: GcsServer, tmp_path: Path) -> None:

@@ -155,7 +155,15 @@ def in_a_container():
 @component
 def last(status: dsl.PipelineTaskFinalStatus):
     """Say how the run ended."""
-    print("it", status.state)
+    print("it", status.state, status.error_message)
+
+
+@component
+def fail_last(status: dsl.PipelineTaskFinalStatus):
+    """Fail as an exit handler that can't cancel a job."""
+    from kfp_bert_components.errors import UserError
+
+    raise UserError("Jobs of this run may go on.")
 
 
 @dsl.pipeline
@@ -259,6 +267,12 @@ def with_an_exit():
 
 
 @dsl.pipeline
+def with_an_exit_that_fails():
+    with dsl.ExitHandler(fail_last()):
+        fail(how="user")
+
+
+@dsl.pipeline
 def importing(uri: str):
     read(page=dsl.importer(artifact_uri=uri, artifact_class=dsl.HTML).output)
 
@@ -274,6 +288,11 @@ def write_all(texts: List[str]) -> List[dsl.HTML]:  # noqa: UP006
     with dsl.ParallelFor(texts) as text:
         page = write(text=text)
     return dsl.Collected(page.outputs["page"])
+
+
+@dsl.pipeline
+def writing():
+    write(text="a")
 
 
 @dsl.pipeline

@@ -147,8 +147,16 @@ def test_a_step_that_needs_its_image_is_refused_before_anything_runs(tmp_path):
 def test_the_exit_task_runs_after_a_failure_which_is_still_the_one_that_is_named(tmp_path):
     done = run("with_an_exit", root=tmp_path)
     assert done.returncode == 1
-    assert "  it FAILED\n" in done.stdout
+    assert "  it FAILED step fail failed\n" in done.stdout
     assert done.stderr.startswith("error: fail: File lines.csv, row 3: ")
+
+
+def test_an_exit_task_that_fails_too_is_a_second_line(tmp_path):
+    done = run("with_an_exit_that_fails", root=tmp_path)
+    assert done.returncode == 1
+    first, second, *_ = done.stderr.splitlines()
+    assert first.startswith("error: fail: File lines.csv, row 3: ")
+    assert second == "fail-last: Jobs of this run may go on."
 
 
 def test_an_importer_is_shown_as_a_step(tmp_path):

@@ -62,6 +62,25 @@ def test_a_step_whose_folder_was_removed_or_made_by_others_runs_again(run):
     assert run("greeting")[1] == [step.name]
 
 
+def test_a_step_whose_outputs_were_edited_or_removed_runs_again_and_says_why(tmp_path):
+    def shown():
+        done = run_command("writing", root=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def page():
+        return max(tmp_path.glob("writing-*/write")) / "page"
+
+    shown()
+    page().write_text(page().read_text().upper())
+    assert f"write  not used again: page was changed since the run {page().parents[1].name}\n> write\n" in shown()
+    page().unlink()
+    assert "write  not used again: page was removed since the run" in shown()
+    page().with_name("more").touch()
+    assert "write  not used again: more was added since the run" in shown()
+    assert "write  unchanged: used again" in shown()
+
+
 def test_a_failed_step_is_not_used_again(run, tmp_path):
     done = run_command("failing", "how=user", root=tmp_path)
     again = run_command("failing", "how=user", root=tmp_path)

@@ -97,15 +97,21 @@ def test_a_rollout_that_stands_between_two_steps_is_left_as_it_is(server, tmp_pa
     assert registry.deployment("production") == before
 
 
-def test_where_nothing_runs_outside_nothing_is_asked(tmp_path):
-    assert clean_up_in_step("FAILED", "no space", [""]) == "The run failed: no space. It had no jobs on AI Platform."
+def test_without_a_project_it_says_that_no_jobs_were_looked_for():
+    outcome = clean_up_in_step("FAILED", "Step read failed.", [""])
+    assert outcome == "The run failed: Step read failed. No job_project was given, so no jobs were looked for."
 
 
-def test_a_job_that_cannot_be_cancelled_is_an_error(server):
-    create(server, "run-1")
+def test_where_a_job_cannot_be_cancelled_all_else_is_done_and_said_before(server, tmp_path, capsys):
+    registry = Registry(str(tmp_path / "registry"))
+    registry.record_deployment("production", state="rolling", version=3, details={"step": "shifting"}, if_generation=0)
+    jobs = [create(server, "run-1", number)[0] for number in (1, 2)]
     server.faults = [Fault("CancelCustomJob", status=403)]
-    with pytest.raises(UserError, match="refused cancel_custom_job"):
-        clean_up(server)
+    with pytest.raises(UserError, match="refused cancel_custom_job.* may go on: .*`kfp-bert jobs list --project p "):
+        clean_up(server, "FAILED", registry=registry.uri, deployment_target="production")
+    said = capsys.readouterr().out
+    assert said.startswith("The run failed.\nThe rollout of version 3 to production is left as it is")
+    assert sorted(map(is_cancelled, jobs)) == [False, True]
 
 
 def test_the_component_takes_the_place_of_the_jobs_from_the_settings_of_training(server):

@@ -12,6 +12,7 @@ from kfp_bert_components.steps.finetune_bert import finetune_bert
 from kfp_bert_components.steps.pin_data import pin_data
 from kfp_bert_components.steps.reference import read_reference
 from kfp_bert_components.training import TrainingSettings
+from tests.support.files import folders_of_one_moment
 from tests.support.gcs_server import GcsServer
 from tests.support.models import candidate_for
 from tests.support.stores import gcs, place
@@ -46,19 +47,22 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_it_says_since_when_the_data_are_unchanged(world, capsys) -> None:
     first = world.look("run-1")
-    assert first.changed and said(capsys) == "there is no champion yet: a model is trained."
+    assert first.changed and said(capsys) == "there is no champion yet."
+    world.look("run-2")  # run-1 may have failed before it trained anything
+    assert said(capsys) == "there is no champion yet (data first seen by run run-1)."
     world.promote("a", first.pin)
     again = world.look("run-2")
-    sentence = "data unchanged since version 1: the trained model of run run-1 is used again, "
-    assert said(capsys).startswith(sentence) and sentence in world.page.read_text()
+    sentence = "data unchanged since version 1 (data first seen by run run-1): steps whose settings have not changed "
+    assert said(capsys) == f"{sentence}either can come from the cache."
+    assert sentence in world.page.read_text()
     assert "lines.csv | 1 | 5 |\n" in world.page.read_text()
     assert not again.changed
     assert (again.manifest, again.pin) == (first.manifest, first.pin)
     world.data.write_text("other")
     assert world.look("run-3").changed
-    assert said(capsys) == "data changed since version 1: a model is trained."
+    assert said(capsys) == "data changed since version 1."
     assert world.look("run-4").changed
-    assert said(capsys).startswith("data changed since version 1: the trained model of run run-3 is used again, ")
+    assert said(capsys) == "data changed since version 1 (data first seen by run run-3)."
 
 
 def test_a_base_model_that_changed_is_said_too(world, capsys) -> None:
@@ -72,10 +76,18 @@ def test_a_base_model_that_changed_is_said_too(world, capsys) -> None:
     assert again.base_model_pin != first.base_model_pin
 
 
+def test_a_base_model_behind_another_link_is_another_one(world, tmp_path: Path) -> None:
+    _, other, now = folders_of_one_moment(tmp_path / "v1", tmp_path / "v2", name="config.json", now=tmp_path / "now")
+    before = world.look("run-1", str(now)).base_model_pin
+    now.unlink()
+    now.symlink_to(other)
+    assert world.look("run-2", str(now)).base_model_pin != before
+
+
 def test_of_a_champion_without_a_pin_nothing_is_known(world, capsys) -> None:
     world.promote("a", "")
     assert world.look("run-1").changed
-    assert said(capsys) == "what version 1 was trained on is not known: a model is trained."
+    assert said(capsys) == "what version 1 was trained on is not known."
 
 
 def test_the_list_is_what_fetch_takes(world, tmp_path: Path) -> None:
@@ -91,28 +103,54 @@ def test_a_registry_with_nothing_but_lists_has_no_champion_yet(world) -> None:
     assert world.registry.verify() == []
 
 
+def list_of(manifest: str) -> str:
+    """The name of a list in the registry, by its address."""
+    return f"pins/{manifest.rpartition('/')[2]}"
+
+
+def test_the_same_bytes_at_two_places_have_a_list_each(world, gcs: GcsServer, tmp_path: Path) -> None:
+    for folder in ("a/d", "b/d"):
+        gcs.put("bucket", f"{folder}/lines.csv", b"first")
+    one, other = (
+        pin_data([f"gs://bucket/{folder}"], world.registry.uri, world.page, run=run)
+        for folder, run in (("a/d", "run-1"), ("b/d", "run-2"))
+    )
+    assert one.fingerprint == other.fingerprint
+    assert fetch(["gs://bucket/a/d"], tmp_path / "one", manifest=one.manifest).bytes == 5
+    assert fetch(["gs://bucket/b/d"], tmp_path / "other", manifest=other.manifest).bytes == 5
+
+
+def test_the_same_bytes_uploaded_anew_have_the_same_list_in_whatever_order(world, gcs: GcsServer) -> None:
+    sources = ["gs://bucket/a/", "gs://bucket/b/"]
+    gcs.put("bucket", "a/1.csv", b"first")
+    gcs.put("bucket", "b/2.csv", b"first")
+    before = pin_data(sources, world.registry.uri, world.page)
+    gcs.put("bucket", "a/1.csv", b"first")
+    assert pin_data(sources[::-1], world.registry.uri, world.page) == before
+
+
 def test_gc_keeps_the_lists_of_versions_and_of_the_last_month(world) -> None:
     kept = world.look("run-1")
     world.promote("a", kept.pin)
-    lists = {"kept": kept.fingerprint}
+    lists = {"kept": kept.manifest}
     for name in ("old", "new"):
         world.data.write_text(name)
-        lists[name] = world.look("run-2").fingerprint
+        lists[name] = world.look("run-2").manifest
     for name in ("kept", "old"):
-        file = f"pins/{lists[name]}.json"
+        file = list_of(lists[name])
         record = json.loads(world.registry.store.read(file).data) | {"at": "2026-01-01T00:00:00.000Z"}
         world.registry.store.write(file, json.dumps(record).encode())
     world.registry.gc(dry_run=True)
     assert len(world.registry.store.list("pins/")) == 3
     world.registry.gc()
     assert {one.name for one in world.registry.store.list("pins/")} == {
-        f"pins/{lists[name]}.json" for name in ("kept", "new")
+        list_of(lists[name]) for name in ("kept", "new")
     }
 
 
 def test_a_damaged_list_is_named_and_mended_by_the_next_run(world) -> None:
     seen = world.look("run-1")
-    name = f"pins/{seen.fingerprint}.json"
+    name = list_of(seen.manifest)
     world.registry.store.write(name, b"{")
     assert [name in problem for problem in world.registry.verify()] == [True]
     assert world.look("run-2").manifest == seen.manifest

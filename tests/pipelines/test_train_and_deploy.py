@@ -78,7 +78,7 @@ def test_the_example_composed_from_urls_runs_to_a_served_model(tmp_path):
     log = (second / "log.txt").read_text()
     for step in ("fetch-gcs-data", "prepare-text-data", "finetune-bert", "evaluate-model"):
         assert f"{step} used again" in log and f"{step} started" not in log
-    assert f"data unchanged since version 1: the trained model of run {first.name} is used again" in log
+    assert f"data unchanged since version 1 (data first seen by run {first.name}): " in log
     assert not again["pin-data"]["changed"]
     assert again["compare-models"]["outcome"] == "REJECT"
     assert again["deploy-to-serving-directory"]["version"] == 1

@@ -31,7 +31,7 @@ def clean_up_run(
         run_name: Name of the run: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
         registry: gs:// URI or folder of the registry, to report a rollout that is under way. Default: none.
         deployment_target: Name of the deployment record in it. Default: production.
-        job_project: Id of the project that the run's jobs run in. Default: it has none.
+        job_project: Id of the project that the run's jobs run in. Default: no jobs are looked for.
         job_location: Region that they run in, such as europe-west4.
         job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
         settings: The further parameters of finetune_bert, of which those that begin with job_ and are named above win

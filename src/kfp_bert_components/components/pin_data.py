@@ -38,7 +38,7 @@ def pin_data(
         anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
 
     Returns:
-        fingerprint: Hash of names, sizes and checksums; of local files, of names, sizes and times.
+        fingerprint: Hash of names, sizes and checksums; of local files, of names, sizes, times and inodes.
         manifest: Address of the list of files, for fetch_gcs_data, which fetches these files or none.
         base_model_pin: For finetune_bert, which trains from these files or not at all; "" where nothing is looked at.
         pin: All of it in one word, for promote_model.

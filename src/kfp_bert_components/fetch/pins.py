@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from kfp_bert_components.errors import ConflictError
 from kfp_bert_components.fetch.manifest import Manifest, Pinned
-from kfp_bert_components.storage import file_crc32c
+from kfp_bert_components.storage import file_crc32c, is_fuse
 
 
 def fingerprint(objects: Iterable[Pinned], *, changes: bool = True) -> str:
     """A hash by which one sees, without reading, whether any of the objects is another one now.
 
     Of an object in a bucket its path, size and checksum count: it is the fingerprint of a manifest. Of a local file
-    that was not read its path, size and times count.
+    that was not read its path, size and times count, and which file it is.
 
     Args:
         objects: The objects.
-        changes: Whether the time counts at which the system last changed anything about a local file (ctime). Nobody
-            can set it, so a file with other bytes and its old time of modification is noticed. It also changes with
-            owner and permissions, and a copy on another machine has another one.
+        changes: Whether it counts which local file it is (its path without links, and its inode), and the time at which
+            the system last changed anything about it (ctime). Nobody can set these, so other bytes under the old name
+            and time of modification are noticed. They also change with owner and permissions, and a copy has others.
 
     Raises:
         ConflictError: A file is gone.
     """
-    digest = hashlib.sha256()
+    digest, in_fuse = hashlib.sha256(), cache(is_fuse)
     for one in sorted(objects, key=lambda one: one.path):
         facts: list[object] = [one.path, one.size, one.crc32c or one.generation]
         if changes and not one.crc32c:
-            facts.append(_changed(one.source))
+            facts += _which(one.source, in_fuse)
         digest.update(json.dumps(facts).encode() + b"\n")
     return digest.hexdigest()
 
@@ -63,8 +64,12 @@ def _read(one: Pinned) -> Pinned:
     return replace(one, crc32c=crc32c)
 
 
-def _changed(path: str) -> int:
+def _which(path: str, in_fuse: Callable[[Path], bool]) -> list[object]:
+    """What tells a file from another one that has its name, size and time of modification."""
     try:
-        return Path(path).stat().st_ctime_ns
+        real = Path(path).resolve(strict=True)
+        status = real.stat()
     except OSError as error:
         raise ConflictError(f"{path} was removed while it was looked at ({error.strerror}): try again.") from None
+    inode = 0 if in_fuse(real.parent) else status.st_ino  # a FUSE mount may number its files anew in each pod
+    return [str(real), inode, status.st_ctime_ns]

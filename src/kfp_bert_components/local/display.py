@@ -14,6 +14,7 @@ from kfp_bert_components.local.events import (
     RunEvent,
     RunFailed,
     StepEnded,
+    StepNotReused,
     StepPrinted,
     StepReused,
     StepStarted,
@@ -43,8 +44,12 @@ class Display:
 
     @property
     def failure(self) -> str:
-        """Name of the first step that failed and what went wrong in it, or why the run ended early; "" if unknown."""
-        return next(iter(self._failed.values()), self._reason)
+        """The steps that failed, the first one first, with what went wrong; or why the run ended early; "" if unknown.
+
+        Of the passes of loops, which mostly fail alike, only the first that failed is named.
+        """
+        loops = [step for step in self._failed if "/" in step]
+        return "\n".join(text for step, text in self._failed.items() if step not in loops[1:]) or self._reason
 
     def follow(self, events: Iterable[RunEvent]) -> None:
         """Show events until there are no more."""
@@ -64,8 +69,11 @@ class Display:
             case StepEnded():
                 self._end(self._running.pop(event.step), event)
             case StepReused():
-                run = Path(event.folder.removesuffix(event.step)).name
+                run = _run_of(event)
                 self._console.print(f"[bold]{event.step}[/]  unchanged: used again from the run {escape(run)}")
+            case StepNotReused():
+                why = f"{event.reason} since the run {_run_of(event)}"
+                self._console.print(f"[bold]{event.step}[/]  not used again: {escape(why)}")
             case BranchSkipped():
                 self._console.print(f"[bold]{event.branch}[/]  skipped: {escape(event.reason)}")
             case RunFailed():
@@ -111,6 +119,11 @@ class Display:
         if self._status:
             self._status.stop()
             self._status = None
+
+
+def _run_of(event: StepReused | StepNotReused) -> str:
+    """Name of the run that a step is from, or could have been from."""
+    return Path(event.folder.removesuffix(event.step)).name
 
 
 class _Step:

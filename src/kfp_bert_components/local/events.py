@@ -41,6 +41,15 @@ class StepReused:
 
 
 @dataclass(frozen=True)
+class StepNotReused:
+    """A step runs again, because what its run in `folder` has made is not as it was."""
+
+    step: str
+    folder: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class BranchSkipped:
     """The steps of an If, Elif or Else do not run, because its condition does not hold."""
 
@@ -62,8 +71,9 @@ class Logged:
     line: str
 
 
-RunEvent = StepStarted | StepPrinted | StepEnded | StepReused | BranchSkipped | RunFailed | Logged
-_TYPES = {kind.__name__: kind for kind in (StepStarted, StepPrinted, StepEnded, StepReused, BranchSkipped, RunFailed)}
+_KINDS = (StepStarted, StepPrinted, StepEnded, StepReused, StepNotReused, BranchSkipped, RunFailed)
+RunEvent = StepStarted | StepPrinted | StepEnded | StepReused | StepNotReused | BranchSkipped | RunFailed | Logged
+_TYPES = {kind.__name__: kind for kind in _KINDS}
 
 
 def write_event(event: RunEvent) -> str:

@@ -22,6 +22,7 @@ from kfp_bert_components.local.events import (
     RunEvent,
     RunFailed,
     StepEnded,
+    StepNotReused,
     StepPrinted,
     StepReused,
     StepStarted,
@@ -130,6 +131,8 @@ def _log_line(event: RunEvent) -> str:
             return f"{event.step} {'ended' if event.ok else 'failed'}"
         case StepReused():
             return f"{event.step} used again: {event.folder}"
+        case StepNotReused():
+            return f"{event.step} not used again: {event.reason} since: {event.folder}"
         case BranchSkipped():
             return f"{event.branch} skipped: {event.reason}"
         case RunFailed():

@@ -13,6 +13,7 @@
 - OneOf works on artifacts.
 - A whole number is written without a point where it becomes part of a text or of a list, as on a cluster: "2", not
   "2.0".
+- An exit handler is told which step failed. kfp.local names the handler itself.
 - The caller names the folder of the run.
 
 tests/local/test_kfp_changes.py fails where a kfp release no longer has a function that is replaced, or changes it.
@@ -60,6 +61,7 @@ _LOOP = (
     "fail_stack parallel_executor"
 )
 
+_INPUTS = "task_inputs_spec io_store"
 _OUTPUTS = "dag_outputs_spec io_store"
 
 
@@ -80,7 +82,9 @@ def change_kfp_local(run: str, report: Report) -> None:
         "executor_input component_spec",
         lambda to_dict: lambda **arguments: _whole(to_dict(**arguments)),
     )
-    replace(SubprocessTaskHandler, "run", "self", lambda _: lambda handler: _run_step(handler, report))
+    failed: list[str] = []
+    replace(SubprocessTaskHandler, "run", "self", lambda _: lambda handler: _run_step(handler, report, failed))
+    replace(OrchestratorUtils, "make_task_arguments", _INPUTS, lambda make: staticmethod(_told(make, failed)))
     replace(importer_handler, "run_importer", _IMPORTER, lambda run_importer: _reported(run_importer, report))
     replace(
         enhanced_dag_orchestrator.ConditionEvaluator,
@@ -156,8 +160,10 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _run_step(handler: SubprocessTaskHandler, report: Report) -> Status:
+def _run_step(handler: SubprocessTaskHandler, report: Report, failed: list[str]) -> Status:
     step = _step_name(handler.full_command, handler.pipeline_root)
+    if step in failed:  # it is tried again
+        failed.remove(step)
     report(StepStarted(step))
     with subprocess.Popen(
         handler.full_command,
@@ -171,8 +177,23 @@ def _run_step(handler: SubprocessTaskHandler, report: Report) -> Status:
         for line in process.stdout or ():
             report(StepPrinted(step, printed(line.rstrip("\n"))))
     ok = process.returncode == 0
+    if not ok:
+        failed.append(step)
     report(StepEnded(step, ok, "" if ok else _how_it_ended(process.returncode)))
     return Status.SUCCESS if ok else Status.FAILURE
+
+
+def _told(make: Callable[..., dict[str, Any]], failed: list[str]) -> Callable[..., dict[str, Any]]:
+    """`make`, the arguments of a task, with the step that failed in the final status that an exit handler gets."""
+
+    def run(task_inputs_spec: TaskInputsSpec, io_store: IOStore) -> dict[str, Any]:
+        arguments = make(task_inputs_spec=task_inputs_spec, io_store=io_store)
+        for name, spec in task_inputs_spec.parameters.items():
+            if failed and spec.HasField("task_final_status") and (error := arguments[name]["error"]):
+                error["message"] = f"step {failed[0]} failed"
+        return arguments
+
+    return run
 
 
 def _how_it_ended(status: int) -> str:

@@ -1,5 +1,6 @@
 """Finished steps of earlier runs, which are used again where nothing changed that a step depends on."""
 
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from kfp.local.executor_input_utils import construct_local_task_root, get_local_
 from kfp.local.orchestrator import task_executor
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineTaskSpec
 
-from kfp_bert_components.local.events import StepReused
+from kfp_bert_components.local.events import StepNotReused, StepReused
 from kfp_bert_components.local.kfp_changes import Report, replace
 
 _CACHE, _KEY = ".cache", ".cache_key"
@@ -28,7 +29,8 @@ _EXECUTE = (
 class _StepCache(cache.LocalCache):
     """kfp.local's cache, of which each run has a part in its own folder.
 
-    The folder of a step says of what it is the result. A step that is used again has a link in the folder of its run.
+    The folder of a step says of what it is the result, and which files are. A step that is used again has a link in the
+    folder of its run.
     """
 
     def __init__(self, run: Path, report: Report) -> None:
@@ -51,13 +53,18 @@ class _StepCache(cache.LocalCache):
         for name in absent:
             entry[name] = copy(outputs[name])
             entry[name].uri = ""
-        (self._next.folder / _KEY).write_text(key)
+        made = {"key": key, "files": _files(self._next.folder)}
+        (self._next.folder / _KEY).write_text(json.dumps(made), encoding="utf-8")
         super().put(key, entry)
 
     def get(self, key: str) -> dict[str, Any] | None:
         for entry in sorted(self._runs.glob(f"*/{_CACHE}/{key}.json"), reverse=True):
-            outputs = cache.LocalCache(str(entry.parent)).get(key)
-            if outputs and _holds(before := Path(outputs.pop(_FOLDER)), key):
+            if not (before := _folder_of(entry, key)):
+                continue
+            if reason := _difference(before):
+                self._report(StepNotReused(self._next.step, str(before), reason))
+            elif outputs := cache.LocalCache(str(entry.parent)).get(key):
+                del outputs[_FOLDER]
                 for name, uri in outputs.pop(_ABSENT).items():
                     outputs[name].uri = uri
                 self._use(before)
@@ -105,8 +112,37 @@ def _announced(execute: Callable[..., Any], steps: _StepCache) -> Callable[..., 
     return run
 
 
-def _holds(folder: Path, key: str) -> bool:
+def _folder_of(entry: Path, key: str) -> Path | None:
+    """The folder of a finished step; None where it was removed, or holds what another step has made."""
     try:
-        return (folder / _KEY).read_text() == key
-    except (OSError, UnicodeDecodeError):
-        return False
+        folder = Path(json.loads(entry.read_text(encoding="utf-8"))[_FOLDER])
+        return folder if _made(folder)["key"] == key else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _difference(folder: Path) -> str:
+    """Which file is not as the step left it; "" where all are."""
+    before, now = _made(folder)["files"], _files(folder)
+    for name in sorted(before | now):
+        if name not in now:
+            return f"{name} was removed"
+        if before.get(name) != now[name]:
+            return f"{name} was {'changed' if name in before else 'added'}"
+    return ""
+
+
+def _made(folder: Path) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads((folder / _KEY).read_text(encoding="utf-8"))
+    return made
+
+
+def _files(folder: Path) -> dict[str, list[int]]:
+    """Size and time of modification (ns) of each file that a step has made, by its path in the folder of the step."""
+    files = {}
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            if path.parent != folder or (path.name != _KEY and path.suffix != ".html"):  # a copy by `name_pages`
+                status = path.lstat()
+                files[str(path.relative_to(folder))] = [status.st_size, status.st_mtime_ns]
+    return files

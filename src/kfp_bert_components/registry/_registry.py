@@ -152,7 +152,7 @@ class Registry:
         """Write down what there is to train on.
 
         Args:
-            fingerprint: Its fingerprint, by which it is called.
+            fingerprint: Its fingerprint, by which it is called, and by its sources.
             fields: The fields of its manifest.
             run: Name of this run.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import chain
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.progress import say
@@ -32,38 +34,66 @@ def clean_up_run(
         runs: The run's names: its id, its name, its name in the cluster; "" for one that is not known.
         registry: gs:// URI or folder of the registry, to report a rollout; "" for none.
         deployment_target: Name of the deployment record in it.
-        project: Id of the project that jobs run in; "" where there are none.
+        project: Id of the project that jobs run in; "" where no jobs are to be looked for.
         location: Region that they run in.
         api_endpoint: Another address of the API, for tests.
 
     Returns:
-        The outcome, in sentences; also printed.
+        The outcome, in sentences; also printed, each as soon as it is known.
 
     Raises:
         UserError: A job could not be cancelled, or AI Platform can't be asked.
     """
-    lines = [f"The run {_WORDS.get(state, f'is {state}')}{f': {error}' if error else ''}."]
-    if state == "SUCCEEDED":
-        lines.append("There is nothing to clean up.")
-    else:
-        if registry:
-            lines += _rollout(registry, deployment_target)
-        lines += _cancelled(runs, project, location, api_endpoint) if project else ["It had no jobs on AI Platform."]
-    for line in lines:
+    jobs = _jobs(runs, project, location, api_endpoint) if state != "SUCCEEDED" else ()
+    lines = []
+    for line in chain(_outcome(state, error, registry, deployment_target), jobs):
         say(line)
+        lines.append(line)
     return " ".join(lines)
 
 
-def _cancelled(runs: list[str], project: str, location: str, api_endpoint: str) -> list[str]:
+def _outcome(state: str, error: str, registry: str, target: str) -> Iterator[str]:
+    yield f"The run {_WORDS.get(state, f'is {state}')}{f': {error}' if error else ''}".rstrip(". \n") + "."
+    if state == "SUCCEEDED":
+        yield "There is nothing to clean up."
+    elif registry:
+        yield from _rollout(registry, target)
+
+
+def _jobs(runs: list[str], project: str, location: str, api_endpoint: str) -> Iterator[str]:
+    """Cancel the jobs of a run; UserError where one may go on, which says what to do."""
+    if not project:
+        yield "No job_project was given, so no jobs were looked for."
+        return
+    try:
+        yield from _cancelled(runs, project, location, api_endpoint)
+    except UserError as error:
+        place = f"--project {project} --location {location}"
+        raise UserError(
+            f"{str(error).rstrip('.')}. Jobs of this run may go on: see them with `kfp-bert jobs list {place}`, and "
+            f"cancel them with `kfp-bert jobs cancel NAME {place}`."
+        ) from None
+
+
+def _cancelled(runs: list[str], project: str, location: str, api_endpoint: str) -> Iterator[str]:
     from kfp_bert_components.ai_platform.client import AiPlatformClient
     from kfp_bert_components.ai_platform.running_jobs import cancel_job, running_jobs
 
     client = AiPlatformClient(project, location, api_endpoint)
     names = [*runs, os.environ.get("ARGO_WORKFLOW_NAME", "")]
     ours = [job for job in running_jobs(client) if job.belongs_to(names)]
+    if not ours:
+        yield "None of its jobs is running."
+    errors = []
     for job in ours:
-        cancel_job(client, job.name)
-    return [f"Cancelled job {job.name}, which was {job.state}." for job in ours] or ["None of its jobs is running."]
+        try:
+            cancel_job(client, job.name)
+        except UserError as error:  # the others are cancelled all the same
+            errors.append(str(error))
+        else:
+            yield f"Cancelled job {job.name}, which was {job.state}."
+    if errors:
+        raise UserError(" ".join(errors))
 
 
 def _rollout(registry: str, target: str) -> list[str]:

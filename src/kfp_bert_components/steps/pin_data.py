@@ -80,19 +80,21 @@ def _pin_of(models: Registry, version: int) -> str:
 
 
 def _sentence(version: int, before: str, now: str, run: str) -> str:
-    """What has changed since the champion (0: there is none); `run` is the first of earlier runs that saw this data."""
-    again = f"the trained model of run {run} is used again, unless the settings have changed" if run else ""
-    if version and before == now:
-        return f"data unchanged since version {version}: {again or 'its trained model is used again'}."
+    """What has changed since the champion (0: there is none); `run` is the first of earlier runs that saw this data.
+
+    Which steps run is not known here: that depends on their settings, and on what the cache still holds.
+    """
+    seen = f" (data first seen by run {run})" if run else ""
     if not version:
-        since = "there is no champion yet"
-    elif not before:
-        since = f"what version {version} was trained on is not known"
-    elif before.partition("-")[0] == now.partition("-")[0]:
-        since = f"the base model has changed since version {version}, the data have not"
-    else:
-        since = f"data changed since version {version}"
-    return f"{since}: {again or 'a model is trained'}."
+        return f"there is no champion yet{seen}."
+    if before == now:
+        cached = "steps whose settings have not changed either can come from the cache"
+        return f"data unchanged since version {version}{seen}: {cached}."
+    if not before:
+        return f"what version {version} was trained on is not known{seen}."
+    if before.partition("-")[0] == now.partition("-")[0]:
+        return f"the base model has changed since version {version}, the data have not{seen}."
+    return f"data changed since version {version}{seen}."
 
 
 def _write_page(summary: Path, sentence: str, data: str, rows: Sequence[tuple[str, int, int]]) -> None:
