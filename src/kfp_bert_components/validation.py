@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from difflib import get_close_matches
 from functools import wraps
-from typing import Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
@@ -76,6 +76,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = get_close_matches(name, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}."
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, bool | float):  # true and 1.0 are equal to 1
+        raise PydanticCustomError("format", "should be 1")
+    return value
+
+
+# The format number of a settings file.
+Format1 = Annotated[Literal[1], BeforeValidator(_integer)]
 
 
 class SettingsMap(BaseModel):
@@ -156,4 +166,8 @@ def load_yaml(text: str) -> Any:
         raise UserError(f" is no YAML: {line}{error.problem}{tab}.") from None
     except yaml.YAMLError as error:
         raise UserError(f" is no YAML: {str(error).splitlines()[0]}.") from None
+    except RecursionError:
+        raise UserError(" has too many brackets or levels inside one another to be read.") from None
+    except ValueError as error:  # PyYAML leaves it as it is: of the date 2024-13-01, of an integer of 5,000 digits
+        raise UserError(f" has a value that cannot be read: {error}.") from None
     return {} if values is None else values

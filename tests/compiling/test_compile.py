@@ -223,6 +223,13 @@ def test_specs_by_url_are_changed_like_imported_components(tmp_path, name):
             {"all": {"env": {"HF_TOKEN": "x"}, "secrets": {"hub": {"variables": {"HF_TOKEN": "token"}}}}},
             "would get the variable HF_TOKEN from env and from the secret hub",
         ),
+        (
+            {
+                "all": {"secrets": {"hub": {"variables": {"A": "a"}}}},
+                "training": {"secrets": {"b": {"variables": {"A": "c"}}}},
+            },
+            r"finetune-bert would get the variable A from the secret hub \(key a\) and from the secret b \(key c\)",
+        ),
         ({"all": {"volumes": {"one": "/data", "two": "/data"}}}, "would have the folder '/data' twice"),
         (
             {"all": {"volumes": {"one": "/data"}, "secrets": {"one": {"path": "/key"}}}},
@@ -237,6 +244,22 @@ def test_what_no_pod_can_have_is_refused(tmp_path, cluster, says):
     with pytest.raises(UserError, match=says):
         compiled(all_kinds, tmp_path, cluster)
     assert not (tmp_path / "pipeline.yaml").exists()
+
+
+def test_variables_of_secrets_in_the_pipeline_itself_count_too(tmp_path):
+    kubernetes = pytest.importorskip("kfp.kubernetes")
+
+    @dsl.pipeline(name="mine")
+    def mine():
+        step = package.fetch_gcs_data(sources=["a.csv"])
+        kubernetes.use_secret_as_env(step, "hub", {"token": "HF_TOKEN"})
+
+    for cluster in ({"env": {"HF_TOKEN": "x"}}, {"secrets": {"other": {"variables": {"HF_TOKEN": "token"}}}}):
+        with pytest.raises(UserError, match=r"would get the variable HF_TOKEN from .* and from the secret"):
+            compiled(mine, tmp_path, {"all": cluster})
+    compiled(mine, tmp_path, {"all": {"secrets": {"hub": {"variables": {"HF_TOKEN": "token", "OTHER": "token"}}}}})
+    variables = pods_of((tmp_path / "pipeline.yaml").read_text())["fetch-gcs-data"]["containers"][0]["env"]
+    assert [one["name"] for one in variables] == ["HF_TOKEN", "OTHER"], "one key for two variables, none of them twice"
 
 
 @pytest.mark.parametrize("place", ["pipeline", "task", "container"])

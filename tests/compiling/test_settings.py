@@ -67,6 +67,53 @@ EXAMPLES = sorted((ROOT / "examples").glob("cluster-*.yaml"))
         ("all: {caching: 1}", "all.caching is 1, but it should be a valid boolean."),
         ("platform: gke", "platform is 'gke', but it should be 'kubernetes' or 'vertex'."),
         ("format: 2", "format is 2, but it should be 1."),
+        ("format: true", "format is True, but it should be 1."),
+        ("format: 1.0", "format is 1.0, but it should be 1."),
+        ("all: {time_limit_minutes: 99999999999999999999}", "all.time_limit_minutes is 99999999999999999999, but it"),
+        (f"all: {{time_limit_minutes: {'9' * 5000}}}", "cluster.yaml has a value that cannot be read: "),
+        ("all: {env: {A: 2024-13-01}}", "cluster.yaml has a value that cannot be read: month must be in 1..12."),
+        ("all: {retries: {count: 1, backoff_seconds: 86401}}", "should be less than or equal to 86400."),
+        ("all: {retries: {count: 1, give_up_after_minutes: 525601}}", "should be less than or equal to 525600."),
+        ("all: {accelerator: {type: a/b, count: 1001}}", "should be less than or equal to 1000."),
+        (
+            "all: {tolerations: [{operator: Exists, effect: NoExecute, seconds: 99999999999999999999}]}",
+            "all.tolerations.0.seconds is 99999999999999999999, but it should be less than or equal to 31536000.",
+        ),
+        (f"all: {{memory_request: {'9' * 20}Gi}}", "but it must be a size with its unit"),
+        (f"all: {{cpu_request: {'9' * 400}}}", "but it must be a number of CPUs"),
+        ("all: {cpu_request: 0.0}", "all.cpu_request is 0.0, but it must be a number of CPUs"),
+        ("all: {cpu_request: .000}", "all.cpu_request is 0.0, but it must be a number of CPUs"),
+        ("[" * 3000, "cluster.yaml has too many brackets or levels inside one another to be read."),
+        ("['a']", "cluster.yaml: the settings must be a mapping of names to values, such as all: {caching: false}."),
+        ("all: {volumes: {a: /gcs/x}}", "is '/gcs/x', but it must be another folder: Kubeflow or the system has /gcs"),
+        ("all: {volumes: {a: /./gcs}}", "is '/./gcs', but it must be another folder"),
+        (
+            "all: {volumes: {a: /data/./}, secrets: {b: {path: /gcs//x}}}",
+            "all.secrets.b.path is '/gcs//x', but it must be another",
+        ),
+        ("all: {secrets: {a: {path: /var/run/argo/x}}}", "all.secrets.a.path is '/var/run/argo/x', but it must be ano"),
+        ("all: {volumes: {a: /proc}}", "all.volumes.a is '/proc', but it must be another folder"),
+        ('all: {volumes: {a: "/data\\nx"}}', "all.volumes.a is '/data\\nx', but it must be a folder in the container"),
+        ("all: {secrets: {a: {variables: {A: ''}}}}", "all.secrets.a.variables.A is '', but it must be a key of"),
+        ("all: {secrets: {a: {variables: {A: b/c}}}}", "all.secrets.a.variables.A is 'b/c', but it must be a key of"),
+        ("all: {node_selector: {'': a}}", "is '', but it must be a name of a label, such as pool"),
+        ("all: {node_selector: {a b: c}}", "all.node_selector.a b is 'a b', but it must be a name of a label"),
+        ("all: {node_selector: {pool: 'a b'}}", "all.node_selector.pool is 'a b', but it must be a value of a label"),
+        ("all: {tolerations: [{key: a b, operator: Exists}]}", "is 'a b', but it must be a key of a taint"),
+        ("all: {tolerations: [{key: a, value: b c}]}", "is 'b c', but it must be a value of a label"),
+        ('all: {env: {A: "b\\0"}}', "all.env.A is 'b\\x00', but it must be a text without the character NUL."),
+        ("all: {env: {PATH: /bin}}", "all.env.PATH is 'PATH', but it must be another name: the platform or the image"),
+        (
+            "all: {env: {ARGO_WORKFLOW_NAME: a}}",
+            "all.env.ARGO_WORKFLOW_NAME is 'ARGO_WORKFLOW_NAME', but it must be an",
+        ),
+        ("all: {env: {KFP_POD_NAME: a}}", "must be another name: the platform or the image sets this one itself."),
+        ("all: {env: {KFP_POD_UID: a}}", "must be another name"),
+        ("all: {env: {ARGO_NODE_ID: a}}", "must be another name"),
+        ("all: {env: {TRACESTATE: a}}", "must be another name"),
+        ("all: {env: {_KFP_RUNTIME: a}}", "must be another name"),
+        ("{platform: vertex, all: {env: {CLOUD_ML_PROJECT_ID: a}}}", "must be another name"),
+        ("all: {secrets: {a: {variables: {ARGO_NODE_ID: b}}}}", "must be another name"),
         (
             "training: {accelerator: {type: NVIDIA_L4}}",
             "training.accelerator.type is 'NVIDIA_L4', which is no resource",
@@ -87,6 +134,28 @@ def test_a_fault_is_named_by_its_key(tmp_path, text, says):
     assert says in str(raised.value)
     assert "cluster.yaml" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_what_kubernetes_takes_is_taken():
+    said = {
+        "cpu_request": 0.001,
+        "volumes": {"one": "/data/./", "two": "/data//inside", "three": "/.cacheable"},
+        "secrets": {"key": {"variables": {"A": "..a.json"[1:], "B": "token"}}},
+        "node_selector": {"cloud.google.com/gke-accelerator": "nvidia-l4", "empty": ""},
+        "tolerations": [{"operator": "Exists"}, {"key": "nvidia.com/gpu", "value": "yes"}],
+        "env": {
+            "A": "two\nlines",
+            "ARGO": "a",
+            "KFP_UI_URL": "https://kubeflow",
+            "KFP_BERT_IMAGE": "mine",
+            "MY_PATH": "",
+        },
+        "time_limit_minutes": 525_600,
+    }
+    step = read_cluster({"all": said}).all
+    assert step.volumes == {"one": "/data", "two": "/data/inside", "three": "/.cacheable"}
+    assert step.env == said["env"]
+    assert step.node_selector == said["node_selector"]
 
 
 ONLY_KUBERNETES = {

@@ -42,11 +42,73 @@ def test_a_parameter_takes_the_text_or_the_address_of_a_file(tmp_path, monkeypat
         with pytest.raises(NotFoundError, match=r"The policy file gs://bucket/none\.yaml does not exist"):
             policy_from("gs://bucket/none.yaml")
     assert policy_from("", base) == policy_from("# nothing", base) == base
-    with pytest.raises(NotFoundError, match="The policy file alpha=0.05 does not exist"):
-        policy_from("alpha=0.05")
     (tmp_path / "bad.yaml").write_text("alfa: 0.05")
     with pytest.raises(UserError, match=r"bad\.yaml: There is no rule 'alfa'; did you mean 'alpha'\?"):
         policy_from("bad.yaml")
+
+
+@pytest.mark.parametrize(
+    "name", ["a: b/p.yaml", "my: p.yml", "[x].yaml", "{x}.yaml", "@p.yaml", "2024", "null", "p # c"]
+)
+def test_a_file_may_have_a_name_that_means_something_in_yaml(tmp_path, monkeypatch, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("alpha: 0.01")
+    monkeypatch.chdir(tmp_path)
+    for given in (name, f" {name}\n", str(tmp_path / name)):
+        assert policy_from(given) == Policy(alpha=0.01), given
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("alpha=0.01", " (a rule is written 'alpha: 0.01')."),
+        ("alpha:0.01", " (a rule is written 'alpha: 0.01')."),
+        ("alpha 0.01", " (a rule is written 'alpha: 0.01')."),
+        ("margin", " (a rule is written 'alpha: 0.01')."),
+        ("null", " (for no policy, give an empty text)."),
+        ("p.yaml # c", " (an address has no comment)."),
+        ("alpha.yaml", "."),
+        ("alpha/p.yaml", "."),
+        ("2024", "."),
+    ],
+)
+def test_what_is_no_file_may_be_a_slip(tmp_path, monkeypatch, given, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotFoundError) as raised:
+        policy_from(given)
+    assert str(raised.value) == f"The policy file {given} does not exist{says}"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("alfa: 0.05", "There is no rule 'alfa'; did you mean 'alpha'?"),
+        ("'alfa' : 0.05", "There is no rule 'alfa'"),
+        ("alpha: p.yaml", "alpha is 'p.yaml', but it should be a valid number"),
+        ("{alpha: 0.05", "policy is no YAML"),
+        ("--- {alfa: 1}", "There is no rule 'alfa'"),
+        ("{a: " + "[" * 3000, "policy has too many brackets or levels inside one another to be read."),
+        ("format: true", "format is True, but it should be 1."),
+    ],
+)
+def test_a_line_of_rules_is_no_address(tmp_path, monkeypatch, given, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as raised:
+        policy_from(given)
+    assert says in str(raised.value)
+
+
+def test_a_file_that_is_too_large_is_not_read_whole(tmp_path, monkeypatch):
+    (tmp_path / "large.yaml").write_text("alpha: 0.01\n" + "#" * 1_000_000)
+    (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    with GcsServer() as server:
+        server.put("bucket", "large.yaml", (tmp_path / "large.yaml").read_bytes())
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        for given in (tmp_path / "large.yaml", "gs://bucket/large.yaml", tmp_path / "endless.yaml"):
+            with pytest.raises(UserError, match=r"has more than the 1,000,000 bytes .* at most 1 MB"):
+                read_policy(given)
+    (tmp_path / "large.yaml").write_text("alpha: 0.01\n" + "#" * 999_988)
+    assert read_policy(tmp_path / "large.yaml") == Policy(alpha=0.01)
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def pod_settings(step: str, before: dict[str, Any], settings: StepSettings) -> d
     for name, secret in settings.secrets.items():
         if secret.path:
             kubernetes.use_secret_as_volume(task, name, secret.path)
-        if secret.variables:
-            kubernetes.use_secret_as_env(task, name, {key: variable for variable, key in secret.variables.items()})
+        for variable, key in secret.variables.items():
+            kubernetes.use_secret_as_env(task, name, {key: variable})
     if settings.shared_memory:
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", settings.shared_memory)
     if settings.time_limit_minutes:

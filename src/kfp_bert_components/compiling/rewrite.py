@@ -55,9 +55,10 @@ def rewrite(name: str, documents: list[dict[str, Any]], cluster: Cluster) -> lis
         if settings.images:
             moves.append((container, settings.images))
         _set_resources(step, container, settings, _REQUESTS.get(kind, {}) if cluster.platform == "kubernetes" else {})
-        _set_variables(step, container, settings)
+        _set_variables(container, settings)
         if pod := pod_settings(step, pods.get(label, {}), settings):
             pods[label] = pod
+            _check_variables(step, container, pod, settings)
         for task in _tasks(spec, label):
             _set_task(task, settings, 7 * 24 * 60 if cluster.platform == "kubernetes" else 60)
     if moves:
@@ -131,13 +132,25 @@ def _amount(quantity: str) -> float:
     return float(found[1]) * _UNITS[found[2]] if found else math.nan
 
 
-def _set_variables(step: str, container: dict[str, Any], settings: StepSettings) -> None:
+def _set_variables(container: dict[str, Any], settings: StepSettings) -> None:
     variables = {one["name"]: one.get("value", "") for one in container.get("env", [])} | settings.env
-    for name, secret in settings.secrets.items():
-        if twice := sorted(variables.keys() & secret.variables):
-            raise UserError(f"Step {step} would get the variable {twice[0]} from env and from the secret {name}.")
     if variables:
         container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
+
+
+def _check_variables(step: str, container: dict[str, Any], pod: dict[str, Any], settings: StepSettings) -> None:
+    """UserError where a variable that the settings name would have two values, with what the pipeline says itself."""
+    named = settings.env.keys() | {name for secret in settings.secrets.values() for name in secret.variables}
+    sources = {one["name"]: "env" for one in container.get("env", [])}
+    for secret in pod.get("secretAsEnv", []):
+        for one in secret["keyToEnv"]:
+            name = one["envVar"]
+            source = f"the secret {secret.get('secretName', 'of the run')} (key {one['secretKey']})"
+            if sources.setdefault(name, source) != source and name in named:
+                raise UserError(
+                    f"Step {step} would get the variable {name} from {sources[name]} and from {source}, counting what "
+                    "the pipeline says itself: leave one out."
+                )
 
 
 def _set_task(task: dict[str, Any], settings: StepSettings, give_up_after_minutes: int) -> None:

@@ -1,5 +1,6 @@
 """What cluster.yaml says: what the steps of a pipeline need where they run."""
 
+import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from kfp_bert_components.components._images import image_place
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.validation import SettingsMap, load_yaml, sentence
+from kfp_bert_components.validation import Format1, SettingsMap, load_yaml, sentence
 
 Kind = Literal["light", "training", "evaluation", "deployment"]
 
@@ -34,18 +35,41 @@ def _quoted(value: Any) -> str:
 
 
 def _path(value: str) -> str:
-    path = value.rstrip("/")
-    if not re.fullmatch(r"(/[^/:]+)+", path) or ".." in path.split("/"):
+    path = posixpath.normpath(value)
+    if not re.fullmatch(r"(/[^/:\x00-\x1f\x7f]+)+", path) or ".." in value.split("/"):
         raise PydanticCustomError("path", "must be a folder in the container, such as /data")
-    if path in _TAKEN:
-        raise PydanticCustomError("path", "must be another folder: Kubeflow mounts one of its own there")
+    for taken in _TAKEN:
+        if f"{path}/".startswith(f"{taken}/"):
+            raise PydanticCustomError(
+                "path", "must be another folder: Kubeflow or the system has {taken} for itself", {"taken": taken}
+            )
     return path
 
 
-# Kubeflow's launcher has folders of its own in each container.
-_TAKEN = ("/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config", "/kfp-launcher")
-Cpu = Annotated[str, _text(r"[1-9]\d*m?|\d*\.\d+", "a number of CPUs, such as 2, 0.5 or 500m")]
-Size = Annotated[str, _text(r"[1-9]\d*([KMGT]i|[MGT])", "a size with its unit, such as 8Gi or 500Mi")]
+def _free(name: str) -> str:
+    if name in _SET_BY_OTHERS or name.startswith(("ARGO_", "CLOUD_ML_", "KFP_POD_")):
+        raise PydanticCustomError("variable", "must be another name: the platform or the image sets this one itself")
+    return name
+
+
+# Kubeflow's launcher and Argo have folders of their own in each container; /var/run is a link to /run.
+_TAKEN = (
+    *("/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config", "/kfp-launcher", "/kfp-workspace"),
+    *("/var/run/argo", "/run/argo", "/proc", "/sys"),
+    *("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount"),
+)
+# With one of these or of Argo's, a step would not start, or would record a run that is not its own.
+_SET_BY_OTHERS = (
+    *("PATH", "TRACEPARENT", "TRACESTATE", "_KFP_RUNTIME"),
+    *("METADATA_GRPC_SERVICE_HOST", "METADATA_GRPC_SERVICE_PORT"),
+)
+# Bounds that nobody needs to pass, and that fit the integers of Kubernetes.
+_YEAR_IN_MINUTES = 365 * 24 * 60
+_PART = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_LABEL = rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_PART}"
+
+Cpu = Annotated[str, _text(r"[1-9]\d{0,6}m?|(?=.*[1-9])\d{0,6}\.\d{1,9}", "a number of CPUs, such as 2, 0.5 or 500m")]
+Size = Annotated[str, _text(r"[1-9]\d{0,9}([KMGT]i|[MGT])", "a size with its unit, such as 8Gi or 500Mi")]
 MountPath = Annotated[str, AfterValidator(_path)]
 # A volume is named like its claim or secret, and volumes may have no dot in their name.
 VolumeName = Annotated[
@@ -54,25 +78,39 @@ VolumeName = Annotated[
 ObjectName = Annotated[
     str, _text(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a name of lower-case letters, digits, hyphens and dots")
 ]
-Variable = Annotated[str, _text(r"[A-Za-z_][A-Za-z0-9_]*", "a name of a variable, such as HF_TOKEN")]
-Quoted = Annotated[str, BeforeValidator(_quoted)]
+Variable = Annotated[
+    str, _text(r"[A-Za-z_][A-Za-z0-9_]*", "a name of a variable, such as HF_TOKEN"), AfterValidator(_free)
+]
+Value = Annotated[str, _text(r"[^\0]*", "a text without the character NUL"), BeforeValidator(_quoted)]
+SecretKey = Annotated[
+    str, _text(r"(?!\.\.)[A-Za-z0-9._-]{1,253}", "a key of the secret: letters, digits, hyphens, dots, underscores")
+]
+Label = Annotated[str, _text(_LABEL, "a name of a label, such as pool or cloud.google.com/gke-accelerator")]
+LabelOrEmpty = Annotated[str, _text(f"({_LABEL})?", "a key of a taint, such as nvidia.com/gpu")]
+LabelValue = Annotated[
+    str,
+    _text(f"({_PART})?", "a value of a label: at most 63 letters, digits, hyphens, dots, underscores"),
+    BeforeValidator(_quoted),
+]
 
 
 class Accelerator(SettingsMap):
     """GPUs or TPUs of one pod or machine."""
 
     type: str = Field(description="On Kubernetes a resource, such as nvidia.com/gpu; on Vertex such as NVIDIA_L4.")
-    count: int = Field(default=1, ge=1, description="How many.")
+    count: int = Field(default=1, ge=1, le=1000, description="How many.")
 
 
 class Toleration(SettingsMap):
     """A taint of nodes that the pods tolerate. As in a pod's specification."""
 
-    key: str = Field(default="", description="Key of the taint; empty with operator Exists: all taints.")
+    key: LabelOrEmpty = Field(default="", description="Key of the taint; empty with operator Exists: all taints.")
     operator: Literal["Equal", "Exists"] = Field(default="Equal", description="Exists: whatever the value is.")
-    value: Quoted = Field(default="", description="Value of the taint.")
+    value: LabelValue = Field(default="", description="Value of the taint.")
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(default="", description="Empty: all.")
-    seconds: int | None = Field(default=None, ge=0, description="With NoExecute: how long; by default for ever.")
+    seconds: int | None = Field(
+        default=None, ge=0, le=_YEAR_IN_MINUTES * 60, description="With NoExecute: how long; by default for ever."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -89,7 +127,7 @@ class Secret(SettingsMap):
     """How a step gets a secret of the cluster: as files, as variables, or both."""
 
     path: MountPath | None = Field(default=None, description="Folder in which each of its keys is a file.")
-    variables: dict[Variable, str] = Field(default={}, description="Keys of the secret by the variable to set.")
+    variables: dict[Variable, SecretKey] = Field(default={}, description="Keys of the secret by the variable to set.")
 
     @model_validator(mode="after")
     def _used(self) -> Self:
@@ -102,11 +140,12 @@ class Retries(SettingsMap):
     """What happens after a step failed."""
 
     count: int = Field(ge=0, le=100, description="How often a step is tried again; 0: never.")
-    backoff_seconds: int = Field(default=60, ge=0, description="Seconds before the first try again.")
+    backoff_seconds: int = Field(default=60, ge=0, le=86_400, description="Seconds before the first try again.")
     backoff_factor: int = Field(default=2, ge=1, le=10, description="By how much each wait is longer than the last.")
     give_up_after_minutes: int | None = Field(
         default=None,
         ge=1,
+        le=_YEAR_IN_MINUTES,
         description="Minutes after the start of the first try; on Kubernetes a later try that still runs then is ended "
         "too. By default a week, on Vertex an hour.",
     )
@@ -127,15 +166,17 @@ class StepSettings(SettingsMap):
     )
     shared_memory: Size | None = Field(default=None, description="Size of /dev/shm. It counts as memory of the pod.")
     accelerator: Accelerator | None = Field(default=None, description="GPUs or TPUs.")
-    node_selector: dict[str, Quoted] = Field(default={}, description="Labels that the node must have.")
+    node_selector: dict[Label, LabelValue] = Field(default={}, description="Labels that the node must have.")
     tolerations: list[Toleration] = Field(default=[], description="Taints of nodes that the pods tolerate.")
     volumes: dict[VolumeName, MountPath] = Field(default={}, description="Folder in the container, by volume claim.")
     secrets: dict[VolumeName, Secret] = Field(default={}, description="How each secret of the cluster is given.")
-    env: dict[Variable, Quoted] = Field(
+    env: dict[Variable, Value] = Field(
         default={}, description="Variables of the environment. No passwords: see secrets."
     )
     retries: Retries | None = Field(default=None, description="What happens after a step failed.")
-    time_limit_minutes: int | None = Field(default=None, ge=1, description="Minutes after which one try is ended.")
+    time_limit_minutes: int | None = Field(
+        default=None, ge=1, le=_YEAR_IN_MINUTES, description="Minutes after which one try is ended."
+    )
     caching: bool = Field(
         default=True, description="false: never take the result of an earlier run; true: as the pipeline says."
     )
@@ -144,7 +185,7 @@ class StepSettings(SettingsMap):
 class Cluster(SettingsMap):
     """The whole file."""
 
-    format: Literal[1] = Field(default=1, description="Format of this file.")
+    format: Format1 = Field(default=1, description="Format of this file.")
     platform: Literal["kubernetes", "vertex"] = Field(
         default="kubernetes", description="kubernetes: Kubeflow Pipelines on any cluster; vertex: Vertex AI Pipelines."
     )
@@ -248,8 +289,10 @@ def read_cluster(given: Cluster | Mapping[str, Any] | str | Path | None) -> Clus
 
 
 def _checked(values: Any, place: str) -> Cluster:
+    if not isinstance(values, Mapping):
+        raise UserError(f"{place}the settings must be a mapping of names to values, such as all: {{caching: false}}.")
     try:
-        return Cluster.model_validate(values)
+        return Cluster.model_validate(dict(values))
     except ValidationError as error:
         raise UserError(f"{place}{sentence(error)}") from None
     except UserError as error:

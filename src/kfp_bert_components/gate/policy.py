@@ -1,5 +1,6 @@
 """What must be shown before a model is promoted: the rules of the gate, given as parameters or as a YAML file."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, ModelWrapValidatorHandler
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.evaluation.names import CLASS_METRICS, METRICS, is_metric, metric_range
 from kfp_bert_components.storage import open_store, parse_address
-from kfp_bert_components.validation import did_you_mean, load_yaml, sentence
+from kfp_bert_components.validation import Format1, did_you_mean, load_yaml, sentence
 
 
 def _known_metric(name: str) -> str:
@@ -20,6 +21,7 @@ def _known_metric(name: str) -> str:
 
 
 Metric = Annotated[str, AfterValidator(_known_metric)]
+_LARGEST = 1_000_000  # bytes of a file
 # A limit of 1 would allow everything.
 Share = Annotated[float, Field(ge=0, lt=1)]
 # Of two frequent classes, a model that is right in 3 of 4 rows and loses a quarter guesses.
@@ -54,7 +56,7 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
         UserError: A value is of another type or out of range, or two values contradict each other.
     """
 
-    format: Literal[1] = Field(default=1, exclude=True, description="Format of the policy file.")
+    format: Format1 = Field(default=1, exclude=True, description="Format of the policy file.")
     primary_metric: Metric = Field(
         default="macro_f1", description="Metric that must improve: accuracy, macro_f1, mcc, log_loss, f1:LABEL ..."
     )
@@ -163,11 +165,18 @@ def policy_from(given: str, base: Policy | None = None) -> Policy:
 
 
 def is_policy_file(given: str) -> bool:
-    """Whether a policy parameter is the address of a file: YAML that is one text, where a policy is a mapping."""
-    try:
-        return isinstance(load_yaml(given), str)
-    except UserError:
+    """Whether a policy parameter is the address of a file.
+
+    It is one where it is a single line that does not begin as a policy does: with a brace, a comment, or a name and a
+    colon. A line that ends with .yaml or .yml begins so only with a comment or the name of a rule.
+    """
+    line = given.strip()
+    begins = re.match(r"""#|\{|---\s|["']?(?P<name>\w+)["']?\s*:(\s|$)""", line)
+    if not line or "\n" in line or line.startswith("#"):
         return False
+    if begins and line.endswith((".yaml", ".yml")):
+        return begins["name"] not in Policy.model_fields
+    return not begins
 
 
 def read_policy(place: str | Path, base: Policy | None = None) -> Policy:
@@ -183,11 +192,13 @@ def read_policy(place: str | Path, base: Policy | None = None) -> Policy:
     """
     folder, name = parse_address(place, "policy").split()
     try:
-        text = open_store(folder, parameter="policy").read(name).data.decode()
+        text = open_store(folder, parameter="policy").read(name, limit=_LARGEST).data.decode()
     except NotFoundError:
-        raise NotFoundError(f"The policy file {place} does not exist.") from None
+        raise NotFoundError(f"The policy file {place} does not exist{_hint(str(place))}.") from None
     except (UserError, UnicodeDecodeError) as error:
-        raise UserError(f"The policy file {place} can't be read ({error}): give a text file in UTF-8.") from None
+        raise UserError(
+            f"The policy file {place} can't be read ({error}): give a text file in UTF-8, at most 1 MB."
+        ) from None
     return parse_policy(text, base, str(place))
 
 
@@ -204,6 +215,15 @@ def parse_policy(text: str, base: Policy | None = None, place: str = "policy") -
         return Policy(**known | {str(key): value for key, value in values.items()})
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
+
+
+def _hint(place: str) -> str:
+    """What may have been meant by what is no file: a rule, no policy, or an address with a comment."""
+    if (name := re.match(r"\w+(?=[\s:=]|$)", place)) and name[0] in Policy.model_fields:
+        return " (a rule is written 'alpha: 0.01')"
+    if place.lower() in ("null", "none", "~"):
+        return " (for no policy, give an empty text)"
+    return " (an address has no comment)" if " #" in place else ""
 
 
 def policy_schema() -> dict[str, Any]:

@@ -30,8 +30,8 @@ class GcsStore(Store):
         self._start = f"{prefix}/" if prefix else ""
         self._calls: dict[str, Any] = {"retry": retry_for(access), "timeout": TIMEOUT}
 
-    def read(self, name: str) -> Blob:
-        held = Held(self.describe(name), _LARGEST)
+    def read(self, name: str, *, limit: int | None = None) -> Blob:
+        held = Held(self.describe(name), _LARGEST if limit is None else limit)
         with self._blob(name) as blob:
             # The generation and the checksum come with the bytes, in headers of the same reply.
             blob.download_to_file(held, raw_download=True, **self._calls)

@@ -27,7 +27,7 @@ from typing import BinaryIO
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.storage._checksums import encode, extend, file_crc32c, open_file
-from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name
+from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name, too_large
 from kfp_bert_components.storage._walk import OWN, unreadable
 from kfp_bert_components.storage.mounts import refuse_unsafe_mount
 
@@ -48,10 +48,13 @@ class LocalStore(Store):
         self._patience = patience
         self._turn = threading.Lock()  # of the threads of this process one at a time waits for the file's lock
 
-    def read(self, name: str) -> Blob:
+    def read(self, name: str, *, limit: int | None = None) -> Blob:
         try:
             with open_file(self._path(name)) as file:
-                return Blob(file.read(), _generation(os.fstat(file.fileno())))
+                data = file.read(-1 if limit is None else limit + 1)
+                if limit is not None and len(data) > limit:
+                    raise too_large(self.describe(name), limit)
+                return Blob(data, _generation(os.fstat(file.fileno())))
         except OSError as error:
             raise self._explained(error, name) from None
 

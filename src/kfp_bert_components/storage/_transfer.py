@@ -27,7 +27,7 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._checksums import encode, extend
 from kfp_bert_components.storage._client import TIMEOUT, bodies_for, client_for, explain_status, explained, retry_for
-from kfp_bert_components.storage._types import Entry, GoneError
+from kfp_bert_components.storage._types import Entry, GoneError, too_large
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
@@ -215,7 +215,7 @@ class Held(BytesIO):
     def write(self, data: Any) -> int:
         """Add bytes; UserError where they are too many."""
         if self.tell() + len(data) > self._limit:
-            raise UserError(f"{self._where} has more than the {self._limit:,} bytes that are read at once.")
+            raise too_large(self._where, self._limit)
         return super().write(data)
 
 

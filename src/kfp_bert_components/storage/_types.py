@@ -51,11 +51,16 @@ class Store(ABC):
     uri: str
 
     @abstractmethod
-    def read(self, name: str) -> Blob:
+    def read(self, name: str, *, limit: int | None = None) -> Blob:
         """Read one object whole, checked by its crc32c.
+
+        Args:
+            name: The object to read.
+            limit: Its size in bytes at most; no more than that is read.
 
         Raises:
             NotFoundError: There is no such object.
+            UserError: It has more bytes than `limit`.
         """
 
     @abstractmethod
@@ -137,6 +142,11 @@ class Store(ABC):
     def describe(self, name: str) -> str:
         """The full address of an object, for messages."""
         return f"{self.uri.rstrip('/')}/{name}"
+
+
+def too_large(where: str, limit: int) -> UserError:
+    """The error about an object with more bytes than are read into memory."""
+    return UserError(f"{where} has more than the {limit:,} bytes that are read at once.")
 
 
 def check_name(name: str) -> str:
