@@ -151,6 +151,9 @@ def load_yaml(text: str) -> Any:
             if node.tag.endswith(":int") and re.match(r"[-+]?0[\d_]", node.value):  # YAML 1.1 counts 010 as 8
                 place = f"line {node.start_mark.line + 1}"
                 raise UserError(f" has {node.value!r} in {place}: write the number without a 0 at its start.")
+            if node.tag.endswith(":int") and len(node.value) > 100:  # Python would not even write it in an error
+                place = f"line {node.start_mark.line + 1}"
+                raise UserError(f" has a number of {len(node.value):,} digits in {place}: give a shorter one.")
             return super().construct_scalar(node)
 
     # YAML 1.1, which PyYAML reads, takes 1e-3 for a text.
@@ -168,6 +171,8 @@ def load_yaml(text: str) -> Any:
         raise UserError(f" is no YAML: {str(error).splitlines()[0]}.") from None
     except RecursionError:
         raise UserError(" has too many brackets or levels inside one another to be read.") from None
-    except ValueError as error:  # PyYAML leaves it as it is: of the date 2024-13-01, of an integer of 5,000 digits
+    except ValueError as error:  # PyYAML leaves it as it is, as that of the date 2024-13-01
         raise UserError(f" has a value that cannot be read: {error}.") from None
+    except (AttributeError, LookupError):  # and these, as those of !!bool maybe
+        raise UserError(" has a value that is not what its tag says, such as !!bool: leave the tag out.") from None
     return {} if values is None else values

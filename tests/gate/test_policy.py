@@ -87,6 +87,7 @@ def test_what_is_no_file_may_be_a_slip(tmp_path, monkeypatch, given, says):
         ("alpha: p.yaml", "alpha is 'p.yaml', but it should be a valid number"),
         ("{alpha: 0.05", "policy is no YAML"),
         ("--- {alfa: 1}", "There is no rule 'alfa'"),
+        ("\ufeffalfa: 1", "There is no rule 'alfa'"),
         ("{a: " + "[" * 3000, "policy has too many brackets or levels inside one another to be read."),
         ("format: true", "format is True, but it should be 1."),
     ],

@@ -36,7 +36,7 @@ def _quoted(value: Any) -> str:
 
 def _path(value: str) -> str:
     path = posixpath.normpath(value)
-    if not re.fullmatch(r"(/[^/:\x00-\x1f\x7f]+)+", path) or ".." in value.split("/"):
+    if not re.fullmatch(r"(/[^/:\x00-\x1f\x7f\ud800-\udfff]+)+", path) or ".." in value.split("/"):
         raise PydanticCustomError("path", "must be a folder in the container, such as /data")
     for taken in _TAKEN:
         if f"{path}/".startswith(f"{taken}/"):
@@ -81,9 +81,13 @@ ObjectName = Annotated[
 Variable = Annotated[
     str, _text(r"[A-Za-z_][A-Za-z0-9_]*", "a name of a variable, such as HF_TOKEN"), AfterValidator(_free)
 ]
-Value = Annotated[str, _text(r"[^\0]*", "a text without the character NUL"), BeforeValidator(_quoted)]
+Value = Annotated[
+    str,
+    _text(r"[^\0\ud800-\udfff]*", "a text of characters that can be written, without NUL"),
+    BeforeValidator(_quoted),
+]
 SecretKey = Annotated[
-    str, _text(r"(?!\.\.)[A-Za-z0-9._-]{1,253}", "a key of the secret: letters, digits, hyphens, dots, underscores")
+    str, _text(r"(?!\.\.|\.$)[A-Za-z0-9._-]{1,253}", "a key of the secret: letters, digits, hyphens, dots, underscores")
 ]
 Label = Annotated[str, _text(_LABEL, "a name of a label, such as pool or cloud.google.com/gke-accelerator")]
 LabelOrEmpty = Annotated[str, _text(f"({_LABEL})?", "a key of a taint, such as nvidia.com/gpu")]

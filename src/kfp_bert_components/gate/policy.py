@@ -170,7 +170,7 @@ def is_policy_file(given: str) -> bool:
     It is one where it is a single line that does not begin as a policy does: with a brace, a comment, or a name and a
     colon. A line that ends with .yaml or .yml begins so only with a comment or the name of a rule.
     """
-    line = given.strip()
+    line = given.lstrip("\ufeff").strip()
     begins = re.match(r"""#|\{|---\s|["']?(?P<name>\w+)["']?\s*:(\s|$)""", line)
     if not line or "\n" in line or line.startswith("#"):
         return False
