@@ -134,7 +134,7 @@ def test_objects_that_changed_since_come_as_they_were_or_not_at_all(gcs: GcsServ
     (tmp_path / "bucket").rename(tmp_path / "bucket.json")
     fetch(["gs://kept/in/"], tmp_path / "data", manifest=str(tmp_path / "kept.json"))
     assert files_of(tmp_path / "data") == {"a": b"first a"}
-    with pytest.raises(UserError, match="gs://bucket/in/a has other bytes now .*: start the run again"):
+    with pytest.raises(UserError, match=r"gs://bucket/in/a has other bytes now .*had\. Restore it, or start"):
         fetch(["gs://bucket/in/"], tmp_path / "none", manifest=str(tmp_path / "bucket.json"))
 
 

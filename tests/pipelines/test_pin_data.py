@@ -120,6 +120,18 @@ def test_the_same_bytes_at_two_places_have_a_list_each(world, gcs: GcsServer, tm
     assert fetch(["gs://bucket/b/d"], tmp_path / "other", manifest=other.manifest).bytes == 5
 
 
+@pytest.mark.parametrize("change", ["replaced", "deleted"])
+def test_of_an_object_that_changed_since_one_thing_is_advised(world, gcs: GcsServer, tmp_path: Path, change) -> None:
+    gcs.put("bucket", "in/lines.csv", b"first")
+    pinned = pin_data(["gs://bucket/in"], world.registry.uri, world.page)
+    if change == "replaced":
+        gcs.put("bucket", "in/lines.csv", b"other")
+    else:
+        gcs.buckets.delete("bucket", "in/lines.csv", {})
+    with pytest.raises(UserError, match=r"gs://bucket/in/lines.csv [^.:]*\. Start the run again\.$"):
+        fetch(["gs://bucket/in"], tmp_path / "data", manifest=pinned.manifest)
+
+
 def test_the_same_bytes_uploaded_anew_have_the_same_list_in_whatever_order(world, gcs: GcsServer) -> None:
     sources = ["gs://bucket/a/", "gs://bucket/b/"]
     gcs.put("bucket", "a/1.csv", b"first")

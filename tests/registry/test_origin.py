@@ -106,6 +106,8 @@ def test_from_the_champion_to_its_run_and_back(recorded: Steps, tmp_path: Path) 
         "",
     ]
     assert run("history", registry.uri, "--run", "another") == "Nothing was done by run another.\n"
+    empty = CliRunner().invoke(command, ["history", registry.uri, "--run", ""])  # as a variable that is not set
+    assert empty.exit_code == 2 and "--run is empty: give the id of a run" in empty.output
 
 
 def promoted_by_hand(registry: Registry, tmp_path: Path) -> int:

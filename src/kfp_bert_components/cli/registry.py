@@ -169,12 +169,14 @@ def show(registry: str, version: int | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("registry")
-@click.option("--run", default="", help="Only what this run did: its id, name, workflow, folder or page.")
+@click.option("--run", help="Only what this run did: its id, name, workflow, folder or page.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
-def history(registry: str, run: str, as_json: bool) -> None:
+def history(registry: str, run: str | None, as_json: bool) -> None:
     """List what happened to the registry, oldest first, and which run or person did it."""
     from kfp_bert_components.origin import read_origin
 
+    if run is not None and not run.strip():
+        raise click.UsageError("--run is empty: give the id of a run, or leave the option out.")
     models = _open(registry)
     events, (_, problems) = models.history(), models.deployments()
     events = [event for event in events if not run or read_origin(event.origin).is_of(run)]

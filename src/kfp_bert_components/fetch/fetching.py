@@ -67,7 +67,7 @@ def _fill(wanted: Manifest, target: Path, access: Access) -> Fetched:
     for left in scratch.iterdir():  # of a fetch that was killed
         left.unlink()
     place.unlink(missing_ok=True)
-    got = Manifest(wanted.sources, transfer(wanted.objects, target, scratch, access))
+    got = Manifest(wanted.sources, transfer(wanted, target, scratch, access))
     got.write(scratch / "manifest.json")
     os.replace(scratch / "manifest.json", place)
     shutil.rmtree(scratch)

@@ -32,10 +32,11 @@ class Pinned:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All objects of one fetch, sorted by path."""
+    """All objects of one fetch, sorted by path; `remedy` is what to do where one of them is another one now."""
 
     sources: Sequence[str]
     objects: Sequence[Pinned]
+    remedy: str = "Start the run again."
 
     @cached_property
     def fingerprint(self) -> str:
@@ -85,4 +86,6 @@ def _read_1(fields: dict[str, Any]) -> tuple[Manifest, str]:
     fits = (type(value).__name__ == Pinned.__annotations__[key] for one in objects for key, value in vars(one).items())
     if not all(fits) or not all(isinstance(source, str) for source in fields["sources"]):
         raise TypeError("a value is of another type")
-    return Manifest(fields["sources"], objects), fields["fingerprint"]
+    # A pin names its run. In a manifest that somebody gives, the same objects are wanted in the next run too.
+    remedy = Manifest.remedy if "run" in fields else "Restore it, or start the run again without a manifest."
+    return Manifest(fields["sources"], objects, remedy), fields["fingerprint"]

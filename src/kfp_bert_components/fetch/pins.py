@@ -44,7 +44,7 @@ def read_checksums(manifest: Manifest) -> Manifest:
     Raises:
         ConflictError: A file is another one than that which was looked at, or is gone.
     """
-    return Manifest(manifest.sources, [one if one.crc32c else _read(one) for one in manifest.objects])
+    return replace(manifest, objects=[one if one.crc32c else _read(one) for one in manifest.objects])
 
 
 def _read(one: Pinned) -> Pinned:

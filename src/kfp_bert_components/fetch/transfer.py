@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.fetch.manifest import Pinned
+from kfp_bert_components.fetch.manifest import Manifest, Pinned
 from kfp_bert_components.progress import track
 from kfp_bert_components.storage import Access, Address, Entry, GoneError, file_crc32c, open_store, split_object
 
@@ -17,7 +17,7 @@ _SPARE = 64 << 20  # bytes that a disk should have left
 _TRIES = 4  # of an object that is listed, but not found
 
 
-def transfer(objects: Sequence[Pinned], target: Path, scratch: Path, access: Access) -> list[Pinned]:
+def transfer(wanted: Manifest, target: Path, scratch: Path, access: Access) -> list[Pinned]:
     """Fill `target`/files with exactly these objects, by way of an empty folder on the same file system.
 
     Returns:
@@ -28,8 +28,8 @@ def transfer(objects: Sequence[Pinned], target: Path, scratch: Path, access: Acc
     """
     files = target / "files"
     files.mkdir(parents=True, exist_ok=True)
-    found = {one.path: one for one in objects}
-    with track(sum(one.size for one in objects), "fetching", "", bytes_=True, part=(0, 1)) as bar:
+    found = {one.path: one for one in wanted.objects}
+    with track(sum(one.size for one in wanted.objects), "fetching", "", bytes_=True, part=(0, 1)) as bar:
         missing = _missing(found, files, bar.update)
         _check_room(target, missing)
         for folder in {(files / one.path).parent for one in missing}:
@@ -37,9 +37,11 @@ def transfer(objects: Sequence[Pinned], target: Path, scratch: Path, access: Acc
         gone: Counter[str] = Counter()
         while missing:
             try:
-                for place, wanted in _by_store(missing, files).items():
-                    open_store(place, access).download_all(wanted, scratch, bar.update)
+                for place, entries in _by_store(missing, files).items():
+                    open_store(place, access).download_all(entries, scratch, bar.update)
                 break
+            except ConflictError as error:
+                raise ConflictError(f"{error} {wanted.remedy}") from None
             except GoneError as error:
                 gone[error.address] += 1
                 if gone[error.address] == _TRIES:
@@ -47,7 +49,7 @@ def transfer(objects: Sequence[Pinned], target: Path, scratch: Path, access: Acc
                         f"{error.address} is listed, but was not found {_TRIES} times: try again later."
                     ) from None
                 missing = [one for one in missing if not (files / one.path).exists()]
-                missing = [_again(one, access) if one.source == error.address else one for one in missing]
+                missing = [_again(one, access, wanted) if one.source == error.address else one for one in missing]
                 found |= {one.path: one for one in missing}
     return list(found.values())
 
@@ -89,18 +91,15 @@ def _by_store(objects: Sequence[Pinned], files: Path) -> dict[Address, list[tupl
     return groups
 
 
-def _again(one: Pinned, access: Access) -> Pinned:
+def _again(one: Pinned, access: Access, wanted: Manifest) -> Pinned:
     """The object as it is now, if somebody uploaded the same bytes anew."""
     place, name = split_object(one.source)
     try:
         entry = open_store(place, access).stat(name)
     except NotFoundError:
-        raise NotFoundError(
-            f"{one.source} was deleted: restore it, or start the run again, without a manifest if one was given."
-        ) from None
+        raise NotFoundError(f"{one.source} was deleted. {wanted.remedy}") from None
     if (entry.size, entry.crc32c) != (one.size, one.crc32c):
         raise ConflictError(
-            f"{one.source} has other bytes now than its generation {one.generation} had: start the run again, without "
-            "a manifest if one was given, or restore that generation."
+            f"{one.source} has other bytes now than its generation {one.generation} had. {wanted.remedy}"
         )
     return replace(one, generation=entry.generation)

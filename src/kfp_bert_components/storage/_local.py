@@ -104,10 +104,7 @@ class LocalStore(Store):
                 target.write(block)
                 value, size = extend(value, block), size + len(block)
         if (size, encode(value)) != (entry.size, entry.crc32c):
-            raise ConflictError(
-                f"{self.describe(entry.name)} does not hold the bytes it had when it was listed: restore it, or "
-                "start the run again, without a manifest if one was given."
-            )
+            raise ConflictError(f"{self.describe(entry.name)} does not hold the bytes it had when it was listed.")
         return size
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
