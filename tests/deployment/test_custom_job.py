@@ -25,7 +25,7 @@ from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.kubeflow import Step
 from tests.support.splits import write_small_splits
 from tests.support.stores import gcs
-from tests.support.training import make_base_model, weights
+from tests.support.training import BUNDLE_JSON, make_base_model, weights
 from tests.support.waiting_step import ENDED
 
 __all__ = ["gcs"]
@@ -101,7 +101,7 @@ def place_of(job):
 def finish(job, metrics):
     """What the worker leaves."""
     store = open_store(place_of(job))
-    store.write("output/model/bundle.json", b"{}")
+    store.write("output/model/bundle.json", BUNDLE_JSON)
     store.write("output/report.html", b"<p>report</p>")
     store.write("output/result.json", json.dumps({"format": 1, "metrics": metrics}).encode())
     job.state = v1.JobState.JOB_STATE_SUCCEEDED
@@ -128,7 +128,7 @@ def test_a_job_is_submitted_with_its_settings_and_its_outputs_are_collected(serv
         accelerator_count=2,
     )
     assert found == {"validation_loss": 0.5}
-    assert (tmp_path / "model" / "bundle.json").read_text() == "{}"
+    assert (tmp_path / "model" / "bundle.json").read_bytes() == BUNDLE_JSON
     assert (tmp_path / "report.html").read_text() == "<p>report</p>"
     job = next(iter(server.cloud.jobs.values()))
     pools = job.job_spec.worker_pool_specs

@@ -20,6 +20,7 @@ from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.pipeline_runs import run_pipeline
 from tests.support.splits import write_small_splits
 from tests.support.stores import gcs
+from tests.support.training import BUNDLE_JSON
 
 __all__ = ["gcs"]
 PIPELINE = f"{Path(__file__).with_name('clean_up_pipeline.py')}:train_in_a_job"
@@ -162,7 +163,7 @@ def test_a_local_run_whose_step_failed_leaves_no_job(server, tmp_path):
 
 def finish(job):
     store = open_store(job.job_spec.worker_pool_specs[0].container_spec.command[-1])
-    store.write("output/model/bundle.json", b"{}")
+    store.write("output/model/bundle.json", BUNDLE_JSON)
     store.write("output/report.html", b"<p>report</p>")
     store.write("output/result.json", b'{"format": 1, "metrics": {"validation_loss": 0.5}}')
     job.state = v1.JobState.JOB_STATE_SUCCEEDED

@@ -149,7 +149,7 @@ def test_a_checkpoint(tmp_path):
     from kfp_bert_components.training.checkpoints import Checkpoints
 
     shutil.copytree(SAMPLES / "checkpoints", tmp_path / "checkpoints")
-    found = Checkpoints(str(tmp_path / "checkpoints"), {"train": "abc"}, minutes=1, steps=0).restore()
+    found = Checkpoints(str(tmp_path / "checkpoints"), {"train": "abc"}, "model", minutes=1, steps=0).restore()
     state = found.state
     assert (state.trial, state.step, state.outcomes, state.examples) == (1, 2, ["finished"], 64)
     assert state.curve[-1] == (1, 2, 0.5, 5e-5, 0.75)

@@ -103,7 +103,7 @@ def test_an_unreadable_version_is_told_and_the_others_are_seen(tmp_path):
     (tmp_path / "2" / "assets.extra").symlink_to(tmp_path / "2" / "assets.extra")  # ELOOP
     found = open_source(tmp_path)()
     assert [one.number for one in found] == [2, 1]
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match="assets.extra is a link to nothing"):
         found[0].read()
     assert found[1].read().number == 1
 

@@ -69,6 +69,10 @@ def start(
     )
 
 
+# The bundle.json of a model that a stand-in for a job leaves.
+BUNDLE_JSON = b'{"format": 1, "labels": ["a", "b"], "pair": false, "fingerprint": "made by a job"}'
+
+
 def finish(process: Any, timeout: float = 600) -> tuple[int, str]:
     """Exit code and output of a process."""
     try:

@@ -21,7 +21,7 @@ def test_a_gpu_that_tensorflow_does_not_see_is_a_warning(monkeypatch, capsys, de
 @pytest.mark.parametrize("given", [{}, {"NVIDIA_VISIBLE_DEVICES": "void"}, {"NVIDIA_VISIBLE_DEVICES": "none"}])
 def test_where_no_gpu_was_asked_for_nothing_is_said(monkeypatch, capsys, given):
     monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("kfp_bert_components.training.distribution.glob", lambda pattern: [])
+    monkeypatch.setattr("kfp_bert_components.quiet.glob", lambda pattern: [])
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     open_distribution()

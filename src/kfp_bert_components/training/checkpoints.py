@@ -130,7 +130,7 @@ class Checkpoints:
             UserError: It is damaged, or of a format that this version does not know.
         """
         for turn in range(_TRIES):
-            names = self._names(self._run)
+            names = self._names(self._run) if self._store else []
             if not names:
                 return None
             self._restored = max(names, key=lambda name: (name.rpartition("/")[2], name))
