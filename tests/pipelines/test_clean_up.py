@@ -16,6 +16,7 @@ from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.clean_up_run import clean_up_run as clean_up_in_step
 from kfp_bert_components.storage import open_store
+from tests.conftest import ROOT
 from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.pipeline_runs import run_pipeline
 from tests.support.splits import write_small_splits
@@ -23,6 +24,7 @@ from tests.support.stores import gcs
 
 __all__ = ["gcs"]
 PIPELINE = f"{Path(__file__).with_name('clean_up_pipeline.py')}:train_in_a_job"
+BUNDLE = ROOT / "tests" / "records" / "format1" / "bundle" / "bundle.json"
 PLACE = {"project": "p", "location": "region-1"}
 
 
@@ -162,7 +164,7 @@ def test_a_local_run_whose_step_failed_leaves_no_job(server, tmp_path):
 
 def finish(job):
     store = open_store(job.job_spec.worker_pool_specs[0].container_spec.command[-1])
-    store.write("output/model/bundle.json", b"{}")
+    store.write("output/model/bundle.json", BUNDLE.read_bytes())
     store.write("output/report.html", b"<p>report</p>")
     store.write("output/result.json", b'{"format": 1, "metrics": {"validation_loss": 0.5}}')
     job.state = v1.JobState.JOB_STATE_SUCCEEDED
