@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kfp.dsl import Artifact
 from kfp.local import cache
 from kfp.local.executor_input_utils import construct_local_task_root, get_local_task_resource_name
 from kfp.local.orchestrator import task_executor
@@ -44,6 +45,11 @@ class _StepCache(cache.LocalCache):
         self._next.folder, self._next.step = folder, step
 
     def put(self, key: str, outputs: dict[str, Any]) -> None:
+        for output in outputs.values():
+            for one in output if isinstance(output, list) else [output]:
+                # Some artifacts, such as ClassificationMetrics, are metadata only. kfp.local takes those for removed.
+                if isinstance(one, Artifact) and Path(one.uri).parent == self._next.folder:
+                    Path(one.uri).touch()
         made = {"key": key, "files": _files(self._next.folder)}
         (self._next.folder / _KEY).write_text(json.dumps(made), encoding="utf-8")
         super().put(key, {**outputs, _FOLDER: str(self._next.folder)})
