@@ -82,6 +82,16 @@ def test_another_folder_with_the_same_names_sizes_and_times_is_another_fingerpri
     assert seen(now) != before
 
 
+def test_on_a_mounted_bucket_the_inode_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other, now = folders_of_one_moment(tmp_path / "v1", tmp_path / "v2", name="a.csv", now=tmp_path / "now")
+    (tmp_path / "mounts").write_text(f"bucket {tmp_path} fuse.gcsfuse rw 0 0\n")
+    monkeypatch.setattr("kfp_bert_components.storage.mounts.MOUNTS", tmp_path / "mounts")
+    before = seen(now)
+    one.rename(tmp_path / "old")
+    other.rename(one)  # as in another pod: the same file by all but its inode
+    assert seen(now) == before
+
+
 def test_in_a_bucket_it_is_the_fingerprint_of_what_is_fetched(gcs: GcsServer, tmp_path: Path) -> None:
     gcs.put("bucket", "in/a", b"first a")
     gcs.put("bucket", "in/b", b"first b")

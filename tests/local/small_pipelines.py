@@ -79,6 +79,12 @@ def write(text: str, page: dsl.Output[dsl.HTML]):
 
 
 @component
+def score(found: dsl.Output[dsl.ClassificationMetrics]):
+    """Give an artifact without a file."""
+    found.log_confusion_matrix(["a", "b"], [[1, 0], [0, 1]])
+
+
+@component
 def read(page: dsl.Input[dsl.HTML]) -> str:
     """Give a page back."""
     return open(page.path).read()
@@ -288,6 +294,11 @@ def write_all(texts: List[str]) -> List[dsl.HTML]:  # noqa: UP006
     with dsl.ParallelFor(texts) as text:
         page = write(text=text)
     return dsl.Collected(page.outputs["page"])
+
+
+@dsl.pipeline
+def scoring():
+    score()
 
 
 @dsl.pipeline

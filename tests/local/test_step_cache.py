@@ -40,6 +40,11 @@ def test_a_step_runs_again_only_where_its_inputs_changed(run):
     assert run("counting", cache=False, to=3)[1] == ["count"]
 
 
+def test_a_step_with_an_artifact_that_has_no_file_is_used_again(run):
+    assert run("scoring")[1] == ["score"]
+    assert run("scoring")[1:] == ([], ["score"])
+
+
 def test_the_passes_of_a_loop_and_their_pages_are_used_again(run):
     first, ran, _ = run("looping_over_artifacts")
     second, ran_again, again = run("looping_over_artifacts")
