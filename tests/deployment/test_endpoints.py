@@ -16,21 +16,14 @@ from kfp_bert_components.deployment import (
 )
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
-from tests.support.ai_platform_server import AiPlatformServer, Fault
+from tests.support.ai_platform_server import Fault
 from tests.support.directories import promote_graph
+from tests.support.places import world
 from tests.support.rollouts import ENDPOINT, World
 from tests.support.stores import gcs, place
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "world"]
 PARENT = "projects/p/locations/region-1/endpoints"
-
-
-@pytest.fixture
-def world(gcs):
-    with AiPlatformServer() as server:
-        world = World("gs://bucket/registry", server)
-        world.promote()
-        yield world
 
 
 def serving(world):
