@@ -25,7 +25,8 @@ help: ## Show this list
 quickstart: $(READY) ## Set up, then run the main job: data to a served, gated model
 	@$(BIN)/kfp-bert quickstart
 
-PARALLEL = --numprocesses auto --maxprocesses 4 --dist loadfile
+# One more than there are cores, as tests also wait; each takes up to 3 GB.
+PARALLEL = --numprocesses $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile
 
 test: $(READY) ## Set up, then run the tests
 	@$(BIN)/python -m pytest $(PARALLEL)
