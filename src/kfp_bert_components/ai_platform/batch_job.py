@@ -2,6 +2,9 @@
 
 Each different text is an instance of its own, with a hash of it as its key. The answers come in any order, with their
 keys; they are held here, four bytes a class and text, while the rows of the table are read again and joined with them.
+
+The containers of such a job don't look at its lease, which only says who waits. So where this process is killed, the
+job goes on until all texts are answered, or somebody cancels it.
 """
 
 from __future__ import annotations
@@ -80,8 +83,6 @@ class _Answers:
             key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
             place = f"{settings.staging.rstrip('/')}/kfp-bert-batches/{key}"
             client = AiPlatformClient(settings.project, settings.location, settings.api_endpoint)
-            # The containers of such a job don't look at the lease: it only says who waits. The job ends when it has
-            # answered all texts.
             jobs = RemoteJobs(client, "batch_prediction_job", key, Lease(open_store(place), settings.run))
 
             def make() -> v1.BatchPredictionJob:

@@ -184,7 +184,7 @@ class Endpoint:
     def _owner(self) -> dict[str, str]:
         """The labels that say whose it is, and by which run."""
         owner = {REGISTRY_LABEL: self._registry.id(), TARGET_LABEL: slug(self._target)}
-        return owner | run_label(self._registry.origin)
+        return owner | run_label(self._registry.origin.label)
 
     def _default_id(self) -> str:
         return f"kfp-bert-{slug(self._target)}"

@@ -126,7 +126,7 @@ class UploadedModels:
                 **settings.labels,
                 LABEL: self._label(version),
                 REGISTRY_LABEL: self._registry.id(),
-                **run_label(read_origin(self._registry.version(version).origin)),
+                **run_label(read_origin(self._registry.version(version).origin).label),
             },
         )
         if settings.encryption_key:

@@ -25,6 +25,8 @@ ENDED = {
     v1.JobState.JOB_STATE_EXPIRED,
     v1.JobState.JOB_STATE_PARTIALLY_SUCCEEDED,
 }
+# One that is being cancelled can give nothing any more: nobody waits for it.
+_ENDING = {*ENDED, v1.JobState.JOB_STATE_CANCELLING}
 
 
 class RemoteJobs:
@@ -113,7 +115,7 @@ class RemoteJobs:
                 say(f"Cancelled job {name}.")
 
     def _running(self) -> list[str]:
-        return [job.name for job in self._all() if job.state not in ENDED]
+        return [job.name for job in self._all() if job.state not in _ENDING]
 
     def _all(self) -> list[Any]:
         return list(self._call("list", parent=self._client.parent, filter=f'labels.{JOB_LABEL}="{self._key}"'))
@@ -121,7 +123,7 @@ class RemoteJobs:
     def _find(self) -> str:
         for job in sorted(self._all(), key=lambda one: one.name, reverse=True):
             done = job.state == v1.JobState.JOB_STATE_SUCCEEDED and self._has_outputs(job)
-            if done or job.state not in ENDED:
+            if done or job.state not in _ENDING:
                 return job.name
         return ""
 

@@ -10,7 +10,6 @@ from typing import Annotated
 from pydantic import Field
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.origin import Origin
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.validation import checked_dataclass
 
@@ -256,13 +255,17 @@ def may_be_same(project: str, other: str) -> bool:
 
 def job_labels(labels: Mapping[str, str], key: str, run: str) -> dict[str, str]:
     """All labels of a job: those that were asked for, and ours."""
-    return {**labels, JOB_LABEL: key, **({RUN_LABEL: slug(run)} if run else {})}
+    return {**labels, JOB_LABEL: key, **run_label(run)}
 
 
-def run_label(origin: Origin) -> dict[str, str]:
-    """The label of the run that something comes from, {} where there is none. A value has up to 63 characters."""
-    run = origin.run_id or origin.run_name or origin.workflow
+def run_label(run: str) -> dict[str, str]:
+    """The label of a run by its name (`Origin.label`), {} where there is none. A value has up to 63 characters."""
     return {RUN_LABEL: slug(run, 63)} if run else {}
+
+
+def run_labels(run: str) -> set[str]:
+    """All values of that label by which something of a run may be found: those of older jobs have up to 40."""
+    return {slug(run, 63), slug(run)}
 
 
 def slug(text: str, most: int = 40) -> str:
