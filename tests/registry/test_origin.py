@@ -122,12 +122,12 @@ def test_the_decision_and_its_page_name_the_run_and_the_baseline(recorded: Steps
     page = recorded.path("compare_models", "report").read_text()
     assert f'<a href="{PAGE}">{PAGE}</a>' in page and origin.artifacts["candidate"]["uri"] in page
     assert '<th class="n">champion</th>' not in page
-    deeds = f"kfp-bert registry history gs://my-bucket/registry --run {RUN_ID}"
-    assert deeds in page
-    assert "Version 1 became champion" in run(*deeds.split()[2:])
+    command = f"kfp-bert registry history gs://my-bucket/registry --run {RUN_ID}"
+    assert command in page
+    assert "Version 1 became champion" in run(*command.split()[2:])
     summary = recorded.path("compare_models", "summary").read_text()
     assert "|  | candidate | most frequent class | change |" in summary
-    assert summary.endswith(f"\n\n    {deeds}\n")
+    assert summary.endswith(f"\n\n    {command}\n")
     metadata = recorded.metadata("compare_models", "decision")
     assert (metadata["outcome"], metadata["metric"], metadata["overridden"]) == ("PROMOTE", "macro_f1", False)
     assert metadata["candidate"] > metadata["champion"] and metadata["champion_version"] == 0

@@ -28,11 +28,11 @@ def page(
     champion: "Evaluation",
     changes: "Changes",
     about: Facts,
-    deeds: str = "",
+    command: str = "",
 ) -> str:
     """The comparison as a page, made to be read in a minute.
 
-    `about` is what its first line adds, `deeds` the command that shows what the run did in the registry.
+    `about` is what its first line adds, `command` the command that shows what the run did in the registry.
     """
     metric, labels = decision.difference["metric"], candidate.labels
     labels = labels + [label for label in champion.labels if label not in labels]
@@ -51,7 +51,7 @@ def page(
         baseline=FIRST if champion.empty else "champion",
         origin=[
             *read_origin(decision.origin).facts(),
-            *([("what the run did in the registry", deeds)] if deeds else []),
+            *([("what the run did in the registry", command)] if command else []),
         ],
         name=METRICS.get(metric) or metric_title(metric),
         names=METRICS,
@@ -65,8 +65,8 @@ def page(
     )
 
 
-def summary(decision: "Decision", deeds: str = "") -> str:
-    """The decision in Markdown, for the list of artifacts; `deeds` is the command as on the page."""
+def summary(decision: "Decision", command: str = "") -> str:
+    """The decision in Markdown, for the list of artifacts; `command` is the command as on the page."""
     found = decision.difference
     baseline = "champion" if decision.champion_version else FIRST
     rows = [
@@ -87,8 +87,8 @@ def summary(decision: "Decision", deeds: str = "") -> str:
     ]
     if (more := len(decision.guardrails) - MOST_GUARDRAILS) > 0:
         lines.append(f"- {more:,} more guardrails are in decision.json")
-    if deeds:
-        lines += ["", "What the run did in the registry:", "", f"    {plain(deeds)}"]
+    if command:
+        lines += ["", "What the run did in the registry:", "", f"    {plain(command)}"]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -65,10 +65,10 @@ def compare_models(
     made = replace(made, reason=reason, evaluation_files=file_hashes(candidate), origin=origin.known())
     write_decision(made, decision)
     about = [("registry", registry or "none"), written(report)]
-    deeds = (
+    command = (
         f"kfp-bert registry history {quote(registry)} --run {quote(origin.label)}" if registry and origin.label else ""
     )
-    pages = {report: page(made, new, old, changes(comparison), about, deeds), markdown: summary(made, deeds)}
+    pages = {report: page(made, new, old, changes(comparison), about, command), markdown: summary(made, command)}
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
