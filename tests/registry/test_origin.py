@@ -127,7 +127,7 @@ def test_the_decision_and_its_page_name_the_run_and_the_baseline(recorded: Steps
     assert "Version 1 became champion" in run(*command.split()[2:])
     summary = recorded.path("compare_models", "summary").read_text()
     assert "|  | candidate | most frequent class | change |" in summary
-    assert summary.endswith(f"\n\n    {command}\n")
+    assert summary.endswith(f" |\n\nWhat the run did in the registry:\n\n    {command}\n")
     metadata = recorded.metadata("compare_models", "decision")
     assert (metadata["outcome"], metadata["metric"], metadata["overridden"]) == ("PROMOTE", "macro_f1", False)
     assert metadata["candidate"] > metadata["champion"] and metadata["champion_version"] == 0

@@ -80,7 +80,7 @@ def summary(decision: "Decision", command: str = "") -> str:
     lines = [f"**{decision.outcome}**: {markdown(decision.reason)}", ""]
     lines += [line for one in decision.warnings for line in (f"**Warning**: {markdown(one)}", "")]
     lines += ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in rows]
-    lines += [""] + [
+    lines += [""] * bool(decision.guardrails) + [
         f"- {_result(one)}: {markdown(one['name'])} {_observed(one['value'], one)}, "
         f"limit {_observed(one['limit'], one)}"
         for one in _listed(decision)
