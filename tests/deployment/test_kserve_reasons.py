@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from tests.support.kubernetes_server import KubernetesServer
 
 from kfp_bert_components.deployment import RolloutError
 from tests.support.kserve_rollouts import NAME, NAMESPACE, NEXT, SERVICES, KServeWorld
+from tests.support.kubernetes_server import KubernetesServer
 
 
 @pytest.fixture

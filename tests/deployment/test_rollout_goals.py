@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from itertools import count
 
 import pytest
-from tests.support.kubernetes_server import KubernetesServer
 
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.deployment.states import IDLE
@@ -20,6 +19,7 @@ from kfp_bert_components.errors import TransientError, UserError
 from tests.support import ai_platform_server, kubernetes_server
 from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.kserve_rollouts import KServeWorld
+from tests.support.kubernetes_server import KubernetesServer
 from tests.support.rollouts import World
 from tests.support.stores import gcs
 

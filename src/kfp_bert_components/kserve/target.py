@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 STUCK_SECONDS = 45.0
 _REPORT_SECONDS = 15.0
 _MOST_UNREAD = 5  # looks in a row that fail
-_MODES = ("Standard", "RawDeployment")  # the same one, and its older name
+_MODE = "serving.kserve.io/deploymentMode"
+_STANDARD = ("Standard", "RawDeployment")  # the second is its older name
 
 
 class KServeTarget(Target):
@@ -364,15 +365,15 @@ def _is_same(found: dict[str, Any], wanted: Any) -> bool:
 
 
 def _check_mode(found: dict[str, Any]) -> None:
-    """RolloutError where an InferenceService is in another mode than Standard."""
-    mode = found.get("status", {}).get("deploymentMode", _MODES[0])
-    if mode not in _MODES:
+    """RolloutError where an InferenceService is in another mode than Standard, or is stopped."""
+    name, annotations = found["metadata"]["name"], found["metadata"].get("annotations", {})
+    for mode in (annotations.get(_MODE), found.get("status", {}).get("deploymentMode")):
+        if mode and mode not in _STANDARD:
+            raise RolloutError(
+                f"The InferenceService {name} is in KServe's mode {mode}: this package deploys in Standard. Give "
+                f"annotations={{'{_MODE}': 'Standard'}} and a name that is new."
+            )
+    if annotations.get("serving.kserve.io/stop") == "true":
         raise RolloutError(
-            f"The InferenceService {found['metadata']['name']} is in KServe's mode {mode}: this package deploys in the "
-            "mode Standard. Give annotations={'serving.kserve.io/deploymentMode': 'Standard'} and a name that is new."
-        )
-    if found["metadata"].get("annotations", {}).get("serving.kserve.io/stop") == "true":
-        raise RolloutError(
-            f"The InferenceService {found['metadata']['name']} is stopped by its annotation serving.kserve.io/stop: "
-            "remove the annotation."
+            f"The InferenceService {name} is stopped by its annotation serving.kserve.io/stop: remove the annotation."
         )
