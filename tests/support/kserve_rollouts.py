@@ -55,6 +55,7 @@ def deploy_to(
         report,
         poll_seconds=0.01,
         stuck_seconds=stuck_seconds,
+        report_seconds=0.05,
     )
     return roll_out(opened, target, place, lease_seconds=lease_seconds, pause_seconds=0.005, report=report)
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 # Seconds after which a wait ends for a reason that does not heal.
 STUCK_SECONDS = 45.0
-_REPORT_SECONDS = 15.0
 _MOST_UNREAD = 5  # looks in a row that fail
 _MODE = "serving.kserve.io/deploymentMode"
 _STANDARD = ("Standard", "RawDeployment")  # the second is its older name
@@ -61,6 +60,7 @@ class KServeTarget(Target):
         report: Called with each line about what is going on.
         poll_seconds: Pause between two looks at what is waited for.
         stuck_seconds: Seconds after which a wait ends for a reason that does not heal.
+        report_seconds: Time between two printed lines about what is waited for.
     """
 
     words: ClassVar[Mapping[str, str]] = {
@@ -85,11 +85,13 @@ class KServeTarget(Target):
         *,
         poll_seconds: float = 1.0,
         stuck_seconds: float = STUCK_SECONDS,
+        report_seconds: float = 15.0,
     ) -> None:
         self._cluster, self._registry, self._target = cluster, registry, target
         self._settings, self._smoke, self._requests = settings, smoke, requests
         self._fingerprint, self._report = fingerprint, report
         self._poll_seconds, self._stuck_seconds = poll_seconds, stuck_seconds
+        self._report_seconds = report_seconds
         self._witnesses = Witnesses(cluster)
         self._name, self._next = settings.name, f"{settings.name}{NEXT}"
         self._identity: dict[str, str] = {}
@@ -288,7 +290,7 @@ class KServeTarget(Target):
             RolloutError: It does not serve in time, or can't: the sentence says why.
         """
         name, started = wanted["metadata"]["name"], time.monotonic()
-        stuck_since, report_at, told, unread = 0.0, started + _REPORT_SECONDS, "", 0
+        stuck_since, report_at, told, unread = 0.0, started + self._report_seconds, "", 0
         while True:
             try:
                 seen = self._witnesses.look(wanted, journal.facts["fingerprint"], revision)
@@ -314,7 +316,7 @@ class KServeTarget(Target):
             stuck_since = 0.0 if reason.heals else stuck_since
             if now > report_at or (not reason.heals and reason.text != told):
                 self._report(f"{name}, {now - started:.0f} s: {reason.text}")
-                report_at, told = now + _REPORT_SECONDS, reason.text
+                report_at, told = now + self._report_seconds, reason.text
             self._pause(journal)
 
     def _wait_for_old(self, journal: Journal, before: dict[str, Any]) -> None:
