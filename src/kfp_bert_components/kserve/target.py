@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kfp_bert_components.deployment import (
     ForeignOwnerError,
+    LeaseLostError,
     RolloutError,
     SmokeSettings,
     Target,
@@ -189,12 +190,11 @@ class KServeTarget(Target):
         self._resume(journal)
         if "before" not in journal.facts:
             return
-        before, found = journal.facts["before"], self._find(self._name)
+        before = journal.facts["before"]
         if before is None:
             self._remove(journal, self._name)
-        elif found is None or kept(found) != before:
-            self._write(journal, self._name, before)
-            self._wait_for_old(journal, before)
+        else:
+            self._write_back(journal, before)
         self._remove(journal, self._next)
 
     # Objects
@@ -249,6 +249,19 @@ class KServeTarget(Target):
                     self._report(f"{error}: waiting for it")
                     told = True
             self._pause(journal)
+
+    def _write_back(self, journal: Journal, before: dict[str, Any]) -> None:
+        """Make the InferenceService what it was before, also where it can be written and not be read."""
+        try:
+            found = self._find(self._name)
+            if found and kept(found) == before:
+                return
+            self._write(journal, self._name, before)
+        except LeaseLostError:
+            raise
+        except (TransientError, UserError):
+            self._cluster.apply(inference_service(self._cluster.namespace, self._name), before)
+        self._wait_for_old(journal, before)
 
     def _remove(self, journal: Journal, name: str) -> None:
         """Delete an InferenceService, if there is one that is not being deleted already."""
@@ -323,8 +336,13 @@ class KServeTarget(Target):
         """Wait until what was there before serves again; its pods were never ended where the new ones never served."""
         end = time.monotonic() + self._stuck_seconds
         while time.monotonic() < end:
-            if self._witnesses.look(before, "").serves:
-                return
+            try:
+                if self._witnesses.look(before, "").serves:
+                    return
+            except LeaseLostError:
+                raise
+            except (TransientError, UserError):
+                pass
             self._pause(journal)
         self._report(f"{self._name} was written back, and does not serve from all its pods yet: look at them")
 
