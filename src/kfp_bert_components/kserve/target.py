@@ -122,14 +122,14 @@ class KServeTarget(Target):
 
     def admit(self, journal: Journal) -> None:
         """Look at whose the two InferenceServices are, and at what the pods need."""
-        for name in (self._name, self._next):
-            if found := self._find(name):
-                self._check_owner(found)
+        main, second = self._find(self._name), self._find(self._next)
+        for found in filter(None, (main, second)):
+            self._check_owner(found)
         version = self._registry.require_champion().version
         check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
-        if found := self._find(self._name):
-            check_form(found, self._main(version))
-            _check_mode(found)
+        if main:
+            check_form(main, self._main(version))
+            _check_mode(main)
 
     def plan(self, version: int) -> list[str]:
         """How the InferenceService would change, as a diff; asked of the API, which writes nothing."""
