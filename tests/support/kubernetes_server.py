@@ -111,6 +111,7 @@ class KubernetesServer:
         cluster_rules: Of a ClusterRole.
         user: Who calls, as the messages of a 403 name it.
         retry_after: Header of an answer 429, in seconds.
+        problem: The first error of the fake itself; it is raised at the end.
     """
 
     def __init__(self, factor: float = 50.0) -> None:
@@ -122,6 +123,7 @@ class KubernetesServer:
         self.cluster_rules: list[Object] = []
         self.user = "system:serviceaccount:default:limited"
         self.retry_after = "1"
+        self.problem: Exception | None = None
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -135,6 +137,8 @@ class KubernetesServer:
         self._server.shutdown()
         self._server.server_close()
         self.cluster.stop()
+        if self.problem:
+            raise self.problem
 
     def client(self) -> Any:
         """A client of the official library for this server."""
@@ -184,6 +188,9 @@ class KubernetesServer:
             answer = self._carry_out(request, target, call)
         except ApiError as error:
             answer = _Answer(error.status, error.body())
+        except Exception as error:  # of the fake itself
+            self.problem = self.problem or error
+            answer = _Answer(500, ApiError(500, "InternalError", repr(error)).body())
         self.on_call(position, call)
         if fault:
             time.sleep(fault.seconds)
@@ -314,8 +321,9 @@ class KubernetesServer:
         else:
 
             def change(old: Object) -> Object:
-                bodies = {"merge": merge, "strategic": merge, "json": json_patch}
-                new = bodies[kind](old, call.body) if kind else {**call.body, "metadata": dict(call.body["metadata"])}
+                ways = {"merge": merge, "strategic": merge, "json": json_patch}
+                named = {"apiVersion": old["apiVersion"], "kind": old["kind"], **call.body} if not kind else {}
+                new = ways[kind](old, call.body) if kind else {**named, "metadata": dict(call.body["metadata"])}
                 if target.part == "status":
                     return record_update(old, new, manager, stamp, "status")
                 kept = {"managedFields": old["metadata"].get("managedFields", [])}
