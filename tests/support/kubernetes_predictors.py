@@ -25,7 +25,7 @@ class Model:
     Attributes:
         fingerprint: Which version it is, as our server says it.
         version: The number of its folder.
-        registry_version: Its number in the registry; 0: unknown.
+        registry_version: Its number in the registry; None: it comes from none.
         predict: Gives the probabilities of texts, a row each; the default is right.
         labels: The names of the classes.
         seconds: How long an answer takes, on the wall.
@@ -36,7 +36,7 @@ class Model:
 
     fingerprint: str = "f1"
     version: int = 1
-    registry_version: int = 0
+    registry_version: int | None = None
     predict: Callable[[Sequence[str]], Any] = predict
     labels: Sequence[str] = tuple(LABELS)
     seconds: float = 0.0

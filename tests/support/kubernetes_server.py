@@ -396,7 +396,7 @@ def _allows(rule: Object, call: Call) -> bool:
 def _call(request: _Request, target: Target) -> Call:
     query, one = request.query, bool(target.name)
     verb = {
-        "GET": "watch" if query.get("watch") in ("1", "true", "True") else "get" if one else "list",
+        "GET": "watch" if query.get("watch") in ("1", "true") else "get" if one else "list",
         "POST": "create",
         "PUT": "update",
         "PATCH": "patch",
@@ -408,6 +408,10 @@ def _call(request: _Request, target: Target) -> Call:
         terms = dict(term.split("=", 1) for term in query.get("fieldSelector", "").split(",") if "=" in term)
         name = terms.get("metadata.name", "")
     return Call(verb, resource, target.resource.group, target.namespace, name, request.body, query)
+
+
+def _query(text: str) -> dict[str, str]:
+    return {name: value.lower() if value in ("True", "False") else value for name, value in parse_qsl(text)}
 
 
 def _parse(data: bytes) -> Any:
@@ -459,7 +463,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = _parse(data)
         content_type = (self.headers.get("Content-Type") or "").split(";")[0]
         agent = self.headers.get("User-Agent") or ""
-        request = _Request(self.command, unquote(path), dict(parse_qsl(query)), body, content_type, agent)
+        request = _Request(self.command, unquote(path).rstrip("/"), _query(query), body, content_type, agent)
         answer = self.owner.answer(request)
         self.close_connection = self.close_connection or answer is None
         try:
