@@ -1,15 +1,19 @@
 """The fake API answers the real client as a real API server was seen to (recordings j-*, z-rbac)."""
 
 import json
+from pathlib import Path
 
 import kubernetes
 import pytest
 import urllib3
+import yaml
 from kubernetes.client import ApiException
 
 from tests.support.kubernetes_inference import NAMESPACE, WHERE, inference_service
+from tests.support.kubernetes_schema import inference_service_schema, without_descriptions
 from tests.support.kubernetes_server import Fault
 
+CRD = Path(__file__).parents[3] / "shared" / "data" / "kserve" / "inferenceservices.crd.yaml"
 RULES = [{"apiGroups": ["serving.kserve.io"], "resources": ["inferenceservices"]}]
 RULES[0]["verbs"] = ["create", "get", "patch", "watch", "delete"]
 MODIFIED = (
@@ -36,6 +40,9 @@ def test_a_change_of_an_old_version_is_a_conflict(api):
     first = api.create(inference_service("a"))
     api.patch("a", {"metadata": {"labels": {"x": "1"}}})
     assert refused(api.replace, "a", first) == (409, "Conflict", MODIFIED)
+    applied = inference_service("a")
+    applied["metadata"]["resourceVersion"] = version(first)
+    assert refused(api.apply, applied, "ours", force=True) == (409, "Conflict", MODIFIED)
     stale = {"metadata": {"resourceVersion": version(first), "labels": {"x": "2"}}}
     assert refused(api.patch, "a", stale) == (409, "Conflict", MODIFIED)
     message = 'inferenceservices.serving.kserve.io "a" already exists'
@@ -175,7 +182,8 @@ def test_names_and_empty_specs_are_refused_as_recorded(api):
 
 
 def test_without_a_right_the_answer_says_which(server, api):
-    server.rules = RULES
+    server.cluster.add("Namespace", NAMESPACE)
+    server.rules = [*RULES, {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}]
     server.user = "system:serviceaccount:serving-test:limited"
     api.create(inference_service("a"))
     api.get("a")
@@ -195,6 +203,7 @@ def test_without_a_right_the_answer_says_which(server, api):
         message = refused(apps.read_namespaced_deployment, "a-predictor", NAMESPACE)[2]
         assert message == f'deployments.apps "a-predictor" is forbidden: {told}'
         assert refused(core.list_namespaced_pod, NAMESPACE)[:2] == (403, "Forbidden")
+        assert core.read_namespace(NAMESPACE).metadata.uid
         assert refused(core.list_namespace)[2].endswith("at the cluster scope")
     api.delete("a")
 
@@ -335,3 +344,11 @@ def test_a_kubeconfig_leads_here(server, tmp_path):
         assert kubernetes.client.VersionApi().get_code().git_version == "v1.34.0"
     finally:
         kubernetes.client.Configuration.set_default(None)
+
+
+@pytest.mark.skipif(not CRD.exists(), reason="the recordings do not lie beside the project")
+def test_the_schema_is_that_of_the_real_definition():
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    versions = yaml.load(CRD.read_text(), Loader=loader)["spec"]["versions"]
+    (schema,) = [one["schema"]["openAPIV3Schema"] for one in versions if one["name"] == "v1beta1"]
+    assert without_descriptions(schema) == inference_service_schema()

@@ -213,6 +213,7 @@ def test_a_predictor_answers_as_our_own_server_does(server, api, tmp_path, monke
         ("/healthz", None),
         ("/v1/models/bert", None),
         ("/v1/models/bert:predict", {"instances": [{"text": "LOUD"}]}),
+        ("/v1/models/bert/versions/1:predict", {"instances": [{"text": "LOUD"}]}),
         ("/v2/models/bert/infer", {"inputs": [tensor]}),
         ("/v2/models/bert/ready", None),
         ("/v2/health/ready", None),

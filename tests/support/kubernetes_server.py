@@ -407,7 +407,9 @@ def _call(request: _Request, target: Target) -> Call:
     if verb in ("list", "watch") and not name:
         terms = dict(term.split("=", 1) for term in query.get("fieldSelector", "").split(",") if "=" in term)
         name = terms.get("metadata.name", "")
-    return Call(verb, resource, target.resource.group, target.namespace, name, request.body, query)
+    # As on a real server, whoever asks for a namespace asks in it.
+    namespace = target.name if target.resource.kind == "Namespace" else target.namespace
+    return Call(verb, resource, target.resource.group, namespace, name, request.body, query)
 
 
 def _query(text: str) -> dict[str, str]:
