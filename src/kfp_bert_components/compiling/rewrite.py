@@ -104,8 +104,8 @@ def _check_handed_on(spec: dict[str, Any], label: str, step: str, settings: Step
     for name, field in _HANDED_ON.items() if handed else ():
         if getattr(settings, name) and field not in handed:
             raise UserError(
-                f"Step {step} hands on what its pod would need to a job that it starts (dsl.TaskConfig), but not {field}, "
-                f"so {name} would have no effect: say {name} for the kinds of steps that need it, and not for all."
+                f"Step {step} hands on what its pod would need to a job that it starts (dsl.TaskConfig), but not "
+                f"{field}, so {name} would have no effect: say it for the kinds of steps that need it, and not for all."
             )
 
 
