@@ -179,7 +179,7 @@ class KServe:
             self._cluster.tell(isvc, "Warning", "InternalError", told, "v1beta1Controllers")
             self._statuses.write(isvc, self._statuses.unknown(isvc))
             return
-        if isvc["metadata"]["annotations"][f"{PREFIX}/deploymentMode"] in MODES:
+        if isvc["metadata"].get("annotations", {}).get(f"{PREFIX}/deploymentMode") in MODES:
             wanted[0].pop("predictor")
             self._knative.reconcile(isvc, wanted[0])
             return
