@@ -147,6 +147,7 @@ class Cluster:
             "deployment": self.workloads.sync_deployment,
             "replicaset": self.workloads.sync_set,
             "hpa": self.workloads.sync_hpa,
+            "endpoints": self.workloads.sync_endpoints,
             "kserve": self.kserve_controller.reconcile,
         }
         key = (controller, namespace, name, mark)
@@ -165,6 +166,7 @@ class Cluster:
             self._wake_owner(0.03, "deployment", event.object)
         elif event.resource == PODS:
             self._wake_owner(0.02, "replicaset", event.object)
+            self._wake_services(where[0], metadata.get("labels", {}))
             self.kubelet.on_event(event)
             if _initializing(event.object) != _initializing(event.before or {}):
                 isvc = metadata.get("labels", {}).get("serving.kserve.io/inferenceservice", "")
@@ -186,7 +188,13 @@ class Cluster:
             for one in self.store.owned(resource, uid):
                 self.store.delete(resource, one["metadata"].get("namespace", ""), one["metadata"]["name"])
 
+    def _wake_services(self, namespace: str, labels: dict[str, str]) -> None:
+        for service in self.store.list(SERVICES, namespace):
+            if service["spec"].get("selector", {"": ""}).items() <= labels.items():
+                self.enqueue(0.02, "endpoints", namespace, service["metadata"]["name"])
+
     def _on_service(self, event: Event, where: tuple[str, str]) -> None:
+        self.enqueue(0.02, "endpoints", *where)
         if event.type == "DELETED":
             self.addresses.pop(where, None)
             if front := self._fronts.pop(where, None):

@@ -324,4 +324,4 @@ def _content(one: Object) -> str:
 PODS, SERVICES, EVENTS = by_kind("Pod"), by_kind("Service", ""), by_kind("Event")
 DEPLOYMENTS, REPLICASETS = by_kind("Deployment"), by_kind("ReplicaSet")
 HPAS, CLAIMS = by_kind("HorizontalPodAutoscaler"), by_kind("PersistentVolumeClaim")
-INFERENCE_SERVICES = by_kind("InferenceService")
+INFERENCE_SERVICES, SLICES = by_kind("InferenceService"), by_kind("EndpointSlice")
