@@ -232,7 +232,7 @@ class Cluster:
         """The predictor behind a Service that answers next: of one of its ready pods."""
         with self.store.lock:
             service = self.store.find(SERVICES, namespace, name)
-            if service is None:
+            if service is None or not service["spec"].get("selector"):
                 return None
             labels = ",".join(f"{key}={value}" for key, value in service["spec"]["selector"].items())
             return self._choose_pod(namespace, labels)
