@@ -6,9 +6,8 @@ is told in the cluster's facts: `Ready` stays True through a whole roll, `observ
 failed first deployment says only MinimumReplicasUnavailable.
 
 Assumed, as no recording has it: with the Gateway API `status.url` splits the traffic by the weights of `spec.canary`,
-and what the canaries do not get goes to the stable predictor
-(https://kserve.github.io/website/docs/model-serving/predictive-inference/rollout-strategies/canary). Knative mode is
-not played.
+and what the canaries do not get goes to the stable predictor (pull request 5672 of kserve/kserve). Knative mode is in
+kubernetes_knative.py.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from tests.support.kubernetes_knative import MODES, Knative
 from tests.support.kubernetes_pods import SOURCE
 from tests.support.kubernetes_resources import by_kind
 from tests.support.kubernetes_status import Statuses, component_name
@@ -65,6 +65,7 @@ class KServe:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster, self._store = cluster, cluster.store
         self._statuses = Statuses(cluster)
+        self._knative = Knative(cluster, self._statuses)
 
     # The webhooks
 
@@ -89,7 +90,7 @@ class KServe:
                 resources[part] = {**bounds, **resources.get(part, {})}
         else:
             raise ApiError(500, "InternalError", PANIC)
-        annotations.setdefault(f"{PREFIX}/deploymentMode", "Standard")
+        annotations.setdefault(f"{PREFIX}/deploymentMode", self._cluster.default_mode)
         return one
 
     def validate(self, new: Object) -> None:
@@ -139,10 +140,12 @@ class KServe:
     # The controller
 
     def weights(self, namespace: str, name: str) -> list[tuple[str, int]]:
-        """The Services behind an InferenceService, each with its part of the traffic from outside."""
+        """The Services or revisions behind an InferenceService, each with its part of the traffic from outside."""
         isvc = self._store.find(INFERENCE_SERVICES, namespace, name)
         if isvc is None:
             return []
+        if revisions := self._knative.weights(namespace, name):
+            return revisions
         canaries = (isvc["spec"].get("canary") or []) if self._cluster.gateway_api else []
         parts = [(component_name(isvc, one["predictor"]), one.get("trafficPercent", 0)) for one in canaries]
         stable = component_name(isvc, isvc["spec"]["predictor"])
@@ -175,6 +178,10 @@ class KServe:
             told = f"fails to reconcile predictor: storage initializer not found for {isvc['spec']['predictor']}"
             self._cluster.tell(isvc, "Warning", "InternalError", told, "v1beta1Controllers")
             self._statuses.write(isvc, self._statuses.unknown(isvc))
+            return
+        if isvc["metadata"].get("annotations", {}).get(f"{PREFIX}/deploymentMode") in MODES:
+            wanted[0].pop("predictor")
+            self._knative.reconcile(isvc, wanted[0])
             return
         for part in wanted:
             self._make(isvc, part)
