@@ -70,7 +70,7 @@ images: ## Build the images that the specs name, and serve (IMAGES=my-registry/m
 	$(if $(filter 1,$(PUSH)),for image in python python-tensorflow serve; do $(DOCKER) push $(PLACE)/$$image:$(VERSION) || exit; done)
 
 GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_faults.py tests/deployment/test_fencing.py \
-  tests/deployment/test_pipeline_ai_platform.py tests/registry/test_race.py tests/registry/test_kills.py \
+  tests/deployment/test_pipeline_ai_platform.py tests/deployment/test_pipeline_kserve.py tests/deployment/test_kserve_faults.py tests/registry/test_race.py tests/registry/test_kills.py \
   tests/registry/test_gc_and_promotion.py tests/fetch/test_faults.py \
   tests/fetch/test_kill.py tests/training/test_checkpoint_kills.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py \
   tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py

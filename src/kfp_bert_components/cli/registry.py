@@ -301,8 +301,9 @@ def _say_command(what: str, command: str) -> None:
         click.echo(plain(f"{what}."))
         return
     click.echo(f"{plain(what)}:\n\n    {plain(command)}\n")
-    if "deploy_to_ai_platform" in command:
-        click.echo("Add the settings that your pipeline gives, such as machine_type.")
+    for component, setting in (("deploy_to_ai_platform", "machine_type"), ("deploy_to_kserve", "image and storage")):
+        if component in command:
+            click.echo(f"Add the settings that your pipeline gives, such as {setting}.")
 
 
 @command.command()
