@@ -18,9 +18,9 @@ from tests.support.gcs_server import GcsServer
 from tests.support.models import candidate_for, promote_next, write_candidate
 from tests.support.processes import start
 from tests.support.promoters import beat_by, promote_and_die
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 
 def contents(uri: str) -> set[str]:
