@@ -183,24 +183,32 @@ def peak_memory(source: str, target: Path, answer: Connection) -> None:
 
 
 @pytest.mark.parametrize("times", [2, None])
-@pytest.mark.parametrize(
-    ("size", "kind"),
-    [(300_000_000, ""), *((size, kind) for size in (1000, LARGE) for kind in ("longer", "endless", "bad_chunk"))],
-)
+@pytest.mark.parametrize("kind", ["longer", "endless", "bad_chunk"])
+@pytest.mark.parametrize("size", [1000, LARGE])
 def test_no_answer_takes_more_memory_than_parts_of_the_object_should_have(
     cloud: GcsServer, tmp_path: Path, size: int, kind: str, times: int | None
 ) -> None:
     cloud.put("bucket", "in/x", bytes(size))
-    if kind:
-        cloud.faults.add(kind, method="GET", match="^/bucket/", body=bytes(300_000_000), times=times)
-    ours, theirs = multiprocessing.Pipe()
-    start(peak_memory, f"{cloud.root}/in/", tmp_path / "data", theirs).join()
-    grown, message = ours.recv()
+    cloud.faults.add(kind, method="GET", match="^/bucket/", body=bytes(300_000_000), times=times)
+    grown, message = fetched_apart(f"{cloud.root}/in/", tmp_path / "data")
     assert grown < 200_000, grown  # KiB
-    if kind and times is None:
+    if times is None:
         assert f"{cloud.root}/in/x c" in message
     else:
         assert not message and (tmp_path / "data" / "files" / "x").stat().st_size == size
+
+
+def test_a_large_object_takes_no_more_memory_than_its_parts(gcs: GcsServer, tmp_path: Path) -> None:
+    gcs.put("bucket", "in/x", bytes(300_000_000))
+    grown, message = fetched_apart("gs://bucket/in/", tmp_path / "data")
+    assert grown < 200_000 and not message, grown
+
+
+def fetched_apart(source: str, target: Path) -> tuple[int, str]:
+    """How many KiB a fetch in a process of its own takes, and the error that it ends with."""
+    ours, theirs = multiprocessing.Pipe()
+    start(peak_memory, source, target, theirs).join()
+    return ours.recv()
 
 
 @pytest.mark.parametrize("after", [20_000, 300_000])

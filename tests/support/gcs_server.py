@@ -98,6 +98,10 @@ class GcsServer:
     def get(self, bucket: str, name: str) -> bytes:
         return self.buckets.get(bucket, name).data
 
+    def break_write(self, kind: str, name: str = "") -> Fault:
+        """A fault at the next write of an object whose name holds `name`, which is in the body of an upload."""
+        return self.faults.add(kind, method="POST", in_body=name.encode())
+
     def remove(self, bucket: str, name: str) -> None:
         """Delete an object past the API."""
         self.buckets.delete(bucket, name, {})

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.support.gcs_faults import Fault
 from tests.support.gcs_objects import ApiError
 from tests.support.gcs_server import GcsServer, Handler
 
@@ -59,6 +60,9 @@ class S3Server(GcsServer):
 
     def get(self, bucket: str, name: str) -> bytes:
         return self._backend.get_object(bucket, name).value
+
+    def break_write(self, kind: str, name: str = "") -> Fault:
+        return self.faults.add(kind, method="PUT", match=name)
 
     def remove(self, bucket: str, name: str) -> None:
         self._backend.delete_object(bucket, name)
