@@ -14,7 +14,8 @@ from kfp_bert_components.deployment import RolloutError, deploy_to_serving_direc
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.directories import promote_graph as promote
-from tests.support.stores import gcs, place, s3
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 

@@ -10,7 +10,8 @@ from kfp_bert_components.deployment import open_versioned_folder
 from kfp_bert_components.deployment.versioned_folder import Owner, dump_metadata
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.storage import open_store
-from tests.support.stores import gcs, place, s3
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 

@@ -10,7 +10,8 @@ import pytest
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.registry import Registry
 from tests.support.models import write_candidate
-from tests.support.stores import gcs, place, s3
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 

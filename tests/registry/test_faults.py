@@ -6,7 +6,6 @@ import contextlib
 import gc
 import signal
 import warnings
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,8 @@ from tests.support.gcs_server import GcsServer
 from tests.support.models import candidate_for, promote_next, write_candidate
 from tests.support.processes import start
 from tests.support.promoters import beat_by, promote_and_die
-from tests.support.stores import cloud, gcs, place, s3
+from tests.support.stores import cloud, gcs, s3, steps
+from tests.support.stores import every_place as place
 
 __all__ = ["cloud", "gcs", "place", "s3"]
 
@@ -31,7 +31,7 @@ def contents(uri: str) -> set[str]:
 def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(place: str, tmp_path: Path) -> None:
     promote_next(Registry(f"{place}/undisturbed"), tmp_path, "first")
     promote_next(Registry(f"{place}/undisturbed"), tmp_path, "second")
-    for position in count(1):
+    for position in steps(place):
         uri = f"{place}/{position}"
         registry = Registry(uri)
         promote_next(registry, tmp_path, "first")
@@ -50,7 +50,7 @@ def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(
 
 @pytest.mark.slow
 def test_a_loser_killed_after_any_call_and_run_again_leaves_nothing(place: str, tmp_path: Path) -> None:
-    for position in count(1):
+    for position in steps(place):
         uri = f"{place}/{position}"
         registry = Registry(uri)
         promote_next(registry, tmp_path, "first")

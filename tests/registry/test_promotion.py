@@ -9,7 +9,8 @@ import pytest
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.registry import Registry
 from tests.support.models import promote_next, write_candidate
-from tests.support.stores import gcs, place, s3
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 

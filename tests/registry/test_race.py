@@ -16,7 +16,8 @@ import pytest
 from kfp_bert_components.registry import Registry
 from tests.support.processes import start
 from tests.support.promoters import compete
-from tests.support.stores import gcs, place, s3
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
 from kfp_bert_components.storage import close_clients
 from tests.support.gcs_server import GcsServer
 from tests.support.s3_server import KEYS, S3Server
+
+STORES = os.environ.get("KFP_BERT_STORES", "")
 
 
 @pytest.fixture
@@ -39,9 +43,24 @@ def cloud(request: pytest.FixtureRequest) -> GcsServer:
     return request.getfixturevalue("gcs" if request.param == "gs" else "s3")
 
 
-@pytest.fixture(params=["local", "gs", "s3"])
+@pytest.fixture(params=["local", "gs", *(["s3"] if STORES == "all" else [])])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URI of an empty folder, once local and once in each kind of bucket."""
+    """The URI of an empty folder: a local one, one on gs://, and with KFP_BERT_STORES=all one on s3://."""
+    return _empty(request, tmp_path_factory)
+
+
+@pytest.fixture(params=["local", "gs", "s3"])
+def every_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same, always of every kind: import it as `place`."""
+    return _empty(request, tmp_path_factory)
+
+
+def steps(place: str) -> Iterator[int]:
+    """The calls after which a test kills: all; on s3:// some of them, unless KFP_BERT_STORES=all."""
+    return count(1, 7 if place.startswith("s3:") and STORES != "all" else 1)
+
+
+def _empty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     if request.param == "local":
         return str(tmp_path_factory.mktemp("store"))
     request.getfixturevalue("gcs" if request.param == "gs" else "s3")

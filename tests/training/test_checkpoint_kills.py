@@ -14,7 +14,8 @@ import pytest
 from kfp_bert_components.training.checkpoints import Checkpoints
 from kfp_bert_components.training.state import Best, RunState
 from tests.support.processes import start
-from tests.support.stores import gcs, place, s3
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 
