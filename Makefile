@@ -79,9 +79,9 @@ STORES = tests/registry/test_champion.py tests/registry/test_operations.py tests
   tests/deployment/test_places.py tests/deployment/test_endpoints.py
 
 test-goals: $(READY) ## The tests that `make test` takes a sample of, at their whole count (an hour or more)
-	@KFP_BERT_STORES=all KFP_BERT_ROUNDS=all KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 KFP_BERT_FAULTS=1000 KFP_BERT_KILLS=100 \
+	@KFP_BERT_ROUNDS=all KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 KFP_BERT_FAULTS=1000 KFP_BERT_KILLS=100 \
 	  KFP_BERT_REGISTRY_KILLS=200 KFP_BERT_ORDERS=all \
-	  KFP_BERT_TABLES=10000 KFP_BERT_RANDOM_TEXTS=100000 KFP_BERT_REQUESTS=10000 $(BIN)/python -m pytest -s $(GOALS)
+	  KFP_BERT_STORES=all KFP_BERT_TABLES=10000 KFP_BERT_RANDOM_TEXTS=100000 KFP_BERT_REQUESTS=10000 $(BIN)/python -m pytest -s $(GOALS)
 
 test-docker: $(READY) images ## Build the images, and run every component and the server in them
 	@$(BIN)/python -m pytest -m docker

@@ -8,9 +8,6 @@ import signal
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-# The variables that say where the stores of a test are.
-_STORES = ("STORAGE_EMULATOR_HOST", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
-
 
 def start(function: Any, *arguments: object) -> BaseProcess:
     """Start a function of a module in a process that inherits no threads and no connections."""
@@ -21,6 +18,10 @@ def start(function: Any, *arguments: object) -> BaseProcess:
     process = context.Process(target=_with_stores, args=(stores, function, arguments))
     process.start()
     return process
+
+
+# The variables that say where the stores of a test are.
+_STORES = ("STORAGE_EMULATOR_HOST", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 
 
 def _with_stores(stores: dict[str, str], function: Any, arguments: tuple[Any, ...]) -> None:
