@@ -73,8 +73,8 @@ GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_fau
   tests/registry/test_gc_and_promotion.py tests/fetch/test_faults.py \
   tests/fetch/test_kill.py tests/training/test_checkpoint_kills.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py \
   tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py $(STORES)
-# What runs on s3:// only where all stores are asked for.
 test-goals: export KFP_BERT_STORES = all
+# What runs on s3:// only where all stores are asked for.
 STORES = tests/registry/test_champion.py tests/registry/test_operations.py tests/registry/test_test_sets.py \
   tests/registry/test_old_checkpoints.py tests/deployment/test_served_numbers.py tests/deployment/test_owners.py \
   tests/deployment/test_places.py tests/deployment/test_endpoints.py
