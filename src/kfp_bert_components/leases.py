@@ -31,7 +31,7 @@ from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.records import build, dump_record, load_record
 from kfp_bert_components.sight import Sight
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 LEASE = "lease.json"
 _RENEWED_EVERY = 30.0  # seconds
@@ -57,7 +57,7 @@ class LeaseRecord:
     token: str = ""
 
 
-def read_lease(store: Store) -> tuple[LeaseRecord | None, int]:
+def read_lease(store: Store) -> tuple[LeaseRecord | None, Generation]:
     """What the lease in a store says, and its generation; None and 0 where there is none.
 
     Raises:
@@ -87,7 +87,8 @@ class Lease:
         holder = os.environ.get("KFP_POD_NAME") or f"process {os.getpid()} on {socket.gethostname()}"
         self._store, self._mine = store, LeaseRecord(holder, run, abandoned_seconds, token=uuid.uuid4().hex)
         self._pause = _pause(abandoned_seconds)
-        self._generation, self._sight = 0, Sight()
+        self._generation: Generation = 0
+        self._sight = Sight()
         self._due, self._said, self.held = 0.0, False, False
 
     def take(self) -> None:

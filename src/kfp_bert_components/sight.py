@@ -1,6 +1,7 @@
 """For how long something has been seen unchanged, by this machine's own clock."""
 
 import time
+from collections.abc import Hashable
 
 
 class Sight:
@@ -10,10 +11,11 @@ class Sight:
     """
 
     def __init__(self) -> None:
-        self._seen, self._since = -1, 0.0
+        self._seen: Hashable = None
+        self._since = 0.0
 
-    def unchanged(self, seen: int) -> float:
-        """Seconds since the first of the looks in a row that saw this number, which is not negative."""
+    def unchanged(self, seen: Hashable) -> float:
+        """Seconds since the first of the looks in a row that saw this, which is not None."""
         now = time.monotonic()
         if seen != self._seen:
             self._seen, self._since = seen, now
@@ -21,4 +23,4 @@ class Sight:
 
     def lose(self) -> None:
         """Begin anew with the next look."""
-        self._seen = -1
+        self._seen = None

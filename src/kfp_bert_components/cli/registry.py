@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def command() -> None:
     """Look at a registry, go back to an older version, check it, repair it, clean it.
 
-    REGISTRY is a gs:// URI or a local folder.
+    REGISTRY is a gs:// or s3:// URI, or a local folder.
     """
 
 

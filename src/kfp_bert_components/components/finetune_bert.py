@@ -70,7 +70,7 @@ def finetune_bert(
     Args:
         train: Split to train on, from prepare_text_data.
         validation: Split that says which weights are best, from the same run of prepare_text_data.
-        base_model: Hugging Face BERT checkpoint to start from: a hub id, a gs:// folder or a local folder.
+        base_model: Hugging Face BERT checkpoint to start from: a hub id, a gs:// or s3:// folder, or a local one.
             Empty: train a small BERT from scratch, with a vocabulary learned from the training text.
         base_model_pin: What pin_data saw of the base model: the step fails where it has changed since. Default: none.
         epochs: Passes over the training rows. 0: 3 from a checkpoint, 10 from scratch.
@@ -105,12 +105,12 @@ def finetune_bert(
         layers: Transformer layers when training from scratch.
         width: Hidden width when training from scratch, a multiple of heads.
         heads: Attention heads when training from scratch.
-        checkpoint_dir: Local or gs:// folder for checkpoints. A step that is started again with the same
+        checkpoint_dir: Local, gs:// or s3:// folder for checkpoints. A step that is started again with the same
             data and settings goes on from the newest one. Empty: beside the registry, or none without one.
         checkpoint_minutes: Most minutes of training that a kill costs; checkpoints are written a little more often.
         registry: Model registry beside which checkpoints are kept, in a folder of its name and "-checkpoints", where
             there is no checkpoint_dir. With run_on ai_platform they are in job_staging.
-        tensorboard_dir: Local or gs:// folder for TensorBoard event files. Empty: none are written.
+        tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files. Empty: none are written.
         keep_texts: all, or ids: the report shows file and row of its examples, and not their texts.
         label_check_rows: Most training rows whose labels are checked, such as 100000; the report lists those that
             are likely wrong. Costs about the time of half an epoch from a checkpoint, on a CPU. 0: none.

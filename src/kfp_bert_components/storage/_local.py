@@ -29,7 +29,7 @@ from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.sight import Sight
 from kfp_bert_components.storage._checksums import encode, extend, file_crc32c, open_file
-from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name, too_large
+from kfp_bert_components.storage._types import Blob, Entries, Entry, Generation, Names, Store, check_name, too_large
 from kfp_bert_components.storage._walk import OWN, unreadable
 from kfp_bert_components.storage.mounts import refuse_unsafe_mount
 
@@ -69,10 +69,10 @@ class LocalStore(Store):
         except OSError as error:
             raise self._explained(error, name) from None
 
-    def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> int:
+    def write(self, name: str, data: bytes, *, if_generation: Generation | None = None) -> int:
         return self._put(name, lambda file: file.write(data), if_generation)
 
-    def upload(self, path: Path, name: str, *, if_generation: int | None = None) -> int:
+    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> int:
         def copy(file: BinaryIO) -> None:
             with path.open("rb") as source:
                 shutil.copyfileobj(source, file, 1 << 20)
@@ -141,7 +141,7 @@ class LocalStore(Store):
         except OSError as error:
             raise self._explained(error, prefix) from None
 
-    def delete(self, name: str, *, if_generation: int | None = None) -> None:
+    def delete(self, name: str, *, if_generation: Generation | None = None) -> None:
         path = self._path(name)
         if not path.is_file():
             raise self._explained(FileNotFoundError(), name)
@@ -157,7 +157,7 @@ class LocalStore(Store):
         except OSError as error:
             raise self._explained(error, name) from None
 
-    def _put(self, name: str, fill: Callable[[BinaryIO], object], if_generation: int | None) -> int:
+    def _put(self, name: str, fill: Callable[[BinaryIO], object], if_generation: Generation | None) -> int:
         path = self._path(name)
         try:
             new = self._new_folder()
@@ -174,7 +174,7 @@ class LocalStore(Store):
         except OSError as error:
             raise self._explained(error, name) from None
 
-    def _publish(self, temporary: Path, path: Path, name: str, if_generation: int | None) -> int:
+    def _publish(self, temporary: Path, path: Path, name: str, if_generation: Generation | None) -> int:
         with self._locked() as lock:
             current = self._check_generation(path, name, if_generation)
             last = int(lock.read() or 0)
@@ -193,7 +193,7 @@ class LocalStore(Store):
             _sync_folder(path.parent)
         return generation
 
-    def _check_generation(self, path: Path, name: str, expected: int | None) -> int:
+    def _check_generation(self, path: Path, name: str, expected: Generation | None) -> int:
         """The generation of a file now, 0 if there is none; ConflictError if it is not the expected one."""
         try:
             current = _generation(path.stat())
@@ -289,7 +289,7 @@ def file_entry(path: Path, name: str, *, checksum: bool = True) -> Entry:
     # The checksum first: if the file is replaced in between, the generation is at least as new.
     crc32c = file_crc32c(path) if checksum else ""
     status = path.stat()
-    return Entry(name, status.st_size, crc32c, _generation(status))
+    return Entry(name, status.st_size, crc32c, _generation(status), status.st_mtime)
 
 
 def _take(file: BinaryIO, pause: float) -> bool:
