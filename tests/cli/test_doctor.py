@@ -114,6 +114,13 @@ def test_images_behind_a_sign_in_are_asked_for_as_docker_does(tmp_path, login):
         assert look("--images", f"{registry.host}/team")["image python"][0] == "ok"
 
 
+def test_a_login_goes_to_no_other_machine_in_the_clear(tmp_path):
+    with ImageRegistry(IMAGES, "me:secret") as registry:
+        sign_in(tmp_path, registry.host, "me:secret")
+        registry.realm = "http://127.0.0.1.example.com/token"
+        assert "which is not https" in look("--images", f"{registry.host}/team", code=1)["image python"][1]
+
+
 def test_a_helper_of_docker_knows_the_login(tmp_path, monkeypatch):
     helper = tmp_path / "docker-credential-mine"
     helper.write_text('#!/bin/sh\ncat > /dev/null\necho \'{"Username": "me", "Secret": "secret"}\'\n')

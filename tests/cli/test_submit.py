@@ -14,7 +14,7 @@ from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.kfp_server import KfpServer
 
 PIPELINE = """from kfp import dsl
-from kfp_bert_components import compare_models
+from kfp_bert_components import pin_data
 from typing import Dict, List
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -29,6 +29,7 @@ def say(texts: List[str], number: int, rate: float, more: Dict):
 def pipeline(texts: List[str], number: int = 3, rate: float = 0.5, more: Dict = {}):
     with dsl.ExitHandler(end()):
         say(texts=texts, number=number, rate=rate, more=more)
+        pin_data(sources=texts, registry="gs://bucket/registry")
 """
 
 
@@ -86,10 +87,10 @@ def sent(server):
 
 
 def cached(spec):
-    """Whether the step inside the exit handler may take an earlier result."""
+    """Which steps inside the exit handler may take an earlier result."""
     components = [spec["root"], *spec["components"].values()]
     tasks = {name: task for one in components for name, task in one.get("dag", {}).get("tasks", {}).items()}
-    return tasks["say"].get("cachingOptions", {}).get("enableCache", False)
+    return [name for name in ("pin-data", "say") if tasks[name].get("cachingOptions", {}).get("enableCache")]
 
 
 def test_a_run_on_kubeflow_has_what_the_options_say(kfp, tmp_path):
@@ -107,7 +108,7 @@ def test_a_run_on_kubeflow_has_what_the_options_say(kfp, tmp_path):
     }
     container = made["pipeline_spec"]["deploymentSpec"]["executors"]["exec-say"]["container"]
     assert container["image"] == "my-team/python:0.1.0"
-    assert cached(sent(kfp))
+    assert cached(sent(kfp)) == ["pin-data", "say"]
 
 
 def test_a_run_on_ai_platform_has_what_the_options_say(google):
@@ -132,7 +133,7 @@ def test_no_cache_reaches_the_steps_inside_an_exit_handler(server, request, tmp_
         f"platform: {'kubernetes' if isinstance(server, KfpServer) else 'vertex'}\nlight: {{caching: true}}\n"
     )
     submit(server, "-p", "texts=a", "--no-cache", "--cluster", "cluster.yaml")
-    assert not cached(sent(server))
+    assert cached(sent(server)) == []
 
 
 @pytest.mark.parametrize("server", ["kfp", "google"])
@@ -150,7 +151,7 @@ def test_a_run_that_somebody_cancels_ends_the_waiting(kfp):
 
 
 def test_waiting_outlives_four_answers_that_fail_and_not_five(kfp):
-    kfp.statuses[:] = [503, 500, 502, 504]
+    kfp.statuses[:] = [503, 500, 502, 504, 200, 503, 503, 503, 503]
     submit(kfp, "-p", "texts=a", "--wait")
     kfp.statuses[:] = [503] * 5
     assert "answered 503" in submit(kfp, "-p", "texts=a", "--wait", fails=TransientError)
@@ -158,12 +159,14 @@ def test_waiting_outlives_four_answers_that_fail_and_not_five(kfp):
 
 def test_what_does_not_fit_is_refused_before_anything_is_sent(kfp, tmp_path):
     (tmp_path / "params.yaml").write_text("number: seven\n")
+    (tmp_path / "yes.yaml").write_text("texts: [a]\nnumber: true\n")
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "vertex.yaml").write_text("platform: vertex\n")
     for words, says in [
         ((), "The pipeline needs --param for texts."),
         (("-p", "text=a"), "The pipeline has no parameter 'text'"),
         (("--params-file", "params.yaml"), "Parameter 'number' must be an integer, not 'seven'."),
+        (("--params-file", "yes.yaml"), "Parameter 'number' must be an integer, not 'True'."),
         (("--params-file", "list.yaml"), "list.yaml must be a mapping of names to values"),
         (("--params-file", "none.yaml"), "none.yaml can't be read"),
         (("--cluster", "vertex.yaml", "-p", "texts=a"), "The settings are for platform vertex"),

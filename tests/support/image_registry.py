@@ -15,12 +15,16 @@ class ImageRegistry:
     Args:
         images: The images it has, without the host.
         login: user:password that it wants, "" for none. "*" for a token that everybody gets.
+
+    Attributes:
+        realm: Where it sends for a token.
     """
 
     def __init__(self, images: list[str], login: str = "") -> None:
         self.images, self.login = images, login
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self.host = f"127.0.0.1:{self._server.server_port}"
+        self.realm = f"http://{self.host}/token"
 
     def __enter__(self) -> ImageRegistry:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -49,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         scope = f"repository:{name}:pull"
         if self.owner.login and self.headers.get("Authorization") != f"Bearer t-{scope}":
             self.send_response(401)
-            realm = f'Bearer realm="http://{self.owner.host}/token",service="images",scope="{scope}"'
+            realm = f'Bearer realm="{self.owner.realm}",service="images",scope="{scope}"'
             self.send_header("WWW-Authenticate", realm)
             self.end_headers()
             return

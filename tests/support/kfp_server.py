@@ -38,7 +38,7 @@ class KfpServer:
     Attributes:
         experiments, runs, schedules: What was made, by id, as sent.
         run_states: The states that a run is seen in, one a look; it stays in the last.
-        statuses: HTTP statuses of the next answers to a look at a run, instead of the answer.
+        statuses: HTTP statuses of the next answers to a look at a run.
         token: The token that each call must have; "" for none.
     """
 
@@ -89,8 +89,8 @@ class KfpServer:
         if verb == "POST":
             self._check(body, "V2beta1Run")
             return _kept(self.runs, body, "run_id")
-        if self.statuses:
-            raise RefusedError(self.statuses.pop(0), "not now")
+        if self.statuses and (status := self.statuses.pop(0)) != 200:
+            raise RefusedError(status, "not now")
         state = self.run_states.pop(0) if len(self.run_states) > 1 else self.run_states[0]
         tasks = [
             {"display_name": "finetune-bert", "state": "FAILED"},
