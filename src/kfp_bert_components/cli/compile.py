@@ -76,6 +76,8 @@ def compile_for(
     Raises:
         UserError: As of `compiling.compile`; or cluster.yaml is for another platform.
     """
+    from kfp.components import load_component_from_file
+
     from kfp_bert_components.compiling import compile, read_cluster
     from kfp_bert_components.compiling.settings import Kind
     from kfp_bert_components.local.checks import check_settings
@@ -86,8 +88,10 @@ def compile_for(
     values = read_cluster(cluster_settings["cluster"]).model_dump(exclude_unset=True)
     if cluster_settings["images"] is not None:
         _put(values, "all.images", cluster_settings["images"])
-    for volume in cluster_settings["volumes"]:
-        claim, folder = _pair("--volume", volume, ":", "my-claim:/data")
+    claims = [_pair("--volume", volume, ":", "my-claim:/data") for volume in cluster_settings["volumes"]]
+    for claim, folder in claims:
+        if [one for one, other in claims if one == claim and other != folder]:
+            raise UserError(f"--volume names the claim {claim!r} with two folders: a step can have it in one only.")
         _put(values, "all.volumes", {claim: folder})
     for setting in cluster_settings["settings"]:
         key, value = _pair("--set", setting, "=", "training.memory_request=8Gi")
@@ -107,7 +111,8 @@ def compile_for(
         compiled = Path(scratch) / "pipeline.yaml"
         spec = compile_pipeline(pipeline, compiled)
         check_settings(spec, {})
-        compile(compiled, target, checked)
+        is_file = pipeline.endswith((".yaml", ".yml", ".json"))
+        compile(pipeline if is_file else load_component_from_file(str(compiled)), target, checked)
         said = re.search(r"^# Submit with service_account='(.*)'$", target.read_text(), re.MULTILINE)
     return spec, checked.service_account or (said[1] if said else "")
 
