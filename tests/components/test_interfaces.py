@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -72,6 +73,43 @@ def test_compatible_changes_pass(tmp_path):
         interface["outputs"]["log"] = {"type": "Markdown"}
 
     assert check(tmp_path, change) == (0, "")
+
+
+def test_the_last_release_is_that_of_the_newest_tag(tmp_path):
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True)
+
+    def write(version, change=bool):
+        now = copy.deepcopy(RELEASED) | {"version": version}
+        change(now["components"]["finetune_bert"])
+        (tmp_path / "component_specs" / "interfaces.json").write_text(json.dumps(now))
+
+    def check_there():
+        command = [sys.executable, tmp_path / "scripts" / "check_interfaces.py"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert not done.stderr
+        return done.returncode, done.stdout
+
+    for folder in ("scripts", "component_specs"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "scripts" / "check_interfaces.py", tmp_path / "scripts")
+    (tmp_path / "scripts" / "interfaces-0.1.0.json").write_text(json.dumps(RELEASED))
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n")
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "begin")
+    write("0.9.0", renamed)
+    code, output = check_there()
+    assert code == 1 and "As long as nothing is released, this is allowed too: cp " in output
+    for version, change in (("0.9.0", bool), ("0.10.0", renamed)):
+        write(version, change)
+        git("add", ".")
+        git("commit", "--quiet", "--message", version)
+        git("tag", f"v{version}")
+    assert check_there() == (0, "")
+    write("0.11.0")
+    code, output = check_there()
+    assert code == 1 and "has no input passes any more" in output and "written for 0.10.0" in output
 
 
 def test_the_interfaces_of_now_break_nothing_released():
