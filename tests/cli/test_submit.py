@@ -274,6 +274,17 @@ def test_another_form_of_times_is_refused(kfp, cron):
     assert not kfp.schedules
 
 
+def test_a_run_that_may_have_started_is_said(kfp, google):
+    kfp.lost = True
+    said = submit(kfp, "-p", "texts=a", fails=TransientError)
+    assert f"answered 504: the gateway did not wait. The run may have started all the same: look at {kfp.url}" in said
+    assert len(kfp.runs) == 1
+    google.faults.append(Fault("CreatePipelineJob", effect="after"))
+    said = submit(google, "-p", "texts=a", fails=TransientError)
+    (name,) = google.cloud.runs
+    assert f"Run {name.rsplit('/', 1)[1]} may have started all the same" in said and "?project=p first." in said
+
+
 def test_a_refusal_of_ai_platform_is_one_sentence(google):
     google.faults.append(Fault("CreatePipelineJob", status=403))
     assert "AI Platform refused" in submit(google, "-p", "texts=a", fails=UserError)

@@ -39,6 +39,7 @@ class KfpServer:
         experiments, runs, schedules: What was made, by id, as sent.
         run_states: The states that a run is seen in, one a look; it stays in the last.
         statuses: HTTP statuses of the next answers to a look at a run.
+        lost: Whether the answer to a new run is lost.
         token: The token that each call must have; "" for none.
     """
 
@@ -49,6 +50,7 @@ class KfpServer:
         self.run_states = ["PENDING", "RUNNING", "SUCCEEDED"]
         self.statuses: list[int] = []
         self.token = ""
+        self.lost = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -88,7 +90,10 @@ class KfpServer:
     def _runs(self, verb: str, name: str, body: Any) -> dict[str, Any]:
         if verb == "POST":
             self._check(body, "V2beta1Run")
-            return _kept(self.runs, body, "run_id")
+            kept = _kept(self.runs, body, "run_id")
+            if self.lost:
+                raise RefusedError(504, "the gateway did not wait")
+            return kept
         if self.statuses and (status := self.statuses.pop(0)) != 200:
             raise RefusedError(status, "not now")
         state = self.run_states.pop(0) if len(self.run_states) > 1 else self.run_states[0]

@@ -11,7 +11,7 @@ import yaml
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import TransientError, UserError
 
 
 class Pipelines:
@@ -62,9 +62,13 @@ class Pipelines:
         job = _job(spec, name, arguments, service_account, root, experiment)
         run = f"{_slug(name)[:80]}-{datetime.now(UTC):%Y%m%d%H%M%S}"
         request = v1.CreatePipelineJobRequest(parent=self._client.parent, pipeline_job=job, pipeline_job_id=run)
-        run = self._client.call(self._client.pipelines.create_pipeline_job, request).name.rsplit("/", 1)[-1]
-        page = "https://console.cloud.google.com/vertex-ai/locations"
-        return run, f"{page}/{self._location}/pipelines/runs/{run}?project={self._project}"
+        console = "https://console.cloud.google.com/vertex-ai/locations"
+        page = f"{console}/{self._location}/pipelines/runs/{run}?project={self._project}"
+        try:
+            self._client.call(self._client.pipelines.create_pipeline_job, request)
+        except TransientError as error:
+            raise TransientError(f"{error}. Run {run} may have started all the same: look at {page} first.") from None
+        return run, page
 
     def state(self, run: str) -> tuple[str, str]:
         """The state of a run, such as RUNNING, and what is known about its failure."""

@@ -64,17 +64,26 @@ class Kubeflow:
 
         Returns:
             The run's id, and the address of its page.
+
+        Raises:
+            UserError: The server refused.
+            TransientError: It failed in a way that may pass. The run may have started.
         """
-        with self._explained(), redirect_stdout(io.StringIO()):
-            run = self._client.create_run_from_pipeline_package(
-                str(spec),
-                arguments=arguments,
-                run_name=name,
-                experiment_name=experiment or None,
-                namespace=self._namespace,
-                pipeline_root=root or None,
-                service_account=service_account or None,
-            )
+        try:
+            with self._explained(), redirect_stdout(io.StringIO()):
+                run = self._client.create_run_from_pipeline_package(
+                    str(spec),
+                    arguments=arguments,
+                    run_name=name,
+                    experiment_name=experiment or None,
+                    namespace=self._namespace,
+                    pipeline_root=root or None,
+                    service_account=service_account or None,
+                )
+        except TransientError as error:
+            raise TransientError(
+                f"{error}. The run may have started all the same: look at {self._host}/#/runs first."
+            ) from None
         return run.run_id, f"{self._host}/#/runs/details/{run.run_id}"
 
     def state(self, run: str) -> tuple[str, str]:
@@ -169,7 +178,7 @@ class Kubeflow:
         except kfp_server_api.ApiException as error:
             raise _refusal(self._host, error) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise TransientError(f"{self._host} can't be reached: {error}. Check --host and the network.") from None
+            raise TransientError(f"{self._host} can't be reached: {error}; check --host and the network") from None
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self._host} does not answer as Kubeflow Pipelines does ({error}): check --host, which often ends in "
