@@ -48,8 +48,9 @@ lint: $(READY) ## Check style and types
 generate: $(READY) ## Write the component specs, their READMEs and the CLI reference
 	@$(BIN)/python scripts/generate.py
 
-check-generated: $(READY) ## Fail if a generated file is out of date
+check-generated: $(READY) ## Fail if a generated file is out of date, or a component's interface broke in silence
 	@$(BIN)/python scripts/generate.py --check
+	@$(BIN)/python scripts/check_interfaces.py
 
 constraints: $(READY) ## Pin anew what is known to install together, for every Python from 3.11 on
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

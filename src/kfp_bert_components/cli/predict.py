@@ -4,10 +4,11 @@ from typing import Any
 
 import click
 
+from kfp_bert_components.cli.groups import example
 from kfp_bert_components.errors import UserError
 
 
-@click.command("predict")
+@click.command("predict", epilog=example("kfp-bert predict lines.csv predicted.csv --model gs://my-bucket/registry"))
 @click.argument("table", type=click.Path())
 @click.argument("output", metavar="OUT", type=click.Path())
 @click.option(

@@ -1,6 +1,7 @@
 """Files on gs://, on s3:// and in local folders behind one small interface, with conditional writes."""
 
 from kfp_bert_components.storage._access import ACCESS_VARIABLES, Access
+from kfp_bert_components.storage._account import google_account
 from kfp_bert_components.storage._address import Address, parse_address
 from kfp_bert_components.storage._checksums import file_crc32c, file_sha256, is_copy
 from kfp_bert_components.storage._find import Found, find_objects, split_object
@@ -32,6 +33,7 @@ __all__ = [
     "file_hashes",
     "file_sha256",
     "find_objects",
+    "google_account",
     "is_copy",
     "is_fuse",
     "open_store",
