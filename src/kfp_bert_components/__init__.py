@@ -26,6 +26,7 @@ COMPONENTS = (
     "promote_model",
     "deploy_to_ai_platform",
     "deploy_to_serving_directory",
+    "deploy_to_kserve",
     "batch_predict",
     "clean_up_run",
 )

@@ -78,7 +78,7 @@ def test_importing_the_package_imports_neither_tensorflow_nor_a_google_client():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["train_and_deploy", "train_and_deploy_to_ai_platform"])
+@pytest.mark.parametrize("name", ["train_and_deploy", "train_and_deploy_to_ai_platform", "train_and_deploy_to_kserve"])
 def test_whether_texts_are_kept_reaches_every_step_that_shows_or_keeps_them(name):
     from kfp_bert_components import pipelines
 

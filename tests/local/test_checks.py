@@ -8,7 +8,7 @@ from kfp_bert_components import compare_models, finetune_bert, prepare_text_data
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.checks import check_pipeline, check_settings
 from kfp_bert_components.local.pipelines import compile_pipeline
-from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform
+from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -26,7 +26,7 @@ def compiled(pipeline, folder):
     return yaml.safe_load((folder / "pipeline.yaml").read_text())
 
 
-@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform])
+@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve])
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -45,6 +45,7 @@ def compiled(pipeline, folder):
 def test_a_ready_pipeline_refuses_what_its_steps_would(tmp_path, pipeline, arguments, says):
     spec = compiled(pipeline, tmp_path)
     needed = {"sources": ["gs://b/a.csv"], "registry": "gs://b/registry", "project": "p", "location": "l"}
+    needed |= {"name": "bert", "namespace": "n"}
     check_pipeline(spec, needed)
     check_pipeline(
         spec, needed | {"prepare": {"delimiter": ";"}, "training": {"patience": 3.0}, "policy": "alpha: 0.01"}

@@ -12,7 +12,7 @@ from kfp_bert_components import clean_up_run
 from kfp_bert_components.ai_platform import AiPlatformClient
 from kfp_bert_components.errors import RunError, UserError
 from kfp_bert_components.leases import Lease
-from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform
+from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.clean_up_run import clean_up_run as clean_up_in_step
 from kfp_bert_components.storage import open_store
@@ -125,7 +125,7 @@ def test_the_component_takes_the_place_of_the_jobs_from_the_settings_of_training
     assert is_cancelled(job)
 
 
-@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform])
+@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve])
 def test_the_ready_pipelines_end_with_it(pipeline):
     task = pipeline.pipeline_spec.root.dag.tasks["clean-up-run"]
     assert task.trigger_policy.strategy == type(task.trigger_policy).ALL_UPSTREAM_TASKS_COMPLETED

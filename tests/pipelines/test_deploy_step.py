@@ -8,7 +8,7 @@ import pytest
 import yaml
 from kfp import compiler
 
-from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform
+from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve
 from kfp_bert_components.registry import Registry
 from tests.conftest import ROOT
 from tests.support.examined import write_examined
@@ -27,7 +27,11 @@ def tasks_of(path):
 
 @pytest.mark.parametrize(
     ("pipeline", "step"),
-    [(train_and_deploy, "deploy-to-serving-directory"), (train_and_deploy_to_ai_platform, "deploy-to-ai-platform")],
+    [
+        (train_and_deploy, "deploy-to-serving-directory"),
+        (train_and_deploy_to_ai_platform, "deploy-to-ai-platform"),
+        (train_and_deploy_to_kserve, "deploy-to-kserve"),
+    ],
 )
 def test_it_depends_on_no_condition(tmp_path, pipeline, step):
     compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))

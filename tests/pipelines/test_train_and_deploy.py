@@ -11,7 +11,7 @@ from kfp import compiler, dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from kfp_bert_components.origin import read_origin
-from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform
+from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.reference import read_reference
 from tests.conftest import ROOT
@@ -27,7 +27,7 @@ def strict_parse(path):
     )
 
 
-@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform])
+@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve])
 def test_its_ir_passes_a_strict_parse_and_every_parameter_is_described(tmp_path, pipeline):
     compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
     spec = strict_parse(tmp_path / "pipeline.yaml")
@@ -35,7 +35,7 @@ def test_its_ir_passes_a_strict_parse_and_every_parameter_is_described(tmp_path,
         assert parameter.description, name
 
 
-@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform])
+@pytest.mark.parametrize("pipeline", [train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve])
 def test_the_run_is_named_only_to_steps_that_are_never_cached(tmp_path, pipeline):
     compiler.Compiler().compile(pipeline, str(tmp_path / "pipeline.yaml"))
     spec = strict_parse(tmp_path / "pipeline.yaml")

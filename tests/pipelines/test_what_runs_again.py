@@ -18,7 +18,10 @@ from tests.support.kubeflow_cache import Cluster, cached_steps, steps_of
 from tests.support.pipeline_runs import small_data
 from tests.support.stub_steps import with_stubs
 
-READY = [f"kfp_bert_components.pipelines:{name}" for name in ("train_and_deploy", "train_and_deploy_to_ai_platform")]
+READY = [
+    f"kfp_bert_components.pipelines:{name}"
+    for name in ("train_and_deploy", "train_and_deploy_to_ai_platform", "train_and_deploy_to_kserve")
+]
 CACHED = ["fetch-gcs-data", "prepare-text-data", "finetune-bert", "evaluate-model"]
 NOTHING, DATA, BASE = "nothing", "a byte of the data", "a file of the base model"
 

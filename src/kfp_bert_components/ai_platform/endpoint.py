@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.settings import (
-    REGISTRY_LABEL,
     RUN_LABEL,
-    TARGET_LABEL,
     AiPlatformSettings,
     check_endpoint,
     may_be_same,
     run_label,
-    short_slug,
-    slug,
 )
 from kfp_bert_components.deployment import (
     ForeignOwnerError,
@@ -26,6 +22,7 @@ from kfp_bert_components.deployment import (
     beside_others,
     restored_split,
 )
+from kfp_bert_components.deployment.labels import REGISTRY_LABEL, TARGET_LABEL, short_slug, slug
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from kfp_bert_components.deployment.labels import slug
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.origin import Origin
 from kfp_bert_components.storage import parse_address
@@ -17,8 +18,6 @@ from kfp_bert_components.validation import checked_dataclass
 # The newest prebuilt TensorFlow container; it loads our SavedModels, which have no custom ops.
 PREBUILT_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
-# Labels that say whose a resource is: the registry's id, and the name of the deployment record in it.
-REGISTRY_LABEL, TARGET_LABEL = "kfp-bert-registry", "kfp-bert-target"
 # The label that says which run of a pipeline made a version, started a job, or deployed to an endpoint last.
 RUN_LABEL = "kfp-bert-run"
 
@@ -263,17 +262,3 @@ def run_label(origin: Origin) -> dict[str, str]:
     """The label of the run that something comes from, {} where there is none. A value has up to 63 characters."""
     run = origin.run_id or origin.run_name or origin.workflow
     return {RUN_LABEL: slug(run, 63)} if run else {}
-
-
-def slug(text: str, most: int = 40) -> str:
-    """`text` as a label's value or part of an id: 1 to `most` lower-case letters, digits and dashes.
-
-    A text that is one already stays as it is. Others end with a hash, as two of them must not become the same.
-    """
-    short = short_slug(text, most)
-    return short if short == text else f"{short[: most - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def short_slug(text: str, most: int = 40) -> str:
-    """The same without the hash, as labels of older rollouts have it."""
-    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:most] or "x"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,13 +158,28 @@ def open_session(path: Path, *, threads: int = 0, spinning: bool = True) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     # The session maps the weights, so whoever writes to their file changes its answers, or ends the process. It gets
     # a file that nobody else knows, and that the system removes with the session.
-    with tempfile.TemporaryDirectory(prefix="kfp-bert-model-") as scratch:
-        _copy_model(path.parent, Path(scratch))
+    with _own_copy(path.parent) as folder:
         try:
-            return onnxruntime.InferenceSession(f"{scratch}/{MODEL}", options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(f"{folder}/{MODEL}", options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common class
-            reason = str(error).strip().splitlines()[0].replace(scratch, str(path.parent))
+            reason = str(error).strip().splitlines()[0].replace(str(folder), str(path.parent))
             raise DamagedError(f"{path} can't be loaded by ONNX Runtime {onnxruntime.__version__}: {reason}") from error
+
+
+@contextmanager
+def _own_copy(folder: Path) -> Iterator[Path]:
+    """The folder of a copy of the model; the model's own where there is no temporary folder.
+
+    So it is in a container whose root file system is read-only and which has no /tmp.
+    """
+    with ExitStack() as stack:
+        try:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kfp-bert-model-")))
+        except FileNotFoundError:
+            yield folder
+            return
+        _copy_model(folder, scratch)
+        yield scratch
 
 
 def _copy_model(folder: Path, target: Path) -> None:

@@ -21,6 +21,9 @@ def deploy_command(registry: str, record: Deployment) -> str:
     elif place.get("kind") == "AI Platform endpoint":
         component = "deploy_to_ai_platform"
         given |= {name: place[name] for name in ("project", "location", "endpoint")}
+    elif place.get("kind") == "KServe":
+        component = "deploy_to_kserve"
+        given |= {name: place[name] for name in ("name", "namespace")}
     else:
         return ""
     given["deployment_target"] = record.target
@@ -42,6 +45,8 @@ def served(record: Deployment) -> str:
 def place_name(record: Deployment) -> str:
     """The address of the place, "" where the record does not know it."""
     place = _place(record)
+    if place.get("kind") == "KServe":
+        return f"{place['namespace']}/{place['name']}"
     return str(place.get("uri") or place.get("endpoint") or "")
 
 

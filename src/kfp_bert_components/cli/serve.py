@@ -7,7 +7,7 @@ import click
 @click.argument("path", type=click.Path(), envvar="AIP_STORAGE_URI")
 @click.option("--host", help="Address to listen on; 0.0.0.0 for all.  [default: 127.0.0.1; 0.0.0.0 on AI Platform]")
 @click.option("--port", default=8501, show_default=True, envvar="AIP_HTTP_PORT", help="TCP port; 0 for any free one.")
-@click.option("--name", default="bert", show_default=True, help="Name that requests give the model.")
+@click.option("--name", "--model-name", default="bert", show_default=True, help="Name that requests give the model.")
 @click.option(
     "--threads",
     default=0,
@@ -22,7 +22,21 @@ import click
     show_default=True,
     help="With TensorFlow, answer single short texts with compiled code, which is made in the background.",
 )
-def command(path: str, host: str | None, port: int, name: str, threads: int, access_log: bool, compiled: bool) -> None:
+@click.option(
+    "--must-load",
+    is_flag=True,
+    help="End, and say why, where there is no model that can be loaded.  [default: wait for one; set under KServe]",
+)
+def command(
+    path: str,
+    host: str | None,
+    port: int,
+    name: str,
+    threads: int,
+    access_log: bool,
+    compiled: bool,
+    must_load: bool,
+) -> None:
     """Serve the model at PATH: a bundle, a SavedModel folder, a folder of versions, or a registry (its champion).
 
     PATH is here or on gs://. ONNX Runtime answers where the model holds model.onnx, TensorFlow otherwise. Ends at
@@ -31,10 +45,28 @@ def command(path: str, host: str | None, port: int, name: str, threads: int, acc
     import os
     import sys
 
+    from kfp_bert_components.errors import UserError
     from kfp_bert_components.serving import serve
 
     host = host or ("0.0.0.0" if "AIP_HTTP_PORT" in os.environ else "127.0.0.1")
-    ended = serve(path, host, port, name=name, threads=threads, access_log=access_log, compiled=compiled)
+    settings = {"threads": threads, "access_log": access_log, "compiled": compiled}
+    must_load = must_load or "INFERENCE_SERVICE_NAME" in os.environ
+    try:
+        ended = serve(path, host, port, name=name, must_load=must_load, **settings)
+    except UserError as error:
+        _write_termination_log(str(error))
+        raise
     if ended is False:
         sys.stdout.flush()
         os._exit(0)
+
+
+def _write_termination_log(reason: str) -> None:
+    """Let Kubernetes know why the container ends: its file is there in every container of a pod."""
+    import os
+    from contextlib import suppress
+
+    path = os.environ.get("KFP_BERT_TERMINATION_LOG", "/dev/termination-log")
+    if os.path.isfile(path):
+        with suppress(OSError), open(path, "w", encoding="utf-8") as file:
+            file.write(reason)

@@ -76,14 +76,27 @@ class ModelServer:
         newest = max(loaded)
         return newest == number and loaded[newest].get("fingerprint", fingerprint) == fingerprint
 
+    def problem(self) -> str:
+        """Why the server can't load its newest version, as our server tells it; "" where it says nothing; one call.
+
+        Raises:
+            TransientError: The server did not answer.
+        """
+        answer = self._call("")
+        try:
+            states = answer["model_version_status"]
+            return next((one["status"]["error_message"] for one in states if one["state"] != "AVAILABLE"), "")
+        except (KeyError, TypeError) as error:
+            raise TransientError(f"{self._url} answered {str(answer)[:300]}") from error
+
     def ask(self, number: int, instance: dict[str, str]) -> Answer:
-        """The answer of version `number` to one instance, {"text": ...}.
+        """The answer of version `number` to one instance, {"text": ...}; 0: of the one that the server chooses.
 
         Raises:
             TransientError: The server did not answer, or answered with an error.
         """
         started = time.monotonic()
-        answer = self._call(f"/versions/{number}:predict", {"instances": [instance]})
+        answer = self._call(f"/versions/{number}:predict" if number else ":predict", {"instances": [instance]})
         return Answer(str(number), answer["predictions"][0], time.monotonic() - started)
 
     def _call(self, path: str, body: dict[str, Any] | None = None) -> Any:

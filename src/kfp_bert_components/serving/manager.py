@@ -56,6 +56,7 @@ class ModelManager:
         model: The model that answers, or None while the first one loads.
         refused: The versions that are there and could not be loaded, by number.
         swaps: How often a model has taken over.
+        looked: Whether it has tried every version of its first look.
 
     Raises:
         NotFoundError: There is nothing at `path`.
@@ -82,7 +83,7 @@ class ModelManager:
         self._trouble = ""  # with the folder as a whole
         self.model: Engine | None = None
         self.refused: dict[int, Refusal] = {}
-        self.swaps = 0
+        self.swaps, self.looked = 0, False
         self._find()  # a path that can never become a model fails here, before anything listens
 
     @property
@@ -132,6 +133,7 @@ class ModelManager:
         if self.problem and self.problem != before:
             self._report(self.problem)
         self._free()
+        self.looked = True
 
     def _serve(self, found: Found) -> bool:
         """Whether this version answers now, or the model that answers is to go on instead of an older one."""

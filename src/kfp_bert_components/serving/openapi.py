@@ -45,7 +45,7 @@ def openapi(name: str, limits: Limits, engine: Engine | None) -> Json:
 
 
 def _tensorflow_paths() -> Json:
-    paths: Json = {}
+    paths: Json = {"/v1/models": _get("The name of the model, in a list", "Object")}
     model = "/v1/models/{name}"
     for path, among in (
         (model, ""),

@@ -38,6 +38,7 @@ def serve(
     compiled: bool = True,
     threads: int = 0,
     access_log: bool = False,
+    must_load: bool = False,
 ) -> bool:
     """Serve the model at `path` until SIGTERM or Ctrl-C, then finish the requests under way and return.
 
@@ -54,12 +55,13 @@ def serve(
         compiled: Whether a model that TensorFlow answers is compiled for single short texts; see `create_app`.
         threads: How many threads the model uses; 0: as many as there are cores, or as a container may use.
         access_log: Whether to print a line of JSON for each request, without its texts.
+        must_load: Whether to end where there is no model that can be loaded at the first look, and not to wait for one.
 
     Returns:
         Whether all threads have ended. One that still loads a model must not see Python end around it: call `os._exit`.
 
     Raises:
-        UserError: There is no model at `path`, or the port is taken.
+        UserError: There is no model at `path`, or with `must_load` none that can be loaded, or the port is taken.
     """
     limits = _with_files(limits or Limits())
     app = create_app(
@@ -85,15 +87,17 @@ def serve(
         timeout_graceful_shutdown=limits.drain_seconds,  # type: ignore[arg-type]
     )
     server = uvicorn.Server(config)
-    threading.Thread(
-        target=_announce, args=(app.state.models, server, f"{url}/v1/models/{quote(name, safe='')}"), daemon=True
-    ).start()
+    models: ModelManager = app.state.models
+    shown = f"{url}/v1/models/{quote(name, safe='')}"
+    threading.Thread(target=_announce, args=(models, server, shown, must_load), daemon=True).start()
     # uvicorn raises the signal again after it has shut down; here that is the regular end, not a failure.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _ignore)
         signal.signal(signal.SIGINT, _ignore)
     with listener:
         server.run(sockets=[listener])
+    if must_load and models.looked and not models.model:
+        raise UserError(models.problem)
     return getattr(app.state, "ended", True)
 
 
@@ -127,8 +131,11 @@ def _with_files(limits: Limits) -> Limits:
     return replace(limits, connections=max(1, min(limits.connections, soft - FILES)))
 
 
-def _announce(models: ModelManager, server: uvicorn.Server, url: str) -> None:
+def _announce(models: ModelManager, server: uvicorn.Server, url: str, must_load: bool) -> None:
     while not (models.model and server.started):
+        if must_load and server.started and models.looked and not models.model:
+            server.should_exit = True
+            return
         time.sleep(0.05)
     print_line(f"ready at {url}:predict")
 

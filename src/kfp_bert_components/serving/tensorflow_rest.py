@@ -25,7 +25,7 @@ def tensorflow_routes(service: Service) -> list[Route]:
     """The routes of TensorFlow Serving: https://www.tensorflow.org/tfx/serving/api_rest."""
     handlers = _Handlers(service)
     model = "/v1/models/{name:model}"
-    routes = []
+    routes = [Route("/v1/models", handlers.models, methods=["GET"])]  # KServe's: TensorFlow Serving has no list
     for path in (model, f"{model}/versions/{{version:model}}", f"{model}/labels/{{label:model}}"):
         routes += [
             Route(f"{path}:predict", handlers.predict, methods=["POST"]),
@@ -60,12 +60,17 @@ class _Handlers:
     def __init__(self, service: Service) -> None:
         self._service = service
 
+    async def models(self, request: Request) -> Response:
+        return JsonResponse({"models": [self._service.name]})
+
     async def status(self, request: Request) -> Response:
         self._check_label(request)
         models = self._service.models
         if models.model is None and request.path_params.get("name", self._service.name) == self._service.name:
-            entry: dict[str, Any] = {"version": request.path_params.get("version", "0"), "state": "LOADING"}
-            entry["status"] = {"error_code": "OK", "error_message": models.problem}
+            failed = bool(models.refused) and models.looked  # as TensorFlow Serving says of one that it gave up
+            entry: dict[str, Any] = {"version": request.path_params.get("version", "0")}
+            entry["state"] = "END" if failed else "LOADING"
+            entry["status"] = {"error_code": "UNKNOWN" if failed else "OK", "error_message": models.problem}
             return self._status(entry, 200 if "name" in request.path_params else 503)
         version = self._service.engine(request).version
         status = {"error_code": "OK", "error_message": models.problem}

@@ -1,0 +1,95 @@
+"""The main pipeline with KServe at its end, made of nothing but component specs loaded by URL. Copy it and edit it.
+
+    COMPONENT_SPECS=https://.../component_specs python train_and_deploy_to_kserve.py pipeline.yaml my-registry/my-team
+
+writes the compiled pipeline, with the place that a cluster pulls our images from (see `make images`; on a laptop there
+is no need to name one). It then runs on Kubeflow:
+
+    kfp.Client().create_run_from_pipeline_package("pipeline.yaml", arguments={...})
+
+The service account of the runs needs the rights of kserve-rights.yaml in the namespace of the InferenceService.
+"""
+
+import os
+import sys
+
+from kfp import compiler, dsl
+from kfp.components import load_component_from_url
+
+# The folder component_specs/ of a release of kfp-bert-components: name a tag, so that your pipeline stays as it is.
+SPECS = os.environ["COMPONENT_SPECS"]
+
+pin_data = load_component_from_url(f"{SPECS}/pin_data/component.yaml")
+fetch_gcs_data = load_component_from_url(f"{SPECS}/fetch_gcs_data/component.yaml")
+prepare_text_data = load_component_from_url(f"{SPECS}/prepare_text_data/component.yaml")
+finetune_bert = load_component_from_url(f"{SPECS}/finetune_bert/component.yaml")
+evaluate_model = load_component_from_url(f"{SPECS}/evaluate_model/component.yaml")
+evaluate_champion = load_component_from_url(f"{SPECS}/evaluate_champion/component.yaml")
+compare_models = load_component_from_url(f"{SPECS}/compare_models/component.yaml")
+promote_model = load_component_from_url(f"{SPECS}/promote_model/component.yaml")
+deploy_to_kserve = load_component_from_url(f"{SPECS}/deploy_to_kserve/component.yaml")
+
+
+@dsl.pipeline(name="my-text-classifier")
+def my_text_classifier(
+    sources: list,
+    registry: str,
+    name: str,
+    namespace: str,
+    storage: str = "",
+    image: str = "",
+    base_model: str = "",
+    epochs: int = 0,
+):
+    """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
+    # Whatever looks at the world outside is not cached. What others read there is pinned: they depend on the pin, so
+    # that they are taken from the cache as long as it is the same.
+    pinned = pin_data(
+        sources=sources, registry=registry, base_model=base_model, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+    ).set_caching_options(False)
+    fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
+    splits = prepare_text_data(data=fetched.outputs["data"], text_column="text", label_column="label")
+    training = finetune_bert(
+        train=splits.outputs["train"],
+        validation=splits.outputs["validation"],
+        base_model=base_model,
+        base_model_pin=pinned.outputs["base_model_pin"],
+        epochs=epochs,
+        registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+    )
+    # Ask for what your cluster has:
+    # training.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+    candidate = evaluate_model(model=training.outputs["model"], test=splits.outputs["test"])
+    champion = evaluate_champion(registry=registry, test=splits.outputs["test"]).set_caching_options(False)
+    comparison = compare_models(
+        candidate=candidate.outputs["evaluation"],
+        champion=champion.outputs["evaluation"],
+        registry=registry,
+        primary_metric="macro_f1",
+    ).set_caching_options(False)
+    promotion = promote_model(
+        model=training.outputs["model"],
+        evaluation=candidate.outputs["evaluation"],
+        decision=comparison.outputs["decision"],
+        registry=registry,
+        pin=pinned.outputs["pin"],
+    ).set_caching_options(False)
+    # Always: the step looks at the InferenceService, and does nothing where the champion is what it serves.
+    deploy_to_kserve(
+        registry=registry,  # gs:// or s3://; of a folder on a volume, `storage` is pvc://CLAIM/FOLDER
+        name=name,
+        namespace=namespace,
+        storage=storage,
+        image=image,  # my-registry/my-team/serve:VERSION
+        # Ask for what your model needs:
+        # cpu="2", memory="2Gi", min_replicas=2, max_replicas=4, bake_seconds=300,
+    ).after(promotion).set_caching_options(False)
+
+
+if __name__ == "__main__":
+    target, *images = sys.argv[1:]
+    if images:
+        from kfp_bert_components import use_images  # of the package, which needs nothing but kfp
+
+        my_text_classifier = use_images(my_text_classifier, images[0])
+    compiler.Compiler().compile(my_text_classifier, target)

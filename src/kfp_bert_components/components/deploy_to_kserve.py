@@ -1,0 +1,137 @@
+"""The component that makes an InferenceService of KServe serve the champion."""
+
+from typing import Dict, List, NamedTuple
+
+from kfp_bert_components.components._images import slim_component
+
+
+@slim_component
+def deploy_to_kserve(
+    registry: str,
+    name: str,
+    namespace: str,
+    deployment_target: str = "production",
+    storage: str = "",
+    image: str = "",
+    runtime: str = "",
+    service_account: str = "",
+    min_replicas: int = 1,
+    max_replicas: int = 1,
+    cpu: str = "1",
+    memory: str = "1Gi",
+    cpu_limit: str = "",
+    memory_limit: str = "",
+    accelerator: str = "",
+    accelerator_count: int = 0,
+    node_selector: Dict[str, str] = {},
+    tolerations: List[Dict] = [],
+    labels: Dict[str, str] = {},
+    annotations: Dict[str, str] = {},
+    ready_seconds: float = 900.0,
+    smoke_answers: int = 20,
+    smoke_tolerance: float = 0.01,
+    max_error_rate: float = 0.05,
+    max_latency_seconds: float = 2.0,
+    bake_seconds: float = 0.0,
+    take_over: bool = False,
+    dry_run: bool = False,
+    api_endpoint: str = "",
+    run_id: str = "",
+    run_name: str = "",
+) -> NamedTuple("Outputs", [("url", str), ("revision", str)]):
+    """Make an InferenceService of KServe serve the registry's champion: tested beside it, rolled out, or taken back.
+
+    The new version is started in a second InferenceService, which gets no requests, and asked for texts of the test
+    split. If its answers are those of its evaluation, the first one is changed: Kubernetes starts new pods beside the
+    old ones, which end when the new ones answer. It is asked again, and the second one is removed. If anything fails,
+    the InferenceService is made what it was before, and the step fails. If the champion is live already, nothing is
+    changed. It works in KServe's mode Standard.
+
+    Args:
+        registry: Address of the registry: gs://, s3:// or a folder.
+        name: Name of the InferenceService; it is created if there is none.
+        namespace: Its namespace.
+        deployment_target: Name of the deployment record in the registry, one for each InferenceService.
+        storage: Address of the registry as KServe reaches it: gs://BUCKET/FOLDER, s3://BUCKET/FOLDER or
+            pvc://CLAIM/FOLDER. Empty: that of the registry, which is then gs:// or s3://.
+        image: The serve image, where the cluster pulls it from. Empty: kfp-bert-components/serve with the version of
+            this component.
+        runtime: Name of a ServingRuntime of the model format kfp-bert, which is used instead of the image. Empty: none.
+        service_account: Service account of the pods that serve. Empty: the default one.
+        min_replicas: Fewest pods.
+        max_replicas: Most pods.
+        cpu: CPUs that a pod asks for, such as 500m.
+        memory: Memory that a pod asks for, such as 1Gi.
+        cpu_limit: Most CPUs of a pod. Empty: no limit.
+        memory_limit: Most memory of a pod. Empty: what it asks for.
+        accelerator: Resource of an accelerator, such as nvidia.com/gpu. Empty: none.
+        accelerator_count: Accelerators in each pod.
+        node_selector: Labels of the nodes that the pods may run on.
+        tolerations: Tolerations of the pods, as Kubernetes writes them.
+        labels: Labels of the InferenceService and its pods, beside the two of its owner.
+        annotations: Annotations of both.
+        ready_seconds: Longest time in seconds until a version is ready.
+        smoke_answers: Answers of the new version that a test needs.
+        smoke_tolerance: Largest difference of a probability from the one in the version's evaluation.
+        max_error_rate: Largest share of a test's requests that may fail.
+        max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
+        bake_seconds: Least duration in seconds of the second test, in which the new version has all requests.
+        take_over: Whether an InferenceService is taken from another registry or deployment target that it belongs to,
+            or from nobody.
+        dry_run: Only print how the InferenceService would change.
+        api_endpoint: Another address of Kubernetes' API; http:// only on this machine, for tests. Empty: the cluster
+            that the step runs in, or else the one of the kubeconfig.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+            Default: what the address of this step's outputs tells.
+        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+
+    Returns:
+        url: Address of the InferenceService inside the cluster; empty in a dry run that would change it.
+        revision: Name of the ReplicaSet whose pods serve; empty in a dry run that would make one.
+    """
+    from collections import namedtuple
+
+    from kfp_bert_components.components._task import task_address
+    from kfp_bert_components.deployment import SmokeSettings
+    from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
+    from kfp_bert_components.origin import here
+
+    settings = KServeSettings(
+        name=name,
+        namespace=namespace,
+        storage=storage,
+        image=image,
+        runtime=runtime,
+        service_account=service_account,
+        min_replicas=min_replicas,
+        max_replicas=max_replicas,
+        cpu=cpu,
+        memory=memory,
+        cpu_limit=cpu_limit,
+        memory_limit=memory_limit,
+        accelerator=accelerator,
+        accelerator_count=accelerator_count,
+        node_selector=node_selector,
+        tolerations=tolerations,
+        labels=labels,
+        annotations=annotations,
+        ready_seconds=ready_seconds,
+        take_over=take_over,
+    )
+    smoke = SmokeSettings(
+        answers=smoke_answers,
+        tolerance=smoke_tolerance,
+        max_error_rate=max_error_rate,
+        max_latency_seconds=max_latency_seconds,
+        bake_seconds=bake_seconds,
+    )
+    served = deploy_to_kserve(
+        registry,
+        settings,
+        deployment_target,
+        smoke,
+        api_endpoint=api_endpoint,
+        dry_run=dry_run,
+        origin=here(task_address(), run_id, run_name),
+    )
+    return namedtuple("Outputs", ["url", "revision"])(served.url, served.revision)

@@ -1,0 +1,31 @@
+"""KServe: an InferenceService on the cluster as a place to deploy to.
+
+`deploy_to_kserve` (deploy.py) rolls out to the target in target.py. What it writes is in objects.py, what is refused
+before that in checks.py; witnesses.py looks whether a version serves, and reasons.py why it does not. client.py is
+Kubernetes' API.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kfp_bert_components.kserve.client import Cluster
+    from kfp_bert_components.kserve.deploy import ServedVersion, deploy_to_kserve
+    from kfp_bert_components.kserve.settings import KServeSettings
+    from kfp_bert_components.kserve.target import KServeTarget
+
+__all__ = ["Cluster", "KServeSettings", "KServeTarget", "ServedVersion", "deploy_to_kserve"]
+
+_HOME = {
+    "Cluster": "client",
+    "KServeSettings": "settings",
+    "KServeTarget": "target",
+    "ServedVersion": "deploy",
+    "deploy_to_kserve": "deploy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
