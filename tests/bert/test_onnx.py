@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,12 @@ def test_a_model_of_pairs(classifier, tmp_path, truncation):
     np.testing.assert_allclose(model.predict(TEXTS, pairs), expected, atol=1e-6)
     with pytest.raises(UserError, match="takes pairs of texts"):
         model.predict(TEXTS)
+
+
+def test_without_a_temporary_folder_it_is_loaded_where_it_lies(classifier, bundle, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+    expected = probabilities(classifier, TEXTS, max_length=24)
+    np.testing.assert_allclose(OnnxModel(bundle).predict(TEXTS), expected, atol=1e-6)
 
 
 def test_several_threads_ask_one_model(bundle):

@@ -204,3 +204,17 @@ def test_of_a_long_error_page_the_start_is_shown():
     with answering([(500, "x" * 5000)]) as (url, _), pytest.raises(TransientError) as error:
         ModelServer(url).ask(1, {"text": "HI"})
     assert len(str(error.value)) < 500
+
+
+def test_why_a_model_cannot_be_loaded_is_asked():
+    ended = status("7", "END", status={"error_code": "UNKNOWN", "error_message": "no graph"})
+    with answering([ended]) as (url, _):
+        assert ModelServer(url).problem() == "no graph"
+    with answering([(200, {"what": "?"})]) as (url, _), pytest.raises(TransientError, match="answered"):
+        ModelServer(url).problem()
+
+
+def test_without_a_number_the_server_chooses_the_version():
+    with answering([(200, {"predictions": [{"label": "a"}]})]) as (url, got):
+        assert ModelServer(url).ask(0, {"text": "x"}).prediction == {"label": "a"}
+    assert got[0][1] == "/v1/models/bert:predict"

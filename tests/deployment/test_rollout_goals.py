@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from itertools import count
 
 import pytest
+from tests.support.kubernetes_server import KubernetesServer
 
-from kfp_bert_components.ai_platform import AiPlatformClient
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.deployment.states import IDLE
 from kfp_bert_components.errors import TransientError, UserError
-from tests.support.ai_platform_server import AiPlatformServer, Fault
-from tests.support.rollouts import ENDPOINT, World
+from tests.support import ai_platform_server, kubernetes_server
+from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.kserve_rollouts import KServeWorld
+from tests.support.rollouts import World
 from tests.support.stores import gcs
 
 __all__ = ["gcs"]
@@ -28,37 +30,51 @@ STEP = 1 if ALL else 8
 BEFORE_TRAFFIC = ("preparing", "introducing")
 
 
+def ai_platform(registry):
+    server = AiPlatformServer()
+    return server, World(registry, server), ai_platform_server.Fault
+
+
+def kserve(registry):
+    server = KubernetesServer(factor=200)
+    return server, KServeWorld(registry, server), kubernetes_server.Fault
+
+
+KINDS = pytest.mark.parametrize("kind", [ai_platform, kserve], ids=lambda kind: kind.__name__)
+
+
 @contextmanager
-def new_world(versions=1):
-    """A world in which `versions` were promoted and all but the last one deployed."""
-    with AiPlatformServer() as server:
-        world = World(f"gs://bucket/{uuid.uuid4().hex[:8]}", server)
+def new_world(kind, versions=1):
+    """A world in which `versions` were promoted and all but the last one deployed; and its class of faults."""
+    server, world, fault = kind(f"gs://bucket/{uuid.uuid4().hex[:8]}")
+    with server:
         for number in range(versions):
             world.promote()
             if number < versions - 1:
                 world.deploy()
         server.calls.clear()
-        yield world
+        yield world, fault
 
 
-def undisturbed(versions):
-    with new_world(versions) as world:
+def undisturbed(kind, versions):
+    with new_world(kind, versions) as (world, _):
         world.deploy()
-        return world.state(), list(world.server.calls)
+        return world.state(), [str(call) for call in world.server.calls], sorted(world.changes())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("versions", "how"), [(1, "killed"), (2, "killed"), (2, "SIGTERM")])
-def test_ended_after_any_call_the_next_run_ends_in_the_same_state(gcs, versions, how):
-    wanted, _ = undisturbed(versions)
+@KINDS
+def test_ended_after_any_call_the_next_run_ends_in_the_same_state(gcs, kind, versions, how):
+    wanted, _, _ = undisturbed(kind, versions)
     killed = 0
     for position in count(1, STEP):
-        with new_world(versions) as world:
+        with new_world(kind, versions) as (world, _):
             world.server.on_call = Killer(position, how)
             run = world.server.on_call.run = world.deploy_elsewhere()
             run.join(60)
             world.server.on_call = lambda number, method: None
-            assert sum(world.endpoint.traffic_split.values()) in (0, 100) if world.endpoint else True
+            world.check_share()
             world.deploy(lease_seconds=0.3 if how == "killed" else 1.0)
             assert world.state() == wanted, f"{how} after call {position}"
             if run.exitcode == 0:  # it ended before it came to this call
@@ -85,39 +101,37 @@ class Killer:
                 os.kill(self.run.pid, signal.SIGKILL)
 
 
+# Effect, times and status.
 FAULTS = [
-    Fault(effect="before"),
-    Fault(effect="after"),
-    Fault(effect="drop"),
-    Fault(effect="before", status=500),
-    Fault(effect="before", status=409),
-    Fault(effect="before", times=-1),
-    Fault(effect="after", times=-1),
-    Fault(effect="before", times=-1, status=403),
+    ("before", 1, 503),
+    ("after", 1, 503),
+    ("drop", 1, 503),
+    ("before", 1, 500),
+    ("before", 1, 409),
+    ("before", -1, 503),
+    ("after", -1, 503),
+    ("before", -1, 403),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wrong", [False, True], ids=["good", "wrong"])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.effect}{fault.times}x{fault.status}")
-def test_whatever_call_fails_traffic_is_wholly_at_old_or_new_as_recorded(gcs, fault, wrong):
-    _, calls = undisturbed(2)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "{}{}x{}".format(*fault))
+@KINDS
+def test_whatever_call_fails_traffic_is_wholly_at_old_or_new_as_recorded(gcs, kind, fault, wrong):
+    wanted, calls, _ = undisturbed(kind, 2)
+    effect, times, status = fault
     for position in range(1, len(calls) + 1, 3 * STEP if not ALL else 1):
-        with new_world(2) as world:
+        with new_world(kind, 2) as (world, make_fault):
             world.wrong = {2} if wrong else set()
-            world.server.faults = [
-                Fault(effect=fault.effect, times=fault.times, status=fault.status, position=position)
-            ]
+            world.server.faults = [make_fault(effect=effect, times=times, status=status, position=position)]
             error = attempt(world)
-            where = f"{calls[position - 1]} (call {position}) {fault.effect} {fault.times}: {error}"
+            where = f"{calls[position - 1]} (call {position}) {effect} {times}: {error}"
             check_traffic(world, wrong, where)
             world.server.faults = []
             world.wrong = set()
             world.deploy(lease_seconds=0.3)
-            assert world.state()["serving"] == {2: 100}, where
-            assert world.state()["deployed"] == 1, where
-            assert len(world.state()["models"]) == 2, where
-            assert world.state()["record"] == ("live", 2), where
+            assert world.state() == wanted, where
 
 
 def attempt(world):
@@ -137,35 +151,32 @@ def check_traffic(world, wrong, where):
         assert serving == {2: 100}, f"{where}: {record.state} {step}"
     else:
         assert serving == {1: 100}, f"{where}: {record.state} {step}"
-    for split in world.server.cloud.splits[ENDPOINT]:
-        assert sum(split.values()) == 100, where
-    first = next(iter(world.server.cloud.splits[ENDPOINT][0]))
-    new = [100 - split.get(first, 0) for split in world.server.cloud.splits[ENDPOINT]]
-    assert not wrong or max(new) <= 20, where
+    world.check_shares(wrong, where)
     assert record.state in IDLE or step in ("reverting", "finishing", *BEFORE_TRAFFIC), where
 
 
 @pytest.mark.slow
-def test_of_two_rollouts_at_once_one_does_it_and_the_other_waits(gcs):
-    wanted, calls = undisturbed(2)
-    once = sorted(call for call in calls if not call.startswith(("Get", "List", "Predict")))
+@KINDS
+def test_of_two_rollouts_at_once_one_does_it_and_the_other_waits(gcs, kind):
+    wanted, _, once = undisturbed(kind, 2)
     for _ in range(ROUNDS):
-        with new_world(2) as world:
+        with new_world(kind, 2) as (world, _):
             runs = [world.deploy_elsewhere(lease_seconds=5) for _ in range(2)]
             for run in runs:
                 run.join(60)
             assert [run.exitcode for run in runs] == [0, 0]
-            assert sorted(world.server.changing_calls()) == once
+            assert sorted(world.changes()) == once
             assert world.state() == wanted
 
 
 @pytest.mark.slow
-def test_no_request_fails_throughout_rollouts_and_rollbacks(gcs):
-    with new_world(2) as world:
+@KINDS
+def test_no_request_fails_throughout_rollouts_and_rollbacks(gcs, kind):
+    with new_world(kind, 2) as (world, _):
         world.promote()
         world.deploy()
         stop, answered, failed = threading.Event(), [], []
-        askers = [threading.Thread(target=ask, args=(world.server.url, stop, answered, failed)) for _ in range(2)]
+        askers = [threading.Thread(target=ask, args=(world, stop, answered, failed)) for _ in range(2)]
         for asker in askers:
             asker.start()
         try:
@@ -191,15 +202,10 @@ def test_no_request_fails_throughout_rollouts_and_rollbacks(gcs):
     assert len(answered) > 10 * ROUNDS
 
 
-def ask(url, stop, answered, failed):
-    from google.cloud import aiplatform_v1 as v1
-    from google.protobuf import json_format
-
-    client = AiPlatformClient("p", "region-1", url).predictions()
-    request = v1.PredictRequest(endpoint=ENDPOINT)
-    json_format.ParseDict({"instances": [{"text": "HELLO"}]}, v1.PredictRequest.pb(request))
+def ask(world, stop, answered, failed):
+    send = world.asker()
     while not stop.is_set():
         try:
-            answered.append(client.predict(request, timeout=5).deployed_model_id)
+            answered.append(send())
         except Exception as error:
             failed.append(repr(error))

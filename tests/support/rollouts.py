@@ -117,6 +117,31 @@ class World:
             "record": (record.state, record.version),
         }
 
+    def changes(self) -> list[str]:
+        """The calls that changed something."""
+        return self.server.changing_calls()
+
+    def check_share(self) -> None:
+        """The traffic is split wholly."""
+        assert sum(self.endpoint.traffic_split.values()) in (0, 100) if self.endpoint else True
+
+    def check_shares(self, wrong: bool, where: str) -> None:
+        """Every split there ever was is whole, and a wrong model never got more than the canary's share."""
+        splits = self.server.cloud.splits[ENDPOINT]
+        assert all(sum(split.values()) == 100 for split in splits), where
+        first = next(iter(splits[0]))
+        assert not wrong or max(100 - split.get(first, 0) for split in splits) <= 20, where
+
+    def asker(self) -> Callable[[], str]:
+        """Gives a function that sends one request, and returns who answered."""
+        from google.cloud import aiplatform_v1 as v1
+        from google.protobuf import json_format
+
+        client = AiPlatformClient("p", "region-1", self.server.url).predictions()
+        request = v1.PredictRequest(endpoint=ENDPOINT)
+        json_format.ParseDict({"instances": [{"text": "HELLO"}]}, v1.PredictRequest.pb(request))
+        return lambda: str(client.predict(request, timeout=5).deployed_model_id)
+
     def deploy_elsewhere(self, lease_seconds: float = 0.3, kill_at: tuple[str, int] | None = None) -> Any:
         """Roll the champion out in a process of its own, which is returned started.
 

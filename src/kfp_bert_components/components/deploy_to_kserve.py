@@ -62,7 +62,7 @@ def deploy_to_kserve(
         max_replicas: Most pods.
         cpu: CPUs that a pod asks for, such as 500m.
         memory: Memory that a pod asks for, such as 1Gi.
-        cpu_limit: Most CPUs of a pod. Empty: no limit.
+        cpu_limit: Most CPUs of a pod. Empty: what it asks for.
         memory_limit: Most memory of a pod. Empty: what it asks for.
         accelerator: Resource of an accelerator, such as nvidia.com/gpu. Empty: none.
         accelerator_count: Accelerators in each pod.

@@ -115,9 +115,12 @@ def _container(settings: KServeSettings, name: str, environment: list[dict[str, 
 
 def _resources(settings: KServeSettings) -> dict[str, Any]:
     devices = {settings.accelerator: str(settings.accelerator_count)} if settings.accelerator else {}
-    limits = {"memory": settings.memory_limit or settings.memory, **devices}
-    if settings.cpu_limit:
-        limits["cpu"] = settings.cpu_limit
+    # KServe sets limits that are absent to 1 CPU and 2Gi, which may be less than what is asked for.
+    limits = {
+        "cpu": settings.cpu_limit or settings.cpu,
+        "memory": settings.memory_limit or settings.memory,
+        **devices,
+    }
     return {"requests": {"cpu": settings.cpu, "memory": settings.memory, **devices}, "limits": limits}
 
 

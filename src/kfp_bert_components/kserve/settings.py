@@ -35,7 +35,7 @@ class KServeSettings:
         max_replicas: Largest number of pods.
         cpu: CPUs that a pod asks for, such as "500m".
         memory: Memory that a pod asks for, such as "1Gi".
-        cpu_limit: Most CPUs of a pod; "": no limit.
+        cpu_limit: Most CPUs of a pod; "": what it asks for.
         memory_limit: Most memory of a pod; "": what it asks for.
         accelerator: The resource's name, such as "nvidia.com/gpu"; "" for none.
         accelerator_count: Accelerators in each pod.

@@ -1,0 +1,346 @@
+"""A rollout to KServe in its mode Standard: what is written, looked at, refused and left alone."""
+
+import json
+
+import pytest
+import yaml
+from tests.support.kubernetes_server import Fault, KubernetesServer
+
+from kfp_bert_components.deployment import ForeignOwnerError, RolloutError
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
+from kfp_bert_components.registry import Registry
+from tests.support.kserve_rollouts import NAME, NAMESPACE, NEXT, SERVICES, KServeWorld
+
+
+@pytest.fixture
+def empty(gcs):
+    """A registry with one version, and a cluster on which nothing is deployed."""
+    server = KubernetesServer(factor=200)
+    world = KServeWorld("gs://bucket/registry", server)
+    with server:
+        world.promote()
+        yield world
+
+
+@pytest.fixture
+def world(empty):
+    """The first version is live, and a second one is to be deployed."""
+    empty.deploy()
+    empty.promote()
+    empty.server.calls.clear()
+    return empty
+
+
+def container(service):
+    return service["spec"]["predictor"]["containers"][0]
+
+
+def change(world, name, **content):
+    """Change an InferenceService as somebody else would."""
+
+    def write(one):
+        one["metadata"] |= content.pop("metadata", {})
+        one["spec"]["predictor"] |= content
+        return one
+
+    world.server.cluster.store.change(SERVICES, NAMESPACE, name, write)
+
+
+def test_a_first_version_is_tested_before_its_service_is_made(empty):
+    live = empty.deploy()
+    assert empty.state() == {"serving": {1: 100}, "services": [NAME], "record": ("live", 1)}
+    assert empty.changes() == [
+        f"patch inferenceservices {NEXT}",
+        f"patch inferenceservices {NAME}",
+        f"delete inferenceservices {NEXT}",
+    ]
+    assert live["facts"]["witnesses"] == ["its Deployment", "its servers"]
+    assert live["facts"]["served"].startswith(f"{NAME}-predictor-")
+
+
+def test_it_is_written_with_a_probe_the_model_and_its_owner(empty):
+    empty.deploy(
+        image="registry.example.com/serve:1",
+        service_account="",
+        min_replicas=2,
+        max_replicas=3,
+        cpu="500m",
+        memory="1Gi",
+        accelerator="nvidia.com/gpu",
+        accelerator_count=1,
+        node_selector={"pool": "gpu"},
+        tolerations=[{"key": "gpu", "operator": "Exists"}],
+        labels={"team": "films"},
+        annotations={"note": "x"},
+    )
+    service = empty.service()
+    metadata, predictor = service["metadata"], service["spec"]["predictor"]
+    assert metadata["labels"] == {
+        "team": "films",
+        "kfp-bert-registry": empty.registry.id(),
+        "kfp-bert-target": "production",
+    }
+    assert metadata["annotations"]["note"] == "x"
+    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 3)
+    assert (predictor["nodeSelector"], predictor["tolerations"][0]["key"]) == ({"pool": "gpu"}, "gpu")
+    one = container(service)
+    assert one["image"] == "registry.example.com/serve:1"
+    assert one["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": 8080}
+    assert {"name": "STORAGE_URI", "value": "gs://bucket/registry/versions/1/bundle"} in one["env"]
+    assert one["resources"]["requests"] == {"cpu": "500m", "memory": "1Gi", "nvidia.com/gpu": "1"}
+    assert one["resources"]["limits"] == {"cpu": "500m", "memory": "1Gi", "nvidia.com/gpu": "1"}
+    assert one["args"][-2:] == ["--model-name", NAME]
+
+
+def test_another_version_rolls_the_pods_once_and_leaves_labels_and_annotations(world):
+    before = world.service()
+    world.deploy()
+    after = world.service()
+    assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
+    assert after["metadata"]["labels"] == before["metadata"]["labels"]
+    assert after["metadata"]["annotations"] == before["metadata"]["annotations"]
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert world.changes().count(f"patch inferenceservices {NAME}") == 1
+
+
+def test_a_champion_that_is_live_costs_at_most_five_calls_that_read(world):
+    world.deploy()
+    world.server.calls.clear()
+    lines = []
+    world.deploy(report=lines.append)
+    assert lines == ["version 2 is live: nothing to do"]
+    assert len(world.server.calls) <= 5 and world.changes() == []
+
+
+def test_a_wrong_version_never_gets_a_request_of_others(world):
+    before, world.wrong = world.service(), {2}
+    with pytest.raises(RolloutError, match="differs by"):
+        world.deploy()
+    assert world.service()["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    assert world.state() == {"serving": {1: 100}, "services": [NAME], "record": ("failed", 2)}
+
+
+def test_a_first_version_that_is_wrong_leaves_nothing(empty):
+    empty.wrong = {1}
+    with pytest.raises(RolloutError):
+        empty.deploy()
+    assert empty.state() == {"serving": {}, "services": [], "record": ("failed", 1)}
+
+
+def test_a_version_that_fails_under_load_of_others_is_taken_back(world):
+    def break_after_shift(number, call):
+        if (call.verb, call.name) == ("patch", NAME):
+            world.wrong = {2}  # the pods of the first InferenceService load it from now on
+
+    before, world.server.on_call = world.service(), break_after_shift
+    with pytest.raises(RolloutError, match="differs by"):
+        world.deploy()
+    assert world.service()["spec"] == before["spec"]
+    assert world.state() == {"serving": {1: 100}, "services": [NAME], "record": ("failed", 2)}
+
+
+def test_other_settings_are_a_new_rollout_of_the_same_version(world):
+    world.deploy()
+    world.deploy(memory="2Gi")
+    assert container(world.service())["resources"]["limits"]["memory"] == "2Gi"
+    assert world.state()["record"] == ("live", 2)
+    world.server.calls.clear()
+    world.deploy(memory="2Gi", ready_seconds=20)
+    assert world.changes() == []
+
+
+def test_what_somebody_changed_is_found_by_looking(world):
+    world.deploy()
+    old = json.loads(json.dumps(container(world.service())).replace("/versions/2/", "/versions/1/"))
+    change(world, NAME, containers=[old])
+    world.deploy()
+    assert world.state()["serving"] == {2: 100}
+
+
+def test_a_service_that_was_deleted_is_made_again(world):
+    world.deploy()
+    world.server.cluster.store.delete(SERVICES, NAMESPACE, NAME)
+    world.deploy()
+    assert world.state()["serving"] == {2: 100}
+
+
+def test_others_fields_stay(world):
+    world.deploy()
+    change(world, NAME, timeout=77)
+    world.promote()
+    world.deploy()
+    assert world.service()["spec"]["predictor"]["timeout"] == 77
+
+
+@pytest.mark.parametrize("name", [NAME, NEXT])
+@pytest.mark.parametrize("labels", [{}, {"kfp-bert-registry": "another", "kfp-bert-target": "production"}])
+def test_a_foreign_one_is_refused_before_anything_is_written(empty, name, labels):
+    foreign = {"containers": [{"name": "kserve-container", "image": "theirs"}]}
+    empty.server.cluster.store.create(
+        SERVICES,
+        {"metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}, "spec": {"predictor": foreign}},
+    )
+    with pytest.raises(ForeignOwnerError, match=f"The InferenceService default/{name}"):
+        empty.deploy()
+    assert empty.changes() == []
+
+
+def test_a_foreign_one_that_is_taken_over_and_fails_is_theirs_again(empty):
+    theirs = {"name": "kserve-container", "image": "theirs", "env": [{"name": "STORAGE_URI", "value": "pvc://c/m"}]}
+    metadata = {"name": NAME, "namespace": NAMESPACE, "labels": {"team": "theirs"}}
+    empty.server.cluster.store.create(
+        SERVICES, {"metadata": metadata, "spec": {"predictor": {"containers": [theirs], "minReplicas": 1}}}
+    )
+    empty.wrong = {1}
+    with pytest.raises(RolloutError):
+        empty.deploy(take_over=True)
+    assert container(empty.service())["image"] == "theirs"
+    empty.wrong = set()
+    empty.deploy(take_over=True)
+    assert empty.state()["serving"] == {1: 100}
+
+
+def test_the_record_names_the_whole_place(world):
+    world.deploy()
+    place = world.registry.deployment("production").place
+    uid = next(iter(world.server.cluster.store.list(SERVICES, NAMESPACE)))
+    assert uid
+    assert (place["kind"], place["namespace"], place["name"]) == ("KServe", NAMESPACE, NAME)
+    assert place["cluster"]
+    world.deploy(name="other")
+    record = world.registry.deployment("production")
+    assert record.place["name"] == "other"
+    assert [one.place["name"] for one in record.elsewhere()] == [NAME]
+
+
+def test_a_dry_run_prints_the_difference_and_writes_nothing(world):
+    lines = []
+    settings = KServeSettings(NAME, NAMESPACE, cpu="100m", ready_seconds=10)
+    served = deploy_to_kserve(
+        "gs://bucket/registry", settings, api_endpoint=world.server.url, dry_run=True, report=lines.append
+    )
+    assert (served.url, served.revision, served.version) == ("", "", 2)
+    assert "-      value: gs://bucket/registry/versions/1/bundle" in lines
+    assert "+      value: gs://bucket/registry/versions/2/bundle" in lines
+    assert world.changes() == []
+
+
+def test_a_runtime_of_our_server_is_used_instead_of_a_container(empty):
+    empty.server.cluster.add_runtime(
+        args=["serve", "/mnt/models", "--host", "0.0.0.0", "--port", "8080", "--model-name={{.Name}}"]
+    )
+    empty.deploy(runtime="kfp-bert")
+    model = empty.service()["spec"]["predictor"]["model"]
+    assert (model["runtime"], model["storageUri"]) == ("kfp-bert", "gs://bucket/registry/versions/1/bundle")
+    empty.promote()
+    empty.deploy(runtime="kfp-bert")
+    assert empty.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
+    with pytest.raises(RolloutError, match="can't be changed from one form to the other"):
+        empty.deploy()
+
+
+def test_a_stopped_one_is_refused(world):
+    annotations = {**world.service()["metadata"]["annotations"], "serving.kserve.io/stop": "true"}
+    change(world, NAME, metadata={"annotations": annotations})
+    with pytest.raises(RolloutError, match="is stopped by its annotation"):
+        world.deploy()
+    assert world.changes() == []
+
+
+def test_one_in_another_mode_is_refused(world):
+    world.server.cluster.store.change(
+        SERVICES,
+        NAMESPACE,
+        NAME,
+        lambda one: {**one, "status": {**one["status"], "deploymentMode": "Knative"}},
+        part="status",
+    )
+    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode Knative"):
+        world.deploy()
+    assert world.changes() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": "9films"}, "with a letter first"),
+        ({"name": "f" * 40}, r"40 letters: KServe serves up to 40|40 letters"),
+        ({"name": "Films"}, "expected lower-case letters"),
+        ({"max_replicas": 0}, "expected min_replicas"),
+        ({"cpu": "lots"}, "expected a quantity"),
+        ({"accelerator": "nvidia.com/gpu"}, "belong together"),
+        ({"image": "a", "runtime": "b"}, "both given"),
+        ({"annotations": {"serving.kserve.io/stop": "true"}}, "ends all pods"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, says):
+    with pytest.raises(UserError, match=says):
+        KServeSettings(**{"name": NAME, "namespace": NAMESPACE, **changes})
+
+
+def test_a_registry_in_a_folder_needs_its_address_in_the_cluster(tmp_path):
+    server = KubernetesServer(factor=200)
+    world = KServeWorld(str(tmp_path / "registry"), server)
+    with server:
+        world.promote()
+        with pytest.raises(UserError, match="which KServe can't read: give the registry's address"):
+            world.deploy()
+        server.cluster.add("PersistentVolumeClaim", "models")
+        world.deploy(storage="pvc://models/registry/")
+        env = container(world.service())["env"]
+    assert {"name": "STORAGE_URI", "value": "pvc://models/registry/versions/1/bundle"} in env
+
+
+def test_somebody_who_changes_the_service_meanwhile_is_not_overwritten(world):
+    changed = []
+
+    def touch(number, call):
+        if (call.verb, call.name) == ("get", NAME) and len(changed) < 3:
+            changed.append(number)
+            change(world, NAME, timeout=60 + len(changed))
+
+    world.server.on_call = touch
+    world.deploy()
+    assert world.state()["serving"] == {2: 100}
+    assert world.service()["spec"]["predictor"]["timeout"] == 63
+
+
+def test_while_the_controller_is_down_it_is_waited_for(world):
+    lines, cluster = [], world.server.cluster
+
+    def report(line):
+        lines.append(line)
+        if "waiting for it" in line:
+            cluster.controller = True
+
+    cluster.controller = False
+    world.deploy(report=report)
+    assert any("KServe's controller does not answer" in line for line in lines)
+    assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
+
+
+def test_an_api_that_never_answers_changes_nothing(world):
+    world.server.faults = [Fault(times=-1)]
+    settings = KServeSettings(NAME, NAMESPACE)
+    with pytest.raises(UserError, match="Kubernetes can't be reached"):
+        deploy_to_kserve("gs://bucket/registry", settings, api_endpoint=world.server.url, pause_seconds=0.01)
+    assert world.changes() == []
+
+
+def test_plain_http_is_for_this_machine_only(gcs):
+    Registry("gs://bucket/registry")
+    with pytest.raises(UserError, match="plain http and not on this machine"):
+        deploy_to_kserve(
+            "gs://bucket/registry", KServeSettings(NAME, NAMESPACE), api_endpoint="http://kubernetes.example.com"
+        )
+
+
+def test_the_runtime_in_the_docs_is_one_that_fits(empty):
+    from tests.conftest import ROOT
+
+    text = (ROOT / "docs" / "kserve.md").read_text()
+    manifest = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    empty.server.cluster.add("ServingRuntime", manifest["metadata"]["name"], spec=manifest["spec"])
+    empty.deploy(runtime=manifest["metadata"]["name"])
+    assert empty.state()["serving"] == {1: 100}

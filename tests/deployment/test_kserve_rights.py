@@ -1,0 +1,90 @@
+"""The Role in examples/ allows all that a rollout does, and no more; with fewer rights there are fewer witnesses."""
+
+import pytest
+import yaml
+from tests.support.kubernetes_server import KubernetesServer
+
+from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
+from tests.conftest import ROOT
+from tests.support.kserve_rollouts import FEW, NAME, NAMESPACE, KServeWorld
+
+ROLE, BINDING = yaml.safe_load_all((ROOT / "examples" / "kserve-rights.yaml").read_text())
+EDIT = {"apiGroups": ["serving.kserve.io"], "resources": ["inferenceservices", "servingruntimes"], "verbs": ["*"]}
+CLIENTS = {"clusterservingruntimes"}  # of the whole cluster: where they may not be read, they are not looked at
+
+
+@pytest.fixture
+def world(gcs):
+    server = KubernetesServer(factor=200)
+    world = KServeWorld("gs://bucket/registry", server)
+    with server:
+        world.promote()
+        yield world
+
+
+def test_the_role_is_all_that_rollouts_need_and_nothing_in_it_is_spare(world):
+    world.server.rules = ROLE["rules"]
+    cluster = world.server.cluster
+    cluster.add("PersistentVolumeClaim", "models")
+    cluster.add("ServiceAccount", "models")
+    cluster.add("ServingRuntime", "crash", spec=crash())
+    given = {"service_account": "models", "storage": "pvc://models/registry"}
+    live = world.deploy(**given)
+    assert live["facts"]["witnesses"] == ["its Deployment", "its servers"]
+    world.promote()
+    world.deploy(**given)
+    world.wrong = {world.promote()}
+    with pytest.raises(RolloutError, match="differs by"):
+        world.deploy(**given)
+    with pytest.raises(RolloutError, match="no licence"):  # which stands in the log only
+        world.deploy(name="other", runtime="crash")
+    settings = KServeSettings(NAME, NAMESPACE, service_account="models", storage="pvc://models/registry")
+    deploy_to_kserve("gs://bucket/registry", settings, smoke=FEW, api_endpoint=world.server.url, dry_run=True)
+    used = {(call.group, call.resource, call.verb) for call in world.server.calls if call.resource not in CLIENTS}
+    allowed = {
+        (group, resource, verb)
+        for rule in ROLE["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    # An apply that makes the object needs the right to create it, too.
+    assert used | {("serving.kserve.io", "inferenceservices", "create")} == allowed
+
+
+def crash():
+    made = {"name": "kserve-container", "image": "i", "command": ["sh", "-c", 'echo "no licence"; exit 3']}
+    return {"supportedModelFormats": [{"name": "kfp-bert"}], "protocolVersions": ["v1"], "containers": [made]}
+
+
+def test_the_binding_is_of_the_role():
+    assert BINDING["roleRef"]["name"] == ROLE["metadata"]["name"]
+    assert BINDING["metadata"]["namespace"] == ROLE["metadata"]["namespace"]
+
+
+def test_with_kserves_own_role_the_status_is_the_witness(world):
+    world.server.rules = [EDIT]
+    live = world.deploy()
+    assert live["facts"]["witnesses"] == ["its servers", "the InferenceService's status"]
+    world.promote()
+    live = world.deploy()
+    assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
+    assert live["facts"]["served"].startswith(f"{NAME}-predictor-")
+    world.server.calls.clear()
+    world.deploy()
+    assert world.changes() == [] and len(world.server.calls) <= 5
+
+
+def test_with_kserves_own_role_a_wait_says_what_it_may_not_read(world):
+    world.server.rules = [EDIT]
+    world.server.cluster.missing_images = {"no/such:image"}
+    with pytest.raises(RolloutError, match="may not read them"):
+        world.deploy(image="no/such:image", ready_seconds=0.5)
+
+
+def test_without_the_right_to_write_nothing_is_begun(world):
+    world.server.rules = [{**EDIT, "verbs": ["get"]}]
+    with pytest.raises(RolloutError, match="Kubernetes does not allow PATCH"):
+        world.deploy()
+    assert world.state()["services"] == []

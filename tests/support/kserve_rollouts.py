@@ -1,0 +1,174 @@
+"""A registry, a fake cluster with KServe, and rollouts between them that take a part of a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.support.kubernetes_predictors import Model, wrong
+from tests.support.kubernetes_resources import by_kind
+from tests.support.kubernetes_server import KubernetesServer
+
+from kfp_bert_components.deployment import SmokeSettings, roll_out
+from kfp_bert_components.kserve import Cluster, KServeSettings, KServeTarget
+from kfp_bert_components.registry import Registry
+from tests.support.models import write_candidate
+from tests.support.rollouts import FEW, REQUESTS, RUNS
+
+NAME, NEXT, NAMESPACE = "films", "films-next", "default"
+QUICK = KServeSettings(NAME, NAMESPACE, cpu="100m", ready_seconds=10)
+SERVICES, PODS = by_kind("InferenceService"), by_kind("Pod")
+
+
+def fingerprint(version: int) -> str:
+    """Of the bundle of a version that `KServeWorld.promote` made."""
+    return f"model m{version}"
+
+
+def deploy_to(
+    registry: str | Registry,
+    url: str,
+    lease_seconds: float = 5.0,
+    report: Callable[[str], None] = print,
+    smoke: SmokeSettings = FEW,
+    stuck_seconds: float = 0.4,
+    target: str = "production",
+    **changes: Any,
+) -> dict[str, Any]:
+    """Roll the champion of a registry out to the fake at `url`."""
+    settings = replace(QUICK, **changes)
+    opened = Registry(registry) if isinstance(registry, str) else registry
+    place = KServeTarget(
+        Cluster(NAMESPACE, url, call_seconds=5),
+        opened,
+        target,
+        settings,
+        smoke,
+        lambda version: REQUESTS,
+        fingerprint,
+        report,
+        poll_seconds=0.01,
+        stuck_seconds=stuck_seconds,
+    )
+    return roll_out(opened, target, place, lease_seconds=lease_seconds, pause_seconds=0.005, report=report)
+
+
+class KServeWorld:
+    """One registry and one fake cluster. Its versions are called m1, m2, ...
+
+    Attributes:
+        wrong: Registry versions whose models answer wrongly.
+        broken: Registry versions that can't be loaded, and why.
+    """
+
+    def __init__(self, registry_uri: str, server: KubernetesServer) -> None:
+        self.registry, self.server = Registry(registry_uri), server
+        self.wrong: set[int] = set()
+        self.broken: dict[int, str] = {}
+        server.cluster.find_model = self._find_model
+        server.cluster.seconds |= {"download": 0.2, "pull": 0.2}
+        server.cluster.ends_without_model = True
+
+    def _find_model(self, uri: str) -> Model | None:
+        if "/versions/" not in uri:
+            return None
+        version = int(uri.split("/versions/")[1].split("/")[0])
+        model = Model(fingerprint(version), registry_version=version, load_seconds=1.0)
+        model.problem = self.broken.get(version, "")
+        return replace(model, predict=wrong) if version in self.wrong else model
+
+    def promote(self) -> int:
+        """Make another model champion."""
+        champion = self.registry.champion()
+        name = f"m{max([one.version for one in self.registry.versions()] or [0]) + 1}"
+        with tempfile.TemporaryDirectory() as scratch:
+            folders = write_candidate(
+                Path(scratch),
+                name,
+                champion_generation=champion.generation if champion else 0,
+                champion_version=champion.version if champion else None,
+            )
+            return self.registry.promote(*folders)
+
+    def deploy(
+        self,
+        lease_seconds: float = 5.0,
+        report: Callable[[str], None] = lambda line: None,
+        smoke: SmokeSettings = FEW,
+        **changes: Any,
+    ) -> dict[str, Any]:
+        """Roll the champion out; further arguments as in `deploy_to`."""
+        return deploy_to(self.registry.uri, self.server.url, lease_seconds, report, smoke, **changes)
+
+    def service(self, name: str = NAME) -> dict[str, Any] | None:
+        """An InferenceService as it is now."""
+        return self.server.cluster.store.find(SERVICES, NAMESPACE, name)
+
+    def versions_serving(self) -> dict[int, int]:
+        """Share of the requests by registry version: of the ready pods behind the InferenceService."""
+        pods = self.server.cluster.store.list(PODS, NAMESPACE, f"serving.kserve.io/inferenceservice={NAME}")
+        ready = [int(_stamp(one).split("-")[0]) for one in pods if _is_ready(one)]
+        return {version: round(100 * ready.count(version) / len(ready)) for version in ready}
+
+    def state(self) -> dict[str, Any]:
+        """What must be the same however a rollout went: what serves, what exists, what is recorded."""
+        record = self.registry.deployment("production")
+        there = self.server.cluster.store.list(SERVICES, NAMESPACE)
+        names = [one["metadata"]["name"] for one in there if not one["metadata"].get("deletionTimestamp")]
+        return {"serving": self.versions_serving(), "services": names, "record": (record.state, record.version)}
+
+    def changes(self) -> list[str]:
+        """The calls that changed something."""
+        return [f"{call} {call.name}" for call in self.server.changing_calls()]
+
+    def check_share(self) -> None:
+        """Somebody answers, once somebody did."""
+        assert not self.registry.deployment("production").live_version or self.versions_serving()
+
+    def check_shares(self, wrong: bool, where: str) -> None:
+        """The InferenceService that gets requests was never written with a wrong model."""
+        written = [json.dumps(call.body) for call in self.server.changing_calls() if call.name == NAME]
+        assert not wrong or not any("/versions/2/" in body for body in written), where
+
+    def asker(self) -> Callable[[], str]:
+        """Gives a function that sends one request on a new connection, as a client does, and returns the label."""
+        url = f"{self.server.cluster.addresses[NAMESPACE, f'{NAME}-predictor']}/v1/models/{NAME}:predict"
+        data = json.dumps({"instances": [{"text": "HELLO"}]}).encode()
+
+        def ask() -> str:
+            with urllib.request.urlopen(url, data, timeout=5) as reply:
+                return str(json.load(reply)["predictions"][0]["label"])
+
+        return ask
+
+    def deploy_elsewhere(self, lease_seconds: float = 0.3) -> Any:
+        """Roll the champion out in a process of its own, which is returned started."""
+        storage = os.environ.get("STORAGE_EMULATOR_HOST")
+        run = RUNS.Process(target=_deploy, args=(self.registry.uri, self.server.url, storage, lease_seconds))
+        run.start()
+        return run
+
+
+def _deploy(registry_uri: str, url: str, storage: str | None, lease_seconds: float) -> None:
+    if storage:
+        os.environ["STORAGE_EMULATOR_HOST"] = storage
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    deploy_to(registry_uri, url, lease_seconds=lease_seconds)
+
+
+def _stamp(pod: dict[str, Any]) -> str:
+    variables = pod["spec"]["containers"][0].get("env", [])
+    return str(next((one["value"] for one in variables if one["name"] == "KFP_BERT_ROLLOUT"), "0-foreign"))
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    ready = any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+    return ready and not pod["metadata"].get("deletionTimestamp")

@@ -1,0 +1,489 @@
+"""A server on loopback that speaks the Kubernetes API to the real client, with KServe behind it and faults on demand.
+
+    with KubernetesServer(factor=50) as server:            # a second of the cluster takes 1/50 s here
+        server.cluster.models["pvc://models/a"] = Model("fingerprint-a")
+        api = kubernetes.client.CustomObjectsApi(server.client())
+        ...                                                # or load_kube_config(server.kubeconfig(folder))
+
+What it offers:
+
+* The API: create, get, list, watch (bookmarks, 410), update, merge and JSON patch, server-side apply, delete,
+  dry run, field validation, /status, /log, discovery; 403, 404, 409, 422 with the words of a real one.
+  InferenceServices are checked by the real schema. `server.calls` has every call; discovery is not counted.
+* Rights: `server.rules` are the rules of a Role, as in its file (None: everything is allowed); `server.cluster_rules`
+  those of a ClusterRole, for what lies in no namespace. What is not allowed is a 403.
+* Faults: `server.faults.append(Fault(...))`; see `Fault`. `server.on_call(number, call)` runs after the effect of each
+  call and before its answer: raise there, or kill the client.
+* The cluster (`server.cluster`, see kubernetes_cluster.py): Deployments, ReplicaSets, pods, and KServe's controller in
+  Standard mode. Switches: `models`, `missing_images`, `buckets`, `quota`, `node_cpu`, `gateway_api`, `controller`,
+  `ends_without_model`. `add`, `add_runtime` put there what others would have: volumes, runtimes, service accounts.
+* Predictors: every running container is a server on 127.0.0.1. A pod is asked at `status.podIP` : `containerPort` of
+  its first container (which is the real port of that pod: each has another one). `status.address.url` of the
+  InferenceService is the Service of the stable predictor: it answers by the ready pods. The Service of any other
+  predictor has its address in the annotation `address` (`server.cluster.addresses` has all of them, by name). With the
+  Gateway API `status.url` splits the traffic by the weights of `spec.canary`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import kubernetes
+import yaml
+
+from tests.support.kubernetes_cluster import Cluster
+from tests.support.kubernetes_patches import apply, json_patch, merge, record_update
+from tests.support.kubernetes_resources import Target, discover, find_target
+from tests.support.kubernetes_schema import check_body
+from tests.support.kubernetes_store import ApiError, Object, selected
+
+READ_ONLY = ("get", "list", "watch")
+PATCHES = {
+    "application/merge-patch+json": "merge",
+    "application/json-patch+json": "json",
+    "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
+}
+
+
+@dataclass
+class Fault:
+    """One fault of the API.
+
+    Attributes:
+        verb: The verb that it strikes, as in a Role; "" for any.
+        resource: The resource that it strikes, as in a Role; "" for any.
+        effect: "before": nothing happens; "after": it happens, but the caller does not hear of it; "drop": it happens,
+            and the connection breaks; "reset": nothing happens, and the connection breaks.
+        times: How often; -1 for ever.
+        position: Strikes only from this call on, counted over all calls from 1.
+        status: HTTP status of the answer.
+        seconds: How long the answer, or the break, takes. With more than the client's patience it is a timeout.
+        sticky: With a position and no verb: strikes the verb and resource that are called there, and these only.
+    """
+
+    verb: str = ""
+    resource: str = ""
+    effect: str = "before"
+    times: int = 1
+    position: int = 0
+    status: int = 503
+    seconds: float = 0.0
+    sticky: bool = True
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that came, with the verb and the resource as in a Role."""
+
+    verb: str
+    resource: str
+    group: str
+    namespace: str
+    name: str
+    body: Any
+    query: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}"
+
+
+class KubernetesServer:
+    """Use it as a context manager; `url` is the `host` for the client.
+
+    Args:
+        factor: How much faster than the clock on the wall the cluster runs; 0: `cluster.clock.advance` moves it.
+
+    Attributes:
+        cluster: What is behind it.
+        faults: Faults to come.
+        calls: The calls, in order.
+        on_call: Called after the effect of each call and before its answer, with its number and the call.
+        rules: Of a Role; None: everything is allowed.
+        cluster_rules: Of a ClusterRole.
+        user: Who calls, as the messages of a 403 name it.
+        retry_after: Header of an answer 429, in seconds.
+    """
+
+    def __init__(self, factor: float = 50.0) -> None:
+        self.cluster = Cluster(factor)
+        self.faults: list[Fault] = []
+        self.calls: list[Call] = []
+        self.on_call: Callable[[int, Call], None] = lambda number, call: None
+        self.rules: list[Object] | None = None
+        self.cluster_rules: list[Object] = []
+        self.user = "system:serviceaccount:default:limited"
+        self.retry_after = "1"
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> KubernetesServer:
+        self.cluster.start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self.cluster.stop()
+
+    def client(self) -> Any:
+        """A client of the official library for this server."""
+        configuration = kubernetes.client.Configuration()
+        configuration.host = self.url
+        return kubernetes.client.ApiClient(configuration)
+
+    def kubeconfig(self, folder: Path, namespace: str = "default") -> Path:
+        """A kubeconfig file for this server."""
+        context = {"cluster": "fake", "user": "fake", "namespace": namespace}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "fake",
+            "clusters": [{"name": "fake", "cluster": {"server": self.url}}],
+            "users": [{"name": "fake", "user": {}}],
+            "contexts": [{"name": "fake", "context": context}],
+        }
+        file = folder / "kubeconfig"
+        file.write_text(yaml.safe_dump(content))
+        return file
+
+    def changing_calls(self) -> list[Call]:
+        """The calls that were no reads and no dry runs."""
+        return [one for one in self.calls if one.verb not in READ_ONLY and "dryRun" not in one.query]
+
+    # Below: one request
+
+    def answer(self, request: _Request) -> _Answer | None:
+        """The answer; None to break the connection."""
+        groups = self.cluster.groups()
+        if request.method == "GET" and (found := discover(request.path, groups)):
+            return _Answer(200, found)
+        target = find_target(request.path, groups)
+        if target is None:
+            return _Answer(404, ApiError(404, "NotFound", "the server could not find the requested resource").body())
+        call = _call(request, target)
+        with self._lock:
+            self.calls.append(call)
+            position = len(self.calls)
+            fault = self._strike(position, call)
+        if fault and fault.effect in ("before", "reset"):
+            time.sleep(fault.seconds)
+            return None if fault.effect == "reset" else self._fault_answer(fault)
+        try:
+            self._check_rights(call)
+            answer = self._carry_out(request, target, call)
+        except ApiError as error:
+            answer = _Answer(error.status, error.body())
+        self.on_call(position, call)
+        if fault:
+            time.sleep(fault.seconds)
+            return None if fault.effect == "drop" else self._fault_answer(fault)
+        return answer
+
+    def _strike(self, number: int, call: Call) -> Fault | None:
+        for fault in self.faults:
+            other = (fault.verb and fault.verb != call.verb) or (fault.resource and fault.resource != call.resource)
+            if not fault.times or number < fault.position or other:
+                continue
+            if fault.sticky and fault.position and not fault.verb:
+                fault.verb, fault.resource = call.verb, call.resource
+            fault.times -= 1
+            return fault
+        return None
+
+    def _fault_answer(self, fault: Fault) -> _Answer:
+        reasons = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}
+        error = ApiError(fault.status, reasons.get(fault.status, "Unknown"), "a fault of the server")
+        headers = {"Retry-After": self.retry_after} if fault.status == 429 else {}
+        return _Answer(fault.status, error.body(), headers)
+
+    def _check_rights(self, call: Call) -> None:
+        if self.rules is None:
+            return
+        rules = [*self.cluster_rules, *(self.rules if call.namespace else [])]
+        if not any(_allows(rule, call) for rule in rules):
+            full = f"{call.resource.split('/')[0]}.{call.group}" if call.group else call.resource.split("/")[0]
+            named = f'{full} "{call.name}"' if call.name else full
+            where = f'in the namespace "{call.namespace}"' if call.namespace else "at the cluster scope"
+            wanted = f'cannot {call.verb} resource "{call.resource}" in API group "{call.group}" {where}'
+            raise ApiError(403, "Forbidden", f'{named} is forbidden: User "{self.user}" {wanted}')
+
+    def _carry_out(self, request: _Request, target: Target, call: Call) -> _Answer:
+        if call.verb == "watch":
+            return _Answer(200, lines=self._watch(target, call.query))
+        with self.cluster.store.lock:
+            if call.verb in ("get", "list"):
+                return self._read(target, call.query)
+            if call.verb in ("delete", "deletecollection"):
+                return self._delete(target, call)
+            return self._write(request, target, call)
+
+    def _read(self, target: Target, query: dict[str, str]) -> _Answer:
+        store, resource = self.cluster.store, target.resource
+        if target.part == "log":
+            return _Answer(200, text=self.cluster.log(target.namespace, target.name, query))
+        if target.name:
+            return _Answer(200, store.get(resource, target.namespace, target.name))
+        found = store.list(resource, target.namespace, query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        start, most = int(query.get("continue", "0") or 0), int(query.get("limit", "0") or 0)
+        page = found[start : start + most] if most else found[start:]
+        more = str(start + most) if most and start + most < len(found) else ""
+        metadata = {"resourceVersion": str(store.version), **({"continue": more} if more else {})}
+        kind = f"{resource.kind}List"
+        return _Answer(200, {"kind": kind, "apiVersion": resource.api_version, "metadata": metadata, "items": page})
+
+    def _delete(self, target: Target, call: Call) -> _Answer:
+        store, resource, options = self.cluster.store, target.resource, call.body or {}
+        foreground = "Foreground" in (options.get("propagationPolicy"), call.query.get("propagationPolicy"))
+        grace = options.get("gracePeriodSeconds", call.query.get("gracePeriodSeconds"))
+        seconds = 30 if grace is None else int(grace)
+        fields, labels = call.query.get("fieldSelector", ""), call.query.get("labelSelector", "")
+        names = [target.name]
+        if not target.name:
+            names = [one["metadata"]["name"] for one in store.list(resource, target.namespace, labels, fields)]
+        last: Object = {}
+        for name in names:
+            last = store.get(resource, target.namespace, name)
+            wanted = options.get("preconditions", {})
+            for field, value in wanted.items():
+                if last["metadata"][field] != value:
+                    told = f"{field} in precondition: {value}, in object meta: {last['metadata'][field]}"
+                    message = f"Precondition failed: {told}"
+                    raise ApiError(409, "Conflict", message)
+            if "All" not in (call.query.get("dryRun"), *options.get("dryRun", [])):
+                gone = store.delete(resource, target.namespace, name, foreground=foreground, grace=seconds)
+                last = last if gone else store.get(resource, target.namespace, name)
+        details = {"name": target.name, "group": resource.group, "kind": resource.plural}
+        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        stays = last and last["metadata"].get("deletionTimestamp") is not None
+        return _Answer(200, last if stays else done)
+
+    def _write(self, request: _Request, target: Target, call: Call) -> _Answer:
+        store, resource = self.cluster.store, target.resource
+        dry_run, stamp = call.query.get("dryRun") == "All", self.cluster.clock.stamp()
+        manager = call.query.get("fieldManager") or request.agent.split("/")[0] or "unknown"
+        warnings: list[str] = []
+
+        def admit(new: Object, old: Object | None) -> Object:
+            admitted = self.cluster.admit(resource, new, old)
+            checked, told = check_body(resource, admitted, call.query.get("fieldValidation", ""))
+            warnings.extend(told)
+            return self.cluster.validate(resource, checked, old)
+
+        def create(body: Object) -> _Answer:
+            named = {**body, "metadata": {**body.get("metadata", {})}}
+            if resource.namespaced:
+                named["metadata"]["namespace"] = target.namespace
+            made = store.create(resource, admit(named, None), dry_run)
+            return _Answer(201, made, _warn(warnings))
+
+        kind = PATCHES.get(request.content_type)
+        if call.verb == "create":
+            body = {"apiVersion": resource.api_version, "kind": resource.kind, **call.body}
+            named = {**body, "metadata": {**body.get("metadata", {})}}
+            named["metadata"].pop("managedFields", None)
+            return create(record_update(None, named, manager, stamp))
+        if call.verb == "patch" and (kind is None or (kind == "strategic" and resource.crd)):
+            message = "the body of the request was in an unknown format - accepted media types include: "
+            message += ", ".join(name for name in PATCHES if "strategic" not in name)
+            raise ApiError(415, "UnsupportedMediaType", message)
+        if kind == "apply":
+            force = call.query.get("force") == "true"
+            if "fieldManager" not in call.query:
+                message = (
+                    "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
+                )
+                raise ApiError(422, "Invalid", message)
+            there = store.find(resource, target.namespace, target.name)
+            if there is None:
+                body = {**call.body, "metadata": {**call.body.get("metadata", {}), "name": target.name}}
+                return create(apply(None, body, manager, force, stamp))
+
+            def change(old: Object) -> Object:
+                return admit(apply(old, call.body, manager, force, stamp), old)
+        else:
+
+            def change(old: Object) -> Object:
+                bodies = {"merge": merge, "strategic": merge, "json": json_patch}
+                new = bodies[kind](old, call.body) if kind else {**call.body, "metadata": dict(call.body["metadata"])}
+                if target.part == "status":
+                    return record_update(old, new, manager, stamp, "status")
+                kept = {"managedFields": old["metadata"].get("managedFields", [])}
+                new["metadata"] = {**new["metadata"], **kept, "generation": old["metadata"].get("generation", 1)}
+                return admit(record_update(old, new, manager, stamp), old)
+
+        part = target.part if target.part == "status" else ""
+        written = store.change(resource, target.namespace, target.name, change, part=part, dry_run=dry_run)
+        return _Answer(200, written, _warn(warnings))
+
+    def _watch(self, target: Target, query: dict[str, str]) -> Iterator[Object]:
+        store = self.cluster.store
+        labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
+        if target.name:
+            fields = f"metadata.name={target.name}"
+        end = time.monotonic() + float(query.get("timeoutSeconds") or 300)
+        bookmarks = query.get("allowWatchBookmarks") == "true"
+        with store.lock:
+            version = int(query.get("resourceVersion") or 0)
+            first = [] if version else store.list(target.resource, target.namespace, labels, fields)
+            version = version or store.version
+        for one in first:
+            yield {"type": "ADDED", "object": one}
+        while True:
+            with store.lock:
+                try:
+                    events = store.events_since(version)
+                except ApiError as error:
+                    yield {"type": "ERROR", "object": error.body()}
+                    return
+                if not events and (left := end - time.monotonic()) > 0 and not self.cluster.ended:
+                    store.changed.wait(min(left, 1.0))
+                    events = store.events_since(version)
+            for event in events:
+                version = event.version
+                namespace = event.object["metadata"].get("namespace", "")
+                if event.resource == target.resource and target.namespace in ("", namespace):
+                    yield from _told(event, labels, fields)
+            if time.monotonic() >= end or self.cluster.ended:
+                if bookmarks:
+                    known = {"kind": target.resource.kind, "apiVersion": target.resource.api_version}
+                    yield {"type": "BOOKMARK", "object": {**known, "metadata": {"resourceVersion": str(version)}}}
+                return
+
+
+def _told(event: Any, labels: str, fields: str) -> Iterator[Object]:
+    """An event as one watch sees it: an object that comes to fit its selector is ADDED, one that ceases DELETED."""
+    fits = selected(event.object, labels, fields)
+    fitted = event.before is not None and selected(event.before, labels, fields)
+    if event.type == "DELETED":
+        kind = "DELETED" if fits or fitted else ""
+    elif fits:
+        kind = event.type if fitted or event.type == "ADDED" else "ADDED"
+    else:
+        kind = "DELETED" if fitted else ""
+    if kind:
+        yield {"type": kind, "object": event.object}
+
+
+def _allows(rule: Object, call: Call) -> bool:
+    names = rule.get("resourceNames")
+    return (
+        bool({call.group, "*"} & set(rule["apiGroups"]))
+        and bool({call.resource, "*"} & set(rule["resources"]))
+        and bool({call.verb, "*"} & set(rule["verbs"]))
+        and (not names or call.name in names)
+    )
+
+
+def _call(request: _Request, target: Target) -> Call:
+    query, one = request.query, bool(target.name)
+    verb = {
+        "GET": "watch" if query.get("watch") in ("1", "true", "True") else "get" if one else "list",
+        "POST": "create",
+        "PUT": "update",
+        "PATCH": "patch",
+        "DELETE": "delete" if one else "deletecollection",
+    }[request.method]
+    resource = target.resource.plural + (f"/{target.part}" if target.part else "")
+    name = target.name or (request.body or {}).get("metadata", {}).get("name", "") if verb == "create" else target.name
+    if verb in ("list", "watch") and not name:
+        terms = dict(term.split("=", 1) for term in query.get("fieldSelector", "").split(",") if "=" in term)
+        name = terms.get("metadata.name", "")
+    return Call(verb, resource, target.resource.group, target.namespace, name, request.body, query)
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(data) if data.strip() else None
+    except ValueError:  # an apply may come as YAML
+        return yaml.safe_load(data)
+
+
+def _warn(warnings: list[str]) -> dict[str, str]:
+    return {"Warning": ", ".join(f"299 - {json.dumps(one)}" for one in warnings)} if warnings else {}
+
+
+@dataclass
+class _Request:
+    method: str
+    path: str
+    query: dict[str, str]
+    body: Any
+    content_type: str
+    agent: str
+
+
+@dataclass
+class _Answer:
+    status: int
+    body: Object | None = None
+    headers: dict[str, str] | None = None
+    text: str | None = None
+    lines: Iterator[Object] | None = None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *arguments: object) -> None:
+        """A client that was killed leaves a broken connection, which is nothing to report."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: KubernetesServer
+    protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # headers and body in one packet: else each answer waits 40 ms for an acknowledgement
+
+    def _serve(self) -> None:
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path, _, query = self.path.partition("?")
+        body = _parse(data)
+        content_type = (self.headers.get("Content-Type") or "").split(";")[0]
+        agent = self.headers.get("User-Agent") or ""
+        request = _Request(self.command, unquote(path), dict(parse_qsl(query)), body, content_type, agent)
+        answer = self.owner.answer(request)
+        self.close_connection = self.close_connection or answer is None
+        try:
+            if answer and answer.lines is not None:
+                self._stream(answer.lines)
+            elif answer:
+                self._send(answer)
+        except OSError:  # the client was killed
+            self.close_connection = True
+
+    def _send(self, answer: _Answer) -> None:
+        data = (answer.text if answer.text is not None else json.dumps(answer.body)).encode()
+        self.send_response(answer.status)
+        kind = "application/json" if answer.text is None else "text/plain"
+        for name, value in {**(answer.headers or {}), "Content-Type": kind, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _stream(self, lines: Iterator[Object]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.flush()
+        for line in lines:
+            data = json.dumps(line).encode() + b"\n"
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+    def log_message(self, *arguments: object) -> None:
+        pass
