@@ -19,11 +19,12 @@ from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.models import container, is_own_image
-from kfp_bert_components.ai_platform.remote_jobs import RemoteJobs
+from kfp_bert_components.ai_platform.remote_jobs import AiPlatformJobs
 from kfp_bert_components.ai_platform.settings import job_labels
 from kfp_bert_components.bert.bundle import TENSORFLOW
 from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.jobs.remote_jobs import RemoteJobs
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.prediction import Predictor
 from kfp_bert_components.progress import say
@@ -82,7 +83,8 @@ class _Answers:
             client = AiPlatformClient(settings.project, settings.location, settings.api_endpoint)
             # The containers of such a job don't look at the lease: it only says who waits. The job ends when it has
             # answered all texts.
-            jobs = RemoteJobs(client, "batch_prediction_job", key, Lease(open_store(place), settings.run))
+            lease = Lease(open_store(place), settings.run)
+            jobs = RemoteJobs(AiPlatformJobs(client, "batch_prediction_job", key), lease)
 
             def make() -> v1.BatchPredictionJob:
                 open_store(place).upload(path, path.name)
@@ -91,7 +93,7 @@ class _Answers:
             say(f"{len(self._hashes):,} different texts go to a batch prediction job.")
             with jobs.cancelled_with_this_process():
                 job = jobs.wait(jobs.start(make), settings.poll_seconds)
-            self._collect(job)
+            self._collect(job.detail)
 
     @cached_property
     def _artifact(self) -> str:

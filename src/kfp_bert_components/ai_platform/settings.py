@@ -11,18 +11,14 @@ from pydantic import Field
 
 from kfp_bert_components.deployment.labels import slug
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL
+from kfp_bert_components.jobs.remote_jobs import check_abandoned_minutes
 from kfp_bert_components.origin import Origin
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.validation import checked_dataclass
 
 # The newest prebuilt TensorFlow container; it loads our SavedModels, which have no custom ops.
 PREBUILT_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
-
-# The label that says which run of a pipeline made a version, started a job, or deployed to an endpoint last.
-RUN_LABEL = "kfp-bert-run"
-
-# The label of a job that is a hash of all that its outputs depend on.
-JOB_LABEL = "kfp-bert-job"
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -167,11 +163,7 @@ class JobSettings:
         for name in ("project", "location", "image"):
             if not getattr(self, name):
                 raise UserError(f"A custom job needs the {name} that it runs with: set job_{name}.")
-        shortest = 10 * self.poll_seconds / 60  # so that some renewals can be missed
-        if 0 < self.abandoned_minutes < shortest:
-            raise UserError(
-                f"job_abandoned_minutes is {self.abandoned_minutes:g}: give {shortest:g} or more, or 0 for never."
-            )
+        check_abandoned_minutes(self.abandoned_minutes, self.poll_seconds)
         parse_address(self.staging, "job_staging", schemes=["gs"])
         _check_accelerator(self.accelerator_type, self.accelerator_count)
 

@@ -65,6 +65,16 @@ class Cluster:
         except NotFoundError:
             return None
 
+    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Create an object in a collection.
+
+        Raises:
+            TransientError: There is one of its name, or as `send`.
+            UserError: As `send`.
+        """
+        found: dict[str, Any] = json.loads(self.send("POST", path, query={"fieldValidation": "Strict"}, body=body))
+        return found
+
     def apply(self, path: str, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create or change an object by server-side apply, so that it has these fields; other managers' stay.
 
