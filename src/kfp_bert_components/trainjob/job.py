@@ -100,7 +100,7 @@ def _follow(client: TrainJobs, pods: Pods, store: Store, settings: TrainJobSetti
         why = failed[0] if failed else pods.stuck(settings.stuck_seconds)
         waited = time.monotonic() - started
         # Trainer writes a status as soon as it has made the JobSet.
-        if not (there or (job.detail or {}).get("status")) and waited > settings.stuck_seconds:
+        if not (there or job.over or job.detail.get("status")) and waited > settings.stuck_seconds:
             why = why or f"nothing has come of it in {waited:.0f} s: {pods.events()}"
         if why and not job.succeeded:
             if not job.over:
@@ -124,6 +124,6 @@ def _check_service(cluster: Cluster, name: str) -> None:
         return  # the workers look for their names, too
     if found and not any(one["kind"] == "JobSet" for one in found["metadata"].get("ownerReferences") or ()):
         raise UserError(
-            f"There is a Service {name} in the namespace {cluster.namespace}, by whose name the job's workers would have "
-            "to find each other: delete it."
+            f"There is a Service {name} in the namespace {cluster.namespace}, by whose name the job's workers would "
+            "have to find each other: delete it."
         )

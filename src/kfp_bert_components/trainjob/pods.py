@@ -64,7 +64,7 @@ class Pods:
             say(f"All workers are started again (attempt {attempt + 1}).")
         for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp"))):
             self._note_end(pod)
-            if _number(pod) == 0 and pod.get("status", {}).get("phase", "Pending") != "Pending":
+            if _number(pod) == 0 and _container(pod).keys() & {"running", "terminated"}:
                 self._print_log(pod)
         self._note_trouble(pods)
         return bool(pods)
@@ -114,7 +114,7 @@ class Pods:
             said = status.get("message") or ended.get("message") or self._last_words(pod)
             text = f"{worker} ended with {how}: {said}"[:_LONGEST]
             self._ends[metadata["uid"]] = _End(_attempt(pod), str(ended.get("finishedAt") or ""), False, text)
-            say(f"{text[0].upper()}{text[1:]}.")
+            say(f"{text[0].upper()}{text[1:].rstrip('.')}.")
 
     def _last_words(self, pod: dict[str, Any]) -> str:
         lines = self._log(pod, tailLines="5") or ""
@@ -151,7 +151,7 @@ class Pods:
             self._since = time.monotonic()
         # An image that can't be pulled changes between two reasons; what is said of it is the first.
         if trouble.partition(":")[0] != self.trouble.partition(":")[0] and trouble:
-            self._say_once(f"Not all workers can start: {trouble}.")
+            self._say_once(f"Not all workers can start: {trouble.rstrip('.')}.")
         self.trouble = trouble
 
     def _say_once(self, line: str) -> None:
