@@ -37,7 +37,7 @@ class TrainJobs(JobClient):
         self._all = f"/apis/{API}/namespaces/{cluster.namespace}/trainjobs"
         self._path = f"{self._all}/{self.name}"
         self._uid = ""
-        self._owners: list[str] = []
+        self._owners: list[dict[str, Any]] = []
 
     def find(self) -> list[RemoteJob]:
         found = self._read()
@@ -82,9 +82,9 @@ class TrainJobs(JobClient):
     def own(self) -> None:
         """Make this step's pod an owner of the job, so that the job does not go with the pod of a step before."""
         owner, owners = waiting_pod(self._cluster.namespace), self._owners
-        if owner is None or not owners or owner["uid"] in owners:
+        if owner is None or not owners or owner["uid"] in [one["uid"] for one in owners]:
             return
-        metadata = {"name": self.name, "ownerReferences": [owner]}
+        metadata = {"name": self.name, "ownerReferences": [*owners, owner]}
         try:
             self._patiently(
                 lambda: self._cluster.apply(self._path, {"apiVersion": API, "kind": "TrainJob", "metadata": metadata})
@@ -105,7 +105,7 @@ class TrainJobs(JobClient):
 
     def _note(self, job: dict[str, Any]) -> None:
         self._uid = job["metadata"]["uid"]
-        self._owners = [one["uid"] for one in job["metadata"].get("ownerReferences") or ()]
+        self._owners = list(job["metadata"].get("ownerReferences") or ())
 
     def _seen(self, job: dict[str, Any]) -> RemoteJob:
         """What the conditions say. The numbers in jobsStatus count no pods, flap on a restart, freeze at a deadline."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 from kfp_bert_components.kserve.client import Cluster
 from kfp_bert_components.progress import say
 from kfp_bert_components.trainjob.objects import NODE
@@ -139,7 +139,7 @@ class Pods:
     def _log(self, pod: dict[str, Any], **query: str) -> str | None:
         try:
             return self._cluster.text(f"{self._path}/{pod['metadata']['name']}/log", container=NODE, **query)
-        except TransientError:
+        except (TransientError, NotFoundError):  # a pod may be gone meanwhile
             return None
         except UserError as error:
             self._say_once(f"The job's log can't be read: {error}")
