@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from tests.support.kubernetes_server import KubernetesServer
 
 from kfp_bert_components.deployment import RolloutError
 from tests.support.kserve_rollouts import NAME, NAMESPACE, NEXT, SERVICES, KServeWorld
+from tests.support.kubernetes_server import KubernetesServer
 
 
 @pytest.fixture
@@ -93,9 +93,11 @@ def test_no_room_yet_is_waited_for(world):
 
     def report(line):
         lines.append(line)
-        world.server.cluster.node_cpu = 64.0
+        if "Insufficient cpu" in line:
+            world.server.cluster.node_cpu = 64.0
 
     world.deploy(report=report)
+    assert any("no node takes the pod" in line for line in lines)
     assert world.state()["serving"] == {2: 100}
 
 

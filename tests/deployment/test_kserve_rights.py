@@ -2,12 +2,12 @@
 
 import pytest
 import yaml
-from tests.support.kubernetes_server import KubernetesServer
 
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from tests.conftest import ROOT
 from tests.support.kserve_rollouts import FEW, NAME, NAMESPACE, KServeWorld
+from tests.support.kubernetes_server import KubernetesServer
 
 ROLE, BINDING = yaml.safe_load_all((ROOT / "examples" / "kserve-rights.yaml").read_text())
 EDIT = {"apiGroups": ["serving.kserve.io"], "resources": ["inferenceservices", "servingruntimes"], "verbs": ["*"]}

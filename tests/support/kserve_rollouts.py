@@ -12,13 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.kubernetes_predictors import Model, wrong
-from tests.support.kubernetes_resources import by_kind
-from tests.support.kubernetes_server import KubernetesServer
-
 from kfp_bert_components.deployment import SmokeSettings, roll_out
 from kfp_bert_components.kserve import Cluster, KServeSettings, KServeTarget
 from kfp_bert_components.registry import Registry
+from tests.support.kubernetes_predictors import Model, wrong
+from tests.support.kubernetes_resources import by_kind
+from tests.support.kubernetes_server import KubernetesServer
 from tests.support.models import write_candidate
 from tests.support.rollouts import FEW, REQUESTS, RUNS
 
@@ -56,6 +55,7 @@ def deploy_to(
         report,
         poll_seconds=0.01,
         stuck_seconds=stuck_seconds,
+        report_seconds=0.05,
     )
     return roll_out(opened, target, place, lease_seconds=lease_seconds, pause_seconds=0.005, report=report)
 
@@ -75,6 +75,7 @@ class KServeWorld:
         server.cluster.find_model = self._find_model
         server.cluster.seconds |= {"download": 0.2, "pull": 0.2}
         server.cluster.ends_without_model = True
+        server.cluster.add("Namespace", NAMESPACE)
 
     def _find_model(self, uri: str) -> Model | None:
         if "/versions/" not in uri:

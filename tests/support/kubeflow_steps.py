@@ -75,7 +75,7 @@ class Steps:
                 return self.mount / one["artifacts"][0]["uri"].removeprefix("minio://")
         raise KeyError(artifact)
 
-    def run(self, name: str, **parameters: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, name: str, /, **parameters: Any) -> subprocess.CompletedProcess[str]:
         """Run a component as a pod of the run does; what it prints is one text, as in a pod's log."""
         container = getattr(kfp_bert_components, name).component_spec.implementation.container
         given = json.dumps(self.input(name, **parameters))

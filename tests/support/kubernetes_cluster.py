@@ -25,7 +25,6 @@ from tests.support.kubernetes_store import (
     Event,
     Object,
     Store,
-    owner_ids,
 )
 from tests.support.kubernetes_workloads import Workloads, is_ready
 
@@ -51,9 +50,7 @@ class Cluster:
         node_cpu: How many CPUs the one node has.
         ends_without_model: Whether our server ends, with the reason, when its first model cannot be loaded. The
             recordings are of a server that waits instead.
-        controller: Whether KServe's controller runs.
         kserve, gateway_api, knative, trainer, tf_operator: Whether they are installed.
-        old_pod_first: Whether KServe looks at the old pod when it wonders about a model; which it is, is chance.
         seconds: How long things take, in cluster time.
         addresses: The address of each Service, by namespace and name.
         ended: Whether the cluster is gone.
@@ -69,10 +66,9 @@ class Cluster:
         self.quota: int | None = None
         self.node_cpu = 64.0
         self.ends_without_model = False
-        self.controller = True
+        self._controller = True
         self.kserve, self.gateway_api, self.knative, self.trainer, self.tf_operator = True, False, False, True, False
-        self.old_pod_first = False
-        self.seconds = {"end": 1.6, "download": 2.0, "pull": 0.5}
+        self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5}
         self.addresses: dict[tuple[str, str], str] = {}
         self.ended = False
         self.workloads, self.kubelet, self.kserve_controller = Workloads(self), Kubelet(self), KServe(self)
@@ -80,6 +76,17 @@ class Cluster:
         self._numbers = itertools.count(1)
         self._told: dict[tuple[str, str, str], str] = {}  # events by object, reason and message
         self.store.listeners.append(self._on_event)
+
+    @property
+    def controller(self) -> bool:
+        """Whether KServe's controller runs; once it runs again it looks at everything."""
+        return self._controller
+
+    @controller.setter
+    def controller(self, running: bool) -> None:
+        self._controller = running
+        for one in self.store.list(INFERENCE_SERVICES) if running else []:
+            self.enqueue(0.1, "kserve", one["metadata"]["namespace"], one["metadata"]["name"])
 
     def start(self) -> None:
         """Begin to work."""
@@ -116,13 +123,14 @@ class Cluster:
         return self.store.create(resource, {"metadata": metadata, **content})
 
     def add_runtime(self, name: str = "kfp-bert", format_: str = "kfp-bert", **container: object) -> Object:
-        """A ClusterServingRuntime for our server, as the recordings have it."""
+        """A ClusterServingRuntime for our server, as the recordings have it; a None takes a field away."""
         probe = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 2, "timeoutSeconds": 2}
         made = {"name": "kserve-container", "image": "kfp-bert-components/serve:1", "command": ["kfp-bert"]}
         made |= {"args": ["serve", "/mnt/models", "--host", "0.0.0.0", "--port", "8080"]}
         made |= {"ports": [{"containerPort": 8080, "protocol": "TCP"}], "readinessProbe": probe, **container}
         formats = [{"name": format_, "version": "1", "autoSelect": True}]
-        spec = {"supportedModelFormats": formats, "protocolVersions": ["v1"], "containers": [made]}
+        kept = {key: value for key, value in made.items() if value is not None}
+        spec = {"supportedModelFormats": formats, "protocolVersions": ["v1"], "containers": [kept]}
         return self.add("ClusterServingRuntime", name, spec=spec)
 
     # What happens when something changes
@@ -144,11 +152,11 @@ class Cluster:
         if event.resource == INFERENCE_SERVICES:
             self.enqueue(0.05 if event.type == "ADDED" else 0.1, "kserve", *where)
         elif event.resource == DEPLOYMENTS:
-            self.enqueue(0.02, "deployment", *where)
-            self._wake_owner(0.06, "kserve", event.object)
+            self.enqueue(0.03, "deployment", *where)
+            self._wake_owner(0.1 if event.type == "ADDED" else 0.02, "kserve", event.object)
         elif event.resource == REPLICASETS:
-            self.enqueue(0.02, "replicaset", *where)
-            self._wake_owner(0.02, "deployment", event.object)
+            self.enqueue(0.05, "replicaset", *where)
+            self._wake_owner(0.03, "deployment", event.object)
         elif event.resource == PODS:
             self._wake_owner(0.02, "replicaset", event.object)
             self.kubelet.on_event(event)
@@ -169,9 +177,8 @@ class Cluster:
     def _collect(self, uid: str) -> None:
         """Delete what an object that is gone has owned."""
         for resource in RESOURCES:
-            for one in self.store.list(resource):
-                if uid in owner_ids(one):
-                    self.store.delete(resource, one["metadata"].get("namespace", ""), one["metadata"]["name"])
+            for one in self.store.owned(resource, uid):
+                self.store.delete(resource, one["metadata"].get("namespace", ""), one["metadata"]["name"])
 
     def _on_service(self, event: Event, where: tuple[str, str]) -> None:
         if event.type == "DELETED":

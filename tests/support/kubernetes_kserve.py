@@ -76,9 +76,11 @@ class KServe:
         for name in FORMATS:
             if name in predictor:
                 predictor["model"] = {**predictor.pop(name), "modelFormat": {"name": name}}
+        for part in [predictor, *(each["predictor"] for each in (one.get("spec") or {}).get("canary") or [])]:
+            if "model" in part:
+                part["model"].setdefault("name", "")
+                part["model"].setdefault("resources", {})
         if "model" in predictor:
-            predictor["model"].setdefault("name", "")
-            predictor["model"].setdefault("resources", {})
             annotations.setdefault("modelFormat", predictor["model"]["modelFormat"]["name"])
         elif predictor.get("containers"):
             bounds = {"cpu": "1", "memory": "2Gi"}

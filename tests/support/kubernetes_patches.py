@@ -125,7 +125,7 @@ def apply(old: Object | None, body: Object, manager: str, force: bool, stamp: st
         (path, who)
         for who, paths in managers.items()
         for path in sorted(paths & wanted.keys())
-        if who != mine and current.get(path) != wanted[path]
+        if who != mine and wanted[path] != {} and current.get(path) != wanted[path]
     ]
     if disputed and not force:
         raise _dispute(disputed)

@@ -97,13 +97,13 @@ class Kubelet:
     def _then(self, seconds: float, pod: Object, step: Callable[..., None], *arguments: Any) -> None:
         self._cluster.clock.after(seconds, partial(self._live, pod, step, *arguments))
 
-    def _schedule(self, pod: Object) -> None:
+    def _schedule(self, pod: Object, again: float = 5.0) -> None:
         if problem := self._unschedulable(pod):
             message = f"0/1 nodes are available: {problem}"
             condition = _condition("PodScheduled", "False", self._cluster.clock.stamp(), "Unschedulable", message)
             self._set(pod, lambda status: status.update(conditions=[condition]))
             self._cluster.tell(pod, "Warning", "FailedScheduling", message, "default-scheduler")
-            self._then(5.0, pod, self._schedule)  # there may be room later
+            self._then(again, pod, self._schedule, min(60.0, 2 * again))  # there may be room later
             return
         where = f"Successfully assigned {pod['metadata']['namespace']}/{pod['metadata']['name']} to node"
         self._cluster.tell(pod, "Normal", "Scheduled", where, "default-scheduler")
@@ -198,7 +198,7 @@ class Kubelet:
         problem = MISSING_IMAGE.format(image=image)
         self._cluster.tell(pod, "Warning", "Failed", f'Failed to pull image "{image}": {problem}', "kubelet")
         self._set_server(pod, {"waiting": {"reason": "ErrImagePull", "message": problem}})
-        self._then(11.0, pod, self._wait_for_image, problem, tries)
+        self._then(11.6, pod, self._wait_for_image, problem, tries)
 
     def _wait_for_image(self, pod: Object, problem: str, tries: int) -> None:
         image = pod["spec"]["containers"][0]["image"]
@@ -273,14 +273,20 @@ class Kubelet:
             return
         if predictor := self.predictor(pod):
             self._cluster.clock.after(0, predictor.stop)
-        if now["status"].get("phase") == "Running":
+        stamp, running = self._cluster.clock.stamp(), now["status"].get("phase") == "Running"
 
-            def write(status: Object) -> None:
-                status["phase"] = "Succeeded"
-                self._conditions(status, initialized=True, started=False, reason="PodCompleted")
+        def write(status: Object) -> None:
+            status["phase"] = "Succeeded" if running else "Failed"
+            self._conditions(status, initialized=running, started=False, reason="PodCompleted" if running else "")
+            done = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": stamp}}
+            status["containerStatuses"] = [
+                {**one, "state": done if "running" in one["state"] else one["state"], "ready": False}
+                for one in status["containerStatuses"]
+            ]
 
+        if running or "initContainerStatuses" in now["status"]:
             self._set(now, write)
-        self._cluster.clock.after(0.4, partial(self._store.remove, PODS, metadata["namespace"], metadata["name"]))
+        self._cluster.clock.after(0.3, partial(self._store.remove, PODS, metadata["namespace"], metadata["name"]))
 
     # What is written down
 

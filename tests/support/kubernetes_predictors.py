@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ class Model:
     Attributes:
         fingerprint: Which version it is, as our server says it.
         version: The number of its folder.
-        registry_version: Its number in the registry; 0: unknown.
+        registry_version: Its number in the registry; None: it comes from none.
         predict: Gives the probabilities of texts, a row each; the default is right.
         labels: The names of the classes.
         seconds: How long an answer takes, on the wall.
@@ -36,7 +37,7 @@ class Model:
 
     fingerprint: str = "f1"
     version: int = 1
-    registry_version: int = 0
+    registry_version: int | None = None
     predict: Callable[[Sequence[str]], Any] = predict
     labels: Sequence[str] = tuple(LABELS)
     seconds: float = 0.0
@@ -66,7 +67,7 @@ class Predictor:
     def __init__(self, names: Sequence[str], plain: bool = False) -> None:
         self.names, self.plain = tuple(names), plain
         self.model: Model | None = None
-        self.problem = LOADING
+        self.problem = ""
         self.asked = 0
         self._front = Front(lambda: self)
         self.port = self._front.port
@@ -89,21 +90,21 @@ class Predictor:
             return (200 if fine else 503), {what: fine}
         if path in ("/v1/models", "/v2"):
             return 200, {"models": list(self.names)} if path == "/v1/models" else {"name": "kfp-bert"}
-        part, _, rest = path.removeprefix("/v1/models/").removeprefix("/v2/models/").partition("/")
-        name, _, action = part.partition(":")
+        part, _, action = path.removeprefix("/v1/models/").removeprefix("/v2/models/").partition(":")
+        name, _, rest = re.sub("/versions/[0-9]+", "", part).partition("/")
         if name not in self.names:
             return 404, {"error": f"There is no model {name!r}: the only one is {self.names[0]!r}."}
         if path.startswith("/v1/") and method == "GET" and not action and not rest:
             return self._status(model)
         if model is None:
-            return 503, {"error": self.problem}
+            return 503, {"error": self.problem or LOADING}
         if method == "GET":
             return 200, self._metadata(model, path, rest)
         return self._predict(model, action == "predict", json.loads(body))
 
     def _health(self, model: Model | None) -> Reply:
         if model is None:
-            return 503, {"error": self.problem, "refused": []}
+            return 503, {"error": self.problem or LOADING, "refused": []}
         known = {"version": model.version, "registry_version": model.registry_version, "fingerprint": model.fingerprint}
         return 200, {"status": "ok", **known, "engine": "fake", "problem": "", "refused": []}
 

@@ -112,7 +112,8 @@ def find_target(path: str, groups: set[str]) -> Target | None:
 def discover(path: str, groups: set[str]) -> dict[str, Any] | None:
     """The answer to a question of discovery; None where it is no such question, or nothing is there."""
     if path == "/version":
-        return {"major": "1", "minor": "34", "gitVersion": "v1.34.0", "platform": "linux/amd64"}
+        build = dict.fromkeys(("buildDate", "compiler", "gitCommit", "gitTreeState", "goVersion"), "")
+        return {"major": "1", "minor": "34", "gitVersion": "v1.34.0", "platform": "linux/amd64", **build}
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     there = [one for one in RESOURCES if one.group in groups]

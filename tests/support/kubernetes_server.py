@@ -111,6 +111,7 @@ class KubernetesServer:
         cluster_rules: Of a ClusterRole.
         user: Who calls, as the messages of a 403 name it.
         retry_after: Header of an answer 429, in seconds.
+        problem: The first error of the fake itself; it is raised at the end.
     """
 
     def __init__(self, factor: float = 50.0) -> None:
@@ -122,6 +123,7 @@ class KubernetesServer:
         self.cluster_rules: list[Object] = []
         self.user = "system:serviceaccount:default:limited"
         self.retry_after = "1"
+        self.problem: Exception | None = None
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -135,6 +137,8 @@ class KubernetesServer:
         self._server.shutdown()
         self._server.server_close()
         self.cluster.stop()
+        if self.problem:
+            raise self.problem
 
     def client(self) -> Any:
         """A client of the official library for this server."""
@@ -184,6 +188,9 @@ class KubernetesServer:
             answer = self._carry_out(request, target, call)
         except ApiError as error:
             answer = _Answer(error.status, error.body())
+        except Exception as error:  # of the fake itself
+            self.problem = self.problem or error
+            answer = _Answer(500, ApiError(500, "InternalError", repr(error)).body())
         self.on_call(position, call)
         if fault:
             time.sleep(fault.seconds)
@@ -314,8 +321,9 @@ class KubernetesServer:
         else:
 
             def change(old: Object) -> Object:
-                bodies = {"merge": merge, "strategic": merge, "json": json_patch}
-                new = bodies[kind](old, call.body) if kind else {**call.body, "metadata": dict(call.body["metadata"])}
+                ways = {"merge": merge, "strategic": merge, "json": json_patch}
+                named = {"apiVersion": old["apiVersion"], "kind": old["kind"], **call.body} if not kind else {}
+                new = ways[kind](old, call.body) if kind else {**named, "metadata": dict(call.body["metadata"])}
                 if target.part == "status":
                     return record_update(old, new, manager, stamp, "status")
                 kept = {"managedFields": old["metadata"].get("managedFields", [])}
@@ -388,7 +396,7 @@ def _allows(rule: Object, call: Call) -> bool:
 def _call(request: _Request, target: Target) -> Call:
     query, one = request.query, bool(target.name)
     verb = {
-        "GET": "watch" if query.get("watch") in ("1", "true", "True") else "get" if one else "list",
+        "GET": "watch" if query.get("watch") in ("1", "true") else "get" if one else "list",
         "POST": "create",
         "PUT": "update",
         "PATCH": "patch",
@@ -399,7 +407,13 @@ def _call(request: _Request, target: Target) -> Call:
     if verb in ("list", "watch") and not name:
         terms = dict(term.split("=", 1) for term in query.get("fieldSelector", "").split(",") if "=" in term)
         name = terms.get("metadata.name", "")
-    return Call(verb, resource, target.resource.group, target.namespace, name, request.body, query)
+    # As on a real server, whoever asks for a namespace asks in it.
+    namespace = target.name if target.resource.kind == "Namespace" else target.namespace
+    return Call(verb, resource, target.resource.group, namespace, name, request.body, query)
+
+
+def _query(text: str) -> dict[str, str]:
+    return {name: value.lower() if value in ("True", "False") else value for name, value in parse_qsl(text)}
 
 
 def _parse(data: bytes) -> Any:
@@ -451,7 +465,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = _parse(data)
         content_type = (self.headers.get("Content-Type") or "").split(";")[0]
         agent = self.headers.get("User-Agent") or ""
-        request = _Request(self.command, unquote(path), dict(parse_qsl(query)), body, content_type, agent)
+        request = _Request(self.command, unquote(path).rstrip("/"), _query(query), body, content_type, agent)
         answer = self.owner.answer(request)
         self.close_connection = self.close_connection or answer is None
         try:

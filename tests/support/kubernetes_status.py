@@ -78,18 +78,16 @@ class Statuses:
         return {**known, "modelStatus": {"transitionStatus": ""}}
 
     def _model(self, isvc: Object, ready: bool) -> Object:
-        """What it says of the model: of the first pod, or of the one whose initializer tells something."""
+        """What it says of the model: by the pod whose initializer is at work or failed, else by the first one."""
         old: Object = copy.deepcopy(isvc.get("status", {}).get("modelStatus", {}))
-        old.setdefault("copies", {"failedCopies": 0})
         label = f"{LABEL}={isvc['metadata']['name']},app=isvc.{component_name(isvc, isvc['spec']['predictor'])}"
         pods = self._store.list(PODS, isvc["metadata"]["namespace"], label)
-        pods.sort(key=is_ready, reverse=self._cluster.old_pod_first)
+        pods.sort(key=is_ready)  # the new pod of a roll first; on a real cluster it is either
         active = old.get("states", {}).get("activeModelState", "")
+        copies = sum(_is_true(pod["status"].get("conditions", []), "Ready") for pod in pods)
+        old["copies"] = {"failedCopies": 0, **({"totalCopies": copies} if copies else {})}
         if not pods:
-            old["copies"].pop("totalCopies", None)
             return _moved(old, active, "Pending", "InProgress")
-        if active:
-            old["copies"]["totalCopies"] = old["copies"].get("totalCopies", len(pods))
         for pod in pods:
             for one in pod["status"].get("initContainerStatuses") or []:
                 if "running" in one["state"]:
@@ -97,11 +95,11 @@ class Statuses:
                 if info := _failure(one):
                     return _moved({**old, "lastFailureInfo": info}, active, "FailedToLoad", "BlockedByFailedLoad")
         if ready:
-            old["copies"]["totalCopies"] = len(pods)
             return _moved(old, "Loaded", "Loaded", "UpToDate")
-        for one in pods[0]["status"].get("containerStatuses") or []:
-            if one["ready"]:
-                return old  # the old pod: nothing new
+        containers = pods[0]["status"].get("containerStatuses") or []
+        if not containers:  # it has no node: nothing is said anew
+            return old
+        for one in containers:
             if info := _failure(one):
                 return _moved({**old, "lastFailureInfo": info}, active, "FailedToLoad", "BlockedByFailedLoad")
         return _moved(old, active, "Pending", "InProgress")
@@ -128,7 +126,7 @@ class Statuses:
     def stopped(self, isvc: Object) -> Object:
         """Of one that is stopped by its annotation."""
         told = {"status": "False", "reason": "Stopped"}
-        conditions = [{"type": kind, **told} for kind in ("IngressReady", "PredictorReady", "Ready")]
+        conditions = [{"type": kind, **told} for kind in ("PredictorReady", "Ready")]
         conditions.append({"type": "Stopped", "status": "True", "severity": "Info"})
         return {"conditions": conditions, "deploymentMode": "Standard", "modelStatus": {"transitionStatus": ""}}
 

@@ -193,7 +193,9 @@ class Store:
 
     def owned(self, resource: Resource, uid: str) -> list[Object]:
         """The objects of a kind that an object controls."""
-        return [one for one in self.list(resource) if uid in owner_ids(one)]
+        with self.lock:
+            found = [one for key, one in self._objects.items() if key[0] == resource and uid in owner_ids(one)]
+            return [copy.deepcopy(one) for one in sorted(found, key=lambda one: str(one["metadata"]["name"]))]
 
     def _put(self, type_: str, resource: Resource, new: Object, old: Object | None = None) -> None:
         self.version += 1

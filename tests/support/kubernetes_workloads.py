@@ -40,8 +40,9 @@ class Workloads:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster, self._store = cluster, cluster.store
-        self._progress: dict[str, tuple[float, tuple[int, ...]]] = {}  # uid -> when it last progressed, and its numbers
-        self._waits: dict[str, float] = {}  # uid of a ReplicaSet -> seconds until it tries again to make a pod
+        self._progress: dict[str, float] = {}  # uid of a Deployment -> when its roll last progressed
+        # uid of a ReplicaSet that could not make a pod -> when it tries again, and how long it waits then
+        self._waits: dict[str, tuple[float, float]] = {}
 
     # Deployments
 
@@ -82,7 +83,7 @@ class Workloads:
         status = copy.deepcopy(deployment.get("status", {}))
         created = self._condition("Progressing", "True", "NewReplicaSetCreated", f'Created new replica set "{name}"')
         _put(status, created)
-        self._progress[metadata["uid"]] = (self._cluster.clock.now(), ())
+        self._progress[metadata["uid"]] = self._cluster.clock.now()
         self._store.set_status(DEPLOYMENTS, metadata["namespace"], metadata["name"], status)
 
     def _scale(self, deployment: Object, new: Object, old: list[Object]) -> None:
@@ -114,7 +115,7 @@ class Workloads:
         way = "up" if replicas > before else "down"
         message = f"Scaled {way} replica set {metadata['name']} from {before} to {replicas}"
         self._event(deployment, "Normal", "ScalingReplicaSet", message)
-        self._cluster.enqueue(0.02, "deployment", metadata["namespace"], deployment["metadata"]["name"])
+        self._cluster.enqueue(0.03, "deployment", metadata["namespace"], deployment["metadata"]["name"])
 
     def _set_status(self, deployment: Object, new_name: str) -> None:
         metadata, replicas = deployment["metadata"], deployment["spec"]["replicas"]
@@ -139,7 +140,9 @@ class Workloads:
             lacking = ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
             _put(status, self._condition("Available", *lacking))
         self._put_progress(status, deployment, new, numbers)
-        failures = [c for one in sets for c in one["status"].get("conditions", []) if c["type"] == "ReplicaFailure"]
+        failures = [
+            c for one in [new, *sets] for c in one["status"].get("conditions", []) if c["type"] == "ReplicaFailure"
+        ]
         if failures:
             _put(status, failures[0])
         else:
@@ -147,22 +150,26 @@ class Workloads:
         self._store.set_status(DEPLOYMENTS, metadata["namespace"], metadata["name"], status)
 
     def _put_progress(self, status: Object, deployment: Object, new: Object, numbers: dict[str, int]) -> None:
-        uid, replicas, name = deployment["metadata"]["uid"], deployment["spec"]["replicas"], new["metadata"]["name"]
-        now = self._cluster.clock.now()
-        since, known = self._progress.get(uid, (now, ()))
-        state = (numbers["updatedReplicas"], _available(new), numbers["updatedReplicas"] - numbers["replicas"])
-        done = numbers["updatedReplicas"] == numbers["replicas"] == replicas == numbers["availableReplicas"]
-        if done or (not replicas and not numbers["replicas"]):
+        metadata, replicas, name = deployment["metadata"], deployment["spec"]["replicas"], new["metadata"]["name"]
+        all_new = numbers["replicas"] == numbers["updatedReplicas"]
+        if all_new and _has(status, "Progressing", "NewReplicaSetAvailable"):
+            return  # a roll that is over stays over, whatever becomes of its pods
+        now, before = self._cluster.clock.now(), deployment.get("status", {})
+        gone = before.get("replicas", 0) - before.get("updatedReplicas", 0)
+        if all_new and numbers["updatedReplicas"] == replicas == numbers["availableReplicas"]:
             message = f'ReplicaSet "{name}" has successfully progressed.'
             _put(status, self._condition("Progressing", "True", "NewReplicaSetAvailable", message))
-        elif not known or any(here > before for here, before in zip(state, known, strict=True)):
-            self._progress[uid] = (now, state)
-            where = (deployment["metadata"]["namespace"], deployment["metadata"]["name"])
+        elif numbers["replicas"] - numbers["updatedReplicas"] < gone or any(
+            numbers[one] > before.get(one, 0) for one in ("updatedReplicas", "readyReplicas", "availableReplicas")
+        ):
+            self._progress[metadata["uid"]] = now
+            where = (metadata["namespace"], metadata["name"])
             self._cluster.enqueue(DEADLINE_SECONDS + 0.01, "deployment", *where, f"deadline {now}")
-            if numbers["updatedReplicas"]:
-                message = f'ReplicaSet "{name}" is progressing.'
-                _put(status, self._condition("Progressing", "True", "ReplicaSetUpdated", message))
-        elif now - since >= DEADLINE_SECONDS and not _has(status, "Progressing", "NewReplicaSetAvailable"):
+            message = f'ReplicaSet "{name}" is progressing.'
+            _put(status, self._condition("Progressing", "True", "ReplicaSetUpdated", message))
+        elif _has(status, "Progressing", "NewReplicaSetAvailable"):
+            return  # back to a ReplicaSet that is known: nothing moves yet
+        elif now - self._progress.get(metadata["uid"], now) >= DEADLINE_SECONDS:
             message = f'ReplicaSet "{name}" has timed out progressing.'
             _put(status, self._condition("Progressing", "False", "ProgressDeadlineExceeded", message))
 
@@ -175,8 +182,12 @@ class Workloads:
             return
         mine = self._store.owned(PODS, one["metadata"]["uid"])
         pods = [pod for pod in mine if not pod["metadata"].get("deletionTimestamp")]
+        missing, now = one["spec"]["replicas"] - len(pods), self._cluster.clock.now()
         failure: Object | None = None
-        for _ in range(one["spec"]["replicas"] - len(pods)):
+        if missing > 0 and now < self._waits.get(one["metadata"]["uid"], (0.0, 0.0))[0]:
+            failure = next(iter(one["status"].get("conditions", [])), None)
+            missing = 0
+        for _ in range(missing):
             try:
                 pods.append(self._make_pod(one))
             except ApiError as error:
@@ -211,8 +222,8 @@ class Workloads:
     def _try_again(self, one: Object) -> None:
         """After 5, 10, 20 ... seconds, so that a quota that is raised is not seen at once."""
         metadata = one["metadata"]
-        wait = self._waits.get(metadata["uid"], 5.0)
-        self._waits[metadata["uid"]] = min(1000.0, 2 * wait)
+        wait = self._waits.get(metadata["uid"], (0.0, 5.0))[1]
+        self._waits[metadata["uid"]] = (self._cluster.clock.now() + wait, min(1000.0, 2 * wait))
         self._cluster.enqueue(wait, "replicaset", metadata["namespace"], metadata["name"], "again")
 
     # Autoscalers

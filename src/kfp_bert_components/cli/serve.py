@@ -49,10 +49,17 @@ def command(
     from kfp_bert_components.serving import serve
 
     host = host or ("0.0.0.0" if "AIP_HTTP_PORT" in os.environ else "127.0.0.1")
-    settings = {"threads": threads, "access_log": access_log, "compiled": compiled}
-    must_load = must_load or "INFERENCE_SERVICE_NAME" in os.environ
     try:
-        ended = serve(path, host, port, name=name, must_load=must_load, **settings)
+        ended = serve(
+            path,
+            host,
+            port,
+            name=name,
+            threads=threads,
+            access_log=access_log,
+            compiled=compiled,
+            must_load=must_load or "INFERENCE_SERVICE_NAME" in os.environ,
+        )
     except UserError as error:
         _write_termination_log(str(error))
         raise

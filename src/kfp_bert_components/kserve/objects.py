@@ -178,5 +178,5 @@ def check_form(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 def difference(found: dict[str, Any] | None, wanted: dict[str, Any]) -> list[str]:
     """The lines by which two InferenceServices differ, as a unified diff of YAML; none where nothing does."""
-    texts = [yaml.safe_dump(kept(one), sort_keys=True).splitlines() if one else [] for one in (found, wanted)]
-    return list(difflib.unified_diff(*texts, "now", "then", lineterm="", n=2))
+    now, then = (yaml.safe_dump(kept(one), sort_keys=True).splitlines() if one else [] for one in (found, wanted))
+    return list(difflib.unified_diff(now, then, "now", "then", lineterm="", n=2))

@@ -52,7 +52,7 @@ def why(cluster: Cluster, seen: Seen, wanted: dict[str, Any], known: dict[str, A
 
 def _of_pod(cluster: Cluster, pod: dict[str, Any], wanted: dict[str, Any]) -> Reason | None:
     name, status = pod["metadata"]["name"], pod.get("status", {})
-    scheduled = next((one for one in status.get("conditions") or () if one["type"] == "PodScheduled"), {})
+    scheduled = condition(status, "PodScheduled")
     if scheduled.get("status") == "False":
         message = scheduled.get("message") or scheduled.get("reason", "")
         return Reason(f"no node takes the pod {name}: {message}"[:_LONGEST], "not found" not in message)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kfp_bert_components.deployment import (
     ForeignOwnerError,
+    LeaseLostError,
     RolloutError,
     SmokeSettings,
     Target,
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
 # Seconds after which a wait ends for a reason that does not heal.
 STUCK_SECONDS = 45.0
-_REPORT_SECONDS = 15.0
 _MOST_UNREAD = 5  # looks in a row that fail
-_MODES = ("Standard", "RawDeployment")  # the same one, and its older name
+_MODE = "serving.kserve.io/deploymentMode"
+_STANDARD = ("Standard", "RawDeployment")  # the second is its older name
 
 
 class KServeTarget(Target):
@@ -60,6 +61,7 @@ class KServeTarget(Target):
         report: Called with each line about what is going on.
         poll_seconds: Pause between two looks at what is waited for.
         stuck_seconds: Seconds after which a wait ends for a reason that does not heal.
+        report_seconds: Time between two printed lines about what is waited for.
     """
 
     words: ClassVar[Mapping[str, str]] = {
@@ -84,11 +86,13 @@ class KServeTarget(Target):
         *,
         poll_seconds: float = 1.0,
         stuck_seconds: float = STUCK_SECONDS,
+        report_seconds: float = 15.0,
     ) -> None:
         self._cluster, self._registry, self._target = cluster, registry, target
         self._settings, self._smoke, self._requests = settings, smoke, requests
         self._fingerprint, self._report = fingerprint, report
         self._poll_seconds, self._stuck_seconds = poll_seconds, stuck_seconds
+        self._report_seconds = report_seconds
         self._witnesses = Witnesses(cluster)
         self._name, self._next = settings.name, f"{settings.name}{NEXT}"
         self._identity: dict[str, str] = {}
@@ -118,14 +122,14 @@ class KServeTarget(Target):
 
     def admit(self, journal: Journal) -> None:
         """Look at whose the two InferenceServices are, and at what the pods need."""
-        for name in (self._name, self._next):
-            if found := self._find(name):
-                self._check_owner(found)
+        main, second = self._find(self._name), self._find(self._next)
+        for found in filter(None, (main, second)):
+            self._check_owner(found)
         version = self._registry.require_champion().version
         check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
-        if found := self._find(self._name):
-            check_form(found, self._main(version))
-            _check_mode(found)
+        if main:
+            check_form(main, self._main(version))
+            _check_mode(main)
 
     def plan(self, version: int) -> list[str]:
         """How the InferenceService would change, as a diff; asked of the API, which writes nothing."""
@@ -186,12 +190,11 @@ class KServeTarget(Target):
         self._resume(journal)
         if "before" not in journal.facts:
             return
-        before, found = journal.facts["before"], self._find(self._name)
+        before = journal.facts["before"]
         if before is None:
             self._remove(journal, self._name)
-        elif found is None or kept(found) != before:
-            self._write(journal, self._name, before)
-            self._wait_for_old(journal, before)
+        else:
+            self._write_back(journal, before)
         self._remove(journal, self._next)
 
     # Objects
@@ -247,6 +250,19 @@ class KServeTarget(Target):
                     told = True
             self._pause(journal)
 
+    def _write_back(self, journal: Journal, before: dict[str, Any]) -> None:
+        """Make the InferenceService what it was before, also where it can be written and not be read."""
+        try:
+            found = self._find(self._name)
+            if found and kept(found) == before:
+                return
+            self._write(journal, self._name, before)
+        except LeaseLostError:
+            raise
+        except (TransientError, UserError):
+            self._cluster.apply(inference_service(self._cluster.namespace, self._name), before)
+        self._wait_for_old(journal, before)
+
     def _remove(self, journal: Journal, name: str) -> None:
         """Delete an InferenceService, if there is one that is not being deleted already."""
         journal.check()
@@ -287,7 +303,7 @@ class KServeTarget(Target):
             RolloutError: It does not serve in time, or can't: the sentence says why.
         """
         name, started = wanted["metadata"]["name"], time.monotonic()
-        stuck_since, report_at, told, unread = 0.0, started + _REPORT_SECONDS, "", 0
+        stuck_since, report_at, told, unread = 0.0, started + self._report_seconds, "", 0
         while True:
             try:
                 seen = self._witnesses.look(wanted, journal.facts["fingerprint"], revision)
@@ -313,15 +329,20 @@ class KServeTarget(Target):
             stuck_since = 0.0 if reason.heals else stuck_since
             if now > report_at or (not reason.heals and reason.text != told):
                 self._report(f"{name}, {now - started:.0f} s: {reason.text}")
-                report_at, told = now + _REPORT_SECONDS, reason.text
+                report_at, told = now + self._report_seconds, reason.text
             self._pause(journal)
 
     def _wait_for_old(self, journal: Journal, before: dict[str, Any]) -> None:
         """Wait until what was there before serves again; its pods were never ended where the new ones never served."""
         end = time.monotonic() + self._stuck_seconds
         while time.monotonic() < end:
-            if self._witnesses.look(before, "").serves:
-                return
+            try:
+                if self._witnesses.look(before, "").serves:
+                    return
+            except LeaseLostError:
+                raise
+            except (TransientError, UserError):
+                pass
             self._pause(journal)
         self._report(f"{self._name} was written back, and does not serve from all its pods yet: look at them")
 
@@ -364,15 +385,15 @@ def _is_same(found: dict[str, Any], wanted: Any) -> bool:
 
 
 def _check_mode(found: dict[str, Any]) -> None:
-    """RolloutError where an InferenceService is in another mode than Standard."""
-    mode = found.get("status", {}).get("deploymentMode", _MODES[0])
-    if mode not in _MODES:
+    """RolloutError where an InferenceService is in another mode than Standard, or is stopped."""
+    name, annotations = found["metadata"]["name"], found["metadata"].get("annotations", {})
+    for mode in (annotations.get(_MODE), found.get("status", {}).get("deploymentMode")):
+        if mode and mode not in _STANDARD:
+            raise RolloutError(
+                f"The InferenceService {name} is in KServe's mode {mode}: this package deploys in Standard. Give "
+                f"annotations={{'{_MODE}': 'Standard'}} and a name that is new."
+            )
+    if annotations.get("serving.kserve.io/stop") == "true":
         raise RolloutError(
-            f"The InferenceService {found['metadata']['name']} is in KServe's mode {mode}: this package deploys in the "
-            "mode Standard. Give annotations={'serving.kserve.io/deploymentMode': 'Standard'} and a name that is new."
-        )
-    if found["metadata"].get("annotations", {}).get("serving.kserve.io/stop") == "true":
-        raise RolloutError(
-            f"The InferenceService {found['metadata']['name']} is stopped by its annotation serving.kserve.io/stop: "
-            "remove the annotation."
+            f"The InferenceService {name} is stopped by its annotation serving.kserve.io/stop: remove the annotation."
         )

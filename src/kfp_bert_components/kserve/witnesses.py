@@ -134,8 +134,7 @@ class Witnesses:
 
 def is_ready(pod: dict[str, Any]) -> bool:
     """Whether requests are sent to a pod."""
-    conditions = pod.get("status", {}).get("conditions") or ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return condition(pod.get("status", {}), "Ready").get("status") == "True"
 
 
 def pod_address(pod: dict[str, Any], *, ready: bool = True) -> str:
@@ -156,7 +155,7 @@ def is_wanted(pod: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def condition(status: dict[str, Any], kind: str) -> dict[str, str]:
-    """A condition of an InferenceService, {} where it has none of this kind."""
+    """A condition in the status of an object, {} where it has none of this kind."""
     return next((one for one in status.get("conditions") or () if one["type"] == kind), {})
 
 
