@@ -107,10 +107,14 @@ class Tape:
         on_complete: Callable[[str], None] = lambda place: None,
     ) -> None:
         self._store, self._factor, self._on_complete = cluster.store, factor, on_complete
-        self._tape = tapes()[scenario] if scenario else {"job": "", "events": [], "logs": {}}
+        self.change_to(scenario)
         cluster.kubelet.on_event = lambda event: None  # type: ignore[method-assign]
         cluster.log = self._log  # type: ignore[method-assign]
         self._store.listeners.append(self._on_event)
+
+    def change_to(self, scenario: str) -> None:
+        """Play another scenario from the next TrainJob on."""
+        self._tape = tapes()[scenario] if scenario else {"job": "", "events": [], "logs": {}}
 
     def _on_event(self, event: Event) -> None:
         if event.resource == TRAIN_JOBS and event.type == "ADDED":

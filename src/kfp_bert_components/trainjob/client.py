@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.labels import JOB_LABEL
 from kfp_bert_components.jobs.remote_jobs import JobClient, RemoteJob, patiently
-from kfp_bert_components.kserve.client import Cluster, ForbiddenError
+from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 from kfp_bert_components.progress import say
 from kfp_bert_components.trainjob.objects import API, job_name, waiting_pod
 from kfp_bert_components.trainjob.pods import Pods

@@ -11,7 +11,7 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.records import clear_results, read_parts
 from kfp_bert_components.jobs.remote_jobs import RemoteJob, RemoteJobs
 from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, stage
-from kfp_bert_components.kserve.client import Cluster, ForbiddenError
+from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.origin import here
 from kfp_bert_components.trainjob.client import TrainJobs

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
-from kfp_bert_components.kserve.client import Cluster
+from kfp_bert_components.kubernetes_api import Cluster
 from kfp_bert_components.progress import say
 from kfp_bert_components.trainjob.objects import NODE
 

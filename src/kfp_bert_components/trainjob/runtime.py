@@ -6,7 +6,7 @@ from typing import Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.jobs.remote_jobs import patiently
-from kfp_bert_components.kserve.client import Cluster, ForbiddenError
+from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 from kfp_bert_components.progress import say
 from kfp_bert_components.trainjob.objects import (
     ANCESTOR,

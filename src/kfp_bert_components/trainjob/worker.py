@@ -78,7 +78,7 @@ def delete_own_job(place: str) -> None:
     Args:
         place: The folder that `run_as_train_job` filled.
     """
-    from kfp_bert_components.kserve.client import Cluster
+    from kfp_bert_components.kubernetes_api import Cluster
     from kfp_bert_components.trainjob.objects import API
 
     try:
