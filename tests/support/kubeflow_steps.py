@@ -47,7 +47,7 @@ class Steps:
             **environment,
         }
 
-    def input(self, name: str, **parameters: Any) -> dict[str, Any]:
+    def input(self, name: str, /, **parameters: Any) -> dict[str, Any]:
         """The recorded input of a component, with other values; what the recording lacks is made like the rest."""
         recorded = _recorded().get(name, _recorded()["promote_model"])
         found = json.loads(json.dumps(recorded["executor_input"]))
