@@ -77,7 +77,7 @@ GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_fau
 
 test-goals: $(READY) ## The tests that `make test` takes a sample of, at their whole count (an hour or more)
 	@KFP_BERT_ROUNDS=all KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 KFP_BERT_FAULTS=1000 KFP_BERT_KILLS=100 \
-	  KFP_BERT_REGISTRY_KILLS=200 KFP_BERT_ORDERS=all \
+	  KFP_BERT_REGISTRY_KILLS=200 KFP_BERT_CHECKPOINT_KILLS=200 KFP_BERT_ORDERS=all \
 	  KFP_BERT_TABLES=10000 KFP_BERT_RANDOM_TEXTS=100000 KFP_BERT_REQUESTS=10000 $(BIN)/python -m pytest -s $(GOALS)
 
 test-docker: $(READY) images ## Build the images, and run every component and the server in them

@@ -22,12 +22,17 @@ SHARDS = int(os.environ.get("SHARDS", "8"))
 PODS = 4
 
 batch_predict = load_component_from_url(f"{SPECS}/batch_predict/component.yaml")
+clean_up_run = load_component_from_url(f"{SPECS}/clean_up_run/component.yaml")
 
 
 @dsl.pipeline(name="predict-a-table")
 def predict_a_table(table: str, model: str, output: str, settings: dict = {}):  # noqa: B006
     """Predict each row of a table; the parts of all shards are in one folder, which is one data set."""
-    with dsl.ParallelFor(list(range(SHARDS)), parallelism=PODS) as shard:
+    # Where settings have the texts answered by jobs of AI Platform, none goes on when the run is over.
+    over = clean_up_run(
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, settings=settings
+    ).set_caching_options(False)
+    with dsl.ExitHandler(over), dsl.ParallelFor(list(range(SHARDS)), parallelism=PODS) as shard:
         step = batch_predict(
             table=table,
             # A version, such as gs://bucket/registry/versions/3: the champion may change while the shards run.

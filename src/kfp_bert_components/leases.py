@@ -9,6 +9,8 @@ No two clocks have to agree: each side measures, by a clock of its own, only how
 unchanged. Times that a store notes are of no use for that, as those of a folder come from the machines that write. Time
 in which the store could not be read does not count, and neither does time in which this machine slept: afterwards the
 other side first gets its time to write. A job that is started again begins to count anew.
+
+A job whose containers don't look, as those of batch prediction, is not ended so: there the object says who waits.
 """
 
 from __future__ import annotations

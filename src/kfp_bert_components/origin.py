@@ -57,6 +57,15 @@ class Origin:
         """The shortest name of the run, "" where there is none."""
         return self.workflow or self.run_name or self.run_id or Path(self.folder).name
 
+    @property
+    def label(self) -> str:
+        """The run's name in labels, "" where there is none: the same in each step of it, cached or not.
+
+        A cached step knows only what the addresses of its outputs tell: on Kubeflow the run's id, on Vertex its name.
+        """
+        told = self.run_id if re.fullmatch(_UUID, self.run_id) else self.run_name
+        return told or Path(self.folder).name or self.run_id or self.workflow
+
     def known(self) -> dict[str, Any]:
         """What is known, for a record."""
         return {name: value for name, value in vars(self).items() if value}

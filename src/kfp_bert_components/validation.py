@@ -7,7 +7,16 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
@@ -69,6 +78,32 @@ def with_further(further: Mapping[str, Any], /, **known: Any) -> dict[str, Any]:
                 f"The further settings name {name!r}, which is no parameter of this step; {did_you_mean(name, known)}"
             )
     return {**known, **further}
+
+
+def types_of(kind: type) -> dict[str, Any]:
+    """The types of a checked dataclass's attributes by name, with their limits."""
+    known = kind.__pydantic_fields__  # type: ignore[attr-defined]
+    return {
+        name: Annotated[one.annotation, *one.metadata] if one.metadata else one.annotation
+        for name, one in known.items()
+    }
+
+
+def check_values(types: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Check values by their types, each for itself: rules between several values are not known here.
+
+    Args:
+        types: The types by name, as `types_of` gives them.
+        values: Values of some of these names.
+
+    Raises:
+        UserError: A value is not allowed.
+    """
+    fields: dict[str, Any] = {name: (types[name], ...) for name in values}
+    try:
+        create_model("Values", __config__=_CONFIG, **fields).model_validate(dict(values))
+    except ValidationError as error:
+        raise UserError(sentence(error)) from None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -64,6 +64,7 @@ def test_a_mistake_names_the_option_or_the_file(tmp_path):
         (("--cluster", tmp_path / "cluster.yaml"), "cluster.yaml: training.memry_request is not known; did you mean"),
         (("--cluster", tmp_path / "none.yaml"), "none.yaml cannot be read"),
         (("--volume", "data"), "--volume 'data' has another form than my-claim:/data."),
+        (("--volume", "a:/one", "--volume", "a:/two"), "--volume names the claim 'a' with two folders"),
         (("--volume", "data:there"), "all.volumes.data is 'there', but it must be a folder in the container"),
         (("--set", "training"), "--set 'training' has another form than training.memory_request=8Gi."),
         (("--set", "trainig.caching=no"), "trainig is not known; did you mean 'training'?"),
@@ -78,3 +79,14 @@ def test_a_mistake_names_the_option_or_the_file(tmp_path):
         assert isinstance(done.exception, UserError), (words, done.output, done.exception)
         assert says in str(done.exception)
         assert not (tmp_path / "pipeline.yaml").exists()
+
+
+def test_messages_name_the_pipeline_as_the_user_does(tmp_path):
+    path, target = tmp_path / "mine.py", str(tmp_path / "out.yaml")
+    path.write_text("from kfp import dsl\n@dsl.component(base_image='python:3.11')\ndef mine(): pass\n")
+    done = CliRunner().invoke(command, [f"{path}:mine", target, "--images", "my-team"])
+    assert str(done.exception).startswith("mine has no image of kfp-bert-components")
+    done = CliRunner().invoke(command, [f"{path}:mine", target, "--set", "training.cpu_limit=1"])
+    assert done.output.startswith("mine has no step of this package that is of the kind training")
+    done = CliRunner().invoke(command, [target, target, "--images", "my-team"])
+    assert str(done.exception).startswith(f"{target} has no image of kfp-bert-components")

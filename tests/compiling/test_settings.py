@@ -46,6 +46,13 @@ EXAMPLES = sorted((ROOT / "examples").glob("cluster-*.yaml"))
             "all.volumes.My.Claim is 'My.Claim', but it must be a name of lower-case",
         ),
         (
+            "all: {volumes: {kfp-launcher: /data}}",
+            "all.volumes.kfp-launcher is 'kfp-launcher', but it must have another name: Kubeflow or Argo gives each",
+        ),
+        ("all: {secrets: {tmp-dir-argo: {path: /keys}}}", "is 'tmp-dir-argo', but it must have another name"),
+        ("all: {volumes: {kube-api-access-a1b2c: /data}}", "must have another name"),
+        (f"# {'x' * 1_000_000}", "cluster.yaml is larger than 1,000,000 bytes, and so no cluster.yaml"),
+        (
             "all: {volumes: {a: data}}",
             "all.volumes.a is 'data', but it must be a folder in the container, such as /data.",
         ),

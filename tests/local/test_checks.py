@@ -110,6 +110,14 @@ def test_a_function_of_the_same_name_is_not_this_packages(tmp_path):
     check_settings(compiled(finetune_bert, tmp_path), {"epochs": -1})
 
 
+def test_a_value_that_kfp_would_take_for_a_placeholder_is_refused(tmp_path):
+    spec = compiled(train_and_deploy, tmp_path)
+    needed = {"registry": "r", "serving_directory": "s"}
+    with pytest.raises(UserError, match=r"Parameter 'sources' holds '\{\{\$', .* rename the file"):
+        check_pipeline(spec, needed | {"sources": ["lines.csv", "/data/{{$.x}}.csv"]})
+    check_pipeline(spec, needed | {"sources": ["{{x}}.csv", "{{$.pipeline_job_name}}.csv"]})
+
+
 def test_compiling_for_a_cluster_checks_constants(tmp_path):
     from click.testing import CliRunner
 

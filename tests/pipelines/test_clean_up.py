@@ -1,22 +1,31 @@
 """The exit handler of the ready pipelines: no job of a run goes on when the run is over."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+import yaml
 from google.cloud import aiplatform_v1 as v1
 from kfp import dsl
 
 from kfp_bert_components import clean_up_run
 from kfp_bert_components.ai_platform import AiPlatformClient
+from kfp_bert_components.deployment.labels import slug
 from kfp_bert_components.errors import RunError, UserError
-from kfp_bert_components.leases import Lease
+from kfp_bert_components.leases import Lease, read_lease
+from kfp_bert_components.origin import here
 from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.clean_up_run import clean_up_run as clean_up_in_step
 from kfp_bert_components.storage import open_store
+from tests.conftest import ROOT
 from tests.support.ai_platform_server import AiPlatformServer, Fault
+from tests.support.http_folder import serving_folder
+from tests.support.kubeflow_steps import RUN_ID, Steps
 from tests.support.pipeline_runs import run_pipeline
 from tests.support.splits import write_small_splits
 from tests.support.stores import gcs
@@ -81,6 +90,28 @@ def test_a_run_is_known_by_its_name_in_the_cluster_too(server, monkeypatch):
     assert is_cancelled(job)
 
 
+def test_a_job_with_the_label_of_an_older_version_is_found(server):
+    run = "train-and-deploy-on-many-texts-of-all-kinds-20261128"  # older labels had up to 40 characters
+    job, _ = create(server, slug(run))
+    clean_up_in_step("RUNNING", "", ["4711", run], **PLACE, api_endpoint=server.url)
+    assert is_cancelled(job)
+
+
+@pytest.mark.slow
+def test_a_cached_step_labels_its_job_with_the_id_that_the_others_get_from_kubeflow(server, gcs, tmp_path):
+    server.cloud.on_job = lambda job: threading.Timer(0.2, finish, (job,)).start()
+    steps = Steps(tmp_path, STORAGE_EMULATOR_HOST=gcs.url)
+    write_small_splits(steps.path("finetune_bert", "train").parent)
+    training = {"job_image": "image:1", "job_staging": "gs://bucket/staging", "job_api_endpoint": server.url}
+    done = steps.run("finetune_bert", run_on="ai_platform", job_project="p", job_location="region-1", settings=training)
+    assert done.returncode == 0, done.stdout
+    (job,) = server.cloud.jobs.values()
+    assert job.labels["kfp-bert-run"] == RUN_ID
+    place = job.job_spec.worker_pool_specs[0].container_spec.command[-1]
+    assert read_lease(open_store(place))[0].run == RUN_ID
+    assert here("", RUN_ID, "Nightly run").label == RUN_ID
+
+
 def test_a_run_that_ended_well_is_left_alone(server):
     job, _ = create(server, "run-1")
     calls = len(server.calls)
@@ -115,6 +146,15 @@ def test_where_a_job_cannot_be_cancelled_all_else_is_done_and_said_before(server
     assert sorted(map(is_cancelled, jobs)) == [False, True]
 
 
+def test_a_job_that_ends_already_needs_no_cancellation(server):
+    ending, _ = create(server, "run-1", 1)[0], create(server, "run-1", 2)
+    ending.state = v1.JobState.JOB_STATE_CANCELLING
+    server.faults = [Fault("CancelCustomJob", effect="after", status=400)]  # the other one ends at that moment
+    outcome = clean_up(server)
+    assert outcome == f"The run was ended before it was over. Job {ending.name} is being cancelled already."
+    assert server.calls.count("CancelCustomJob") == 1
+
+
 def test_the_component_takes_the_place_of_the_jobs_from_the_settings_of_training(server):
     job, _ = create(server, "run-1")
     status = dsl.PipelineTaskFinalStatus(
@@ -134,6 +174,17 @@ def test_the_ready_pipelines_end_with_it(pipeline):
     assert inputs["run_name"].runtime_value.constant.string_value == dsl.PIPELINE_JOB_NAME_PLACEHOLDER
     given = {name: inputs[name].component_input_parameter for name in ("registry", "deployment_target", "settings")}
     assert given == {"registry": "registry", "deployment_target": "deployment_target", "settings": "training"}
+
+
+@pytest.mark.parametrize("example", ["train_and_deploy", "batch_predict"])
+def test_the_examples_end_with_it(tmp_path, example):
+    with serving_folder(ROOT / "component_specs") as url:
+        command = [sys.executable, ROOT / "examples" / f"{example}.py", tmp_path / "pipeline.yaml"]
+        subprocess.run(command, check=True, env={**os.environ, "COMPONENT_SPECS": url})
+    tasks = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())["root"]["dag"]["tasks"]
+    assert tasks.keys() == {"clean-up-run", "exit-handler-1"}
+    assert tasks["clean-up-run"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert tasks["clean-up-run"]["cachingOptions"] == {}
 
 
 @pytest.mark.slow

@@ -2,19 +2,25 @@
 
 import json
 import threading
+import time
 
 import pytest
 from click.testing import CliRunner
 from google.cloud import aiplatform_v1 as v1
 
+from kfp_bert_components.ai_platform import AiPlatformClient
+from kfp_bert_components.ai_platform.running_jobs import running_jobs
+from kfp_bert_components.cli.jobs import command as jobs
 from kfp_bert_components.cli.predict import command
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.prediction import PredictionSettings
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.batch_predict import batch_predict
+from kfp_bert_components.steps.clean_up_run import clean_up_run
 from kfp_bert_components.storage import open_store
 from tests.prediction.test_rows import rows_of, write_csv
 from tests.support.ai_platform_server import AiPlatformServer, Fault
+from tests.support.kubeflow import Step
 from tests.support.models import candidate_for
 from tests.support.stores import gcs
 
@@ -109,6 +115,65 @@ def test_a_run_that_was_killed_while_it_waited_finds_its_job(server, table, regi
     threading.Timer(0.1, server.cloud.run_batch, (job,)).start()
     assert run(server, table, tmp_path / "out", registry).rows == 300
     assert server.calls.count("CreateBatchPredictionJob") == 1
+
+
+def test_a_job_that_is_being_cancelled_is_not_waited_for(server, table, registry, tmp_path):
+    def being_cancelled(job):
+        job.state = v1.JobState.JOB_STATE_CANCELLING
+        threading.Timer(0.2, setattr, (job, "state", v1.JobState.JOB_STATE_CANCELLED)).start()
+        server.cloud.on_batch = server.cloud.run_batch
+
+    server.cloud.on_batch = being_cancelled
+    with pytest.raises(UserError, match="ended as CANCELLED"):
+        run(server, table, tmp_path / "out", registry)
+    (first,) = server.cloud.batches.values()
+    first.state = v1.JobState.JOB_STATE_CANCELLING
+    threading.Timer(0.2, setattr, (first, "state", v1.JobState.JOB_STATE_CANCELLED)).start()
+    assert run(server, table, tmp_path / "out", registry).rows == 300
+    assert len(server.cloud.batches) == 2
+
+
+def test_a_job_whose_step_was_killed_runs_on_until_somebody_cancels_or_takes_it(server, gcs, table, registry, tmp_path):
+    server.cloud.on_batch = lambda job: setattr(job, "state", v1.JobState.JOB_STATE_RUNNING)
+    client = AiPlatformClient("p", "region-1", server.url)
+    place = ("--project", "p", "--location", "region-1", "--api-endpoint", server.url)
+
+    def killed_step(name):
+        calls = len(server.calls)
+        step = Step(predict_in_a_step, str(table), str(tmp_path / name), registry, server.url, name)
+        try:
+            until(lambda: "GetBatchPredictionJob" in server.calls[calls:])
+        finally:
+            step.kill()
+        (job,) = running_jobs(client)
+        return job
+
+    def after(run):
+        return clean_up_run("FAILED", "", [run], project="p", location="region-1", api_endpoint=server.url)
+
+    first = killed_step("run-1")
+    assert (first.run, first.state) == ("run-1", "running")
+    assert first.name in CliRunner().invoke(jobs, ["list", *place]).output
+    second = killed_step("run-2")  # the same texts and model: it waits for the same job
+    assert (second.name, second.run) == (first.name, "run-2")
+    assert after("run-1") == "The run failed. None of its jobs is running."
+    assert after("run-2") == f"The run failed. Cancelled job {first.name}, which was running."
+    third = killed_step("run-3")
+    assert third.name != first.name
+    done = CliRunner().invoke(jobs, ["cancel", "--run", "run-3", *place], catch_exceptions=False)
+    assert done.output == f"cancelled {third.name}\n" and running_jobs(client) == []
+
+
+def predict_in_a_step(table, out, model, url, run):
+    job = {"project": "p", "location": "region-1", "staging": "gs://bucket/staging", "api_endpoint": url}
+    batch_predict(table, out, model, run_on="ai_platform", **job, run=run, poll_seconds=0.02)
+
+
+def until(holds):
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_lost_answer_starts_no_second_job(server, table, registry, tmp_path):

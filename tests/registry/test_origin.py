@@ -122,11 +122,16 @@ def test_the_decision_and_its_page_name_the_run_and_the_baseline(recorded: Steps
     page = recorded.path("compare_models", "report").read_text()
     assert f'<a href="{PAGE}">{PAGE}</a>' in page and origin.artifacts["candidate"]["uri"] in page
     assert '<th class="n">champion</th>' not in page
+    command = f"kfp-bert registry history gs://my-bucket/registry --run {RUN_ID}"
+    assert command in page
+    assert "Version 1 became champion" in run(*command.split()[2:])
     summary = recorded.path("compare_models", "summary").read_text()
     assert "|  | candidate | most frequent class | change |" in summary
+    assert summary.endswith(f" |\n\nWhat the run did in the registry:\n\n    {command}\n")
     metadata = recorded.metadata("compare_models", "decision")
     assert (metadata["outcome"], metadata["metric"], metadata["overridden"]) == ("PROMOTE", "macro_f1", False)
     assert metadata["candidate"] > metadata["champion"] and metadata["champion_version"] == 0
+    assert metadata["registry"] == "gs://my-bucket/registry"
     train = recorded.metadata("prepare_text_data", "train")
     assert train["rows"] > 20 and (train["classes"], train["labels"]) == (2, ["a", "b"])
 
@@ -200,6 +205,25 @@ def test_on_vertex_the_page_is_that_of_the_console(monkeypatch) -> None:
         "https://console.cloud.google.com/vertex-ai/locations/europe-west4/pipelines/runs/train-20261128"
         "?project=my-project"
     )
+
+
+@pytest.mark.parametrize(
+    ("uri", "run_id", "run_name", "label"),
+    [
+        (f"{ADDRESS}/model", RUN_ID, NAME, RUN_ID),
+        ("gs://b/1234/train-20261128/finetune-bert_-8031/model", "4711", "train-20261128", "train-20261128"),
+        ("/home/ann/runs/train-2026/finetune-bert/model", "17", "train-2026", "train-2026"),
+    ],
+)
+def test_a_cached_step_and_one_with_placeholders_label_what_they_make_alike(
+    uri: str, run_id: str, run_name: str, label: str, monkeypatch
+) -> None:
+    monkeypatch.delenv("KFP_POD_NAME", raising=False)
+    for workflow in (WORKFLOW, ""):
+        monkeypatch.setenv("ARGO_WORKFLOW_NAME", workflow)
+        assert here(uri).label == here(uri, run_id, run_name).label == label
+    assert Origin(run_id=run_id, run_name=run_name).label == label  # as a record says it
+    assert here("").label == Origin().label == ""
 
 
 def test_names_from_people_stay_on_their_line(tmp_path: Path) -> None:

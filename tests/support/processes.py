@@ -8,12 +8,17 @@ import signal
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+_PRELOADED = [
+    *("tests.support.promoters", "kfp_bert_components.fetch.fetching", "google.cloud.storage"),
+    *("kfp_bert_components.training.checkpoints", "safetensors.numpy"),
+]
+
 
 def start(function: Any, *arguments: object) -> BaseProcess:
     """Start a function of a module in a process that inherits no threads and no connections."""
     context = multiprocessing.get_context("forkserver")
     # Imported once, in the process that the others are forked from.
-    context.set_forkserver_preload(["tests.support.promoters", "kfp_bert_components.fetch.fetching"])
+    context.set_forkserver_preload(_PRELOADED)
     emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
     process = context.Process(target=_with_emulator, args=(emulator, function, arguments))
     process.start()

@@ -1,6 +1,6 @@
 """SIGKILL at random moments while checkpoints are written: the newest one is whole, and never older than it may be.
 
-The whole count: KFP_BERT_KILLS=200 python -m pytest tests/training/test_checkpoint_kills.py -s
+The whole count: KFP_BERT_CHECKPOINT_KILLS=200 python -m pytest tests/training/test_checkpoint_kills.py -s
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.support.stores import gcs, place
 
 __all__ = ["gcs", "place"]
 
-KILLS = int(os.environ.get("KFP_BERT_KILLS", "10"))
+KILLS = int(os.environ.get("KFP_BERT_CHECKPOINT_KILLS", "10"))
 SIZE = 300_000
 
 

@@ -1,6 +1,8 @@
 """Checkpoints: written in the background, never half, each run its own; every released format is read."""
 
+import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -182,6 +184,39 @@ def test_a_run_that_is_started_again_and_saved_at_the_same_step_keeps_its_checkp
         save(checkpoints, 5)
         checkpoints.wait()
     assert opened(place).restore().state.step == 5
+
+
+def test_a_checkpoint_that_can_not_be_removed_is_a_warning_and_no_lost_training(gcs, capsys):
+    gcs.create_bucket("kept", forbidden={"storage.objects.delete"})
+    first = opened("gs://kept/checkpoints", "first")
+    save(first, 1)
+    second = opened("gs://kept/checkpoints", "second")
+    first.wait()
+    assert second.restore().state.step == 1
+    save(second, 2)
+    second.wait()
+    second.remove()
+    said = capsys.readouterr().out
+    assert said.count("warning: a checkpoint that is not needed any more could not be removed: ") == 2
+    assert "could not be written" not in said and opened("gs://kept/checkpoints").restore().state.step == 2
+
+
+def test_a_checkpoint_of_another_user_can_be_gone_on_from_and_stays(capsys):
+    if os.getuid():
+        pytest.skip("only root can act as two users")
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        os.chmod(folder, 0o755)
+        first = opened(folder, "first")
+        save(first, 1)
+        first.wait()
+        os.seteuid(65534)
+        try:
+            second = opened(folder, "second")
+            assert second.restore().state.step == 1
+            second.remove()
+        finally:
+            os.seteuid(0)
+        assert "could not be removed: " in capsys.readouterr().out and first.restore().state.step == 1
 
 
 def test_a_checkpoint_that_can_not_be_written_is_a_warning(tmp_path, capsys):

@@ -2,6 +2,9 @@
 
 Each different text is an instance of its own, with a hash of it as its key. The answers come in any order, with their
 keys; they are held here, four bytes a class and text, while the rows of the table are read again and joined with them.
+
+The containers of such a job don't look at its lease, which only says who waits. So where this process is killed, the
+job goes on until all texts are answered, or somebody cancels it.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ from google.cloud import aiplatform_v1 as v1
 from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.models import container, is_own_image
 from kfp_bert_components.ai_platform.remote_jobs import AiPlatformJobs
-from kfp_bert_components.ai_platform.settings import job_labels
 from kfp_bert_components.bert.bundle import TENSORFLOW
 from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.jobs.labels import job_labels
 from kfp_bert_components.jobs.remote_jobs import RemoteJobs
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.prediction import Predictor
@@ -81,8 +84,6 @@ class _Answers:
             key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
             place = f"{settings.staging.rstrip('/')}/kfp-bert-batches/{key}"
             client = AiPlatformClient(settings.project, settings.location, settings.api_endpoint)
-            # The containers of such a job don't look at the lease: it only says who waits. The job ends when it has
-            # answered all texts.
             lease = Lease(open_store(place), settings.run)
             jobs = RemoteJobs(AiPlatformJobs(client, "batch_prediction_job", key), lease)
 

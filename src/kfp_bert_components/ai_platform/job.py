@@ -11,7 +11,8 @@ from google.cloud import aiplatform_v1 as v1
 from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.job_log import JobLog
 from kfp_bert_components.ai_platform.remote_jobs import AiPlatformJobs
-from kfp_bert_components.ai_platform.settings import JobSettings, job_labels
+from kfp_bert_components.ai_platform.settings import JobSettings
+from kfp_bert_components.jobs.labels import job_labels
 from kfp_bert_components.jobs.records import RESULT
 from kfp_bert_components.jobs.remote_jobs import RemoteJobs
 from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, stage

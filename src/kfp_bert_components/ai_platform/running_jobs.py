@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.remote_jobs import ENDED, call
-from kfp_bert_components.deployment.labels import slug
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL
+from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL, run_label, run_labels
 from kfp_bert_components.leases import LeaseRecord, read_lease
 from kfp_bert_components.storage import open_store
 
@@ -43,7 +42,7 @@ class RunningJob:
 
     def belongs_to(self, runs: Iterable[str]) -> bool:
         """Whether it is a job of one of these runs; they can be names of the same run."""
-        return bool(self.run) and slug(self.run) in {slug(run) for run in runs if run}
+        return bool(self.run) and run_label(self.run)[RUN_LABEL] in set().union(*map(run_labels, filter(None, runs)))
 
 
 def running_jobs(client: AiPlatformClient, key: str = "") -> list[RunningJob]:

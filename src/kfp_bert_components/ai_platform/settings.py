@@ -3,17 +3,13 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated
 
 from pydantic import Field
 
-from kfp_bert_components.deployment.labels import slug
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL
 from kfp_bert_components.jobs.remote_jobs import check_abandoned_minutes
-from kfp_bert_components.origin import Origin
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.validation import checked_dataclass
 
@@ -243,14 +239,3 @@ def check_endpoint(endpoint: str, project: str, location: str) -> None:
 def may_be_same(project: str, other: str) -> bool:
     """Whether two names can mean one project: they are equal, or one is a project's id and the other a number."""
     return project == other or project.isdigit() != other.isdigit()
-
-
-def job_labels(labels: Mapping[str, str], key: str, run: str) -> dict[str, str]:
-    """All labels of a job: those that were asked for, and ours."""
-    return {**labels, JOB_LABEL: key, **({RUN_LABEL: slug(run)} if run else {})}
-
-
-def run_label(origin: Origin) -> dict[str, str]:
-    """The label of the run that something comes from, {} where there is none. A value has up to 63 characters."""
-    run = origin.run_id or origin.run_name or origin.workflow
-    return {RUN_LABEL: slug(run, 63)} if run else {}

@@ -50,6 +50,8 @@ def command(
     Settings that prepare_text_data, finetune_bert or compare_models would refuse are refused here, where all of a
     step's are constants.
     """
+    from kfp.components import load_component_from_file
+
     from kfp_bert_components.compiling import compile, read_cluster
     from kfp_bert_components.local.checks import check_settings
     from kfp_bert_components.local.pipelines import compile_pipeline
@@ -59,8 +61,10 @@ def command(
     values = read_cluster(cluster).model_dump(exclude_unset=True)
     if images is not None:
         _put(values, "all.images", images)
-    for volume in volumes:
-        claim, folder = _pair("--volume", volume, ":", "my-claim:/data")
+    claims = [_pair("--volume", volume, ":", "my-claim:/data") for volume in volumes]
+    for claim, folder in claims:
+        if [one for one, other in claims if one == claim and other != folder]:
+            raise UserError(f"--volume names the claim {claim!r} with two folders: a step can have it in one only.")
         _put(values, "all.volumes", {claim: folder})
     for setting in settings:
         key, value = _pair("--set", setting, "=", "training.memory_request=8Gi")
@@ -72,7 +76,8 @@ def command(
     with tempfile.TemporaryDirectory() as scratch:
         compiled = Path(scratch) / "pipeline.yaml"
         check_settings(compile_pipeline(pipeline, compiled), {})
-        compile(compiled, target, checked)
+        is_file = pipeline.endswith((".yaml", ".yml", ".json"))
+        compile(pipeline if is_file else load_component_from_file(str(compiled)), target, checked)
     if checked.service_account:
         click.echo(f"Submit {target} with service_account={checked.service_account!r}.")
 

@@ -1,5 +1,6 @@
 """A step's part of the platform specification for Kubernetes, written by the kfp-kubernetes library."""
 
+from posixpath import normpath
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,14 @@ _PARTS = (
     "shared_memory",
     "time_limit_minutes",
 )
+# What mounts something, and where it has the volume's name.
+_MOUNTS = {
+    "pvcMount": "constant",
+    "secretAsVolume": "secretName",
+    "configMapAsVolume": "configMapName",
+    "emptyDirMounts": "volumeName",
+    "genericEphemeralVolume": "volumeName",
+}
 
 
 def pod_settings(step: str, before: dict[str, Any], settings: StepSettings) -> dict[str, Any]:
@@ -26,7 +35,8 @@ def pod_settings(step: str, before: dict[str, Any], settings: StepSettings) -> d
         settings: What the step needs.
 
     Raises:
-        UserError: Two volumes have one name, or are mounted at one place: no pod can have that.
+        UserError: Two volumes have one name, or are mounted at one place: no pod can have that. Or Kubeflow would not
+            look at a setting.
     """
     if not any(getattr(settings, part) for part in _PARTS):
         return before
@@ -36,6 +46,11 @@ def pod_settings(step: str, before: dict[str, Any], settings: StepSettings) -> d
     task: Any = SimpleNamespace(platform_config={"kubernetes": before})
     if settings.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, settings.image_pull_secrets)
+    if settings.node_selector and "nodeSelectorJson" in before.get("nodeSelector", {}):
+        raise UserError(
+            f"Step {step} gets its node_selector from the pipeline as JSON, and Kubeflow looks at nothing else then: "
+            "leave one out."
+        )
     for label, value in settings.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
     for one in settings.tolerations:
@@ -65,10 +80,9 @@ def _once(value: Any) -> Any:
 
 def _check_volumes(step: str, made: dict[str, Any]) -> None:
     mounts = [
-        *((one.get("constant"), one["mountPath"]) for one in made.get("pvcMount", [])),
-        *((one.get("secretName"), one["mountPath"]) for one in made.get("secretAsVolume", [])),
-        *((one.get("configMapName"), one["mountPath"]) for one in made.get("configMapAsVolume", [])),
-        *((one["volumeName"], one["mountPath"]) for one in made.get("emptyDirMounts", [])),
+        (one.get(name), normpath(one.get("mountPath", "")))
+        for kind, name in _MOUNTS.items()
+        for one in made.get(kind, [])
     ]
     for what, values in (("volume", [name for name, _ in mounts if name]), ("folder", [path for _, path in mounts])):
         if twice := [value for i, value in enumerate(values) if value in values[:i]]:

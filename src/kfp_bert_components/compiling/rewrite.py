@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from kfp_bert_components import COMPONENTS
 from kfp_bert_components.compiling.pod import pod_settings
 from kfp_bert_components.compiling.settings import Cluster, Kind, StepSettings
 from kfp_bert_components.components._images import move_images
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.progress import say
 
 _KINDS: dict[str, Kind] = {
     "finetune_bert": "training",
@@ -42,14 +43,16 @@ def rewrite(name: str, documents: list[dict[str, Any]], cluster: Cluster) -> lis
         UserError: The settings don't fit the pipeline.
     """
     spec, platforms = documents[0], (documents[1] if len(documents) > 1 else {"platforms": {}})
-    pods = platforms["platforms"].get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
-    if pods and cluster.platform == "vertex":
-        raise UserError(
-            f"{name} has settings of pods ({', '.join(sorted(pods))}), which do not apply on Vertex: leave them out."
-        )
+    kubernetes = platforms["platforms"].get("kubernetes", {})
+    pods = kubernetes.get("deploymentSpec", {}).get("executors", {})
+    if (pods or "pipelineConfig" in kubernetes) and cluster.platform == "vertex":
+        what = f"settings of pods ({', '.join(sorted(pods))})" if pods else "a PipelineConfig, such as a workspace"
+        raise UserError(f"{name} has {what}, which does not apply on Vertex: leave it out.")
     moves = []
+    unused = {kind for kind in get_args(Kind) if getattr(cluster, kind).model_fields_set}
     for label, container in _containers(spec):
         kind = _kind(container)
+        unused.discard(kind)
         settings = cluster.settings(kind)
         step = label.removeprefix("exec-")
         if settings.images:
@@ -61,6 +64,8 @@ def rewrite(name: str, documents: list[dict[str, Any]], cluster: Cluster) -> lis
             _check_variables(step, container, pod, settings)
         for task in _tasks(spec, label):
             _set_task(task, settings, 7 * 24 * 60 if cluster.platform == "kubernetes" else 60)
+    for kind in sorted(unused):
+        say(f"{name} has no step of this package that is of the kind {kind}: what the cluster says of it is not used.")
     if moves:
         move_images(name, moves)
     if pods:
@@ -142,15 +147,25 @@ def _check_variables(step: str, container: dict[str, Any], pod: dict[str, Any], 
     """UserError where a variable that the settings name would have two values, with what the pipeline says itself."""
     named = settings.env.keys() | {name for secret in settings.secrets.values() for name in secret.variables}
     sources = {one["name"]: "env" for one in container.get("env", [])}
+    for name, source in _variables_of_others(pod):
+        if sources.setdefault(name, source) != source and name in named:
+            raise UserError(
+                f"Step {step} would get the variable {name} from {sources[name]} and from {source}, counting what "
+                "the pipeline says itself: leave one out."
+            )
+
+
+def _variables_of_others(pod: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The variables that a step gets from elsewhere, each with its source in words."""
     for secret in pod.get("secretAsEnv", []):
         for one in secret["keyToEnv"]:
-            name = one["envVar"]
-            source = f"the secret {secret.get('secretName', 'of the run')} (key {one['secretKey']})"
-            if sources.setdefault(name, source) != source and name in named:
-                raise UserError(
-                    f"Step {step} would get the variable {name} from {sources[name]} and from {source}, counting what "
-                    "the pipeline says itself: leave one out."
-                )
+            yield one["envVar"], f"the secret {secret.get('secretName', 'of the run')} (key {one['secretKey']})"
+    for settings in pod.get("configMapAsEnv", []):
+        for one in settings["keyToEnv"]:
+            name = settings.get("configMapName", "of the run")
+            yield one["envVar"], f"the config map {name} (key {one['configMapKey']})"
+    for one in pod.get("fieldPathAsEnv", []):
+        yield one["name"], f"the pod's field {one['fieldPath']}"
 
 
 def _set_task(task: dict[str, Any], settings: StepSettings, give_up_after_minutes: int) -> None:

@@ -46,6 +46,14 @@ def _path(value: str) -> str:
     return path
 
 
+def _free_volume(name: str) -> str:
+    if name in _VOLUMES_OF_OTHERS or name.startswith("kube-api-access-"):
+        raise PydanticCustomError(
+            "volume", "must have another name: Kubeflow or Argo gives each pod a volume of its own that is called so"
+        )
+    return name
+
+
 def _free(name: str) -> str:
     if name in _SET_BY_OTHERS or name.startswith(("ARGO_", "CLOUD_ML_", "KFP_POD_")):
         raise PydanticCustomError("variable", "must be another name: the platform or the image sets this one itself")
@@ -58,6 +66,11 @@ _TAKEN = (
     *("/var/run/argo", "/run/argo", "/proc", "/sys"),
     *("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount"),
 )
+_VOLUMES_OF_OTHERS = (
+    *("kfp-launcher", "kfp-driver-outputs", "kfp-workspace", "ca-bundle", "gcs-scratch", "s3-scratch", "minio-scratch"),
+    *("dot-local-scratch", "dot-cache-scratch", "dot-config-scratch"),
+    *("var-run-argo", "tmp-dir-argo", "input-artifacts", "argo-staging"),
+)
 # With one of these or of Argo's, a step would not start, or would record a run that is not its own.
 _SET_BY_OTHERS = (
     *("PATH", "TRACEPARENT", "TRACESTATE", "_KFP_RUNTIME"),
@@ -68,12 +81,16 @@ _YEAR_IN_MINUTES = 365 * 24 * 60
 _PART = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _LABEL = rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_PART}"
 
+_LARGEST = 1_000_000  # bytes of a file
+
 Cpu = Annotated[str, _text(r"[1-9]\d{0,6}m?|(?=.*[1-9])\d{0,6}\.\d{1,9}", "a number of CPUs, such as 2, 0.5 or 500m")]
 Size = Annotated[str, _text(r"[1-9]\d{0,9}([KMGT]i|[MGT])", "a size with its unit, such as 8Gi or 500Mi")]
 MountPath = Annotated[str, AfterValidator(_path)]
 # A volume is named like its claim or secret, and volumes may have no dot in their name.
 VolumeName = Annotated[
-    str, _text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a name of lower-case letters, digits and hyphens, at most 63")
+    str,
+    _text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a name of lower-case letters, digits and hyphens, at most 63"),
+    AfterValidator(_free_volume),
 ]
 ObjectName = Annotated[
     str, _text(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "a name of lower-case letters, digits, hyphens and dots")
@@ -284,7 +301,11 @@ def read_cluster(given: Cluster | Mapping[str, Any] | str | Path | None) -> Clus
     if not isinstance(given, str | Path):
         return _checked(given or {}, "")
     try:
-        values = load_yaml(Path(given).read_text(encoding="utf-8"))
+        with Path(given).open("rb") as file:
+            text = file.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise UserError(f" is larger than {_LARGEST:,} bytes, and so no cluster.yaml: give another file.")
+        values = load_yaml(text.decode())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{given} cannot be read: {error}.") from None
     except UserError as error:

@@ -32,11 +32,13 @@ def compiled_text(pipeline: Any) -> str:
 def compiled_documents(name: str, text: str) -> list[dict[str, Any]]:
     """The specification of a pipeline and, where there is one, that of its platforms; `name` is for errors."""
     try:
-        documents = list(yaml.safe_load_all(text))
+        documents = [one for one in yaml.safe_load_all(text) if one is not None]
     except yaml.YAMLError:
         documents = []
     if not documents or not isinstance(documents[0], dict) or "deploymentSpec" not in documents[0]:
         raise UserError(f"{name} is no compiled KFP pipeline: expected YAML with a deploymentSpec.")
+    if [one for one in documents[1:] if not isinstance(one, dict) or not isinstance(one.get("platforms"), dict)]:
+        raise UserError(f"{name} is no compiled KFP pipeline: the second document in it has no platforms.")
     return documents
 
 

@@ -74,7 +74,8 @@ def batch_predict(
             others without an answer; error stops; drop leaves both out and counts them. Default: keep.
         part_rows: Most rows of one file of the output; a part also ends after 5 minutes. Default: 100,000.
         run_on: pod, or ai_platform for a batch prediction job of AI Platform, which the step starts and follows. It
-            answers each different text once; the table is read, and the output written, by the step. Default: pod.
+            answers each different text once; the table is read, and the output written, by the step. Where the step is
+            killed, the job goes on until all texts are answered, or clean_up_run cancels it. Default: pod.
         job_project: Id of the project that the job runs in.
         job_location: Region that the job runs in, such as europe-west4.
         job_staging: gs:// folder for the job's model, texts and answers.
@@ -135,7 +136,7 @@ def batch_predict(
         job_api_endpoint=job_api_endpoint,
     )
     job = {name: values.pop(name) for name in list(values) if name.startswith("job_")}
-    job["run"] = here(predictions.uri).run
+    job["run"] = here(predictions.uri).label
     run_on = values.pop("run_on")
     found, predictor = batch_predict(
         given(table, data, "table or data"),

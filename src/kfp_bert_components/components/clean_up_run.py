@@ -34,8 +34,8 @@ def clean_up_run(
         job_project: Id of the project that the run's jobs run in. Default: no jobs are looked for.
         job_location: Region that they run in, such as europe-west4.
         job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
-        settings: The further parameters of finetune_bert, of which those that begin with job_ and are named above win
-            over them. Default: none.
+        settings: The further parameters of finetune_bert or batch_predict, of which those that begin with job_ and are
+            named above win over them. Default: none.
 
     Returns:
         outcome: How the run ended, and what was cancelled.

@@ -91,5 +91,5 @@ def compare_models(
         registry,
         here(decision.uri, run_id, run_name, {"candidate": candidate.uri, "champion": champion.uri}),
     )
-    decision.metadata.update(of_decision(made))
+    decision.metadata.update(of_decision(made, registry))
     return namedtuple("Outputs", ["promote", "outcome", "reason"])(made.promote, made.outcome, made.reason)

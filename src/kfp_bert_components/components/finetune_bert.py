@@ -218,7 +218,7 @@ def finetune_bert(
         job_api_endpoint=job_api_endpoint,
     )
     job = {name: values.pop(name) for name in list(values) if name.startswith("job_")}
-    job["run"] = here(model.uri).run
+    job["run"] = here(model.uri).label
     found = finetune_bert(
         Path(train.path),
         Path(validation.path),

@@ -18,8 +18,15 @@ def check_pipeline(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
         arguments: Values by parameter name; a parameter that is absent has its default.
 
     Raises:
-        UserError: A condition cannot be decided, or a step needs its image, or would refuse its settings.
+        UserError: A condition cannot be decided, a value would be taken for one of KFP's placeholders, or a step needs
+            its image, or would refuse its settings.
     """
+    for name, value in arguments.items():
+        if _PLACEHOLDER.search(json.dumps(value)):
+            raise UserError(
+                f"Parameter {name!r} holds '{{{{$', which begins what KFP replaces by a value of the run: give another "
+                "text, or rename the file."
+            )
     for component in (spec["root"], *spec.get("components", {}).values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
             read_condition(task.get("triggerPolicy", {}).get("condition", ""))
@@ -133,6 +140,8 @@ def _only(settings: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 _OF_OTHER_STEPS = {"base_model_pin"}
 # What stands for the id or name of the run: no setting depends on it.
 _NAME_OF_RUN = re.compile(r'^"\{\{\$\.pipeline_job_\w+\}\}"$')
+# In what is given to a run only a few can be filled in, such as {{$.pipeline_job_name}}.
+_PLACEHOLDER = re.compile(r"\{\{\$(?!\.pipeline_)")
 _CHECKS: dict[str, Callable[[dict[str, Any], bool], None]] = {
     "prepare_text_data": _check_prepare,
     "finetune_bert": _check_training,

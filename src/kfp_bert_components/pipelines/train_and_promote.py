@@ -56,6 +56,8 @@ def train_and_promote(
         registry=registry,
         base_model=training["base_model"],
         settings=training["settings"],
+        prepare=data["settings"],
+        **{name: gate[name] for name in ("primary_metric", "min_improvement", "alpha", "policy")},
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
     ).set_caching_options(False)
     fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])

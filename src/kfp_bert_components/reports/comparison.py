@@ -6,7 +6,7 @@ from kfp_bert_components.data.splits import rows_in_words
 from kfp_bert_components.evaluation.names import METRICS, metric_title
 from kfp_bert_components.formats import number, signed
 from kfp_bert_components.origin import read_origin
-from kfp_bert_components.plain import markdown
+from kfp_bert_components.plain import markdown, plain
 from kfp_bert_components.reports import Facts, gate_charts, render
 from kfp_bert_components.reports.evaluation import model_in_words
 
@@ -23,9 +23,17 @@ MOST_GUARDRAILS = 40
 
 
 def page(
-    decision: "Decision", candidate: "Evaluation", champion: "Evaluation", changes: "Changes", about: Facts
+    decision: "Decision",
+    candidate: "Evaluation",
+    champion: "Evaluation",
+    changes: "Changes",
+    about: Facts,
+    command: str = "",
 ) -> str:
-    """The comparison as a page, made to be read in a minute. `about` is what its first line adds."""
+    """The comparison as a page, made to be read in a minute.
+
+    `about` is what its first line adds, `command` the command that shows what the run did in the registry.
+    """
     metric, labels = decision.difference["metric"], candidate.labels
     labels = labels + [label for label in champion.labels if label not in labels]
     return render(
@@ -41,7 +49,10 @@ def page(
         champion=champion,
         first=champion.empty,
         baseline=FIRST if champion.empty else "champion",
-        origin=read_origin(decision.origin).facts(),
+        origin=[
+            *read_origin(decision.origin).facts(),
+            *([("what the run did in the registry", command)] if command else []),
+        ],
         name=METRICS.get(metric) or metric_title(metric),
         names=METRICS,
         picture=gate_charts.difference_chart(decision.difference),
@@ -54,8 +65,8 @@ def page(
     )
 
 
-def summary(decision: "Decision") -> str:
-    """The decision in Markdown, for the list of artifacts."""
+def summary(decision: "Decision", command: str = "") -> str:
+    """The decision in Markdown, for the list of artifacts; `command` is the command as on the page."""
     found = decision.difference
     baseline = "champion" if decision.champion_version else FIRST
     rows = [
@@ -69,13 +80,15 @@ def summary(decision: "Decision") -> str:
     lines = [f"**{decision.outcome}**: {markdown(decision.reason)}", ""]
     lines += [line for one in decision.warnings for line in (f"**Warning**: {markdown(one)}", "")]
     lines += ["| " + " | ".join(markdown(cell) for cell in row) + " |" for row in rows]
-    lines += [""] + [
+    lines += [""] * bool(decision.guardrails) + [
         f"- {_result(one)}: {markdown(one['name'])} {_observed(one['value'], one)}, "
         f"limit {_observed(one['limit'], one)}"
         for one in _listed(decision)
     ]
     if (more := len(decision.guardrails) - MOST_GUARDRAILS) > 0:
         lines.append(f"- {more:,} more guardrails are in decision.json")
+    if command:
+        lines += ["", "What the run did in the registry:", "", f"    {plain(command)}"]
     return "\n".join(lines).rstrip() + "\n"
 
 

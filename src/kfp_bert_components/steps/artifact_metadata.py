@@ -59,8 +59,8 @@ def of_evaluation(found: Evaluation) -> dict[str, Any]:
     }
 
 
-def of_decision(made: Decision) -> dict[str, Any]:
-    """Of a decision: its outcome and reason, and the figures that it rests on."""
+def of_decision(made: Decision, registry: str = "") -> dict[str, Any]:
+    """Of a decision: its outcome and reason, the figures that it rests on, and the registry that it is for."""
     names = ("metric", "candidate", "champion", "value", "p_value", "rows")
     return {
         "outcome": made.outcome,
@@ -70,6 +70,7 @@ def of_decision(made: Decision) -> dict[str, Any]:
         "candidate_fingerprint": made.candidate_fingerprint,
         "test_fingerprint": made.test_fingerprint,
         "overridden": made.outcome != made.gate_outcome,
+        **({"registry": registry} if registry else {}),
         **{name: made.difference[name] for name in names if made.difference.get(name) is not None},
     }
 

@@ -84,16 +84,21 @@ def _cancelled(runs: list[str], project: str, location: str, api_endpoint: str) 
     ours = [job for job in running_jobs(client) if job.belongs_to(names)]
     if not ours:
         yield "None of its jobs is running."
-    errors = []
+    errors = {}
     for job in ours:
+        if job.state == "cancelling":
+            yield f"Job {job.name} is being cancelled already."
+            continue
         try:
             cancel_job(client, job.name)
         except UserError as error:  # the others are cancelled all the same
-            errors.append(str(error))
+            errors[job.name] = str(error)
         else:
             yield f"Cancelled job {job.name}, which was {job.state}."
-    if errors:
-        raise UserError(" ".join(errors))
+    if errors:  # one that has ended meanwhile can't be cancelled
+        left = {job.name for job in running_jobs(client) if job.state != "cancelling"}
+        if refused := [error for name, error in errors.items() if name in left]:
+            raise UserError(" ".join(refused))
 
 
 def _rollout(registry: str, target: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from kfp_bert_components.evaluation import Evaluation, read_evaluation
@@ -64,7 +65,11 @@ def compare_models(
     made = replace(made, reason=reason, evaluation_files=file_hashes(candidate), origin=origin.known())
     write_decision(made, decision)
     about = [("registry", registry or "none"), written(report)]
-    for path, text in ((report, page(made, new, old, changes(comparison), about)), (markdown, summary(made))):
+    command = (
+        f"kfp-bert registry history {quote(registry)} --run {quote(origin.label)}" if registry and origin.label else ""
+    )
+    pages = {report: page(made, new, old, changes(comparison), about, command), markdown: summary(made, command)}
+    for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     for warning in made.warnings:

@@ -143,17 +143,17 @@ class LocalStore(Store):
         path = self._path(name)
         if not path.is_file():
             raise self._explained(FileNotFoundError(), name)
-        with self._locked():
-            self._check_generation(path, name, if_generation)
-            try:
+        try:
+            with self._locked():
+                self._check_generation(path, name, if_generation)
                 path.unlink()
-            except OSError as error:
-                raise self._explained(error, name) from None
-            with contextlib.suppress(OSError):  # folders that are not empty stay
-                for parent in path.parents:
-                    if parent == self.root:
-                        break
-                    parent.rmdir()
+                with contextlib.suppress(OSError):  # folders that are not empty stay
+                    for parent in path.parents:
+                        if parent == self.root:
+                            break
+                        parent.rmdir()
+        except OSError as error:
+            raise self._explained(error, name) from None
 
     def _put(self, name: str, fill: Callable[[BinaryIO], object], if_generation: int | None) -> int:
         path = self._path(name)

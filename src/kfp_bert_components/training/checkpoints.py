@@ -142,10 +142,13 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Remove the checkpoints of this run, which is over, and the one that it went on from."""
+        """Remove the checkpoints of this run, which is over, and the one that it went on from.
+
+        Where they can't be removed a warning says so.
+        """
         self.wait()
         if self._store is not None:
-            self._delete([*self._names(self._own), self._restored])
+            self._forget()
 
     def _write(self, name: str, arrays: dict[str, np.ndarray], metadata: dict[str, str], started: float) -> None:
         assert self._store is not None
@@ -156,10 +159,10 @@ class Checkpoints:
                 path = Path(scratch) / name
                 save_file(arrays, path, metadata=metadata)
                 self._store.upload(path, self._own + name)
-            older = [one for one in [*self._names(self._own), self._restored] if Path(one).name < name]
-            self._delete(older)
         except Exception as error:  # whatever it is, hours of training are worth more
             say(f"warning: checkpoint {name} could not be written to {self._store.uri}; training goes on: {error}")
+        else:
+            self._forget(before=name)
         self._took = time.monotonic() - started
 
     def _names(self, prefix: str) -> list[str]:
@@ -167,11 +170,16 @@ class Checkpoints:
         entries = self._store.list(prefix, checksums=False)
         return [entry.name for entry in entries if entry.name.endswith(".safetensors")]
 
-    def _delete(self, names: Sequence[str]) -> None:
+    def _forget(self, before: str = "") -> None:
+        """Remove the checkpoints of this run and the one that it went on from, or those of them `before` another."""
         assert self._store is not None
-        for name in filter(None, names):
-            with contextlib.suppress(NotFoundError):
-                self._store.delete(name)
+        try:
+            for name in filter(None, [*self._names(self._own), self._restored]):
+                if not before or Path(name).name < before:
+                    with contextlib.suppress(NotFoundError):
+                        self._store.delete(name)
+        except Exception as error:  # as of one that another user wrote, or where nothing may be deleted
+            say(f"warning: a checkpoint that is not needed any more could not be removed: {error}")
 
     def _read(self, name: str) -> Checkpoint:
         from safetensors import SafetensorError, safe_open

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from kfp_bert_components.deployment.labels import slug
-from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL
+from kfp_bert_components.jobs.labels import job_labels
 from kfp_bert_components.origin import here
 from kfp_bert_components.storage import ACCESS_VARIABLES
 from kfp_bert_components.trainjob.settings import TrainJobSettings
@@ -73,11 +72,10 @@ def train_job(settings: TrainJobSettings, namespace: str, key: str, place: str, 
         asked[settings.accelerator_type] = str(settings.accelerator_count)
     if asked:
         trainer["resourcesPerNode"] = {"requests": asked, "limits": asked}
-    run = {RUN_LABEL: slug(settings.run, 63)} if settings.run else {}
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": namespace,
-        "labels": {**settings.labels, JOB_LABEL: key[:63], **run},
+        "labels": job_labels(settings.labels, key, settings.run),
     }
     if owner := waiting_pod(namespace):
         metadata["ownerReferences"] = [owner]
