@@ -73,7 +73,7 @@ GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_fau
   tests/deployment/test_pipeline_ai_platform.py tests/registry/test_race.py tests/registry/test_kills.py \
   tests/registry/test_gc_and_promotion.py tests/fetch/test_faults.py \
   tests/fetch/test_kill.py tests/training/test_checkpoint_kills.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py \
-  tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py
+  tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py tests/trainjob/test_rounds.py
 
 test-goals: $(READY) ## The tests that `make test` takes a sample of, at their whole count (an hour or more)
 	@KFP_BERT_ROUNDS=all KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 KFP_BERT_FAULTS=1000 KFP_BERT_KILLS=100 \
