@@ -69,7 +69,10 @@ def job_of(server):
 
 def store_of(world):
     """The staging folder of the one job, when there is one."""
-    job = until(lambda: job_of(world[0]))
+    return store_in(until(lambda: job_of(world[0])))
+
+
+def store_in(job):
     return open_store(job["spec"]["trainer"]["command"][-1])
 
 
@@ -147,11 +150,12 @@ def test_sigterm_on_kubeflow_deletes_the_job_by_one_request(world):
     server, trainer, _ = world
     step = start_step(world)
     until(lambda: "worker 0 of 2" in log_of(world))
-    calls = len(server.calls)
+    calls, job = len(server.calls), job_of(server)
     step.terminate()
     until(lambda: job_of(server) is None)
     after = [str(call) for call in server.calls[calls:]]
     assert after.count("delete trainjobs") == 1
+    assert not read_lease(store_in(job))[0].ended  # it is not the lease that ended it
     assert set(after) <= {"get trainjobs", "list pods", "get pods/log", "delete trainjobs"}
     until(lambda: all(process.poll() is not None for process in trainer.processes.values()))
 

@@ -54,10 +54,11 @@ def run_as_train_job(
 
     one = job_settings
     settings = absolute_base_model(settings)
+    namespace = _namespace(one)
     machines = [one.replicas, one.resources, one.accelerator_type, one.accelerator_count, one.runtime, one.staging]
-    key = job_key(train, validation, settings, one.image, ["TrainJob", *machines])
+    key = job_key(train, validation, settings, one.image, ["TrainJob", namespace, *machines])
     place = place_of(one.staging, key)
-    store, cluster = open_store(place), Cluster(_namespace(one), one.api_endpoint)
+    store, cluster = open_store(place), Cluster(namespace, one.api_endpoint)
     pods = Pods(cluster, job_name(key))
     client = TrainJobs(cluster, key, one.max_hours, pods)
     lease = Lease(store, one.run, one.abandoned_minutes * 60)

@@ -147,11 +147,11 @@ class Pods:
 
     def _note_trouble(self, pods: list[dict[str, Any]]) -> None:
         trouble = next(filter(None, map(_trouble, pods)), "")
-        if bool(trouble) != bool(self.trouble):
-            self._since = time.monotonic()
         # An image that can't be pulled changes between two reasons; what is said of it is the first.
-        if trouble.partition(":")[0] != self.trouble.partition(":")[0] and trouble:
-            self._say_once(f"Not all workers can start: {trouble.rstrip('.')}.")
+        if trouble.partition(":")[0] != self.trouble.partition(":")[0]:
+            self._since = time.monotonic()
+            if trouble:
+                self._say_once(f"Not all workers can start: {trouble.rstrip('.')}.")
         self.trouble = trouble
 
     def _say_once(self, line: str) -> None:
