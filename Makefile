@@ -74,7 +74,7 @@ GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_fau
   tests/deployment/test_pipeline_ai_platform.py tests/deployment/test_pipeline_kserve.py tests/deployment/test_kserve_faults.py tests/registry/test_race.py tests/registry/test_kills.py \
   tests/registry/test_gc_and_promotion.py tests/fetch/test_faults.py \
   tests/fetch/test_kill.py tests/training/test_checkpoint_kills.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py \
-  tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py $(STORES)
+  tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py tests/trainjob/test_rounds.py $(STORES)
 test-goals: export KFP_BERT_STORES = all
 # What runs on s3:// only where all stores are asked for.
 STORES = tests/registry/test_champion.py tests/registry/test_operations.py tests/registry/test_test_sets.py \

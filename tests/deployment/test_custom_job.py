@@ -16,8 +16,9 @@ from google.cloud import aiplatform_v1 as v1
 from kfp import dsl
 
 from kfp_bert_components import finetune_bert
-from kfp_bert_components.ai_platform import JobSettings, is_chief, run_as_custom_job
+from kfp_bert_components.ai_platform import JobSettings, run_as_custom_job
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.jobs.worker import is_chief
 from kfp_bert_components.steps.finetune_bert import finetune_bert as finetune_in_step
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings, finetune

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kfp_bert_components.ai_platform.job_records import read_result, read_settings, write_result, write_settings
 from kfp_bert_components.deployment import open_versioned_folder
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.jobs.records import read_result, read_settings, write_result, write_settings
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings
 

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kfp_bert_components.ai_platform.job_records import read_result, read_settings
 from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.data.profile import parse_profile
 from kfp_bert_components.data.splits import read_split
@@ -22,6 +21,7 @@ from kfp_bert_components.evaluation import read_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.fetch.manifest import read_manifest
 from kfp_bert_components.gate import Policy, read_decision
+from kfp_bert_components.jobs.records import read_result, read_settings
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.storage import Access, open_store
 from kfp_bert_components.training import TrainingSettings

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.deployment import SmokeSettings, roll_out
-from kfp_bert_components.kserve import Cluster, KServeSettings, KServeTarget
+from kfp_bert_components.kserve import KServeSettings, KServeTarget
+from kfp_bert_components.kubernetes_api import Cluster
 from kfp_bert_components.registry import Registry
 from tests.support.kubernetes_predictors import Model, wrong
 from tests.support.kubernetes_resources import by_kind

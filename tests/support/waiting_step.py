@@ -11,8 +11,8 @@ from typing import Any
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform import JobSettings, run_as_custom_job
-from kfp_bert_components.ai_platform.job_records import write_client, write_result
 from kfp_bert_components.ai_platform.job_worker import cancel_own_job
+from kfp_bert_components.jobs.records import write_client, write_result
 from kfp_bert_components.leases import ended_when_abandoned
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings

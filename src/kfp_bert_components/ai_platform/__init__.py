@@ -2,10 +2,9 @@
 
 Four ways lead in, and all call the API through client.py; the first three take their settings from settings.py:
 
-* `run_as_custom_job` (job.py) starts a job, in which job_worker.py trains, and prints its log (job_log.py);
-  they exchange settings and metrics through job_records.py.
-* `predictor_of_job` (batch_job.py) answers the texts of a table by a batch prediction job. remote_jobs.py starts, finds
-  again and follows the jobs of both kinds, under a lease (leases.py); running_jobs.py knows which of them run.
+* `run_as_custom_job` (job.py) starts a job, in which job_worker.py trains, and prints its log (job_log.py).
+* `predictor_of_job` (batch_job.py) answers the texts of a table by a batch prediction job. remote_jobs.py starts and
+  finds the jobs of both kinds, which `jobs` follows; running_jobs.py knows which of them run.
 * `deploy_to_ai_platform` (deploy.py) rolls out to the target in target.py, which uses endpoint.py and models.py.
 * `Pipelines` (pipelines.py) starts runs of pipelines, and keeps schedules of them.
 """
@@ -23,7 +22,6 @@ _HOME = {
     "JobSettings": "settings",
     "Pipelines": "pipelines",
     "deploy_to_ai_platform": "deploy",
-    "is_chief": "job_worker",
     "predictor_of_job": "batch_job",
     "run_as_custom_job": "job",
 }

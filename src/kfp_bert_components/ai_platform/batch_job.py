@@ -22,11 +22,12 @@ from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.models import container, is_own_image
-from kfp_bert_components.ai_platform.remote_jobs import RemoteJobs
-from kfp_bert_components.ai_platform.settings import job_labels
+from kfp_bert_components.ai_platform.remote_jobs import AiPlatformJobs
 from kfp_bert_components.bert.bundle import TENSORFLOW
 from kfp_bert_components.data.ids import PAIR_MARK, hash_texts
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.jobs.labels import job_labels
+from kfp_bert_components.jobs.remote_jobs import RemoteJobs
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.prediction import Predictor
 from kfp_bert_components.progress import say
@@ -83,7 +84,8 @@ class _Answers:
             key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
             place = f"{settings.staging.rstrip('/')}/kfp-bert-batches/{key}"
             client = AiPlatformClient(settings.project, settings.location, settings.api_endpoint)
-            jobs = RemoteJobs(client, "batch_prediction_job", key, Lease(open_store(place), settings.run))
+            lease = Lease(open_store(place), settings.run)
+            jobs = RemoteJobs(AiPlatformJobs(client, "batch_prediction_job", key), lease)
 
             def make() -> v1.BatchPredictionJob:
                 open_store(place).upload(path, path.name)
@@ -92,7 +94,7 @@ class _Answers:
             say(f"{len(self._hashes):,} different texts go to a batch prediction job.")
             with jobs.cancelled_with_this_process():
                 job = jobs.wait(jobs.start(make), settings.poll_seconds)
-            self._collect(job)
+            self._collect(job.detail)
 
     @cached_property
     def _artifact(self) -> str:

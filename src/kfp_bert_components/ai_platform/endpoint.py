@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.settings import (
-    RUN_LABEL,
     AiPlatformSettings,
     check_endpoint,
     may_be_same,
-    run_label,
 )
 from kfp_bert_components.deployment import (
     ForeignOwnerError,
@@ -24,6 +22,7 @@ from kfp_bert_components.deployment import (
 )
 from kfp_bert_components.deployment.labels import REGISTRY_LABEL, TARGET_LABEL, short_slug, slug
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
+from kfp_bert_components.jobs.labels import RUN_LABEL, run_label
 
 if TYPE_CHECKING:
     from kfp_bert_components.ai_platform.client import AiPlatformClient

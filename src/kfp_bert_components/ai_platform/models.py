@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, AiPlatformSettings, run_label
+from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, AiPlatformSettings
 from kfp_bert_components.bert.bundle import TENSORFLOW
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.deployment.engines import check_engines
 from kfp_bert_components.deployment.labels import REGISTRY_LABEL
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.jobs.labels import run_label
 from kfp_bert_components.origin import read_origin
 
 if TYPE_CHECKING:

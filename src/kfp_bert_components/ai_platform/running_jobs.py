@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.remote_jobs import ENDED, call
-from kfp_bert_components.ai_platform.settings import JOB_LABEL, RUN_LABEL, run_label, run_labels
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL, run_label, run_labels
 from kfp_bert_components.leases import LeaseRecord, read_lease
 from kfp_bert_components.storage import open_store
 

@@ -3,25 +3,18 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated
 
 from pydantic import Field
 
-from kfp_bert_components.deployment.labels import slug
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.jobs.remote_jobs import check_abandoned_minutes
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.validation import checked_dataclass
 
 # The newest prebuilt TensorFlow container; it loads our SavedModels, which have no custom ops.
 PREBUILT_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
-
-# The label that says which run of a pipeline made a version, started a job, or deployed to an endpoint last.
-RUN_LABEL = "kfp-bert-run"
-
-# The label of a job that is a hash of all that its outputs depend on.
-JOB_LABEL = "kfp-bert-job"
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -166,11 +159,7 @@ class JobSettings:
         for name in ("project", "location", "image"):
             if not getattr(self, name):
                 raise UserError(f"A custom job needs the {name} that it runs with: set job_{name}.")
-        shortest = 10 * self.poll_seconds / 60  # so that some renewals can be missed
-        if 0 < self.abandoned_minutes < shortest:
-            raise UserError(
-                f"job_abandoned_minutes is {self.abandoned_minutes:g}: give {shortest:g} or more, or 0 for never."
-            )
+        check_abandoned_minutes(self.abandoned_minutes, self.poll_seconds)
         parse_address(self.staging, "job_staging", schemes=["gs"])
         _check_accelerator(self.accelerator_type, self.accelerator_count)
 
@@ -250,18 +239,3 @@ def check_endpoint(endpoint: str, project: str, location: str) -> None:
 def may_be_same(project: str, other: str) -> bool:
     """Whether two names can mean one project: they are equal, or one is a project's id and the other a number."""
     return project == other or project.isdigit() != other.isdigit()
-
-
-def job_labels(labels: Mapping[str, str], key: str, run: str) -> dict[str, str]:
-    """All labels of a job: those that were asked for, and ours."""
-    return {**labels, JOB_LABEL: key, **run_label(run)}
-
-
-def run_label(run: str) -> dict[str, str]:
-    """The label of a run by its name (`Origin.label`), {} where there is none. A value has up to 63 characters."""
-    return {RUN_LABEL: slug(run, 63)} if run else {}
-
-
-def run_labels(run: str) -> set[str]:
-    """All values of that label by which something of a run may be found: those of older jobs have up to 40."""
-    return {slug(run, 63), slug(run)}

@@ -61,6 +61,10 @@ def finetune_bert(
     job_labels: Dict[str, str] = {},
     job_max_hours: float = 24.0,
     job_abandoned_minutes: float = 15.0,
+    job_namespace: str = "",
+    job_runtime: str = "",
+    job_resources: Dict[str, str] = {},
+    job_volumes: Dict[str, str] = {},
     job_api_endpoint: str = "",
     settings: Dict = {},
 ):
@@ -109,28 +113,38 @@ def finetune_bert(
             data and settings goes on from the newest one. Empty: beside the registry, or none without one.
         checkpoint_minutes: Most minutes of training that a kill costs; checkpoints are written a little more often.
         registry: Model registry beside which checkpoints are kept, in a folder of its name and "-checkpoints", where
-            there is no checkpoint_dir. With run_on ai_platform they are in job_staging.
+            there is no checkpoint_dir. Those of a job are in job_staging.
         tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files. Empty: none are written.
         keep_texts: all, or ids: the report shows file and row of its examples, and not their texts.
         label_check_rows: Most training rows whose labels are checked, such as 100000; the report lists those that
             are likely wrong. Costs about the time of half an epoch from a checkpoint, on a CPU. 0: none.
-        run_on: pod: train in this step. ai_platform: train in a custom job of AI Platform, which this step
-            starts and follows; the outputs are the same.
-        job_image: With run_on ai_platform, this component's image, where AI Platform can pull it.
-        job_project: Id of the project that the job runs in.
-        job_location: Region that the job runs in, such as europe-west4.
-        job_staging: gs:// folder for the job's data and outputs.
-        job_machine_type: Machine of each replica.
-        job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4. Empty: none.
+        run_on: pod: train in this step. ai_platform: train in a custom job of AI Platform. kubeflow: train in pods of
+            the cluster, in a TrainJob of Kubeflow Trainer. This step starts and follows the job; the outputs are the
+            same.
+        job_image: With run_on ai_platform or kubeflow, this component's image, where the job can pull it.
+        job_project: Id of the project that the job runs in, on AI Platform.
+        job_location: Region that the job runs in, such as europe-west4, on AI Platform.
+        job_staging: gs:// folder for the job's data and outputs. On kubeflow also a folder of a volume that this step
+            and job_volumes mount at the same place.
+        job_machine_type: Machine of each replica, on AI Platform.
+        job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4, or nvidia.com/gpu on kubeflow.
+            Empty: none.
         job_accelerator_count: Accelerators in each replica.
-        job_replicas: Machines that train together.
-        job_spot: Whether to use spot machines: cheaper, and training goes on from its last checkpoint when one
-            is taken away.
-        job_service_account: E-mail of the account that the job runs as. Empty: the default one.
+        job_replicas: Machines, or pods, that train together.
+        job_spot: Whether to use spot machines of AI Platform: cheaper, and training goes on from its last checkpoint
+            when one is taken away.
+        job_service_account: E-mail of the account that the job runs as; on kubeflow the name of a service account.
+            Empty: the default one.
         job_labels: Labels of the job.
         job_max_hours: Longest time in hours that the job may run.
         job_abandoned_minutes: Minutes after which the job writes a checkpoint and ends, where no step waits for it any
             more: its pod was killed, and no other one took the job over. 0: never. Default: 15.
+        job_namespace: Namespace of the job, on kubeflow. Empty: that of this step.
+        job_runtime: On kubeflow a TrainingRuntime, or ClusterTrainingRuntime/NAME. Empty: kfp-bert, which is made where
+            there is none.
+        job_resources: What each pod asks for on kubeflow, such as {"cpu": "4", "memory": "8Gi"}. Default: nothing.
+        job_volumes: PersistentVolumeClaims that the pods mount on kubeflow, and where: {"claim": "/mnt/data"}. Default:
+            none.
         job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
         settings: Any of the parameters above by name, such as {"patience": 3, "run_on": "ai_platform"}; what it
             names wins over them. With it a pipeline reaches those that it has no parameter for.
@@ -197,6 +211,10 @@ def finetune_bert(
         job_labels=job_labels,
         job_max_hours=job_max_hours,
         job_abandoned_minutes=job_abandoned_minutes,
+        job_namespace=job_namespace,
+        job_runtime=job_runtime,
+        job_resources=job_resources,
+        job_volumes=job_volumes,
         job_api_endpoint=job_api_endpoint,
     )
     job = {name: values.pop(name) for name in list(values) if name.startswith("job_")}

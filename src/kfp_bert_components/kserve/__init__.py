@@ -1,23 +1,20 @@
 """KServe: an InferenceService on the cluster as a place to deploy to.
 
 `deploy_to_kserve` (deploy.py) rolls out to the target in target.py. What it writes is in objects.py, what is refused
-before that in checks.py; witnesses.py looks whether a version serves, and reasons.py why it does not. client.py is
-Kubernetes' API.
+before that in checks.py; witnesses.py looks whether a version serves, and reasons.py why it does not.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kfp_bert_components.kserve.client import Cluster
     from kfp_bert_components.kserve.deploy import ServedVersion, deploy_to_kserve
     from kfp_bert_components.kserve.settings import KServeSettings
     from kfp_bert_components.kserve.target import KServeTarget
 
-__all__ = ["Cluster", "KServeSettings", "KServeTarget", "ServedVersion", "deploy_to_kserve"]
+__all__ = ["KServeSettings", "KServeTarget", "ServedVersion", "deploy_to_kserve"]
 
 _HOME = {
-    "Cluster": "client",
     "KServeSettings": "settings",
     "KServeTarget": "target",
     "ServedVersion": "deploy",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from kfp_bert_components.deployment import RolloutError
-from kfp_bert_components.kserve.client import Cluster, ForbiddenError
 from kfp_bert_components.kserve.objects import FORMAT
 from kfp_bert_components.kserve.paths import SERVING, core
 from kfp_bert_components.kserve.settings import KServeSettings
+from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 
 # Of KServe's protocols, the one that the smoke test speaks; a runtime that names none has it.
 _PROTOCOL = "v1"

@@ -9,9 +9,9 @@ from functools import partial
 from kfp_bert_components.deployment import Journal, SmokeSettings, load_smoke_requests, roll_out
 from kfp_bert_components.deployment.smoke_requests import read_stored_bundle
 from kfp_bert_components.errors import TransientError, UserError
-from kfp_bert_components.kserve.client import Cluster
 from kfp_bert_components.kserve.settings import KServeSettings
 from kfp_bert_components.kserve.target import STUCK_SECONDS, KServeTarget
+from kfp_bert_components.kubernetes_api import Cluster
 from kfp_bert_components.origin import Origin
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry

@@ -7,9 +7,9 @@ from typing import Any
 
 from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.errors import TransientError, UserError
-from kfp_bert_components.kserve.client import Cluster
 from kfp_bert_components.kserve.paths import core
 from kfp_bert_components.kserve.witnesses import Seen, condition, is_ready, is_wanted, pod_address
+from kfp_bert_components.kubernetes_api import Cluster
 
 # A container that waits for one of these still starts.
 _STARTING = ("ContainerCreating", "PodInitializing")

@@ -21,12 +21,12 @@ from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.deployment.states import FINISHING, INTRODUCING, PREPARING, REVERTING, SHIFTING, TESTING
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 from kfp_bert_components.kserve.checks import check_surroundings
-from kfp_bert_components.kserve.client import Cluster, ControllerDownError, ForbiddenError
 from kfp_bert_components.kserve.objects import check_form, difference, kept, model_address, service
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import failure_of, why
 from kfp_bert_components.kserve.settings import NEXT, KServeSettings
 from kfp_bert_components.kserve.witnesses import Seen, Witnesses, revision_of
+from kfp_bert_components.kubernetes_api import Cluster, ControllerDownError, ForbiddenError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import Any
 
 from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.errors import TransientError
-from kfp_bert_components.kserve.client import Cluster, ForbiddenError
 from kfp_bert_components.kserve.objects import PORT, SOURCE, address_of, stamp_of
 from kfp_bert_components.kserve.paths import core, deployment, inference_service
+from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 
 POD_LABEL = "serving.kserve.io/inferenceservice"
 _ASK_SECONDS = 5.0

@@ -10,7 +10,7 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.validation import check_values, one_of, types_of, with_further
 
 # What training and jobs can be told, but no parameter of the step says.
-_NO_PARAMETERS = {"epsilon", "checkpoint_steps", "job_run", "job_poll_seconds"}
+_NO_PARAMETERS = {"epsilon", "checkpoint_steps", "job_run", "job_poll_seconds", "job_stuck_seconds"}
 
 
 def check_settings(
@@ -51,9 +51,10 @@ def settings_of_training() -> dict[str, Any]:
     """The types of the further settings of `finetune_bert`, by name."""
     from kfp_bert_components.ai_platform.settings import JobSettings
     from kfp_bert_components.training import TrainingSettings
+    from kfp_bert_components.trainjob.settings import TrainJobSettings
 
-    job = {f"job_{name}": kind for name, kind in types_of(JobSettings).items()}
-    own = {"registry": str, "run_on": Annotated[str, one_of("pod", "ai_platform")]}
+    job = {f"job_{name}": kind for one in (TrainJobSettings, JobSettings) for name, kind in types_of(one).items()}
+    own = {"registry": str, "run_on": Annotated[str, one_of("pod", "ai_platform", "kubeflow")]}
     found = types_of(TrainingSettings) | job | own
     return {name: kind for name, kind in found.items() if name not in _NO_PARAMETERS}
 

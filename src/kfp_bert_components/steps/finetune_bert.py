@@ -1,7 +1,7 @@
-"""Fine-tune where it is asked for: in this pod, or in a custom job of AI Platform."""
+"""Fine-tune where it is asked for: in this pod, in a custom job of AI Platform, or on several nodes of the cluster."""
 
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import checkpoints_beside
 from kfp_bert_components.storage import parse_address
 from kfp_bert_components.training import TrainingSettings, finetune
+
+# Of the component, for a parameter that only one kind of job has.
+_DEFAULTS = {"machine_type": "n1-standard-8"}
 
 
 def finetune_bert(
@@ -31,18 +34,20 @@ def finetune_bert(
         model: Folder for the model bundle.
         report: HTML page to write.
         settings: How to train.
-        run_on: "pod", or "ai_platform" for a custom job that this process starts and follows.
+        run_on: "pod", or "ai_platform" for a custom job, "kubeflow" for a TrainJob, that this process starts and
+            follows.
         base_model_pin: What `pin_data` saw of the base model; "" where it is not pinned.
-        registry: Model registry beside which checkpoints are kept, where `settings` has no `checkpoint_dir`. A custom
-            job keeps them in its staging folder.
-        **job_settings: Attributes of `ai_platform.job.JobSettings`, for a custom job.
+        registry: Model registry beside which checkpoints are kept, where `settings` has no `checkpoint_dir`. A job
+            keeps them in its staging folder.
+        **job_settings: Attributes of `ai_platform.JobSettings` for a custom job, of `trainjob.TrainJobSettings` for a
+            TrainJob. Those of the other kind must be left as they are by default.
 
     Returns:
         The metrics of the kept weights, as `finetune` returns them.
 
     Raises:
         ConflictError: The base model is another one than that which was pinned.
-        UserError: `run_on` is neither, or a setting, an address or a split is at fault.
+        UserError: `run_on` is none of these, or a setting, an address or a split is at fault.
     """
     check_run_on(run_on)
     if registry and not settings.checkpoint_dir and run_on == "pod":
@@ -51,16 +56,30 @@ def finetune_bert(
     check_pin(settings.base_model, base_model_pin)
     if run_on == "pod":
         return finetune(train, validation, model, report, settings)
+    _check_local(settings.base_model, train)
+    paths = train, validation, model, report
+    if run_on == "kubeflow":
+        from kfp_bert_components.trainjob import TrainJobSettings, run_as_train_job
+
+        return run_as_train_job(*paths, settings, TrainJobSettings(**_only(TrainJobSettings, run_on, job_settings)))
     from kfp_bert_components.ai_platform.job import JobSettings, run_as_custom_job
 
-    _check_local(settings.base_model, train)
-    return run_as_custom_job(train, validation, model, report, settings, JobSettings(**job_settings))
+    return run_as_custom_job(*paths, settings, JobSettings(**_only(JobSettings, run_on, job_settings)))
 
 
 def check_run_on(run_on: str) -> None:
     """Raise a UserError where training is to run on something that is not known."""
-    if run_on not in ("pod", "ai_platform"):
-        raise UserError(f"run_on must be pod or ai_platform, not {run_on!r}.")
+    if run_on not in ("pod", "ai_platform", "kubeflow"):
+        raise UserError(f"run_on must be pod, ai_platform or kubeflow, not {run_on!r}.")
+
+
+def _only(kind: Any, run_on: str, job_settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a kind of job has; UserError where another one was given a value."""
+    names = {one.name for one in fields(kind)}
+    for name, value in job_settings.items():
+        if name not in names and value and value != _DEFAULTS.get(name):
+            raise UserError(f"job_{name} is {value!r}, which a job with run_on={run_on} does not have: leave it out.")
+    return {name: value for name, value in job_settings.items() if name in names}
 
 
 def _check_local(base_model: str, train: Path) -> None:

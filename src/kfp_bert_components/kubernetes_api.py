@@ -18,7 +18,7 @@ class ForbiddenError(UserError):
 
 
 class ControllerDownError(TransientError):
-    """KServe's controller, which checks each change, does not answer."""
+    """The controller that checks each change of an object, such as KServe's, does not answer."""
 
 
 class Cluster:
@@ -65,6 +65,16 @@ class Cluster:
         except NotFoundError:
             return None
 
+    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Create an object in a collection.
+
+        Raises:
+            TransientError: There is one of its name, or as `send`.
+            UserError: As `send`.
+        """
+        found: dict[str, Any] = json.loads(self.send("POST", path, query={"fieldValidation": "Strict"}, body=body))
+        return found
+
     def apply(self, path: str, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create or change an object by server-side apply, so that it has these fields; other managers' stay.
 
@@ -103,7 +113,7 @@ class Cluster:
         Raises:
             NotFoundError: There is no such object.
             ForbiddenError: The account may not make this call.
-            ControllerDownError: The API can't reach KServe's controller.
+            ControllerDownError: The API can't reach the controller that checks the change.
             TransientError: It failed in a way that may pass. It may have taken effect all the same.
             UserError: The API refused it, or knows no such account.
         """
@@ -141,7 +151,8 @@ def _error(status: int, text: str, what: str) -> Exception:
     if status == 404:
         return NotFoundError(f"Kubernetes does not find it ({what}): {message}")
     if status == 500 and "failed calling webhook" in message:
-        return ControllerDownError(f"KServe's controller does not answer ({message})")
+        whose = "KServe's" if "kserve" in message else "A"
+        return ControllerDownError(f"{whose} controller does not answer ({message})")
     if status in (408, 409, 410, 429) or status >= 500:
         return TransientError(f"{what} failed ({status} {message})")
     if status == 401:
@@ -172,7 +183,7 @@ def _open(api_endpoint: str) -> Any:
             config.load_kube_config(client_configuration=configuration)
         except (ConfigException, OSError) as error:
             raise UserError(
-                f"There is no cluster to deploy to ({_short(error)}): run this step on the cluster, or give a "
+                f"There is no cluster to talk to ({_short(error)}): run this step on the cluster, or give a "
                 "kubeconfig, whose path is in KUBECONFIG."
             ) from None
     return client.ApiClient(configuration)
