@@ -17,7 +17,7 @@ _BOOLEANS = {"": False, "0": False, "false": False, "no": False, "1": True, "tru
 
 @dataclass(frozen=True)
 class Access:
-    """How buckets are reached. An S3 store heeds `anonymous` and `patience`; AWS's variables and files tell it the rest.
+    """How buckets are reached. Of an S3 store only `anonymous` and `patience` say so; the rest AWS's variables and files.
 
     Args:
         user_project: The project that pays for requests to a bucket in another project ("requester pays").
