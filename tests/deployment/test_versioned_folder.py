@@ -90,7 +90,9 @@ def test_what_deployments_that_are_over_left_is_removed_and_nothing_else(tmp_pat
 def test_a_mounted_bucket_is_opened_as_gs_and_a_file_url_as_a_folder(gcs, tmp_path: Path):
     assert open_versioned_folder("/gcs/bucket/serving").uri == "gs://bucket/serving"
     assert open_versioned_folder(f"file://{tmp_path}").uri == str(tmp_path)
-    with pytest.raises(UserError, match="serving_directory is empty: give gs://bucket/folder or a local path"):
+    with pytest.raises(
+        UserError, match="serving_directory is empty: give gs://bucket/folder, s3://bucket/folder or a local path"
+    ):
         open_versioned_folder("")
 
 

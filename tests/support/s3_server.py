@@ -19,7 +19,7 @@ import os
 import re
 import threading
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from tests.support.gcs_faults import Fault
@@ -151,8 +151,3 @@ class S3Handler(Handler):
 
 
 S3Server.handler = S3Handler
-
-
-def object_path(bucket: str, name: str) -> str:
-    """The path of an object, as a client writes it."""
-    return f"/{bucket}/{quote(name)}"

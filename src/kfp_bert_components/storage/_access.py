@@ -1,4 +1,4 @@
-"""How Cloud Storage is reached: as whom, and who pays."""
+"""How buckets are reached: as whom, and who pays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BOOLEANS = {"": False, "0": False, "false": False, "no": False, "1": True, "tru
 
 @dataclass(frozen=True)
 class Access:
-    """How Cloud Storage is reached.
+    """How buckets are reached. For an S3 store `anonymous` and `patience` count; AWS's variables and files say more.
 
     Args:
         user_project: The project that pays for requests to a bucket in another project ("requester pays").
