@@ -23,6 +23,7 @@ from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.kubeflow import Step
 from tests.support.models import candidate_for
 from tests.support.stores import gcs
+from tests.support.waiting_step import wait_for_answers
 
 __all__ = ["gcs"]
 
@@ -140,7 +141,7 @@ def test_a_job_whose_step_was_killed_runs_on_until_somebody_cancels_or_takes_it(
 
     def killed_step(name):
         calls = len(server.calls)
-        step = Step(predict_in_a_step, str(table), str(tmp_path / name), registry, server.url, name)
+        step = Step(wait_for_answers, str(table), str(tmp_path / name), registry, server.url, name)
         try:
             until(lambda: "GetBatchPredictionJob" in server.calls[calls:])
         finally:
@@ -164,13 +165,8 @@ def test_a_job_whose_step_was_killed_runs_on_until_somebody_cancels_or_takes_it(
     assert done.output == f"cancelled {third.name}\n" and running_jobs(client) == []
 
 
-def predict_in_a_step(table, out, model, url, run):
-    job = {"project": "p", "location": "region-1", "staging": "gs://bucket/staging", "api_endpoint": url}
-    batch_predict(table, out, model, run_on="ai_platform", **job, run=run, poll_seconds=0.02)
-
-
 def until(holds):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -14,6 +14,7 @@ from kfp_bert_components.ai_platform import JobSettings, run_as_custom_job
 from kfp_bert_components.ai_platform.job_worker import cancel_own_job
 from kfp_bert_components.jobs.records import write_client, write_result
 from kfp_bert_components.leases import ended_when_abandoned
+from kfp_bert_components.steps.batch_predict import batch_predict
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings
 from tests.support.kubeflow import Step
@@ -42,6 +43,12 @@ def wait_for_job(
     place = Path(folder)
     outputs = place / f"model-{os.getpid()}", place / f"report-{os.getpid()}.html"
     run_as_custom_job(place / "train", place / "validation", *outputs, TrainingSettings(seed=seed), job)
+
+
+def wait_for_answers(table: str, out: str, model: str, url: str, run: str) -> None:
+    """What batch_predict does with `run_on="ai_platform"`."""
+    job = {"project": "p", "location": "region-1", "staging": "gs://bucket/staging", "api_endpoint": url}
+    batch_predict(table, out, model, run_on="ai_platform", **job, run=run, poll_seconds=0.02)
 
 
 def train(place: str) -> None:
