@@ -135,6 +135,7 @@ def endpoints(server, name):
 
 
 def test_the_endpoints_of_a_service_are_its_pods(server, api):
+    server.cluster.add("Service", "without-selector", NAMESPACE, spec={"ports": [{"port": 80}]})
     api.create(inference_service("ends"))
     server.cluster.clock.advance(10)
     assert endpoints(server, "ends-predictor") == {"fingerprint-a": True}

@@ -27,6 +27,7 @@ from tests.support.kubernetes_store import (
     Object,
     Store,
 )
+from tests.support.kubernetes_webhooks import add_defaults, add_model, refuse_invalid
 from tests.support.kubernetes_workloads import Workloads, is_ready
 
 REVISION = "serving.knative.dev/revision"
@@ -231,7 +232,7 @@ class Cluster:
         """The predictor behind a Service that answers next: of one of its ready pods."""
         with self.store.lock:
             service = self.store.find(SERVICES, namespace, name)
-            if service is None:
+            if service is None or not service["spec"].get("selector"):
                 return None
             labels = ",".join(f"{key}={value}" for key, value in service["spec"]["selector"].items())
             return self._choose_pod(namespace, labels)
@@ -260,12 +261,12 @@ class Cluster:
         if not self.controller:
             path = "mutate-serving-kserve-io-v1beta1-inferenceservice"
             raise ApiError(500, "InternalError", WEBHOOK_DOWN.format(name="defaulter", path=path))
-        return self.kserve_controller.admit(new)
+        return add_defaults(new, self.default_mode)
 
     def validate(self, resource: Resource, new: Object, old: Object | None) -> Object:
         """The object, where the validating webhooks allow it."""
         if resource == INFERENCE_SERVICES:
-            self.kserve_controller.validate(new)
+            refuse_invalid(new)
         return new
 
     def make_pod(self, body: Object) -> Object:
@@ -274,7 +275,7 @@ class Cluster:
         if "serving.kserve.io/inferenceservice" in body["metadata"].get("labels", {}):
             if not self.controller:
                 raise ApiError(500, "InternalError", WEBHOOK_DOWN.format(name="pod-mutator", path="mutate-pods"))
-            body = self.kserve_controller.admit_pod(body)
+            body = add_model(body)
         used = len(self.store.list(PODS, namespace))
         if self.quota is not None and used >= self.quota:
             told = f"exceeded quota: tight, requested: pods=1, used: pods={used}, limited: pods={self.quota}"

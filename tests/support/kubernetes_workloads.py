@@ -233,7 +233,7 @@ class Workloads:
     def sync_endpoints(self, namespace: str, name: str) -> None:
         """The ready pods of a Service: a slice for each, as each has a port of its own here."""
         service = self._store.find(SERVICES, namespace, name)
-        if service is None:
+        if service is None or not service["spec"].get("selector"):  # without one somebody else keeps its endpoints
             return
         wanted = {}
         labels = ",".join(f"{key}={value}" for key, value in service["spec"]["selector"].items())
