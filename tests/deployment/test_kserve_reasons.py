@@ -1,11 +1,13 @@
 """What never starts is refused or ends early, with the true cause; what serves goes on to serve."""
 
+import json
 import time
+from dataclasses import replace
 
 import pytest
 
 from kfp_bert_components.deployment import RolloutError
-from tests.support.kserve_rollouts import NAME, NAMESPACE, NEXT, SERVICES, KServeWorld
+from tests.support.kserve_rollouts import NAME, NAMESPACE, NEXT, PODS, SERVICES, KServeWorld
 from tests.support.kubernetes_server import KubernetesServer
 
 
@@ -143,18 +145,29 @@ def test_a_runtime_that_is_missing_and_may_not_be_read(world):
 
 
 def test_a_failure_of_an_earlier_roll_is_not_taken_for_this_ones(world):
-    """The status shows it for as long as nothing else is rolled."""
+    """The status shows it for as long as nothing else is rolled; where pods can't be read, it is all there is."""
+    forbid(world, "pods")
     failure = {"reason": "ModelLoadFailed", "exitCode": 1, "message": "of long ago"}
     model = {"transitionStatus": "BlockedByFailedLoad", "lastFailureInfo": failure}
-    world.server.cluster.store.change(
-        SERVICES,
-        NAMESPACE,
-        NAME,
-        lambda one: {**one, "status": {**one["status"], "modelStatus": model}},
-        part="status",
-    )
-    world.deploy()
+    real, cluster = world.server.cluster.find_model, world.server.cluster
+    # Slower than the time after which a reason that does not heal ends a wait.
+    cluster.find_model = lambda uri: replace(real(uri), load_seconds=160.0) if "/versions/2/" in uri else real(uri)
+
+    def show_failure():
+        cluster.store.set_status(SERVICES, NAMESPACE, NAME, {**world.service()["status"], "modelStatus": model})
+
+    def keep_showing_it(number, call):  # the fake's controller forgets it, the real one does not
+        pods = cluster.store.list(PODS, NAMESPACE, f"serving.kserve.io/inferenceservice={NAME}")
+        if any("/versions/2/" in json.dumps(pod["metadata"]["annotations"]) for pod in pods):
+            cluster.controller = False
+            show_failure()
+
+    show_failure()
+    world.server.on_call = keep_showing_it
+    lines = []
+    world.deploy(report=lines.append)
     assert world.state()["serving"] == {2: 100}
+    assert not any("of long ago" in line for line in lines)
 
 
 def test_the_second_service_is_deleted_by_somebody(world):
