@@ -48,8 +48,9 @@ lint: $(READY) ## Check style and types
 generate: $(READY) ## Write the component specs, their READMEs and the CLI reference
 	@$(BIN)/python scripts/generate.py
 
-check-generated: $(READY) ## Fail if a generated file is out of date
+check-generated: $(READY) ## Fail if a generated file is out of date, or a component's interface broke in silence
 	@$(BIN)/python scripts/generate.py --check
+	@$(BIN)/python scripts/check_interfaces.py
 
 constraints: $(READY) ## Pin anew what is known to install together, for every Python from 3.11 on
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
@@ -70,10 +71,15 @@ images: ## Build the images that the specs name, and serve (IMAGES=my-registry/m
 	$(if $(filter 1,$(PUSH)),for image in python python-tensorflow serve; do $(DOCKER) push $(PLACE)/$$image:$(VERSION) || exit; done)
 
 GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_faults.py tests/deployment/test_fencing.py \
-  tests/deployment/test_pipeline_ai_platform.py tests/registry/test_race.py tests/registry/test_kills.py \
+  tests/deployment/test_pipeline_ai_platform.py tests/deployment/test_pipeline_kserve.py tests/deployment/test_kserve_faults.py tests/registry/test_race.py tests/registry/test_kills.py \
   tests/registry/test_gc_and_promotion.py tests/fetch/test_faults.py \
   tests/fetch/test_kill.py tests/training/test_checkpoint_kills.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py \
-  tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py tests/trainjob/test_rounds.py
+  tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py tests/trainjob/test_rounds.py $(STORES)
+test-goals: export KFP_BERT_STORES = all
+# What runs on s3:// only where all stores are asked for.
+STORES = tests/registry/test_champion.py tests/registry/test_operations.py tests/registry/test_test_sets.py \
+  tests/registry/test_old_checkpoints.py tests/deployment/test_served_numbers.py tests/deployment/test_owners.py \
+  tests/deployment/test_places.py tests/deployment/test_endpoints.py
 
 test-goals: $(READY) ## The tests that `make test` takes a sample of, at their whole count (an hour or more)
 	@KFP_BERT_ROUNDS=all KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 KFP_BERT_FAULTS=1000 KFP_BERT_KILLS=100 \

@@ -1,9 +1,11 @@
-"""Fetching against gcloud storage cp, the client library's transfer_manager, and obstore.
+"""Fetching against gcloud storage cp, the client library's transfer_manager, and obstore; on s3:// against boto3's
+transfer manager and aws s3 cp.
 
     python benchmarks/fetch.py [--runs 7] [--quick]
 
 Prints what it does on stderr and one line of JSON last. A value is the median, over interleaved pairs, of the
-peer's time over ours. Ours checks every byte against the listing; obstore checks nothing.
+peer's time over ours. Ours checks every byte against the listing; obstore checks nothing. On s3:// the listing has no
+checksum here: ours checks sizes, and that each object is the one that was listed.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.metadata
+import importlib.util
 import io
 import json
 import multiprocessing
@@ -133,12 +136,12 @@ def main() -> None:
                 os.environ["STORAGE_EMULATOR_HOST"] = url
                 against_gcloud(url, place, given, results, missing)
                 against_transfer_manager(place, given, results)
+                against_aws(url, place, given, results, missing)
         else:
             for name in (
-                "large_vs_gcloud",
-                "small_vs_gcloud",
-                "large_vs_transfer_manager",
-                "small_vs_transfer_manager",
+                f"{folder}_vs_{peer}"
+                for peer in ("gcloud", "transfer_manager", "boto3", "aws")
+                for folder in ("large", "small")
             ):
                 missing[name] = "nginx is not installed (Debian: apt-get install nginx-light)"
         against_obstore(place, given, results)
@@ -192,6 +195,32 @@ def against_transfer_manager(place: Path, given: argparse.Namespace, results: li
                 elsewhere = {name: partial(run_in, pool, run) for name, run in settings.items()}
                 setting, run = best(elsewhere, folder, place)
                 results.append(compare(name, peers.ours, run, folder, place, given.runs, f"{version} ({setting})"))
+
+
+def against_aws(url: str, place: Path, given: argparse.Namespace, results: list[dict], missing: dict[str, str]) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+    os.environ.update({**keys, "AWS_ENDPOINT_URL": url})
+    for folder in ("large", "small"):
+        name = f"{folder}_vs_boto3"
+        if given.only in name and not importlib.util.find_spec("boto3"):
+            missing[name] = "boto3 is not installed"
+        elif given.only in name:
+            settings = {
+                f"{workers} threads, {chunk >> 20} MiB": peers.boto3(url, workers, chunk)
+                for workers in (4, 10, 32)
+                for chunk in ((8 << 20, 64 << 20) if folder == "large" else (8 << 20,))
+            }
+            setting, run = best(settings, folder, place)
+            version = f"boto3 {importlib.metadata.version('boto3')} ({setting})"
+            results.append(compare(name, peers.ours_on_s3, run, folder, place, given.runs, version))
+        name = f"{folder}_vs_aws"
+        if given.only in name and not shutil.which("aws"):
+            missing[name] = "the AWS command line is not installed"
+        elif given.only in name:
+            text = subprocess.run(["aws", "--version"], capture_output=True, text=True).stdout
+            mine = partial(peers.ours_as_command, scheme="s3")
+            version = text.split(" ")[0].replace("/", " ")
+            results.append(compare(name, mine, peers.aws(url), folder, place, min(given.runs, 5), version))
 
 
 def fork_from_now_on() -> None:

@@ -19,13 +19,20 @@ def ours(folder: str, target: Path) -> None:
     fetch([f"gs://{BUCKET}/{folder}/"], target)
 
 
-def ours_as_command(folder: str, target: Path) -> None:
+def ours_on_s3(folder: str, target: Path) -> None:
+    """The same from an S3 store."""
+    from kfp_bert_components.fetch import fetch
+
+    fetch([f"s3://{BUCKET}/{folder}/"], target)
+
+
+def ours_as_command(folder: str, target: Path, scheme: str = "gs") -> None:
     """kfp_bert_components in a process of its own, imports and all."""
     code = (
         "import sys, pathlib; from kfp_bert_components.fetch import fetch; "
         "fetch([sys.argv[1]], pathlib.Path(sys.argv[2]))"
     )
-    command = [sys.executable, "-c", code, f"gs://{BUCKET}/{folder}/", str(target)]
+    command = [sys.executable, "-c", code, f"{scheme}://{BUCKET}/{folder}/", str(target)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -104,5 +111,39 @@ def obstore(url: str, at_once: int) -> Callable[[str, Path], None]:
     def run(folder: str, target: Path) -> None:
         target.mkdir()
         asyncio.run(download(folder, target))
+
+    return run
+
+
+def boto3(url: str, workers: int, chunk: int) -> Callable[[str, Path], None]:
+    """boto3's transfer manager with a setting; it keeps its connections from one run to the next."""
+    import boto3 as library
+    from botocore.config import Config
+    from s3transfer.manager import TransferConfig, TransferManager
+
+    client = library.client("s3", endpoint_url=url, config=Config(max_pool_connections=workers))
+    config = TransferConfig(max_request_concurrency=workers, multipart_chunksize=chunk)
+
+    def run(folder: str, target: Path) -> None:
+        target.mkdir()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{folder}/")
+        names = [entry["Key"] for page in pages for entry in page["Contents"]]
+        with TransferManager(client, config) as manager:
+            for future in [manager.download(BUCKET, name, str(target / Path(name).name)) for name in names]:
+                future.result()
+
+    return run
+
+
+def aws(url: str) -> Callable[[str, Path], None]:
+    """`aws s3 cp` with its default settings."""
+
+    def run(folder: str, target: Path) -> None:
+        command = ["aws", "--endpoint-url", url, "s3", "cp", "--recursive", "--only-show-errors"]
+        done = subprocess.run(
+            [*command, f"s3://{BUCKET}/{folder}/", str(target)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr[-2000:])
 
     return run

@@ -1,7 +1,7 @@
 """Two servers for the benchmark of fetch: nginx for speed, and one that answers each request 25 ms later.
 
-Both speak as much of Cloud Storage's JSON and XML APIs as reading needs; the answers lie ready as files or
-bytes.
+Both speak as much of Cloud Storage's JSON and XML APIs as reading needs, and nginx of S3's; the answers lie ready as
+files or bytes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def make_bucket(root: Path, folders: dict[str, tuple[int, int]], port: int) -> N
             name = f"{folder}/{number:05}.bin"
             data = os.urandom(size)
             (root / "data" / name).write_bytes(data)
-            resources.append(_resource(name, data, port))
+            resources.append(_resource(name, data, port, _etag(root / "data" / name)))
             (root / "meta" / name).write_text(json.dumps(resources[-1]))
         for page in range(0, max(count, 1), PAGE):
             value: dict = {"kind": "storage#objects", "items": resources[page : page + PAGE]}
@@ -86,7 +86,13 @@ def make_bucket(root: Path, folders: dict[str, tuple[int, int]], port: int) -> N
         (root / "xml" / f"{folder}.xml").write_text(_xml(folder, resources))
 
 
-def _resource(name: str, data: bytes, port: int) -> dict:
+def _etag(path: Path) -> str:
+    """The ETag that nginx gives for a file."""
+    status = path.stat()
+    return f"{int(status.st_mtime):x}-{status.st_size:x}"
+
+
+def _resource(name: str, data: bytes, port: int, etag: str) -> dict:
     quoted = quote(name, safe="")
     crc = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
     return {
@@ -100,7 +106,7 @@ def _resource(name: str, data: bytes, port: int) -> dict:
         "storageClass": "STANDARD",
         "size": str(len(data)),
         "crc32c": crc,
-        "etag": "1",
+        "etag": etag,
         "timeCreated": "2026-01-01T00:00:00.000Z",
         "updated": "2026-01-01T00:00:00.000Z",
         "mediaLink": f"http://127.0.0.1:{port}/download/storage/v1/b/{BUCKET}/o/{quoted}?alt=media",
@@ -109,7 +115,7 @@ def _resource(name: str, data: bytes, port: int) -> dict:
 
 def _xml(folder: str, resources: list[dict]) -> str:
     contents = "".join(
-        f"<Contents><Key>{escape(one['name'])}</Key><Size>{one['size']}</Size><ETag>1</ETag>"
+        f"<Contents><Key>{escape(one['name'])}</Key><Size>{one['size']}</Size><ETag>&quot;{one['etag']}&quot;</ETag>"
         "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
         for one in resources
     )

@@ -1,13 +1,14 @@
-"""Generates the component specs, their READMEs, the catalogue, and the CLI reference.
+"""Generates the component specs, their READMEs, catalogue, interfaces and checksums, and the CLI reference.
 
 python scripts/generate.py            writes them
 python scripts/generate.py --check    exits with 1 and names the files that are not as generated
 """
 
 import argparse
+import hashlib
+import json
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,13 @@ from typing import Any
 import click
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from kfp import compiler
 
 import kfp_bert_components as package
-from kfp_bert_components import cli
+from kfp_bert_components import addresses, cli
+from kfp_bert_components.components._compiled import compiled_text
+from kfp_bert_components.components._interface import inputs_of, outputs_of
 
 ROOT = Path(__file__).resolve().parent.parent
-TYPES = {
-    "STRING": "str",
-    "NUMBER_INTEGER": "int",
-    "NUMBER_DOUBLE": "float",
-    "BOOLEAN": "bool",
-    "LIST": "list",
-    "STRUCT": "dict",
-    "TASK_FINAL_STATUS": "PipelineTaskFinalStatus",
-}
 TEMPLATES = Environment(
     loader=FileSystemLoader(ROOT / "scripts" / "templates"),
     undefined=StrictUndefined,
@@ -37,62 +30,58 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+TEMPLATES.filters["cell"] = lambda text: text.replace("|", "\\|")
+TEMPLATES.filters["repr"] = repr
 
 
 def generate() -> Iterator[tuple[Path, str]]:
     """Every generated file, as its path in the repository and its text."""
-    entries = []
+    entries, sums, specs = [], [], Path("component_specs")
     for name in package.COMPONENTS:
-        spec_text = _compile(getattr(package, name))
-        folder = Path("component_specs") / name
+        path = specs / name / "component.yaml"
+        spec_text = _kept(path, compiled_text(getattr(package, name)))
         entry = _describe(name, yaml.safe_load(spec_text))
         entries.append(entry)
-        yield folder / "component.yaml", spec_text
-        yield folder / "README.md", _render("component.md", component=entry)
-    yield Path("component_specs/README.md"), _render("catalogue.md", components=entries)
+        sums.append(f"{hashlib.sha256(spec_text.encode()).hexdigest()}  {path.relative_to(specs)}\n")
+        yield path, spec_text
+        yield path.with_name("README.md"), _render("component.md", component=entry)
+    yield specs / "README.md", _render("catalogue.md", components=entries)
+    yield specs / "interfaces.json", _interfaces(entries)
+    yield specs / "SHA256SUMS", "".join(sums)
     yield Path("docs/cli.md"), _render("cli.md", commands=list(_commands()))
 
 
 def _render(template: str, **context: Any) -> str:
-    return TEMPLATES.get_template(template).render(version=package.__version__, **context)
+    return TEMPLATES.get_template(template).render(addresses=addresses, version=package.__version__, **context)
 
 
-def _compile(component: Any) -> str:
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "component.yaml"
-        compiler.Compiler().compile(component, str(path))
-        return path.read_text()
+def _kept(path: Path, text: str) -> str:
+    """What is on disk where it is as good as `text`, so that another release of kfp changes no checksum."""
+    target = ROOT / path
+    there = target.read_text() if target.exists() else ""
+    return there if _comparable(there) == _comparable(text) else text
 
 
 def _describe(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     """What a reader of the README wants to know of a compiled component."""
-    inputs, outputs = spec["root"].get("inputDefinitions", {}), spec["root"].get("outputDefinitions", {})
     executor = next(iter(spec["deploymentSpec"]["executors"].values()))
-    function = getattr(package, name).component_spec
     return {
         "name": name,
-        "description": function.description or "",
+        "description": getattr(package, name).component_spec.description or "",
         "image": executor["container"]["image"],
-        "inputs": list(_artifacts(inputs)) + list(_parameters(inputs)),
-        "outputs": list(_artifacts(outputs)) + list(_parameters(outputs)),
+        "inputs": inputs_of(spec),
+        "outputs": outputs_of(spec),
     }
 
 
-def _artifacts(definitions: dict[str, Any]) -> Iterator[dict[str, str]]:
-    for name, artifact in definitions.get("artifacts", {}).items():
-        kind = artifact["artifactType"]["schemaTitle"].removeprefix("system.")
-        yield {"name": name, "type": kind, "default": "", "description": _one_line(artifact)}
+def _interfaces(entries: list[dict[str, Any]]) -> str:
+    """The record that check_interfaces.py compares with that of the last release."""
 
+    def recorded(ports: list[dict[str, Any]]) -> dict[str, Any]:
+        return {one["name"]: {key: one[key] for key in ("type", "required", "default") if key in one} for one in ports}
 
-def _parameters(definitions: dict[str, Any]) -> Iterator[dict[str, str]]:
-    for name, parameter in definitions.get("parameters", {}).items():
-        default = repr(parameter["defaultValue"]) if "defaultValue" in parameter else ""
-        kind = TYPES[parameter["parameterType"]]
-        yield {"name": name, "type": kind, "default": default, "description": _one_line(parameter)}
-
-
-def _one_line(definition: dict[str, Any]) -> str:
-    return " ".join(definition.get("description", "").split()).replace("|", "\\|")
+    components = {one["name"]: {kind: recorded(one[kind]) for kind in ("inputs", "outputs")} for one in entries}
+    return json.dumps({"format": 1, "version": package.__version__, "components": components}, indent=1) + "\n"
 
 
 def _commands() -> Iterator[dict[str, str]]:

@@ -10,9 +10,10 @@ from kfp_bert_components.leases import LEASE, Lease, Watch, ended_when_abandoned
 from kfp_bert_components.storage import Access, open_store
 from tests.support.kubeflow import Step
 from tests.support.promoters import InterruptedStore
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 ALLOWED = 0.4  # seconds without a renewal
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from kfp_bert_components.errors import UserError
 
@@ -34,6 +35,18 @@ def missing_extra(message: str) -> str:
                 return f"{module} is not installed: pip install 'kfp-bert-components[{extra}]'."
     if module in ("google", "google.cloud"):
         return f"{module} is not installed: pip install 'kfp-bert-components[data]'."
+    return ""
+
+
+def missing_module(extra: str) -> str:
+    """The first module of an extra that is not installed; "" where all are there."""
+    for module in _EXTRAS[extra].split():
+        try:
+            found = find_spec(module)
+        except ModuleNotFoundError:  # the package that the module is a part of
+            found = None
+        if found is None:
+            return module
     return ""
 
 

@@ -30,7 +30,8 @@ from kfp_bert_components.cancellation import cancellable
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.records import build, dump_record, load_record
-from kfp_bert_components.storage import Store
+from kfp_bert_components.sight import Sight
+from kfp_bert_components.storage import Generation, Store
 
 LEASE = "lease.json"
 _RENEWED_EVERY = 30.0  # seconds
@@ -56,7 +57,7 @@ class LeaseRecord:
     token: str = ""
 
 
-def read_lease(store: Store) -> tuple[LeaseRecord | None, int]:
+def read_lease(store: Store) -> tuple[LeaseRecord | None, Generation]:
     """What the lease in a store says, and its generation; None and 0 where there is none.
 
     Raises:
@@ -86,7 +87,8 @@ class Lease:
         holder = os.environ.get("KFP_POD_NAME") or f"process {os.getpid()} on {socket.gethostname()}"
         self._store, self._mine = store, LeaseRecord(holder, run, abandoned_seconds, token=uuid.uuid4().hex)
         self._pause = _pause(abandoned_seconds)
-        self._generation, self._sight = 0, _Sight()
+        self._generation: Generation = 0
+        self._sight = Sight()
         self._due, self._said, self.held = 0.0, False, False
 
     def take(self) -> None:
@@ -154,7 +156,7 @@ class Watch:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store, self._sight, self._last = store, _Sight(), LeaseRecord("", "", 0.0)
+        self._store, self._sight, self._last = store, Sight(), LeaseRecord("", "", 0.0)
         self.ended, self.pause = "", 1.0
 
     def look(self) -> str:
@@ -220,23 +222,6 @@ def ended_when_abandoned(
         raise
     finally:
         over.set()
-
-
-class _Sight:
-    """For how long a generation was seen unchanged."""
-
-    def __init__(self) -> None:
-        self._generation, self._since = -1, 0.0
-
-    def unchanged(self, generation: int) -> float:
-        # This clock stands still while the machine sleeps.
-        now = time.monotonic()
-        if generation != self._generation:
-            self._generation, self._since = generation, now
-        return now - self._since
-
-    def lose(self) -> None:
-        self._generation = -1
 
 
 def _pause(abandoned_seconds: float) -> float:

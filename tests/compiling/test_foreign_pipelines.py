@@ -224,3 +224,21 @@ def test_what_the_cluster_says_of_a_kind_without_steps_is_named(tmp_path, capsys
     )
     compiled(package.finetune_bert, tmp_path, {"training": {"cpu_limit": 3}})
     assert capsys.readouterr().out == ""
+
+
+@dsl.component(
+    base_image="python:3.11",
+    install_kfp_package=False,
+    task_config_passthroughs=[dsl.TaskConfigField.RESOURCES, dsl.TaskConfigField.ENV],
+)
+def launch(task_config: dsl.TaskConfig):
+    """Start a job that gets what this step would need."""
+    print(task_config)
+
+
+def test_what_a_step_cannot_hand_on_to_the_job_that_it_starts_is_refused_as_kfp_does(tmp_path):
+    compiled(launch, tmp_path, {"all": {"env": {"A": "b"}, "cpu_limit": 2}, "training": {"node_selector": {"a": "b"}}})
+    with pytest.raises(
+        UserError, match=r"Step launch hands on .* not KUBERNETES_NODE_SELECTOR, so node_selector would"
+    ):
+        compiled(launch, tmp_path, {"all": {"node_selector": {"pool": "steps"}}})

@@ -239,6 +239,8 @@ def test_the_examples_can_be_used_as_they_are_and_with_every_line(tmp_path, path
     cluster = read_cluster(tmp_path / "cluster.yaml")
     if cluster.platform == "kubernetes":
         pytest.importorskip("kfp.kubernetes")
+    if whole and cluster.platform == "kubernetes":
+        assert cluster.all.env["KFP_UI_URL"].startswith("https://")  # without it no version knows its run's page
     for name in pipelines.__all__:
         made = package.compile(getattr(pipelines, name), tmp_path / "pipeline.yaml", cluster)
         if cluster.platform == "kubernetes":

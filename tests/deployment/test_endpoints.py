@@ -20,9 +20,9 @@ from tests.support.ai_platform_server import Fault
 from tests.support.directories import promote_graph
 from tests.support.places import world
 from tests.support.rollouts import ENDPOINT, World
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place", "world"]
+__all__ = ["gcs", "place", "s3", "world"]
 PARENT = "projects/p/locations/region-1/endpoints"
 
 

@@ -23,9 +23,9 @@ from tests.support.directories import (
 )
 from tests.support.processes import start
 from tests.support.rollouts import World, deploy_to
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
 ROUNDS = 100 if ALL else 3
 LEASE = 1.0

@@ -12,9 +12,9 @@ from kfp_bert_components.storage import open_store
 from tests.support.directories import promote_graph
 from tests.support.places import MODEL, downgrade, world
 from tests.support.rollouts import ENDPOINT, QUICK, World, deploy_to
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place", "world"]
+__all__ = ["gcs", "place", "s3", "world"]
 
 
 def test_a_folder_of_another_registry_or_target_is_refused_and_not_touched(place, tmp_path):

@@ -16,9 +16,9 @@ from kfp_bert_components.storage import open_store
 from tests.support.directories import promote_graph
 from tests.support.places import world
 from tests.support.rollouts import QUICK
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place", "world"]
+__all__ = ["gcs", "place", "s3", "world"]
 
 
 def test_another_folder_is_another_deployment_and_the_first_one_is_known_again(place, tmp_path):

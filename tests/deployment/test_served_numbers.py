@@ -15,9 +15,9 @@ from kfp_bert_components.storage import open_store
 from tests.support.ai_platform_cloud import shout
 from tests.support.directories import promote_graph
 from tests.support.examined import write_examined
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 KILLED_WHEN_VISIBLE = """
 import os, sys

@@ -14,9 +14,10 @@ from kfp_bert_components.deployment import RolloutError, deploy_to_serving_direc
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.directories import promote_graph as promote
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 MARKER = ".kfp-bert-owner.json"
 

@@ -10,9 +10,10 @@ from kfp_bert_components.deployment import open_versioned_folder
 from kfp_bert_components.deployment.versioned_folder import Owner, dump_metadata
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.storage import open_store
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 
 def saved_model(folder: Path, text: str = "graph", version: int = 3) -> Path:

@@ -13,9 +13,9 @@ from kfp_bert_components.fetch import fetch
 from kfp_bert_components.storage import Access, mounts
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
-from tests.support.stores import gcs
+from tests.support.stores import cloud, gcs, s3
 
-__all__ = ["gcs"]
+__all__ = ["cloud", "gcs", "s3"]
 
 ROBOT = Access(impersonate="robot@project.iam.gserviceaccount.com")
 
@@ -23,45 +23,45 @@ ROBOT = Access(impersonate="robot@project.iam.gserviceaccount.com")
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("gs://bucket/films/a.csv", {"a.csv"}),
-        ("gs://bucket/films", {"a.csv", "old/b.csv", "old/c.txt"}),
-        ("gs://bucket/films/", {"a.csv", "old/b.csv", "old/c.txt"}),
-        ("gs://bucket/films/*.csv", {"a.csv"}),
-        ("gs://bucket/films/**.csv", {"a.csv", "old/b.csv"}),
-        ("gs://bucket/films/o?d/{b,c}.*", {"old/b.csv", "old/c.txt"}),
-        ("gs://bucket/**/b.csv", {"films/old/b.csv"}),
-        ("gs://bucket", {"films/a.csv", "films/old/b.csv", "films/old/c.txt", "filmstrip.csv"}),
+        ("/films/a.csv", {"a.csv"}),
+        ("/films", {"a.csv", "old/b.csv", "old/c.txt"}),
+        ("/films/", {"a.csv", "old/b.csv", "old/c.txt"}),
+        ("/films/*.csv", {"a.csv"}),
+        ("/films/**.csv", {"a.csv", "old/b.csv"}),
+        ("/films/o?d/{b,c}.*", {"old/b.csv", "old/c.txt"}),
+        ("/**/b.csv", {"films/old/b.csv"}),
+        ("", {"films/a.csv", "films/old/b.csv", "films/old/c.txt", "filmstrip.csv"}),
     ],
 )
-def test_a_source_brings_what_it_names(gcs: GcsServer, tmp_path: Path, source: str, expected: set[str]) -> None:
+def test_a_source_brings_what_it_names(cloud: GcsServer, tmp_path: Path, source: str, expected: set[str]) -> None:
     for name in ("films/a.csv", "films/old/b.csv", "films/old/c.txt", "filmstrip.csv"):
-        gcs.put("bucket", name, name.encode())
-    gcs.put("bucket", "films/", b"")
-    fetched = fetch([source], tmp_path / "data")
+        cloud.put("bucket", name, name.encode())
+    cloud.put("bucket", "films/", b"")
+    fetched = fetch([f"{cloud.root}{source}"], tmp_path / "data")
     assert set(files_of(tmp_path / "data")) == expected
     assert fetched.files == len(expected)
 
 
-def test_the_same_bytes_give_the_same_fingerprint_wherever_they_lie(gcs: GcsServer, tmp_path: Path) -> None:
-    gcs.put("bucket", "a/x.csv", b"text,label\n")
-    first = fetch(["gs://bucket/a"], tmp_path / "1")
-    gcs.put("bucket", "a/x.csv", b"text,label\n")
+def test_the_same_bytes_give_the_same_fingerprint_wherever_they_lie(cloud: GcsServer, tmp_path: Path) -> None:
+    cloud.put("bucket", "a/x.csv", b"text,label\n")
+    first = fetch([f"{cloud.root}/a"], tmp_path / "1")
+    cloud.put("bucket", "a/x.csv", b"text,label\n")
     (tmp_path / "local").mkdir()
     (tmp_path / "local" / "x.csv").write_bytes(b"text,label\n")
-    assert fetch(["gs://bucket/a"], tmp_path / "2").fingerprint == first.fingerprint
+    assert fetch([f"{cloud.root}/a"], tmp_path / "2").fingerprint == first.fingerprint
     assert fetch([str(tmp_path / "local")], tmp_path / "3").fingerprint == first.fingerprint
-    gcs.put("bucket", "a/x.csv", b"text,label\r")
-    assert fetch(["gs://bucket/a"], tmp_path / "4").fingerprint != first.fingerprint
+    cloud.put("bucket", "a/x.csv", b"text,label\r")
+    assert fetch([f"{cloud.root}/a"], tmp_path / "4").fingerprint != first.fingerprint
 
 
-def test_the_manifest_says_what_was_fetched(gcs: GcsServer, tmp_path: Path) -> None:
-    generation = gcs.put("bucket", "a/x.csv", b"abc")
-    fetch(["gs://bucket/a/x.csv"], tmp_path / "data")
+def test_the_manifest_says_what_was_fetched(cloud: GcsServer, tmp_path: Path) -> None:
+    generation = cloud.put("bucket", "a/x.csv", b"abc")
+    fetch([f"{cloud.root}/a/x.csv"], tmp_path / "data")
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert manifest["format"] == 1
     assert manifest["objects"] == [
         {
-            "source": "gs://bucket/a/x.csv",
+            "source": f"{cloud.root}/a/x.csv",
             "path": "x.csv",
             "generation": generation,
             "size": 3,
@@ -82,10 +82,9 @@ def test_local_files_and_folders_are_sources_too(tmp_path: Path) -> None:
     assert set(files_of(tmp_path / "3")) == {"a.csv", "b.csv"}
 
 
-@pytest.mark.parametrize(
-    "source", ["gs://bucket/none.csv", "gs://nobucket/a.csv", "gs://bucket/*.none", "/no/such/file"]
-)
-def test_a_missing_source_is_named(gcs: GcsServer, tmp_path: Path, source: str) -> None:
+@pytest.mark.parametrize("source", ["{root}/none.csv", "{scheme}://nobucket/a.csv", "{root}/*.none", "/no/such/file"])
+def test_a_missing_source_is_named(cloud: GcsServer, tmp_path: Path, source: str) -> None:
+    source = source.format(root=cloud.root, scheme=cloud.scheme)
     with pytest.raises(NotFoundError, match=r"does not exist|matches no object") as caught:
         fetch([source], tmp_path / "data")
     assert source.split("*")[0] in str(caught.value)
@@ -110,28 +109,28 @@ def test_a_folder_is_not_fetched_into_itself(tmp_path: Path) -> None:
         fetch([str(tmp_path / "in")], tmp_path / "in" / "data")
 
 
-def test_fetched_again_it_holds_what_the_sources_hold_now(gcs: GcsServer, tmp_path: Path) -> None:
+def test_fetched_again_it_holds_what_the_sources_hold_now(cloud: GcsServer, tmp_path: Path) -> None:
     for name in ("a", "b", "deep/c"):
-        gcs.put("bucket", f"in/{name}", name.encode())
-    fetch(["gs://bucket/in"], tmp_path / "data")
-    gcs.put("bucket", "in/a", b"new")
-    gcs.buckets.delete("bucket", "in/deep/c", {})
-    gcs.requests.clear()
-    fetch(["gs://bucket/in"], tmp_path / "data")
+        cloud.put("bucket", f"in/{name}", name.encode())
+    fetch([f"{cloud.root}/in"], tmp_path / "data")
+    cloud.put("bucket", "in/a", b"new")
+    cloud.remove("bucket", "in/deep/c")
+    cloud.requests.clear()
+    fetch([f"{cloud.root}/in"], tmp_path / "data")
     assert files_of(tmp_path / "data") == {"a": b"new", "b": b"b"}
-    assert len(gcs.downloads()) == 1
+    assert len(cloud.downloads()) == 1
 
 
 def test_a_mounted_bucket_gets_each_file_once_and_whole(
-    gcs: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cloud: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gcs.put("bucket", "in/a/x", b"x")
-    gcs.put("bucket", "in/y", b"y" * 100)
+    cloud.put("bucket", "in/a/x", b"x")
+    cloud.put("bucket", "in/y", b"y" * 100)
     renamed = []
     (tmp_path / "mounts").write_text(f"bucket {tmp_path / 'mount'} fuse.gcsfuse rw 0 0\n")
     monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mounts")
     monkeypatch.setattr(os, "replace", lambda old, new, replace=os.replace: (renamed.append(new), replace(old, new)))
-    fetch(["gs://bucket/in"], tmp_path / "mount")
+    fetch([f"{cloud.root}/in"], tmp_path / "mount")
     assert files_of(tmp_path / "mount") == {"a/x": b"x", "y": b"y" * 100}
     assert (tmp_path / "mount" / "manifest.json").exists()
     assert renamed and not [path for path in renamed if str(path).startswith(str(tmp_path))]

@@ -15,9 +15,9 @@ from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.fetch import fetch
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
-from tests.support.stores import gcs
+from tests.support.stores import cloud, gcs, s3
 
-__all__ = ["gcs"]
+__all__ = ["cloud", "gcs", "s3"]
 
 
 @pytest.fixture
@@ -176,18 +176,18 @@ def test_what_a_glob_does_not_mean_is_no_fault(source: Path, tmp_path: Path) -> 
         ("{exports [[]2024[]]/l,none}.csv", {"exports [2024]/l.csv"}),
     ],
 )
-@pytest.mark.parametrize("root", ["local", "gs"])
+@pytest.mark.parametrize("root", ["local", "gs", "s3"])
 def test_a_name_is_taken_as_it_is_written_and_as_a_glob_only_where_nothing_has_it(
     request: pytest.FixtureRequest, tmp_path: Path, root: str, source: str, expected: set[str]
 ) -> None:
     names = ("[draft] lines.csv", "a{1}.csv", "exports [2024]/l.csv")
-    if root == "gs":
+    if root != "local":
         for name in names:
-            request.getfixturevalue("gcs").put("bucket", f"x/{name}", b"x")
+            request.getfixturevalue("gcs" if root == "gs" else "s3").put("bucket", f"x/{name}", b"x")
     for name in names:
         (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "x" / name).write_text("x")
-    place = "gs://bucket/x" if root == "gs" else str(tmp_path / "x")
+    place = str(tmp_path / "x") if root == "local" else f"{root}://bucket/x"
     assert set(fetched(f"{place}/{source}", tmp_path)) == expected
 
 
@@ -202,18 +202,18 @@ def test_a_glob_that_means_nothing_is_said(tmp_path: Path, source: str) -> None:
     [("dup/in", {"l.csv"}), ("dup/in/", {"l.csv"}), ("dup", {"in/l.csv"}), ("dup/*/*", {"in/l.csv"})],
 )
 def test_an_empty_object_beside_a_prefix_of_its_name_is_the_folders_marker(
-    gcs: GcsServer, tmp_path: Path, source: str, expected: set[str]
+    cloud: GcsServer, tmp_path: Path, source: str, expected: set[str]
 ) -> None:
     for name, data in (("dup/in", b""), ("dup/in/", b""), ("dup/in/l.csv", b"x")):
-        gcs.put("bucket", name, data)
-    assert set(fetched(f"gs://bucket/{source}", tmp_path)) == expected
+        cloud.put("bucket", name, data)
+    assert set(fetched(f"{cloud.root}/{source}", tmp_path)) == expected
 
 
-def test_an_empty_object_alone_and_a_full_one_beside_a_prefix_are_objects(gcs: GcsServer, tmp_path: Path) -> None:
-    gcs.put("bucket", "alone", b"")
-    gcs.put("bucket", "full", b"x")
-    gcs.put("bucket", "full/l.csv", b"y")
-    assert fetched("gs://bucket/alone", tmp_path) == {"alone": b""}
-    assert fetched("gs://bucket/full", tmp_path) == {"full": b"x"}
+def test_an_empty_object_alone_and_a_full_one_beside_a_prefix_are_objects(cloud: GcsServer, tmp_path: Path) -> None:
+    cloud.put("bucket", "alone", b"")
+    cloud.put("bucket", "full", b"x")
+    cloud.put("bucket", "full/l.csv", b"y")
+    assert fetched(f"{cloud.root}/alone", tmp_path) == {"alone": b""}
+    assert fetched(f"{cloud.root}/full", tmp_path) == {"full": b"x"}
     with pytest.raises(NotFoundError):
-        fetched("gs://bucket/none", tmp_path)
+        fetched(f"{cloud.root}/none", tmp_path)

@@ -11,9 +11,9 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.fetch import fetch
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
-from tests.support.stores import gcs
+from tests.support.stores import cloud, gcs, s3
 
-__all__ = ["gcs"]
+__all__ = ["cloud", "gcs", "s3"]
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,13 @@ __all__ = ["gcs"]
         "a/../b",
     ],
 )
-def test_a_name_that_could_escape_is_refused_and_nothing_is_written(gcs: GcsServer, tmp_path: Path, name: str) -> None:
-    gcs.put("bucket", f"in/{name}", b"evil")
-    gcs.put("bucket", "in/good", b"good")
+def test_a_name_that_could_escape_is_refused_and_nothing_is_written(
+    cloud: GcsServer, tmp_path: Path, name: str
+) -> None:
+    cloud.put("bucket", f"in/{name}", b"evil")
+    cloud.put("bucket", "in/good", b"good")
     with pytest.raises(UserError, match="can't be fetched: its name"):
-        fetch(["gs://bucket/in/"], tmp_path / "deep" / "data")
+        fetch([f"{cloud.root}/in/"], tmp_path / "deep" / "data")
     assert not list(tmp_path.rglob("*"))
 
 
@@ -52,29 +54,29 @@ def test_a_name_that_could_escape_is_refused_and_nothing_is_written(gcs: GcsServ
     ],
 )
 def test_names_that_are_one_file_on_some_disks_are_refused(
-    gcs: GcsServer, tmp_path: Path, names: tuple[str, str]
+    cloud: GcsServer, tmp_path: Path, names: tuple[str, str]
 ) -> None:
     for name in names:
-        gcs.put("bucket", f"in/{name}", b"x")
+        cloud.put("bucket", f"in/{name}", b"x")
     with pytest.raises(UserError, match="differ only by case"):
-        fetch(["gs://bucket/in/"], tmp_path / "data")
+        fetch([f"{cloud.root}/in/"], tmp_path / "data")
 
 
-def test_a_name_that_is_a_file_and_a_folder_is_refused(gcs: GcsServer, tmp_path: Path) -> None:
-    gcs.put("bucket", "in/a", b"x")
-    gcs.put("bucket", "in/a/b", b"x")
+def test_a_name_that_is_a_file_and_a_folder_is_refused(cloud: GcsServer, tmp_path: Path) -> None:
+    cloud.put("bucket", "in/a", b"x")
+    cloud.put("bucket", "in/a/b", b"x")
     with pytest.raises(UserError, match="a file and a folder at once"):
-        fetch(["gs://bucket/in/"], tmp_path / "data")
+        fetch([f"{cloud.root}/in/"], tmp_path / "data")
 
 
-def test_two_sources_with_one_name_are_refused(gcs: GcsServer, tmp_path: Path) -> None:
-    gcs.put("bucket", "a/x.csv", b"1")
-    gcs.put("bucket", "b/x.csv", b"2")
-    with pytest.raises(UserError, match=r"a/x\.csv and gs://bucket/b/x\.csv would both become the file x\.csv"):
-        fetch(["gs://bucket/a/x.csv", "gs://bucket/b/x.csv"], tmp_path / "data")
+def test_two_sources_with_one_name_are_refused(cloud: GcsServer, tmp_path: Path) -> None:
+    cloud.put("bucket", "a/x.csv", b"1")
+    cloud.put("bucket", "b/x.csv", b"2")
+    with pytest.raises(UserError, match=rf"a/x\.csv and {cloud.root}/b/x\.csv would both become the file x\.csv"):
+        fetch([f"{cloud.root}/a/x.csv", f"{cloud.root}/b/x.csv"], tmp_path / "data")
 
 
-def test_unusual_but_harmless_names_come_whole(gcs: GcsServer, tmp_path: Path) -> None:
+def test_unusual_but_harmless_names_come_whole(cloud: GcsServer, tmp_path: Path) -> None:
     names = [
         "sp ace.csv",
         "per%cent",
@@ -88,8 +90,8 @@ def test_unusual_but_harmless_names_come_whole(gcs: GcsServer, tmp_path: Path) -
         "x" * 255,
     ]
     for name in names:
-        gcs.put("bucket", f"in/{name}", name.encode())
-    fetch(["gs://bucket/in/"], tmp_path / "data")
+        cloud.put("bucket", f"in/{name}", name.encode())
+    fetch([f"{cloud.root}/in/"], tmp_path / "data")
     assert files_of(tmp_path / "data") == {name: name.encode() for name in names}
 
 

@@ -12,64 +12,64 @@ from kfp_bert_components.fetch import fetch
 from kfp_bert_components.storage import Access
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
-from tests.support.stores import gcs
+from tests.support.stores import cloud, gcs, s3
 
-__all__ = ["gcs"]
+__all__ = ["cloud", "gcs", "s3"]
 
 DAMAGED = "is damaged: .*give the manifest.json that a fetch wrote"
 
 
 @pytest.fixture
-def manifest(gcs: GcsServer, tmp_path: Path) -> str:
-    gcs.put("bucket", "in/a", b"first a")
-    gcs.put("bucket", "in/b", b"first b")
-    fetch(["gs://bucket/in/"], tmp_path / "first")
+def manifest(cloud: GcsServer, tmp_path: Path) -> str:
+    cloud.put("bucket", "in/a", b"first a")
+    cloud.put("bucket", "in/b", b"first b")
+    fetch([f"{cloud.root}/in/"], tmp_path / "first")
     return str(tmp_path / "first" / "manifest.json")
 
 
-def test_objects_that_came_later_are_left_out(gcs: GcsServer, tmp_path: Path, manifest: str) -> None:
-    gcs.put("bucket", "in/c", b"new")
+def test_objects_that_came_later_are_left_out(cloud: GcsServer, tmp_path: Path, manifest: str) -> None:
+    cloud.put("bucket", "in/c", b"new")
     first = json.loads(Path(manifest).read_text())["fingerprint"]
-    for sources in ([], ["gs://bucket/in/"]):
+    for sources in ([], [f"{cloud.root}/in/"]):
         fetched = fetch(sources, tmp_path / "again", manifest=manifest)
         assert fetched.fingerprint == first
         assert files_of(tmp_path / "again") == {"a": b"first a", "b": b"first b"}
 
 
-def test_an_older_generation_is_fetched_while_the_bucket_keeps_it(gcs: GcsServer, tmp_path: Path) -> None:
-    gcs.create_bucket("bucket", versioning=True)
-    gcs.put("bucket", "in/a", b"old")
-    fetch(["gs://bucket/in/"], tmp_path / "first")
-    gcs.put("bucket", "in/a", b"new bytes")
+def test_an_older_generation_is_fetched_while_the_bucket_keeps_it(cloud: GcsServer, tmp_path: Path) -> None:
+    cloud.create_bucket("bucket", versioning=True)
+    cloud.put("bucket", "in/a", b"old")
+    fetch([f"{cloud.root}/in/"], tmp_path / "first")
+    cloud.put("bucket", "in/a", b"new bytes")
     fetch([], tmp_path / "again", manifest=str(tmp_path / "first"))
     assert files_of(tmp_path / "again") == {"a": b"old"}
 
 
-def test_the_same_bytes_uploaded_anew_are_the_same(gcs: GcsServer, tmp_path: Path, manifest: str) -> None:
-    generation = gcs.put("bucket", "in/a", b"first a")
+def test_the_same_bytes_uploaded_anew_are_the_same(cloud: GcsServer, tmp_path: Path, manifest: str) -> None:
+    generation = cloud.put("bucket", "in/a", b"first a")
     fetch([], tmp_path / "again", manifest=manifest)
     assert files_of(tmp_path / "again") == {"a": b"first a", "b": b"first b"}
     objects = json.loads((tmp_path / "again" / "manifest.json").read_text())["objects"]
     assert objects[0]["generation"] == generation
 
 
-def test_other_bytes_are_refused_by_name(gcs: GcsServer, tmp_path: Path, manifest: str) -> None:
-    gcs.put("bucket", "in/a", b"other a")
-    with pytest.raises(UserError, match="gs://bucket/in/a has other bytes now than its generation"):
+def test_other_bytes_are_refused_by_name(cloud: GcsServer, tmp_path: Path, manifest: str) -> None:
+    cloud.put("bucket", "in/a", b"other a")
+    with pytest.raises(UserError, match=f"{cloud.root}/in/a has other bytes now than its generation"):
         fetch([], tmp_path / "again", manifest=manifest)
     assert not (tmp_path / "again" / "manifest.json").exists()
 
 
-def test_a_deleted_object_is_refused_by_name(gcs: GcsServer, tmp_path: Path, manifest: str) -> None:
-    gcs.buckets.delete("bucket", "in/b", {})
-    with pytest.raises(UserError, match="gs://bucket/in/b was deleted"):
+def test_a_deleted_object_is_refused_by_name(cloud: GcsServer, tmp_path: Path, manifest: str) -> None:
+    cloud.remove("bucket", "in/b")
+    with pytest.raises(UserError, match=f"{cloud.root}/in/b was deleted"):
         fetch([], tmp_path / "again", manifest=manifest)
 
 
-def test_a_manifest_in_the_bucket_will_do(gcs: GcsServer, tmp_path: Path, manifest: str) -> None:
-    gcs.put("bucket", "pins/manifest.json", Path(manifest).read_bytes())
-    assert fetch([], tmp_path / "again", manifest="gs://bucket/pins/manifest.json").files == 2
-    assert fetch([], tmp_path / "again", manifest="gs://bucket/pins").files == 2
+def test_a_manifest_in_the_bucket_will_do(cloud: GcsServer, tmp_path: Path, manifest: str) -> None:
+    cloud.put("bucket", "pins/manifest.json", Path(manifest).read_bytes())
+    assert fetch([], tmp_path / "again", manifest=f"{cloud.root}/pins/manifest.json").files == 2
+    assert fetch([], tmp_path / "again", manifest=f"{cloud.root}/pins").files == 2
 
 
 def test_local_files_are_pinned_by_their_bytes(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_local_files_are_pinned_by_their_bytes(tmp_path: Path) -> None:
     ],
 )
 def test_a_manifest_that_is_none_is_refused(
-    gcs: GcsServer, tmp_path: Path, manifest: str, change: object, sentence: str
+    cloud: GcsServer, tmp_path: Path, manifest: str, change: object, sentence: str
 ) -> None:
     Path(manifest).write_text(json.dumps(change(json.loads(Path(manifest).read_text()))))  # type: ignore[operator]
     with pytest.raises(UserError, match=sentence):

@@ -10,9 +10,9 @@ from kfp_bert_components.fetch import fetch, fingerprint, look
 from kfp_bert_components.storage import Access
 from tests.support.files import files_of, folders_of_one_moment
 from tests.support.gcs_server import GcsServer
-from tests.support.stores import gcs
+from tests.support.stores import cloud, gcs, s3
 
-__all__ = ["gcs"]
+__all__ = ["cloud", "gcs", "s3"]
 
 
 @pytest.fixture
@@ -92,15 +92,16 @@ def test_on_a_mounted_bucket_the_inode_does_not_count(tmp_path: Path, monkeypatc
     assert seen(now) == before
 
 
-def test_in_a_bucket_it_is_the_fingerprint_of_what_is_fetched(gcs: GcsServer, tmp_path: Path) -> None:
-    gcs.put("bucket", "in/a", b"first a")
-    gcs.put("bucket", "in/b", b"first b")
-    before = seen("gs://bucket/in/")
-    assert before == fetch(["gs://bucket/in/"], tmp_path / "data").fingerprint
-    gcs.put("bucket", "in/a", b"first a")  # a new generation with the same bytes
-    assert seen("gs://bucket/in/") == before
-    gcs.put("bucket", "in/a", b"first b")
-    assert seen("gs://bucket/in/") != before
+def test_in_a_bucket_it_is_the_fingerprint_of_what_is_fetched(cloud: GcsServer, tmp_path: Path) -> None:
+    cloud.put("bucket", "in/a", b"first a")
+    cloud.put("bucket", "in/b", b"first b")
+    before = seen(f"{cloud.root}/in/")
+    fetched = fetch([f"{cloud.root}/in/"], tmp_path / "data")
+    assert (fetched.fingerprint == before) == (cloud.scheme == "gs")  # S3 tells ETags, and no checksums
+    cloud.put("bucket", "in/a", b"first a")  # a new generation with the same bytes
+    assert seen(f"{cloud.root}/in/") == before
+    cloud.put("bucket", "in/a", b"first b")
+    assert seen(f"{cloud.root}/in/") != before
 
 
 def test_what_was_looked_at_is_what_is_fetched(folder: Path, tmp_path: Path) -> None:
@@ -133,19 +134,19 @@ def test_an_owner_or_a_permission_that_changed_since_does_not_end_the_run(folder
     assert fetch([str(folder)], tmp_path / "data", manifest=pin).files == 2
 
 
-def test_objects_that_changed_since_come_as_they_were_or_not_at_all(gcs: GcsServer, tmp_path: Path) -> None:
-    gcs.create_bucket("kept", versioning=True)
+def test_objects_that_changed_since_come_as_they_were_or_not_at_all(cloud: GcsServer, tmp_path: Path) -> None:
+    cloud.create_bucket("kept", versioning=True)
     for bucket in ("bucket", "kept"):
-        gcs.put(bucket, "in/a", b"first a")
-        look([f"gs://{bucket}/in/"], Access())[0].write(tmp_path / bucket)
-        gcs.put(bucket, "in/a", b"other a")
-        gcs.put(bucket, "in/b", b"added")
+        cloud.put(bucket, "in/a", b"first a")
+        look([f"{cloud.scheme}://{bucket}/in/"], Access())[0].write(tmp_path / bucket)
+        cloud.put(bucket, "in/a", b"other a")
+        cloud.put(bucket, "in/b", b"added")
     (tmp_path / "kept").rename(tmp_path / "kept.json")
     (tmp_path / "bucket").rename(tmp_path / "bucket.json")
-    fetch(["gs://kept/in/"], tmp_path / "data", manifest=str(tmp_path / "kept.json"))
+    fetch([f"{cloud.scheme}://kept/in/"], tmp_path / "data", manifest=str(tmp_path / "kept.json"))
     assert files_of(tmp_path / "data") == {"a": b"first a"}
-    with pytest.raises(UserError, match=r"gs://bucket/in/a has other bytes now .*had\. Restore it, or start"):
-        fetch(["gs://bucket/in/"], tmp_path / "none", manifest=str(tmp_path / "bucket.json"))
+    with pytest.raises(UserError, match=rf"{cloud.root}/in/a has other bytes now .*had\. Restore it, or start"):
+        fetch([f"{cloud.root}/in/"], tmp_path / "none", manifest=str(tmp_path / "bucket.json"))
 
 
 def test_a_list_that_is_gone_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 import kubernetes
 import pytest
 import urllib3
-import yaml
 from kubernetes.client import ApiException
 
 from tests.support.kubernetes_inference import NAMESPACE, WHERE, inference_service
-from tests.support.kubernetes_schema import inference_service_schema, without_descriptions
+from tests.support.kubernetes_schema import inference_service_schema, read_definition
 from tests.support.kubernetes_server import Fault
 
 CRD = Path(__file__).parents[3] / "shared" / "data" / "kserve" / "inferenceservices.crd.yaml"
@@ -348,7 +347,4 @@ def test_a_kubeconfig_leads_here(server, tmp_path):
 
 @pytest.mark.skipif(not CRD.exists(), reason="the recordings do not lie beside the project")
 def test_the_schema_is_that_of_the_real_definition():
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    versions = yaml.load(CRD.read_text(), Loader=loader)["spec"]["versions"]
-    (schema,) = [one["schema"]["openAPIV3Schema"] for one in versions if one["name"] == "v1beta1"]
-    assert without_descriptions(schema) == inference_service_schema()
+    assert read_definition(CRD) == inference_service_schema()

@@ -123,6 +123,43 @@ def test_a_deployment_scaled_by_hand_is_scaled_back_and_observed_generation_runs
     assert (isvc["metadata"]["generation"], isvc["status"]["observedGeneration"]) == (1, 3)
 
 
+def endpoints(server, name):
+    """The pods behind a Service: whether each is ready, and which version it has."""
+    with server.client() as client:
+        label = f"kubernetes.io/service-name={name}"
+        slices = kubernetes.client.DiscoveryV1Api(client).list_namespaced_endpoint_slice(
+            NAMESPACE, label_selector=label
+        )
+    found = [(one.endpoints[0], one.ports[0].port) for one in slices.items]
+    return {served(f"http://{each.addresses[0]}:{port}"): each.conditions.ready for each, port in found}
+
+
+def test_the_endpoints_of_a_service_are_its_pods(server, api):
+    server.cluster.add("Service", "without-selector", NAMESPACE, spec={"ports": [{"port": 80}]})
+    api.create(inference_service("ends"))
+    server.cluster.clock.advance(10)
+    assert endpoints(server, "ends-predictor") == {"fingerprint-a": True}
+    server.cluster.models["pvc://models/b"].load_seconds = 5
+    api.move("ends", "pvc://models/b")
+    server.cluster.clock.advance(3)
+    assert endpoints(server, "ends-predictor") == {"fingerprint-a": True, None: False}
+    server.cluster.clock.advance(10)
+    assert endpoints(server, "ends-predictor") == {"fingerprint-b": True}
+    api.delete("ends")
+    server.cluster.clock.advance(10)
+    assert endpoints(server, "ends-predictor") == {}
+
+
+def test_a_name_that_is_too_long_is_accepted_and_fails(server, api):
+    name = "a" * 41  # with -predictor- and the namespace 64 letters
+    api.create(inference_service(name))
+    server.cluster.clock.advance(10)
+    assert condition(api.get(name), "Ready")["reason"] == "ReconcileFailed"
+    api.create(inference_service(name[1:]))
+    server.cluster.clock.advance(10)
+    assert condition(api.get(name[1:]), "Ready")["status"] == "True"
+
+
 def canary(weight):
     model = inference_service("any", "pvc://models/b")["spec"]["predictor"]["model"]
     return {"spec": {"canary": [{"trafficPercent": weight, "predictor": {"name": "v2", "model": model}}]}}

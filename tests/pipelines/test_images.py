@@ -94,7 +94,7 @@ def test_the_example_by_url_names_the_place(tmp_path):
         command = [sys.executable, ROOT / "examples" / "train_and_deploy.py", tmp_path / "pipeline.yaml", PLACE]
         subprocess.run(command, check=True, env=environment(COMPONENT_SPECS=url))
     images = images_of(components.load_component_from_file(str(tmp_path / "pipeline.yaml")))
-    assert len(images) == 9
+    assert len(images) == 10
     assert {image.rpartition("/")[0] for image in images} == {PLACE}
 
 

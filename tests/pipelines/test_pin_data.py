@@ -15,9 +15,10 @@ from kfp_bert_components.training import TrainingSettings
 from tests.support.files import folders_of_one_moment
 from tests.support.gcs_server import GcsServer
 from tests.support.models import candidate_for
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 
 @pytest.fixture

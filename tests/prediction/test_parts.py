@@ -19,8 +19,10 @@ from kfp_bert_components.prediction import PredictionSettings, predict_table
 from kfp_bert_components.storage import download_folder, open_store
 from tests.conftest import ROOT
 from tests.prediction.test_rows import rows_of, write_csv
-from tests.support.gcs_server import GcsServer
 from tests.support.predictors import shout_predictor
+from tests.support.stores import cloud, gcs, s3
+
+__all__ = ["cloud", "gcs", "s3"]
 
 SMALL = {"part_rows": 100}
 
@@ -307,23 +309,20 @@ def test_a_shard_that_is_none_is_refused():
         PredictionSettings(num_shards=3, shard_index=3)
 
 
-def test_cloud_storage_is_read_and_written(tmp_path, monkeypatch):
-    with GcsServer() as server:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
-        monkeypatch.setenv("KFP_BERT_ANONYMOUS", "true")
-        server.create_bucket("b")
-        for number in range(3):
-            rows = "".join(f"{number}{i},line {i}\n" for i in range(10))
-            server.put("b", f"tables/deep/{number}.csv", f"id,text\n{rows}".encode())
-        server.put("b", "tables/_SUCCESS", b"")
-        with pytest.raises(Killed):
-            predict_table("gs://b/tables", "gs://b/out", killing(after=3), PredictionSettings(part_rows=7))
-        found = predict_table("gs://b/tables", "gs://b/out", shout_predictor(), PredictionSettings(part_rows=7))
-        assert (found.rows, found.parts) == (30, 5)
-        download_folder(open_store("gs://b"), "out", tmp_path / "out")
-        assert ids(tmp_path / "out") == [10 * number + i for number in range(3) for i in range(10)]
-        again = predict_table("gs://b/tables/**/[01].csv", "gs://b/out2", shout_predictor())
-        assert again.rows == 20
+def test_a_bucket_is_read_and_written(cloud, tmp_path):
+    for number in range(3):
+        rows = "".join(f"{number}{i},line {i}\n" for i in range(10))
+        cloud.put("bucket", f"tables/deep/{number}.csv", f"id,text\n{rows}".encode())
+    cloud.put("bucket", "tables/_SUCCESS", b"")
+    table, out = f"{cloud.root}/tables", f"{cloud.root}/out"
+    with pytest.raises(Killed):
+        predict_table(table, out, killing(after=3), PredictionSettings(part_rows=7))
+    found = predict_table(table, out, shout_predictor(), PredictionSettings(part_rows=7))
+    assert (found.rows, found.parts) == (30, 5)
+    download_folder(open_store(cloud.root), "out", tmp_path / "out")
+    assert ids(tmp_path / "out") == [10 * number + i for number in range(3) for i in range(10)]
+    again = predict_table(f"{table}/**/[01].csv", f"{cloud.root}/out2", shout_predictor())
+    assert again.rows == 20
 
 
 MEASURED = """

@@ -18,9 +18,9 @@ from kfp_bert_components.steps.promote_model import promote_model
 from tests.support.evaluations import some_test_set
 from tests.support.models import candidate_for, promote_next, write_candidate
 from tests.support.promoters import interrupt
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 FORMAT_1 = Path(__file__).parents[1] / "records" / "format1" / "registry"
 

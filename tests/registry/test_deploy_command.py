@@ -92,6 +92,28 @@ def test_the_command_for_an_endpoint_names_project_and_location(tmp_path: Path) 
     assert "Add the settings that your pipeline gives" in output
 
 
+def test_the_command_for_kserve_names_namespace_and_name(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    for name in ("a", "b"):
+        promote(registry, tmp_path, name)
+    facts = {"served": "films-predictor-5ff996b4fd"}
+    place = {"kind": "KServe", "cluster": "uid", "namespace": "serving", "name": "films"}
+    details = {"facts": facts, "live": {"version": 2, "facts": facts}}
+    registry.record_deployment(
+        "production", "live", 2, details=details, place=place, served="films-predictor-5ff996b4fd"
+    )
+    output = run("rollback", registry.uri)
+    pipeline, arguments = printed(output, tmp_path)
+    assert pipeline == "kfp_bert_components:deploy_to_kserve"
+    assert arguments == {
+        "registry": registry.uri,
+        "name": "films",
+        "namespace": "serving",
+        "deployment_target": "production",
+    }
+    assert "Add the settings that your pipeline gives" in output
+
+
 def test_a_record_without_a_place_gets_no_command(tmp_path: Path) -> None:
     registry = Registry(str(tmp_path / "registry"))
     for name in ("a", "b"):

@@ -10,9 +10,10 @@ import pytest
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.registry import Registry
 from tests.support.models import write_candidate
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 
 def test_a_champion_is_pending_until_it_is_reported_live(place: str, tmp_path: Path) -> None:

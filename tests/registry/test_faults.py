@@ -6,7 +6,6 @@ import contextlib
 import gc
 import signal
 import warnings
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,10 @@ from tests.support.gcs_server import GcsServer
 from tests.support.models import candidate_for, promote_next, write_candidate
 from tests.support.processes import start
 from tests.support.promoters import beat_by, promote_and_die
-from tests.support.stores import gcs, place
+from tests.support.stores import cloud, gcs, s3, steps
+from tests.support.stores import every_place as place
 
-__all__ = ["gcs", "place"]
+__all__ = ["cloud", "gcs", "place", "s3"]
 
 
 def contents(uri: str) -> set[str]:
@@ -31,7 +31,7 @@ def contents(uri: str) -> set[str]:
 def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(place: str, tmp_path: Path) -> None:
     promote_next(Registry(f"{place}/undisturbed"), tmp_path, "first")
     promote_next(Registry(f"{place}/undisturbed"), tmp_path, "second")
-    for position in count(1):
+    for position in steps(place):
         uri = f"{place}/{position}"
         registry = Registry(uri)
         promote_next(registry, tmp_path, "first")
@@ -50,7 +50,7 @@ def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(
 
 @pytest.mark.slow
 def test_a_loser_killed_after_any_call_and_run_again_leaves_nothing(place: str, tmp_path: Path) -> None:
-    for position in count(1):
+    for position in steps(place):
         uri = f"{place}/{position}"
         registry = Registry(uri)
         promote_next(registry, tmp_path, "first")
@@ -72,10 +72,10 @@ def test_a_loser_killed_after_any_call_and_run_again_leaves_nothing(place: str, 
 
 @pytest.mark.parametrize("match", ["champion.json", "claim.json", "promotions/", "version.json", "part0"])
 @pytest.mark.parametrize("kind", ["lost_reply", "503", "reset"])
-def test_a_lost_reply_or_a_refused_request_is_survived(gcs: GcsServer, tmp_path: Path, match: str, kind: str) -> None:
-    registry = Registry("gs://bucket/registry")
+def test_a_lost_reply_or_a_refused_request_is_survived(cloud: GcsServer, tmp_path: Path, match: str, kind: str) -> None:
+    registry = Registry(f"{cloud.root}/registry")
     promote_next(registry, tmp_path, "first")
-    fault = gcs.faults.add(kind, method="POST", in_body=match.encode())  # the name is in the body of an upload
+    fault = cloud.break_write(kind, match)
     assert promote_next(registry, tmp_path, "second") == 2
     assert fault.hits == 1
     champion = registry.champion()
@@ -84,21 +84,21 @@ def test_a_lost_reply_or_a_refused_request_is_survived(gcs: GcsServer, tmp_path:
     assert registry.numbers() == [1, 2]
 
 
-def test_a_lost_reply_to_a_rollback_or_a_record_is_recognised(gcs: GcsServer, tmp_path: Path) -> None:
-    registry = Registry("gs://bucket/registry")
+def test_a_lost_reply_to_a_rollback_or_a_record_is_recognised(cloud: GcsServer, tmp_path: Path) -> None:
+    registry = Registry(f"{cloud.root}/registry")
     promote_next(registry, tmp_path, "first")
     promote_next(registry, tmp_path, "second")
-    gcs.faults.add("lost_reply", method="POST")
+    cloud.break_write("lost_reply")
     assert registry.rollback().version == 1
-    gcs.faults.add("lost_reply", method="POST")
+    cloud.break_write("lost_reply")
     record = registry.record_deployment("production", "live", 1, if_generation=0)
     assert record.generation == registry.deployment("production").generation
 
 
-def test_a_storage_that_does_not_answer_is_named_in_a_sentence(gcs: GcsServer) -> None:
-    gcs.faults.add("503", times=None)
+def test_a_storage_that_does_not_answer_is_named_in_a_sentence(cloud: GcsServer) -> None:
+    cloud.faults.add("503", times=None)
     with pytest.raises(UserError, match=r"champion\.json can't be reached"):
-        Registry("gs://bucket/registry", Access(patience=1.0)).champion()
+        Registry(f"{cloud.root}/registry", Access(patience=1.0)).champion()
     # google-cloud-storage 3.17 does not close the replies to downloads that were refused.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -16,9 +16,9 @@ import pytest
 from kfp_bert_components.registry import Registry
 from tests.support.models import candidate_for, promote_next
 from tests.support.promoters import interleave, interrupt
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 STRIDE = 1 if os.environ.get("KFP_BERT_ORDERS") == "all" else 5
 CLOCKS = {"right": 24.0, "a day ahead": 0.0}  # ages are less by a day, or hours are more: it is the same

@@ -18,9 +18,10 @@ from kfp_bert_components.deployment import deploy_to_serving_directory, open_ver
 from kfp_bert_components.registry import Registry
 from tests.support.models import candidate_for
 from tests.support.processes import end, start
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 KILLS = int(os.environ.get("KFP_BERT_REGISTRY_KILLS", "8"))
 LEASE_SECONDS = 1.0

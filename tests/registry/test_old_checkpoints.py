@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from kfp_bert_components.cli.registry import command
 from kfp_bert_components.registry import Registry, checkpoints_beside
 from kfp_bert_components.storage import open_store
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.registry import Registry
 from tests.support.models import promote_next, write_candidate
 from tests.support.promoters import interrupt
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 
 @pytest.fixture

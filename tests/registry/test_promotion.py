@@ -9,9 +9,10 @@ import pytest
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.registry import Registry
 from tests.support.models import promote_next, write_candidate
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 
 def test_an_empty_registry_has_no_champion(place: str) -> None:

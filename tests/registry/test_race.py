@@ -16,9 +16,10 @@ import pytest
 from kfp_bert_components.registry import Registry
 from tests.support.processes import start
 from tests.support.promoters import compete
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 ROUNDS = int(os.environ.get("KFP_BERT_RACE_ROUNDS", "2"))
 PROMOTERS = int(os.environ.get("KFP_BERT_RACE_PROMOTERS", "12"))

@@ -25,9 +25,9 @@ from kfp_bert_components.registry import Registry
 from tests.support.evaluations import some_test_set
 from tests.support.models import write_candidate
 from tests.support.promoters import PausedStore, interrupt
-from tests.support.stores import gcs, place
+from tests.support.stores import gcs, place, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 RECORD = "test_sets/lineages.json"
 

@@ -1,4 +1,4 @@
-"""The versions to serve are found in folders and registries, here and on gs://, and seen again when they change."""
+"""The versions to serve are found in folders and registries, here and in a bucket, and seen again when they change."""
 
 import json
 import shutil
@@ -9,10 +9,10 @@ from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.serving.manager import ModelManager
 from kfp_bert_components.serving.sources import open_source
 from kfp_bert_components.storage import open_store, upload_folder
-from tests.support.stores import gcs
+from tests.support.stores import cloud, gcs, s3
 from tests.support.tiny_model import write_keyword_model
 
-__all__ = ["gcs"]
+__all__ = ["cloud", "gcs", "s3"]
 
 
 def write_saved_model(folder, graph=b"graph", **metadata):
@@ -59,11 +59,11 @@ def test_a_registry_without_a_champion_is_waited_for(tmp_path):
     assert open_source(tmp_path)() == []
 
 
-def test_a_registry_on_gs_is_read_again_when_the_champion_moves(gcs, tmp_path):
-    store = open_store("gs://bucket/registry")
+def test_a_registry_in_a_bucket_is_read_again_when_the_champion_moves(cloud, tmp_path):
+    store = open_store(f"{cloud.root}/registry")
     for number in (1, 2):
-        upload_folder(write_registry(tmp_path / str(number), number), open_store("gs://bucket"), "registry")
-    versions = open_source("gs://bucket/registry")
+        upload_folder(write_registry(tmp_path / str(number), number), open_store(f"{cloud.root}"), "registry")
+    versions = open_source(f"{cloud.root}/registry")
     assert known(versions()[0].read()) == (2, 2, "print 2")
     store.write("champion.json", (tmp_path / "1" / "champion.json").read_bytes())
     version = versions()[0].read()
@@ -71,29 +71,29 @@ def test_a_registry_on_gs_is_read_again_when_the_champion_moves(gcs, tmp_path):
     assert (version.folder / "saved_model.pb").read_bytes() == b"1"
 
 
-def test_a_model_on_gs_is_downloaded_once_and_again_when_it_changes(gcs, tmp_path):
-    upload_folder(write_saved_model(tmp_path / "a", b"a"), open_store("gs://bucket"), "model")
-    versions = open_source("gs://bucket/model/")
+def test_a_model_in_a_bucket_is_downloaded_once_and_again_when_it_changes(cloud, tmp_path):
+    upload_folder(write_saved_model(tmp_path / "a", b"a"), open_store(f"{cloud.root}"), "model")
+    versions = open_source(f"{cloud.root}/model/")
     first = versions()[0].read()
     assert versions()[0].read() == first
-    open_store("gs://bucket/model").write("saved_model.pb", b"b")
+    open_store(f"{cloud.root}/model").write("saved_model.pb", b"b")
     second = versions()[0].read()
     assert (second.folder / "saved_model.pb").read_bytes() == b"b"
     assert second != first
 
 
-def test_of_a_folder_of_versions_on_gs_the_newest_complete_one_is_first(gcs, tmp_path):
+def test_of_a_folder_of_versions_in_a_bucket_the_newest_complete_one_is_first(cloud, tmp_path):
     for number in ("1", "10", "9"):
-        upload_folder(write_saved_model(tmp_path / number), open_store("gs://bucket/serving"), number)
-    store = open_store("gs://bucket/serving")
+        upload_folder(write_saved_model(tmp_path / number), open_store(f"{cloud.root}/serving"), number)
+    store = open_store(f"{cloud.root}/serving")
     store.write("11/variables/variables.index", b"")  # not complete
     store.write("notes.txt", b"")
-    assert [one.number for one in open_source("gs://bucket/serving")()] == [10, 9, 1]
+    assert [one.number for one in open_source(f"{cloud.root}/serving")()] == [10, 9, 1]
 
 
-def test_a_folder_on_gs_without_files_is_no_model(gcs):
+def test_a_folder_in_a_bucket_without_files_is_no_model(cloud):
     with pytest.raises(NotFoundError, match="holds no files"):
-        ModelManager("gs://bucket/none")
+        ModelManager(f"{cloud.root}/none")
 
 
 def test_an_unreadable_version_is_told_and_the_others_are_seen(tmp_path):
@@ -113,18 +113,18 @@ def without_record(folder):
     return folder
 
 
-@pytest.mark.parametrize("place", ["here", "gs"])
+@pytest.mark.parametrize("place", ["here", "bucket"])
 @pytest.mark.parametrize("says", ["owner", "sibling", "nothing"])
-def test_beside_versions_of_a_deployment_one_without_its_record_is_not_whole(gcs, tmp_path, place, says):
+def test_beside_versions_of_a_deployment_one_without_its_record_is_not_whole(cloud, tmp_path, place, says):
     folder = tmp_path / "serving"
     without_record(write_saved_model(folder / "2"))
     if says == "owner":
         (folder / ".kfp-bert-owner.json").write_text("{}")
     if says == "sibling":
         write_saved_model(folder / "1")
-    if place == "gs":
-        upload_folder(folder, open_store("gs://bucket"), "serving")
-    (version, *_) = open_source("gs://bucket/serving" if place == "gs" else folder)()
+    if place == "bucket":
+        upload_folder(folder, open_store(f"{cloud.root}"), "serving")
+    (version, *_) = open_source(f"{cloud.root}/serving" if place == "gs" else folder)()
     if says == "nothing":  # any SavedModel is served
         assert version.read().metadata == {}
     else:
@@ -150,13 +150,13 @@ def write_record(folder, labels):
     (folder / "assets.extra" / "bundle.json").write_text(json.dumps({"labels": labels}))
 
 
-@pytest.mark.parametrize("place", ["here", "gs"])
-def test_zeros_before_the_number_of_a_version_do_no_harm(gcs, tmp_path, place):
+@pytest.mark.parametrize("place", ["here", "bucket"])
+def test_zeros_before_the_number_of_a_version_do_no_harm(cloud, tmp_path, place):
     write_saved_model(tmp_path / "serving" / "002")
     write_saved_model(tmp_path / "serving" / "01")
-    if place == "gs":
-        upload_folder(tmp_path / "serving", open_store("gs://bucket"), "serving")
-    found = open_source("gs://bucket/serving" if place == "gs" else tmp_path / "serving")()
+    if place == "bucket":
+        upload_folder(tmp_path / "serving", open_store(f"{cloud.root}"), "serving")
+    found = open_source(f"{cloud.root}/serving" if place == "gs" else tmp_path / "serving")()
     assert [(one.number, one.read().number) for one in found] == [(2, 2), (1, 1)]
 
 

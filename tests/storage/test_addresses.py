@@ -14,14 +14,13 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import Address, parse_address
 
 UNSUPPORTED = [
-    "s3://bucket/x",
-    "minio://bucket/x",
+    "az://bucket/x",
     "pvc://models/bert",
     "GS://bucket/x",
     "https://storage.googleapis.com/bucket/x",
-    "s3:/bucket/x",
+    "S3://bucket/x",
     "http://127.0.0.1/x",
-    "s3:x",
+    "s3a:x",
     "HDFS:x",
     "abfss:x/y",
 ]
@@ -36,8 +35,9 @@ UNUSABLE = [
     "gs:/bucket/x",
     "gs:bucket/x",
     "gs://Bucket/x",
+    *(f"{scheme}:{rest}" for scheme in ("s3", "minio") for rest in ("//", "/bucket/x", "x", "//Bucket/x", "///x")),
     "file:x",
-    *(f"{name}:x" for name in ("s3", "https", "pvc", "minio", "abfs", "wasb", "wasbs", "az", "dbfs", "s3:", "FILE")),
+    *(f"{name}:x" for name in ("https", "pvc", "abfs", "wasb", "wasbs", "az", "dbfs", "s3:", "FILE")),
 ]
 UNUSABLE += ["file://machine/x", "file:///a%ff", "gs://buc\tket/x", "~nobody-of-this-name/x"]
 
@@ -56,6 +56,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("gs://bucket", Address("gs", "bucket", "")),
         ("gs://bucket/a/b.csv", Address("gs", "bucket", "a/b.csv")),
         ("gs://bucket/a%20b#1?", Address("gs", "bucket", "a%20b#1?")),
+        ("s3://bucket", Address("s3", "bucket", "")),
+        ("s3://bucket/a%20b#1?", Address("s3", "bucket", "a%20b#1?")),
+        ("minio://mlpipeline/v2/artifacts", Address("minio", "mlpipeline", "v2/artifacts")),
         ("/a/b", Address("file", "", "/a/b")),
         ("/a%20b", Address("file", "", "/a%20b")),
         ("/s3:x", Address("file", "", "/s3:x")),
@@ -67,6 +70,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_an_address_means_one_place(text: str, expected: Address, capsys: pytest.CaptureFixture[str]) -> None:
     assert parse_address(text) == expected
+    assert expected.is_local or str(expected) == text
     assert capsys.readouterr() == ("", "")
 
 
@@ -83,7 +87,8 @@ def test_a_relative_path_is_made_absolute_and_said(here: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize("text", UNUSABLE)
 def test_what_is_no_address_is_one_sentence_that_names_the_parameter(text: str) -> None:
-    with pytest.raises(UserError, match=r"^registry .*(give gs://bucket/folder or a local path|leave that out)\.$"):
+    forms = "gs://bucket/folder, s3://bucket/folder or a local path"
+    with pytest.raises(UserError, match=rf"^registry .*(give {forms}|leave that out)\.$"):
         parse_address(text, "registry")
 
 

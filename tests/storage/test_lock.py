@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,12 +45,25 @@ def test_those_who_wait_say_who_has_the_lock_and_give_up(tmp_path, stopped, caps
     with pytest.raises(UserError) as raised:
         store.write("ours", b"2")
     assert 0.9 <= time.monotonic() - started < 5
-    assert f"was not free for 0.9 s: process {stopped.pid} on " in str(raised.value)
+    assert f"was not given back for 0.9 s: process {stopped.pid} on " in str(raised.value)
     assert "(since 20" in str(raised.value) and "kill -CONT" in str(raised.value)
     said = capsys.readouterr().out.splitlines()
     assert 2 <= len(said) <= 6 and all(f"process {stopped.pid} on " in line for line in said)
-    with pytest.raises(UserError, match="was not free"):
+    with pytest.raises(UserError, match="was not given back"):
         store.delete("theirs") if store.exists("theirs") else store.write("theirs", b"3")
+
+
+def test_nobody_gives_up_while_others_take_turns(tmp_path, monkeypatch):
+    def slowly(*names: str, real: Callable[..., None] = os.replace) -> None:
+        time.sleep(0.2)
+        real(*names)
+
+    monkeypatch.setattr(os, "replace", slowly)
+    stores = [open_store(str(tmp_path / "store"), Access(patience=1.0)) for _ in range(10)]
+    started = time.monotonic()
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda store: store.write("ours", b"2"), stores))
+    assert time.monotonic() - started >= 2.0  # so the last one has waited longer than that
 
 
 def test_when_the_process_goes_on_everybody_does(tmp_path, stopped):

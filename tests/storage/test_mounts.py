@@ -35,7 +35,7 @@ def test_a_network_file_system_is_used_and_what_it_relies_on_is_said_once(mounte
 
 @pytest.mark.parametrize(
     ("kind", "advice"),
-    [("fuse.gcsfuse", "give the bucket itself, as gs://"), ("fuse.rclone", "give a folder on a disk, or gs://")],
+    [("fuse.gcsfuse", "give the bucket itself, as gs://"), ("fuse.rclone", "give a folder on a disk, gs:// or s3://")],
 )
 def test_a_mounted_bucket_is_refused(mounted, kind: str, advice: str) -> None:
     folder = mounted(kind)

@@ -50,6 +50,10 @@ Assumptions about the real service, and the page that each rests on:
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/list
 * A prediction request goes to one deployed model, at random by the split, and the answer names it.
   https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/predict
+* The id of a run is up to 128 of [a-z0-9-] that begin with a letter; a run needs a folder of gs:// for its artifacts.
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs/create
+* The times of a schedule are five fields, with TZ=zone before them or not; it needs maxConcurrentRunCount.
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.schedules
 
 Not stated in the documentation: a stale etag is ABORTED (409); an id of a deployed model that is in use, or
 being deployed, is ALREADY_EXISTS (409); a request that a model has accepted is answered even if the model is
@@ -71,6 +75,7 @@ from google.cloud import aiplatform_v1 as v1
 from kfp_bert_components.storage import open_store
 from tests.support.ai_platform_models import Models
 from tests.support.ai_platform_operations import RefusalError, matches
+from tests.support.ai_platform_pipelines import PipelineJobs
 
 Predictor = Callable[[str, list[Any]], list[Any]]
 
@@ -87,7 +92,7 @@ def shout(artifact_uri: str, instances: list[Any]) -> list[Any]:
 
 
 @dataclass
-class Cloud(Models):
+class Cloud(Models, PipelineJobs):
     """The state of one fake project.
 
     Attributes:

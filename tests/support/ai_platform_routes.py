@@ -15,6 +15,8 @@ ENDPOINT = "projects/*/locations/*/endpoints/*"
 MODEL = "projects/*/locations/*/models/*"
 JOB = "projects/*/locations/*/customJobs/*"
 BATCH = "projects/*/locations/*/batchPredictionJobs/*"
+RUN = "projects/*/locations/*/pipelineJobs/*"
+SCHEDULE = "projects/*/locations/*/schedules/*"
 
 # Method -> verb, URI and what the body is ("*": all of the message), as in the API's reference. What is not listed
 # here does not exist for the fake. Of the paths of an operation the client takes the first, which begins with /ui.
@@ -43,6 +45,14 @@ METHODS = {
     "GetBatchPredictionJob": ("GET", f"/v1/{{name={BATCH}}}", ""),
     "ListBatchPredictionJobs": ("GET", "/v1/{parent=projects/*/locations/*}/batchPredictionJobs", ""),
     "CancelBatchPredictionJob": ("POST", f"/v1/{{name={BATCH}}}:cancel", "*"),
+    "CreatePipelineJob": ("POST", "/v1/{parent=projects/*/locations/*}/pipelineJobs", "pipeline_job"),
+    "GetPipelineJob": ("GET", f"/v1/{{name={RUN}}}", ""),
+    "ListPipelineJobs": ("GET", "/v1/{parent=projects/*/locations/*}/pipelineJobs", ""),
+    "CreateSchedule": ("POST", "/v1/{parent=projects/*/locations/*}/schedules", "schedule"),
+    "ListSchedules": ("GET", "/v1/{parent=projects/*/locations/*}/schedules", ""),
+    "PauseSchedule": ("POST", f"/v1/{{name={SCHEDULE}}}:pause", "*"),
+    "ResumeSchedule": ("POST", f"/v1/{{name={SCHEDULE}}}:resume", "*"),
+    "DeleteSchedule": ("DELETE", f"/v1/{{name={SCHEDULE}}}", ""),
     "GetOperation": ("GET", "/ui/{name=projects/**/operations/*}", ""),
     "ListOperations": ("GET", "/ui/{name=projects/**}/operations", ""),
     "CancelOperation": ("POST", "/ui/{name=projects/**/operations/*}:cancel", ""),

@@ -40,6 +40,10 @@ from tests.support.gcs_objects import ApiError, Buckets, Object, resource
 class GcsServer:
     """Start and stop it, or use it as a context manager."""
 
+    handler: type[BaseHTTPRequestHandler]  # set below, where it is defined
+    scheme, root = "gs", "gs://bucket"
+    listing = "^/storage/v1/b/bucket/o"  # what matches the requests that list a bucket, and no others
+
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.tls = tls
         self.buckets = Buckets()
@@ -56,8 +60,7 @@ class GcsServer:
     def start(self) -> GcsServer:
         owner = self
 
-        class Handler(_Handler):
-            server_ = owner
+        handler = type("Bound", (self.handler,), {"server_": owner})
 
         class Http(ThreadingHTTPServer):
             daemon_threads = True
@@ -66,7 +69,7 @@ class GcsServer:
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that went away is no news."""
 
-        self._http = Http(("127.0.0.1", 0), Handler)
+        self._http = Http(("127.0.0.1", 0), handler)
         if self.tls:
             self._http.socket = self.tls.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
@@ -95,6 +98,14 @@ class GcsServer:
     def get(self, bucket: str, name: str) -> bytes:
         return self.buckets.get(bucket, name).data
 
+    def break_write(self, kind: str, name: str = "") -> Fault:
+        """A fault at the next write of an object whose name holds `name`, which is in the body of an upload."""
+        return self.faults.add(kind, method="POST", in_body=name.encode())
+
+    def remove(self, bucket: str, name: str) -> None:
+        """Delete an object past the API."""
+        self.buckets.delete(bucket, name, {})
+
     def names(self, bucket: str) -> list[str]:
         return self.buckets.names(bucket)
 
@@ -117,11 +128,11 @@ class Upload:
         self.done: Object | None = None
 
 
-class _GoneError(Exception):
+class GoneError(Exception):
     """The connection was cut on purpose."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_: GcsServer
     disable_nagle_algorithm = True
@@ -157,12 +168,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._route(parts.path, body)
         except ApiError as error:
             self._send_error(error)
-        except _GoneError:
+        except GoneError:
             self.close_connection = True
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
@@ -263,6 +274,10 @@ class _Handler(BaseHTTPRequestHandler):
         # The service sends the hashes of the whole object, with a range too.
         if not (self.fault and self.fault.kind in ("no_hash", "corrupt_no_hash", "swap_no_hash")):
             headers["x-goog-hash"] = f"crc32c={found.crc32c},md5={found.md5}"
+        return self._send_body(status, data, headers)
+
+    def _send_body(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        """The bytes of an object, or what the fault makes of them."""
         if self.fault and self.fault.kind in ("corrupt", "corrupt_no_hash") and data:
             data = bytes([data[0] ^ 1]) + data[1:]
         if self.fault and self.fault.kind in ("swap", "swap_no_hash"):
@@ -374,7 +389,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self._start(status, len(data), headers)
-        self.wfile.write(data)
+        self.wfile.write(data if self.command != "HEAD" else b"")
         self.wfile.flush()
 
     def _start(self, status: int, length: int, headers: dict[str, str]) -> None:
@@ -390,7 +405,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
-        raise _GoneError
+        raise GoneError
 
+
+GcsServer.handler = Handler
 
 __all__ = ["Fault", "Faults", "GcsServer"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -26,8 +27,11 @@ from tests.support.kubernetes_store import (
     Object,
     Store,
 )
+from tests.support.kubernetes_webhooks import add_defaults, add_model, refuse_invalid
 from tests.support.kubernetes_workloads import Workloads, is_ready
 
+REVISION = "serving.knative.dev/revision"
+WAIT_SECONDS = 5.0
 CORE = {"", "apps", "batch", "autoscaling", "discovery.k8s.io", "apiextensions.k8s.io"}
 WEBHOOK_DOWN = (
     'Internal error occurred: failed calling webhook "inferenceservice.kserve-webhook-server.{name}": failed to call '
@@ -50,6 +54,8 @@ class Cluster:
         node_cpu: How many CPUs the one node has.
         ends_without_model: Whether our server ends, with the reason, when its first model cannot be loaded. The
             recordings are of a server that waits instead.
+        default_mode: Of InferenceServices without the annotation serving.kserve.io/deploymentMode: "Standard" or
+            "Knative".
         kserve, gateway_api, knative, trainer, tf_operator: Whether they are installed.
         seconds: How long things take, in cluster time.
         addresses: The address of each Service, by namespace and name.
@@ -67,6 +73,7 @@ class Cluster:
         self.node_cpu = 64.0
         self.ends_without_model = False
         self._controller = True
+        self.default_mode = "Standard"
         self.kserve, self.gateway_api, self.knative, self.trainer, self.tf_operator = True, False, False, True, False
         self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5}
         self.addresses: dict[tuple[str, str], str] = {}
@@ -141,6 +148,7 @@ class Cluster:
             "deployment": self.workloads.sync_deployment,
             "replicaset": self.workloads.sync_set,
             "hpa": self.workloads.sync_hpa,
+            "endpoints": self.workloads.sync_endpoints,
             "kserve": self.kserve_controller.reconcile,
         }
         key = (controller, namespace, name, mark)
@@ -159,6 +167,7 @@ class Cluster:
             self._wake_owner(0.03, "deployment", event.object)
         elif event.resource == PODS:
             self._wake_owner(0.02, "replicaset", event.object)
+            self._wake_services(where[0], metadata.get("labels", {}))
             self.kubelet.on_event(event)
             if _initializing(event.object) != _initializing(event.before or {}):
                 isvc = metadata.get("labels", {}).get("serving.kserve.io/inferenceservice", "")
@@ -180,7 +189,13 @@ class Cluster:
             for one in self.store.owned(resource, uid):
                 self.store.delete(resource, one["metadata"].get("namespace", ""), one["metadata"]["name"])
 
+    def _wake_services(self, namespace: str, labels: dict[str, str]) -> None:
+        for service in self.store.list(SERVICES, namespace):
+            if service["spec"].get("selector", {"": ""}).items() <= labels.items():
+                self.enqueue(0.02, "endpoints", namespace, service["metadata"]["name"])
+
     def _on_service(self, event: Event, where: tuple[str, str]) -> None:
+        self.enqueue(0.02, "endpoints", *where)
         if event.type == "DELETED":
             self.addresses.pop(where, None)
             if front := self._fronts.pop(where, None):
@@ -191,6 +206,15 @@ class Cluster:
         where = (namespace, name)
         if where not in self._fronts:
             self._fronts[where] = Front(partial(self.choose, namespace, name))
+            self._fronts[where].start()
+            self.addresses[where] = self._fronts[where].url
+        return self.addresses[where]
+
+    def open_revision(self, namespace: str, name: str) -> str:
+        """The address of one revision of Knative mode."""
+        where = (namespace, name)
+        if where not in self._fronts:
+            self._fronts[where] = Front(partial(self._choose_pod, namespace, f"{REVISION}={name}"))
             self._fronts[where].start()
             self.addresses[where] = self._fronts[where].url
         return self.addresses[where]
@@ -208,16 +232,25 @@ class Cluster:
         """The predictor behind a Service that answers next: of one of its ready pods."""
         with self.store.lock:
             service = self.store.find(SERVICES, namespace, name)
-            if service is None:
+            if service is None or not service["spec"].get("selector"):
                 return None
             labels = ",".join(f"{key}={value}" for key, value in service["spec"]["selector"].items())
+            return self._choose_pod(namespace, labels)
+
+    def _choose_pod(self, namespace: str, labels: str) -> Predictor | None:
+        with self.store.lock:
             pods = [one for one in self.store.list(PODS, namespace, labels) if is_ready(one)]
             return self.kubelet.predictor(random.choice(pods)) if pods else None
 
     def _choose_by_weight(self, namespace: str, name: str) -> Predictor | None:
         with self.store.lock:
-            services = weighted(self.kserve_controller.weights(namespace, name))
-        return self.choose(namespace, services) if services else None
+            chosen = weighted(self.kserve_controller.weights(namespace, name))
+        found = self.choose(namespace, chosen) if chosen else None
+        end = time.monotonic() + WAIT_SECONDS
+        while chosen and not found and time.monotonic() < end:  # a revision without pods gets some
+            found = self._choose_pod(namespace, f"{REVISION}={chosen}")
+            time.sleep(0.01)
+        return found
 
     # What the API server asks of others
 
@@ -228,12 +261,12 @@ class Cluster:
         if not self.controller:
             path = "mutate-serving-kserve-io-v1beta1-inferenceservice"
             raise ApiError(500, "InternalError", WEBHOOK_DOWN.format(name="defaulter", path=path))
-        return self.kserve_controller.admit(new)
+        return add_defaults(new, self.default_mode)
 
     def validate(self, resource: Resource, new: Object, old: Object | None) -> Object:
         """The object, where the validating webhooks allow it."""
         if resource == INFERENCE_SERVICES:
-            self.kserve_controller.validate(new)
+            refuse_invalid(new)
         return new
 
     def make_pod(self, body: Object) -> Object:
@@ -242,7 +275,7 @@ class Cluster:
         if "serving.kserve.io/inferenceservice" in body["metadata"].get("labels", {}):
             if not self.controller:
                 raise ApiError(500, "InternalError", WEBHOOK_DOWN.format(name="pod-mutator", path="mutate-pods"))
-            body = self.kserve_controller.admit_pod(body)
+            body = add_model(body)
         used = len(self.store.list(PODS, namespace))
         if self.quota is not None and used >= self.quota:
             told = f"exceeded quota: tight, requested: pods=1, used: pods={used}, limited: pods={self.quota}"

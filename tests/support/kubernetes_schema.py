@@ -1,15 +1,23 @@
 """Bodies checked by the schema of a CustomResourceDefinition, as a real API server does.
 
-The schema of InferenceServices is the real one without its descriptions, as a compressed file beside this one.
+The schema of InferenceServices is the real one without its descriptions, as a compressed file beside this one. Where
+the definition lies beside the project,
+
+    python -m tests.support.kubernetes_schema ../shared/data/kserve/inferenceservices.crd.yaml
+
+writes the file again.
 """
 
 from __future__ import annotations
 
 import json
 import lzma
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.support.kubernetes_resources import Resource
 from tests.support.kubernetes_store import ApiError, Object
@@ -25,20 +33,18 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+def read_definition(file: Path) -> Any:
+    """The openAPIV3Schema of version v1beta1 in a CustomResourceDefinition, without descriptions."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    versions = yaml.load(file.read_text(), Loader=loader)["spec"]["versions"]
+    (schema,) = [one["schema"]["openAPIV3Schema"] for one in versions if one["name"] == "v1beta1"]
+    return _without_descriptions(schema)
+
+
 @cache
 def inference_service_schema() -> Any:
     """The openAPIV3Schema of InferenceServices."""
     return json.loads(lzma.decompress(FILE.read_bytes()))
-
-
-def without_descriptions(schema: Any) -> Any:
-    """A schema without the texts for people; a property of that name stays."""
-    if isinstance(schema, list):
-        return [without_descriptions(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {name: value for name, value in schema.items() if not (name == "description" and isinstance(value, str))}
-    return {name: without_descriptions(value) for name, value in kept.items()}
 
 
 def check_body(resource: Resource, body: Object, validation: str) -> tuple[Object, list[str]]:
@@ -117,6 +123,16 @@ def _checked_object(schema: Object, value: Object, path: str, causes: list[Objec
     return result
 
 
+def _without_descriptions(schema: Any) -> Any:
+    """A schema without the texts for people; a property of that name stays."""
+    if isinstance(schema, list):
+        return [_without_descriptions(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: value for name, value in schema.items() if not (name == "description" and isinstance(value, str))}
+    return {name: _without_descriptions(value) for name, value in kept.items()}
+
+
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
@@ -128,3 +144,8 @@ def _cause(reason: str, path: str, message: str) -> Object:
 def _type(value: Any) -> str:
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
     return names.get(type(value), "null")
+
+
+if __name__ == "__main__":
+    text = json.dumps(read_definition(Path(sys.argv[1])), separators=(",", ":"), sort_keys=True)
+    FILE.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))

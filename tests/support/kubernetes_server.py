@@ -26,32 +26,23 @@ What it offers:
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote
 
 import kubernetes
 import yaml
 
 from tests.support.kubernetes_cluster import Cluster
-from tests.support.kubernetes_patches import apply, json_patch, merge, record_update
+from tests.support.kubernetes_http import Answer, Request, Server
 from tests.support.kubernetes_resources import Target, discover, find_target
-from tests.support.kubernetes_schema import check_body
 from tests.support.kubernetes_store import ApiError, Object, selected
+from tests.support.kubernetes_writes import Write
 
 READ_ONLY = ("get", "list", "watch")
-PATCHES = {
-    "application/merge-patch+json": "merge",
-    "application/json-patch+json": "json",
-    "application/strategic-merge-patch+json": "strategic",
-    "application/apply-patch+yaml": "apply",
-}
 
 
 @dataclass
@@ -125,7 +116,7 @@ class KubernetesServer:
         self.retry_after = "1"
         self.problem: Exception | None = None
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
+        self._server = Server(self.answer)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> KubernetesServer:
@@ -167,14 +158,14 @@ class KubernetesServer:
 
     # Below: one request
 
-    def answer(self, request: _Request) -> _Answer | None:
+    def answer(self, request: Request) -> Answer | None:
         """The answer; None to break the connection."""
         groups = self.cluster.groups()
         if request.method == "GET" and (found := discover(request.path, groups)):
-            return _Answer(200, found)
+            return Answer(200, found)
         target = find_target(request.path, groups)
         if target is None:
-            return _Answer(404, ApiError(404, "NotFound", "the server could not find the requested resource").body())
+            return Answer(404, ApiError(404, "NotFound", "the server could not find the requested resource").body())
         call = _call(request, target)
         with self._lock:
             self.calls.append(call)
@@ -187,10 +178,10 @@ class KubernetesServer:
             self._check_rights(call)
             answer = self._carry_out(request, target, call)
         except ApiError as error:
-            answer = _Answer(error.status, error.body())
+            answer = Answer(error.status, error.body())
         except Exception as error:  # of the fake itself
             self.problem = self.problem or error
-            answer = _Answer(500, ApiError(500, "InternalError", repr(error)).body())
+            answer = Answer(500, ApiError(500, "InternalError", repr(error)).body())
         self.on_call(position, call)
         if fault:
             time.sleep(fault.seconds)
@@ -208,11 +199,11 @@ class KubernetesServer:
             return fault
         return None
 
-    def _fault_answer(self, fault: Fault) -> _Answer:
+    def _fault_answer(self, fault: Fault) -> Answer:
         reasons = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}
         error = ApiError(fault.status, reasons.get(fault.status, "Unknown"), "a fault of the server")
         headers = {"Retry-After": self.retry_after} if fault.status == 429 else {}
-        return _Answer(fault.status, error.body(), headers)
+        return Answer(fault.status, error.body(), headers)
 
     def _check_rights(self, call: Call) -> None:
         if self.rules is None:
@@ -225,114 +216,27 @@ class KubernetesServer:
             wanted = f'cannot {call.verb} resource "{call.resource}" in API group "{call.group}" {where}'
             raise ApiError(403, "Forbidden", f'{named} is forbidden: User "{self.user}" {wanted}')
 
-    def _carry_out(self, request: _Request, target: Target, call: Call) -> _Answer:
+    def _carry_out(self, request: Request, target: Target, call: Call) -> Answer:
         if call.verb == "watch":
-            return _Answer(200, lines=self._watch(target, call.query))
+            return Answer(200, lines=self._watch(target, call.query))
         with self.cluster.store.lock:
             if call.verb in ("get", "list"):
                 return self._read(target, call.query)
-            if call.verb in ("delete", "deletecollection"):
-                return self._delete(target, call)
-            return self._write(request, target, call)
+            return Write(self.cluster, request, target).answer()
 
-    def _read(self, target: Target, query: dict[str, str]) -> _Answer:
+    def _read(self, target: Target, query: dict[str, str]) -> Answer:
         store, resource = self.cluster.store, target.resource
         if target.part == "log":
-            return _Answer(200, text=self.cluster.log(target.namespace, target.name, query))
+            return Answer(200, text=self.cluster.log(target.namespace, target.name, query))
         if target.name:
-            return _Answer(200, store.get(resource, target.namespace, target.name))
+            return Answer(200, store.get(resource, target.namespace, target.name))
         found = store.list(resource, target.namespace, query.get("labelSelector", ""), query.get("fieldSelector", ""))
         start, most = int(query.get("continue", "0") or 0), int(query.get("limit", "0") or 0)
         page = found[start : start + most] if most else found[start:]
         more = str(start + most) if most and start + most < len(found) else ""
         metadata = {"resourceVersion": str(store.version), **({"continue": more} if more else {})}
         kind = f"{resource.kind}List"
-        return _Answer(200, {"kind": kind, "apiVersion": resource.api_version, "metadata": metadata, "items": page})
-
-    def _delete(self, target: Target, call: Call) -> _Answer:
-        store, resource, options = self.cluster.store, target.resource, call.body or {}
-        foreground = "Foreground" in (options.get("propagationPolicy"), call.query.get("propagationPolicy"))
-        grace = options.get("gracePeriodSeconds", call.query.get("gracePeriodSeconds"))
-        seconds = 30 if grace is None else int(grace)
-        fields, labels = call.query.get("fieldSelector", ""), call.query.get("labelSelector", "")
-        names = [target.name]
-        if not target.name:
-            names = [one["metadata"]["name"] for one in store.list(resource, target.namespace, labels, fields)]
-        last: Object = {}
-        for name in names:
-            last = store.get(resource, target.namespace, name)
-            wanted = options.get("preconditions", {})
-            for field, value in wanted.items():
-                if last["metadata"][field] != value:
-                    told = f"{field} in precondition: {value}, in object meta: {last['metadata'][field]}"
-                    message = f"Precondition failed: {told}"
-                    raise ApiError(409, "Conflict", message)
-            if "All" not in (call.query.get("dryRun"), *options.get("dryRun", [])):
-                gone = store.delete(resource, target.namespace, name, foreground=foreground, grace=seconds)
-                last = last if gone else store.get(resource, target.namespace, name)
-        details = {"name": target.name, "group": resource.group, "kind": resource.plural}
-        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-        stays = last and last["metadata"].get("deletionTimestamp") is not None
-        return _Answer(200, last if stays else done)
-
-    def _write(self, request: _Request, target: Target, call: Call) -> _Answer:
-        store, resource = self.cluster.store, target.resource
-        dry_run, stamp = call.query.get("dryRun") == "All", self.cluster.clock.stamp()
-        manager = call.query.get("fieldManager") or request.agent.split("/")[0] or "unknown"
-        warnings: list[str] = []
-
-        def admit(new: Object, old: Object | None) -> Object:
-            admitted = self.cluster.admit(resource, new, old)
-            checked, told = check_body(resource, admitted, call.query.get("fieldValidation", ""))
-            warnings.extend(told)
-            return self.cluster.validate(resource, checked, old)
-
-        def create(body: Object) -> _Answer:
-            named = {**body, "metadata": {**body.get("metadata", {})}}
-            if resource.namespaced:
-                named["metadata"]["namespace"] = target.namespace
-            made = store.create(resource, admit(named, None), dry_run)
-            return _Answer(201, made, _warn(warnings))
-
-        kind = PATCHES.get(request.content_type)
-        if call.verb == "create":
-            body = {"apiVersion": resource.api_version, "kind": resource.kind, **call.body}
-            named = {**body, "metadata": {**body.get("metadata", {})}}
-            named["metadata"].pop("managedFields", None)
-            return create(record_update(None, named, manager, stamp))
-        if call.verb == "patch" and (kind is None or (kind == "strategic" and resource.crd)):
-            message = "the body of the request was in an unknown format - accepted media types include: "
-            message += ", ".join(name for name in PATCHES if "strategic" not in name)
-            raise ApiError(415, "UnsupportedMediaType", message)
-        if kind == "apply":
-            force = call.query.get("force") == "true"
-            if "fieldManager" not in call.query:
-                message = (
-                    "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
-                )
-                raise ApiError(422, "Invalid", message)
-            there = store.find(resource, target.namespace, target.name)
-            if there is None:
-                body = {**call.body, "metadata": {**call.body.get("metadata", {}), "name": target.name}}
-                return create(apply(None, body, manager, force, stamp))
-
-            def change(old: Object) -> Object:
-                return admit(apply(old, call.body, manager, force, stamp), old)
-        else:
-
-            def change(old: Object) -> Object:
-                ways = {"merge": merge, "strategic": merge, "json": json_patch}
-                named = {"apiVersion": old["apiVersion"], "kind": old["kind"], **call.body} if not kind else {}
-                new = ways[kind](old, call.body) if kind else {**named, "metadata": dict(call.body["metadata"])}
-                if target.part == "status":
-                    return record_update(old, new, manager, stamp, "status")
-                kept = {"managedFields": old["metadata"].get("managedFields", [])}
-                new["metadata"] = {**new["metadata"], **kept, "generation": old["metadata"].get("generation", 1)}
-                return admit(record_update(old, new, manager, stamp), old)
-
-        part = target.part if target.part == "status" else ""
-        written = store.change(resource, target.namespace, target.name, change, part=part, dry_run=dry_run)
-        return _Answer(200, written, _warn(warnings))
+        return Answer(200, {"kind": kind, "apiVersion": resource.api_version, "metadata": metadata, "items": page})
 
     def _watch(self, target: Target, query: dict[str, str]) -> Iterator[Object]:
         store = self.cluster.store
@@ -393,7 +297,7 @@ def _allows(rule: Object, call: Call) -> bool:
     )
 
 
-def _call(request: _Request, target: Target) -> Call:
+def _call(request: Request, target: Target) -> Call:
     query, one = request.query, bool(target.name)
     verb = {
         "GET": "watch" if query.get("watch") in ("1", "true") else "get" if one else "list",
@@ -410,94 +314,3 @@ def _call(request: _Request, target: Target) -> Call:
     # As on a real server, whoever asks for a namespace asks in it.
     namespace = target.name if target.resource.kind == "Namespace" else target.namespace
     return Call(verb, resource, target.resource.group, namespace, name, request.body, query)
-
-
-def _query(text: str) -> dict[str, str]:
-    return {name: value.lower() if value in ("True", "False") else value for name, value in parse_qsl(text)}
-
-
-def _parse(data: bytes) -> Any:
-    try:
-        return json.loads(data) if data.strip() else None
-    except ValueError:  # an apply may come as YAML
-        return yaml.safe_load(data)
-
-
-def _warn(warnings: list[str]) -> dict[str, str]:
-    return {"Warning": ", ".join(f"299 - {json.dumps(one)}" for one in warnings)} if warnings else {}
-
-
-@dataclass
-class _Request:
-    method: str
-    path: str
-    query: dict[str, str]
-    body: Any
-    content_type: str
-    agent: str
-
-
-@dataclass
-class _Answer:
-    status: int
-    body: Object | None = None
-    headers: dict[str, str] | None = None
-    text: str | None = None
-    lines: Iterator[Object] | None = None
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *arguments: object) -> None:
-        """A client that was killed leaves a broken connection, which is nothing to report."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    owner: KubernetesServer
-    protocol_version = "HTTP/1.1"
-    wbufsize = 1 << 16  # headers and body in one packet: else each answer waits 40 ms for an acknowledgement
-
-    def _serve(self) -> None:
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        path, _, query = self.path.partition("?")
-        body = _parse(data)
-        content_type = (self.headers.get("Content-Type") or "").split(";")[0]
-        agent = self.headers.get("User-Agent") or ""
-        request = _Request(self.command, unquote(path).rstrip("/"), _query(query), body, content_type, agent)
-        answer = self.owner.answer(request)
-        self.close_connection = self.close_connection or answer is None
-        try:
-            if answer and answer.lines is not None:
-                self._stream(answer.lines)
-            elif answer:
-                self._send(answer)
-        except OSError:  # the client was killed
-            self.close_connection = True
-
-    def _send(self, answer: _Answer) -> None:
-        data = (answer.text if answer.text is not None else json.dumps(answer.body)).encode()
-        self.send_response(answer.status)
-        kind = "application/json" if answer.text is None else "text/plain"
-        for name, value in {**(answer.headers or {}), "Content-Type": kind, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _stream(self, lines: Iterator[Object]) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        self.wfile.flush()
-        for line in lines:
-            data = json.dumps(line).encode() + b"\n"
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-            self.wfile.flush()
-        self.wfile.write(b"0\r\n\r\n")
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
-
-    def log_message(self, *arguments: object) -> None:
-        pass

@@ -55,7 +55,10 @@ class Statuses:
         status: Object = {"address": {"url": address}, "components": {"predictor": {}}, "conditions": conditions}
         if ready["status"] == "True" or isvc.get("status", {}).get("components", {}).get("predictor"):
             status["components"]["predictor"] = {"url": address}
-        status |= {"deploymentMode": "Standard", "modelStatus": self._model(isvc, ready["status"] == "True")}
+        status |= {
+            "deploymentMode": "Standard",
+            "modelStatus": self.model(isvc, ready["status"] == "True", f"app=isvc.{name}"),
+        }
         if seen := deployment.get("status", {}).get("observedGeneration"):
             status["observedGeneration"] = seen
         names = {"servingRuntimeName": runtime, "clusterServingRuntimeName": cluster_runtime}
@@ -77,11 +80,11 @@ class Statuses:
         known = {"name": canary["predictor"]["name"], "ready": ready, "trafficPercent": canary.get("trafficPercent", 0)}
         return {**known, "modelStatus": {"transitionStatus": ""}}
 
-    def _model(self, isvc: Object, ready: bool) -> Object:
+    def model(self, isvc: Object, ready: bool, selector: str) -> Object:
         """What it says of the model: by the pod whose initializer is at work or failed, else by the first one."""
         old: Object = copy.deepcopy(isvc.get("status", {}).get("modelStatus", {}))
-        label = f"{LABEL}={isvc['metadata']['name']},app=isvc.{component_name(isvc, isvc['spec']['predictor'])}"
-        pods = self._store.list(PODS, isvc["metadata"]["namespace"], label)
+        label = f"{LABEL}={isvc['metadata']['name']}"
+        pods = self._store.list(PODS, isvc["metadata"]["namespace"], f"{label},{selector}")
         pods.sort(key=is_ready)  # the new pod of a roll first; on a real cluster it is either
         active = old.get("states", {}).get("activeModelState", "")
         copies = sum(_is_true(pod["status"].get("conditions", []), "Ready") for pod in pods)

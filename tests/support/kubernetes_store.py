@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import threading
@@ -70,7 +69,7 @@ class Store:
     def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """An object, or None."""
         with self.lock:
-            return copy.deepcopy(self._objects.get((resource, namespace, name)))
+            return copied(self._objects.get((resource, namespace, name)))
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """An object; a 404 where there is none."""
@@ -85,7 +84,7 @@ class Store:
         with self.lock:
             keys = sorted((key for key in self._objects if key[0] == resource), key=lambda key: key[1:])
             found = [self._objects[key] for key in keys if namespace in ("", key[1])]
-            return [copy.deepcopy(one) for one in found if selected(one, labels, fields)]
+            return [copied(one) for one in found if selected(one, labels, fields)]
 
     def events_since(self, version: int) -> list[Event]:
         """The changes after a version; a 410 where they are forgotten."""
@@ -105,7 +104,7 @@ class Store:
     def create(self, resource: Resource, body: Object, dry_run: bool = False) -> Object:
         """Make an object; 409 where its name is taken."""
         with self.lock:
-            new = copy.deepcopy(body)
+            new = copied(body)
             metadata = new.setdefault("metadata", {})
             if not metadata.get("name") and metadata.get("generateName"):
                 metadata["name"] = metadata["generateName"] + suffix()
@@ -122,7 +121,7 @@ class Store:
             new |= {"apiVersion": resource.api_version, "kind": resource.kind}
             if not dry_run:
                 self._put("ADDED", resource, new)
-            return copy.deepcopy(new)
+            return copied(new)
 
     def change(
         self,
@@ -141,7 +140,7 @@ class Store:
         """
         with self.lock:
             old = self.get(resource, namespace, name)
-            work = copy.deepcopy(old)
+            work = copied(old)
             new = change(work) or work
             if new["metadata"].get("resourceVersion", old["metadata"]["resourceVersion"]) not in (
                 "",
@@ -159,7 +158,7 @@ class Store:
                     self._remove(resource, old, new)
                 else:
                     self._put("MODIFIED", resource, new, old)
-            return copy.deepcopy(new)
+            return copied(new)
 
     def set_status(self, resource: Resource, namespace: str, name: str, status: Object) -> Object:
         """Replace an object's status, as its controller does."""
@@ -171,7 +170,7 @@ class Store:
         """Delete an object; whether it is gone. With finalizers, and of pods, it stays until they are done."""
         with self.lock:
             old = self.get(resource, namespace, name)
-            new = copy.deepcopy(old)
+            new = copied(old)
             metadata = new["metadata"]
             if foreground:
                 metadata["finalizers"] = [*metadata.get("finalizers", []), "foregroundDeletion"]
@@ -195,28 +194,35 @@ class Store:
         """The objects of a kind that an object controls."""
         with self.lock:
             found = [one for key, one in self._objects.items() if key[0] == resource and uid in owner_ids(one)]
-            return [copy.deepcopy(one) for one in sorted(found, key=lambda one: str(one["metadata"]["name"]))]
+            return [copied(one) for one in sorted(found, key=lambda one: str(one["metadata"]["name"]))]
 
     def _put(self, type_: str, resource: Resource, new: Object, old: Object | None = None) -> None:
         self.version += 1
         new["metadata"]["resourceVersion"] = str(self.version)
         metadata = new["metadata"]
-        self._objects[resource, metadata.get("namespace", ""), metadata["name"]] = copy.deepcopy(new)
+        self._objects[resource, metadata.get("namespace", ""), metadata["name"]] = copied(new)
         self._tell(type_, resource, new, old)
 
     def _remove(self, resource: Resource, old: Object, new: Object) -> None:
         self.version += 1
-        gone = copy.deepcopy(new)
+        gone = copied(new)
         gone["metadata"]["resourceVersion"] = str(self.version)
         del self._objects[resource, old["metadata"].get("namespace", ""), old["metadata"]["name"]]
         self._tell("DELETED", resource, gone, old)
 
     def _tell(self, type_: str, resource: Resource, new: Object, old: Object | None) -> None:
-        event = Event(self.version, type_, resource, copy.deepcopy(new), old)
+        event = Event(self.version, type_, resource, copied(new), old)
         self._history.append(event)
         for listener in self.listeners:
             listener(event)
         self.changed.notify_all()
+
+
+def copied(one: Any) -> Any:
+    """A copy of an object to its depth; several times faster than the library's, which knows more kinds of things."""
+    if isinstance(one, dict):
+        return {name: copied(value) for name, value in one.items()}
+    return [copied(value) for value in one] if isinstance(one, list) else one
 
 
 def conflict(resource: Resource, name: str) -> ApiError:
@@ -292,7 +298,7 @@ def _keep(old: Object, new: Object, part: str) -> None:
         kept = {name: value for name, value in old.items() if name != "status"}
         status, fields = new.get("status"), new["metadata"].get("managedFields")
         new.clear()
-        new |= copy.deepcopy(kept)
+        new |= copied(kept)
         if status is not None:
             new["status"] = status
         if fields:
@@ -300,7 +306,7 @@ def _keep(old: Object, new: Object, part: str) -> None:
     else:
         new.pop("status", None)
         if "status" in old:
-            new["status"] = copy.deepcopy(old["status"])
+            new["status"] = copied(old["status"])
     for field in ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "name"):
         new["metadata"].pop(field, None)
         if field in old["metadata"]:
@@ -318,4 +324,4 @@ def _content(one: Object) -> str:
 PODS, SERVICES, EVENTS = by_kind("Pod"), by_kind("Service", ""), by_kind("Event")
 DEPLOYMENTS, REPLICASETS = by_kind("Deployment"), by_kind("ReplicaSet")
 HPAS, CLAIMS = by_kind("HorizontalPodAutoscaler"), by_kind("PersistentVolumeClaim")
-INFERENCE_SERVICES = by_kind("InferenceService")
+INFERENCE_SERVICES, SLICES = by_kind("InferenceService"), by_kind("EndpointSlice")

@@ -1,4 +1,4 @@
-"""The controllers of the fake cluster for Deployments, ReplicaSets, autoscalers and what a deleted object leaves.
+"""The controllers of the fake cluster for Deployments, ReplicaSets, endpoints and autoscalers.
 
 They do what Kubernetes' own do, as far as the recordings show it: a rolling update with a surge of 25 % and 0 to 25 %
 unavailable, the old pods kept until the new ones are ready, 600 s until a roll counts as stuck.
@@ -17,6 +17,8 @@ from tests.support.kubernetes_store import (
     HPAS,
     PODS,
     REPLICASETS,
+    SERVICES,
+    SLICES,
     ApiError,
     Object,
     owner_reference,
@@ -225,6 +227,39 @@ class Workloads:
         wait = self._waits.get(metadata["uid"], (0.0, 5.0))[1]
         self._waits[metadata["uid"]] = (self._cluster.clock.now() + wait, min(1000.0, 2 * wait))
         self._cluster.enqueue(wait, "replicaset", metadata["namespace"], metadata["name"], "again")
+
+    # Endpoints
+
+    def sync_endpoints(self, namespace: str, name: str) -> None:
+        """The ready pods of a Service: a slice for each, as each has a port of its own here."""
+        service = self._store.find(SERVICES, namespace, name)
+        if service is None or not service["spec"].get("selector"):  # without one somebody else keeps its endpoints
+            return
+        wanted = {}
+        labels = ",".join(f"{key}={value}" for key, value in service["spec"]["selector"].items())
+        for pod in self._store.list(PODS, namespace, labels):
+            if address := pod["status"].get("podIP"):
+                wanted[f"{name}-{pod['metadata']['name'].rpartition('-')[2]}"] = self._slice(pod, address)
+        label = "kubernetes.io/service-name"
+        for there in self._store.list(SLICES, namespace, f"{label}={name}"):
+            slice_name = there["metadata"]["name"]
+            if slice_name in wanted:
+                changed = wanted.pop(slice_name)
+                self._store.change(SLICES, namespace, slice_name, lambda one, changed=changed: {**one, **changed})
+            else:
+                self._store.delete(SLICES, namespace, slice_name)
+        for slice_name, content in wanted.items():
+            metadata = {"name": slice_name, "namespace": namespace, "labels": {label: name}}
+            metadata["ownerReferences"] = [owner_reference(service)]
+            self._store.create(SLICES, {"metadata": metadata, "addressType": "IPv4", **content})
+
+    def _slice(self, pod: Object, address: str) -> Object:
+        leaves = bool(pod["metadata"].get("deletionTimestamp"))
+        conditions = {"ready": is_ready(pod), "serving": is_ready(pod) or leaves, "terminating": leaves}
+        reference = {"kind": "Pod", "name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]}
+        port = pod["spec"]["containers"][0].get("ports", [{}])[0].get("containerPort")
+        endpoint = {"addresses": [address], "conditions": conditions, "targetRef": reference}
+        return {"endpoints": [endpoint], "ports": [{"name": "", "port": port, "protocol": "TCP"}]}
 
     # Autoscalers
 

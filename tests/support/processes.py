@@ -19,15 +19,18 @@ def start(function: Any, *arguments: object) -> BaseProcess:
     context = multiprocessing.get_context("forkserver")
     # Imported once, in the process that the others are forked from.
     context.set_forkserver_preload(_PRELOADED)
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-    process = context.Process(target=_with_emulator, args=(emulator, function, arguments))
+    stores = {name: os.environ[name] for name in _STORES if name in os.environ}
+    process = context.Process(target=_with_stores, args=(stores, function, arguments))
     process.start()
     return process
 
 
-def _with_emulator(emulator: str, function: Any, arguments: tuple[Any, ...]) -> None:
-    if emulator:
-        os.environ["STORAGE_EMULATOR_HOST"] = emulator
+# The variables that say where the stores of a test are.
+_STORES = ("STORAGE_EMULATOR_HOST", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+
+
+def _with_stores(stores: dict[str, str], function: Any, arguments: tuple[Any, ...]) -> None:
+    os.environ.update(stores)
     function(*arguments)
 
 

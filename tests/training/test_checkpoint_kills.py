@@ -14,9 +14,10 @@ import pytest
 from kfp_bert_components.training.checkpoints import Checkpoints
 from kfp_bert_components.training.state import Best, RunState
 from tests.support.processes import start
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 KILLS = int(os.environ.get("KFP_BERT_CHECKPOINT_KILLS", "10"))
 SIZE = 300_000

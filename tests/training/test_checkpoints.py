@@ -13,9 +13,10 @@ from safetensors.numpy import load_file, save_file
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training.checkpoints import Checkpoints
 from kfp_bert_components.training.state import RunState
-from tests.support.stores import gcs, place
+from tests.support.stores import every_place as place
+from tests.support.stores import gcs, s3
 
-__all__ = ["gcs", "place"]
+__all__ = ["gcs", "place", "s3"]
 
 FORMAT_1 = Path(__file__).parent / "format_1"  # written by a version that wrote format 1
 IDENTITY = {"a": 1}

@@ -89,6 +89,16 @@ class AiPlatformClient:
         """The client of the Job service."""
         return self._service(v1.JobServiceClient, self._address)
 
+    @cached_property
+    def pipelines(self) -> v1.PipelineServiceClient:
+        """The client of the Pipeline service."""
+        return self._service(v1.PipelineServiceClient, self._address)
+
+    @cached_property
+    def schedules(self) -> v1.ScheduleServiceClient:
+        """The client of the Schedule service."""
+        return self._service(v1.ScheduleServiceClient, self._address)
+
     def predictions(self, dedicated_dns: str = "") -> v1.PredictionServiceClient:
         """The client of the Prediction service.
 

@@ -126,7 +126,7 @@ def _wanted(name: str) -> bool:
 
 def _from_store(address: Address, scratch: Path) -> Path:
     store = open_store(address)
-    entries = store.list()
+    entries = store.list(checksums=False)
     prefix = _prefix(entries)
     names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     if f"{prefix}config.json" not in names:

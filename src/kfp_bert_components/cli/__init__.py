@@ -9,21 +9,27 @@ from typing import NoReturn
 import click
 
 from kfp_bert_components import __version__
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.cli.groups import Group, example
+from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.extras import missing_extra
 
 COMMANDS = {
     "quickstart": "Run the main pipeline on a bundled sample, from data to a served model.",
     "run": "Run a pipeline on this machine.",
     "compile": "Write a pipeline as the file that a cluster takes.",
+    "submit": "Run a pipeline on Kubeflow Pipelines or on AI Platform.",
+    "schedule": "Run a pipeline again and again, on either of them.",
+    "pipelines": "List, show and copy the ready pipelines.",
+    "components": "List, show, copy and verify the components.",
     "predict": "Predict each row of a table.",
     "serve": "Serve a model over HTTP.",
     "registry": "Look at the versions of a registry, go back to one, check, repair and clean it.",
     "jobs": "Look at the jobs that run on AI Platform, and cancel them.",
+    "doctor": "Say what does not work here, and the way to mend it.",
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """A group that imports the module of a command only if it is called, so that `--help` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -39,19 +45,26 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_LazyGroup)
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("kfp-bert quickstart", "kfp-bert pipelines show train_and_deploy"),
+)
 @click.version_option(__version__, prog_name="kfp-bert")
 def group() -> None:
     """Fine-tune BERT in Kubeflow pipelines and deploy it only if it is better."""
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: with code 1 and one sentence for a UserError, with 130 after Ctrl-C or SIGTERM."""
+    """Run the command line and exit: with code 1 and a sentence for an error of this package, with 130 after Ctrl-C.
+
+    SIGTERM is taken as Ctrl-C is.
+    """
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, _interrupt)
     try:
         group(standalone_mode=False)
-    except UserError as error:
+    except (UserError, TransientError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     except ImportError as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kfp_bert_components.cli.groups import Group, example
 from kfp_bert_components.plain import plain
 
 if TYPE_CHECKING:
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from kfp_bert_components.ai_platform.running_jobs import RunningJob
 
 
-@click.group("jobs")
+_REGION = "--project my-project --location europe-west4"
+
+
+@click.group("jobs", cls=Group, epilog=example(f"kfp-bert jobs list {_REGION}"))
 def command() -> None:
     """Look at the jobs that our steps started on AI Platform and that are not over, and cancel them."""
 
@@ -25,7 +29,7 @@ def _of_a_region(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--project", required=True, help="Id of the project that the jobs run in.")(function)
 
 
-@command.command("list")
+@command.command("list", epilog=example(f"kfp-bert jobs list {_REGION}"))
 @_of_a_region
 def list_(project: str, location: str, api_endpoint: str) -> None:
     """List them, oldest first: state, age, run, who waits, name.
@@ -39,7 +43,7 @@ def list_(project: str, location: str, api_endpoint: str) -> None:
         click.echo(f"No job of ours is running in {project}, {location}.")
 
 
-@command.command("cancel")
+@command.command("cancel", epilog=example(f"kfp-bert jobs cancel --run train-and-deploy-x7k2p {_REGION}"))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--run", default="", help="All jobs of this run, as `kfp-bert jobs list` shows it.")
 @_of_a_region

@@ -4,10 +4,11 @@ from typing import Any
 
 import click
 
+from kfp_bert_components.cli.groups import example
 from kfp_bert_components.errors import UserError
 
 
-@click.command("predict")
+@click.command("predict", epilog=example("kfp-bert predict lines.csv predicted.csv --model gs://my-bucket/registry"))
 @click.argument("table", type=click.Path())
 @click.argument("output", metavar="OUT", type=click.Path())
 @click.option(
@@ -15,7 +16,7 @@ from kfp_bert_components.errors import UserError
     required=True,
     type=click.Path(),
     help="A registry (its champion) or one of its versions (.../versions/3), a model bundle, or a folder of served "
-    "versions; gs:// or local.",
+    "versions; in a bucket or local.",
 )
 @click.option(
     "--text-column", default="text", show_default=True, help="Name of the column with the text, or its position (#1)."
@@ -64,8 +65,9 @@ from kfp_bert_components.errors import UserError
 def command(table: str, output: str, model: str, run_on: str, params: tuple[str, ...], **settings: Any) -> None:
     """Write the rows of TABLE with the answers of a model to OUT.
 
-    TABLE is a file or a folder of CSV, TSV, JSONL, JSON or Parquet, gs:// or local. OUT is a folder for parts, gs:// or
-    local, or a local file that ends with .csv or .parquet. The same command again goes on where a run was stopped.
+    TABLE is a file or a folder of CSV, TSV, JSONL, JSON or Parquet, in a bucket or local. OUT is a folder for parts, in
+    a bucket or local, or a local file that ends with .csv or .parquet. The same command again goes on where a run was
+    stopped.
     """
     from kfp_bert_components.prediction import PredictionSettings
     from kfp_bert_components.steps.batch_predict import batch_predict

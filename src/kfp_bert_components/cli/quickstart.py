@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from kfp_bert_components.cli.folders import LocalFolder
+from kfp_bert_components.cli.groups import example
 
 
-@click.command()
+@click.command(epilog=example("kfp-bert quickstart --keep-serving"))
 @click.option(
     "--folder",
     type=LocalFolder(),

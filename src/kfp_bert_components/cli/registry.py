@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kfp_bert_components.cli.groups import Group, example
 from kfp_bert_components.plain import plain
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Deployment, Registry, Version
 
 
-@click.group("registry")
+@click.group("registry", cls=Group, epilog=example("kfp-bert registry list gs://my-bucket/registry"))
 def command() -> None:
     """Look at a registry, go back to an older version, check it, repair it, clean it.
 
-    REGISTRY is a gs:// URI or a local folder.
+    REGISTRY is a gs:// or s3:// URI, or a local folder.
     """
 
 
-@command.command("list")
+@command.command("list", epilog=example("kfp-bert registry list gs://my-bucket/registry --json"))
 @click.argument("registry")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def list_(registry: str, as_json: bool) -> None:
@@ -150,7 +151,7 @@ def _place_as_json(record: "Deployment") -> dict[str, Any]:
     }
 
 
-@command.command()
+@command.command(epilog=example("kfp-bert registry show gs://my-bucket/registry 3"))
 @click.argument("registry")
 @click.argument("version", type=int, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the version's record as JSON.")
@@ -167,7 +168,7 @@ def show(registry: str, version: int | None, as_json: bool) -> None:
         click.echo(plain(line))
 
 
-@command.command()
+@command.command(epilog=example("kfp-bert registry history gs://my-bucket/registry"))
 @click.argument("registry")
 @click.option("--run", help="Only what this run did: its id, name, workflow, folder or page.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
@@ -190,7 +191,7 @@ def history(registry: str, run: str | None, as_json: bool) -> None:
     _stop_for(problems)
 
 
-@command.command()
+@command.command(epilog=example("kfp-bert registry rollback gs://my-bucket/registry --reason 'wrong labels'"))
 @click.argument("registry")
 @click.option("--to", "version", type=int, help="Version to go back to. Default: the champion before this one.")
 @click.option("--reason", default="", help="Why, for the history.")
@@ -207,7 +208,7 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
     _say_what_to_deploy(models)
 
 
-@command.command()
+@command.command(epilog=example("kfp-bert registry repair gs://my-bucket/registry"))
 @click.argument("registry")
 @click.option("--version", type=int, help="Version to make champion. Default: ask.")
 @click.option("--start-over", is_flag=True, help="Where no version is whole: remove them all and begin with none.")
@@ -301,11 +302,12 @@ def _say_command(what: str, command: str) -> None:
         click.echo(plain(f"{what}."))
         return
     click.echo(f"{plain(what)}:\n\n    {plain(command)}\n")
-    if "deploy_to_ai_platform" in command:
-        click.echo("Add the settings that your pipeline gives, such as machine_type.")
+    for component, setting in (("deploy_to_ai_platform", "machine_type"), ("deploy_to_kserve", "image and storage")):
+        if component in command:
+            click.echo(f"Add the settings that your pipeline gives, such as {setting}.")
 
 
-@command.command()
+@command.command(epilog=example("kfp-bert registry verify gs://my-bucket/registry"))
 @click.argument("registry")
 @click.option("--version", type=int, help="Check only this version.")
 def verify(registry: str, version: int | None) -> None:
@@ -321,7 +323,7 @@ def verify(registry: str, version: int | None) -> None:
     click.echo("Everything is as it was stored.")
 
 
-@command.command()
+@command.command(epilog=example("kfp-bert registry gc gs://my-bucket/registry --dry-run"))
 @click.argument("registry")
 @click.option("--keep", default=5, show_default=True, help="Former champions to keep, at least 1.")
 @click.option(

@@ -2,15 +2,23 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kfp_bert_components.cli.folders import LocalFolder
+from kfp_bert_components.cli.groups import example
+from kfp_bert_components.cli.parameters import parameter_options, read_arguments
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "kfp-bert run train_and_deploy -p sources=lines.csv -p registry=./registry \\",
+        "  -p serving_directory=./serving",
+    )
+)
 @click.argument("pipeline")
-@click.option("--param", "-p", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline.")
+@parameter_options
 @click.option(
     "--root",
     type=LocalFolder(),
@@ -19,12 +27,12 @@ from kfp_bert_components.cli.folders import LocalFolder
     help="Folder for the folder of the run.",
 )
 @click.option("--no-cache", is_flag=True, help="Run every step, also where nothing changed since an earlier run.")
-def command(pipeline: str, params: tuple[str, ...], root: Path, no_cache: bool) -> None:
+def command(pipeline: str, parameters: dict[str, Any], root: Path, no_cache: bool) -> None:
     """Run PIPELINE on this machine, each step as a process.
 
-    PIPELINE is a compiled pipeline (pipeline.yaml), or a function as module:function or file.py:function; a component
-    is a pipeline of one step. A file can import the modules beside it; a module is looked for in the current folder
-    too.
+    PIPELINE is a compiled pipeline (pipeline.yaml), the name of a ready one (kfp-bert pipelines list), or a function as
+    module:function or file.py:function; a component is a pipeline of one step. A file can import the modules beside it;
+    a module is looked for in the current folder too.
 
     As on a cluster, a step does not run where nothing changed that it depends on (its component, its parameters, what
     the steps before it made): what it made in an earlier run under the same --root is used again. The folder of such a
@@ -36,14 +44,13 @@ def command(pipeline: str, params: tuple[str, ...], root: Path, no_cache: bool) 
     """
     from rich.console import Console
 
-    from kfp_bert_components.local.arguments import parse_arguments
     from kfp_bert_components.local.pipelines import compile_pipeline
     from kfp_bert_components.local.show import show_places, show_run
 
     with tempfile.TemporaryDirectory() as scratch:
         spec_path = Path(scratch) / "pipeline.yaml"
         spec = compile_pipeline(pipeline, spec_path)
-        arguments = parse_arguments(spec, params)
+        arguments = read_arguments(spec, parameters)
         console = Console(highlight=False, soft_wrap=True)
         folder = show_run(spec_path, arguments, root, console, cache=not no_cache)
         show_places(folder, console)

@@ -2,8 +2,10 @@
 
 import click
 
+from kfp_bert_components.cli.groups import example
 
-@click.command("serve")
+
+@click.command("serve", epilog=example("kfp-bert serve gs://my-bucket/registry --port 8501"))
 @click.argument("path", type=click.Path(), envvar="AIP_STORAGE_URI")
 @click.option("--host", help="Address to listen on; 0.0.0.0 for all.  [default: 127.0.0.1; 0.0.0.0 on AI Platform]")
 @click.option("--port", default=8501, show_default=True, envvar="AIP_HTTP_PORT", help="TCP port; 0 for any free one.")

@@ -27,6 +27,14 @@ _REQUESTS: dict[Kind | None, dict[str, str]] = {
     "deployment": {"cpu_request": "250m", "memory_request": "2Gi"},
 }
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "m": 1e-3, "": 1}
+# What a component can hand on, by the name that KFP has for it.
+_HANDED_ON = {
+    **dict.fromkeys(("cpu_request", "cpu_limit", "memory_request", "memory_limit", "accelerator"), "RESOURCES"),
+    "env": "ENV",
+    "tolerations": "KUBERNETES_TOLERATIONS",
+    "node_selector": "KUBERNETES_NODE_SELECTOR",
+    "volumes": "KUBERNETES_VOLUMES",
+}
 # What KFP runs no container for.
 _NO_CONTAINER = ("argostub/createpvc", "argostub/deletepvc")
 
@@ -55,6 +63,7 @@ def rewrite(name: str, documents: list[dict[str, Any]], cluster: Cluster) -> lis
         unused.discard(kind)
         settings = cluster.settings(kind)
         step = label.removeprefix("exec-")
+        _check_handed_on(spec, label, step, settings)
         if settings.images:
             moves.append((container, settings.images))
         _set_resources(step, container, settings, _REQUESTS.get(kind, {}) if cluster.platform == "kubernetes" else {})
@@ -86,6 +95,18 @@ def _tasks(spec: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
         for task in component.get("dag", {}).get("tasks", {}).values():
             if components[task["componentRef"]["name"]].get("executorLabel") == label:
                 yield task
+
+
+def _check_handed_on(spec: dict[str, Any], label: str, step: str, settings: StepSettings) -> None:
+    """UserError where a component hands its settings on to a job that it starts, and does not know one of ours."""
+    components = [one for one in spec.get("components", {}).values() if one.get("executorLabel") == label]
+    handed = {one["field"] for component in components for one in component.get("taskConfigPassthroughs", [])}
+    for name, field in _HANDED_ON.items() if handed else ():
+        if getattr(settings, name) and field not in handed:
+            raise UserError(
+                f"Step {step} hands on what its pod would need to a job that it starts (dsl.TaskConfig), but not "
+                f"{field}, so {name} would have no effect: say it for the kinds of steps that need it, and not for all."
+            )
 
 
 def _kind(container: dict[str, Any]) -> Kind | None:

@@ -10,10 +10,10 @@ from kfp import dsl
 from kfp.dsl import base_component, yaml_component
 
 from kfp_bert_components import __version__
+from kfp_bert_components.addresses import IMAGES
 from kfp_bert_components.components._compiled import as_pipeline, comments_of, compiled_documents, compiled_text
 from kfp_bert_components.errors import UserError
 
-_DEFAULT = "kfp-bert-components"
 # As container engines read a name: a host is what has a dot or a port, or is localhost; all else is lower case.
 _HOST = r"(?:localhost|[\w-]+(?:\.[\w-]+)+|[\w-]+(?=:))(?::\d+)?"
 _WORD = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -31,7 +31,7 @@ def image_place(images: str) -> str:
 
 
 # Read when a pipeline is compiled. The committed specs have the default.
-PLACE = image_place(os.environ.get("KFP_BERT_IMAGES") or _DEFAULT)
+PLACE = image_place(os.environ.get("KFP_BERT_IMAGES") or IMAGES)
 # "python" in the name is what kfp.local looks for in an image whose steps it may run as subprocesses.
 SLIM_IMAGE = f"{PLACE}/python:{__version__}"
 TENSORFLOW_IMAGE = f"{PLACE}/python-tensorflow:{__version__}"
@@ -78,7 +78,7 @@ def move_images(name: str, moves: list[tuple[dict[str, Any], str]]) -> None:
     """
     found = False
     for container, place in moves:
-        places = "|".join(map(re.escape, {_DEFAULT, PLACE, place}))
+        places = "|".join(map(re.escape, {IMAGES, PLACE, place}))
         if match := re.fullmatch(rf"(?:{places})/(python(?:-tensorflow)?(?:[:@].+)?)", container["image"]):
             container["image"] = f"{place}/{match[1]}"
             found = True
@@ -86,5 +86,5 @@ def move_images(name: str, moves: list[tuple[dict[str, Any], str]]) -> None:
         places_there = ", ".join(sorted({place for _, place in moves}))
         images_there = ", ".join(sorted({container["image"] for container, _ in moves})) or "none"
         raise UserError(
-            f"{name} has no image of {_DEFAULT}, which could be pulled from {places_there}; it has {images_there}."
+            f"{name} has no image of {IMAGES}, which could be pulled from {places_there}; it has {images_there}."
         )

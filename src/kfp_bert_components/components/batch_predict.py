@@ -49,13 +49,14 @@ def batch_predict(
     may change while the address stays: turn caching off for this step then.
 
     Args:
-        table: gs:// URI or path of CSV, TSV, JSONL, JSON or Parquet: a file or a folder of files; on gs:// a glob too.
+        table: gs:// or s3:// URI, or path, of CSV, TSV, JSONL, JSON or Parquet: a file or a folder of files; in a
+            bucket a glob too.
         data: The same as an artifact, such as data of fetch_gcs_data.
-        model_uri: gs:// URI or folder of a registry (its champion) or of one of its versions, such as
+        model_uri: gs:// or s3:// URI, or folder, of a registry (its champion) or of one of its versions, such as
             gs://bucket/registry/versions/3; of a model bundle; or of served versions (the newest).
         model: The same as an artifact, such as model of finetune_bert.
-        output: gs:// URI or folder to write to, empty or of an earlier try, which is gone on with; shards may share
-            one. Default: the artifact, which is complete at the end or not there.
+        output: gs:// or s3:// URI, or folder, to write to, empty or of an earlier try, which is gone on with; shards
+            may share one. Default: the artifact, which is complete at the end or not there.
         text_column: Name of the column with the text, or its position such as "#1". Default: "text".
         pair_column: Name or position of the second text, for a model of pairs. Default: none.
         output_format: parquet or csv.

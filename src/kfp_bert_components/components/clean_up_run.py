@@ -29,7 +29,7 @@ def clean_up_run(
         status: How the run ended; filled in by KFP.
         run_id: Id of the run: dsl.PIPELINE_JOB_ID_PLACEHOLDER.
         run_name: Name of the run: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
-        registry: gs:// URI or folder of the registry, to report a rollout that is under way. Default: none.
+        registry: gs:// or s3:// URI, or folder, of the registry, to report a rollout that is under way. Default: none.
         deployment_target: Name of the deployment record in it. Default: production.
         job_project: Id of the project that the run's jobs run in. Default: no jobs are looked for.
         job_location: Region that they run in, such as europe-west4.

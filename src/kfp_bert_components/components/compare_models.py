@@ -39,7 +39,7 @@ def compare_models(
         alpha: Probability of promoting a model that is no better.
         margin: If above 0, it is enough to show that the metric falls by less than this. Must be below 0.25.
         policy: Text of a YAML policy, which has guardrails and thresholds too, or the address of a file with it,
-            gs:// or local; what it names wins over the parameters. "" for none. The file is read when the step
+            gs://, s3:// or local; what it names wins over the parameters. "" for none. The file is read when the step
             runs, so a step with an address must not be cached.
         registry: Registry that counts how often this test set has decided and spends alpha over the uses; ""
             counts nothing. The same comparison is counted once, also when the step is tried again.

@@ -51,7 +51,7 @@ def deploy_to_ai_platform(
     that this deployment did not make are never undeployed, and keep their share of the traffic.
 
     Args:
-        registry: gs:// URI or folder of the registry; on gs://, AI Platform reads the model from there.
+        registry: gs:// or s3:// URI, or folder, of the registry; on gs://, AI Platform reads the model from there.
         project: Id of the Google Cloud project.
         location: Region, such as europe-west4.
         deployment_target: Name of the deployment record in the registry, one for each endpoint.

@@ -23,8 +23,8 @@ def deploy_to_serving_directory(
     changed.
 
     Args:
-        registry: gs:// URI or folder of the registry.
-        serving_directory: gs:// URI or folder that the model server watches.
+        registry: gs:// or s3:// URI, or folder, of the registry.
+        serving_directory: gs:// or s3:// URI, or folder, that the model server watches.
         deployment_target: Name of the deployment record in the registry, one for each place that serves.
         server_url: Address of a server that watches the folder, such as http://serving:8501. Where it is
             given, the new version is asked again through the server, and removed if it fails.

@@ -22,7 +22,7 @@ def evaluate_champion(
     always saying the most frequent class: then the new labels disagree with it, and may be wrong.
 
     Args:
-        registry: gs:// URI or folder of the registry.
+        registry: gs:// or s3:// URI, or folder, of the registry.
         test: Test split, from prepare_text_data.
         evidence_by: What counts as one piece of evidence: text, row or a column; the same as in evaluate_model.
         keep_texts: all, or ids: leave the texts out of the evaluation.

@@ -19,8 +19,8 @@ def fetch_gcs_data(
     """Copy objects, folders or globs from Cloud Storage or a local folder: checked, pinned and resumable.
 
     Args:
-        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs:// or local paths.
-        manifest: Output of pin_data, or path or gs:// URI of the manifest.json of an earlier run: fetch the same bytes
+        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs://, s3:// or local paths.
+        manifest: Output of pin_data, or path or address of the manifest.json of an earlier run: fetch the same bytes
             or fail. `sources` may then be an empty list. Default: what the sources hold now; never cache the step then.
         user_project: Project to bill for buckets whose readers pay. Default: that in KFP_BERT_USER_PROJECT.
         impersonate_service_account: E-mail address of a service account to act as. Default: that in

@@ -74,7 +74,7 @@ def finetune_bert(
     Args:
         train: Split to train on, from prepare_text_data.
         validation: Split that says which weights are best, from the same run of prepare_text_data.
-        base_model: Hugging Face BERT checkpoint to start from: a hub id, a gs:// folder or a local folder.
+        base_model: Hugging Face BERT checkpoint to start from: a hub id, a gs:// or s3:// folder, or a local one.
             Empty: train a small BERT from scratch, with a vocabulary learned from the training text.
         base_model_pin: What pin_data saw of the base model: the step fails where it has changed since. Default: none.
         epochs: Passes over the training rows. 0: 3 from a checkpoint, 10 from scratch.
@@ -109,12 +109,12 @@ def finetune_bert(
         layers: Transformer layers when training from scratch.
         width: Hidden width when training from scratch, a multiple of heads.
         heads: Attention heads when training from scratch.
-        checkpoint_dir: Local or gs:// folder for checkpoints. A step that is started again with the same
+        checkpoint_dir: Local, gs:// or s3:// folder for checkpoints. A step that is started again with the same
             data and settings goes on from the newest one. Empty: beside the registry, or none without one.
         checkpoint_minutes: Most minutes of training that a kill costs; checkpoints are written a little more often.
         registry: Model registry beside which checkpoints are kept, in a folder of its name and "-checkpoints", where
             there is no checkpoint_dir. Those of a job are in job_staging.
-        tensorboard_dir: Local or gs:// folder for TensorBoard event files. Empty: none are written.
+        tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files. Empty: none are written.
         keep_texts: all, or ids: the report shows file and row of its examples, and not their texts.
         label_check_rows: Most training rows whose labels are checked, such as 100000; the report lists those that
             are likely wrong. Costs about the time of half an epoch from a checkpoint, on a CPU. 0: none.
@@ -124,8 +124,8 @@ def finetune_bert(
         job_image: With run_on ai_platform or kubeflow, this component's image, where the job can pull it.
         job_project: Id of the project that the job runs in, on AI Platform.
         job_location: Region that the job runs in, such as europe-west4, on AI Platform.
-        job_staging: gs:// folder for the job's data and outputs. On kubeflow also a folder of a volume that this step
-            and job_volumes mount at the same place.
+        job_staging: gs:// folder for the job's data and outputs. On kubeflow also s3://, or a folder of a volume that
+            this step and job_volumes mount at the same place.
         job_machine_type: Machine of each replica, on AI Platform.
         job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4, or nvidia.com/gpu on kubeflow.
             Empty: none.

@@ -101,7 +101,7 @@ def prepare_text_data(
             leakage check; 0 turns the search for them off. Default: 0.8.
         max_dropped: Largest share of rows that may be dropped as faulty, 0 to 1. Default: 0.1.
         max_length: Tokens that the model will read, for the report. Default: 128.
-        reference: Split folder, data_profile.json or registry (its champion), local or gs://, whose training
+        reference: Split folder, data_profile.json or registry (its champion), local, gs:// or s3://, whose training
             data the new data is compared with. Default: none.
         keep_texts: all, or ids: the report shows file and row of its examples, and not their texts; the splits
             have the texts in either case. Default: all.

@@ -27,7 +27,7 @@ def promote_model(
         model: The candidate's bundle.
         evaluation: The candidate's evaluation.
         decision: The decision of compare_models.
-        registry: gs:// URI or path of the registry; made if it is missing.
+        registry: gs:// or s3:// URI, or path, of the registry; made if it is missing.
         deployment_target: The deployment whose record says whether the champion is live. Default: production.
         pin: What pin_data gave; kept with the version, so that a later run knows whether anything has changed.
         run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.

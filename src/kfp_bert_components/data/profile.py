@@ -47,7 +47,7 @@ class FetchedFiles:
     sources: list[str]
     files: Count
     bytes: Count
-    objects: list[tuple[str, int, Count]]
+    objects: list[tuple[str, int | str, Count]]
 
 
 @checked_dataclass

@@ -301,7 +301,8 @@ class Journal:
             if record.details.get("holder") != signature:
                 self._lost = True
             else:
-                self.generation = max(self.generation, record.generation)
+                # Another write of this run may have ended meanwhile, and knows better.
+                self.generation = record.generation if self.generation == generation else self.generation
         self._refuse_if_lost()
         if record.details.get("beat") != write_id:
             return False

@@ -32,6 +32,7 @@ from kfp_bert_components.deployment.versioned_folder import (
 )
 from kfp_bert_components.errors import DamagedError, TransientError, UserError
 from kfp_bert_components.progress import say
+from kfp_bert_components.storage import parse_address
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.journal import Journal
@@ -141,7 +142,7 @@ def _refuse_overlap(registry: str, folder: str) -> None:
 def _real(uri: str) -> str:
     if uri.startswith("/gcs/"):
         return f"gs://{uri.removeprefix('/gcs/')}"
-    return uri if uri.startswith("gs://") else os.path.realpath(uri)
+    return os.path.realpath(uri) if parse_address(uri).is_local else uri
 
 
 class DirectoryTarget(Target):

@@ -15,7 +15,7 @@ from typing import Any
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.records import build, dump_record, load_record
-from kfp_bert_components.storage import Entry, Store, file_crc32c, open_store, parse_address, upload_folder
+from kfp_bert_components.storage import Entry, Generation, Store, file_crc32c, open_store, parse_address, upload_folder
 
 GRAPH = "saved_model.pb"
 METADATA = "assets.extra/bundle.json"  # TensorFlow leaves the folder assets.extra to other programs
@@ -97,7 +97,7 @@ class VersionedFolder(ABC):
         """Delete the temporary files that were made for `number` or a lower one, by deployments that are over."""
 
     @abstractmethod
-    def read_owner(self) -> tuple[Owner | None, int]:
+    def read_owner(self) -> tuple[Owner | None, Generation]:
         """Whose folder it is, None where nobody claimed it, and the generation to give to `write_owner`.
 
         Raises:
@@ -105,7 +105,7 @@ class VersionedFolder(ABC):
         """
 
     @abstractmethod
-    def write_owner(self, owner: Owner, generation: int) -> None:
+    def write_owner(self, owner: Owner, generation: Generation) -> None:
         """Write the marker file, if it is still the one that `read_owner` saw.
 
         Raises:
@@ -236,7 +236,7 @@ class _LocalFolder(VersionedFolder):
             else:
                 leftover.unlink(missing_ok=True)
 
-    def read_owner(self) -> tuple[Owner | None, int]:
+    def read_owner(self) -> tuple[Owner | None, Generation]:
         path = self._root / MARKER
         try:
             generation, data = path.stat().st_mtime_ns, path.read_bytes()
@@ -244,7 +244,7 @@ class _LocalFolder(VersionedFolder):
             return None, 0
         return _load_owner(data, str(path)), generation
 
-    def write_owner(self, owner: Owner, generation: int) -> None:
+    def write_owner(self, owner: Owner, generation: Generation) -> None:
         path = self._root / MARKER
         self._root.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".incoming-{owner.number}-", dir=self._root)
@@ -317,14 +317,14 @@ class _StoreFolder(VersionedFolder):
     def remove_leftovers(self, number: int) -> None:
         """Nothing to do: a rollout records its number before the first object, and completes or removes it."""
 
-    def read_owner(self) -> tuple[Owner | None, int]:
+    def read_owner(self) -> tuple[Owner | None, Generation]:
         try:
             blob = self._store.read(MARKER)
         except NotFoundError:
             return None, 0
         return _load_owner(blob.data, self._store.describe(MARKER)), blob.generation
 
-    def write_owner(self, owner: Owner, generation: int) -> None:
+    def write_owner(self, owner: Owner, generation: Generation) -> None:
         try:
             self._store.write(MARKER, dump_record(asdict(owner)).encode(), if_generation=generation)
         except ConflictError:

@@ -62,7 +62,7 @@ class Evaluation:
     test_fingerprint: str
     model_fingerprint: str = ""
     model_version: int | None = None
-    champion_generation: int = 0
+    champion_generation: int | str = 0
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     majority_share: float = 0.0
     system: dict[str, float] = field(default_factory=dict)

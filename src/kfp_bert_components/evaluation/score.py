@@ -39,7 +39,7 @@ def evaluate(
     evaluation: Path,
     *,
     model_version: int | None = None,
-    champion_generation: int = 0,
+    champion_generation: int | str = 0,
     slicing: Slicing | None = None,
     evidence_by: str = "text",
     predict: Callable[[list[str], list[str] | None], np.ndarray] | None = None,

@@ -1,4 +1,4 @@
-"""Copy data from Cloud Storage or a local folder into an artifact: verified, pinned, resumable."""
+"""Copy data from a bucket or a local folder into an artifact: verified, pinned, resumable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kfp_bert_components.fetch.manifest import Manifest, read_manifest
 from kfp_bert_components.fetch.pins import read_checksums
 from kfp_bert_components.fetch.sources import check_paths, resolve
 from kfp_bert_components.fetch.transfer import transfer
-from kfp_bert_components.storage import Access, is_fuse, publish_folder
+from kfp_bert_components.storage import Access, is_fuse, publish_folder, split_object
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Fetched:
 def fetch(sources: Sequence[str], target: Path, *, manifest: str = "", access: Access | None = None) -> Fetched:
     """Copy objects into `target`/files/ and write `target`/manifest.json when all are there.
 
-    Every file is checked against the crc32c of the listing, written under another name and then renamed. In a
-    target that an interrupted call left behind, files that are already whole are not fetched again.
+    Every file is checked against the size and the checksum of the listing, written under another name and then renamed.
+    In a target that an interrupted call left behind, files that are already whole are not fetched again.
 
     Args:
-        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs:// or local. Files are named by their
-            path below the folder, or below the part of the glob before its first wildcard.
+        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs://, s3:// or local. Files are
+            named by their path below the folder, or below the part of the glob before its first wildcard.
         target: The folder to fill; empty, missing, or one that an earlier call wrote.
-        manifest: Path or gs:// URI of the manifest.json of an earlier call, or of a pin's: fetch exactly its objects,
+        manifest: Path or address of the manifest.json of an earlier call, or of a pin's: fetch exactly its objects,
             with the same bytes. `sources` may then be empty; given, they must be the manifest's.
-        access: Credentials for sources on gs://. Default: the application default credentials, with which a manifest
-            on gs:// is read in any case.
+        access: How the sources' buckets are reached. Default: with the credentials of the environment, with which a
+            manifest in a bucket is read in any case.
 
     Returns:
         The fingerprint depends on the names and the content of the files, not on when or where they lie.
@@ -94,5 +94,6 @@ def _own(target: Path, wanted: Manifest) -> None:
     if foreign:
         raise UserError(f"{target} holds {min(foreign)}, which no fetch wrote: give an empty folder.")
     for one in wanted.objects:
-        if not one.source.startswith("gs://") and Path(one.source).resolve().is_relative_to(target.resolve()):
+        local = split_object(one.source)[0].is_local
+        if local and Path(one.source).resolve().is_relative_to(target.resolve()):
             raise UserError(f"{one.source} lies in the folder to fetch into, {target}: give another folder.")

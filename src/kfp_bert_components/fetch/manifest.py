@@ -20,12 +20,13 @@ class Pinned:
     """One object: where it is, the path of its file, and what its bytes must be.
 
     `crc32c` is "" for a local file that was looked at and not read: then its size and its generation, which is its time
-    of modification in microseconds, say whether it is still the same.
+    of modification in microseconds, say whether it is still the same. It is "" too for an object on s3:// until it is
+    fetched: there the generation is its ETag, and its version where the bucket keeps versions.
     """
 
     source: str
     path: str
-    generation: int
+    generation: int | str
     size: int
     crc32c: str
 
@@ -59,8 +60,8 @@ def read_manifest(uri: str, access: Access) -> Manifest:
     """Read a manifest.json.
 
     Args:
-        uri: A local path or gs:// URI of the file, or of the folder that holds it.
-        access: Credentials for gs://.
+        uri: Path or address of the file, or of the folder that holds it.
+        access: How buckets are reached.
 
     Raises:
         NotFoundError: It is missing.
@@ -83,7 +84,8 @@ def read_manifest(uri: str, access: Access) -> Manifest:
 
 def _read_1(fields: dict[str, Any]) -> tuple[Manifest, str]:
     objects = [Pinned(**one) for one in fields["objects"]]
-    fits = (type(value).__name__ == Pinned.__annotations__[key] for one in objects for key, value in vars(one).items())
+    kinds = {key: kind.split(" | ") for key, kind in Pinned.__annotations__.items()}
+    fits = (type(value).__name__ in kinds[key] for one in objects for key, value in vars(one).items())
     if not all(fits) or not all(isinstance(source, str) for source in fields["sources"]):
         raise TypeError("a value is of another type")
     # A pin names its run. In a manifest that somebody gives, the same objects are wanted in the next run too.

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from kfp_bert_components.errors import ConflictError
 from kfp_bert_components.fetch.manifest import Manifest, Pinned
-from kfp_bert_components.storage import file_crc32c, is_fuse
+from kfp_bert_components.storage import file_crc32c, is_fuse, split_object
 
 
 def fingerprint(objects: Iterable[Pinned], *, changes: bool = True) -> str:
     """A hash by which one sees, without reading, whether any of the objects is another one now.
 
-    Of an object in a bucket its path, size and checksum count: it is the fingerprint of a manifest. Of a local file
-    that was not read its path, size and times count, and which file it is.
+    Of an object in a bucket its path, size and checksum count: it is the fingerprint of a manifest. On s3:// its ETag
+    (and version) counts where there is no checksum. Of a local file that was not read its path, size and times count,
+    and which file it is.
 
     Args:
         objects: The objects.
@@ -32,7 +33,7 @@ def fingerprint(objects: Iterable[Pinned], *, changes: bool = True) -> str:
     digest, in_fuse = hashlib.sha256(), cache(is_fuse)
     for one in sorted(objects, key=lambda one: one.path):
         facts: list[object] = [one.path, one.size, one.crc32c or one.generation]
-        if changes and not one.crc32c:
+        if changes and _on_disk(one):
             facts += _which(one.source, in_fuse)
         digest.update(json.dumps(facts).encode() + b"\n")
     return digest.hexdigest()
@@ -44,7 +45,12 @@ def read_checksums(manifest: Manifest) -> Manifest:
     Raises:
         ConflictError: A file is another one than that which was looked at, or is gone.
     """
-    return replace(manifest, objects=[one if one.crc32c else _read(one) for one in manifest.objects])
+    return replace(manifest, objects=[_read(one) if _on_disk(one) else one for one in manifest.objects])
+
+
+def _on_disk(one: Pinned) -> bool:
+    """Whether it is a local file that was not read."""
+    return not one.crc32c and split_object(one.source)[0].is_local
 
 
 def _read(one: Pinned) -> Pinned:

@@ -11,7 +11,16 @@ from pathlib import Path
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.fetch.manifest import Manifest, Pinned
 from kfp_bert_components.progress import track
-from kfp_bert_components.storage import Access, Address, Entry, GoneError, file_crc32c, open_store, split_object
+from kfp_bert_components.storage import (
+    Access,
+    Address,
+    Entry,
+    GoneError,
+    file_crc32c,
+    is_copy,
+    open_store,
+    split_object,
+)
 
 _SPARE = 64 << 20  # bytes that a disk should have left
 _TRIES = 4  # of an object that is listed, but not found
@@ -21,7 +30,7 @@ def transfer(wanted: Manifest, target: Path, scratch: Path, access: Access) -> l
     """Fill `target`/files with exactly these objects, by way of an empty folder on the same file system.
 
     Returns:
-        The same objects; one that was re-uploaded with the same bytes has its new generation.
+        The same objects, all with checksums; one that was re-uploaded with the same bytes has its new generation.
 
     Raises:
         UserError: An object can't be had, has other bytes now, or the disk has too little room.
@@ -51,7 +60,7 @@ def transfer(wanted: Manifest, target: Path, scratch: Path, access: Access) -> l
                 missing = [one for one in missing if not (files / one.path).exists()]
                 missing = [_again(one, access, wanted) if one.source == error.address else one for one in missing]
                 found |= {one.path: one for one in missing}
-    return list(found.values())
+    return [one if one.crc32c else replace(one, crc32c=file_crc32c(files / one.path)) for one in found.values()]
 
 
 def _missing(found: dict[str, Pinned], files: Path, progress: Callable[[int], object]) -> list[Pinned]:
@@ -65,7 +74,7 @@ def _missing(found: dict[str, Pinned], files: Path, progress: Callable[[int], ob
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif one and not path.is_symlink() and (path.stat().st_size, file_crc32c(path)) == (one.size, one.crc32c):
+        elif one and not path.is_symlink() and is_copy(path, _entry(one, one.path)):
             done.add(one.path)
             progress(one.size)
         else:
@@ -87,8 +96,12 @@ def _by_store(objects: Sequence[Pinned], files: Path) -> dict[Address, list[tupl
     groups: dict[Address, list[tuple[Entry, Path]]] = {}
     for one in objects:
         place, name = split_object(one.source)
-        groups.setdefault(place, []).append((Entry(name, one.size, one.crc32c, one.generation), files / one.path))
+        groups.setdefault(place, []).append((_entry(one, name), files / one.path))
     return groups
+
+
+def _entry(one: Pinned, name: str) -> Entry:
+    return Entry(name, one.size, one.crc32c, one.generation)
 
 
 def _again(one: Pinned, access: Access, wanted: Manifest) -> Pinned:
@@ -98,7 +111,8 @@ def _again(one: Pinned, access: Access, wanted: Manifest) -> Pinned:
         entry = open_store(place, access).stat(name)
     except NotFoundError:
         raise NotFoundError(f"{one.source} was deleted. {wanted.remedy}") from None
-    if (entry.size, entry.crc32c) != (one.size, one.crc32c):
+    known = one.crc32c or entry.generation == one.generation
+    if not known or (entry.size, entry.crc32c) != (one.size, one.crc32c):
         raise ConflictError(
             f"{one.source} has other bytes now than its generation {one.generation} had. {wanted.remedy}"
         )

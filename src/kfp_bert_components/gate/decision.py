@@ -45,7 +45,7 @@ class Decision:
     decision_id: str
     candidate_fingerprint: str
     champion_version: int | None
-    champion_generation: int
+    champion_generation: int | str
     test_fingerprint: str
     difference: dict[str, Any] = field(default_factory=dict)
     guardrails: list[dict[str, Any]] = field(default_factory=list)

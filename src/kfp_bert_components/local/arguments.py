@@ -1,7 +1,7 @@
 """The arguments of a compiled pipeline, read from texts of the form name=value."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kfp_bert_components.errors import UserError
@@ -9,13 +9,26 @@ from kfp_bert_components.errors import UserError
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def parse_arguments(spec: dict[str, Any], texts: Iterable[str]) -> dict[str, Any]:
+_KINDS: dict[str, tuple[type, ...]] = {
+    "STRING": (str,),
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (float, int),
+    "BOOLEAN": (bool,),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+}
+
+
+def parse_arguments(
+    spec: dict[str, Any], texts: Iterable[str], values: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The arguments of a pipeline, converted to the types of its parameters.
 
     Args:
         spec: A compiled pipeline, as read from its YAML.
         texts: One `name=value` for each argument. Lists and dictionaries are JSON; for a list of one text, the text
             itself is enough if it does not begin with "[".
+        values: Further arguments by name, in the types of their parameters, as read from YAML; `texts` win.
 
     Returns:
         Values by parameter name. A parameter that was not given is absent, and has its default.
@@ -27,15 +40,12 @@ def parse_arguments(spec: dict[str, Any], texts: Iterable[str]) -> dict[str, Any
     inputs = spec.get("root", {}).get("inputDefinitions", {})
     _refuse_artifacts(inputs.get("artifacts", {}))
     parameters = inputs.get("parameters", {})
-    arguments = {}
+    arguments = {name: _checked(name, _kind(name, parameters), value) for name, value in (values or {}).items()}
     for given in texts:
         name, equals, text = given.partition("=")
         if not equals:
             raise UserError(f"--param {given!r} is not of the form name=value.")
-        if name not in parameters:
-            known = ", ".join(sorted(parameters)) or "none"
-            raise UserError(f"The pipeline has no parameter {name!r}; it has {known}.")
-        arguments[name] = _value(name, parameters[name]["parameterType"], text)
+        arguments[name] = _value(name, _kind(name, parameters), text)
     missing = [name for name, p in parameters.items() if not p.get("isOptional") and name not in arguments]
     if missing:
         raise UserError(f"The pipeline needs --param for {', '.join(missing)}.")
@@ -51,6 +61,20 @@ def _refuse_artifacts(artifacts: dict[str, Any]) -> None:
         )
 
 
+def _kind(name: str, parameters: Mapping[str, Any]) -> str:
+    if name not in parameters:
+        known = ", ".join(sorted(parameters)) or "none"
+        raise UserError(f"The pipeline has no parameter {name!r}; it has {known}.")
+    return parameters[name]["parameterType"]
+
+
+def _checked(name: str, kind: str, value: Any) -> Any:
+    """A value that was read from YAML, if it is of the parameter's type."""
+    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "BOOLEAN"):
+        raise _wrong(name, kind, str(value))
+    return float(value) if isinstance(value, int) and kind == "NUMBER_DOUBLE" else value
+
+
 def _value(name: str, kind: str, text: str) -> Any:
     if kind == "STRING":
         return text
@@ -63,14 +87,19 @@ def _value(name: str, kind: str, text: str) -> Any:
             return _BOOLEANS[text.lower()]
         return _json(name, kind, text)
     except (ValueError, KeyError):
-        expected = {
-            "NUMBER_INTEGER": "an integer",
-            "NUMBER_DOUBLE": "a number",
-            "BOOLEAN": "true or false",
-            "LIST": f"a JSON list, such as {json.dumps([text], ensure_ascii=False)}",
-            "STRUCT": "a JSON object",
-        }.get(kind, kind)
-        raise UserError(f"Parameter {name!r} must be {expected}, not {text!r}.") from None
+        raise _wrong(name, kind, text) from None
+
+
+def _wrong(name: str, kind: str, text: str) -> UserError:
+    expected = {
+        "STRING": "a text (put it in quotes)",
+        "NUMBER_INTEGER": "an integer",
+        "NUMBER_DOUBLE": "a number",
+        "BOOLEAN": "true or false",
+        "LIST": f"a JSON list, such as {json.dumps([text], ensure_ascii=False)}",
+        "STRUCT": "a JSON object",
+    }.get(kind, kind)
+    return UserError(f"Parameter {name!r} must be {expected}, not {text!r}.")
 
 
 def _json(name: str, kind: str, text: str) -> Any:

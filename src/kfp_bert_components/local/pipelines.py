@@ -15,6 +15,7 @@ import yaml
 
 from kfp_bert_components.errors import UserError
 
+_READY = "kfp_bert_components.pipelines"
 _LIBRARIES = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
 
 
@@ -24,7 +25,7 @@ def compile_pipeline(name: str, target: Path) -> dict[str, Any]:
     Args:
         name: A compiled pipeline (`pipeline.yaml`), or a function as `module:function` or
             `folder/file.py:function`. It can import the modules beside its file; of a module, those in the working
-            folder.
+            folder. Or the name of a ready pipeline, such as `train_and_deploy`.
         target: The YAML file to write.
 
     Returns:
@@ -63,9 +64,12 @@ def _compile_function(name: str, target: Path) -> None:
     from kfp import compiler
     from kfp.dsl import base_component
 
-    module_name, colon, function_name = name.rpartition(":")
+    module_name, colon, function_name = (f"{_READY}:{name}" if name.isidentifier() else name).rpartition(":")
     if not colon or not module_name:
-        raise UserError(f"{name!r} is no pipeline: give a .yaml file, module:function or file.py:function.")
+        raise UserError(
+            f"{name!r} is no pipeline: give a .yaml file, module:function, file.py:function, or the name of a ready "
+            "one (kfp-bert pipelines list)."
+        )
     with _importing_from(Path(module_name).parent if module_name.endswith(".py") else Path.cwd()):
         pipeline = getattr(_module(module_name), function_name, None)
         if not isinstance(pipeline, base_component.BaseComponent):

@@ -18,7 +18,7 @@ from typing import Any
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.records import build, dump_record, load_record
-from kfp_bert_components.storage import check_writable, open_store
+from kfp_bert_components.storage import Generation, check_writable, open_store
 
 RECORD = "predictions.json"
 # Of what the parts of a shard are made of: what is the same for all shards, and what is its own.
@@ -178,7 +178,7 @@ class Parts:
         if differs:
             say(f"{self._store.uri} holds a shard with another {' and '.join(differs)}: predict all shards alike.")
 
-    def _read(self, name: str) -> tuple[Progress | None, int]:
+    def _read(self, name: str) -> tuple[Progress | None, Generation]:
         """What a record says, None where there is none, and its generation."""
         try:
             blob = self._store.read(name)

@@ -23,7 +23,7 @@ class Source:
     Attributes:
         name: Its name below the table's folder.
         size: Bytes.
-        address: Where it is: a local path, or an object of gs://.
+        address: Where it is: a local path, or an object in a bucket.
         entry: Of the listing, for an object.
     """
 
@@ -33,8 +33,8 @@ class Source:
     entry: Entry | None = None
 
     def checksum(self) -> str:
-        """The crc32c of its content; a local file is read for that."""
-        return self.entry.crc32c if self.entry else file_crc32c(Path(self.address))
+        """The crc32c of its content, for which a local file is read; for an object without one what tells its state."""
+        return self.entry.crc32c or str(self.entry.generation) if self.entry else file_crc32c(Path(self.address))
 
     def fetch(self, scratch: Path) -> TableFile:
         """The file on this machine: an object is copied below `scratch`."""
@@ -65,7 +65,7 @@ def find_sources(table: str) -> list[Source]:
     """The files of a table, sorted by name.
 
     Args:
-        table: A file, a folder, a folder made by fetch, or on gs:// a glob too.
+        table: A file, a folder, a folder made by fetch, or in a bucket a glob too.
 
     Raises:
         NotFoundError: There is none.

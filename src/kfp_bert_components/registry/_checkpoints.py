@@ -26,11 +26,10 @@ def checkpoints_beside(registry: str) -> str:
 
 def old_checkpoints(store: Store, hours: float) -> dict[str, float]:
     """The folders with checkpoints in which nothing was written for so many hours: the hours since, by name."""
-    # a generation is the time of the write in microseconds, on both kinds of store
-    newest: dict[str, int] = {}
+    newest: dict[str, float] = {}
     for folder, entry in _entries(store):
-        newest[folder] = max(newest.get(folder, 0), entry.generation)
-    ages = {folder: time.time() / 3600 - generation / 3.6e9 for folder, generation in newest.items()}
+        newest[folder] = max(newest.get(folder, 0), entry.modified)
+    ages = {folder: (time.time() - modified) / 3600 for folder, modified in newest.items()}
     return {folder: age for folder, age in ages.items() if age >= hours}
 
 

@@ -10,7 +10,7 @@ from kfp_bert_components.errors import NotFoundError
 from kfp_bert_components.origin import read_origin
 from kfp_bert_components.records import build
 from kfp_bert_components.registry._records import dump, hours_since, load
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 FORMAT = 3  # format 1 does not know whether it became champion, and format 2 not where it was claimed
 _REMEDY = "restore it from a backup, or delete it: only a promotion under way needs it"
@@ -38,7 +38,7 @@ class Claim:
     promoted: str | None = ""
     removing: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
-    generation: int = 0
+    generation: Generation = 0
 
 
 def read_claim(store: Store, number: int) -> Claim | None:

@@ -17,7 +17,7 @@ from kfp_bert_components.records import build, check_types, dump_record, load_re
 from kfp_bert_components.registry._deployment_format_1 import from_format_1, place_of
 from kfp_bert_components.registry._read import targets
 from kfp_bert_components.registry._records import STATES, Deployment, check_target, stamp
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 FORMAT = 2
 _EVENT = {"state": str, "version": int, "reason": str, "at": str, "by": str}
@@ -53,7 +53,7 @@ def write_deployment(
     state: str,
     version: int,
     reason: str = "",
-    if_generation: int | None = None,
+    if_generation: Generation | None = None,
     details: Mapping[str, Any] | None = None,
     place: Mapping[str, str] | None = None,
     served: str = "",
@@ -127,14 +127,14 @@ def _log(value: Mapping[str, Any], new: Mapping[str, Any], written: Mapping[str,
     return log[-_LOG:]
 
 
-def _deployment(value: Mapping[str, Any], generation: int) -> Deployment:
+def _deployment(value: Mapping[str, Any], generation: Generation) -> Deployment:
     later = {"registry": value.get("registry", ""), "origin": value.get("origin", {})}
     known = {one.name: value[one.name] for one in fields(Deployment) if one.name not in {"generation", *later}}
     found = build(Deployment, known | later | {"generation": generation})
     return replace(found, log=tuple(found.log))
 
 
-def _read(store: Store, target: str) -> tuple[dict[str, Any], int]:
+def _read(store: Store, target: str) -> tuple[dict[str, Any], Generation]:
     name = _name(target)
     try:
         blob = store.read(name)

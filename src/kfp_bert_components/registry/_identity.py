@@ -8,7 +8,7 @@ from typing import Any
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._records import dump, load, now, repair_command
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 NAME = "registry.json"
 
@@ -61,7 +61,7 @@ def _recorded(store: Store) -> set[str]:
     return {one.registry for one in read_deployments(store)[0].values() if one.registry}
 
 
-def _write(store: Store, identity: str, generation: int) -> str:
+def _write(store: Store, identity: str, generation: Generation) -> str:
     try:
         store.write(NAME, dump({"id": identity, "at": now()}), if_generation=generation)
     except ConflictError:  # another run was first, or the reply to our own write was lost

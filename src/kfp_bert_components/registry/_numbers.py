@@ -18,7 +18,7 @@ from kfp_bert_components.registry._claim import Claim, claim_name, read_claim, w
 from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
 from kfp_bert_components.registry._read import read_champion, removed_numbers, version_numbers
 from kfp_bert_components.registry._records import author, dump, hours_since, load, now
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 _TRIES = 20
 
@@ -107,7 +107,7 @@ def _take(store: Store, number: int, identity: str, origin: Origin) -> Claim | N
     raise ConflictError(f"{store.describe(claim_name(number))} changes all the time: run the step again.")
 
 
-def _wanted(store: Store, identity: str) -> tuple[int, int]:
+def _wanted(store: Store, identity: str) -> tuple[int, Generation]:
     """The number that this decision wants, and the generation of the note that says so; 0 and 0 if there is none."""
     try:
         return load(store, promotion_name(identity), lambda fields: int(fields["version"]))

@@ -16,7 +16,7 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.origin import Origin
 from kfp_bert_components.records import dump_record, load_record
 from kfp_bert_components.registry._deployment_format_1 import place_of
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 Read = TypeVar("Read")
 STATES = ("pending", "rolling", "live", "failed")
@@ -45,7 +45,7 @@ class Champion:
     """
 
     version: int
-    generation: int
+    generation: Generation
     decision_id: str
     at: str = ""
     by: str = ""
@@ -98,7 +98,7 @@ class Deployment:
     target: str
     state: str
     version: int | None
-    generation: int
+    generation: Generation
     reason: str = ""
     live_version: int | None = None
     at: str = ""
@@ -163,7 +163,9 @@ def dump(fields: Mapping[str, Any], format_number: int = 1) -> bytes:
     return dump_record(fields, format_number).encode("utf-8", "backslashreplace")
 
 
-def load(store: Store, name: str, *readers: Callable[[dict[str, Any]], Read], remedy: str = "") -> tuple[Read, int]:
+def load(
+    store: Store, name: str, *readers: Callable[[dict[str, Any]], Read], remedy: str = ""
+) -> tuple[Read, Generation]:
     """Read a record and its generation.
 
     Args:

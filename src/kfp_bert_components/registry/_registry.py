@@ -12,7 +12,7 @@ from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, read_deployments, write_deployment
 from kfp_bert_components.registry._identity import registry_id, repair_id
 from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version, repair_command
-from kfp_bert_components.storage import Access, open_store
+from kfp_bert_components.storage import Access, Generation, open_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -232,7 +232,7 @@ class Registry:
         state: str,
         version: int,
         reason: str = "",
-        if_generation: int | None = None,
+        if_generation: Generation | None = None,
         details: dict[str, Any] | None = None,
         place: Mapping[str, str] | None = None,
         served: str = "",

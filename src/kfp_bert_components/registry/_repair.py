@@ -18,7 +18,7 @@ from kfp_bert_components.registry._read import (
 )
 from kfp_bert_components.registry._records import Champion, Version, author, dump, now, stamp
 from kfp_bert_components.registry._verify import check_files
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 
 @dataclass
@@ -128,7 +128,7 @@ def _problem(store: Store) -> tuple[str, str]:
     return (problems[0], f"version {champion.version} was damaged") if problems else ("", "")
 
 
-def _old(store: Store) -> tuple[Champion | None, int]:
+def _old(store: Store) -> tuple[Champion | None, Generation]:
     """The pointer as far as it can be read, and the generation of its file; None and 0 where there is none."""
     try:
         generation = store.read("champion.json").generation

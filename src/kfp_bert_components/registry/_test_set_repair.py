@@ -32,7 +32,7 @@ from kfp_bert_components.registry._test_sets import (
     with_texts,
     write_past,
 )
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +114,7 @@ def rebuild(store: Store) -> list[str]:
     return said
 
 
-def _readable_past(store: Store) -> tuple[list[Past], int]:
+def _readable_past(store: Store) -> tuple[list[Past], Generation]:
     """The record as far as it can be read, and the generation of its file."""
     try:
         return read_past(store)

@@ -24,7 +24,7 @@ from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundErro
 from kfp_bert_components.gate import Use, choose_lineages, spend
 from kfp_bert_components.records import build
 from kfp_bert_components.registry._records import dump, load, now, repair_command
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +108,7 @@ def _is_same(one: Past, fingerprint: str, identity: Mapping[str, Any], owners: n
     return bool((np.isin(owners, one.lineages) | ~np.isin(owners, [0, *one.lineages]).all(1, keepdims=True)).all())
 
 
-def read_past(store: Store) -> tuple[list[Past], int]:
+def read_past(store: Store) -> tuple[list[Past], Generation]:
     """All decisions so far, oldest first, and the generation of their record; [] and 0 where there is none.
 
     Raises:
@@ -127,7 +127,7 @@ def read_past(store: Store) -> tuple[list[Past], int]:
     )
 
 
-def write_past(store: Store, past: list[Past], texts: Mapping[str, np.ndarray], generation: int) -> None:
+def write_past(store: Store, past: list[Past], texts: Mapping[str, np.ndarray], generation: Generation) -> None:
     """Write the record, and before it the files that it names.
 
     Raises:

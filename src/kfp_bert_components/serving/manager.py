@@ -17,7 +17,7 @@ from kfp_bert_components.serving.engines import Engine, Threads, load_engine
 from kfp_bert_components.serving.sources import open_source
 from kfp_bert_components.serving.versions import Found, ModelVersion
 
-BUCKET_SECONDS = 10.0  # between two looks at gs://, which cost money
+BUCKET_SECONDS = 10.0  # between two looks at a bucket, which cost money
 MOST_SECONDS = 300.0  # between two tries of a version that could not be loaded
 
 
@@ -44,9 +44,10 @@ class ModelManager:
     """The model that answers now, and a thread that looks for newer versions.
 
     Args:
-        path: A model bundle, a SavedModel folder, a folder of versions, or a registry, here or on gs://.
-        poll_seconds: Seconds between two looks at the folder (10 or more on gs://), and before the second try of a
-            version that could not be loaded; before each further one it is twice as long, up to 5 minutes.
+        path: A model bundle, a SavedModel folder, a folder of versions, or a registry, here or in a bucket.
+        poll_seconds: Seconds between two looks at the folder (10 or more where it is in a bucket), and before the
+            second try of a version that could not be loaded; before each further one it is twice as long, up to 5
+            minutes.
         report: Called with one line of text at each change.
         compiled: Whether a model of TensorFlow is compiled for single short texts once it answers; see
             `serving.compiled`.
@@ -73,7 +74,8 @@ class ModelManager:
         threads: Threads | None = None,
     ) -> None:
         self._path, self._find = path, open_source(path)
-        self._poll_seconds = max(poll_seconds, BUCKET_SECONDS) if str(path).startswith("gs:") else poll_seconds
+        in_bucket = str(path).startswith(("gs:", "s3:", "minio:"))
+        self._poll_seconds = max(poll_seconds, BUCKET_SECONDS) if in_bucket else poll_seconds
         self._report = report or print_line
         self._compiled, self._threads = compiled, threads or Threads.of_machine()
         self._stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Where the versions of a served model come from: a folder or a registry, on this machine or on gs://."""
+"""Where the versions of a served model come from: a folder or a registry, on this machine or in a bucket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_source(path: str | Path) -> Source:
 
     Args:
         path: A model bundle, a SavedModel folder, a folder of versions, or a registry (its champion is served), on this
-            machine or on gs://. What is on gs:// is downloaded when it is read, and again when it has changed.
+            machine or in a bucket. What is in a bucket is downloaded when it is read, and again when it has changed.
 
     Raises:
         UserError: `path` is no address.
@@ -69,7 +69,7 @@ def _champion(registry: str) -> int:
 
 
 class _Bucket:
-    """A source on gs://. In `scratch` there are copies of the versions that were read last."""
+    """A source in a bucket. In `scratch` there are copies of the versions that were read last."""
 
     def __init__(self, address: Address, scratch: Path) -> None:
         from kfp_bert_components.storage import open_store
@@ -81,7 +81,7 @@ class _Bucket:
         if any(self._store.exists(name) for name in REGISTRY):
             number = _champion(str(self._address))
             start = f"versions/{number}/bundle/"
-            entries = {number: self._store.list(start)} if number else {}
+            entries = {number: self._store.list(start, checksums=False)} if number else {}
             found = [
                 Found(number, lambda: replace(self._read(number, start, entries[number]), registry_version=number))
             ]
@@ -89,7 +89,7 @@ class _Bucket:
         return self._folder_versions()
 
     def _folder_versions(self) -> list[Found]:
-        entries = self._store.list()
+        entries = self._store.list(checksums=False)
         if not entries:
             raise NotFoundError(f"{self._address} holds no files: give a model bundle, or a folder of versions.")
         names = {entry.name for entry in entries}

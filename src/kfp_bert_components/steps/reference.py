@@ -39,7 +39,7 @@ def read_reference(reference: str) -> tuple[Profile | None, str]:
         if store.exists(name):
             return parse_profile(store.read(name).data, place), place
         return None, f"The bundle of {place} holds no {NAME}."
-    names = [entry.name for entry in store.list()]
+    names = [entry.name for entry in store.list(checksums=False)]
     if not names or any(name.startswith(_REGISTRY) for name in names):
         return None, f"{reference} has no champion yet."
     raise neither

@@ -1,8 +1,9 @@
-"""Files on gs:// and in local folders behind one small interface, with conditional writes."""
+"""Files on gs://, on s3:// and in local folders behind one small interface, with conditional writes."""
 
 from kfp_bert_components.storage._access import ACCESS_VARIABLES, Access
+from kfp_bert_components.storage._account import google_account
 from kfp_bert_components.storage._address import Address, parse_address
-from kfp_bert_components.storage._checksums import file_crc32c, file_sha256
+from kfp_bert_components.storage._checksums import file_crc32c, file_sha256, is_copy
 from kfp_bert_components.storage._find import Found, find_objects, split_object
 from kfp_bert_components.storage._folders import (
     download_folder,
@@ -12,7 +13,7 @@ from kfp_bert_components.storage._folders import (
     upload_folder,
 )
 from kfp_bert_components.storage._open import check_writable, close_clients, open_store
-from kfp_bert_components.storage._types import Blob, Entry, GoneError, Store
+from kfp_bert_components.storage._types import Blob, Entry, Generation, GoneError, Store
 from kfp_bert_components.storage.mounts import is_fuse
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Blob",
     "Entry",
     "Found",
+    "Generation",
     "GoneError",
     "Store",
     "check_writable",
@@ -31,6 +33,8 @@ __all__ = [
     "file_hashes",
     "file_sha256",
     "find_objects",
+    "google_account",
+    "is_copy",
     "is_fuse",
     "open_store",
     "parse_address",

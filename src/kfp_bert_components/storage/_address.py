@@ -1,4 +1,4 @@
-"""One way to write where something is: in a bucket of Cloud Storage, or on this machine."""
+"""One way to write where something is: in a bucket of Cloud Storage or of an S3 store, or on this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from urllib.parse import unquote
 
 from kfp_bert_components.errors import UserError
 
-# What a user may write, by scheme. Another kind of storage is a line here, a branch in `parse_address`, and a store.
-_FORMS = {"gs": "gs://bucket/folder", "file": "a local path"}
+# What a user may write, by scheme. Another kind of storage is a line here, and a store.
+_FORMS = {
+    "gs": "gs://bucket/folder",
+    "s3": "s3://bucket/folder",
+    "minio": "minio://bucket/folder",
+    "file": "a local path",
+}
+_SAID = [scheme for scheme in _FORMS if scheme != "minio"]  # the other name of s3, which need not be in every sentence
 # A known name of a scheme is one also where no slash follows: a slip in writing, and no name of a folder.
 _KNOWN = "gs|file|s3a?|hdfs|https?|pvc|minio|abfss?|wasbs?|az|dbfs"
 _SCHEME = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*(?=:/)|(?i:{_KNOWN})):")
@@ -26,7 +32,7 @@ class Address:
     """Where an object, a file or a folder is.
 
     Attributes:
-        scheme: "gs", or "file" for this machine.
+        scheme: "gs"; "s3" or "minio" for an S3 store; "file" for this machine.
         bucket: The bucket; "" on this machine.
         name: The name in the bucket as it was written, "" for all of it; or the absolute path.
     """
@@ -36,7 +42,7 @@ class Address:
     name: str
 
     def __str__(self) -> str:
-        return f"gs://{self.bucket}/{self.name}".rstrip("/") if self.bucket else self.name
+        return f"{self.scheme}://{self.bucket}/{self.name}".rstrip("/") if self.bucket else self.name
 
     @property
     def path(self) -> Path:
@@ -58,21 +64,24 @@ class Address:
         return Address(self.scheme, self.bucket, folder or ("/" if self.is_local else "")), last
 
 
-def parse_address(text: str | Path, parameter: str = "the address", schemes: Sequence[str] = ("gs", "file")) -> Address:
-    """Read an address: gs://bucket/name, a local path (`~` and relative ones too), or file:///path, percent-encoded.
+def parse_address(text: str | Path, parameter: str = "the address", schemes: Sequence[str] = tuple(_FORMS)) -> Address:
+    """Read an address: gs://, s3:// or minio://bucket/name, a local path (`~` and relative ones too), or file:///path.
+
+    A path after file:// is percent-encoded; the name in a bucket stands for itself.
 
     What a relative path or `~` stands for is said on stderr.
 
     Args:
         text: The address as a user wrote it.
         parameter: Which parameter it is of, for messages.
-        schemes: What is allowed: "gs", "file", or both.
+        schemes: What is allowed: "gs", "s3", "minio", "file"; by default all.
 
     Raises:
         UserError: It is empty, has white space around it, or is of another scheme.
     """
     text = os.fspath(text)
-    supported = " or ".join(_FORMS[one] for one in schemes)
+    forms = [_FORMS[one] for one in schemes if one in _SAID]
+    supported = " or ".join([", ".join(forms[:-1]), forms[-1]] if forms[1:] else forms)
 
     def refused(reason: str) -> UserError:
         return UserError(f"{parameter} {text!r} {reason}: give {supported}.")
@@ -87,11 +96,11 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
     scheme, rest = (found[1], text[found.end() :]) if found else ("file", text)
     if scheme not in schemes:
         raise refused(f"is of the kind {scheme}:, which is not supported here" if found else "is a local path")
-    if scheme == "gs":
+    if scheme != "file":
         bucket, _, name = rest.removeprefix("//").partition("/")
         if not rest.startswith("//") or not _BUCKET.fullmatch(bucket):
             raise refused("names no bucket")
-        return Address("gs", bucket, name)
+        return Address(scheme, bucket, name)
     if found:
         return Address("file", "", _path_of_uri(rest, refused))
     return Address("file", "", _absolute(text, parameter, refused))

@@ -7,10 +7,9 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from datetime import UTC, timedelta
+from datetime import UTC
 from functools import partial
 from http.client import HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import google.auth
@@ -27,14 +26,13 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from obstore.exceptions import BaseError
 from obstore.store import GCSStore
 
-from kfp_bert_components import __version__
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.storage._access import Access
+from kfp_bert_components.storage._http import client_options, retries
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, GCSCredential
+    from obstore.store import GCSCredential
 
-TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 _CONNECTIONS = 64
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
@@ -116,31 +114,14 @@ def _open_bodies(client: storage.Client, bucket: str, access: Access) -> GCSStor
     headers = {"accept-encoding": "gzip"}  # objects stored compressed come as stored: their checksum is of that
     if access.user_project:
         headers["x-goog-user-project"] = access.user_project
-    options: ClientConfig = {
-        "allow_http": client.api_endpoint.startswith("http://"),
-        "connect_timeout": f"{TIMEOUT[0]} seconds",
-        "default_headers": headers,
-        "read_timeout": f"{TIMEOUT[1]} seconds",
-        "timeout": "1 day",
-        "user_agent": f"kfp-bert-components/{__version__}",
-    }
-    # The client library reads these, obstore does not.
-    trusted = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    if trusted:
-        try:
-            options["root_certificate"] = Path(trusted).read_text()
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"The certificates in {trusted}, which the environment names, can't be read: {error}."
-            ) from None
     anonymous = isinstance(client._credentials, AnonymousCredentials)
     if not anonymous:
         _token(client._credentials)  # its errors are Python's here, and text when obstore asks
     return GCSStore(
         bucket,
         config={"base_url": client.api_endpoint, "skip_signature": anonymous},
-        client_options=options,
-        retry_config={"max_retries": 1000, "retry_timeout": timedelta(seconds=access.patience)},
+        client_options=client_options(client.api_endpoint, headers),
+        retry_config=retries(access),
         # Without one, also where nothing is signed, obstore looks for a key's file itself.
         credential_provider=partial(_token, client._credentials),
     )

@@ -40,9 +40,10 @@ def find_objects(
 
     Args:
         source: An address as in `open_store`, or one with `*`, `**`, `?`, `[ab]`, `[!ab]`, `{a,b}`.
-        access: Credentials for gs://.
+        access: How buckets are reached.
         parameter: Which parameter the source is of, for messages.
-        checksums: False leaves `crc32c` empty for local files, where it costs a read of each file.
+        checksums: False leaves `crc32c` empty for local files, where it costs a read of each file. On s3:// it may be
+            empty in any case.
 
     Raises:
         NotFoundError: Nothing is meant.
@@ -59,9 +60,10 @@ def find_objects(
 
 def split_object(address: str) -> tuple[Address, str]:
     """The store to open for one object that was found, and its name in there; objects of a bucket share a store."""
-    if address.startswith("gs://"):
-        bucket, _, name = address.removeprefix("gs://").partition("/")
-        return Address("gs", bucket, ""), name
+    scheme, separator, rest = address.partition("://")
+    if separator and not scheme.startswith("/"):
+        bucket, _, name = rest.partition("/")
+        return Address(scheme, bucket, ""), name
     return Address("file", "", address).split()
 
 
@@ -81,7 +83,7 @@ def _in_bucket(address: Address, access: Access | None) -> list[Found]:
         return made(below, folder)
     if single or not _WILD.search(name):
         return made(single, folder.rpartition("/")[0])
-    base, pattern = _split_glob(name, lambda part: bool(store.list(f"{part}/")))
+    base, pattern = _split_glob(name, lambda part: bool(store.list(f"{part}/", checksums=False)))
     matches = _matcher(pattern)
     return [one for one in made(store.list(f"{base}/" if base else ""), base) if matches(one.path)]
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.storage._checksums import file_sha256
-from kfp_bert_components.storage._types import Store
+from kfp_bert_components.storage._types import Generation, Store
 
 _THREADS = 8
 
 
-def upload_folder(folder: Path, store: Store, name: str, *, if_generation: int | None = None) -> dict[str, int]:
+def upload_folder(
+    folder: Path, store: Store, name: str, *, if_generation: Generation | None = None
+) -> dict[str, Generation]:
     """Copy every file of a folder into a store as `name`/<relative path>.
 
     Args:
@@ -29,7 +31,7 @@ def upload_folder(folder: Path, store: Store, name: str, *, if_generation: int |
     """
     files = relative_files(folder)
 
-    def one(relative: str) -> int:
+    def one(relative: str) -> Generation:
         return store.upload(folder / relative, f"{name}/{relative}", if_generation=if_generation)
 
     return dict(zip(files, _in_parallel(one, files), strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,21 @@ from typing import Any
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._checksums import crc32c
-from kfp_bert_components.storage._client import TIMEOUT, client_for, explained, retry_for
+from kfp_bert_components.storage._client import client_for, explained, retry_for
+from kfp_bert_components.storage._gcs_bodies import GcsBodies
+from kfp_bert_components.storage._http import TIMEOUT
 from kfp_bert_components.storage._transfer import Download, Held
-from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name
+from kfp_bert_components.storage._types import (
+    Blob,
+    Entries,
+    Entry,
+    Generation,
+    Names,
+    Store,
+    check_name,
+    content_type,
+    without_markers,
+)
 
 _LARGEST = 256 << 20  # bytes of an object that `read` takes into memory
 _NOTHING = crc32c(b"")  # some emulators leave out a size of 0
@@ -47,28 +58,28 @@ class GcsStore(Store):
             blob.reload(**self._calls)
         return self._entry(blob)
 
-    def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> int:
+    def write(self, name: str, data: bytes, *, if_generation: Generation | None = None) -> int:
         with self._blob(name) as blob:
             blob.upload_from_string(
                 data,
-                content_type=_content_type(name),
+                content_type=content_type(name),
                 if_generation_match=if_generation,
                 checksum="crc32c",
                 **self._calls,
             )
-        return self._entry(blob).generation
+        return int(self._entry(blob).generation)
 
-    def upload(self, path: Path, name: str, *, if_generation: int | None = None) -> int:
+    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> int:
         with path.open("rb") as file, self._blob(name) as blob:
             blob.upload_from_file(
                 file,
                 size=os.fstat(file.fileno()).st_size,
-                content_type=_content_type(name),
+                content_type=content_type(name),
                 if_generation_match=if_generation,
                 checksum="crc32c",
                 **self._calls,
             )
-        return self._entry(blob).generation
+        return int(self._entry(blob).generation)
 
     def download_all(
         self, wanted: Sequence[tuple[Entry, Path]], scratch: Path, progress: Callable[[int], object] = bool
@@ -76,13 +87,13 @@ class GcsStore(Store):
         for entry, _ in wanted:
             check_name(entry.name)
         if wanted:
-            Download(self.bucket, self._start, self.access, scratch, progress).run(wanted)
+            Download(GcsBodies(self.bucket, self._start, self.access), scratch, progress).run(wanted)
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
         with explained(self.describe(prefix), self.access):
             blobs = self._bucket().list_blobs(prefix=self._start + prefix, fields=_FIELDS, **self._calls)
             found = sorted((self._entry(blob) for blob in blobs), key=lambda one: one.name)
-        return [one for one in found if not self._is_marker(one, found)]
+        return without_markers(found)
 
     def folders(self, prefix: str = "") -> Names:
         start = self._start + (f"{prefix.rstrip('/')}/" if prefix else "")
@@ -92,7 +103,7 @@ class GcsStore(Store):
                 pass
         return sorted(name[len(start) : -1] for name in pages.prefixes)
 
-    def delete(self, name: str, *, if_generation: int | None = None) -> None:
+    def delete(self, name: str, *, if_generation: Generation | None = None) -> None:
         with self._blob(name) as blob:
             blob.delete(if_generation_match=if_generation, **self._calls)
 
@@ -113,22 +124,5 @@ class GcsStore(Store):
             raise UserError(
                 f"{self.describe(name)} came without its size, generation or crc32c: the server is no Cloud Storage."
             )
-        return Entry(name, size, blob.crc32c, int(blob.generation))
-
-    @staticmethod
-    def _is_marker(one: Entry, found: Entries) -> bool:
-        """Whether consoles and tools made an object only so that there is a folder: "name/", or an empty "name"."""
-        if one.name.endswith("/"):
-            return True
-        at = bisect_left(found, f"{one.name}/", key=lambda other: other.name) if not one.size else len(found)
-        return at < len(found) and found[at].name.startswith(f"{one.name}/")
-
-
-def _content_type(name: str) -> str:
-    endings = {
-        ".json": "application/json",
-        ".md": "text/markdown",
-        ".txt": "text/plain",
-        ".html": "text/html",
-    }
-    return endings.get(Path(name).suffix, "application/octet-stream")
+        generation = int(blob.generation)  # the time of the write in microseconds
+        return Entry(name, size, blob.crc32c, generation, generation / 1e6)

@@ -21,20 +21,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.progress import say
+from kfp_bert_components.sight import Sight
 from kfp_bert_components.storage._checksums import encode, extend, file_crc32c, open_file
-from kfp_bert_components.storage._types import Blob, Entries, Entry, Names, Store, check_name, too_large
+from kfp_bert_components.storage._types import Blob, Entries, Entry, Generation, Names, Store, check_name, too_large
 from kfp_bert_components.storage._walk import OWN, unreadable
 from kfp_bert_components.storage.mounts import refuse_unsafe_mount
 
 _STALE_SECONDS = 86_400
 _COPIERS = 4
 LOCK_SECONDS = 30.0  # shorter than the lease of a rollout
-_SAID = 6  # times at most that waiting for it is said
+_SAID = 6  # times that waiting is said while one process keeps it
 _POLL_SECONDS = (0.001, 0.05)
 
 
@@ -42,7 +44,7 @@ class LocalStore(Store):
     """Objects as files below a folder."""
 
     def __init__(self, root: Path, patience: float = LOCK_SECONDS) -> None:
-        """A store below `root`, which waits up to `patience` seconds for its lock."""
+        """A store below `root`. Its lock may be kept by another process for up to `patience` seconds."""
         self.root = root.absolute()
         self.uri = str(self.root)
         self._patience = patience
@@ -67,10 +69,10 @@ class LocalStore(Store):
         except OSError as error:
             raise self._explained(error, name) from None
 
-    def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> int:
+    def write(self, name: str, data: bytes, *, if_generation: Generation | None = None) -> int:
         return self._put(name, lambda file: file.write(data), if_generation)
 
-    def upload(self, path: Path, name: str, *, if_generation: int | None = None) -> int:
+    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> int:
         def copy(file: BinaryIO) -> None:
             with path.open("rb") as source:
                 shutil.copyfileobj(source, file, 1 << 20)
@@ -139,7 +141,7 @@ class LocalStore(Store):
         except OSError as error:
             raise self._explained(error, prefix) from None
 
-    def delete(self, name: str, *, if_generation: int | None = None) -> None:
+    def delete(self, name: str, *, if_generation: Generation | None = None) -> None:
         path = self._path(name)
         if not path.is_file():
             raise self._explained(FileNotFoundError(), name)
@@ -155,7 +157,7 @@ class LocalStore(Store):
         except OSError as error:
             raise self._explained(error, name) from None
 
-    def _put(self, name: str, fill: Callable[[BinaryIO], object], if_generation: int | None) -> int:
+    def _put(self, name: str, fill: Callable[[BinaryIO], object], if_generation: Generation | None) -> int:
         path = self._path(name)
         try:
             new = self._new_folder()
@@ -172,7 +174,7 @@ class LocalStore(Store):
         except OSError as error:
             raise self._explained(error, name) from None
 
-    def _publish(self, temporary: Path, path: Path, name: str, if_generation: int | None) -> int:
+    def _publish(self, temporary: Path, path: Path, name: str, if_generation: Generation | None) -> int:
         with self._locked() as lock:
             current = self._check_generation(path, name, if_generation)
             last = int(lock.read() or 0)
@@ -191,7 +193,7 @@ class LocalStore(Store):
             _sync_folder(path.parent)
         return generation
 
-    def _check_generation(self, path: Path, name: str, expected: int | None) -> int:
+    def _check_generation(self, path: Path, name: str, expected: Generation | None) -> int:
         """The generation of a file now, 0 if there is none; ConflictError if it is not the expected one."""
         try:
             current = _generation(path.stat())
@@ -207,38 +209,42 @@ class LocalStore(Store):
     def _locked(self) -> Iterator[BinaryIO]:
         """The lock of the store, as its file; UserError if another process does not give it back."""
         self._new_folder()
-        deadline = time.monotonic() + self._patience
-        if not self._turn.acquire(timeout=self._patience):
-            raise self._held()
+        sight = Sight()
+        self._wait(lambda pause: self._turn.acquire(timeout=pause), sight)
         try:
             descriptor = os.open(self.root / OWN / "lock", os.O_RDWR | os.O_CREAT, 0o644)
             with os.fdopen(descriptor, "r+b") as file:
-                self._wait_for(file, deadline)
+                self._wait(partial(_take, file), sight)
                 self._holder.write_text(_taker(), encoding="utf-8")
                 yield file
         finally:
             self._turn.release()
 
-    def _wait_for(self, file: BinaryIO, deadline: float) -> None:
-        import fcntl
+    def _wait(self, taken: Callable[[float], bool], sight: Sight) -> None:
+        """Wait for a lock, which `taken` tries to take for so many seconds; UserError if it is kept too long.
 
-        pause, started, said = _POLL_SECONDS[0], time.monotonic(), 0.0
-        while True:
-            try:
-                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waited = time.monotonic() - started
-            if time.monotonic() > deadline:
+        Many may wait for it, so it does not count how long it takes until it is one's turn.
+        """
+        pause, say_at = _POLL_SECONDS[0], time.monotonic() + self._patience / _SAID
+        while not taken(pause):
+            kept = sight.unchanged(self._turn_of_others())
+            if kept > self._patience:
                 raise self._held()
-            if waited - said > self._patience / _SAID:
-                said = waited
-                say(f"Waiting for the lock of {self.root} for {waited:.0f} s: {self._held_by()} has it.")
-            time.sleep(pause)
+            if time.monotonic() > say_at:
+                say_at += self._patience / _SAID
+                say(f"Waiting for the lock of {self.root}: {self._held_by()} has it.")
             pause = min(2 * pause, _POLL_SECONDS[1])
+
+    def _turn_of_others(self) -> int:
+        """A number that is another one after each taking of the lock; 0 where it was never taken."""
+        try:
+            return self._holder.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _held(self) -> UserError:
         return UserError(
-            f"The lock of {self.root} was not free for {self._patience:g} s: {self._held_by()} has it. Let that "
+            f"The lock of {self.root} was not given back for {self._patience:g} s: {self._held_by()} has it. Let that "
             "process go on or end it (kill -CONT, kill), and run this again."
         )
 
@@ -283,7 +289,19 @@ def file_entry(path: Path, name: str, *, checksum: bool = True) -> Entry:
     # The checksum first: if the file is replaced in between, the generation is at least as new.
     crc32c = file_crc32c(path) if checksum else ""
     status = path.stat()
-    return Entry(name, status.st_size, crc32c, _generation(status))
+    return Entry(name, status.st_size, crc32c, _generation(status), status.st_mtime)
+
+
+def _take(file: BinaryIO, pause: float) -> bool:
+    """Take the lock, or wait so many seconds."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(pause)
+        return False
+    return True
 
 
 def _taker() -> str:

@@ -15,22 +15,29 @@ def open_store(place: str | Address, access: Access | None = None, parameter: st
     """The store at an address. Nothing is created until the first write.
 
     Args:
-        place: gs://bucket or gs://bucket/prefix, a local path, or file:///path.
-        access: Credentials and project for gs://. What it leaves out is taken from the environment.
+        place: gs://, s3:// or minio://, then bucket or bucket/prefix; a local path; or file:///path.
+        access: How buckets are reached. What it leaves out is taken from the environment; s3:// takes credentials from
+            there alone.
         parameter: Which parameter the address is of, for messages.
 
     Raises:
-        UserError: `place` is no address, or what gs:// needs is not installed.
+        UserError: `place` is no address, or what its kind of store needs is not installed.
     """
     address = place if isinstance(place, Address) else parse_address(place, parameter)
     if address.is_local:
         from kfp_bert_components.storage._local import LOCK_SECONDS, LocalStore
 
         return LocalStore(address.path, min(access.patience, LOCK_SECONDS) if access else LOCK_SECONDS)
+    prefix, access = address.name.strip("/"), with_environment(access or Access())
+    if address.scheme != "gs":
+        with named_extra():
+            from kfp_bert_components.storage._s3 import S3Store
+
+        return S3Store(address.scheme, address.bucket, prefix, access)
     with named_extra():
         from kfp_bert_components.storage._gcs import GcsStore
 
-    return GcsStore(address.bucket, address.name.strip("/"), with_environment(access or Access()))
+    return GcsStore(address.bucket, prefix, access)
 
 
 def check_writable(place: str, parameter: str) -> None:
@@ -55,7 +62,9 @@ def check_writable(place: str, parameter: str) -> None:
 
 
 def close_clients() -> None:
-    """Close the connections to Cloud Storage that stores of this process keep; the next use opens new ones."""
+    """Close the connections to buckets that stores of this process keep; the next use opens new ones."""
     from kfp_bert_components.storage._client import close_clients
+    from kfp_bert_components.storage._s3_client import close_buckets
 
     close_clients()
+    close_buckets()

@@ -1,4 +1,4 @@
-"""Objects of Cloud Storage to files, through obstore: many at once, checked, visible only when whole.
+"""Objects of a bucket to files, through obstore: many at once, checked, visible only when whole.
 
 Objects are asked for in parts of at most 8 MiB, many parts at once, and the parts are taken in the order in which they
 were asked for. So one file at a time is written, from start to end, and its checksum grows with it. obstore repeats
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,26 +17,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError, UnauthenticatedError
-from obstore.store import GCSStore
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage._access import Access
-from kfp_bert_components.storage._checksums import encode, extend
-from kfp_bert_components.storage._client import TIMEOUT, bodies_for, client_for, explain_status, explained, retry_for
-from kfp_bert_components.storage._types import Entry, GoneError, too_large
+from kfp_bert_components.storage._checksums import Check
+from kfp_bert_components.storage._types import Entry, too_large
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
+    from obstore.store import ObjectStore
 
 PART = 8 << 20
 PARTS_AT_ONCE, BYTES_AT_ONCE = 256, 64 << 20
 _CHUNK, _SMALL_CHUNK = 1 << 20, 16 << 10  # bytes of a body that are taken together
 _SMALL_OBJECT = 256 << 10  # bytes up to which a body is taken in one piece, which costs less
 TRIES = 4  # of an object whose bytes are wrong
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -50,32 +49,63 @@ class _Part:
     tries: int
 
 
+class Bodies(ABC):
+    """The objects of one bucket, as a download asks for their bytes.
+
+    Attributes:
+        etag_is_md5: Whether an ETag that looks like an MD5 is checked as one where an entry has no crc32c.
+        anonymous: Whether nobody signs in.
+    """
+
+    etag_is_md5: bool
+    anonymous: bool
+
+    @abstractmethod
+    def store(self, *, anew: bool = False) -> ObjectStore:
+        """The bucket; anew: sign in again, as what was used to sign in was refused."""
+
+    @abstractmethod
+    def key(self, entry: Entry) -> str:
+        """The name of an object in the bucket."""
+
+    @abstractmethod
+    def where(self, entry: Entry) -> str:
+        """The address of an object, for messages."""
+
+    @abstractmethod
+    def options(self, entry: Entry) -> GetOptions:
+        """What asks for exactly the state of the object that was listed."""
+
+    @abstractmethod
+    def rest(self, entry: Entry, start: int, end: int) -> bytes:
+        """A range of an object from a server that answers with another status than 206."""
+
+    @abstractmethod
+    def explained(self, error: Exception, entry: Entry) -> UserError:
+        """The sentence for an error of obstore."""
+
+
 class Download:
     """Listed objects on their way to files, from one bucket.
 
     Args:
-        bucket: The bucket.
-        prefix: What comes before the entries' names in it.
-        access: Credentials.
+        bodies: The bucket.
         scratch: A folder on the file system of the files, for the one that is not whole yet.
         progress: Called with numbers of bytes, from one thread.
     """
 
-    def __init__(
-        self, bucket: str, prefix: str, access: Access, scratch: Path, progress: Callable[[int], object]
-    ) -> None:
-        self._bucket, self._prefix, self._access = bucket, prefix, access
+    def __init__(self, bodies: Bodies, scratch: Path, progress: Callable[[int], object]) -> None:
+        self._bodies, self._store = bodies, bodies.store()
         self._scratch, self._progress = scratch / str(os.getpid()), progress
-        self._store = bodies_for(bucket, access)
         self._parts: deque[_Part] = deque()
         self._file: BinaryIO | None = None
-        self._checksum = 0
+        self._check: Check | None = None
 
     def run(self, wanted: Sequence[tuple[Entry, Path]]) -> None:
         """Bring these objects to these files; each appears whole or not at all."""
         for entry, path in wanted:
             self._parts.extend(_parts(entry, path, 0))
-        _wait_for(self._all())
+        wait_for(self._all())
 
     async def _all(self) -> None:
         asked: deque[tuple[_Part, asyncio.Task[Sequence[bytes]]]] = deque()
@@ -122,62 +152,49 @@ class Download:
                         return []
                 return chunks
             except UnauthenticatedError as error:
-                if signed_in or self._access.anonymous:
-                    raise self._explained(error, part) from None
+                if signed_in or self._bodies.anonymous:
+                    raise self._bodies.explained(error, part.entry) from None
                 if store is self._store:  # the first one that is refused signs in for all
-                    self._store = bodies_for(self._bucket, self._access, anew=True)
+                    self._store = self._bodies.store(anew=True)
                 signed_in = True
             except (BaseError, FileNotFoundError) as error:
                 if "Content-Length Header missing" in str(error):
                     return []
                 if "non-partial response" in str(error):
-                    return [*chunks, await asyncio.to_thread(self._rest, part, came)]
+                    return [
+                        *chunks,
+                        await asyncio.to_thread(self._bodies.rest, part.entry, part.start + came, part.end),
+                    ]
                 if came == length:  # all is there, only its end was not said
                     return chunks
                 if came == before and not (begun and size > _SMALL_CHUNK):
-                    raise self._explained(error, part) from None
+                    raise self._bodies.explained(error, part.entry) from None
                 size = _SMALL_CHUNK
 
-    async def _answer(self, store: GCSStore, part: _Part, came: int) -> GetResult:
+    async def _answer(self, store: ObjectStore, part: _Part, came: int) -> GetResult:
         """The answer to a request for what is left of a part, after the bytes that came."""
         entry, start = part.entry, part.start + came
-        options: GetOptions = {"version": str(entry.generation)}
+        options = self._bodies.options(entry)
         if part.end - start < entry.size:
             options["range"] = (start, part.end)
-        return await obstore.get_async(store, self._prefix + entry.name, options=options)
-
-    def _rest(self, part: _Part, came: int) -> bytes:
-        """The same by Google's client, which takes what it asked for also where the status is 200 instead of 206."""
-        where, length = self._where(part), part.end - part.start - came
-        held = Held(where, length)
-        with explained(where, self._access):
-            bucket = client_for(self._access).bucket(self._bucket, user_project=self._access.user_project or None)
-            bucket.blob(self._prefix + part.entry.name, generation=part.entry.generation).download_to_file(
-                held,
-                start=part.end - length,
-                end=part.end - 1,
-                raw_download=True,
-                checksum=None,
-                timeout=TIMEOUT,
-                retry=retry_for(self._access),
-            )
-        return held.getvalue()
+        return await obstore.get_async(store, self._bodies.key(entry), options=options)
 
     def _take(self, part: _Part, chunks: Sequence[bytes]) -> None:
         """Write a part. After the last one of its object compare, and make the file visible or start over."""
         try:
             if part.start == 0:
-                self._file, self._checksum = self._scratch.open("wb"), 0
-            assert self._file
+                self._file = self._scratch.open("wb")
+                self._check = Check(part.entry, etag=self._bodies.etag_is_md5)
+            assert self._file and self._check
             for chunk in chunks:
                 self._file.write(chunk)
-                self._checksum = extend(self._checksum, chunk)
+                self._check.add(chunk)
                 self._progress(len(chunk))
             if part.end < part.entry.size:
                 return
             written = self._file.tell()
             self._file.close()
-            if (written, encode(self._checksum)) == (part.entry.size, part.entry.crc32c):
+            if self._check.right:
                 os.replace(self._scratch, part.path)
                 return
         except OSError as error:
@@ -185,24 +202,8 @@ class Download:
             raise UserError(f"{part.path} can't be written: {reason}. Make room or give another folder.") from None
         self._progress(-written)
         if part.tries + 1 == TRIES:
-            raise UserError(
-                f"{self._where(part)} came with wrong bytes {TRIES} times: they don't match the size and the crc32c "
-                f"{part.entry.crc32c} of its listing. Look for a proxy that changes content, and try again."
-            )
+            raise wrong_bytes(self._bodies.where(part.entry), f"{TRIES} times", self._check)
         self._parts.extend(_parts(part.entry, part.path, part.tries + 1))
-
-    def _explained(self, error: Exception, part: _Part) -> UserError:
-        where, text = self._where(part), str(error).partition("\n\nDebug source")[0]
-        status = re.search(r"status code: (\d{3})", text)
-        if not status:
-            reason = re.sub(r"^.* - |^Generic GCS error: ", "", text.strip())
-            return UserError(f"{where} can't be fetched: {reason}. Check the network and try again later.")
-        if status[1] == "404" and "bucket does not exist" not in text:
-            return GoneError(f"{where} was replaced or deleted since it was listed.", where)
-        return explain_status(int(status[1]), text, where, self._access)
-
-    def _where(self, part: _Part) -> str:
-        return f"gs://{self._bucket}/{self._prefix}{part.entry.name}"
 
 
 class Held(BytesIO):
@@ -224,18 +225,27 @@ def _parts(entry: Entry, path: Path, tries: int) -> Iterator[_Part]:
         yield _Part(entry, path, start, min(start + PART, entry.size), tries)
 
 
-def _wait_for(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` in a thread of its own, as the caller's may have an event loop already (a notebook's has)."""
+def wrong_bytes(where: str, often: str, check: Check) -> UserError:
+    """The error about an object that comes with other bytes than it should."""
+    wanted = f" and {check.wanted}" if check.wanted else ""
+    return UserError(
+        f"{where} came with wrong bytes {often}: they don't match the size{wanted} of its listing. Look for a proxy "
+        "that changes content, and try again."
+    )
+
+
+def wait_for(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, run in a thread of its own: a caller's may have an event loop already, as a notebook's."""
     running: Future[tuple[asyncio.AbstractEventLoop, Any]] = Future()
 
-    async def main() -> None:
+    async def main() -> Result:
         running.set_result((asyncio.get_running_loop(), asyncio.current_task()))
-        await work
+        return await work
 
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(asyncio.run, main())
         try:
-            done.result()
+            return done.result()
         finally:
             if not done.done():  # Ctrl-C
                 loop, task = running.result()

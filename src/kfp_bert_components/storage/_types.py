@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from kfp_bert_components.errors import NotFoundError, UserError
@@ -19,22 +20,36 @@ class GoneError(NotFoundError):
         self.address = address
 
 
+# Tells one state of an object from all others; 0 stands for "there is no object". On gs:// and on disks a number that
+# grows with every write. On s3:// a text: the ETag, and after a space the versionId where the bucket keeps versions.
+Generation = int | str
+
+
 @dataclass(frozen=True)
 class Blob:
     """The bytes of one object and the generation that they belong to."""
 
     data: bytes
-    generation: int
+    generation: Generation
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One object of a listing; `crc32c` is base64 of the big-endian checksum, as Cloud Storage writes it."""
+    """One object of a listing.
+
+    Attributes:
+        name: Its name in the store.
+        size: Bytes.
+        crc32c: Base64 of the big-endian checksum, as Cloud Storage writes it; "" where the store does not know it.
+        generation: Changes with every write.
+        modified: When it was written, in seconds since 1970; 0 where that is not known.
+    """
 
     name: str
     size: int
     crc32c: str
-    generation: int
+    generation: Generation
+    modified: float = field(default=0.0, compare=False)
 
 
 # Inside the class `list` is a method.
@@ -45,14 +60,15 @@ Names = list[str]
 class Store(ABC):
     """A flat set of named objects under one URI. Names are relative, with "/" between their parts.
 
-    A generation is an integer that changes with every write of an object, and grows.
+    A generation changes with every write of an object. On s3:// it does so only where the bytes are others, or where
+    the object was made by `write` and its name ends in .json.
     """
 
     uri: str
 
     @abstractmethod
     def read(self, name: str, *, limit: int | None = None) -> Blob:
-        """Read one object whole, checked by its crc32c.
+        """Read one object whole, checked by what the store knows of its bytes.
 
         Args:
             name: The object to read.
@@ -64,7 +80,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> int:
+    def write(self, name: str, data: bytes, *, if_generation: Generation | None = None) -> Generation:
         """Write one object whole and return its new generation.
 
         Args:
@@ -82,7 +98,8 @@ class Store(ABC):
 
         Args:
             prefix: Start of the names.
-            checksums: False leaves `crc32c` empty on a local folder, where it costs a read of each file.
+            checksums: False leaves `crc32c` empty on a local folder, where it costs a read of each file, and on s3://,
+                where it costs a request for each object. There the versions of the objects are left out with it.
         """
 
     @abstractmethod
@@ -94,11 +111,11 @@ class Store(ABC):
         """Size, checksum and generation of one object; NotFoundError if there is none."""
 
     @abstractmethod
-    def delete(self, name: str, *, if_generation: int | None = None) -> None:
+    def delete(self, name: str, *, if_generation: Generation | None = None) -> None:
         """Delete one object; NotFoundError if there is none, ConflictError if its generation is another."""
 
     @abstractmethod
-    def upload(self, path: Path, name: str, *, if_generation: int | None = None) -> int:
+    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> Generation:
         """Copy a local file into the store and return the generation; conditions as in `write`."""
 
     def download_entry(self, entry: Entry, path: Path, progress: Callable[[int], object] = bool) -> None:
@@ -116,8 +133,8 @@ class Store(ABC):
         Each file appears whole or not at all. Ends at the first object that can't be had.
 
         Args:
-            wanted: From `list` or `stat`; size and checksum are what the bytes must have. With each the
-                file to make, whose folder exists.
+            wanted: From `list` or `stat`; size and checksum, where it is known, are what the bytes must have. With
+                each the file to make, whose folder exists.
             scratch: A folder on the file system of those files, for files that are not whole yet.
             progress: Called with a number of bytes each time so many more have come (negative when they have
                 to be fetched again).
@@ -155,3 +172,21 @@ def check_name(name: str) -> str:
     if not name or name.startswith("/") or "\\" in name or "\0" in name or ".." in parts or "//" in name:
         raise UserError(f"{name!r} is no usable object name: give a relative one without '..', '\\' or '//'.")
     return name
+
+
+def without_markers(found: Entries) -> Entries:
+    """A sorted listing without what consoles and tools made only so that there is a folder: "a/", or empty "a"."""
+
+    def is_marker(one: Entry) -> bool:
+        if one.name.endswith("/"):
+            return True
+        at = bisect_left(found, f"{one.name}/", key=lambda other: other.name) if not one.size else len(found)
+        return at < len(found) and found[at].name.startswith(f"{one.name}/")
+
+    return [one for one in found if not is_marker(one)]
+
+
+def content_type(name: str) -> str:
+    """What an object of this name is said to hold."""
+    endings = {".json": "application/json", ".md": "text/markdown", ".txt": "text/plain", ".html": "text/html"}
+    return endings.get(Path(name).suffix, "application/octet-stream")

@@ -35,7 +35,9 @@ def refuse_unsafe_mount(root: Path) -> None:
     """Raise UserError where a folder can't keep a store's promises; say what a network mount relies on."""
     kind = file_system(root)
     if "gcsfuse" in kind or "rclone" in kind or "s3fs" in kind:
-        advice = "the bucket itself, as gs://bucket/folder" if "gcsfuse" in kind else "a folder on a disk, or gs://"
+        advice = (
+            "the bucket itself, as gs://bucket/folder" if "gcsfuse" in kind else "a folder on a disk, gs:// or s3://"
+        )
         raise UserError(
             f"{root} is a mounted bucket ({kind}), where files can't be locked between machines: give {advice}."
         )

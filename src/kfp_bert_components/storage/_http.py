@@ -1,0 +1,61 @@
+"""How obstore's clients speak HTTP: time limits, certificates, retries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kfp_bert_components import __version__
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage._access import Access
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+TIMEOUT = (10, 60)  # seconds to connect, and between two packets
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def client_options(
+    url: str,
+    headers: Mapping[str, str],
+    certificates: Sequence[str] = _CERTIFICATES,
+    read_seconds: int = TIMEOUT[1],
+) -> ClientConfig:
+    """The options of a client.
+
+    Args:
+        url: The address of the service; only where it is an http:// one is that allowed.
+        headers: Sent with each request.
+        certificates: Variables of the environment, of which the first one that is set names a file of certificates.
+        read_seconds: Time limit between two packets, and for an answer to a request once all of it was given.
+
+    Raises:
+        UserError: The certificates can't be read.
+    """
+    options: ClientConfig = {
+        "allow_http": url.startswith("http://"),
+        "connect_timeout": f"{TIMEOUT[0]} seconds",
+        "default_headers": dict(headers),
+        "read_timeout": f"{read_seconds} seconds",
+        "timeout": "1 day",
+        "user_agent": f"kfp-bert-components/{__version__}",
+    }
+    # Other clients read these, obstore does not.
+    trusted = next((os.environ[name] for name in certificates if os.environ.get(name)), "")
+    if trusted:
+        try:
+            options["root_certificate"] = Path(trusted).read_text()
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"The certificates in {trusted}, which the environment names, can't be read: {error}."
+            ) from None
+    return options
+
+
+def retries(access: Access) -> RetryConfig:
+    """Requests that fail are tried again for as long as `access` says."""
+    return {"max_retries": 1000, "retry_timeout": timedelta(seconds=access.patience)}

@@ -1,0 +1,303 @@
+"""A store in a bucket of S3, or of a store that speaks its language, through obstore.
+
+A generation is the ETag, which is what writes can be made to depend on. An ETag is made of the bytes, so the same bytes
+have the same one. Records must be told apart by every write, also where they say the same: a lease that is renewed is
+one. So what `write` stores under a name in .json ends with a line of blanks that is another one each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.storage._access import Access
+from kfp_bert_components.storage._checksums import Check, crc32c, file_crc32c
+from kfp_bert_components.storage._s3_client import UnreachableError, bucket_for, explain, explained
+from kfp_bert_components.storage._s3_settings import S3Settings, s3_settings
+from kfp_bert_components.storage._transfer import PART, TRIES, Bodies, Download, wait_for, wrong_bytes
+from kfp_bert_components.storage._types import (
+    Blob,
+    Entries,
+    Entry,
+    Generation,
+    GoneError,
+    Names,
+    Store,
+    check_name,
+    content_type,
+    too_large,
+    without_markers,
+)
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, ObjectMeta, PutMode
+    from obstore.store import S3Store as Bucket
+
+_LARGEST = 256 << 20  # bytes of an object that `read` takes into memory
+_LARGE = 64 << 20  # bytes of a file of which one at a time is sent whole, as it is in memory then
+_PAUSES = 0.1, 5.0  # seconds between tries: the first and the longest
+_LARGEST_WHOLE = 5 << 30  # bytes that S3 takes in one request
+_REQUESTS = 64  # at once
+_BLANKS = re.compile(rb"\n[ \t]{64}\Z")
+_CRC32C = "crc32c"  # metadata of what this package writes, as S3's own checksums do not come through obstore
+_PROBE = ".probe-"
+_honest: set[tuple[S3Settings, str]] = set()  # buckets whose store keeps to conditions
+_large = threading.Lock()
+
+
+class S3Store(Store):
+    """Objects of a bucket below a prefix."""
+
+    def __init__(self, scheme: str, bucket: str, prefix: str, access: Access) -> None:
+        self.uri = f"{scheme}://{bucket}/{prefix}".rstrip("/")
+        self.access, self._scheme, self._name = access, scheme, bucket
+        self._start = f"{prefix}/" if prefix else ""
+
+    @cached_property
+    def _settings(self) -> S3Settings:
+        return s3_settings(self._scheme, self.access.anonymous, self.uri)
+
+    def read(self, name: str, *, limit: int | None = None) -> Blob:
+        check_name(name)
+        where, most = self.describe(name), _LARGEST if limit is None else limit
+        for _ in range(TRIES):
+            with explained(where, self._settings):
+                found = obstore.get(self._bucket(), self._start + name)
+                entry = self._entry(found.meta, found.attributes)
+                if entry.size > most + (65 if name.endswith(".json") else 0):
+                    raise too_large(where, most)
+                data = bytes(found.bytes())
+            check = Check(entry, etag=self._plain)
+            check.add(data)
+            if check.right:
+                data = _BLANKS.sub(b"", data) if name.endswith(".json") else data
+                if len(data) > most:
+                    raise too_large(where, most)
+                return Blob(data, entry.generation)
+        raise wrong_bytes(where, f"{TRIES} times", check)
+
+    def stat(self, name: str) -> Entry:
+        check_name(name)
+        with explained(self.describe(name), self._settings):
+            found = obstore.get(self._bucket(), self._start + name, options={"head": True})
+        return self._entry(found.meta, found.attributes)
+
+    def write(self, name: str, data: bytes, *, if_generation: Generation | None = None) -> Generation:
+        if name.endswith(".json"):
+            blanks = f"{secrets.randbits(64):064b}".translate({48: " ", 49: "\t"})
+            data = data + b"\n" + blanks.encode()
+        return self._put(name, data, crc32c(data), if_generation, use_multipart=False)
+
+    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> Generation:
+        size, checksum = path.stat().st_size, file_crc32c(path)
+        if if_generation is None:
+            return self._put(name, path, checksum, None, chunk_size=PART)
+        # Only what is sent in one request can have a condition.
+        if size > _LARGEST_WHOLE:
+            raise UserError(f"{path} has {size:,} bytes, and S3 takes {_LARGEST_WHOLE:,} at once: make it smaller.")
+        with _large if size > _LARGE else nullcontext():
+            return self._put(name, path, checksum, if_generation)
+
+    def _put(
+        self, name: str, data: bytes | Path, checksum: str, if_generation: Generation | None, **how: Any
+    ) -> Generation:
+        check_name(name)
+        if if_generation is not None:
+            self._check_conditions()
+        where, bucket = self.describe(name), self._bucket(upload=isinstance(data, Path))
+        how |= {"attributes": {"Content-Type": content_type(name), _CRC32C: checksum}, "mode": _mode(if_generation)}
+        until, pause = time.monotonic() + self.access.patience, _PAUSES[0]
+        while True:
+            try:
+                return _generation(obstore.put(bucket, self._start + name, data, **how), where)
+            except (BaseError, OSError, ValueError) as error:
+                found = explain(error, where, self._settings)
+                # obstore gives up where a connection breaks in a write with a condition.
+                if if_generation is None or not isinstance(found, UnreachableError) or time.monotonic() > until:
+                    raise found from None
+            time.sleep(pause)
+            pause = min(2 * pause, _PAUSES[1])
+
+    def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
+        start = self._start + prefix
+        with explained(self.describe(prefix), self._settings):
+            # obstore lists folders; what only begins with the same letters is sorted out here.
+            pages = obstore.list(self._bucket(), start.rpartition("/")[0] or None, chunk_size=1000)
+            found = [self._entry(meta, {}) for page in pages for meta in page if meta["path"].startswith(start)]
+            found = self._looked_at(found, checksums) if found else self._surely_nothing()
+        found = sorted(found, key=lambda one: one.name)
+        return [one for one in without_markers(found) if not one.name.rpartition("/")[2].startswith(_PROBE)]
+
+    def folders(self, prefix: str = "") -> Names:
+        start = self._start + (f"{prefix.rstrip('/')}/" if prefix else "")
+        with explained(self.describe(prefix), self._settings):
+            found = obstore.list_with_delimiter(self._bucket(), start or None)["common_prefixes"]
+            found = found or self._surely_nothing()
+        return sorted(name[len(start) :].rstrip("/") for name in found)
+
+    def delete(self, name: str, *, if_generation: Generation | None = None) -> None:
+        etag = _etag(self.stat(name).generation)  # S3 does not say whether there was something to delete
+        if if_generation is not None and etag != _etag(if_generation):
+            raise ConflictError(f"{self.describe(name)} was changed by somebody else since it was read.")
+        with explained(self.describe(name), self._settings):
+            obstore.delete(self._bucket(if_match=etag if if_generation is not None else ""), self._start + name)
+
+    def download_all(
+        self, wanted: Sequence[tuple[Entry, Path]], scratch: Path, progress: Callable[[int], object] = bool
+    ) -> None:
+        for entry, _ in wanted:
+            check_name(entry.name)
+        if wanted:
+            bodies = _S3Bodies(self, self._bucket(), self._settings, self._start, self._plain)
+            Download(bodies, scratch, progress).run(wanted)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether bytes come without TLS, which would see to it that they are right."""
+        return self._settings.endpoint.startswith("http://")
+
+    def _bucket(self, **kind: Any) -> Bucket:
+        return bucket_for(self._name, self._settings, self.access, **kind)
+
+    def _entry(self, meta: ObjectMeta, attributes: Any) -> Entry:
+        name = meta["path"][len(self._start) :]
+        generation = _generation(meta, self.describe(name))
+        return Entry(name, meta["size"], attributes.get(_CRC32C, ""), generation, meta["last_modified"].timestamp())
+
+    def _looked_at(self, found: Entries, checksums: bool) -> Entries:
+        """What a listing does not say: which empty ones are folders only; and checksums and versions.
+
+        Where the newest object has neither, no other one is asked for them.
+        """
+        empty = [one for one in found if not one.size]
+        newest = [max(found, key=lambda one: one.modified)] if checksums and found else []
+        seen = wait_for(self._heads({one.name for one in [*empty, *newest]})) if empty or newest else {}
+        if newest and (last := seen[newest[0].name]) and (last.crc32c or " " in str(last.generation)):
+            seen |= wait_for(self._heads({one.name for one in found} - seen.keys()))
+        return [one for listed in found if (one := seen.get(listed.name, listed))]
+
+    def _surely_nothing(self) -> Any:
+        """An empty list, after a look whether it is a store that said so: any page reads as an empty listing."""
+        try:
+            obstore.head(self._bucket(), self._start + _PROBE + uuid.uuid4().hex)
+        except FileNotFoundError:
+            return []
+        raise UserError(
+            f"{self.uri} can't be listed: the answer is not an S3 store's. Look for a proxy that answers instead of "
+            f"{self._settings.place}."
+        )
+
+    async def _heads(self, names: set[str]) -> dict[str, Entry | None]:
+        """The entries of these objects; None where there is no object of this very name."""
+        turn = asyncio.Semaphore(_REQUESTS)
+
+        async def one(name: str) -> tuple[str, Entry | None]:
+            async with turn:
+                with suppress(FileNotFoundError):
+                    found = await obstore.get_async(self._bucket(), self._start + name, options={"head": True})
+                    return name, self._entry(found.meta, found.attributes)
+            return name, None
+
+        return dict(await asyncio.gather(*map(one, names)))
+
+    def _check_conditions(self) -> None:
+        """Try, once a process and bucket, whether the store keeps to conditions: old ones overlook them.
+
+        Raises:
+            UserError: It does not, or an object beside the others can't be written.
+        """
+        known = (self._settings, self._name)
+        if known in _honest:
+            return
+        name, none = self._start + _PROBE + uuid.uuid4().hex, hashlib.md5(b"", usedforsecurity=False).hexdigest()
+        bucket = self._bucket()
+        with explained(self.describe(_PROBE), self._settings):
+            overlooked = "If-Match where there is no object" if _taken(bucket, name, _mode(none)) else ""
+            if not overlooked:
+                made = _generation(obstore.put(bucket, name, b"1", mode="create"), self.uri)
+                if _taken(bucket, name, "create"):
+                    overlooked = "If-None-Match"
+                elif _taken(bucket, name, _mode(none)):
+                    overlooked = "If-Match"
+                elif not _taken(bucket, name, _mode(made)):
+                    overlooked = "If-Match with the right ETag"
+            obstore.delete(bucket, name)
+        if overlooked:
+            raise UserError(
+                f"{self.uri} can't be written safely: {self._settings.place} does not keep to conditions "
+                f"({overlooked}), so of two runs that write at once both would win. Use a newer version of that "
+                "store, another store, gs://, or a volume; docs/s3.md names stores that can be used."
+            )
+        _honest.add(known)
+
+
+class _S3Bodies(Bodies):
+    """The objects of a store, as a download asks for their bytes."""
+
+    def __init__(self, store: S3Store, bucket: Bucket, settings: S3Settings, start: str, plain: bool) -> None:
+        self._store, self._bucket, self._settings, self._start = store, bucket, settings, start
+        self.etag_is_md5, self.anonymous = plain, True  # obstore renews credentials itself
+
+    def store(self, *, anew: bool = False) -> Bucket:
+        return self._bucket
+
+    def key(self, entry: Entry) -> str:
+        return self._start + entry.name
+
+    def where(self, entry: Entry) -> str:
+        return self._store.describe(entry.name)
+
+    def options(self, entry: Entry) -> GetOptions:
+        etag, _, version = str(entry.generation).partition(" ")
+        return {"version": version} if version else {"if_match": f'"{etag}"'}
+
+    def rest(self, entry: Entry, start: int, end: int) -> bytes:
+        raise UserError(f"{self.where(entry)} can't be fetched: {self._settings.place} gives no parts of objects.")
+
+    def explained(self, error: Exception, entry: Entry) -> UserError:
+        where = self.where(entry)
+        found = explain(error, where, self._settings)
+        if isinstance(found, (ConflictError, NotFoundError)) and "there is no bucket" not in str(found):
+            return GoneError(f"{where} was replaced or deleted since it was listed.", where)
+        return found
+
+
+def _generation(made: Any, where: str) -> str:
+    """The generation of an answer's ETag and version."""
+    etag, version = (made["e_tag"] or "").removeprefix("W/").strip('"'), made["version"]
+    if not etag:
+        raise UserError(f"{where} came without an ETag: the server is no S3 store.")
+    return f"{etag} {version}" if version and version != "null" else etag
+
+
+def _etag(generation: Generation) -> str:
+    return str(generation).partition(" ")[0]
+
+
+def _mode(if_generation: Generation | None) -> PutMode:
+    if if_generation is None:
+        return "overwrite"
+    return {"e_tag": f'"{_etag(if_generation)}"'} if if_generation else "create"
+
+
+def _taken(bucket: Bucket, name: str, mode: PutMode) -> bool:
+    """Whether the store takes a write with this condition."""
+    try:
+        obstore.put(bucket, name, b"2", mode=mode)
+    except (AlreadyExistsError, PreconditionError):
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""obstore's clients of S3 buckets, and their errors in words."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, PreconditionError
+from obstore.store import S3Store as Bucket
+
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.storage._access import Access
+from kfp_bert_components.storage._http import TIMEOUT, client_options, retries
+from kfp_bert_components.storage._s3_settings import S3Settings
+
+_CERTIFICATES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_UPLOAD_SECONDS = 3600  # for all of a large object, which is one request
+# What the store says of credentials, by its code; see AWS's list of error codes.
+_CODES = {
+    "InvalidAccessKeyId": "the store does not know this access key",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key",
+    "ExpiredToken": "the credentials have expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+}
+
+
+class UnreachableError(UserError):
+    """No answer came from the store."""
+
+
+_open: dict[tuple[Any, ...], Bucket] = {}
+_lock = threading.Lock()
+
+
+def bucket_for(
+    bucket: str, settings: S3Settings, access: Access, *, upload: bool = False, if_match: str = ""
+) -> Bucket:
+    """obstore on a bucket: one a process and kind of use, as its connections don't outlive a fork.
+
+    Args:
+        bucket: The bucket.
+        settings: Where the store is, and as whom it is reached.
+        access: For how long requests are tried again.
+        upload: For objects that may take long to send.
+        if_match: An ETag that all requests ask for. obstore can't be told so for one deletion.
+    """
+    key = (bucket, settings, access.patience, os.getpid(), upload, os.environ.get("AWS_CA_BUNDLE", ""))
+    if if_match:
+        return _opened(bucket, settings, access, TIMEOUT[1], {"if-match": f'"{if_match}"'})
+    with _lock:
+        if key not in _open:
+            _open[key] = _opened(bucket, settings, access, _UPLOAD_SECONDS if upload else TIMEOUT[1], {})
+        return _open[key]
+
+
+def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int, headers: dict[str, str]) -> Bucket:
+    config: dict[str, Any] = {"region": settings.region, "skip_signature": settings.anonymous, **dict(settings.keys)}
+    if settings.endpoint:
+        config["endpoint"] = settings.endpoint
+    # Deletions one by one: not every store knows many at once, and only so do they have a condition.
+    config["disable_bulk_delete"] = True
+    return Bucket(
+        bucket,
+        config=config,  # type: ignore[arg-type]
+        client_options=client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds),
+        retry_config=retries(access),
+    )
+
+
+def close_buckets() -> None:
+    """Close all connections; the next use opens new ones."""
+    _open.clear()
+
+
+@contextmanager
+def explained(where: str, settings: S3Settings) -> Iterator[None]:
+    """Turn obstore's errors about `where` into one sentence each."""
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as error:
+        raise explain(error, where, settings) from None
+
+
+def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
+    """The sentence for one error of obstore."""
+    text = str(error).partition("\n\nDebug source")[0]
+    code = _found(r"<Code>(\w+)</Code>", text)
+    status = int(_found(r"status (?:code:? )?(\d{3})", text) or 0)
+    if code == "NoSuchBucket":
+        return NotFoundError(f"{where} does not exist: there is no bucket {'/'.join(where.split('/')[:3])}.")
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{where} does not exist.")
+    if isinstance(error, (AlreadyExistsError, PreconditionError)) or status in (409, 412):
+        return ConflictError(f"{where} was changed by somebody else since it was read.")
+    if code in _CODES:
+        return UserError(
+            f"{where} is forbidden: {_CODES[code]}. Credentials come from {settings.source}, for {settings.place}."
+        )
+    if isinstance(error, PermissionDeniedError) or status in (401, 403):
+        who = "anonymous access" if settings.anonymous else f"the account of {settings.source}"
+        return UserError(
+            f"{where} is forbidden: {who} lacks a permission on it. Grant it (s3:ListBucket on the bucket; "
+            "s3:GetObject, s3:PutObject, s3:DeleteObject on its objects), or use another account."
+        )
+    if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
+        right = _found(r"expecting '([\w-]+)'", text) or _found(r"<Region>([\w-]+)</Region>", text)
+        return UserError(
+            f"{where} is not in the region {settings.region}: set AWS_REGION to that of its bucket"
+            f"{f' ({right})' if right else ''}."
+        )
+    if status == 429 or status >= 500:
+        return UserError(
+            f"{where} can't be reached: {settings.place} answered {status} again and again. Try again later."
+        )
+    if status:
+        message = _found(r"<Message>([^<]*)</Message>", text) or text
+        return UserError(f"{where}: {settings.place} refused the request with {status}: {_short(message)}")
+    if "invalid path" in text:
+        named = _found(r'Path "([^"]*)"', text)
+        return UserError(
+            f"The object {named!r} in {where} can't be fetched: its name holds an empty part, '.', '..' or a control "
+            "character, and nothing beside it can be listed. Rename it."
+        )
+    reason = re.sub(r"^Generic S3 error: ", "", text.strip())
+    return UnreachableError(
+        f"{where} can't be reached: {_short(reason)}. Check the network and the address of the store, here "
+        f"{settings.place} (AWS_ENDPOINT_URL), and try again later."
+    )
+
+
+def _found(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    return found[1] if found else ""
+
+
+def _short(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip().rstrip(".")[:300]

@@ -1,0 +1,133 @@
+"""Where an S3 store is and as whom it is reached: from the variables and the files that AWS's own tools read."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kfp_bert_components.errors import UserError
+
+KUBEFLOW = "http://minio-service.kubeflow:9000"  # the address of its store, which its own launcher takes for minio://
+_REGION = "us-east-1"  # what stores of one's own answer to
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_KEYS = {
+    "access_key_id": "AWS_ACCESS_KEY_ID",
+    "secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "session_token": "AWS_SESSION_TOKEN",
+}
+# Of these obstore makes credentials itself, and renews them: roles of service accounts, and of containers.
+_ROLES = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_MACHINE = ("169.254.169.254", 80)  # answers on machines of AWS, with the credentials of their role
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """How the buckets of a store are reached.
+
+    Attributes:
+        endpoint: Its address; "" for AWS.
+        region: Its region.
+        keys: Access key, secret and token by obstore's names; empty where obstore finds credentials itself.
+        anonymous: Whether requests are not signed.
+        source: Where the credentials are from, in words.
+    """
+
+    endpoint: str
+    region: str
+    keys: tuple[tuple[str, str], ...] = field(repr=False)
+    anonymous: bool
+    source: str
+
+    @property
+    def place(self) -> str:
+        """The store, for messages."""
+        return f"the store at {self.endpoint}" if self.endpoint else f"AWS in {self.region}"
+
+
+def s3_settings(scheme: str, anonymous: bool, where: str) -> S3Settings:
+    """Read what the environment and AWS's files say.
+
+    Args:
+        scheme: "s3", or "minio", whose store is Kubeflow's where no endpoint is named.
+        anonymous: Look for no credentials.
+        where: What is to be reached, for messages.
+
+    Raises:
+        UserError: There are no credentials, a file or its profile can't be read, or the endpoint is no address.
+    """
+    config, shared = _profile("AWS_CONFIG_FILE", "config"), _profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")
+    endpoint = _first(_ENDPOINTS) or config.get("endpoint_url", "") or (KUBEFLOW if scheme == "minio" else "")
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise UserError(f"The address of the S3 store is {endpoint!r}: give one as http://host:port or https://host.")
+    region = _first(_REGIONS) or config.get("region", "") or _REGION
+    anonymous = anonymous or os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
+    keys, source = ({}, "nobody: requests are not signed") if anonymous else _credentials({**config, **shared}, where)
+    return S3Settings(endpoint.rstrip("/"), region, tuple(keys.items()), anonymous, source)
+
+
+def _credentials(profile: dict[str, str], where: str) -> tuple[dict[str, str], str]:
+    """The keys, empty where obstore finds them itself, and where they are from."""
+    given = {name: os.environ[variable] for name, variable in _KEYS.items() if os.environ.get(variable)}
+    if given.keys() >= {"access_key_id", "secret_access_key"}:
+        return given, "AWS_ACCESS_KEY_ID"
+    if given.keys() & {"access_key_id", "secret_access_key"}:
+        raise UserError(
+            f"{where} needs credentials, and only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set: set both."
+        )
+    if role := next((name for name in _ROLES[:1] if os.environ.get(name)), ""):
+        return {}, role
+    kept = {name: profile[f"aws_{name}"] for name in _KEYS if f"aws_{name}" in profile}
+    if kept.keys() >= {"access_key_id", "secret_access_key"}:
+        return kept, f"the profile {_profile_name()}"
+    if role := next((name for name in _ROLES[1:] if os.environ.get(name)), ""):
+        return {}, role
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true" and _on_aws():
+        return {}, "the role of this machine"
+    raise UserError(
+        f"{where} needs credentials and there are none here: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on "
+        f"Kubeflow from a secret, by cluster.yaml), name a profile of {_file('AWS_SHARED_CREDENTIALS_FILE')} that has "
+        "them, or set KFP_BERT_ANONYMOUS=true if the bucket is public."
+    )
+
+
+def _first(names: tuple[str, ...]) -> str:
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
+
+
+def _profile_name() -> str:
+    return os.environ.get("AWS_PROFILE") or "default"
+
+
+def _file(variable: str) -> Path:
+    name = "config" if variable == "AWS_CONFIG_FILE" else "credentials"
+    return Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser()
+
+
+def _profile(variable: str, kind: str) -> dict[str, str]:
+    """What a file of AWS's tools says of the profile in use; nothing where there is no such file."""
+    path, name, parser = _file(variable), _profile_name(), configparser.RawConfigParser()
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, configparser.Error) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} can't be read as AWS's tools write it: {reason}.") from None
+    sections = [f"profile {name}", name] if kind == "config" else [name]
+    return next((dict(parser[section]) for section in sections if parser.has_section(section)), {})
+
+
+def _on_aws() -> bool:
+    try:
+        socket.create_connection(_MACHINE, timeout=1).close()
+    except OSError:
+        return False
+    return True
