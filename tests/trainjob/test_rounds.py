@@ -40,7 +40,9 @@ class Round:
         return next(iter(self.server.cluster.store.list(JOBS)), None)
 
     def step(self, number, url=""):
-        return Step(run_step, str(self.folder), url or self.server.url, log=str(self.folder / f"log-{number}"))
+        return Step(
+            run_step, str(self.folder), url or self.server.url, ABANDONED, log=str(self.folder / f"log-{number}")
+        )
 
     def is_over(self):
         job = self.job()

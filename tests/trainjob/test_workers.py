@@ -42,17 +42,17 @@ def world(tmp_path):
         trainer.stop()
 
 
-def start_step(world, number=1, **environment):
+def start_step(world, number=1, abandoned=60.0, **environment):
     """A step as Kubeflow runs it."""
     server, _, folder = world
-    return Step(run_step, str(folder), server.url, log=str(folder / f"log-{number}"), **environment)
+    return Step(run_step, str(folder), server.url, abandoned, log=str(folder / f"log-{number}"), **environment)
 
 
-def run_step(folder, url):
+def run_step(folder, url, abandoned):
     from pathlib import Path
 
     out = Path(folder)
-    run(out, url, replicas=2, abandoned_minutes=ABANDONED / 60, run=f"run-{os.getpid()}", poll_seconds=0.05)
+    run(out, url, replicas=2, abandoned_minutes=abandoned / 60, run=f"run-{os.getpid()}", poll_seconds=0.05)
 
 
 def until(holds, seconds=LONGEST):
@@ -165,7 +165,7 @@ def test_a_killed_step_is_taken_over_by_the_next_one(world):
     step = start_step(world)
     until(lambda: "worker 0 of 2" in log_of(world))
     step.kill()
-    again = start_step(world, 2)
+    again = start_step(world, 2, ABANDONED)
     try:
         until(lambda: "Continuing with job" in log_of(world, 2))
         time.sleep(ABANDONED)  # somebody waits: it does not end
@@ -180,7 +180,7 @@ def test_a_killed_step_is_taken_over_by_the_next_one(world):
 
 def test_a_job_that_nobody_waits_for_writes_a_checkpoint_and_deletes_itself(world):
     server, trainer, _ = world
-    step = start_step(world)
+    step = start_step(world, 1, ABANDONED)
     until(lambda: "worker 0 of 2" in log_of(world))
     store = store_of(world)
     step.kill()
@@ -192,7 +192,7 @@ def test_a_job_that_nobody_waits_for_writes_a_checkpoint_and_deletes_itself(worl
 
 def test_a_job_that_may_not_delete_itself_ends_all_the_same(world):
     server, trainer, _ = world
-    step = start_step(world)
+    step = start_step(world, 1, ABANDONED)
     until(lambda: "worker 0 of 2" in log_of(world))
     step.kill()
     server.rules = []

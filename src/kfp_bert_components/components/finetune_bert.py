@@ -124,8 +124,8 @@ def finetune_bert(
         job_image: With run_on ai_platform or kubeflow, this component's image, where the job can pull it.
         job_project: Id of the project that the job runs in, on AI Platform.
         job_location: Region that the job runs in, such as europe-west4, on AI Platform.
-        job_staging: gs:// folder for the job's data and outputs. On kubeflow also a folder of a volume that this step
-            and job_volumes mount at the same place.
+        job_staging: gs:// folder for the job's data and outputs. On kubeflow also s3://, or a folder of a volume that
+            this step and job_volumes mount at the same place.
         job_machine_type: Machine of each replica, on AI Platform.
         job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4, or nvidia.com/gpu on kubeflow.
             Empty: none.
