@@ -70,7 +70,6 @@ def test_three_runs_of_the_pipeline_deploy_replace_and_revert(gcs, tmp_path):
                 registry=registry.uri,
                 api_endpoint=server.url,
                 epochs=epochs,
-                policy="require_all_classes: false",  # the first model knows some of them
             )
 
         assert run(5)["compare-models"]["outcome"] == "PROMOTE"
