@@ -74,11 +74,11 @@ def test_three_runs_of_the_pipeline_deploy_replace_and_revert(gcs, tmp_path):
 
         assert run(5)["compare-models"]["outcome"] == "PROMOTE"
         assert registry.deployment("production").live_version == 1
-        assert run(9)["compare-models"]["outcome"] == "PROMOTE"
+        assert run(7)["compare-models"]["outcome"] == "PROMOTE"
         assert registry.deployment("production").live_version == 2
         served.wrong = {3}
         with pytest.raises(UserError):
-            run(30)
+            run(12)
         record = registry.deployment("production")
         assert (record.state, record.version, record.live_version) == ("failed", 3, 2)
         endpoint = next(iter(server.cloud.endpoints.values()))
