@@ -37,7 +37,7 @@ def compiled(pipeline, folder):
         ({"prepare": {"delimeter": ";"}}, "Step prepare-text-data: .* did you mean 'delimiter'"),
         ({"split_by": "group"}, "Step prepare-text-data: split_by is 'group': name the column in split_column"),
         ({"training": {"pacience": 3}}, "Step finetune-bert: .* did you mean 'patience'"),
-        ({"training": {"run_on": "moon"}}, "Step finetune-bert: run_on must be pod or ai_platform"),
+        ({"training": {"run_on": "moon"}}, "Step finetune-bert: run_on must be pod, ai_platform or kubeflow"),
         ({"epochs": -1}, "Step finetune-bert: epochs is -1"),
         ({"keep_texts": "some"}, "keep_texts is 'some'"),
     ],

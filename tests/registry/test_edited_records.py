@@ -93,7 +93,7 @@ def test_the_log_of_the_champion(deployed: Registry, tmp_path: Path, field: str,
         ({"difference": None}, "difference is null"),
         ({"decision_id": 7}, "decision_id is 7"),
         ({"guardrails": {}}, "guardrails is {}"),
-        ({"champion_generation": "0"}, 'champion_generation is "0"'),
+        ({"champion_generation": [0]}, "champion_generation is [0]"),
     ],
 )
 def test_a_decision(tmp_path: Path, values: dict[str, Any], says: str) -> None:

@@ -64,7 +64,8 @@ def _compile_function(name: str, target: Path) -> None:
     from kfp import compiler
     from kfp.dsl import base_component
 
-    module_name, colon, function_name = (f"{_READY}:{name}" if name.isidentifier() else name).rpartition(":")
+    ready = hasattr(_module(_READY), name)
+    module_name, colon, function_name = (f"{_READY}:{name}" if ready else name).rpartition(":")
     if not colon or not module_name:
         raise UserError(
             f"{name!r} is no pipeline: give a .yaml file, module:function, file.py:function, or the name of a ready "
