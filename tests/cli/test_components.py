@@ -124,6 +124,4 @@ def test_a_name_alone_is_a_ready_pipeline_or_an_error(tmp_path):
     compiler.Compiler().compile(pipelines.train_and_deploy, str(tmp_path / "b.yaml"))
     specs = [yaml.safe_load((tmp_path / name).read_text())["root"] for name in ("a.yaml", "b.yaml")]
     assert specs[0] == specs[1]
-    assert "has no pipeline or component called 'nothing'" in run(
-        "compile", "nothing", tmp_path / "a.yaml", fails=UserError
-    )
+    assert "'nothing' is no pipeline" in run("compile", "nothing", tmp_path / "a.yaml", fails=UserError)

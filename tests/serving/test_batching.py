@@ -134,6 +134,22 @@ def test_too_much_is_refused_and_later_taken_again():
     batcher.stop()
 
 
+def test_a_large_request_is_taken_where_the_only_other_one_is_being_answered():
+    batcher, engine = Batcher(wait_seconds=0.1), TinyEngine(seconds=0.3)
+    batcher.start()
+
+    async def ask():
+        await batcher.submit(engine, instances("so that its speed is known"))
+        first = batcher.submit(engine, instances("one that the model is asked for now"))
+        while batcher.waiting():
+            await asyncio.sleep(0.01)
+        second = batcher.submit(engine, instances(*["nothing waits before these"] * 20))
+        assert len((await first).labels) + len((await second).labels) == 21
+
+    asyncio.run(ask())
+    batcher.stop()
+
+
 def test_a_text_that_fails_does_not_fail_the_requests_beside_it(batcher):
     engine = TinyEngine(seconds=0.001)
 

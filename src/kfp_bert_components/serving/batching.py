@@ -81,7 +81,7 @@ class Batcher:
         request = _Request(engine, instances, seconds_per_token)
         with self._changed:
             seconds = sum(one.tokens for one in self._waiting) * seconds_per_token
-            if self._waiting and seconds + request.tokens * seconds_per_token > self._wait_seconds:
+            if seconds and seconds + request.tokens * seconds_per_token > self._wait_seconds:
                 raise BusyError(seconds)
             self._waiting.append(request)
             self._changed.notify()
