@@ -34,8 +34,8 @@ clean_up_run = load_component_from_url(f"{SPECS}/clean_up_run/component.yaml")
 @dsl.pipeline(name="my-text-classifier")
 def my_text_classifier(sources: list, registry: str, serving_directory: str, base_model: str = "", epochs: int = 0):
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of the
-    # run on AI Platform and names a rollout that is under way. For jobs (run_on="ai_platform") give job_project and
+    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
+    # the run on AI Platform and names a rollout that is under way. For jobs (run_on="ai_platform") give job_project and
     # job_location here too.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, registry=registry
