@@ -28,7 +28,7 @@ clean_up_run = load_component_from_url(f"{SPECS}/clean_up_run/component.yaml")
 @dsl.pipeline(name="predict-a-table")
 def predict_a_table(table: str, model: str, output: str, settings: dict = {}):  # noqa: B006
     """Predict each row of a table; the parts of all shards are in one folder, which is one data set."""
-    # Where settings have the texts answered by jobs of AI Platform, none goes on when the run is over.
+    # With run_on="ai_platform" in settings, jobs of AI Platform answer the texts: none goes on when the run is over.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, settings=settings
     ).set_caching_options(False)

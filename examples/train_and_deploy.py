@@ -2,8 +2,8 @@
 
     COMPONENT_SPECS=https://.../component_specs python train_and_deploy.py pipeline.yaml my-registry/my-team
 
-writes the compiled pipeline, with the place that a cluster pulls our images from (see `make images`; on a laptop there
-is no need to name one). It then runs
+writes the compiled pipeline. The last argument is where a cluster pulls this package's images from (see `make images`);
+on a laptop it can be left out. The pipeline then runs
 
   on a laptop:            kfp-bert run pipeline.yaml --param sources=lines.csv --param registry=./registry ...
   on Kubeflow:            kfp.Client().create_run_from_pipeline_package("pipeline.yaml", arguments={...})
@@ -34,14 +34,15 @@ clean_up_run = load_component_from_url(f"{SPECS}/clean_up_run/component.yaml")
 @dsl.pipeline(name="my-text-classifier")
 def my_text_classifier(sources: list, registry: str, serving_directory: str, base_model: str = "", epochs: int = 0):
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # However the run ends, also where it is terminated: no job of it goes on, and a rollout that is under way is named.
-    # Where finetune_bert trains in a job (run_on="ai_platform"), give job_project and job_location here too.
+    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
+    # the run on AI Platform and names a rollout that is under way. For jobs (run_on="ai_platform") give job_project and
+    # job_location here too.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, registry=registry
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
-        # Whatever looks at the world outside is not cached. What others read there is pinned: they depend on the pin,
-        # so that they are taken from the cache as long as it is the same.
+        # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
+        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
         pinned = pin_data(
             sources=sources, registry=registry, base_model=base_model, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         ).set_caching_options(False)

@@ -2,8 +2,8 @@
 
     COMPONENT_SPECS=https://.../component_specs python train_and_deploy_to_kserve.py pipeline.yaml my-registry/my-team
 
-writes the compiled pipeline, with the place that a cluster pulls our images from (see `make images`; on a laptop there
-is no need to name one). It then runs on Kubeflow:
+writes the compiled pipeline. The last argument is where the cluster pulls the images of the steps from (see `make
+images`); the parameter `image` names that of the server. The pipeline then runs on Kubeflow:
 
     kfp.Client().create_run_from_pipeline_package("pipeline.yaml", arguments={...})
 
@@ -42,8 +42,8 @@ def my_text_classifier(
     epochs: int = 0,
 ):
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # Whatever looks at the world outside is not cached. What others read there is pinned: they depend on the pin, so
-    # that they are taken from the cache as long as it is the same.
+    # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned: the
+    # steps that read them depend on the pin, and come from the cache as long as it is the same.
     pinned = pin_data(
         sources=sources, registry=registry, base_model=base_model, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER
     ).set_caching_options(False)
