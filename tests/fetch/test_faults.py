@@ -25,7 +25,7 @@ from tests.support.stores import cloud, gcs, s3
 __all__ = ["cloud", "gcs", "s3"]
 
 # KFP_BERT_FAULTS=1000 for the whole count.
-FAULTS = int(os.environ.get("KFP_BERT_FAULTS", "100"))
+FAULTS = int(os.environ.get("KFP_BERT_FAULTS", "60"))
 BAD_BODIES = ["corrupt", "corrupt_no_hash", "truncate", "short", "long", "longer", "swap", "swap_no_hash"]
 LARGE = 20_000_000  # comes in three parts
 IMPATIENT = Access(patience=1.0)

@@ -19,7 +19,7 @@ from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 
-KILLS = int(os.environ.get("KFP_BERT_CHECKPOINT_KILLS", "10"))
+KILLS = int(os.environ.get("KFP_BERT_CHECKPOINT_KILLS", "6"))
 SIZE = 300_000
 
 
