@@ -178,6 +178,15 @@ def test_whether_a_store_keeps_to_conditions_is_tried_once(s3: S3Server) -> None
     assert s3.names("bucket") == ["folder/a", "folder/b"]
 
 
+@pytest.mark.parametrize("kind", ["reset", "lost_reply"])
+@pytest.mark.parametrize("skip", range(5))
+def test_a_connection_that_breaks_in_the_trial_is_tried_again(s3: S3Server, kind: str, skip: int) -> None:
+    s3.faults.add(kind, method="PUT", match=r"\.probe-", skip=skip, times=1)
+    store = open_store("s3://bucket", Access(patience=10))
+    store.write("a", b"1", if_generation=0)
+    assert store.read("a").data == b"1"
+
+
 def test_a_probe_that_a_killed_process_left_is_not_seen(s3: S3Server) -> None:
     s3.put("bucket", "registry/.probe-1", b"")
     assert open_store("s3://bucket").list() == []
