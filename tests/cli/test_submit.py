@@ -206,6 +206,13 @@ def test_a_place_must_be_named_and_answer(kfp, google):
     assert not google.calls
 
 
+@pytest.mark.parametrize("command", [["submit"], ["schedule", "create", "--cron", "0 3 * * *"]])
+@pytest.mark.parametrize("words", [["--volume", "my-claim:/data"], ["--set", "platform=kubernetes"]])
+def test_where_is_asked_before_the_settings_of_the_cluster(command, words):
+    done = CliRunner().invoke(cli.group, [*command, "mine.py:pipeline", "-p", "texts=a", *words])
+    assert done.exit_code == 2 and "Say where: --host URL" in done.output, done.exception
+
+
 def test_a_token_is_taken_from_the_variable_of_kfp(kfp, monkeypatch):
     kfp.token = "secret"
     assert "Sign in as kfp's own client does" in submit(kfp, "-p", "texts=a", fails=UserError)
