@@ -273,6 +273,15 @@ def test_a_schedule_runs_one_at_a_time_in_its_zone(kfp, google):
     assert (made["max_concurrency"], made["no_catchup"], made["mode"]) == (1, True, "ENABLE")
 
 
+@pytest.mark.parametrize(
+    ("kept", "shown"), [("0 3 * * *", "0 3 * * *"), ("0 0 3 * * *", "0 3 * * *"), ("5 0 3 * * *", "5 0 3 * * *")]
+)
+def test_times_that_others_wrote_are_shown_whole(kfp, kept, shown):
+    create(kfp)
+    next(iter(kfp.schedules.values()))["trigger"]["cron_schedule"]["cron"] = kept
+    assert [one["cron"] for one in listed(kfp)] == [shown]
+
+
 @pytest.mark.parametrize("cron", ["0 0 3 * * *", "@daily", "0 3 * *", "0 3 * * $"])
 def test_another_form_of_times_is_refused(kfp, cron):
     words = ["schedule", "create", "mine.py:pipeline", *there(kfp), "-p", "texts=a", "--cron", cron]
