@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import sys
+import urllib.request
 
 import pytest
 from click.testing import CliRunner
@@ -129,6 +130,38 @@ def test_a_helper_of_docker_knows_the_login(tmp_path, monkeypatch):
     with ImageRegistry(IMAGES, "me:secret") as registry:
         (tmp_path / "docker" / "config.json").write_text(json.dumps({"credHelpers": {registry.host: "mine"}}))
         assert look("--images", f"{registry.host}/team")["image python"][0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("images", "path"),
+    [
+        ("docker.io/team", "team/python"),
+        ("index.docker.io/team", "team/python"),
+        ("team", "team/python"),
+        ("docker.io", "library/python"),
+    ],
+)
+def test_the_names_of_docker_s_own_registry_are_those_that_docker_knows(tmp_path, monkeypatch, images, path):
+    sign_in(tmp_path, "https://index.docker.io/v1/", "me:secret")
+    with ImageRegistry([f"{path}:{__version__}"], "me:secret") as registry:
+        monkeypatch.setattr(urllib.request, "urlopen", sent_to(registry))
+        found = look("--images", images, code=1)  # the other image is not there
+        sign_in(tmp_path, "https://index.docker.io/v1/", "me:wrong")
+        refused = look("--images", images, code=1)["image python"][1]
+    assert found["image python"] == ("ok", f"{images}/python:{__version__} is there")
+    assert refused.endswith(": docker login.")
+
+
+def sent_to(registry):
+    """What opens addresses, with a registry on loopback for Docker's."""
+    urlopen = urllib.request.urlopen
+
+    def opened(request, **how):
+        assert request.full_url.startswith(("https://registry-1.docker.io/", f"{registry.realm}?")), request.full_url
+        request.full_url = request.full_url.replace("https://registry-1.docker.io", f"http://{registry.host}")
+        return urlopen(request, **how)
+
+    return opened
 
 
 def test_a_registry_that_is_not_there_and_a_place_that_can_be_none():

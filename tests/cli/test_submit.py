@@ -206,6 +206,13 @@ def test_a_place_must_be_named_and_answer(kfp, google):
     assert not google.calls
 
 
+@pytest.mark.parametrize("command", [["submit"], ["schedule", "create", "--cron", "0 3 * * *"]])
+@pytest.mark.parametrize("words", [["--volume", "my-claim:/data"], ["--set", "platform=kubernetes"]])
+def test_where_is_asked_before_the_settings_of_the_cluster(command, words):
+    done = CliRunner().invoke(cli.group, [*command, "mine.py:pipeline", "-p", "texts=a", *words])
+    assert done.exit_code == 2 and "Say where: --host URL" in done.output, done.exception
+
+
 def test_a_token_is_taken_from_the_variable_of_kfp(kfp, monkeypatch):
     kfp.token = "secret"
     assert "Sign in as kfp's own client does" in submit(kfp, "-p", "texts=a", fails=UserError)
@@ -264,6 +271,15 @@ def test_a_schedule_runs_one_at_a_time_in_its_zone(kfp, google):
     (made,) = kfp.schedules.values()
     assert made["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1-5"
     assert (made["max_concurrency"], made["no_catchup"], made["mode"]) == (1, True, "ENABLE")
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown"), [("0 3 * * *", "0 3 * * *"), ("0 0 3 * * *", "0 3 * * *"), ("5 0 3 * * *", "5 0 3 * * *")]
+)
+def test_times_that_others_wrote_are_shown_whole(kfp, kept, shown):
+    create(kfp)
+    next(iter(kfp.schedules.values()))["trigger"]["cron_schedule"]["cron"] = kept
+    assert [one["cron"] for one in listed(kfp)] == [shown]
 
 
 @pytest.mark.parametrize("cron", ["0 0 3 * * *", "@daily", "0 3 * *", "0 3 * * $"])

@@ -180,6 +180,25 @@ def test_a_live_champion_costs_at_most_five_reads_on_a_folder(gcs, tmp_path):
     assert {method for method, _ in made} == {"GET"}
 
 
+def test_on_s3_a_live_champion_costs_no_look_at_the_versions_before(s3, tmp_path):
+    registry, folder = Registry("s3://bucket/registry"), "s3://bucket/serving"
+    for name in ("first", "second"):
+        promote_graph(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, folder)
+    assert open_versioned_folder(folder).complete() == [1, 2]
+    before = len(s3.requests)
+    deploy_to_serving_directory(registry.uri, folder)
+    made = s3.requests[before:]
+    looked_at = [path for method, path in made if method == "HEAD"]
+    assert all("/serving/2/" in path for path in looked_at) and len(looked_at) == len(s3_files(s3, "serving/2/")), made
+    assert len(made) - len(looked_at) <= 6, made
+    assert {method for method, _ in made} == {"GET", "HEAD"}
+
+
+def s3_files(s3, prefix):
+    return [name for name in s3.names("bucket") if name.startswith(prefix)]
+
+
 def test_a_live_champion_costs_at_most_five_reads_on_an_endpoint(world, gcs):
     world.deploy()
     before = len(gcs.requests)

@@ -183,7 +183,7 @@ def test_a_base_model_in_a_bucket_is_seen_by_its_bytes(world, gcs: GcsServer) ->
 
 def test_what_can_not_be_a_base_model_is_refused_before_training(world) -> None:
     for base_model in (str(world.base / "none"), str(world.data)):
-        with pytest.raises(UserError, match="is no folder: give a folder"):
+        with pytest.raises(UserError, match="is no folder: give a folder, a gs:// or s3:// path, or a hub id"):
             world.look("run-1", base_model)
     assert world.look("run-1", "google-bert/bert-base-uncased").base_model_pin == ""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +89,45 @@ def test_what_is_missing_or_wrong_about_the_settings_is_said(
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=sentence):
         open_store("s3://bucket").read("x")
+
+
+class _Machine(BaseHTTPRequestHandler):
+    """What a machine's own server answers: on AWS 200 with a token, elsewhere another status."""
+
+    status = 200
+
+    def do_PUT(self) -> None:
+        right = self.path == "/latest/api/token" and self.headers["X-aws-ec2-metadata-token-ttl-seconds"]
+        self.send_response(self.status if right else 400)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "place", "role"),
+    [(200, "s3", True), (404, "s3", False), (200, "minio", False), (200, "endpoint", False)],
+)
+def test_the_role_of_a_machine_is_asked_for_on_aws_only(
+    bare: S3Server, monkeypatch: pytest.MonkeyPatch, status: int, place: str, role: bool
+) -> None:
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")  # of obstore, which is to find no role here
+    if place == "endpoint":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", bare.url)
+    connect = socket.create_connection
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Answers", (_Machine,), {"status": status})) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+
+        def here(address: tuple[str, int], *rest: Any, **more: Any) -> socket.socket:
+            return connect(server.server_address if address == ("169.254.169.254", 80) else address, *rest, **more)
+
+        monkeypatch.setattr(socket, "create_connection", here)
+        with pytest.raises(UserError) as raised:
+            open_store("minio://bucket" if place == "minio" else "s3://bucket", Access(patience=0.1)).read("x")
+        server.shutdown()
+    assert ("needs credentials and there are none here" in str(raised.value)) != role
 
 
 CALLS: dict[str, Callable[[str], object]] = {
@@ -176,6 +218,15 @@ def test_whether_a_store_keeps_to_conditions_is_tried_once(s3: S3Server) -> None
     open_store("s3://bucket/folder").write("b", b"1", if_generation=0)
     assert [path for _, path in s3.requests if ".probe-" in path] == probes
     assert s3.names("bucket") == ["folder/a", "folder/b"]
+
+
+@pytest.mark.parametrize("kind", ["reset", "lost_reply"])
+@pytest.mark.parametrize("skip", range(5))
+def test_a_connection_that_breaks_in_the_trial_is_tried_again(s3: S3Server, kind: str, skip: int) -> None:
+    s3.faults.add(kind, method="PUT", match=r"\.probe-", skip=skip, times=1)
+    store = open_store("s3://bucket", Access(patience=10))
+    store.write("a", b"1", if_generation=0)
+    assert store.read("a").data == b"1"
 
 
 def test_a_probe_that_a_killed_process_left_is_not_seen(s3: S3Server) -> None:

@@ -69,7 +69,7 @@ def load_checkpoint(
     is fresh. A line is printed that says which.
 
     Args:
-        base_model: Hub id, `gs://bucket/folder`, or local folder with config.json, safetensors and tokenizer
+        base_model: Hub id, `gs://` or `s3://` folder, or local folder with config.json, safetensors and tokenizer
             files; a model bundle of this library works too.
         labels: The classes, in the order of the logits.
         hidden_dropout: Dropout of sublayer outputs, 0 to 1; None takes the checkpoint's.

@@ -25,7 +25,7 @@ def checkpoint_folder(base_model: str, scratch: Path) -> Path:
     """A local folder with the files of a checkpoint.
 
     Args:
-        base_model: Hub id ("google-bert/bert-base-uncased"), `gs://` folder, or local folder; of a model
+        base_model: Hub id ("google-bert/bert-base-uncased"), `gs://` or `s3://` folder, or local folder; of a model
             bundle its huggingface/ folder is taken.
         scratch: Empty folder to download into.
 
@@ -46,7 +46,7 @@ def _folder(base_model: str, scratch: Path) -> Path:
     if not address.is_local:
         return _inside(_from_store(address, scratch))
     if not address.path.is_dir():
-        raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// path or a hub id")
+        raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// or s3:// path, or a hub id")
     return _inside(address.path)
 
 
@@ -64,7 +64,7 @@ def pin_checkpoint(base_model: str) -> str:
     if address is None:
         return ""
     if address.is_local and not address.path.is_dir():
-        raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// path or a hub id")
+        raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// or s3:// path, or a hub id")
     files = _files_on_disk(address.path) if address.is_local else _files_in_bucket(address)
     if not files:
         raise UserError(f"{address} holds no config.json: give the folder of a Hugging Face checkpoint")
@@ -106,7 +106,7 @@ def _prefix(entries: list[Entry]) -> str:
 
 
 def checkpoint_address(base_model: str) -> Address | None:
-    """The folder that is meant, local or on gs://; None for a hub id. A local folder of that name wins over a hub id.
+    """The folder that is meant, local or in a bucket; None for a hub id. A local folder wins over a hub id.
 
     Raises:
         UserError: It is neither an address nor a hub id.
@@ -149,5 +149,5 @@ def _from_hub(name: str) -> Path:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"base_model {name!r} is no local folder and could not be had from the Hugging Face hub "
-            f"({reason}): check the name and the network, or give a folder or gs:// path with its files"
+            f"({reason}): check the name and the network, or give a folder, or a gs:// or s3:// path, with its files"
         ) from error

@@ -54,8 +54,7 @@ def open_place(place: dict[str, Any]) -> "Kubeflow | Pipelines":
     Raises:
         click.UsageError: They name none, or two.
     """
-    if bool(place["host"]) == bool(place["project"]) or bool(place["project"]) != bool(place["location"]):
-        raise click.UsageError("Say where: --host URL, or --project ID --location REGION.")
+    _check(place)
     if place["host"]:
         from kfp_bert_components.cli.kubeflow import Kubeflow
 
@@ -63,6 +62,11 @@ def open_place(place: dict[str, Any]) -> "Kubeflow | Pipelines":
     from kfp_bert_components.ai_platform.pipelines import Pipelines
 
     return Pipelines(place["project"], place["location"], place["api_endpoint"])
+
+
+def _check(place: dict[str, Any]) -> None:
+    if bool(place["host"]) == bool(place["project"]) or bool(place["project"]) != bool(place["location"]):
+        raise click.UsageError("Say where: --host URL, or --project ID --location REGION.")
 
 
 def prepare(
@@ -76,10 +80,12 @@ def prepare(
     """Compile a pipeline to `target` and check its arguments; what a place is told about the run.
 
     Raises:
+        click.UsageError: The options name no place, or two.
         UserError: The pipeline can't be compiled, or a step would refuse its settings.
     """
     from kfp_bert_components.local.checks import check_settings
 
+    _check(place)
     platform = "kubernetes" if place["host"] else "vertex"
     spec, account = compile_for(pipeline, target, cluster_settings, platform, caching=not run["no_cache"])
     arguments = read_arguments(spec, parameters)

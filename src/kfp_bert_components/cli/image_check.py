@@ -19,6 +19,9 @@ _TYPES = ", ".join(
     for kind in ("oci.image.index.v1", "oci.image.manifest.v1", "docker.distribution.manifest.list.v2")
 )
 _ACCEPT = f"{_TYPES}, application/vnd.docker.distribution.manifest.v2+json"
+_DOCKER = "registry-1.docker.io"  # what names without a host, and these two, stand for
+_DOCKER_NAMES = ("docker.io", "index.docker.io")
+_DOCKER_LOGIN = "https://index.docker.io/v1/"  # the name under which Docker keeps the login
 _LOCAL = r"(localhost|127\.0\.0\.1)(:\d+)?"
 
 
@@ -35,15 +38,16 @@ def check_image(image: str) -> None:
     """
     host, path, tag = _parts(image)
     scheme = "http" if re.fullmatch(_LOCAL, host) else "https"
+    login = "docker login" if host == _DOCKER else f"docker login {host}"
     address = f"{scheme}://{host}/v2/{path}/manifests/{tag}"
     try:
         challenge = _ask(address, "")
         if challenge is not None and _ask(address, _authorization(host, challenge)) is not None:
-            raise UserError(f"{host} wants a sign-in for {image}, and Docker's is refused: docker login {host}.")
+            raise UserError(f"{host} wants a sign-in for {image}, and Docker's is refused: {login}.")
     except urllib.error.HTTPError as error:
         if error.code == 404:
             raise NotFoundError(f"{image} is not there: build and push it (make images IMAGES=... PUSH=1).") from None
-        raise UserError(f"{host} refused {image} with {error.code} {error.reason}: docker login {host}.") from None
+        raise UserError(f"{host} refused {image} with {error.code} {error.reason}: {login}.") from None
     except OSError as error:
         raise TransientError(f"{host} can't be reached: {getattr(error, 'reason', error)}.") from None
 
@@ -52,7 +56,9 @@ def _parts(image: str) -> tuple[str, str, str]:
     """Host, path and tag, as Docker reads a name."""
     first, slash, rest = image.partition("/")
     if not slash or not re.search(r"[.:]|^localhost$", first):
-        first, rest = "registry-1.docker.io", image if slash else f"library/{image}"
+        first, rest = _DOCKER, image
+    if first in (_DOCKER, *_DOCKER_NAMES):
+        first, rest = _DOCKER, rest if "/" in rest else f"library/{rest}"
     path, _, tag = rest.partition(":")
     return first, path, tag or "latest"
 
@@ -73,7 +79,7 @@ def _ask(address: str, authorization: str) -> str | None:
 
 def _authorization(host: str, challenge: str) -> str:
     """The header that answers a registry's challenge: Docker's login, or a token got with it or without."""
-    login = _login("https://index.docker.io/v1/" if host == "registry-1.docker.io" else host)
+    login = _login(_DOCKER_LOGIN if host == _DOCKER else host)
     basic = f"Basic {base64.b64encode(login.encode()).decode()}" if login else ""
     kind, _, rest = challenge.partition(" ")
     if kind.lower() != "bearer":

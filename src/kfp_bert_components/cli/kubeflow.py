@@ -194,8 +194,10 @@ def _schedule(one: kfp_server_api.V2beta1RecurringRun) -> dict[str, str]:
         cron = trigger.cron_schedule.cron
     elif trigger and trigger.periodic_schedule:
         cron = f"every {trigger.periodic_schedule.interval_second} s"
+    if len(cron.split()) == 6:  # a field of seconds comes first, which KFP needs not have
+        cron = cron.removeprefix("0 ")
     state = "paused" if "DISABLE" in (one.status or one.mode or "") else "active"
-    return {"id": one.recurring_run_id, "name": one.display_name, "state": state, "cron": cron.removeprefix("0 ")}
+    return {"id": one.recurring_run_id, "name": one.display_name, "state": state, "cron": cron}
 
 
 def _refusal(host: str, error: kfp_server_api.ApiException) -> UserError | TransientError:

@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Serve the model at PATH: a bundle, a SavedModel folder, a folder of versions, or a registry (its champion).
 
-    PATH is here or on gs://. ONNX Runtime answers where the model holds model.onnx, TensorFlow otherwise. Ends at
-    Ctrl-C or SIGTERM, after the requests under way. A new version is picked up within seconds.
+    PATH is here, on gs:// or on s3://. ONNX Runtime answers where the model holds model.onnx, TensorFlow otherwise.
+    Ends at Ctrl-C or SIGTERM, after the requests under way. A new version is picked up within seconds.
     """
     import os
     import sys

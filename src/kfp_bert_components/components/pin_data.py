@@ -34,8 +34,8 @@ def pin_data(
     takes the steps that depend on them from its cache.
 
     Args:
-        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs:// or local paths.
-        registry: gs:// URI or path of the registry, which keeps the list of files and knows the champion.
+        sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs://, s3:// or local paths.
+        registry: gs:// or s3:// URI, or path, of the registry, which keeps the list of files and knows the champion.
         base_model: The same as in finetune_bert. A hub id is not looked at.
         settings: The settings of finetune_bert, which are checked; a base_model among them wins.
         prepare: The settings of prepare_text_data, which are checked.

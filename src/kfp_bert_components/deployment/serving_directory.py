@@ -78,8 +78,8 @@ def deploy_to_serving_directory(
     reverted first. If the champion is the newest version already, nothing is changed.
 
     Args:
-        registry: gs:// URI or folder of the registry.
-        serving_directory: gs:// URI or folder, in TensorFlow Serving's layout.
+        registry: gs:// or s3:// URI, or folder, of the registry.
+        serving_directory: gs:// or s3:// URI, or folder, in TensorFlow Serving's layout.
         target: Name of the deployment record in the registry.
         server_url: Address of a server that watches the folder, such as http://serving:8501. If it is given, the
             version is asked for texts of the test split once the server has it, and removed if it fails. A champion
@@ -199,7 +199,8 @@ class DirectoryTarget(Target):
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the version, with its files, is the newest one of the folder, and what the server serves.
 
-        At most two calls to the folder, one to the registry, and one to the server.
+        At most two calls to the folder, one to the registry, and one to the server; on s3:// also one more to the
+        folder, and one for each file of the version.
         """
         number, files = self._folder.newest()
         if not number or number != facts.get("number"):

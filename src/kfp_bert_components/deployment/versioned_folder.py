@@ -1,4 +1,4 @@
-"""A folder of numbered model versions that a model server watches, local or on gs://."""
+"""A folder of numbered model versions that a model server watches, local or in a bucket."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class VersionedFolder(ABC):
     A number is complete once its `saved_model.pb` is there, which is empty where TensorFlow may not serve the version.
 
     Attributes:
-        uri: Absolute local path, or gs:// URI.
+        uri: Absolute local path, or gs:// or s3:// URI.
     """
 
     uri: str
@@ -66,7 +66,7 @@ class VersionedFolder(ABC):
 
     @abstractmethod
     def newest(self) -> tuple[int, dict[str, Entry]]:
-        """The highest complete number and its files by their names in it, on gs:// with checksums; (0, {}): none."""
+        """The highest complete number and its files by their names in it, in a bucket with checksums; (0, {}): none."""
 
     @abstractmethod
     def add(self, version: Path, number: int, check: Check = bool) -> None:
@@ -164,7 +164,7 @@ def _load_owner(data: bytes, place: str) -> Owner:
 
 
 def open_versioned_folder(uri: str) -> VersionedFolder:
-    """The versioned folder at a local path or a gs:// URI. It need not exist yet.
+    """The versioned folder at a local path, or a gs:// or s3:// URI. It need not exist yet.
 
     A path below /gcs/, where buckets are mounted, becomes a gs:// URI. Links in a local path are followed, so that one
     folder has one name.
@@ -272,7 +272,7 @@ class _LocalFolder(VersionedFolder):
 
 
 class _StoreFolder(VersionedFolder):
-    """Nothing can be renamed on gs://, so `saved_model.pb` is written last: it makes a version complete."""
+    """Nothing can be renamed in a bucket, so `saved_model.pb` is written last: it makes a version complete."""
 
     def __init__(self, store: Store) -> None:
         self._store, self.uri = store, store.uri
@@ -284,12 +284,12 @@ class _StoreFolder(VersionedFolder):
         return _complete(self._store.list(checksums=False))
 
     def newest(self) -> tuple[int, dict[str, Entry]]:
-        entries = self._store.list()
+        entries = self._store.list(checksums=False)
         number = max(_complete(entries), default=0)
-        parts = [(entry.name.partition("/"), entry) for entry in entries]
-        return number, {
-            name: entry for (folder, _, name), entry in parts if is_number(folder) and int(folder) == number
-        }
+        files = [entry for entry in entries if entry.name.startswith(f"{number}/")]
+        if not all(entry.crc32c for entry in files):  # s3:// tells them one by one: only of this version
+            files = self._store.list(f"{number}/")
+        return number, {entry.name.partition("/")[2]: entry for entry in files} if number else {}
 
     def add(self, version: Path, number: int, check: Check = bool) -> None:
         if self._store.exists(f"{number}/{GRAPH}"):

@@ -65,7 +65,7 @@ def _read(one: Pinned) -> Pinned:
         raise ConflictError(
             f"{one.source} was changed since the run began: start the run again; trying this step again does not "
             "help. Files that are new in each pod, as those of a ConfigMap, can't be pinned: copy them to a volume "
-            "that stays, or to gs://."
+            "that stays, or to a bucket."
         )
     return replace(one, crc32c=crc32c)
 

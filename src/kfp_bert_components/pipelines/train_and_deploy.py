@@ -42,9 +42,9 @@ def train_and_deploy(
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion.
 
     Args:
-        sources: Files, folders or globs with the labelled text, gs:// or local.
-        registry: gs:// URI or folder of the model registry.
-        serving_directory: gs:// URI or folder that the model server watches.
+        sources: Files, folders or globs with the labelled text, gs://, s3:// or local.
+        registry: gs:// or s3:// URI, or folder, of the model registry.
+        serving_directory: gs:// or s3:// URI, or folder, that the model server watches.
         text_column: Column with the text.
         label_column: Column with the label.
         label_names: Names of the labels, by the value in the label column.
@@ -53,7 +53,7 @@ def train_and_deploy(
         split_column: With split_by column or group, that column.
         test_values: With split_by file, patterns of the names of the test files; with column or group, values.
         test_fraction: Share of the texts or groups that go to test, where test_values does not say.
-        base_model: Hugging Face checkpoint to start from (hub id, gs:// or folder); "" trains a small model.
+        base_model: Hugging Face checkpoint to start from (hub id, gs://, s3:// or folder); "" trains a small model.
         epochs: Passes over the training split; 0 for the default of the kind of start.
         learning_rate: Peak learning rate; 0 for the default of the kind of start.
         batch_size: Examples a step.

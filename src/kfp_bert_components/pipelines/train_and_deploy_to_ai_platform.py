@@ -46,7 +46,7 @@ def train_and_deploy_to_ai_platform(
     """Fine-tune BERT on labelled text and give the new model an endpoint's traffic only if it is better.
 
     Args:
-        sources: Files, folders or globs with the labelled text, gs:// or local.
+        sources: Files, folders or globs with the labelled text, gs://, s3:// or local.
         registry: gs:// URI of the model registry.
         project: Id of the Google Cloud project.
         location: Region, such as europe-west4.
@@ -61,7 +61,7 @@ def train_and_deploy_to_ai_platform(
         split_column: With split_by column or group, that column.
         test_values: With split_by file, patterns of the names of the test files; with column or group, values.
         test_fraction: Share of the texts or groups that go to test, where test_values does not say.
-        base_model: Hugging Face checkpoint to start from (hub id, gs:// or folder); "" trains a small model.
+        base_model: Hugging Face checkpoint to start from (hub id, gs://, s3:// or folder); "" trains a small model.
         epochs: Passes over the training split; 0 for the default of the kind of start.
         learning_rate: Peak learning rate; 0 for the default of the kind of start.
         batch_size: Examples a step.

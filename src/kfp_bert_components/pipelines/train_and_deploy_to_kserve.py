@@ -45,7 +45,7 @@ def train_and_deploy_to_kserve(
     """Fine-tune BERT on labelled text and let KServe serve the new model only if it is better than the champion.
 
     Args:
-        sources: Files, folders or globs with the labelled text, gs:// or local.
+        sources: Files, folders or globs with the labelled text, gs://, s3:// or local.
         registry: Address of the model registry: gs://, s3:// or a folder.
         name: Name of the InferenceService.
         namespace: Its namespace.
@@ -59,7 +59,7 @@ def train_and_deploy_to_kserve(
         split_column: With split_by column or group, that column.
         test_values: With split_by file, patterns of the names of the test files; with column or group, values.
         test_fraction: Share of the texts or groups that go to test, where test_values does not say.
-        base_model: Hugging Face checkpoint to start from (hub id, gs:// or folder); "" trains a small model.
+        base_model: Hugging Face checkpoint to start from (hub id, gs://, s3:// or folder); "" trains a small model.
         epochs: Passes over the training split; 0 for the default of the kind of start.
         learning_rate: Peak learning rate; 0 for the default of the kind of start.
         batch_size: Examples a step.

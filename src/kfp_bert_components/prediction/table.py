@@ -61,8 +61,8 @@ def predict_table(
     that can't be read, has no answer, and says why under `reason`.
 
     Args:
-        table: A file, a folder, or a folder made by fetch; gs:// or local.
-        output: gs:// URI or folder for the parts.
+        table: A file, a folder, or a folder made by fetch; gs://, s3:// or local.
+        output: gs:// or s3:// URI, or folder, for the parts.
         predictor: The model.
         settings: How the table is read and what is written; default: `PredictionSettings()`.
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """A folder, gs:// or local, that keeps promoted models; made by the first promotion.
+    """A folder, gs://, s3:// or local, that keeps promoted models; made by the first promotion.
 
     Args:
-        uri: gs://bucket/folder or a local path.
+        uri: gs://bucket/folder, s3://bucket/folder or a local path.
         access: Credentials for gs://; by default the application default credentials.
         origin: Where what is written comes from; by default what the environment tells.
     """

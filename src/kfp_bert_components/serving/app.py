@@ -60,9 +60,9 @@ def create_app(
     """The server as an ASGI application, which loads the model when it is started.
 
     Args:
-        path: A model bundle, a SavedModel folder, a folder with one of these per version number, or a registry; here or
-            on gs://. Of versions the newest is served, of a registry its champion, and replaced as soon as another is
-            there.
+        path: A model bundle, a SavedModel folder, a folder with one of these per version number, or a registry; here,
+            on gs:// or on s3://. Of versions the newest is served, of a registry its champion, and replaced as soon as
+            another is there.
         name: The name that requests give the model: characters that show, without a slash and a colon.
         limits: How large a request may be, and how much the server holds; see `Limits`.
         poll_seconds: Seconds between two looks for a newer version.

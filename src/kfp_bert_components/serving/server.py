@@ -46,7 +46,7 @@ def serve(
     `limits.drain_seconds` get an error 503.
 
     Args:
-        path: A model bundle, a SavedModel folder, a folder of versions, or a registry; here or on gs://.
+        path: A model bundle, a SavedModel folder, a folder of versions, or a registry; here, on gs:// or on s3://.
         host: Address to listen on; 0.0.0.0 for all addresses of the machine.
         port: TCP port; 0 for any free one, which the line that says that the server is ready names.
         name: The name that requests give the model.

@@ -29,9 +29,9 @@ def batch_predict(
     """Write a table, or one shard of it, with the answers of a model; see `predict_table`.
 
     Args:
-        table: A file, a folder, or a folder made by fetch; gs:// or local.
-        output: gs:// URI or folder for parts; or a local file that ends with .csv or .parquet, for one file: its parts
-            are in a folder beside it until it is complete.
+        table: A file, a folder, or a folder made by fetch; gs://, s3:// or local.
+        output: gs:// or s3:// URI, or folder, for parts; or a local file that ends with .csv or .parquet, for one file:
+            its parts are in a folder beside it until it is complete.
         model: As in `find_model`.
         settings: How the table is read and what is written; default: `PredictionSettings()`.
         resumable: Whether parts are put in their place one by one, so that a run that was killed goes on there; else

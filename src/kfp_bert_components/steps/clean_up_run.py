@@ -32,7 +32,7 @@ def clean_up_run(
         state: The run's state as KFP gives it: SUCCEEDED, FAILED, or RUNNING where the run was terminated.
         error: Why it failed, "" where that is not known.
         runs: The run's names: its id, its name, its name in the cluster; "" for one that is not known.
-        registry: gs:// URI or folder of the registry, to report a rollout; "" for none.
+        registry: gs:// or s3:// URI, or folder, of the registry, to report a rollout; "" for none.
         deployment_target: Name of the deployment record in it.
         project: Id of the project that jobs run in; "" where no jobs are to be looked for.
         location: Region that they run in.

@@ -45,7 +45,7 @@ def pin_data(
     """Pin the data and the base model: what later steps read are these files or none.
 
     Args:
-        sources: Objects, folders and globs, gs:// or local.
+        sources: Objects, folders and globs, gs://, s3:// or local.
         registry: URI of the registry, which keeps the list of files and knows the champion.
         summary: Markdown page to write.
         base_model: Checkpoint to start from, as in `finetune_bert`.

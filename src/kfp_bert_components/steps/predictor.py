@@ -24,7 +24,7 @@ def find_model(model: str, scratch: Path) -> tuple[Path, int]:
     Args:
         model: A registry (its champion) or the folder of one of its versions, such as gs://bucket/registry/versions/3;
             a bundle; a folder of served versions or of bundles with numbers for names (the newest) or one of these.
-            Local or gs://.
+            Local, gs:// or s3://.
         scratch: A folder for what has to be copied; it must stay while the model is used.
 
     Returns:

@@ -15,7 +15,7 @@ def read_reference(reference: str) -> tuple[Profile | None, str]:
     """The profile that a `reference` points at, and where it was found or why there is none.
 
     Args:
-        reference: A data_profile.json, a folder with one, or a registry, local or gs://.
+        reference: A data_profile.json, a folder with one, or a registry, local, gs:// or s3://.
 
     Raises:
         UserError: There is neither a profile nor a registry.

@@ -183,7 +183,7 @@ class LocalStore(Store):
             if _generation(temporary.stat()) != generation:
                 raise UserError(
                     f"The file system of {self.root} keeps no modification times to the microsecond, "
-                    "which a registry needs: use a local disk, NFS or gs://."
+                    "which a registry needs: use a local disk, NFS, gs:// or s3://."
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.seek(0)

@@ -16,9 +16,9 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -57,6 +57,7 @@ _CRC32C = "crc32c"  # metadata of what this package writes, as S3's own checksum
 _PROBE = ".probe-"
 _honest: set[tuple[S3Settings, str]] = set()  # buckets whose store keeps to conditions
 _large = threading.Lock()
+_Answer = TypeVar("_Answer")
 
 
 class S3Store(Store):
@@ -120,14 +121,21 @@ class S3Store(Store):
             self._check_conditions()
         where, bucket = self.describe(name), self._bucket(upload=isinstance(data, Path))
         how |= {"attributes": {"Content-Type": content_type(name), _CRC32C: checksum}, "mode": _mode(if_generation)}
+        send = partial(obstore.put, bucket, self._start + name, data, **how)
+        if if_generation is not None:
+            return _generation(self._patiently(send, where), where)
+        with explained(where, self._settings):
+            return _generation(send(), where)
+
+    def _patiently(self, call: Callable[[], _Answer], where: str) -> _Answer:
+        """What a call gives that writes with a condition: obstore gives up where a connection breaks in one."""
         until, pause = time.monotonic() + self.access.patience, _PAUSES[0]
         while True:
             try:
-                return _generation(obstore.put(bucket, self._start + name, data, **how), where)
+                return call()
             except (BaseError, OSError, ValueError) as error:
                 found = explain(error, where, self._settings)
-                # obstore gives up where a connection breaks in a write with a condition.
-                if if_generation is None or not isinstance(found, UnreachableError) or time.monotonic() > until:
+                if not isinstance(found, UnreachableError) or time.monotonic() > until:
                     raise found from None
             time.sleep(pause)
             pause = min(2 * pause, _PAUSES[1])
@@ -223,19 +231,7 @@ class S3Store(Store):
         known = (self._settings, self._name)
         if known in _honest:
             return
-        name, none = self._start + _PROBE + uuid.uuid4().hex, hashlib.md5(b"", usedforsecurity=False).hexdigest()
-        bucket = self._bucket()
-        with explained(self.describe(_PROBE), self._settings):
-            overlooked = "If-Match where there is no object" if _taken(bucket, name, _mode(none)) else ""
-            if not overlooked:
-                made = _generation(obstore.put(bucket, name, b"1", mode="create"), self.uri)
-                if _taken(bucket, name, "create"):
-                    overlooked = "If-None-Match"
-                elif _taken(bucket, name, _mode(none)):
-                    overlooked = "If-Match"
-                elif not _taken(bucket, name, _mode(made)):
-                    overlooked = "If-Match with the right ETag"
-            obstore.delete(bucket, name)
+        overlooked = self._patiently(self._overlooked, self.describe(_PROBE))
         if overlooked:
             raise UserError(
                 f"{self.uri} can't be written safely: {self._settings.place} does not keep to conditions "
@@ -243,6 +239,22 @@ class S3Store(Store):
                 "store, another store, gs://, or a volume; docs/s3.md names stores that can be used."
             )
         _honest.add(known)
+
+    def _overlooked(self) -> str:
+        """The condition that the store does not keep to, "" where it keeps to all, tried with an object of its own."""
+        name, none = self._start + _PROBE + uuid.uuid4().hex, hashlib.md5(b"", usedforsecurity=False).hexdigest()
+        bucket = self._bucket()
+        overlooked = "If-Match where there is no object" if _taken(bucket, name, _mode(none)) else ""
+        if not overlooked:
+            made = _generation(obstore.put(bucket, name, b"1", mode="create"), self.uri)
+            if _taken(bucket, name, "create"):
+                overlooked = "If-None-Match"
+            elif _taken(bucket, name, _mode(none)):
+                overlooked = "If-Match"
+            elif not _taken(bucket, name, _mode(made)):
+                overlooked = "If-Match with the right ETag"
+        obstore.delete(bucket, name)
+        return overlooked
 
 
 class _S3Bodies(Bodies):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import http.client
 import os
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ _ROLES = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-_MACHINE = ("169.254.169.254", 80)  # answers on machines of AWS, with the credentials of their role
+_MACHINE = "169.254.169.254"  # answers on machines of AWS, with the credentials of their role
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,14 @@ def s3_settings(scheme: str, anonymous: bool, where: str) -> S3Settings:
         raise UserError(f"The address of the S3 store is {endpoint!r}: give one as http://host:port or https://host.")
     region = _first(_REGIONS) or config.get("region", "") or _REGION
     anonymous = anonymous or os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
-    keys, source = ({}, "nobody: requests are not signed") if anonymous else _credentials({**config, **shared}, where)
+    keys: dict[str, str] = {}
+    source = "nobody: requests are not signed"
+    if not anonymous:
+        keys, source = _credentials({**config, **shared}, where, endpoint)
     return S3Settings(endpoint.rstrip("/"), region, tuple(keys.items()), anonymous, source)
 
 
-def _credentials(profile: dict[str, str], where: str) -> tuple[dict[str, str], str]:
+def _credentials(profile: dict[str, str], where: str, endpoint: str) -> tuple[dict[str, str], str]:
     """The keys, empty where obstore finds them itself, and where they are from."""
     given = {name: os.environ[variable] for name, variable in _KEYS.items() if os.environ.get(variable)}
     if given.keys() >= {"access_key_id", "secret_access_key"}:
@@ -89,7 +92,7 @@ def _credentials(profile: dict[str, str], where: str) -> tuple[dict[str, str], s
         return kept, f"the profile {_profile_name()}"
     if role := next((name for name in _ROLES[1:] if os.environ.get(name)), ""):
         return {}, role
-    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true" and _on_aws():
+    if not endpoint and os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true" and _on_aws():
         return {}, "the role of this machine"
     raise UserError(
         f"{where} needs credentials and there are none here: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on "
@@ -126,8 +129,12 @@ def _profile(variable: str, kind: str) -> dict[str, str]:
 
 
 def _on_aws() -> bool:
+    """Whether this is a machine of AWS: at the same address other clouds have a server that does not know the path."""
+    asked = http.client.HTTPConnection(_MACHINE, timeout=1)
     try:
-        socket.create_connection(_MACHINE, timeout=1).close()
-    except OSError:
+        asked.request("PUT", "/latest/api/token", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+        return asked.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
         return False
-    return True
+    finally:
+        asked.close()

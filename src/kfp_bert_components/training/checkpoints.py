@@ -55,7 +55,7 @@ class Checkpoints:
     its owner alone: two runs at once with the same data and settings don't write into each other's.
 
     Args:
-        checkpoint_dir: Local or gs:// folder; "" writes and finds no checkpoints.
+        checkpoint_dir: Local, gs:// or s3:// folder; "" writes and finds no checkpoints.
         identity: What must be the same for a run to go on, as plain JSON values: settings, data, vocabulary.
         owner: What is the same each time that this run is started, and of no other run: where its model goes.
         minutes: Most minutes of training that a kill costs: the next checkpoint begins so early that it is whole then.

@@ -13,7 +13,7 @@ class EventLog:
     They are written in scratch space, and copied to their folder by `flush` and `close`.
 
     Args:
-        folder: Local or gs:// folder; "" writes nothing.
+        folder: Local, gs:// or s3:// folder; "" writes nothing.
     """
 
     def __init__(self, folder: str) -> None:

@@ -61,7 +61,7 @@ class TrainingSettings:
     Pretrained Language Models: Weight Initializations, Data Orders, and Early Stopping, arXiv 2002.06305.
 
     Attributes:
-        base_model: Hugging Face checkpoint to start from: hub id, gs:// folder or local folder; "" starts
+        base_model: Hugging Face checkpoint to start from: hub id, gs:// or s3:// folder, or local folder; "" starts
             from scratch with a vocabulary learned from the training text.
         epochs: Passes over the training rows; 0 means 3 from a checkpoint (Devlin 2019) and 10 from scratch.
         learning_rate: Highest rate of the schedule; 0 means 5e-5 from a checkpoint and 1e-3 from scratch.
@@ -102,12 +102,12 @@ class TrainingSettings:
         width: Its hidden width, a multiple of `heads`.
         heads: Its attention heads.
 
-        checkpoint_dir: Local or gs:// folder for checkpoints; "" keeps none. A run that is started again with
+        checkpoint_dir: Local, gs:// or s3:// folder for checkpoints; "" keeps none. A run that is started again with
             the same data and settings goes on from the newest one. Removed when the run ends.
         checkpoint_minutes: Most minutes of training that a kill costs; a checkpoint is also written when the last step
             is done, and on SIGTERM.
         checkpoint_steps: Steps between checkpoints; 0 goes by time alone.
-        tensorboard_dir: Local or gs:// folder for TensorBoard event files; "" writes none.
+        tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files; "" writes none.
         keep_texts: "all", or "ids": the report shows file and row of its examples, and not their texts.
 
         label_check_rows: Most training rows whose labels are checked by `label_errors`; 0 checks none. The report
