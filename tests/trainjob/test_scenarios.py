@@ -10,7 +10,7 @@ import pytest
 from kfp_bert_components.errors import UserError
 from tests.conftest import ROOT
 from tests.support.kubernetes_resources import by_kind
-from tests.support.kubernetes_server import KubernetesServer
+from tests.support.kubernetes_server import Fault, KubernetesServer
 from tests.support.splits import write_small_splits
 from tests.support.train_jobs import NAMESPACE, leave_outputs, run
 from tests.support.trainer_tapes import FILE, SCENARIOS, Tape, excerpt
@@ -186,6 +186,14 @@ def test_a_service_of_the_job_s_name_is_refused(world):
     server.cluster.add("Service", name, NAMESPACE, spec={"selector": {"app": "theirs"}})
     with pytest.raises(UserError, match=f"There is a Service {name} in the namespace default"):
         run(folder, server.url)
+
+
+def test_a_short_outage_where_the_service_is_looked_for_does_no_harm(world):
+    server, folder = world
+    Tape(server.cluster, "t-ok", on_complete=leave_outputs)
+    server.faults.append(Fault("get", "services"))
+    assert run(folder, server.url) == {"validation_loss": 0.5}
+    assert server.faults[0].times == 0
 
 
 def test_a_train_job_of_somebody_else_is_left_alone(world):
