@@ -11,9 +11,10 @@ from kfp_bert_components.errors import UserError
 from tests.conftest import ROOT
 from tests.support.kubernetes_resources import by_kind
 from tests.support.kubernetes_server import Fault, KubernetesServer
+from tests.support.kubernetes_store import PODS
 from tests.support.splits import write_small_splits
 from tests.support.train_jobs import NAMESPACE, leave_outputs, run
-from tests.support.trainer_tapes import FILE, SCENARIOS, Tape, excerpt
+from tests.support.trainer_tapes import FILE, SCENARIOS, Tape, excerpt, log_answer, stamped
 
 RECORDINGS = ROOT.parent / "shared" / "data" / "trainer" / "tapes"
 JOBS, RUNTIMES = by_kind("TrainJob"), by_kind("TrainingRuntime")
@@ -85,6 +86,17 @@ def test_a_job_whose_restarts_are_used_up_flaps_and_is_followed_to_its_end(world
 
 def test_a_job_that_lost_the_log_of_its_worker_says_what_the_cluster_says(world):
     refused(world, "t-failonf", "ended as FAILED: ", "first failed job: kfp-bert-")
+
+
+def test_a_line_of_the_log_ends_with_a_newline_only(world, capsys):
+    server, folder = world
+    Tape(server.cluster, "t-ok", on_complete=leave_outputs)
+    lines = stamped(["first", "a\rzebra b\x85zebra c\u2028zebra d", "last"])
+    pods = server.cluster.store
+    server.cluster.log = lambda namespace, name, query: log_answer(pods.get(PODS, namespace, name), lines, query)
+    run(folder, server.url)
+    said = capsys.readouterr().out.split("\n")
+    assert [said.count(one) for one in ("first", "a zebra b zebra c zebra d", "last")] == [1, 1, 1]
 
 
 def test_a_pod_that_was_deleted_is_named(world):
