@@ -219,6 +219,28 @@ def test_a_train_job_of_somebody_else_is_left_alone(world):
         run(folder, server.url)
 
 
+def test_a_job_that_another_step_made_meanwhile_is_followed(world):
+    server, folder = world
+    tape = Tape(server.cluster, "t-fail0", on_complete=leave_outputs)
+    with pytest.raises(UserError, match="ended as FAILED"):
+        run(folder, server.url)
+    tape.change_to("t-ok")
+    made = []
+
+    def make_another(number, call):
+        if str(call) == "get trainingruntimes" and not made:  # after the look for jobs
+            old = job_of(server)
+            server.cluster.store.delete(JOBS, NAMESPACE, old["metadata"]["name"])
+            metadata = {name: old["metadata"][name] for name in ("name", "namespace", "labels")}
+            made.append(server.cluster.store.create(JOBS, {**old, "metadata": metadata, "status": {}}))
+
+    server.on_call = make_another
+    assert run(folder, server.url) == {"validation_loss": 0.5}
+    assert job_of(server)["metadata"]["uid"] == made[0]["metadata"]["uid"]
+    calls = [str(call) for call in server.changing_calls()]
+    assert (calls.count("delete trainjobs"), calls.count("create trainjobs")) == (0, 1)
+
+
 def test_without_trainer_a_sentence_says_so(world):
     world[0].cluster.trainer = False
     refused(world, "", "Kubeflow Trainer is not installed on this cluster. Install Trainer 2.x")

@@ -64,9 +64,10 @@ def run_as_train_job(
     lease = Lease(store, one.run, one.abandoned_minutes * 60)
     jobs = RemoteJobs(client, lease, lambda job: not _missing(store, one.replicas))
 
-    def make() -> dict[str, Any]:
+    def make() -> dict[str, Any] | None:
         part = ready_runtime(cluster, one, client.name)
-        client.remove()
+        if not client.remove():
+            return None
         _check_service(cluster, client.name)
         clear_results(store)
         where = {"name": client.name, "namespace": cluster.namespace, "api_endpoint": one.api_endpoint}
