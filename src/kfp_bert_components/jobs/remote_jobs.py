@@ -127,7 +127,7 @@ class RemoteJobs:
             self._lease.renew()
             time.sleep(poll_seconds)
         if not seen.succeeded:
-            why = seen.why or self._lease.ended() or "its log says why"
+            why = self._lease.ended() or seen.why or "its log says why"
             raise UserError(f"Job {name} ended as {state.upper()}: {why.rstrip('.')}.")
         return seen
 
