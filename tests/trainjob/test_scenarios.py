@@ -3,11 +3,15 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.leases import LEASE, read_lease
+from kfp_bert_components.records import dump_record
+from kfp_bert_components.storage import open_store
 from tests.conftest import ROOT
 from tests.support.kubernetes_resources import by_kind
 from tests.support.kubernetes_server import Fault, KubernetesServer
@@ -123,6 +127,23 @@ def test_no_room_is_told_and_waited_for(world, capsys):
             step.result()
     said = "Not all workers can start: no node takes worker 0: 0/1 nodes are available: 1 Insufficient cpu."
     assert capsys.readouterr().out.count(said) == 1
+
+
+def test_a_job_that_ended_itself_is_said_to_have_ended_so(world):
+    server, folder = world
+    Tape(server.cluster, "t-unsched")
+    with ThreadPoolExecutor(1) as pool:
+        step = pool.submit(run, folder, server.url)
+        while not (job := job_of(server)):
+            assert not step.done()
+            time.sleep(0.02)
+        # What the job does where this process has slept.
+        store = open_store(job["spec"]["trainer"]["command"][-1])
+        ended = replace(read_lease(store)[0], holder="", token="", ended="Nobody has waited for this job.")
+        store.write(LEASE, dump_record(asdict(ended)).encode())
+        server.cluster.store.delete(JOBS, NAMESPACE, job["metadata"]["name"])
+        with pytest.raises(UserError, match=r"ended as DELETED: Nobody has waited for this job\."):
+            step.result()
 
 
 def test_a_deadline_is_named_by_its_parameter(world):

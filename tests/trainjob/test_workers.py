@@ -192,20 +192,6 @@ def test_a_job_that_nobody_waits_for_writes_a_checkpoint_and_deletes_itself(worl
     assert "Nobody has waited for this job" in read_lease(store)[0].ended
 
 
-def test_a_step_that_slept_says_that_the_job_ended_as_nobody_waited(world):
-    server, _, _ = world
-    step = start_step(world, 1, ABANDONED)
-    until(lambda: "worker 0 of 2" in log_of(world))
-    step.pause()
-    try:
-        until(lambda: job_of(server) is None)
-        step.resume()
-        assert step.wait(LONGEST) == 1
-    finally:
-        step.kill()
-    assert "ended as DELETED: Nobody has waited for this job" in log_of(world)
-
-
 def test_a_job_that_may_not_delete_itself_ends_all_the_same(world):
     server, trainer, _ = world
     step = start_step(world, 1, ABANDONED)
