@@ -3,17 +3,22 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.leases import LEASE, read_lease
+from kfp_bert_components.records import dump_record
+from kfp_bert_components.storage import open_store
 from tests.conftest import ROOT
 from tests.support.kubernetes_resources import by_kind
-from tests.support.kubernetes_server import KubernetesServer
+from tests.support.kubernetes_server import Fault, KubernetesServer
+from tests.support.kubernetes_store import PODS
 from tests.support.splits import write_small_splits
 from tests.support.train_jobs import NAMESPACE, leave_outputs, run
-from tests.support.trainer_tapes import FILE, SCENARIOS, Tape, excerpt
+from tests.support.trainer_tapes import FILE, SCENARIOS, Tape, excerpt, log_answer, stamped
 
 RECORDINGS = ROOT.parent / "shared" / "data" / "trainer" / "tapes"
 JOBS, RUNTIMES = by_kind("TrainJob"), by_kind("TrainingRuntime")
@@ -87,13 +92,26 @@ def test_a_job_that_lost_the_log_of_its_worker_says_what_the_cluster_says(world)
     refused(world, "t-failonf", "ended as FAILED: ", "first failed job: kfp-bert-")
 
 
+def test_a_line_of_the_log_ends_with_a_newline_only(world, capsys):
+    server, folder = world
+    Tape(server.cluster, "t-ok", on_complete=leave_outputs)
+    lines = stamped(["first", "a\rzebra b\x85zebra c\u2028zebra d", "last"])
+    pods = server.cluster.store
+    server.cluster.log = lambda namespace, name, query: log_answer(pods.get(PODS, namespace, name), lines, query)
+    run(folder, server.url)
+    said = capsys.readouterr().out.split("\n")
+    assert [said.count(one) for one in ("first", "a zebra b zebra c zebra d", "last")] == [1, 1, 1]
+
+
 def test_a_pod_that_was_deleted_is_named(world):
     refused(world, "t-podkill", "the pod of worker 0 was deleted, by somebody or with its node (jobset failed")
 
 
 def test_an_image_that_can_t_be_pulled_ends_the_job_with_the_reason(world):
     server, _ = world
-    refused(world, "t-badimage", "could not start, and was deleted: worker 0 can't start: ErrImagePull: failed to pull")
+    said = refused(world, "t-badimage", "could not start, and was deleted: worker 0 can't start: ")
+    # The kubelet changes between the two.
+    assert "start: ErrImagePull: failed to pull" in said or "start: ImagePullBackOff: Back-off pulling image" in said
     assert job_of(server) is None
 
 
@@ -109,6 +127,23 @@ def test_no_room_is_told_and_waited_for(world, capsys):
             step.result()
     said = "Not all workers can start: no node takes worker 0: 0/1 nodes are available: 1 Insufficient cpu."
     assert capsys.readouterr().out.count(said) == 1
+
+
+def test_a_job_that_ended_itself_is_said_to_have_ended_so(world):
+    server, folder = world
+    Tape(server.cluster, "t-unsched")
+    with ThreadPoolExecutor(1) as pool:
+        step = pool.submit(run, folder, server.url)
+        while not (job := job_of(server)):
+            assert not step.done()
+            time.sleep(0.02)
+        # What the job does where this process has slept.
+        store = open_store(job["spec"]["trainer"]["command"][-1])
+        ended = replace(read_lease(store)[0], holder="", token="", ended="Nobody has waited for this job.")
+        store.write(LEASE, dump_record(asdict(ended)).encode())
+        server.cluster.store.delete(JOBS, NAMESPACE, job["metadata"]["name"])
+        with pytest.raises(UserError, match=r"ended as DELETED: Nobody has waited for this job\."):
+            step.result()
 
 
 def test_a_deadline_is_named_by_its_parameter(world):
@@ -186,6 +221,14 @@ def test_a_service_of_the_job_s_name_is_refused(world):
         run(folder, server.url)
 
 
+def test_a_short_outage_where_the_service_is_looked_for_does_no_harm(world):
+    server, folder = world
+    Tape(server.cluster, "t-ok", on_complete=leave_outputs)
+    server.faults.append(Fault("get", "services"))
+    assert run(folder, server.url) == {"validation_loss": 0.5}
+    assert server.faults[0].times == 0
+
+
 def test_a_train_job_of_somebody_else_is_left_alone(world):
     server, folder = world
     Tape(server.cluster, "t-fail0")
@@ -195,6 +238,28 @@ def test_a_train_job_of_somebody_else_is_left_alone(world):
     server.cluster.store.change(JOBS, NAMESPACE, name, lambda one: one["metadata"].update(labels={}))
     with pytest.raises(UserError, match=r"that is not of this package: delete it, or give another job_staging"):
         run(folder, server.url)
+
+
+def test_a_job_that_another_step_made_meanwhile_is_followed(world):
+    server, folder = world
+    tape = Tape(server.cluster, "t-fail0", on_complete=leave_outputs)
+    with pytest.raises(UserError, match="ended as FAILED"):
+        run(folder, server.url)
+    tape.change_to("t-ok")
+    made = []
+
+    def make_another(number, call):
+        if str(call) == "get trainingruntimes" and not made:  # after the look for jobs
+            old = job_of(server)
+            server.cluster.store.delete(JOBS, NAMESPACE, old["metadata"]["name"])
+            metadata = {name: old["metadata"][name] for name in ("name", "namespace", "labels")}
+            made.append(server.cluster.store.create(JOBS, {**old, "metadata": metadata, "status": {}}))
+
+    server.on_call = make_another
+    assert run(folder, server.url) == {"validation_loss": 0.5}
+    assert job_of(server)["metadata"]["uid"] == made[0]["metadata"]["uid"]
+    calls = [str(call) for call in server.changing_calls()]
+    assert (calls.count("delete trainjobs"), calls.count("create trainjobs")) == (0, 1)
 
 
 def test_without_trainer_a_sentence_says_so(world):

@@ -25,6 +25,10 @@ def train(folder, url, **changes):
 def test_the_parameters_of_the_component_become_those_of_the_job(tmp_path, monkeypatch):
     write_small_splits(tmp_path)
     monkeypatch.setenv("KFP_BERT_USER_PROJECT", "mine")
+    store = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1", "AWS_ENDPOINT_URL": "http://127.0.0.1:2"}
+    store |= {"AWS_REGION": "one", "AWS_DEFAULT_REGION": "two"}
+    for name, value in {**store, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
+        monkeypatch.setenv(name, value)
     with KubernetesServer() as server:
         Tape(server.cluster, "t-ok", on_complete=leave_outputs)
         asked = {"accelerator_type": "nvidia.com/gpu", "accelerator_count": 2, "resources": {"memory": "8Gi"}}
@@ -36,7 +40,9 @@ def test_the_parameters_of_the_component_become_those_of_the_job(tmp_path, monke
     assert job["spec"]["activeDeadlineSeconds"] == 7200
     both = {"memory": "8Gi", "nvidia.com/gpu": "2"}
     assert job["spec"]["trainer"]["resourcesPerNode"] == {"requests": both, "limits": both}
-    assert {"name": "KFP_BERT_USER_PROJECT", "value": "mine"} in job["spec"]["trainer"]["env"]
+    env = {one["name"]: one["value"] for one in job["spec"]["trainer"]["env"]}
+    assert env["KFP_BERT_USER_PROJECT"] == "mine"
+    assert {name: value for name, value in env.items() if name.startswith("AWS_")} == store  # and no keys
     (patch,) = job["spec"]["runtimePatches"]
     (changed,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     mounts = [{"name": "volume-0", "mountPath": str(tmp_path)}]

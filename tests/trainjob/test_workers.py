@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.leases import read_lease
+from kfp_bert_components.leases import Lease, read_lease
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.training import TrainingSettings, finetune
+from kfp_bert_components.trainjob.worker import wait_for_names
 from tests.support.kubeflow import Step
 from tests.support.kubernetes_resources import by_kind
 from tests.support.kubernetes_server import Fault, KubernetesServer
@@ -198,6 +200,35 @@ def test_a_job_that_may_not_delete_itself_ends_all_the_same(world):
     server.rules = []
     until(lambda: (job_of(server)["status"].get("conditions") or [{}])[0].get("type") == "Failed")
     assert all(process.poll() is not None for process in trainer.processes.values())
+
+
+def test_a_worker_waits_for_the_others_as_long_as_somebody_waits_for_the_job(tmp_path):
+    place = str(tmp_path / "staging")
+    lease = Lease(open_store(place), abandoned_seconds=1.0)
+    lease.take()
+    environment = {**os.environ, "KFP_BERT_WORKERS": "127.0.0.1:1,worker-1.invalid:1"}
+    log = tmp_path / "log"
+    process = start_worker(["python", "-m", "kfp_bert_components.trainjob.worker", place], environment, log)
+    try:
+        assert process.wait(LONGEST) == 143
+    finally:
+        process.kill()
+        process.wait()
+    assert "Nobody has waited for this job" in log.read_text()
+    assert read_lease(open_store(place))[0].ended
+
+
+def test_a_worker_says_for_which_other_one_it_waits(monkeypatch, capsys):
+    left = ["Name or service not known"] * 2
+
+    def look_up(host, port):
+        if host == "job-node-0-1.job" and left:
+            raise socket.gaierror(socket.EAI_NONAME, left.pop())
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    wait_for_names(["job-node-0-0.job:2222", "job-node-0-1.job:2222"], 0.5)
+    said = capsys.readouterr().out
+    assert said.count("Waiting for the worker job-node-0-1.job (Name or service not known)") == 1
 
 
 @pytest.mark.parametrize("effect", ["before", "after", "drop"])

@@ -91,17 +91,22 @@ class RemoteJobs:
                 raise
 
     def start(self, make: Callable[[], Any]) -> str:
-        """The name of the newest job that runs or has left its outputs; else one is made and started."""
-        if name := self._find():
-            self._lease.take()
-            self._name = name
-            say(f"Continuing with job {name}.")
-        else:
-            job = make()
-            self._lease.take()
-            name = self._submit(job)
-            say(f"Started job {name}.")
-        return name
+        """The name of the newest job that runs or has left its outputs; else one is made and started.
+
+        Args:
+            make: Makes a job. None says that another one has started a job meanwhile, which is then looked for.
+        """
+        while True:
+            if name := self._find():
+                self._lease.take()
+                self._name = name
+                say(f"Continuing with job {name}.")
+                return name
+            if job := make():
+                self._lease.take()
+                name = self._submit(job)
+                say(f"Started job {name}.")
+                return name
 
     def wait(self, name: str, poll_seconds: float, each: Callable[[RemoteJob], None] = lambda job: None) -> RemoteJob:
         """Wait until a job has succeeded, and return it; `each` is called after each look at it.
@@ -122,7 +127,7 @@ class RemoteJobs:
             self._lease.renew()
             time.sleep(poll_seconds)
         if not seen.succeeded:
-            why = seen.why or self._lease.ended() or "its log says why"
+            why = self._lease.ended() or seen.why or "its log says why"
             raise UserError(f"Job {name} ended as {state.upper()}: {why.rstrip('.')}.")
         return seen
 

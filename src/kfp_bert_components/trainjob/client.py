@@ -60,24 +60,29 @@ class TrainJobs(JobClient):
     def cancel(self, name: str) -> None:
         self._patiently(lambda: self._cluster.delete({"metadata": {"uid": self._uid}}, self._path))
 
-    def remove(self) -> None:
+    def remove(self) -> bool:
         """Delete what is left of an earlier job, and wait until its pods have ended: they write to the same folder.
 
+        Returns:
+            Whether there is no job now: one that another step has made meanwhile stays.
+
         Raises:
-            UserError: They do not end.
+            UserError: The pods do not end.
         """
-        found = self._read()
-        if found is None:
-            return
-        self.cancel(self.name)
-        until = time.monotonic() + _GONE_SECONDS
-        while self._read() or self._pods.names():
+        until, deleted = time.monotonic() + _GONE_SECONDS, ""
+        while (jobs := self.find()) or self._pods.names():
+            if jobs and not (jobs[0].over or jobs[0].ending):
+                return False
+            if jobs and self._uid != deleted:
+                self.cancel(self.name)
+                deleted = self._uid
             if time.monotonic() > until:
                 raise UserError(
                     f"The TrainJob {self.name} of an earlier try does not end: see `kubectl get trainjob,pods -n "
                     f"{self._cluster.namespace} -l jobset.sigs.k8s.io/jobset-name={self.name}`."
                 )
             time.sleep(0.5)
+        return True
 
     def own(self) -> None:
         """Make this step's pod an owner of the job, so that the job does not go with the pod of a step before."""

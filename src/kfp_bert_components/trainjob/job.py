@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.records import clear_results, read_parts
-from kfp_bert_components.jobs.remote_jobs import RemoteJob, RemoteJobs
+from kfp_bert_components.jobs.remote_jobs import RemoteJob, RemoteJobs, patiently
 from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, stage
 from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 from kfp_bert_components.leases import Lease
@@ -64,9 +64,10 @@ def run_as_train_job(
     lease = Lease(store, one.run, one.abandoned_minutes * 60)
     jobs = RemoteJobs(client, lease, lambda job: not _missing(store, one.replicas))
 
-    def make() -> dict[str, Any]:
+    def make() -> dict[str, Any] | None:
         part = ready_runtime(cluster, one, client.name)
-        client.remove()
+        if not client.remove():
+            return None
         _check_service(cluster, client.name)
         clear_results(store)
         where = {"name": client.name, "namespace": cluster.namespace, "api_endpoint": one.api_endpoint}
@@ -120,7 +121,8 @@ def _missing(store: Store, replicas: int) -> int:
 def _check_service(cluster: Cluster, name: str) -> None:
     """UserError where a Service has the job's name: the workers would not find each other by theirs."""
     try:
-        found = cluster.find(f"/api/v1/namespaces/{cluster.namespace}/services/{name}")
+        path = f"/api/v1/namespaces/{cluster.namespace}/services/{name}"
+        found = patiently(lambda: cluster.find(path), "Kubernetes")
     except ForbiddenError:
         return  # the workers look for their names, too
     if found and not any(one["kind"] == "JobSet" for one in found["metadata"].get("ownerReferences") or ()):

@@ -18,6 +18,8 @@ ANCESTOR = "trainer.kubeflow.org/trainjob-ancestor-step"
 NODE = "node"  # the name that Trainer wants of the container, and ours of the job
 RUNTIME = "kfp-bert"
 WORKERS = "KFP_BERT_WORKERS"  # the workers' addresses, in the order of their numbers
+# Where an S3 store is. Keys don't belong in an object that others can read.
+_S3_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_REGION", "AWS_DEFAULT_REGION")
 _PORT = 2222
 _NAME_LENGTH = 63
 
@@ -59,7 +61,7 @@ def train_job(settings: TrainJobSettings, namespace: str, key: str, place: str, 
         part: The name of the runtime's job that trains.
     """
     name = job_name(key)
-    env = {one: os.environ[one] for one in ACCESS_VARIABLES if os.environ.get(one)}
+    env = {one: os.environ[one] for one in (*ACCESS_VARIABLES, *_S3_VARIABLES) if os.environ.get(one)}
     env[WORKERS] = ",".join(workers(name, part, settings.replicas))
     trainer: dict[str, Any] = {
         "image": settings.image,

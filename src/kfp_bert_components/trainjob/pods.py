@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ _JOBSET, _NUMBER = "jobset.sigs.k8s.io/jobset-name", "batch.kubernetes.io/job-co
 _ATTEMPT = "jobset.sigs.k8s.io/restart-attempt"
 # A container that waits for one of these still starts.
 _STARTING = ("ContainerCreating", "PodInitializing")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)  # RFC 3339
 _LONGEST = 600  # letters of a reason
 
 
@@ -128,9 +130,9 @@ class Pods:
         last = self._printed.get(uid, "")
         since = {"sinceTime": last[:19] + last[29:]} if last else {}
         text = self._log(pod, timestamps="true", **since)
-        for line in (text or "").splitlines():
+        for line in (text or "").split("\n"):  # a line may have other characters at which splitlines() would split it
             moment, _, words = line.partition(" ")
-            if moment > last:
+            if _MOMENT.fullmatch(moment) and moment > last:
                 self._printed[uid] = moment
                 say(words)
         if ended and text is not None:

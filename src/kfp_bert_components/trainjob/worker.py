@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.jobs.records import read_client, write_part
 from kfp_bert_components.jobs.worker import work
+from kfp_bert_components.leases import ended_when_abandoned
 from kfp_bert_components.progress import say
 from kfp_bert_components.storage import open_store
 from kfp_bert_components.trainjob.objects import WORKERS
 
-_NAMES_SECONDS = 300.0
+_SAY_EVERY = 180.0  # seconds
 
 
 def train(place: str) -> None:
@@ -26,15 +27,16 @@ def train(place: str) -> None:
         place: The folder that `run_as_train_job` filled.
 
     Raises:
-        UserError: The staged files are damaged, training failed with a UserError, or the others' names lead nowhere.
-            The part says it, too: the log of a pod may be gone before it is read.
+        UserError: The staged files are damaged, or training failed with a UserError. The part says it, too: the log
+            of a pod may be gone before it is read.
         SystemExit: With code 143, at SIGTERM and when nobody waits.
     """
     number, workers = int(os.environ.get("JOB_COMPLETION_INDEX", "0")), os.environ.get(WORKERS, "").split(",")
     store = open_store(place)
     try:
         if len(workers) > 1:
-            wait_for_names(workers)
+            with ended_when_abandoned(store, lambda: delete_own_job(place)):  # the first worker may not have started
+                wait_for_names(workers)
             task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": number}}
             os.environ["TF_CONFIG"] = json.dumps(task)
         work(place, lambda: delete_own_job(place))
@@ -44,28 +46,29 @@ def train(place: str) -> None:
     write_part(store, number)
 
 
-def wait_for_names(workers: Sequence[str], seconds: float = _NAMES_SECONDS) -> None:
-    """Wait until the host names of all workers lead to an address.
+def wait_for_names(workers: Sequence[str], say_every: float = _SAY_EVERY) -> None:
+    """Wait until the host names of all workers lead to an address, which they do when their pods have started.
+
+    A pod may have to wait for a node. So this has no limit of its own: the deadline of the job ends it, and the lease.
 
     Args:
         workers: HOST:PORT of each.
-        seconds: Longest time.
-
-    Raises:
-        UserError: One does not.
+        say_every: Seconds between two lines that say for which worker it waits.
     """
-    until = time.monotonic() + seconds
+    said = time.monotonic()
     for host in (one.rpartition(":")[0] for one in workers):
         while True:
             try:
                 socket.getaddrinfo(host, None)
                 break
             except OSError as error:
-                if time.monotonic() > until:
-                    raise UserError(
-                        f"The worker {host} can't be found by its name ({error.strerror}): is there another Service "
-                        f"{host.partition('.')[2]} in the namespace? The JobSet makes its own, without a cluster IP."
-                    ) from None
+                if time.monotonic() > said + say_every:
+                    said = time.monotonic()
+                    say(
+                        f"Waiting for the worker {host} ({error.strerror}). Its pod may wait for a node. If it runs: "
+                        f"is there another Service {host.partition('.')[2]} in the namespace? The JobSet makes its "
+                        "own, without a cluster IP."
+                    )
                 time.sleep(1.0)
 
 
