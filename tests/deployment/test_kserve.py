@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from kfp_bert_components import __version__
 from kfp_bert_components.deployment import ForeignOwnerError, RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
@@ -148,6 +149,20 @@ def test_other_settings_are_a_new_rollout_of_the_same_version(world):
     world.server.calls.clear()
     world.deploy(memory="2Gi", ready_seconds=20)
     assert world.changes() == []
+
+
+def test_the_image_that_is_used_counts_and_so_the_version_of_the_package(world, monkeypatch):
+    world.deploy()
+    stamp, image = container(world.service())["env"][-1], container(world.service())["image"]
+    world.server.calls.clear()
+    world.deploy(image=image)
+    assert world.changes() == []
+    upgraded = image.replace(f":{__version__}", ":9.9.9")
+    for module in ("settings", "objects"):
+        monkeypatch.setattr(f"kfp_bert_components.kserve.{module}.IMAGE", upgraded)
+    world.deploy()
+    assert container(world.service())["image"] == upgraded
+    assert container(world.service())["env"][-1] != stamp
 
 
 def test_what_somebody_changed_is_found_by_looking(world):

@@ -99,7 +99,9 @@ class KServeSettings:
         return self._hash("name", "namespace", "ready_seconds", "take_over", "min_replicas", "max_replicas")
 
     def _hash(self, *without: str) -> str:
-        parts = {name: value for name, value in vars(self).items() if name not in without}
+        # The default image has the version of this package: an upgrade makes other pods.
+        used = {**vars(self), "image": self.image or ("" if self.runtime else IMAGE)}
+        parts = {name: value for name, value in used.items() if name not in without}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:6]
 
 
