@@ -303,6 +303,11 @@ def test_a_registry_in_a_folder_needs_its_address_in_the_cluster(tmp_path):
     assert {"name": "STORAGE_URI", "value": "pvc://models/registry/versions/1/bundle"} in env
 
 
+def test_kserve_reads_a_registry_on_minio_by_its_other_scheme(empty):
+    empty.deploy(storage="minio://bucket/registry")
+    assert container(empty.service())["env"][0]["value"] == "s3://bucket/registry/versions/1/bundle"
+
+
 def test_somebody_who_changes_the_service_meanwhile_is_not_overwritten(world):
     changed = []
 

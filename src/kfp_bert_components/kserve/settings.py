@@ -27,7 +27,7 @@ class KServeSettings:
         name: Name of the InferenceService; it is created if there is none.
         namespace: Its namespace.
         storage: Address of the registry as the cluster reaches it: gs://, s3:// or pvc://CLAIM/FOLDER. "": that of the
-            registry, which is then on gs:// or s3://.
+            registry, which is then on gs://, s3:// or minio://.
         image: The serve image, where the cluster pulls it from; "": kfp-bert-components/serve of this version.
         runtime: Name of a ServingRuntime of the model format `kfp-bert`, which is used instead of `image`; "": none.
         service_account: The service account of the pods; "" for the default one.
