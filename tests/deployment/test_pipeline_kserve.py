@@ -125,7 +125,8 @@ def test_the_example_ends_with_it(tmp_path):
     with serving_folder(ROOT / "component_specs") as url:
         command = [sys.executable, ROOT / "examples" / "train_and_deploy_to_kserve.py", tmp_path / "pipeline.yaml"]
         subprocess.run(command, check=True, env={**os.environ, "COMPONENT_SPECS": url})
-    task = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())["root"]["dag"]["tasks"]["deploy-to-kserve"]
+    components = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())["components"]
+    task = components["comp-exit-handler-1"]["dag"]["tasks"]["deploy-to-kserve"]
     assert task["dependentTasks"] == ["promote-model"]
     assert "triggerPolicy" not in task and task["cachingOptions"] == {}
     assert set(task["inputs"]["parameters"]) >= {"registry", "name", "namespace", "storage", "image"}
