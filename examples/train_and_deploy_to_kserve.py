@@ -39,6 +39,7 @@ def my_text_classifier(
     namespace: str,
     storage: str = "",
     image: str = "",
+    service_account: str = "",
     base_model: str = "",
     epochs: int = 0,
 ):
@@ -89,6 +90,7 @@ def my_text_classifier(
             namespace=namespace,
             storage=storage,
             image=image,  # my-registry/my-team/serve:VERSION
+            service_account=service_account,  # of the pods; its secret lets KServe read the bucket
             # Ask for what your model needs:
             # cpu="2", memory="2Gi", min_replicas=2, max_replicas=4, bake_seconds=300,
         ).after(promotion).set_caching_options(False)
