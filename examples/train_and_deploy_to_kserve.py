@@ -28,6 +28,7 @@ evaluate_champion = load_component_from_url(f"{SPECS}/evaluate_champion/componen
 compare_models = load_component_from_url(f"{SPECS}/compare_models/component.yaml")
 promote_model = load_component_from_url(f"{SPECS}/promote_model/component.yaml")
 deploy_to_kserve = load_component_from_url(f"{SPECS}/deploy_to_kserve/component.yaml")
+clean_up_run = load_component_from_url(f"{SPECS}/clean_up_run/component.yaml")
 
 
 @dsl.pipeline(name="my-text-classifier")
@@ -38,52 +39,61 @@ def my_text_classifier(
     namespace: str,
     storage: str = "",
     image: str = "",
+    service_account: str = "",
     base_model: str = "",
     epochs: int = 0,
 ):
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned: the
-    # steps that read them depend on the pin, and come from the cache as long as it is the same.
-    pinned = pin_data(
-        sources=sources, registry=registry, base_model=base_model, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
+    # the run on AI Platform and names a rollout that is under way. For jobs (run_on="ai_platform") give job_project and
+    # job_location here too.
+    over = clean_up_run(
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, registry=registry
     ).set_caching_options(False)
-    fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
-    splits = prepare_text_data(data=fetched.outputs["data"], text_column="text", label_column="label")
-    training = finetune_bert(
-        train=splits.outputs["train"],
-        validation=splits.outputs["validation"],
-        base_model=base_model,
-        base_model_pin=pinned.outputs["base_model_pin"],
-        epochs=epochs,
-        registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
-    )
-    # Ask for what your cluster has:
-    # training.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
-    candidate = evaluate_model(model=training.outputs["model"], test=splits.outputs["test"])
-    champion = evaluate_champion(registry=registry, test=splits.outputs["test"]).set_caching_options(False)
-    comparison = compare_models(
-        candidate=candidate.outputs["evaluation"],
-        champion=champion.outputs["evaluation"],
-        registry=registry,
-        primary_metric="macro_f1",
-    ).set_caching_options(False)
-    promotion = promote_model(
-        model=training.outputs["model"],
-        evaluation=candidate.outputs["evaluation"],
-        decision=comparison.outputs["decision"],
-        registry=registry,
-        pin=pinned.outputs["pin"],
-    ).set_caching_options(False)
-    # Always: the step looks at the InferenceService, and does nothing where the champion is what it serves.
-    deploy_to_kserve(
-        registry=registry,  # gs:// or s3://; of a folder on a volume, `storage` is pvc://CLAIM/FOLDER
-        name=name,
-        namespace=namespace,
-        storage=storage,
-        image=image,  # my-registry/my-team/serve:VERSION
-        # Ask for what your model needs:
-        # cpu="2", memory="2Gi", min_replicas=2, max_replicas=4, bake_seconds=300,
-    ).after(promotion).set_caching_options(False)
+    with dsl.ExitHandler(over):
+        # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
+        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
+        pinned = pin_data(
+            sources=sources, registry=registry, base_model=base_model, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+        ).set_caching_options(False)
+        fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
+        splits = prepare_text_data(data=fetched.outputs["data"], text_column="text", label_column="label")
+        training = finetune_bert(
+            train=splits.outputs["train"],
+            validation=splits.outputs["validation"],
+            base_model=base_model,
+            base_model_pin=pinned.outputs["base_model_pin"],
+            epochs=epochs,
+            registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+        )
+        # Ask for what your cluster has:
+        # training.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+        candidate = evaluate_model(model=training.outputs["model"], test=splits.outputs["test"])
+        champion = evaluate_champion(registry=registry, test=splits.outputs["test"]).set_caching_options(False)
+        comparison = compare_models(
+            candidate=candidate.outputs["evaluation"],
+            champion=champion.outputs["evaluation"],
+            registry=registry,
+            primary_metric="macro_f1",
+        ).set_caching_options(False)
+        promotion = promote_model(
+            model=training.outputs["model"],
+            evaluation=candidate.outputs["evaluation"],
+            decision=comparison.outputs["decision"],
+            registry=registry,
+            pin=pinned.outputs["pin"],
+        ).set_caching_options(False)
+        # Always: the step looks at the InferenceService, and does nothing where the champion is what it serves.
+        deploy_to_kserve(
+            registry=registry,  # gs:// or s3://; of a folder on a volume, `storage` is pvc://CLAIM/FOLDER
+            name=name,
+            namespace=namespace,
+            storage=storage,
+            image=image,  # my-registry/my-team/serve:VERSION
+            service_account=service_account,  # of the pods; its secret lets KServe read the bucket
+            # Ask for what your model needs:
+            # cpu="2", memory="2Gi", min_replicas=2, max_replicas=4, bake_seconds=300,
+        ).after(promotion).set_caching_options(False)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from kfp_bert_components import __version__
 from kfp_bert_components.deployment import ForeignOwnerError, RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
@@ -150,6 +151,20 @@ def test_other_settings_are_a_new_rollout_of_the_same_version(world):
     assert world.changes() == []
 
 
+def test_the_image_that_is_used_counts_and_so_the_version_of_the_package(world, monkeypatch):
+    world.deploy()
+    stamp, image = container(world.service())["env"][-1], container(world.service())["image"]
+    world.server.calls.clear()
+    world.deploy(image=image)
+    assert world.changes() == []
+    upgraded = image.replace(f":{__version__}", ":9.9.9")
+    for module in ("settings", "objects"):
+        monkeypatch.setattr(f"kfp_bert_components.kserve.{module}.IMAGE", upgraded)
+    world.deploy()
+    assert container(world.service())["image"] == upgraded
+    assert container(world.service())["env"][-1] != stamp
+
+
 def test_what_somebody_changed_is_found_by_looking(world):
     world.deploy()
     old = json.loads(json.dumps(container(world.service())).replace("/versions/2/", "/versions/1/"))
@@ -286,6 +301,11 @@ def test_a_registry_in_a_folder_needs_its_address_in_the_cluster(tmp_path):
         world.deploy(storage="pvc://models/registry/")
         env = container(world.service())["env"]
     assert {"name": "STORAGE_URI", "value": "pvc://models/registry/versions/1/bundle"} in env
+
+
+def test_kserve_reads_a_registry_on_minio_by_its_other_scheme(empty):
+    empty.deploy(storage="minio://bucket/registry")
+    assert container(empty.service())["env"][0]["value"] == "s3://bucket/registry/versions/1/bundle"
 
 
 def test_somebody_who_changes_the_service_meanwhile_is_not_overwritten(world):

@@ -57,6 +57,42 @@ def test_a_model_that_is_not_in_the_bucket(world):
     fails(world, "storage-initializer .*Failed to fetch model|storage-initializer .*Storage initialization failed")
 
 
+def test_a_download_that_failed_once_and_runs_again_is_waited_for(world):
+    tries, real, cluster = [], world.server.cluster.find_model, world.server.cluster
+
+    def find_model(uri):
+        if "/versions/2/" in uri:
+            tries.append(uri)
+        return None if "/versions/2/" in uri and len(tries) <= 2 else real(uri)
+
+    cluster.find_model = find_model
+    cluster.seconds["download"] = 160.0  # more than what ends a wait that does not heal
+    world.deploy()
+    assert world.state()["serving"] == {2: 100}
+
+
+def test_a_pod_that_was_evicted_is_not_looked_at_while_another_one_starts(world):
+    real, cluster = world.server.cluster.find_model, world.server.cluster
+    cluster.find_model = lambda uri: replace(real(uri), load_seconds=160.0) if "/versions/2/" in uri else real(uri)
+    ended = {"terminated": {"exitCode": 137, "reason": "Error", "message": "evicted"}}
+    over = {"phase": "Failed", "reason": "Evicted", "containerStatuses": [{"name": "kserve-container", "state": ended}]}
+
+    def evict(number, call):
+        pods = cluster.store.list(PODS, NAMESPACE, f"serving.kserve.io/inferenceservice={NEXT}")
+        for pod in pods[:1]:
+            if not cluster.store.find(PODS, NAMESPACE, "a-pod"):
+                metadata = {key: pod["metadata"][key] for key in ("namespace", "labels", "annotations")}
+                missing = {"name": "m", "persistentVolumeClaim": {"claimName": "m"}}  # so that nothing starts in it
+                spec = {**pod["spec"], "volumes": [missing]}
+                cluster.add("Pod", "a-pod", metadata={**metadata, "name": "a-pod"}, spec=spec, status=over)
+            cluster.store.set_status(PODS, NAMESPACE, "a-pod", over)
+
+    world.server.on_call = evict
+    world.deploy()
+    assert cluster.store.find(PODS, NAMESPACE, "a-pod")
+    assert world.state()["serving"] == {2: 100}
+
+
 def test_a_bucket_that_is_not_there(world):
     real = world.server.cluster.find_model
     world.server.cluster.find_model = lambda uri: None if "/versions/2/" in uri else real(uri)

@@ -76,6 +76,15 @@ def test_with_kserves_own_role_the_status_is_the_witness(world):
     assert world.changes() == [] and len(world.server.calls) <= 5
 
 
+def test_with_kserves_own_role_another_number_of_pods_is_no_other_replica_set(world):
+    world.server.rules = [EDIT]
+    first = world.deploy()
+    live = world.deploy(min_replicas=2, max_replicas=3)
+    assert world.service()["spec"]["predictor"]["minReplicas"] == 2
+    assert live["facts"]["served"] == first["facts"]["served"]
+    assert world.state()["record"] == ("live", 1)
+
+
 def test_with_kserves_own_role_a_wait_says_what_it_may_not_read(world):
     world.server.rules = [EDIT]
     world.server.cluster.missing_images = {"no/such:image"}

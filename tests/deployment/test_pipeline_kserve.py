@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.pipelines import train_and_deploy_to_kserve
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.deploy_to_serving_directory import load
 from tests.conftest import ROOT
@@ -121,11 +122,18 @@ def test_three_runs_of_the_pipeline_deploy_replace_and_revert(gcs, tmp_path):
     assert story[-1].startswith("The rollout of version 3 to production failed, and version 2 serves as before: ")
 
 
+def test_the_ready_pipeline_takes_the_service_account_of_the_pods():
+    dag = train_and_deploy_to_kserve.pipeline_spec.components["comp-exit-handler-1"].dag
+    given = dag.tasks["deploy-to-kserve"].inputs.parameters["service_account"]
+    assert given.component_input_parameter == "pipelinechannel--service_account"
+
+
 def test_the_example_ends_with_it(tmp_path):
     with serving_folder(ROOT / "component_specs") as url:
         command = [sys.executable, ROOT / "examples" / "train_and_deploy_to_kserve.py", tmp_path / "pipeline.yaml"]
         subprocess.run(command, check=True, env={**os.environ, "COMPONENT_SPECS": url})
-    task = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())["root"]["dag"]["tasks"]["deploy-to-kserve"]
+    components = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())["components"]
+    task = components["comp-exit-handler-1"]["dag"]["tasks"]["deploy-to-kserve"]
     assert task["dependentTasks"] == ["promote-model"]
     assert "triggerPolicy" not in task and task["cachingOptions"] == {}
-    assert set(task["inputs"]["parameters"]) >= {"registry", "name", "namespace", "storage", "image"}
+    assert set(task["inputs"]["parameters"]) >= {"registry", "name", "namespace", "storage", "image", "service_account"}

@@ -136,9 +136,9 @@ class Kubelet:
 
     # The storage initializer
 
-    def _initialize(self, pod: Object, restarts: int) -> None:
+    def _initialize(self, pod: Object, restarts: int, last: Object | None = None) -> None:
         self._started(pod)
-        self._set_initializer(pod, {"running": {"startedAt": self._cluster.clock.stamp()}}, restarts)
+        self._set_initializer(pod, {"running": {"startedAt": self._cluster.clock.stamp()}}, restarts, last=last)
         self._then(self._cluster.seconds["download"] if self._model(pod) else 1.0, pod, self._initialized, restarts)
 
     def _initialized(self, pod: Object, restarts: int) -> None:
@@ -157,18 +157,18 @@ class Kubelet:
 
     def _initializer_waits(self, pod: Object, restarts: int, last: Object) -> None:
         if restarts == 0:  # the first time it is started again at once
-            self._initialize_again(pod, 1)
+            self._initialize_again(pod, 1, last)
             return
         seconds = RESTART_SECONDS[min(restarts - 1, len(RESTART_SECONDS) - 1)]
         message = f"back-off {seconds}s restarting failed container={INITIALIZER} pod={pod['metadata']['name']}"
         waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
         self._set_initializer(pod, waiting, restarts, last=last)
         self._cluster.tell(pod, "Warning", "BackOff", f"Back-off restarting failed container {INITIALIZER}", "kubelet")
-        self._then(seconds, pod, self._initialize_again, restarts + 1)
+        self._then(seconds, pod, self._initialize_again, restarts + 1, last)
 
-    def _initialize_again(self, pod: Object, restarts: int) -> None:
+    def _initialize_again(self, pod: Object, restarts: int, last: Object) -> None:
         if self._model(pod):
-            self._initialize(pod, restarts)
+            self._initialize(pod, restarts, last)
         else:  # it is over before it is seen to run
             self._initialized(pod, restarts)
 

@@ -53,7 +53,7 @@ def deploy_to_kserve(
         namespace: Its namespace.
         deployment_target: Name of the deployment record in the registry, one for each InferenceService.
         storage: Address of the registry as KServe reaches it: gs://BUCKET/FOLDER, s3://BUCKET/FOLDER or
-            pvc://CLAIM/FOLDER. Empty: that of the registry, which is then gs:// or s3://.
+            pvc://CLAIM/FOLDER. Empty: that of the registry, which is then gs://, s3:// or minio://.
         image: The serve image, where the cluster pulls it from. Empty: kfp-bert-components/serve with the version of
             this component.
         runtime: Name of a ServingRuntime of the model format kfp-bert, which is used instead of the image. Empty: none.

@@ -34,6 +34,8 @@ def model_address(settings: KServeSettings, registry: str, version: int) -> str:
         UserError: No storage initializer of KServe reads that address.
     """
     base = (settings.storage or registry).rstrip("/")
+    if base.startswith("minio://"):
+        base = f"s3://{base.removeprefix('minio://')}"  # the same objects, by the scheme that KServe knows
     if not base.startswith(_SCHEMES):
         what = f"storage is {base!r}" if settings.storage else f"The registry is {base!r}, which KServe can't read"
         raise UserError(

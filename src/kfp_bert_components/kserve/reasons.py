@@ -68,12 +68,13 @@ def _of_pod(cluster: Cluster, pod: dict[str, Any], wanted: dict[str, Any]) -> Re
 def _of_container(cluster: Cluster, pod: str, container: dict[str, Any]) -> Reason | None:
     name, state = container["name"], container.get("state", {})
     what = f"the container {name} of the pod {pod}"
-    ended = state.get("terminated") or container.get("lastState", {}).get("terminated") or {}
+    waiting = state.get("waiting") or {}
+    # How it ended before tells nothing of one that runs again.
+    ended = state.get("terminated") or (waiting and container.get("lastState", {}).get("terminated")) or {}
     if ended and ended.get("exitCode") != 0:
         said = ended.get("message") or _log(cluster, pod, name)
         reason = "" if ended.get("reason") in (None, "Error") else f" ({ended['reason']})"
         return Reason(f"{what} ended with exit code {ended.get('exitCode')}{reason}: {_last_lines(said)}", False)
-    waiting = state.get("waiting") or {}
     if waiting and waiting.get("reason") not in _STARTING:
         return Reason(f"{what} can't start: {waiting.get('reason')}: {waiting.get('message', '')}"[:_LONGEST], False)
     return None

@@ -27,7 +27,7 @@ class KServeSettings:
         name: Name of the InferenceService; it is created if there is none.
         namespace: Its namespace.
         storage: Address of the registry as the cluster reaches it: gs://, s3:// or pvc://CLAIM/FOLDER. "": that of the
-            registry, which is then on gs:// or s3://.
+            registry, which is then on gs://, s3:// or minio://.
         image: The serve image, where the cluster pulls it from; "": kfp-bert-components/serve of this version.
         runtime: Name of a ServingRuntime of the model format `kfp-bert`, which is used instead of `image`; "": none.
         service_account: The service account of the pods; "" for the default one.
@@ -99,7 +99,9 @@ class KServeSettings:
         return self._hash("name", "namespace", "ready_seconds", "take_over", "min_replicas", "max_replicas")
 
     def _hash(self, *without: str) -> str:
-        parts = {name: value for name, value in vars(self).items() if name not in without}
+        # The default image has the version of this package: an upgrade makes other pods.
+        used = {**vars(self), "image": self.image or ("" if self.runtime else IMAGE)}
+        parts = {name: value for name, value in used.items() if name not in without}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:6]
 
 

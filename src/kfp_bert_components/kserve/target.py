@@ -142,7 +142,7 @@ class KServeTarget(Target):
         self._registry.id()
         if "before" not in journal.facts:
             found = self._find(self._name)
-            rolls = found and not _is_same(found, self._main(journal.version))
+            rolls = found and not _is_same(found, _of_pods(self._main(journal.version)))
             journal.note(
                 before=kept(found) if found else None,
                 failure=failure_of(found),
@@ -382,6 +382,14 @@ def _is_same(found: dict[str, Any], wanted: Any) -> bool:
             and all(_is_same(one, other) for one, other in zip(found, wanted, strict=True))
         )
     return bool(found == wanted)
+
+
+def _of_pods(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The fields by which Kubernetes rolls pods: another number of them is no other ReplicaSet."""
+    predictor = {
+        key: value for key, value in wanted["spec"]["predictor"].items() if key not in ("minReplicas", "maxReplicas")
+    }
+    return {**wanted, "spec": {**wanted["spec"], "predictor": predictor}}
 
 
 def _check_mode(found: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 
 POD_LABEL = "serving.kserve.io/inferenceservice"
 _ASK_SECONDS = 5.0
+_OVER = ("Failed", "Succeeded")  # phases of a pod that is not started again
 SERVERS, DEPLOYMENT, STATUS = "its servers", "its Deployment", "the InferenceService's status"
 
 
@@ -33,7 +34,7 @@ class Seen:
         revision: Name of the ReplicaSet whose pods answer, as far as it is known.
         url: Address of the InferenceService inside the cluster; "" while there is none.
         service: The InferenceService; None where there is none.
-        pods: Its pods that are not being deleted; None where they may not be read.
+        pods: Its pods that are neither over nor being deleted; None where they may not be read.
     """
 
     serves: bool
@@ -92,7 +93,12 @@ class Witnesses:
             pods = self._cluster.get(core(self._cluster.namespace, "pods"), labelSelector=f"{POD_LABEL}={name}")
         except ForbiddenError:
             return None
-        return [one for one in pods["items"] if not one["metadata"].get("deletionTimestamp")]
+        # One that is over, as after an eviction, stays beside the one that takes its place.
+        return [
+            one
+            for one in pods["items"]
+            if not one["metadata"].get("deletionTimestamp") and one.get("status", {}).get("phase") not in _OVER
+        ]
 
     def _deployment_says(self, wanted: dict[str, Any], *, whole: bool) -> bool | None:
         name, part = wanted["metadata"]["name"], wanted["spec"]["predictor"].get("name")

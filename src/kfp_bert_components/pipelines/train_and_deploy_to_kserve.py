@@ -16,6 +16,7 @@ def train_and_deploy_to_kserve(
     namespace: str,
     storage: str = "",
     image: str = "",
+    service_account: str = "",
     text_column: str = "text",
     label_column: str = "label",
     label_names: Dict[str, str] = {},
@@ -51,6 +52,7 @@ def train_and_deploy_to_kserve(
         namespace: Its namespace.
         storage: Address of the registry as KServe reaches it, such as pvc://CLAIM/FOLDER; "": that of the registry.
         image: The serve image, where the cluster pulls it from.
+        service_account: Service account of the pods that serve; "" for the default one.
         text_column: Column with the text.
         label_column: Column with the label.
         label_names: Names of the labels, by the value in the label column.
@@ -120,6 +122,7 @@ def train_and_deploy_to_kserve(
             namespace=namespace,
             storage=storage,
             image=image,
+            service_account=service_account,
             deployment_target=deployment_target,
             api_endpoint=api_endpoint,
             **RUN,
