@@ -134,7 +134,8 @@ def test_the_log_of_the_first_worker_is_printed_once_and_a_killed_worker_is_star
     assert step.wait(LONGEST) == 0
     lines = log_of(world).splitlines()
     assert lines.count("worker 0 of 2") == 2
-    assert "Worker 1 ended with exit code 137: worker 1 of 2." in lines
+    # Its last words, if it was not killed before them.
+    assert [line for line in lines if line.startswith("Worker 1 ended with exit code 137: ")]
     assert [str(call) for call in server.changing_calls()].count("create trainjobs") == 1
 
 
