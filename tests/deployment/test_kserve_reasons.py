@@ -42,7 +42,7 @@ def test_an_image_that_cannot_be_pulled(world):
 
 def test_a_model_that_cannot_be_loaded(world):
     world.broken = {2: "version 1 cannot be served: no graph"}
-    fails(world, "ended with exit code 1: version 1 cannot be served: no graph")
+    fails(world, "(ended with exit code 1|can't load its model): version 1 cannot be served: no graph")
 
 
 def test_a_model_that_cannot_be_loaded_by_a_server_that_waits(world):

@@ -18,6 +18,8 @@ from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.containers import FirstLines, confined_runner
 from tests.support.examined import write_examined
 from tests.support.http_folder import serving_folder
+from tests.support.kubernetes_predictors import Model
+from tests.support.kubernetes_server import KubernetesServer
 from tests.support.pipeline_runs import small_data
 from tests.support.stores import gcs
 
@@ -99,6 +101,18 @@ def test_the_deployment_to_ai_platform_runs_confined(first_lines, gcs, root, tmp
     with AiPlatformServer() as server:
         place = {"project": "p", "location": "region-1", "api_endpoint": server.url}
         deploy(registry="gs://bucket/registry", drain_seconds=0.0, **place)
+    assert Registry("gs://bucket/registry").deployment("production").live_version == 1
+
+
+def test_the_deployment_to_kserve_runs_confined(first_lines, gcs, root, tmp_path):
+    Registry("gs://bucket/registry").promote(*write_examined(tmp_path / "first", "first", saved_model=False))
+    storage = {name: value for name, value in os.environ.items() if name.startswith("STORAGE_EMULATOR")}
+    local.init(confined_runner(**storage), pipeline_root=str(root))
+    deploy = components.load_component_from_file(str(ROOT / "component_specs/deploy_to_kserve/component.yaml"))
+    with KubernetesServer(factor=200) as server:
+        server.cluster.find_model = lambda uri: Model("model first", load_seconds=1.0)
+        server.cluster.add("Namespace", "serving")
+        deploy(registry="gs://bucket/registry", name="films", namespace="serving", api_endpoint=server.url)
     assert Registry("gs://bucket/registry").deployment("production").live_version == 1
 
 

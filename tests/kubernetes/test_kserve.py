@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.kubernetes_inference import NAMESPACE, InferenceServices, inference_service
 from tests.support.kubernetes_predictors import Model, wrong
-from tests.support.served_app import served_app
 from tests.support.tiny_engine import TinyEngine
 
 
@@ -240,6 +239,9 @@ def until(done):
 
 
 def test_a_predictor_answers_as_our_own_server_does(server, api, tmp_path, monkeypatch):
+    pytest.importorskip("prometheus_client", reason="our server needs the extra serve")
+    from tests.support.served_app import served_app
+
     monkeypatch.setattr("kfp_bert_components.serving.manager.load_engine", lambda version, *_: TinyEngine())
     (tmp_path / "saved_model.pb").write_bytes(b"tiny")
     api.create(inference_service("like"))
