@@ -74,4 +74,4 @@ def test_the_memory_of_a_vocabulary_is_given_back_when_another_model_takes_over(
         models.refresh()
         assert models.model.version.number == number
         memory.append(resident())
-    assert memory[-1] - memory[1] < 40  # MB: half of the four vocabularies that went
+    assert memory[-1] - memory[1] < 40  # MB: four vocabularies that stay take more
