@@ -54,7 +54,7 @@ check-generated: $(READY) ## Fail if a generated file is out of date, or a compo
 
 constraints: $(READY) ## Pin anew what is known to install together, for every Python from 3.11 on
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --upgrade \
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --group docs --upgrade \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.txt
 
 test-wheel: $(READY) ## Build the wheel, install it in a clean environment, use it there
