@@ -11,13 +11,13 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (the first time this downloads TensorFlow: some minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --editable '.[all]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --group docs --editable '.[all]'
 	@touch $(READY)
 
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test test-long test-pythons test-goals test-wheel test-peers test-docker mutants lint generate check-generated constraints peers images compare-with-trainer gate-on-films
+.PHONY: help quickstart test test-long test-pythons test-goals test-wheel test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images compare-with-trainer gate-on-films
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(READY) ## Set up, then run the tests
 test-long: $(READY) ## The tests that take minutes each: training killed and resumed, pipelines killed at each step
 	@$(BIN)/python -m pytest $(PARALLEL) -m long
 
+test-docs: $(READY) ## Run or check every code block and command of README and docs, and run the examples
+	@$(BIN)/python -m pytest $(PARALLEL) -m docs
+
 test-pythons: ## The tests that need no TensorFlow on every Python at hand (PYTHONS="python3.11 python3.13")
 	@scripts/test_pythons.sh $(PYTHONS)
 
@@ -44,6 +47,9 @@ lint: $(READY) ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: $(READY) ## Build the site of the documentation into build/docs
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -b html -c docs -d build/doctrees . build/docs
 
 generate: $(READY) ## Write the component specs, their READMEs and the CLI reference
 	@$(BIN)/python scripts/generate.py
