@@ -21,7 +21,9 @@ exclude_patterns = [".*", "benchmarks", "build", "dist", "docker", "examples", "
 myst_heading_anchors = 4
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+napoleon_custom_sections = ["Returns"]  # its text has colons that part no type
 default_role = "code"
+smartquotes = False  # a sentence of an error is searched for as it was printed
 lexers["mermaid"] = TextLexer()
 
 html_theme = "furo"
@@ -36,10 +38,11 @@ def add_menu(app: Sphinx, docname: str, source: list[str]) -> None:
         return
     for section in re.split(r"^## ", source[0], flags=re.MULTILINE):
         heading, _, text = section.partition("\n")
-        caption = f":caption: {heading}\n" if section != source[0] and not heading.startswith(("#", "<")) else ""
-        pages = dict.fromkeys(re.findall(r"^\| \[[^]]+\]\(([^)#]+)\.md\)", text, flags=re.MULTILINE))
+        caption = "" if section.lstrip().startswith(("#", "<!--")) else f":caption: {heading}\n"
+        pages = re.findall(r"^(?:\||-) \[([^]]+)\]\(([^)#]+)\.md\)", text, flags=re.MULTILINE)
         if pages:
-            source[0] += f"\n```{{toctree}}\n:hidden:\n{caption}\n" + "\n".join(pages) + "\n```\n"
+            entries = "\n".join(f"{title} <{page}>" for title, page in pages)
+            source[0] += f"\n```{{toctree}}\n:hidden:\n{caption}\n{entries}\n```\n"
 
 
 def setup(app: Sphinx) -> None:
