@@ -1,5 +1,6 @@
 """A place belongs to one owner: others are refused, and what is not ours is not touched."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,18 @@ def test_a_refusal_where_our_version_serves_still_leaves_the_record(place, tmp_p
     with pytest.raises(RolloutError, match="belongs to"):
         deploy_to_serving_directory(ours.uri, folder)
     assert ours.deployment("production") == record
+
+
+def test_a_copy_of_a_registry_is_told_whose_folder_it_takes(tmp_path, capsys):
+    registry = Registry(str(tmp_path / "registry"))
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, str(tmp_path / "serving"))
+    shutil.copytree(tmp_path / "registry", tmp_path / "copy")
+    copy = Registry(str(tmp_path / "copy"))
+    promote_graph(copy, tmp_path, "second")
+    assert "warning" not in capsys.readouterr().out
+    deploy_to_serving_directory(copy.uri, str(tmp_path / "serving"))
+    assert f"warning: the registry was at {registry.uri} when it last wrote to" in capsys.readouterr().out
 
 
 def test_a_taken_over_folder_never_sees_a_number_of_its_former_owner_again(place, tmp_path):

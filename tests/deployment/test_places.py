@@ -154,6 +154,32 @@ def test_another_project_location_or_endpoint_is_another_deployment(world, chang
     assert world.server.changing_calls() == []  # both are live
 
 
+@pytest.mark.parametrize("again", ["restored from a backup", "begun anew at the same address"])
+def test_an_upload_of_another_model_under_the_same_number_is_not_served(world, again):
+    store, settings = world.registry.store, {"take_over": True}
+    world.deploy()
+    backup = {entry.name: store.read(entry.name).data for entry in store.list()}
+    if again == "restored from a backup":
+        world.promote("two")
+        world.deploy()
+    for entry in store.list():
+        store.delete(entry.name)
+    if again == "restored from a backup":
+        for name, data in backup.items():
+            store.write(name, data)
+    number = world.promote("another one")
+    live = world.deploy(**settings)
+    (model,) = [one for one in world.endpoint.deployed_models if world.endpoint.traffic_split[one.id]]
+    uploads = [one for versions in world.server.cloud.models.values() for one in versions]
+    (upload,) = [one for one in uploads if one.version_id == model.model_version_id]
+    assert live["version"] == number
+    assert world.registry.version(number).bundle_fingerprint.startswith(upload.labels["kfp-bert-fingerprint"])
+    assert "champion" in upload.version_aliases
+    world.server.calls.clear()
+    world.deploy(**settings)
+    assert world.server.changing_calls() == []
+
+
 def test_a_rollout_to_another_place_that_was_killed_is_left_for_its_own_place(place, tmp_path):
     registry = Registry(f"{place}/registry")
     promote_graph(registry, tmp_path, "first")

@@ -157,9 +157,7 @@ def _place_as_json(record: "Deployment") -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print the version's record as JSON.")
 def show(registry: str, version: int | None, as_json: bool) -> None:
     """Show the model card of VERSION, by default the champion's."""
-    from kfp_bert_components.registry import Registry
-
-    models = Registry(registry)
+    models = _open(registry)
     record = models.version(models.require_champion().version if version is None else version)
     if as_json:
         click.echo(json.dumps(asdict(record), indent=1, default=dict))
@@ -200,9 +198,7 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
 
     Where it has to be deployed, the command that does it is printed.
     """
-    from kfp_bert_components.registry import Registry
-
-    models = Registry(registry)
+    models = _open(registry)
     champion = models.rollback(version, reason)
     click.echo(f"The champion is version {champion.version}.")
     _say_what_to_deploy(models)

@@ -309,6 +309,12 @@ class DirectoryTarget(Target):
             )
         journal.remember(number=number)
         ours = Owner(self._registry.id(), self._target, self._registry.uri, number)
+        if owner and owner.is_same(ours) and owner.registry_uri not in ("", ours.registry_uri):
+            say(
+                f"warning: the registry was at {owner.registry_uri} when it last wrote to {self._folder.uri}; now it "
+                f"is at {ours.registry_uri}. A copy of a registry counts as the same one: if both deploy, each "
+                "replaces what the other one serves."
+            )
         journal.check()
         self._folder.write_owner(ours, generation)
         journal.note(number=number, holder=journal.holder, directory=self._folder.uri, served=str(number))

@@ -359,7 +359,7 @@ class Registry:
 
         found = plan(self.store, keep, unfinished_hours)
         checkpoints = open_store(checkpoints_beside(self.uri), self._access)
-        found.checkpoints = old_checkpoints(checkpoints, unfinished_hours)
+        found.checkpoints = old_checkpoints(checkpoints, unfinished_hours, dry_run=dry_run)
         if not dry_run:
             remove_checkpoints(checkpoints, found.checkpoints)
             removed = collect(self.store, found)

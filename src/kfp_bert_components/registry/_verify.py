@@ -12,6 +12,7 @@ from pathlib import Path
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import track
+from kfp_bert_components.registry._checkpoints import checkpoints_beside, is_checkpoint
 from kfp_bert_components.registry._claim import read_claim
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import removed_name
@@ -122,8 +123,12 @@ def _readable(store: Store, problems: list[str]) -> list[Version]:
 def _strangers(store: Store, names: list[str]) -> list[str]:
     """What does not belong to a registry: files, and the folders of others as one."""
     ours = {number for number in version_numbers(store) if _is_version(store, number, names)}
+    known = _ROOT_FOLDERS
+    if checkpoints_beside(store.uri) == store.describe("checkpoints"):  # the registry is a whole bucket
+        known = known | {"checkpoints"}
+        names = [name for name in names if not is_checkpoint(name.removeprefix("checkpoints/"))]
     found = {stranger for name in names if (stranger := _stranger(name, ours))}
-    found |= {name for name in store.folders() if name not in _ROOT_FOLDERS}  # which may be empty
+    found |= {name for name in store.folders() if name not in known}  # which may be empty
     found |= {f"versions/{name}" for name in store.folders("versions") if not is_number(name)}
     return [f"{store.describe(name)} does not belong to a registry: move it elsewhere." for name in sorted(found)]
 
