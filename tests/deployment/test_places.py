@@ -252,6 +252,17 @@ def test_a_serving_directory_that_overlaps_with_the_registry_is_refused(place, t
     deploy_to_serving_directory(registry.uri, f"{place}/a/registry2")
 
 
+def test_both_names_of_an_s3_store_are_one_place(s3, tmp_path):
+    registry = Registry("s3://bucket/registry")
+    promote_graph(registry, tmp_path, "first")
+    with pytest.raises(UserError, match="lies inside the registry"):
+        deploy_to_serving_directory(registry.uri, "minio://bucket/registry/serving")
+    for uri in ("s3://bucket/serving", "minio://bucket/serving", "s3://bucket/serving"):
+        deploy_to_serving_directory(registry.uri, uri)
+    assert open_versioned_folder("s3://bucket/serving").complete() == [1]
+    assert registry.deployment("production").place["uri"] == "s3://bucket/serving"
+
+
 def test_a_registry_under_another_name_is_known_as_the_same(tmp_path):
     registry = Registry(str(tmp_path / "registry"))
     promote_graph(registry, tmp_path, "first")

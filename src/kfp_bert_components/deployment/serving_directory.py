@@ -142,7 +142,12 @@ def _refuse_overlap(registry: str, folder: str) -> None:
 def _real(uri: str) -> str:
     if uri.startswith("/gcs/"):
         return f"gs://{uri.removeprefix('/gcs/')}"
-    return os.path.realpath(uri) if parse_address(uri).is_local else uri
+    return os.path.realpath(uri) if parse_address(uri).is_local else _one_name(uri)
+
+
+def _one_name(uri: str) -> str:
+    """An address under one name: minio:// is another name of s3://."""
+    return f"s3://{uri.removeprefix('minio://')}" if uri.startswith("minio://") else uri
 
 
 class DirectoryTarget(Target):
@@ -194,7 +199,7 @@ class DirectoryTarget(Target):
 
     def place(self) -> dict[str, str]:
         """The folder's URI."""
-        return {"kind": "serving directory", "uri": self._folder.uri}
+        return {"kind": "serving directory", "uri": _one_name(self._folder.uri)}
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the version, with its files, is the newest one of the folder, and what the server serves.

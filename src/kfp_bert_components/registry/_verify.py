@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import track
 from kfp_bert_components.registry._checkpoints import checkpoints_beside, is_checkpoint
@@ -26,7 +28,7 @@ from kfp_bert_components.registry._read import (
     removed_numbers,
     version_numbers,
 )
-from kfp_bert_components.registry._records import Version, is_target, load, repair_command
+from kfp_bert_components.registry._records import Champion, Version, is_target, load, repair_command
 from kfp_bert_components.registry._test_set_repair import is_text_file, test_set_problems
 from kfp_bert_components.registry._test_sets import NAME, TEXTS, read_uses
 from kfp_bert_components.storage import Store, file_sha256
@@ -77,6 +79,7 @@ def _pointers(store: Store) -> Iterator[str]:
                 f"The champion is version {champion.version}, which is not there: restore it from a backup, or choose "
                 f"another one with `{repair_command(store)}`."
             )
+        yield from _unknown_to(champion, store)
     records, damaged = read_deployments(store)
     yield from damaged
     for target, record in records.items():
@@ -85,6 +88,30 @@ def _pointers(store: Store) -> Iterator[str]:
             where = target if one is record else f"{target}, {' '.join(one.place.values()) or 'another place'}"
             if live is not None and not store.exists(f"versions/{live}/version.json"):
                 yield f"Version {live} is live on {where}, but the registry does not hold it."
+
+
+def _unknown_to(champion: Champion | None, store: Store) -> Iterator[str]:
+    """Versions that were champion and that champion.json does not know of: it is an older one, put back."""
+    for number in version_numbers(store):
+        if _lacks(champion, number) and _was_promoted(store, number) and _lacks(read_champion(store), number):
+            yield (
+                f"Version {number} was promoted, but {store.describe('champion.json')} does not know of it: the file "
+                "is older. Restore the newest one from a backup, or make the version champion with "
+                f"`kfp-bert registry rollback {shlex.quote(store.uri)} --to {number}`."
+            )
+
+
+def _lacks(champion: Champion | None, number: int) -> bool:
+    """Whether a pointer that tells all that it ever named lacks a version."""
+    log = champion.log if champion else ()
+    return bool(log) and all(event["event"] != "repaired" and event["version"] != number for event in log)
+
+
+def _was_promoted(store: Store, number: int) -> bool:
+    with suppress(DamagedError):
+        claim = read_claim(store, number)
+        return bool(claim and claim.promoted and not claim.removing)
+    return False
 
 
 def _records(store: Store, names: list[str]) -> Iterator[str]:

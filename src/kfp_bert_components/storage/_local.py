@@ -178,7 +178,8 @@ class LocalStore(Store):
     def _publish(self, temporary: Path, path: Path, name: str, if_generation: Generation | None) -> int:
         with self._locked() as lock:
             current = self._check_generation(path, name, if_generation)
-            last = int(lock.read() or 0)
+            known = lock.read()
+            last = int(known) if known.isdigit() else 0  # a file system can leave anything there when the power fails
             generation = max(time.time_ns() // 1000, last + 1, current + 1)
             os.utime(temporary, ns=(generation * 1000, generation * 1000))
             if _generation(temporary.stat()) != generation:
