@@ -124,6 +124,23 @@ def test_versions_that_nobody_is_named_for_are_not_served_over(place, tmp_path):
     assert open_versioned_folder(folder).complete() == [5, 6, 7]
 
 
+@pytest.mark.parametrize("name", ["00000042/saved_model.pb", "42/saved_model.pbtxt", "42/model.onnx", "42/a/b"])
+def test_versions_of_others_are_seen_however_they_are_written(place, tmp_path, name):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    open_store(folder).write(name, b"another team's")
+    with pytest.raises(RolloutError, match=r"holds versions \(42\), and nothing says whose it is"):
+        deploy_to_serving_directory(registry.uri, folder)
+
+
+def test_a_version_of_others_that_servers_take_for_newer_is_noticed(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/1"
+    open_store(folder).write("00000099/saved_model.pb", b"another team's")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/100"
+
+
 def test_a_folder_from_before_owners_that_was_renamed_is_not_said_to_be_another_registrys(tmp_path):
     registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
     promote_graph(registry, tmp_path, "first")

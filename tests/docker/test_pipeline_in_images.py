@@ -34,6 +34,7 @@ pytestmark = [
     # The Docker client's own sockets, closed by the garbage collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+TEXTS = ["INT. KITCHEN - NIGHT", "She opens the door."]
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +123,13 @@ def test_with_everything_on_s3_models_are_promoted_kept_and_rolled_back_and_unch
     Registry(places["registry"]).rollback(reason="a complaint")
     load("deploy_to_serving_directory")(**places)
     assert live(places) == ("3", 1)
-    environment |= {"AIP_STORAGE_URI": places["serving_directory"], "AIP_HTTP_PORT": str(free_port())}
-    url, texts = f"http://127.0.0.1:{environment['AIP_HTTP_PORT']}/v1/models/bert", ["INT. KITCHEN - NIGHT"]
-    with serve_image(environment) as server:
-        wait_until_ready(server, url)
-        found = ask(f"{url}:predict", {"instances": texts})["predictions"]
-    expected = read_bundle(first["finetune-bert"]["model"]).predict(texts)
+    server = f"http://127.0.0.1:{(port := free_port())}"
+    with serve_image(
+        environment | {"AIP_STORAGE_URI": places["serving_directory"], "AIP_HTTP_PORT": str(port)}
+    ) as started:
+        wait_until_ready(started, f"{server}/healthz")
+        found = ask(f"{server}/v1/models/bert:predict", {"instances": TEXTS})["predictions"]
+    expected = read_bundle(first["finetune-bert"]["model"]).predict(TEXTS)
     np.testing.assert_allclose([answer["probabilities"] for answer in found], expected, atol=1e-5)
 
 

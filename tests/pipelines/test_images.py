@@ -208,6 +208,15 @@ def test_what_is_no_pipeline(tmp_path, text):
         use_images(tmp_path / "other.yaml", PLACE)
 
 
+def test_a_default_with_a_line_break_of_which_kfp_makes_no_yaml_is_named(tmp_path):
+    @dsl.pipeline
+    def judged(rules: str = "alpha: 0.05\nmargin: 0.1"):
+        say(text=rules)
+
+    with pytest.raises(UserError, match="judged: the default of rules has a line break"):
+        use_images(judged, PLACE)
+
+
 @pytest.mark.parametrize("thing", [3, None, images_of, Path("missing.yaml")])
 def test_what_is_not_even_a_file(thing):
     with pytest.raises(UserError, match="is no pipeline|missing.yaml cannot be read"):

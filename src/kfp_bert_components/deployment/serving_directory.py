@@ -331,7 +331,7 @@ class DirectoryTarget(Target):
         known = "number" in journal.memory  # the record names it: it was ours before folders had owners
         if self._take_over or (owner.is_same(ours) if owner else known):
             return
-        uri, numbers = self._folder.uri, [] if owner else self._folder.complete()
+        uri, numbers = self._folder.uri, [] if owner else self._folder.in_use()
         if owner:
             whose = f"belongs to the target {owner.target!r} of the registry {owner.registry_uri}"
         elif numbers:
