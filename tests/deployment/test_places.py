@@ -252,6 +252,17 @@ def test_a_serving_directory_that_overlaps_with_the_registry_is_refused(place, t
     deploy_to_serving_directory(registry.uri, f"{place}/a/registry2")
 
 
+@pytest.mark.parametrize("name", ["1", "1/serving", "7/a/b"])
+def test_a_serving_directory_inside_a_version_of_another_one_is_refused(place, tmp_path, name):
+    first, second = Registry(f"{place}/first"), Registry(f"{place}/second")
+    promote_graph(first, tmp_path, "first")
+    promote_graph(second, tmp_path / "second", "second")
+    deploy_to_serving_directory(first.uri, f"{place}/serving")
+    with pytest.raises(UserError, match="lies inside a version of the serving directory .*/serving: give one beside"):
+        deploy_to_serving_directory(second.uri, f"{place}/serving/{name}")
+    deploy_to_serving_directory(second.uri, f"{place}/other/{name}")
+
+
 def test_both_names_of_an_s3_store_are_one_place(s3, tmp_path):
     registry = Registry("s3://bucket/registry")
     promote_graph(registry, tmp_path, "first")

@@ -28,6 +28,7 @@ from kfp_bert_components.deployment.versioned_folder import (
     VersionContent,
     VersionedFolder,
     dump_metadata,
+    is_number,
     open_versioned_folder,
 )
 from kfp_bert_components.errors import DamagedError, TransientError, UserError
@@ -105,6 +106,7 @@ def deploy_to_serving_directory(
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
     opened, folder = Registry(registry, origin=origin), open_versioned_folder(serving_directory)
     _refuse_overlap(opened.uri, folder.uri)
+    _refuse_inside_a_version(folder.uri)
     if not _PATTERN.isdisjoint(folder.uri):
         say(
             f"TensorFlow Serving takes {folder.uri} as a pattern and finds no variables there; `kfp-bert serve` does. "
@@ -137,6 +139,18 @@ def _refuse_overlap(registry: str, folder: str) -> None:
         raise UserError(
             f"The serving directory {folder} {how} the registry {registry}: give a serving_directory beside it."
         )
+
+
+def _refuse_inside_a_version(uri: str) -> None:
+    """UserError where the folder is, or lies in, a version of another serving directory, which will be removed."""
+    folder, last = parse_address(uri).split()
+    while last:
+        if is_number(last) and open_versioned_folder(str(folder)).read_owner()[0]:
+            raise UserError(
+                f"The serving directory {uri} lies inside a version of the serving directory {folder}: give one beside "
+                "that one."
+            )
+        folder, last = folder.split()
 
 
 def _real(uri: str) -> str:

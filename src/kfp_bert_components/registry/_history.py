@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import accumulate, chain, zip_longest
+from operator import itemgetter
 from typing import Any
 
 from kfp_bert_components.plain import plain
@@ -23,13 +24,14 @@ _STATES = {
 def history(store: Store) -> list[HistoryEvent]:
     """See `Registry.history`."""
     champion = read_champion(store)
-    events = [_event(one, _move(one)) for one in (champion.log if champion else ())]
-    for target, record in read_deployments(store)[0].items():
-        events += _rollouts(target, record.log)
+    series = [[_event(one, _move(one)) for one in (champion.log if champion else ())]]
+    series += [list(_rollouts(target, record.log)) for target, record in read_deployments(store)[0].items()]
     for number in removed_numbers(store):
         one = read_removed(store, number)
-        events.append(_event(one, f"Version {number} was removed by gc"))
-    return sorted(events, key=lambda event: event.at)
+        series.append([_event(one, f"Version {number} was removed by gc")])
+    # What one record tells stays in its order, whatever the clocks of the machines said that wrote it.
+    dated = [zip(accumulate((event.at for event in events), max), events, strict=True) for events in series]
+    return [event for _, event in sorted(chain.from_iterable(dated), key=itemgetter(0))]
 
 
 def _move(one: Mapping[str, Any]) -> str:
