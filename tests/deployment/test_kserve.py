@@ -125,6 +125,20 @@ def test_another_model_under_the_number_that_is_served_is_rolled_out(empty, monk
     assert empty.versions_serving() == {2: 100}
 
 
+def test_a_record_that_says_live_of_another_model_is_not_believed(empty, monkeypatch):
+    registry, store = empty.registry, empty.registry.store
+    monkeypatch.setattr(kserve_rollouts, "fingerprint", lambda number: registry.version(number).bundle_fingerprint)
+    empty.deploy()
+    record = store.read("deployments/production.json").data
+    for entry in store.list():
+        store.delete(entry.name)
+    assert empty.promote("another first one") == 1
+    store.write("deployments/production.json", record)
+    empty.server.calls.clear()
+    empty.deploy(take_over=True)  # registry.json is lost, too
+    assert empty.changes() and empty.versions_serving() == {1: 100}
+
+
 def test_a_champion_that_is_live_costs_at_most_five_calls_that_read(world):
     world.deploy()
     world.server.calls.clear()

@@ -154,6 +154,59 @@ def test_another_project_location_or_endpoint_is_another_deployment(world, chang
     assert world.server.changing_calls() == []  # both are live
 
 
+def lose_versions(registry):
+    """The versions and the pointer are lost, and the registry begins anew; the deployment records stay."""
+    for entry in registry.store.list():
+        if entry.name.startswith("versions/") or entry.name == "champion.json":
+            registry.store.delete(entry.name)
+
+
+def test_a_number_that_a_deployment_record_names_is_not_used_again(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    lose_versions(registry)
+    assert promote_graph(registry, tmp_path, "second") == 2
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+
+
+def test_numbers_of_versions_that_were_lost_are_not_used_after_starting_over(place, tmp_path):
+    registry = Registry(f"{place}/registry")
+    promote_graph(registry, tmp_path, "first")
+    for entry in registry.store.list("versions/"):
+        registry.store.delete(entry.name)
+    registry.start_over()
+    assert promote_graph(registry, tmp_path, "second") == 2
+
+
+def test_a_version_with_the_number_of_another_model_that_is_live_is_rolled_out(place, tmp_path, capsys):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    record = registry.store.read("deployments/production.json").data
+    lose_versions(registry)
+    registry.store.delete("deployments/production.json")
+    promote_graph(registry, tmp_path, "other")  # files of the same sizes
+    registry.store.write("deployments/production.json", record)
+    assert registry.champion().version == registry.deployment("production").live_version == 1
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+    assert "serving/1 holds another model than version 1" in capsys.readouterr().out
+
+
+def test_an_endpoint_that_serves_another_model_of_the_number_gets_the_registrys(world):
+    world.deploy()
+    store = world.registry.store
+    record = store.read("deployments/production.json").data
+    lose_versions(world.registry)
+    store.delete("deployments/production.json")
+    assert world.promote("another one") == 1
+    store.write("deployments/production.json", record)
+    world.server.calls.clear()
+    world.deploy()
+    assert "UploadModel" in world.changes()
+    assert world.versions_serving() == {1: 100} and len(world.endpoint.deployed_models) == 1
+
+
 @pytest.mark.parametrize("again", ["restored from a backup", "begun anew at the same address"])
 def test_an_upload_of_another_model_under_the_same_number_is_not_served(world, again):
     store, settings = world.registry.store, {"take_over": True}

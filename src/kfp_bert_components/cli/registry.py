@@ -246,7 +246,7 @@ def _repair_champion(models: "Registry", version: int | None, start_over: bool, 
         click.echo(plain(f"version {number} can't be champion: {why}"))
     if start_over:
         removed = models.start_over()
-        click.echo(f"Removed: {', '.join(map(str, removed))}. The next model is judged as the first one.")
+        click.echo(f"Removed: {', '.join(map(str, removed)) or 'nothing'}. The next model is judged as the first one.")
         return
     if not found.whole:
         raise UserError(

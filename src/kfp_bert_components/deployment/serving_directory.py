@@ -228,7 +228,7 @@ class DirectoryTarget(Target):
         known = facts.get("fingerprint")  # format 1 of the record does not have it
         if found is None or found.registry_version != version or known not in (None, found.fingerprint):
             return False
-        if not self._holds(version, number, files):
+        if not self._holds(version, number, files, found.fingerprint):
             return False
         return self._server is None or self._server.serves(number, found.fingerprint)
 
@@ -371,9 +371,13 @@ class DirectoryTarget(Target):
             say(f"{error} Until then it is left there, as if it were not ours.")
             return None
 
-    def _holds(self, version: int, number: int, files: Mapping[str, Entry]) -> bool:
-        """Whether every file of the registry's version is there, by its size and, where it is known, its checksum."""
-        stored = self._registry.version(version).files
+    def _holds(self, version: int, number: int, files: Mapping[str, Entry], fingerprint: str) -> bool:
+        """Whether it is the registry's version, and every file is there, by size and, where it is known, checksum."""
+        record = self._registry.version(version)
+        if fingerprint not in ("", record.bundle_fingerprint):
+            say(f"{self._folder.uri}/{number} holds another model than version {version}")
+            return False
+        stored = record.files
         bundle = {path.removeprefix("bundle/"): one for path, one in stored.items() if path.startswith("bundle/")}
         for path, name in served_files(bundle).items():
             if name == METADATA:  # written anew for the folder

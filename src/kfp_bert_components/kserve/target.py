@@ -117,8 +117,10 @@ class KServeTarget(Target):
         """Whether the InferenceService serves the version with these settings. At most two calls, and one to it."""
         if facts.get("shape") != self._settings.shape() or "served" not in facts:
             return False
-        wanted, before = self._main(version), facts.get("revision", "")
-        return self._witnesses.look(wanted, facts.get("fingerprint", ""), before, brief=True).serves
+        fingerprint = self._fingerprint(version)
+        if facts.get("fingerprint", "") != fingerprint:
+            return False
+        return self._witnesses.look(self._main(version), fingerprint, facts.get("revision", ""), brief=True).serves
 
     def admit(self, journal: Journal) -> None:
         """Look at whose the two InferenceServices are, and at what the pods need."""

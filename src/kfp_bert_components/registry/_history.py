@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, chain, zip_longest
 from operator import itemgetter
 from typing import Any
 
+from kfp_bert_components.errors import DamagedError
 from kfp_bert_components.plain import plain
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._read import read_champion, read_removed, removed_numbers
@@ -27,8 +29,8 @@ def history(store: Store) -> list[HistoryEvent]:
     series = [[_event(one, _move(one)) for one in (champion.log if champion else ())]]
     series += [list(_rollouts(target, record.log)) for target, record in read_deployments(store)[0].items()]
     for number in removed_numbers(store):
-        one = read_removed(store, number)
-        series.append([_event(one, f"Version {number} was removed by gc")])
+        with suppress(DamagedError):  # verify names it
+            series.append([_event(read_removed(store, number), f"Version {number} was removed by gc")])
     # What one record tells stays in its order, whatever the clocks of the machines said that wrote it.
     dated = [zip(accumulate((event.at for event in events), max), events, strict=True) for events in series]
     return [event for _, event in sorted(chain.from_iterable(dated), key=itemgetter(0))]
