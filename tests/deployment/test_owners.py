@@ -82,6 +82,18 @@ def test_a_copy_of_a_registry_is_told_whose_folder_it_takes(tmp_path, capsys):
     assert f"warning: the registry was at {registry.uri} when it last wrote to" in capsys.readouterr().out
 
 
+def test_a_copy_of_a_registry_is_told_whose_endpoint_it_takes(world, capsys):
+    world.deploy()
+    copy = open_store("gs://bucket/copy")
+    for entry in world.registry.store.list():
+        copy.write(entry.name, world.registry.store.read(entry.name).data)
+    other = World("gs://bucket/copy", world.server)
+    other.promote("another")
+    assert "warning" not in capsys.readouterr().out
+    other.deploy()
+    assert capsys.readouterr().out.count("from another address than gs://bucket/copy. A copy of a registry counts") == 1
+
+
 def test_a_taken_over_folder_never_sees_a_number_of_its_former_owner_again(place, tmp_path):
     ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
     promote_graph(ours, tmp_path / "ours", "first")

@@ -18,6 +18,7 @@ from kfp_bert_components.deployment.labels import REGISTRY_LABEL
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.jobs.labels import run_label
 from kfp_bert_components.origin import read_origin
+from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.ai_platform.client import AiPlatformClient
@@ -39,6 +40,7 @@ class UploadedModels:
     def __init__(self, client: AiPlatformClient, registry: Registry, settings: AiPlatformSettings) -> None:
         self._client, self._registry, self._settings = client, registry, settings
         self.name = f"{client.parent}/models/{settings.model_id}"
+        self._warned = False
 
     def admit(self, journal: Journal) -> None:
         """Raise RolloutError where the parent model belongs to others. All targets of one registry share it.
@@ -61,6 +63,12 @@ class UploadedModels:
             raise RolloutError(
                 f"The model {self.name} belongs to {whose}: give a model_id of its own, such as model_id='my-model' "
                 "(both can be in one project), or take_over=True to add versions to this one."
+            )
+        if registry and not uploaded.startswith(self._label("")) and not self._warned:
+            self._warned = True
+            say(
+                f"warning: {self.name} was uploaded by this registry from another address than {self._registry.uri}. A "
+                "copy of a registry counts as the same one: if both deploy, each replaces what the other one serves."
             )
 
     def _labels(self, alias: str) -> dict[str, str] | None:
