@@ -1,4 +1,5 @@
-"""Generates the component specs, their READMEs, catalogue, interfaces and checksums, and the CLI reference.
+"""Generates the component specs, their READMEs, catalogue, interfaces and checksums, the CLI reference, and the stubs
+by which editors show what a component takes.
 
 python scripts/generate.py            writes them
 python scripts/generate.py --check    exits with 1 and names the files that are not as generated
@@ -6,6 +7,7 @@ python scripts/generate.py --check    exits with 1 and names the files that are 
 
 import argparse
 import hashlib
+import inspect
 import json
 import re
 import sys
@@ -32,6 +34,11 @@ TEMPLATES = Environment(
 )
 TEMPLATES.filters["cell"] = lambda text: text.replace("|", "\\|")
 TEMPLATES.filters["repr"] = repr
+TEMPLATES.filters["quoted"] = lambda value: json.dumps(value) if isinstance(value, str) else repr(value)
+# The type of an input as a stub has it: without its module, and in today's spelling.
+TEMPLATES.filters["hint"] = lambda hint: re.sub(
+    r"\b(List|Dict)\b", lambda found: found[1].lower(), re.sub(r"^kfp[.\w]*\.", "", inspect.formatannotation(hint))
+)
 
 
 def generate() -> Iterator[tuple[Path, str]]:
@@ -48,6 +55,7 @@ def generate() -> Iterator[tuple[Path, str]]:
     yield specs / "README.md", _render("catalogue.md", components=entries)
     yield specs / "interfaces.json", _interfaces(entries)
     yield specs / "SHA256SUMS", "".join(sums)
+    yield Path("src/kfp_bert_components/__init__.pyi"), _render("stubs.jinja", components=list(_signatures()))
     yield Path("docs/cli.md"), _render("cli.md", commands=list(_commands()))
 
 
@@ -72,6 +80,14 @@ def _describe(name: str, spec: dict[str, Any]) -> dict[str, Any]:
         "inputs": inputs_of(spec),
         "outputs": outputs_of(spec),
     }
+
+
+def _signatures() -> Iterator[dict[str, Any]]:
+    """What a stub says of each component."""
+    for name in package.COMPONENTS:
+        component = getattr(package, name)
+        parameters = inspect.signature(component).parameters.values()
+        yield {"name": name, "help": inspect.getdoc(component), "parameters": list(parameters)}
 
 
 def _interfaces(entries: list[dict[str, Any]]) -> str:
