@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker mutants lint generate check-generated constraints peers images compare-with-trainer gate-on-films
+.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,15 @@ images: ## Build the images that the specs name, and serve (IMAGES=my-registry/m
 	$(BUILD) --target tensorflow --tag $(PLACE)/python-tensorflow:$(VERSION) .
 	$(BUILD) --target serve --tag $(PLACE)/serve:$(VERSION) .
 	$(if $(filter 1,$(PUSH)),for image in python python-tensorflow serve; do $(DOCKER) push $(PLACE)/$$image:$(VERSION) || exit; done)
+
+image-digests: ## Write dist/images.txt: digest and name of each image that was pushed
+	@mkdir -p dist
+	@for image in python python-tensorflow serve; do \
+	  digests=$$($(DOCKER) inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' $(PLACE)/$$image:$(VERSION)) && \
+	  echo "$$digests" | sed -n "s|^\($(PLACE)/$$image\)@sha256:\(.*\)|\2  \1|p" | grep . || \
+	  { echo "$(PLACE)/$$image:$(VERSION) has no digest: push it first (make images IMAGES=$(PLACE) PUSH=1)" >&2; exit 1; }; \
+	done > dist/images.txt
+	@cat dist/images.txt
 
 GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_faults.py tests/deployment/test_fencing.py \
   tests/deployment/test_pipeline_ai_platform.py tests/deployment/test_pipeline_kserve.py tests/deployment/test_kserve_faults.py tests/registry/test_race.py tests/registry/test_kills.py \
