@@ -1,6 +1,8 @@
 """`kfp-bert registry`: look at a registry, go back to an older version, check it, repair it, clean it."""
 
 import json
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -306,17 +308,22 @@ def _say_command(what: str, command: str) -> None:
 @command.command(epilog=example("kfp-bert registry verify gs://my-bucket/registry"))
 @click.argument("registry")
 @click.option("--version", type=int, help="Check only this version.")
-def verify(registry: str, version: int | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON instead of lines.")
+def verify(registry: str, version: int | None, as_json: bool) -> None:
     """Read every file and compare it with the hash it was stored with."""
     from kfp_bert_components.errors import UserError
     from kfp_bert_components.registry import Registry
 
-    problems = Registry(registry).verify(version)
-    for problem in problems:
+    with redirect_stdout(sys.stderr if as_json else sys.stdout):  # the progress
+        problems = Registry(registry).verify(version)
+    if as_json:
+        click.echo(json.dumps({"problems": problems}, indent=1))
+    for problem in () if as_json else problems:
         click.echo(plain(problem))
     if problems:
         raise UserError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found in {registry}.")
-    click.echo("Everything is as it was stored.")
+    if not as_json:
+        click.echo("Everything is as it was stored.")
 
 
 @command.command(epilog=example("kfp-bert registry gc gs://my-bucket/registry --dry-run"))

@@ -1,6 +1,6 @@
 """A pipeline compiled for the cluster that it will run on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ __all__ = ["Cluster", "cluster_schema", "compile", "read_cluster"]
 
 
 def compile(
-    pipeline: base_component.BaseComponent | str | Path,
+    pipeline: base_component.BaseComponent | Callable[..., Any] | str | Path,
     target: str | Path,
     cluster: Cluster | Mapping[str, Any] | str | Path | None = None,
 ) -> yaml_component.YamlComponent:
