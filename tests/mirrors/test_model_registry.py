@@ -32,7 +32,7 @@ def models(tmp_path):
     return registry
 
 
-def tell(models, server, name="", seconds=5.0):
+def tell(models, server, name="", seconds=30.0):
     return mirror(models, parse_mirrors([f"model-registry+{server.url}{name}"], models.uri), seconds)
 
 
@@ -64,7 +64,6 @@ def test_versions_and_champion_are_told_in_the_api_that_the_server_has(models, a
             "kfp_bert.version": "2",
             "kfp_bert.fingerprint": "model b",
             "kfp_bert.decision": "PROMOTE",
-            "kfp_bert.decision_id": "b",
             "kfp_bert.reason": "macro F1 is 0.05 higher.",
             "kfp_bert.model_card": models.store.describe("versions/2/README.md"),
             "kfp_bert.run": "train-qhfhp",
@@ -155,11 +154,11 @@ def test_failed_at_any_call_it_is_a_warning_and_the_next_run_adds_what_is_missin
         models.record_mirror(next(iter(models.mirrors())), None)
 
 
-@pytest.mark.parametrize("number", [2, 6, CALLS])
+@pytest.mark.parametrize("number", [2, CALLS])
 def test_a_server_that_hangs_costs_no_more_than_its_time(models, server, number):
     server.faults |= {number: "hang", number + 1: "hang"}
-    (problem,) = tell(models, server, seconds=0.2)
-    assert "Model Registry does not answer" in problem and "ReadTimeout" in problem
+    (problem,) = tell(models, server, seconds=0.5)
+    assert "Model Registry does not answer" in problem and "Read timed out" in problem
     assert tell(models, server) == []
     assert is_whole(models, server)
 

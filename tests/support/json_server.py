@@ -70,7 +70,7 @@ class JsonServer:
         if callable(fault):
             fault()
         if self.token and token != f"Bearer {self.token}":
-            return 401, {"code": "Unauthorized", "message": "who is it?"}
+            return 401, "You are not authenticated."
         try:
             with self.lock:
                 result = self.answer(method, parts.path, query, body)

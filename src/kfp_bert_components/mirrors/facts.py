@@ -23,16 +23,14 @@ class Facts:
     Attributes:
         version: Its number in the registry.
         bundle: Address of its bundle.
-        card: Address of its model card.
-        reason: Why it was promoted.
+        description: The same for people, as Markdown.
         run: The run that promoted it.
-        properties: Names and values to show with it: identity, decision, run, metrics.
+        properties: Names and values to show with it: identity, decision, run, metrics, model card.
     """
 
     version: int
     bundle: str
-    card: str
-    reason: str
+    description: str
     run: Origin
     properties: Mapping[str, str | float]
 
@@ -62,34 +60,40 @@ def check_owner(owner: str | None, registry_id: str, name: str) -> None:
 
 
 def _facts(models: Registry, version: Version, registry_id: str) -> Facts:
-    folder = f"versions/{version.version}"
-    card, reason, run = (
-        models.store.describe(f"{folder}/README.md"),
+    folder = models.store.describe(f"versions/{version.version}")
+    card, reason, run, metrics = (
+        f"{folder}/README.md",
         version.reason[:_LETTERS],
         read_origin(version.origin),
+        _metrics(version),
     )
     told: dict[str, str | float] = {
         REGISTRY: registry_id,
         VERSION: str(version.version),
         f"{_PREFIX}fingerprint": version.bundle_fingerprint,
         f"{_PREFIX}decision": "PROMOTE",
-        f"{_PREFIX}decision_id": version.decision_id,
         f"{_PREFIX}reason": reason,
         f"{_PREFIX}model_card": card,
         f"{_PREFIX}run": run.run,
         f"{_PREFIX}run_id": run.run_id,
         f"{_PREFIX}run_page": run.page,
-        **_metrics(version),
+        **{f"{_PREFIX}{name}": value for name, value in metrics.items()},
     }
     properties = {name: value for name, value in told.items() if value != ""}
-    return Facts(version.version, models.store.describe(f"{folder}/bundle"), card, reason, run, properties)
+    lines = [
+        f"Version {version.version} of {models.uri}, promoted: {reason}",
+        ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()),
+        f"Run: {run.page or run.run}" if run.run else "",
+        f"Model card: {card}",
+    ]
+    return Facts(version.version, f"{folder}/bundle", "\n\n".join(filter(None, lines)), run, properties)
 
 
 def _metrics(version: Version) -> dict[str, float]:
     """The metrics of the whole test split; those of single classes are in the model card."""
     values = {name: one.get("value") for name, one in version.metrics.items() if isinstance(one, dict)}
     return {
-        f"{_PREFIX}{name}": float(value)
+        name: float(value)
         for name, value in values.items()
         if ":" not in name and isinstance(value, int | float) and value == value
     }

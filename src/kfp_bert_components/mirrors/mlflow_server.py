@@ -96,7 +96,7 @@ class MlflowServer:
             _source(one.bundle),
             tags=_tags(one),
             run_link=one.run.page or None,
-            description=f"{one.reason}\n\nModel card: `{one.card}`".strip(),
+            description=one.description,
             await_creation_for=0,
         )
         first = self._versions(client, registry_id).get(one.version, made)

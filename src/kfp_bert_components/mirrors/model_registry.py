@@ -95,8 +95,7 @@ class ModelRegistry:
 
     def _tell_version(self, model: Mapping[str, Any], one: Facts) -> None:
         known = {"name": str(one.version), "parentResourceId": model["id"]}
-        description = f"{one.reason}\n\nModel card: {one.card}".strip()
-        new = {"registeredModelId": model["id"], "description": description, **_properties(one.properties)}
+        new = {"registeredModelId": model["id"], "description": one.description, **_properties(one.properties)}
         version = self._find_or_create("model_version", "model_versions", known, new)
         self._set_properties(f"model_versions/{version['id']}", version, one.properties)
         artifact = {
@@ -147,7 +146,7 @@ class ModelRegistry:
         except requests.exceptions.JSONDecodeError:
             raise UserError(f"{what} is answered by something else than Model Registry: check the address.") from None
         except requests.RequestException as error:
-            raise TransientError(f"Model Registry does not answer ({what}: {type(error).__name__}).") from error
+            raise TransientError(f"Model Registry does not answer ({what}: {_reason(error)}).") from error
         if answer.ok and isinstance(found, dict):
             return found
         if answer.status_code == expected:
@@ -164,6 +163,12 @@ def _error(status: int, text: str, what: str) -> Exception:
     if status in _RETRIED or status >= 500:
         return TransientError(said)
     return UserError(said)
+
+
+def _reason(error: Exception) -> str:
+    """Why a call got no answer, without the words of the libraries around it."""
+    reason = getattr(error.args[0], "reason", error) if error.args else error
+    return str(reason).rpartition(": ")[2] or type(error).__name__
 
 
 def _properties(values: Mapping[str, str | float]) -> dict[str, Any]:
