@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
+from kfp import compiler, dsl
 
+import kfp_bert_components as package
+from kfp_bert_components import pipelines
 from kfp_bert_components.cli.registry import command
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.mirrors import parse_mirrors
@@ -111,6 +115,35 @@ def test_a_damaged_record_of_mirrors_stops_no_promotion(models, server, address,
     assert "1 problem found" in run("verify", models.uri, fails=True)
 
 
+# As it was written first: it is read for good.
+FORMAT_1 = """{
+ "format": 1,
+ "mirrors": {
+  "mlflow+https://mlflow.example.com#films": {
+   "champion": 2,
+   "named": "version 5 of films on MLflow",
+   "problem": "API request failed with error code 503 != 200.",
+   "at": "2026-11-29T14:00:00.000Z",
+   "by": "ann on laptop",
+   "origin": {
+    "user": "ann"
+   }
+  }
+ }
+}
+"""
+
+
+def test_the_record_of_format_1_is_read_and_one_of_a_later_format_is_not(models, tmp_path):
+    promote_next(models, tmp_path, "a")
+    Path(models.uri, "mirrors.json").write_text(FORMAT_1)
+    (record,) = models.mirrors().values()
+    assert (record.champion, record.named, record.by) == (2, "version 5 of films on MLflow", "ann on laptop")
+    Path(models.uri, "mirrors.json").write_text(FORMAT_1.replace('"format": 1', '"format": 2'))
+    with pytest.raises(UserError, match="update kfp-bert-components"):
+        models.mirrors()
+
+
 @pytest.mark.parametrize(
     ("address", "why"),
     [
@@ -142,3 +175,19 @@ def test_an_address_is_read_with_its_name_and_counts_once():
     found = parse_mirrors(given, "gs://bucket/films/")
     assert [str(one) for one in found] == ["mlflow+https://host/mlflow#films", "model-registry+http://h:8080#영화 a"]
     assert parse_mirrors([str(one) for one in found], "gs://bucket/other") == found
+
+
+def test_the_component_tells_its_mirrors(models, server, address, tmp_path):
+    given = [dsl.Artifact(uri=str(path)) for path in candidate_for(models, tmp_path, "a")]
+    package.promote_model.python_func(*given, registry=models.uri, mirror_to=[address])
+    assert server.properties("registered_models", "films")["kfp_bert.champion"] == "1"
+
+
+@pytest.mark.parametrize("name", pipelines.__all__)
+def test_a_ready_pipeline_gives_its_mirrors_to_the_steps_that_promote_and_check(name, tmp_path):
+    compiler.Compiler().compile(getattr(pipelines, name), str(tmp_path / "pipeline.yaml"))
+    spec = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
+    dags = [one["dag"]["tasks"] for one in spec["components"].values() if "dag" in one]
+    for task in ("promote-model", "pin-data"):
+        (inputs,) = (tasks[task]["inputs"]["parameters"] for tasks in dags if task in tasks)
+        assert inputs["mirror_to"]["componentInputParameter"].endswith("mirror_to")
