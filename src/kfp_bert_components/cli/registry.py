@@ -60,15 +60,12 @@ def _mirror_lines(models: "Registry", champion: int | None, mirrors: "dict[str, 
     """A line for each mirror: what it was told, and what to do where that is not all."""
     lines = []
     for address, one in mirrors.items():
-        told = f"was told of version {one.champion} ({one.named})" if one.champion else "was told of no version yet"
-        if one.problem or one.champion != champion:
-            why = (
-                f"could not be told of the champion: {one.problem.rstrip('.')}"
-                if one.problem
-                else "not of the champion"
-            )
-            told += f", {why}. Run {_mirror_command(models)}"
-        lines.append(f"mirror {address} {told}")
+        told = f"version {one.champion} ({one.named})" if one.champion else "no version yet"
+        why = f"the last try failed: {one.problem.rstrip('.')}" if one.problem else ""
+        if not why and one.champion != champion:
+            why = "the champion has changed since"
+        todo = f"; {why}. Run {_mirror_command(models)}" if why else ""
+        lines.append(f"mirror {address} was told of {told}{todo}")
     return lines
 
 
