@@ -111,7 +111,7 @@ test-goals: $(READY) ## The tests that `make test` takes a sample of, at their w
 test-docker: $(READY) images ## Build the images, and run every component and the server in them
 	@$(BIN)/python -m pytest -m docker
 
-peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready ## Set up the environments that tests and benchmarks compare with
+peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready .peers-mlflow/.ready ## Set up the environments that tests and benchmarks compare with
 
 .peers/.ready: benchmarks/peers.txt
 	@$(PYTHON) -m venv .peers
@@ -131,7 +131,12 @@ PYTHON_TF215 ?= $(PYTHON)
 	@.peers-server/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-server.txt
 	@touch $@
 
-test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15 and with clients of servers
+.peers-mlflow/.ready: benchmarks/peers-mlflow.txt
+	@$(PYTHON) -m venv .peers-mlflow
+	@.peers-mlflow/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-mlflow.txt
+	@touch $@
+
+test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15, with clients of servers and a real MLflow
 	@$(BIN)/python -m pytest -m peers
 
 bench-%: $(READY) peers ## Run benchmarks/NAME.py; its last line is JSON

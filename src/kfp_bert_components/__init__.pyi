@@ -30,6 +30,7 @@ class _PinData(PythonComponent):
         user_project: str | PipelineChannel = "",
         impersonate_service_account: str | PipelineChannel = "",
         anonymous: bool | PipelineChannel = False,
+        mirror_to: list[str] | PipelineChannel = [],
     ) -> PipelineTask:
         """Look at the sources and the base model without reading them: what is there now, and has it changed.
 
@@ -53,6 +54,7 @@ class _PinData(PythonComponent):
             impersonate_service_account: E-mail address of a service account to act as. Default: that in
                 KFP_BERT_IMPERSONATE.
             anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
+            mirror_to: That of promote_model, which is checked.
 
         Returns:
             fingerprint: Hash of names, sizes and checksums; of local files, of names, sizes, times and inodes.
@@ -479,6 +481,7 @@ class _PromoteModel(PythonComponent):
         pin: str | PipelineChannel = "",
         run_id: str | PipelineChannel = "",
         run_name: str | PipelineChannel = "",
+        mirror_to: list[str] | PipelineChannel = [],
     ) -> PipelineTask:
         """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
 
@@ -495,6 +498,9 @@ class _PromoteModel(PythonComponent):
             run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
                 Default: what the address of this step's outputs tells.
             run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+            mirror_to: Registries of others that are told of the champion when all else is done: mlflow+https://HOST or
+                model-registry+https://HOST, with #NAME at the end for another name than the registry's. If one can't be
+                told, that is a warning, and the next run tries again.
 
         Returns:
             champion_version: Version of the champion after this step, "" if there is none.
@@ -591,9 +597,9 @@ class _DeployToAiPlatform(PythonComponent):
             run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
         Returns:
-            endpoint: Full name of the endpoint.
+            endpoint: Full name of the endpoint; empty while nothing was promoted yet.
             deployed_model_id: Id of the deployed model that has all of its traffic; empty in a dry run that would
-                deploy.
+                deploy, or while nothing was promoted yet.
         """
 
 deploy_to_ai_platform: _DeployToAiPlatform
@@ -629,8 +635,8 @@ class _DeployToServingDirectory(PythonComponent):
             run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
         Returns:
-            serving_uri: The folder of the version that serves now.
-            version: The registry's version that lies there.
+            serving_uri: The folder of the version that serves now; empty while nothing was promoted yet.
+            version: The registry's version that lies there; 0 while nothing was promoted yet.
         """
 
 deploy_to_serving_directory: _DeployToServingDirectory
@@ -718,8 +724,10 @@ class _DeployToKserve(PythonComponent):
             run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
         Returns:
-            url: Address of the InferenceService inside the cluster; empty in a dry run that would change it.
-            revision: Name of the ReplicaSet whose pods serve; empty in a dry run that would make one.
+            url: Address of the InferenceService inside the cluster; empty in a dry run that would change it, or
+                while nothing was promoted yet.
+            revision: Name of the ReplicaSet whose pods serve; empty in a dry run that would make one, or while
+                nothing was promoted yet.
         """
 
 deploy_to_kserve: _DeployToKserve

@@ -1,6 +1,7 @@
-"""`kfp-bert registry`: look at a registry, go back to an older version, check it, repair it, clean it."""
+"""`kfp-bert registry`: look at a registry, go back to an older version, tell mirrors, check it, repair it, clean it."""
 
 import json
+import shlex
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
@@ -12,12 +13,12 @@ from kfp_bert_components.cli.groups import Group, example
 from kfp_bert_components.plain import plain
 
 if TYPE_CHECKING:
-    from kfp_bert_components.registry import Deployment, Registry, Version
+    from kfp_bert_components.registry import Deployment, Mirror, Registry, Version
 
 
 @click.group("registry", cls=Group, epilog=example("kfp-bert registry list gs://my-bucket/registry"))
 def command() -> None:
-    """Look at a registry, go back to an older version, check it, repair it, clean it.
+    """Look at a registry, go back to an older version, tell mirrors, check it, repair it, clean it.
 
     REGISTRY is a gs:// or s3:// URI, or a local folder.
     """
@@ -41,14 +42,37 @@ def list_(registry: str, as_json: bool) -> None:
         champion = models.champion()
     except DamagedError as error:
         problems.append(str(error))
+    mirrors: dict[str, Mirror] = {}
+    try:
+        mirrors = models.mirrors()
+    except DamagedError as error:
+        problems.append(str(error))
     number = champion.version if champion else None
     if as_json:
-        click.echo(json.dumps(_as_json(models, number, records), indent=1, default=dict))
+        told = {"mirrors": {address: asdict(one) for address, one in mirrors.items()}}
+        click.echo(json.dumps(_as_json(models, number, records) | told, indent=1, default=dict))
     else:
-        lines = _lines(models, number, records)
-        for line in lines or [f"The registry {models.uri} holds no version yet."]:
+        lines = _lines(models, number, records) or [f"The registry {models.uri} holds no version yet."]
+        for line in [*lines, *_mirror_lines(models, number, mirrors)]:
             click.echo(plain(line))
     _stop_for(problems)
+
+
+def _mirror_lines(models: "Registry", champion: int | None, mirrors: "dict[str, Mirror]") -> list[str]:
+    """A line for each mirror: what it was told, and what to do where that is not all."""
+    lines = []
+    for address, one in mirrors.items():
+        told = f"version {one.champion} ({one.named})" if one.champion else "no version yet"
+        why = f"the last try failed: {one.problem.rstrip('.')}" if one.problem else ""
+        if not why and one.champion != champion:
+            why = "the champion has changed since"
+        todo = f"; {why}. Run {_mirror_command(models)}" if why else ""
+        lines.append(f"mirror {address} was told of {told}{todo}")
+    return lines
+
+
+def _mirror_command(models: "Registry") -> str:
+    return f"kfp-bert registry mirror {shlex.quote(models.uri)}"
 
 
 def _stop_for(problems: list[str]) -> None:
@@ -293,6 +317,8 @@ def _say_what_to_deploy(models: "Registry") -> None:
                 _say_command(f"{where}, it has to be deployed there", deploy_command(models.uri, one))
     for problem in damaged:
         click.echo(plain(f"It may have to be deployed elsewhere too: {problem}"))
+    if models.mirrors():
+        _say_command("Mirrors have to be told", _mirror_command(models))
 
 
 def _say_command(what: str, command: str) -> None:
@@ -303,6 +329,37 @@ def _say_command(what: str, command: str) -> None:
     for component, setting in (("deploy_to_ai_platform", "machine_type"), ("deploy_to_kserve", "image and storage")):
         if component in command:
             click.echo(f"Add the settings that your pipeline gives, such as {setting}.")
+
+
+@command.command(
+    epilog=example("kfp-bert registry mirror gs://my-bucket/registry --to mlflow+https://mlflow.example.com")
+)
+@click.argument("registry")
+@click.option("--to", "addresses", multiple=True, help="A mirror. Default: all that were told before.")
+@click.option("--forget", multiple=True, help="A mirror that is not used any more: forget it here.")
+def mirror(registry: str, addresses: tuple[str, ...], forget: tuple[str, ...]) -> None:
+    """Tell mirrors which versions were promoted and which one is champion.
+
+    A mirror is a registry of others that promote_model tells of promotions: mlflow+https://HOST or
+    model-registry+https://HOST, with #NAME at the end for another name of the registered model than the registry's.
+    What a mirror knows already stays as it is.
+    """
+    from kfp_bert_components.cli.groups import known
+    from kfp_bert_components.errors import UserError
+    from kfp_bert_components.mirrors import mirror, parse_mirrors
+
+    models = _open(registry)
+    there = list(models.mirrors())
+    for address in forget:
+        models.record_mirror(known("mirror", address, there), None)
+        click.echo(plain(f"{address} is forgotten here; nothing was changed there."))
+    mirrors = parse_mirrors(addresses or ([] if forget else there), models.uri)
+    if not mirrors and not forget:
+        raise UserError(f"{models.uri} has no mirror yet: name one with --to.")
+    if mirrors:
+        models.require_champion()
+    if problems := mirror(models, mirrors):
+        raise UserError(" ".join(problems))
 
 
 @command.command(epilog=example("kfp-bert registry verify gs://my-bucket/registry"))

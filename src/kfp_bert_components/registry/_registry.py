@@ -11,7 +11,8 @@ from kfp_bert_components.origin import Origin, here
 from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, read_deployments, write_deployment
 from kfp_bert_components.registry._identity import registry_id, repair_id
-from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version, repair_command
+from kfp_bert_components.registry._mirrors import read_mirrors, write_mirror
+from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Mirror, Version, repair_command
 from kfp_bert_components.storage import Access, Generation, open_store
 
 if TYPE_CHECKING:
@@ -265,6 +266,27 @@ class Registry:
             self._known_id,
             origin=self.origin,
         )
+
+    def mirrors(self) -> dict[str, Mirror]:
+        """What each mirror was told last, by address; {} where there was never one.
+
+        Raises:
+            DamagedError: The record can't be read.
+        """
+        return read_mirrors(self.store)
+
+    def record_mirror(self, address: str, mirror: Mirror | None) -> None:
+        """Write down what a mirror was told.
+
+        Args:
+            address: Of the mirror.
+            mirror: What it was told; when, by whom and where is filled in. None: forget the mirror.
+
+        Raises:
+            DamagedError: The record can't be read.
+            ConflictError: Others kept changing it.
+        """
+        write_mirror(self.store, address, mirror, self.origin)
 
     def _known_id(self) -> str:
         """The id, "" where it can't be read: a record is written all the same."""

@@ -19,6 +19,8 @@ from kfp_bert_components.registry._claim import read_claim
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import removed_name
 from kfp_bert_components.registry._identity import registry_id
+from kfp_bert_components.registry._mirrors import NAME as MIRRORS
+from kfp_bert_components.registry._mirrors import read_mirrors
 from kfp_bert_components.registry._numbers import read_note
 from kfp_bert_components.registry._read import (
     is_number,
@@ -34,7 +36,7 @@ from kfp_bert_components.registry._test_sets import NAME, TEXTS, read_uses
 from kfp_bert_components.storage import Store, file_sha256
 
 _OWN_FILES = {"version.json", "claim.json"}
-_ROOT_FILES = {"champion.json", "registry.json"}
+_ROOT_FILES = {"champion.json", "registry.json", MIRRORS}
 _ROOT_FOLDERS = {"versions", "deployments", "pins", "promotions", "removed", "test_sets"}
 
 
@@ -119,7 +121,7 @@ def _records(store: Store, names: list[str]) -> Iterator[str]:
     notes = [name for name in names if _is_json_in(name, "promotions")]
     old = [name for name in names if _is_json_in(name, "test_sets") and name != NAME]
     checks: list[Callable[[], object]] = [partial(read_removed, store, number) for number in removed_numbers(store)]
-    checks.append(partial(registry_id, store, create=False))
+    checks += [partial(registry_id, store, create=False), partial(read_mirrors, store)]
     checks += [partial(read_claim, store, number) for number in version_numbers(store)]
     checks += [partial(load, store, name, read_note) for name in notes]
     checks += [partial(load, store, name, itemgetter("run", "at")) for name in names if _is_json_in(name, "pins")]
