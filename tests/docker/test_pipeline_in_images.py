@@ -12,6 +12,7 @@ import pytest
 from kfp import compiler, components, local
 
 import kfp_bert_components as package
+from kfp_bert_components.addresses import IMAGES
 from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.local.results import read_outputs
 from kfp_bert_components.pipelines import train_and_deploy
@@ -72,11 +73,14 @@ def run_confined(pipeline, root, environment=None, **arguments):
 def test_specs_by_url_run_confined_in_their_images_to_a_served_model(first_lines, root, tmp_path):
     data = small_data(root)
     with serving_folder(ROOT / "component_specs") as url:
-        example = [sys.executable, ROOT / "examples" / "train_and_deploy.py", tmp_path / "pipeline.yaml"]
+        example = [sys.executable, ROOT / "examples" / "train_and_deploy_by_url.py", tmp_path / "pipeline.yaml"]
         subprocess.run(example, check=True, env={**os.environ, "COMPONENT_SPECS": url})
+    text = (tmp_path / "pipeline.yaml").read_text()
+    assert "my-registry/my-team/" in text
+    (tmp_path / "here.yaml").write_text(text.replace("my-registry/my-team/", f"{IMAGES}/"))
     registry, serving = root / "registry", root / "serving"
     places = {"sources": [str(data)], "registry": str(registry), "serving_directory": str(serving)}
-    outputs = run_confined(tmp_path / "pipeline.yaml", root, **places)
+    outputs = run_confined(tmp_path / "here.yaml", root, **places)
     # The runner can report success for a container that failed: what counts is what lies on disk.
     assert outputs["compare-models"]["outcome"] == "PROMOTE", outputs["compare-models"]["reason"]
     assert Registry(str(registry)).champion().version == 1
