@@ -12,6 +12,7 @@ from kfp_bert_components.origin import Origin, here, read_origin
 from kfp_bert_components.progress import say
 from kfp_bert_components.steps.webhook import VARIABLE, tell
 
+_NO_PROJECT = "No job_project was given, so no jobs were looked for."
 _WORDS = {"SUCCEEDED": "ended well", "FAILED": "failed", "RUNNING": "was ended before it was over"}
 
 
@@ -60,8 +61,10 @@ def clean_up_run(
     except UserError as failure:
         problem = failure
     if webhook := webhook or os.environ.get(VARIABLE, ""):
-        left = [*lines[1:], *([str(problem)] if problem else [])] if state != "SUCCEEDED" else []
-        lines.append(tell(webhook, "\n".join([*_news(state, registry, deployment_target, origin or here()), *left])))
+        news = [*_news(state, registry, deployment_target, origin or here())]
+        if state != "SUCCEEDED":  # what was cleaned up; the first line may quote an error
+            news += [line for line in (*lines[1:], str(problem or _NO_PROJECT)) if line != _NO_PROJECT]
+        lines.append(tell(webhook, "\n".join(news)))
         say(lines[-1])
     if problem:
         raise problem
@@ -111,7 +114,7 @@ def _outcome(state: str, error: str, registry: str, target: str) -> Iterator[str
 def _jobs(runs: list[str], project: str, location: str, api_endpoint: str) -> Iterator[str]:
     """Cancel the jobs of a run; UserError where one may go on, which says what to do."""
     if not project:
-        yield "No job_project was given, so no jobs were looked for."
+        yield _NO_PROJECT
         return
     try:
         yield from _cancelled(runs, project, location, api_endpoint)
