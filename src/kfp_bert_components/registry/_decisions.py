@@ -112,7 +112,7 @@ def load_decision(store: Store, name: str) -> tuple[DecisionRecord, Generation]:
     return load(store, name, _format_1, remedy=_REMEDY)
 
 
-def ask_approval(store: Store, decision: Decision, hours: float, origin: Origin) -> Approval:
+def ask_approval(store: Store, decision: Decision, hours: float, origin: Origin) -> DecisionRecord:
     """See `Registry.ask_approval`."""
     keep_decision(store, decision, "", origin)
     while True:
@@ -127,7 +127,7 @@ def ask_approval(store: Store, decision: Decision, hours: float, origin: Origin)
         elif record.approval.state == "waiting" and not record.approval.open:
             wanted = replace(record.approval, state="expired", **_answer(origin, "nobody answered in time"))
         else:
-            return record.approval
+            return record
         with suppress(ConflictError):  # a person answered just now, or our reply was lost
             _write(store, replace(record, approval=wanted), generation)
 

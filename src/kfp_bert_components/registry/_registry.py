@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kfp_bert_components.evaluation import Evaluation
     from kfp_bert_components.gate import Decision, Use
-    from kfp_bert_components.registry._decisions import Approval, DecisionRecord
+    from kfp_bert_components.registry._decisions import DecisionRecord
     from kfp_bert_components.registry._gc import Sweep
     from kfp_bert_components.registry._repair import Diagnosis
 
@@ -181,8 +181,8 @@ class Registry:
 
         return read_decisions(self.store)
 
-    def ask_approval(self, decision: Decision, hours: float) -> Approval:
-        """Ask people to allow what a decision says; asked again, how far that is.
+    def ask_approval(self, decision: Decision, hours: float) -> DecisionRecord:
+        """Ask people to allow what a decision says; asked again, look whether they have answered.
 
         Args:
             decision: The decision; written down where it is not known.

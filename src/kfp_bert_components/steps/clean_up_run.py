@@ -9,6 +9,7 @@ from shlex import quote
 
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.origin import Origin, here, read_origin
+from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import say
 from kfp_bert_components.steps.webhook import VARIABLE, tell
 
@@ -64,7 +65,7 @@ def clean_up_run(
         news = [*_news(state, registry, deployment_target, origin or here())]
         if state != "SUCCEEDED":  # what was cleaned up; the first line may quote an error
             news += [line for line in (*lines[1:], str(problem or _NO_PROJECT)) if line != _NO_PROJECT]
-        lines.append(tell(webhook, "\n".join(news)))
+        lines.append(tell(webhook, "\n".join(map(plain, news))))
         say(lines[-1])
     if problem:
         raise problem

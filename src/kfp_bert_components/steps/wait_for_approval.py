@@ -64,15 +64,18 @@ def wait_for_approval(
 
 
 def _wait(models: Registry, made: Decision, hours: float, poll_seconds: float) -> Approval:
+    """The answer of a person, or that the time is over."""
     reminded = None
-    while (approval := models.ask_approval(made, hours)).state == "waiting":
+    while True:
+        record = models.ask_approval(made, hours)
+        assert record.approval is not None
+        if record.approval.state != "waiting":
+            return record.approval
         if reminded is None or time.monotonic() - reminded > _REMIND_SECONDS:
             reminded = time.monotonic()
-            (record,) = (one for one in models.decisions() if one.decision_id == made.decision_id)
             for line in question(models.uri, record):
                 say(line)
         time.sleep(poll_seconds)
-    return approval
 
 
 def question(registry: str, record: DecisionRecord) -> Iterator[str]:
