@@ -29,7 +29,7 @@ def test_it_sorts_messages_by_category_and_refuses_a_bad_batch(tmp_path):
     )
     assert found["compare-models"]["outcome"] == "PROMOTE", found["compare-models"]["reason"]
     evaluation = json.loads((found["evaluate-model"]["evaluation"] / "evaluation.json").read_text())
-    assert {"channel: chat", "channel: email", "plan: free"} <= evaluation["slices"].keys()
+    assert {"channel = chat", "channel = email", "plan = free"} <= set(evaluation["slices"])
     with running_server(tmp_path / "serving", tmp_path / "server.log", port=0) as url:
         assert predict(url, ["please cancel order 12345"])[0]["label"] == "cancellation"
 

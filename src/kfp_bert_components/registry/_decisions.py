@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 FOLDER = "decisions"
 _REMEDY = "restore it from a backup, or delete it: only an approval that is waited for needs it"
 _THREADS = 16
+_OF_THE_DECISION = (
+    *("decision_id", "outcome", "reason", "warnings"),
+    *("candidate_fingerprint", "champion_version", "champion_generation"),
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,7 @@ class DecisionRecord:
     """What the registry knows of a decision.
 
     Attributes:
-        decision_id, outcome, reason, warnings, candidate_fingerprint, champion_version, champion_generation: As in
-            `gate.Decision`.
+        decision_id: As in `gate.Decision`; so are the five after it, and the warnings.
         report: Address of the comparison's page; "" where it is not known.
         at: When it was made.
         by: By whom.
@@ -86,9 +89,7 @@ class DecisionRecord:
 
 def keep_decision(store: Store, decision: Decision, report: str, origin: Origin) -> None:
     """See `Registry.keep_decision`."""
-    names = ("decision_id", "outcome", "reason", "warnings")
-    names += ("candidate_fingerprint", "champion_version", "champion_generation")
-    known = {name: getattr(decision, name) for name in names}
+    known = {name: getattr(decision, name) for name in _OF_THE_DECISION}
     record = DecisionRecord(**known, report=report, **stamp(origin))
     with suppress(ConflictError):  # it is there already
         store.write(_name(decision.decision_id), dump(asdict(record)), if_generation=0)
@@ -196,9 +197,9 @@ def _name(decision_id: str) -> str:
     return f"{FOLDER}/{hashlib.sha256(decision_id.encode()).hexdigest()[:32]}.json"
 
 
-def _format_1(fields: dict[str, Any]) -> DecisionRecord:
-    approval = fields.pop("approval", None)
-    record = build(DecisionRecord, fields)
+def _format_1(found: dict[str, Any]) -> DecisionRecord:
+    approval = found.pop("approval", None)
+    record = build(DecisionRecord, found)
     read_origin(record.origin)
     if approval is None:
         return record
