@@ -469,6 +469,38 @@ class _CompareModels(PythonComponent):
 
 compare_models: _CompareModels
 
+class _WaitForApproval(PythonComponent):
+    def __call__(
+        self,
+        *,
+        decision: Artifact | PipelineChannel,
+        registry: str | PipelineChannel,
+        hours: float | PipelineChannel = 24.0,
+        run_id: str | PipelineChannel = "",
+        run_name: str | PipelineChannel = "",
+    ) -> PipelineTask:
+        """Wait until a person approves or rejects what the gate wants to promote, or until the time for that is over.
+
+        The log says what to read and which command answers: kfp-bert registry approve, or reject. A decision that promotes
+        nothing is passed on at once. A pod that is killed and tried again goes on waiting; the time runs from the first
+        start. Whoever can write to the registry can answer.
+
+        Args:
+            decision: The decision of compare_models.
+            registry: gs:// or s3:// URI, or path, of the registry; it keeps question and answer.
+            hours: How long to wait, in hours. Default: 24.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+                Default: what the address of this step's outputs tells.
+            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+
+        Returns:
+            outcome: APPROVED, REJECTED, EXPIRED (nobody answered in time), or NOT NEEDED.
+            reason: One sentence that says why, and who answered.
+            answered: The decision for promote_model: the same one where it was approved, else HOLD.
+        """
+
+wait_for_approval: _WaitForApproval
+
 class _PromoteModel(PythonComponent):
     def __call__(
         self,
@@ -508,6 +540,34 @@ class _PromoteModel(PythonComponent):
         """
 
 promote_model: _PromoteModel
+
+class _RollbackModel(PythonComponent):
+    def __call__(
+        self,
+        *,
+        registry: str | PipelineChannel,
+        version: int | PipelineChannel = 0,
+        reason: str | PipelineChannel = "",
+        run_id: str | PipelineChannel = "",
+        run_name: str | PipelineChannel = "",
+    ) -> PipelineTask:
+        """Make an older version of the registry champion. A deploy_to_... step after it brings it to where it serves.
+
+        A version of which a file is missing is refused. Once a run: a step that is tried again changes nothing more.
+
+        Args:
+            registry: gs:// or s3:// URI, or path, of the registry.
+            version: The version to go back to. Default: 0, the champion before this one.
+            reason: Why, for the registry's history.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+                Default: what the environment tells.
+            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+
+        Returns:
+            champion_version: Version of the champion after this step.
+        """
+
+rollback_model: _RollbackModel
 
 class _DeployToAiPlatform(PythonComponent):
     def __call__(
@@ -836,12 +896,17 @@ class _CleanUpRun(PythonComponent):
         job_location: str | PipelineChannel = "",
         job_api_endpoint: str | PipelineChannel = "",
         settings: dict | PipelineChannel = {},
+        webhook: str | PipelineChannel = "",
     ) -> PipelineTask:
         """Cancel what a run started and is not over, when the run failed or was terminated. For a dsl.ExitHandler.
 
         KFP runs this step when all others are over, also where the run was terminated or a pod died. It cancels the run's
         jobs on AI Platform, but for those that another run waits for. A rollout that stands between two steps is left as it
-        is: the next run goes on with it. Where the run ended well, it does nothing and says so.
+        is: the next run goes on with it. Where the run ended well, it cancels nothing and says so.
+
+        Where there is a webhook, it posts how the run ended, decision and reason, alarms and a failed rollout, with the
+        addresses of the pages: {"text": ...}, as Slack, Mattermost and Google Chat take it. No text of the data is in it. A
+        webhook that fails, or has not answered after 10 seconds, changes nothing.
 
         Args:
             status: How the run ended; filled in by KFP.
@@ -854,9 +919,11 @@ class _CleanUpRun(PythonComponent):
             job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
             settings: The further parameters of finetune_bert or batch_predict, of which those that begin with job_ and are
                 named above win over them. Default: none.
+            webhook: Address of the webhook. Who knows it can write there, and a parameter is seen on the run's page:
+                better leave it out, and give the step the variable KFP_BERT_WEBHOOK from a secret. Default: that variable.
 
         Returns:
-            outcome: How the run ended, and what was cancelled.
+            outcome: How the run ended, what was cancelled, and whether people were told.
         """
 
 clean_up_run: _CleanUpRun

@@ -9,11 +9,12 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from kfp import compiler, components, local
+from kfp import compiler, components, dsl, local
 
 import kfp_bert_components as package
 from kfp_bert_components.addresses import IMAGES
 from kfp_bert_components.bert import read_bundle
+from kfp_bert_components.gate import read_decision
 from kfp_bert_components.local.results import read_outputs
 from kfp_bert_components.pipelines import train_and_deploy
 from kfp_bert_components.registry import Registry
@@ -25,6 +26,7 @@ from tests.support.examined import write_examined
 from tests.support.http_folder import serving_folder
 from tests.support.kubernetes_predictors import Model
 from tests.support.kubernetes_server import KubernetesServer
+from tests.support.models import candidate_for, promote_next
 from tests.support.pipeline_runs import small_data
 from tests.support.s3_server import KEYS
 from tests.support.stores import gcs, s3
@@ -169,6 +171,31 @@ def test_the_deployment_to_kserve_runs_confined(first_lines, gcs, root, tmp_path
         server.cluster.add("Namespace", "serving")
         deploy(registry="gs://bucket/registry", name="films", namespace="serving", api_endpoint=server.url)
     assert Registry("gs://bucket/registry").deployment("production").live_version == 1
+
+
+def test_the_answer_of_a_person_and_a_rollback_run_confined(first_lines, root, tmp_path):
+    registry = Registry(str(root / "registry"))
+    promote_next(registry, tmp_path, "first")
+    _, _, decision = candidate_for(registry, root, "asked")
+    registry.ask_approval(read_decision(decision), hours=1.0)
+    registry.answer_approval("asked", approve=False, reason="no")
+    local.init(confined_runner(), pipeline_root=str(root))
+
+    @dsl.pipeline(name="ask")
+    def ask(decision: str, registry: str):
+        made = dsl.importer(artifact_uri=decision, artifact_class=dsl.Artifact).output
+        wait = components.load_component_from_file(str(ROOT / "component_specs/wait_for_approval/component.yaml"))
+        wait(decision=made, registry=registry)
+
+    ask(decision=str(decision), registry=registry.uri)
+    answered = read_outputs(next(root.glob("ask-*")))["wait-for-approval"]
+    assert answered["outcome"] == "REJECTED"
+    assert read_decision(answered["answered"]).outcome == "HOLD"
+
+    promote_next(registry, tmp_path, "second")
+    roll_back = components.load_component_from_file(str(ROOT / "component_specs/rollback_model/component.yaml"))
+    roll_back(registry=registry.uri)
+    assert registry.require_champion().version == 1
 
 
 def test_every_component_has_run(first_lines):

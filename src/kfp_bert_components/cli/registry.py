@@ -230,6 +230,52 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
     _say_what_to_deploy(models)
 
 
+@command.command(epilog=example("kfp-bert registry approve gs://my-bucket/registry 0f8fad5bd9cb469fa16570867728950e"))
+@click.argument("registry")
+@click.argument("decision", required=False)
+@click.option("--reason", default="", help="Why, for the history.")
+def approve(registry: str, decision: str | None, reason: str) -> None:
+    """Let the model of DECISION become champion: its run waits for that. Without DECISION, list what waits.
+
+    The first answer counts. It is written down with your user name and the name of this machine.
+    """
+    if decision is None:
+        _list_waiting(registry)
+    else:
+        _answer(registry, decision, True, reason)
+
+
+@command.command(
+    epilog=example("kfp-bert registry reject gs://my-bucket/registry 0f8fad5bd9cb469fa16570867728950e --reason 'no'")
+)
+@click.argument("registry")
+@click.argument("decision")
+@click.option("--reason", required=True, help="Why, for the history.")
+def reject(registry: str, decision: str, reason: str) -> None:
+    """Do not let the model of DECISION become champion: its run, which waits for an answer, ends with HOLD."""
+    _answer(registry, decision, False, reason)
+
+
+def _list_waiting(registry: str) -> None:
+    from kfp_bert_components.steps.wait_for_approval import question
+
+    models = _open(registry)
+    waiting = [one for one in models.decisions() if one.approval and one.approval.open]
+    for one in waiting:
+        for line in question(models.uri, one):
+            click.echo(plain(line))
+    if not waiting:
+        click.echo(f"Nothing waits for approval in {models.uri}.")
+
+
+def _answer(registry: str, decision: str, approve: bool, reason: str) -> None:
+    record = _open(registry).answer_approval(decision, approve=approve, reason=reason)
+    assert record.approval is not None
+    click.echo(plain(record.reason))
+    then = "The run goes on and promotes the model." if approve else "The run goes on and promotes nothing."
+    click.echo(plain(f"{record.approval.state.capitalize()} by {record.approval.by}. {then}"))
+
+
 @command.command(epilog=example("kfp-bert registry repair gs://my-bucket/registry"))
 @click.argument("registry")
 @click.option("--version", type=int, help="Version to make champion. Default: ask.")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kfp_bert_components.evaluation import Evaluation
-    from kfp_bert_components.gate import Use
+    from kfp_bert_components.gate import Decision, Use
+    from kfp_bert_components.registry._decisions import DecisionRecord
     from kfp_bert_components.registry._gc import Sweep
     from kfp_bert_components.registry._repair import Diagnosis
 
@@ -163,6 +164,53 @@ class Registry:
         from kfp_bert_components.registry._pins import keep_pin
 
         return keep_pin(self.store, fingerprint, fields, run)
+
+    def keep_decision(self, decision: Decision, report: str = "") -> None:
+        """Write down a decision, whatever its outcome is; one that is known stays as it is.
+
+        Args:
+            decision: The decision.
+            report: Address of the comparison's page; "" where it is not known.
+        """
+        from kfp_bert_components.registry._decisions import keep_decision
+
+        keep_decision(self.store, decision, report, self.origin)
+
+    def decisions(self) -> list[DecisionRecord]:
+        """The decisions that were written down, oldest first. Damaged records are left out; `verify` names them."""
+        from kfp_bert_components.registry._decisions import read_decisions
+
+        return read_decisions(self.store)
+
+    def ask_approval(self, decision: Decision, hours: float) -> DecisionRecord:
+        """Ask people to allow what a decision says; asked again, look whether they have answered.
+
+        Args:
+            decision: The decision; written down where it is not known.
+            hours: How long they have to answer, from the first time that this is called.
+
+        Raises:
+            UserError: The record is about another model.
+        """
+        from kfp_bert_components.registry._decisions import ask_approval
+
+        return ask_approval(self.store, decision, hours, self.origin)
+
+    def answer_approval(self, decision_id: str, *, approve: bool, reason: str = "") -> DecisionRecord:
+        """Answer a run that waits for approval; the first answer counts.
+
+        Args:
+            decision_id: Id of the decision.
+            approve: Whether the model may become champion.
+            reason: Why.
+
+        Raises:
+            NotFoundError: There is no such decision.
+            UserError: No run asked, it was answered before, the time is over, or another model became champion since.
+        """
+        from kfp_bert_components.registry._decisions import answer_approval
+
+        return answer_approval(self.store, decision_id, approve, reason, self.origin)
 
     def rollback(self, version: int | None = None, reason: str = "") -> Champion:
         """Make an older version champion, which also makes its deployment pending.

@@ -16,6 +16,7 @@ from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import track
 from kfp_bert_components.registry._checkpoints import checkpoints_beside, is_checkpoint
 from kfp_bert_components.registry._claim import read_claim
+from kfp_bert_components.registry._decisions import FOLDER, load_decision
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import removed_name
 from kfp_bert_components.registry._identity import registry_id
@@ -37,7 +38,7 @@ from kfp_bert_components.storage import Store, file_sha256
 
 _OWN_FILES = {"version.json", "claim.json"}
 _ROOT_FILES = {"champion.json", "registry.json", MIRRORS}
-_ROOT_FOLDERS = {"versions", "deployments", "pins", "promotions", "removed", "test_sets"}
+_ROOT_FOLDERS = {"versions", "decisions", "deployments", "pins", "promotions", "removed", "test_sets"}
 
 
 def verify(store: Store, version: int | None = None) -> list[str]:
@@ -125,6 +126,7 @@ def _records(store: Store, names: list[str]) -> Iterator[str]:
     checks += [partial(read_claim, store, number) for number in version_numbers(store)]
     checks += [partial(load, store, name, read_note) for name in notes]
     checks += [partial(load, store, name, itemgetter("run", "at")) for name in names if _is_json_in(name, "pins")]
+    checks += [partial(load_decision, store, name) for name in names if _is_json_in(name, FOLDER)]
     checks += [partial(read_uses, store, Path(name).stem) for name in old]
     for check in checks:
         try:
