@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test test-long test-pythons test-goals test-wheel test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images compare-with-trainer gate-on-films
+.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,13 +40,25 @@ test-docs: $(READY) ## Run or check every code block and command of README and d
 test-pythons: ## The tests that need no TensorFlow on every Python at hand (PYTHONS="python3.11 python3.13")
 	@scripts/test_pythons.sh $(PYTHONS)
 
+test-lowest: $(READY) ## Tests with the oldest dependencies that pyproject.toml allows
+	@scripts/test_resolution.sh lowest-direct
+
+test-newest: $(READY) ## Tests with the newest dependencies that pyproject.toml allows
+	@scripts/test_resolution.sh highest
+
 mutants: $(READY) ## Mutation testing, about an hour (MUTANTS="gate --count 20" for a part of it)
 	@$(BIN)/python scripts/mutants.py $(MUTANTS)
 
-lint: $(READY) ## Check style and types
+lint: $(READY) ## Check style and types, and the files for GitHub by their schemas
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy --allow-untyped-defs examples
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format --force-filetype yaml CITATION.cff
 
 docs: $(READY) ## Build the site of the documentation into build/docs
 	@$(BIN)/python -m sphinx -W --keep-going --quiet -b html -c docs -d build/doctrees . build/docs
@@ -59,12 +71,14 @@ check-generated: $(READY) ## Fail if a generated file is out of date, or a compo
 	@$(BIN)/python scripts/check_interfaces.py
 
 constraints: $(READY) ## Pin anew what is known to install together, for every Python from 3.11 on
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --group docs --upgrade \
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --group docs --group release --upgrade \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.txt
 
 test-wheel: $(READY) ## Build the wheel, install it in a clean environment, use it there
 	@scripts/test_wheel.sh $(BIN)/python
+
+release-check: $(READY) ## Everything of a release but publishing it, into dist/ (TAG=v1.2.3: of that tag)
+	@$(BIN)/python scripts/release_check.py $(TAG)
 
 IMAGES ?= kfp-bert-components
 PLACE = $(IMAGES:/=)
@@ -75,6 +89,15 @@ images: ## Build the images that the specs name, and serve (IMAGES=my-registry/m
 	$(BUILD) --target tensorflow --tag $(PLACE)/python-tensorflow:$(VERSION) .
 	$(BUILD) --target serve --tag $(PLACE)/serve:$(VERSION) .
 	$(if $(filter 1,$(PUSH)),for image in python python-tensorflow serve; do $(DOCKER) push $(PLACE)/$$image:$(VERSION) || exit; done)
+
+image-digests: ## Write dist/images.txt: digest and name of each image that was pushed
+	@mkdir -p dist
+	@for image in python python-tensorflow serve; do \
+	  digests=$$($(DOCKER) inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' $(PLACE)/$$image:$(VERSION)) && \
+	  echo "$$digests" | sed -n "s|^\($(PLACE)/$$image\)@sha256:\(.*\)|\2  \1|p" | grep . || \
+	  { echo "$(PLACE)/$$image:$(VERSION) has no digest: push it first (make images IMAGES=$(PLACE) PUSH=1)" >&2; exit 1; }; \
+	done > dist/images.txt
+	@cat dist/images.txt
 
 GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_faults.py tests/deployment/test_fencing.py \
   tests/deployment/test_pipeline_ai_platform.py tests/deployment/test_pipeline_kserve.py tests/deployment/test_kserve_faults.py tests/registry/test_race.py tests/registry/test_kills.py \
@@ -95,7 +118,7 @@ test-goals: $(READY) ## The tests that `make test` takes a sample of, at their w
 test-docker: $(READY) images ## Build the images, and run every component and the server in them
 	@$(BIN)/python -m pytest -m docker
 
-peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready ## Set up the environments that tests and benchmarks compare with
+peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready .peers-mlflow/.ready ## Set up the environments that tests and benchmarks compare with
 
 .peers/.ready: benchmarks/peers.txt
 	@$(PYTHON) -m venv .peers
@@ -115,7 +138,12 @@ PYTHON_TF215 ?= $(PYTHON)
 	@.peers-server/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-server.txt
 	@touch $@
 
-test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15 and with clients of servers
+.peers-mlflow/.ready: benchmarks/peers-mlflow.txt
+	@$(PYTHON) -m venv .peers-mlflow
+	@.peers-mlflow/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-mlflow.txt
+	@touch $@
+
+test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15, with clients of servers and a real MLflow
 	@$(BIN)/python -m pytest -m peers
 
 bench-%: $(READY) peers ## Run benchmarks/NAME.py; its last line is JSON

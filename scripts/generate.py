@@ -1,4 +1,5 @@
-"""Generates the component specs, their READMEs, catalogue, interfaces and checksums, and the pages of the reference.
+"""Generates the component specs, their READMEs, catalogue, interfaces and checksums, the pages of the reference, the
+stubs by which editors show what a component takes, and the badges of the README.
 
 python scripts/generate.py            writes them
 python scripts/generate.py --check    exits with 1 and names the files that are not as generated
@@ -11,6 +12,7 @@ import json
 import re
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +39,11 @@ TEMPLATES = Environment(
 )
 TEMPLATES.filters["cell"] = lambda text: text.replace("|", "\\|")
 TEMPLATES.filters["repr"] = repr
+TEMPLATES.filters["quoted"] = lambda value: json.dumps(value) if isinstance(value, str) else repr(value)
+# The type of an input as a stub has it: without its module, and in today's spelling.
+TEMPLATES.filters["hint"] = lambda hint: re.sub(
+    r"\b(List|Dict)\b", lambda found: found[1].lower(), re.sub(r"^kfp[.\w]*\.", "", inspect.formatannotation(hint))
+)
 TEMPLATES.filters["plain"] = lambda text: re.sub(r"([\\`*{}\[\]<>#|~])", r"\\\1", text)
 BY_HAND = yaml.safe_load((ROOT / "scripts" / "templates" / "components.yaml").read_text())
 # The records with more than one format, and where the newest number stands.
@@ -67,6 +74,7 @@ PARTS = {
     "trainjob": ("Training on several nodes", "training.md"),
     "kubernetes_api": ("Kubernetes", "permissions.md"),
     "prediction": ("Predicting a table", "batch.md"),
+    "mirrors": ("Mirrors", "mirrors.md"),
     "serving": ("The server", "serving.md"),
     "steps": ("Steps", "troubleshooting.md"),
     "components": ("Images", "images.md"),
@@ -93,6 +101,9 @@ def generate() -> Iterator[tuple[Path, str]]:
     yield specs / "README.md", _render("catalogue.md", components=entries)
     yield specs / "interfaces.json", _interfaces(entries)
     yield specs / "SHA256SUMS", "".join(sums)
+    yield Path("src/kfp_bert_components/__init__.pyi"), _render("stubs.jinja", components=list(_signatures()))
+    for label, value in _badges():
+        yield Path("docs/badges") / f"{label}.svg", _render("badge.jinja", label=label, value=value)
     yield Path("docs/cli.md"), _render("cli.md", commands=list(_commands()))
     yield Path("docs/pipelines.md"), _render("pipelines.md", pipelines=list(_pipelines()))
     yield Path("docs/policy.md"), _render("policy.md", rules=list(_rules()))
@@ -134,6 +145,25 @@ def _describe(name: str, spec: dict[str, Any]) -> dict[str, Any]:
         "page": by_hand["page"],
         "call": by_hand["call"],
     }
+
+
+def _signatures() -> Iterator[dict[str, Any]]:
+    """What a stub says of each component."""
+    for name in package.COMPONENTS:
+        component = getattr(package, name)
+        parameters = inspect.signature(component).parameters.values()
+        yield {"name": name, "help": inspect.getdoc(component), "parameters": list(parameters)}
+
+
+def _badges() -> Iterator[tuple[str, str]]:
+    """What pyproject.toml and addresses.py say, as label and value."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    minors = [int(one.rsplit(".", 1)[1]) for one in project["classifiers"] if ":: Python :: 3." in one]
+    yield "python", f"3.{min(minors)} to 3.{max(minors)}"
+    (kfp,) = (one for one in project["dependencies"] if one.startswith("kfp["))
+    yield "kfp", re.sub(r"[^>]*>=([\d.]+).*", r"\1 or newer", kfp)
+    yield "licence", project["license"]
+    yield "release", package.__version__ if addresses.RELEASED else "not yet"
 
 
 def _errors(function: str) -> dict[str, str]:

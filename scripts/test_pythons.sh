@@ -38,12 +38,8 @@ while read -r version python; do
     [[ -x $bin/python ]] || "$python" -m venv ".pythons/$version"
     install=("$bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt)
     "${install[@]}" 'pip>=25.1'
-    "${install[@]}" --group dev --editable '.[gate,ai-platform]' rich safetensors starlette uvicorn
+    "${install[@]}" --group dev --editable '.[gate,ai-platform,mlflow]' rich safetensors starlette uvicorn
     touch ".pythons/$version/.ready"
   fi
-  # The smallest samples: `make test` has taken larger ones.
-  KFP_BERT_WITHOUT_TENSORFLOW=1 KFP_BERT_KILLS=1 KFP_BERT_REGISTRY_KILLS=1 KFP_BERT_FAULTS=10 KFP_BERT_TABLES=10 \
-    KFP_BERT_RANDOM_TEXTS=200 KFP_BERT_REQUESTS=50 "$bin/python" -m pytest --quiet --numprocesses 3 --dist loadfile \
-    -m 'not slow and not long and not docker and not peers' </dev/null
-  "$bin/python" scripts/generate.py --check </dev/null
+  scripts/light_tests.sh ".pythons/$version"
 done <<<"$found"

@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
 # Builds the wheel, installs it in a clean environment outside the repository, and uses it there: with its core
 # dependencies only, then with all that a local run needs. The path of the environment has a space and "python3" in it.
+#
+# scripts/test_wheel.sh PYTHON [DIST]
+#   DIST   folder with a wheel that is built already
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
-python=${1:?usage: test_wheel.sh PYTHON}
+python=${1:?usage: test_wheel.sh PYTHON [DIST]}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-"$python" -m build --outdir "$scratch/dist" "$repository" >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log"; exit 1; }
+dist=${2:-$scratch/dist}
+[[ -n ${2:-} ]] || "$python" -m build --outdir "$dist" "$repository" >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log"; exit 1; }
 venv="$scratch/my lib/python3/venv"
 "$python" -m venv "$venv"
 install() {
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --constraint "$repository/constraints.txt" "$(echo "$scratch"/dist/*.whl)$1"
+    --constraint "$repository/constraints.txt" "$(echo "$dist"/*.whl)$1"
 }
 install ""
 cd "$scratch/my lib"

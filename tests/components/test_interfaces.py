@@ -20,8 +20,17 @@ RELEASED = json.loads((SPECS / "interfaces.json").read_text())
 
 def check(tmp_path, change, version="0.2.0", changelog=""):
     """Code and output of the check, where `change` was made to finetune_bert since the last release."""
+
+    def change_it(components):
+        change(components["finetune_bert"])
+
+    return check_all(tmp_path, change_it, version, changelog)
+
+
+def check_all(tmp_path, change, version="0.2.0", changelog=""):
+    """The same for a change to the components."""
     now = copy.deepcopy(RELEASED) | {"version": version}
-    change(now["components"]["finetune_bert"])
+    change(now["components"])
     for name, content in (("released", json.dumps(RELEASED)), ("now", json.dumps(now)), ("changelog", changelog)):
         (tmp_path / name).write_text(content)
     options = [word for name in ("released", "now", "changelog") for word in (f"--{name}", tmp_path / name)]
@@ -36,6 +45,10 @@ def renamed(interface):
 
 
 BREAKING = {
+    "finetune_bert has no input seeds any more (removed or renamed).": lambda one: one["inputs"].pop("seeds"),
+    "The output report of finetune_bert was HTML and is Markdown.": lambda one: one["outputs"]["report"].update(
+        type="Markdown"
+    ),
     "finetune_bert has no input epochs any more (removed or renamed).": renamed,
     "finetune_bert has no output metrics any more (removed or renamed).": lambda one: one["outputs"].pop("metrics"),
     "The input epochs of finetune_bert was int and is float.": lambda one: one["inputs"]["epochs"].update(type="float"),
@@ -63,6 +76,16 @@ def test_a_breaking_change_needs_a_line_of_the_changelog(tmp_path):
     assert "Say so in a line of CHANGELOG.md under 1.0.0, with `finetune_bert` and `epochs` in it." in output
     told = other.replace("faster.", "the input\n  `epochs` is now called `passes`.")
     assert check(tmp_path, renamed, "1.0.0", told) == (0, "")
+
+
+def test_a_component_that_is_gone_is_a_breaking_change(tmp_path):
+    def rename(components):
+        components["train_bert"] = components.pop("finetune_bert")
+
+    code, output = check_all(tmp_path, rename)
+    assert code == 1
+    assert f"finetune_bert is gone. That breaks pipelines written for {RELEASED['version']}" in output
+    assert check_all(tmp_path, rename, "1.0.0", "## 1.0.0\n\n- `finetune_bert` is now `train_bert`.\n") == (0, "")
 
 
 def test_compatible_changes_pass(tmp_path):

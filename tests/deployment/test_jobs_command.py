@@ -1,5 +1,6 @@
 """The command `kfp-bert jobs`, as a person uses it."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -58,6 +59,12 @@ def test_list_shows_the_jobs_of_ours_that_run_with_their_run_and_age(server):
     names = list(server.cloud.jobs)
     assert re.fullmatch(rf"running +1 h 40 min  run-1  nobody waits  {names[0]}", first)
     assert re.fullmatch(rf"running +50 min  run-2  pod-1  {names[1]}", second)
+    found = json.loads(run(server, "list", "--json"))
+    assert [(one["state"], one["run"], one["holder"], one["name"]) for one in found] == [
+        ("running", "run-1", "", names[0]),
+        ("running", "run-2", "pod-1", names[1]),
+    ]
+    assert datetime.fromisoformat(found[0]["created"]) < datetime.now(UTC) - timedelta(minutes=100)
 
 
 def test_jobs_are_cancelled_by_name_and_by_run(server):

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import signal
@@ -40,6 +41,15 @@ def test_a_run_shows_each_step_its_progress_and_where_its_outputs_lie(tmp_path):
     assert "executor_input" not in done.stdout
     folder = Path(re.search(r"^outputs: (.*)", done.stdout, re.MULTILINE)[1])
     assert (folder / "count" / "executor_output.json").exists()
+
+
+def test_json_is_all_that_goes_to_the_standard_output(tmp_path):
+    words = [*command("counting", "to=3", root=tmp_path), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    found = json.loads(done.stdout)
+    assert found["outputs"] == {"count": {"Output": 3}} and found["pages"] == {}
+    assert Path(found["folder"], "count").is_dir() and Path(found["log"]).is_file()
+    assert "counting 3/3 numbers (100 %)" in done.stderr
 
 
 def test_a_users_mistake_in_a_step_ends_as_one_sentence(tmp_path):

@@ -50,10 +50,14 @@ def test_rollback_says_what_is_left_to_do_and_history_why(uri: str) -> None:
 
 def test_verify_succeeds_or_names_each_problem(uri: str) -> None:
     assert "Everything is as it was stored." in run("verify", uri)
+    assert json.loads(CliRunner().invoke(command, ["verify", uri, "--json"]).stdout) == {"problems": []}
     Path(uri, "versions/2/README.md").write_text("another card")
     result = CliRunner().invoke(command, ["verify", uri])
     assert isinstance(result.exception, UserError)
     assert "README.md was changed" in result.output
+    result = CliRunner().invoke(command, ["verify", uri, "--json"])
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert "README.md was changed" in problem and isinstance(result.exception, UserError)
 
 
 def test_gc_says_what_it_keeps_and_removes(uri: str) -> None:

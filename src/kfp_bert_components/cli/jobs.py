@@ -1,6 +1,8 @@
 """`kfp-bert jobs`: the jobs of AI Platform that our steps started and that are not over."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +33,16 @@ def _of_a_region(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command("list", epilog=example(f"kfp-bert jobs list {_REGION}"))
 @_of_a_region
-def list_(project: str, location: str, api_endpoint: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+def list_(project: str, location: str, api_endpoint: str, as_json: bool) -> None:
     """List them, oldest first: state, age, run, who waits, name.
 
     The run is the one that waits for the job now, or waited last.
     """
     jobs = _jobs(_client(project, location, api_endpoint))
+    if as_json:
+        click.echo(json.dumps([asdict(job) for job in jobs], indent=1, default=datetime.isoformat))
+        return
     for job in jobs:
         click.echo(plain(_line(job)))
     if not jobs:

@@ -1,5 +1,6 @@
 """`kfp-bert run`: any pipeline on this machine."""
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from kfp_bert_components.cli.parameters import parameter_options, read_arguments
     help="Folder for the folder of the run.",
 )
 @click.option("--no-cache", is_flag=True, help="Run every step, also where nothing changed since an earlier run.")
-def command(pipeline: str, parameters: dict[str, Any], root: Path, no_cache: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: folder, outputs of the steps, pages, log.")
+def command(pipeline: str, parameters: dict[str, Any], root: Path, no_cache: bool, as_json: bool) -> None:
     """Run PIPELINE on this machine, each step as a process.
 
     PIPELINE is a compiled pipeline (pipeline.yaml), the name of a ready one (kfp-bert pipelines list), or a function as
@@ -45,12 +47,17 @@ def command(pipeline: str, parameters: dict[str, Any], root: Path, no_cache: boo
     from rich.console import Console
 
     from kfp_bert_components.local.pipelines import compile_pipeline
+    from kfp_bert_components.local.results import pages, read_outputs
     from kfp_bert_components.local.show import show_places, show_run
 
     with tempfile.TemporaryDirectory() as scratch:
         spec_path = Path(scratch) / "pipeline.yaml"
         spec = compile_pipeline(pipeline, spec_path)
         arguments = read_arguments(spec, parameters)
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, soft_wrap=True, stderr=as_json)
         folder = show_run(spec_path, arguments, root, console, cache=not no_cache)
+    if as_json:
+        found = {"folder": folder, "outputs": read_outputs(folder), "pages": pages(folder), "log": folder / "log.txt"}
+        click.echo(json.dumps(found, indent=1, default=str))
+    else:
         show_places(folder, console)

@@ -1,10 +1,12 @@
 """The images that the components run in: their names, and where a cluster pulls them from."""
 
+import inspect
 import os
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from kfp import dsl
 from kfp.dsl import base_component, yaml_component
@@ -36,12 +38,31 @@ PLACE = image_place(os.environ.get("KFP_BERT_IMAGES") or IMAGES)
 SLIM_IMAGE = f"{PLACE}/python:{__version__}"
 TENSORFLOW_IMAGE = f"{PLACE}/python-tensorflow:{__version__}"
 
-# The images hold the package and the executor of KFP: nothing is installed when a step starts.
-slim_component = partial(dsl.component, base_image=SLIM_IMAGE, install_kfp_package=False)
-tensorflow_component = partial(dsl.component, base_image=TENSORFLOW_IMAGE, install_kfp_package=False)
+
+def _component(function: Callable[..., Any], base_image: str) -> base_component.BaseComponent:
+    """A component whose `inspect.signature` and `help()` are those of its inputs: KFP's says (*args, **kwargs)."""
+    # The images hold the package and the executor of KFP: nothing is installed when a step starts.
+    component = dsl.component(function, base_image=base_image, install_kfp_package=False)
+    hints, parameters = get_type_hints(function), inspect.signature(function).parameters
+    component.__signature__ = inspect.Signature(
+        [
+            parameters[name].replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+            for name in component.component_spec.inputs
+            if hints[name] is not dsl.PipelineTaskFinalStatus  # KFP itself gives it
+        ],
+        return_annotation=dsl.PipelineTask,
+    )
+    component.__doc__ = function.__doc__
+    return component
 
 
-def use_images(pipeline: base_component.BaseComponent | str | Path, images: str) -> yaml_component.YamlComponent:
+slim_component = partial(_component, base_image=SLIM_IMAGE)
+tensorflow_component = partial(_component, base_image=TENSORFLOW_IMAGE)
+
+
+def use_images(
+    pipeline: base_component.BaseComponent | Callable[..., Any] | str | Path, images: str
+) -> yaml_component.YamlComponent:
     """A pipeline whose steps pull this package's images from your registry.
 
     It works alike for components that were imported and for specs that were loaded by URL. Only the place of this

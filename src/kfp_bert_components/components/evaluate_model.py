@@ -64,3 +64,4 @@ def evaluate_model(
     if len(found.labels) <= 100:  # it goes into the task's metadata, which has a limit of a few MB
         classification_metrics.log_confusion_matrix(found.labels, found.confusion())
     classification_metrics.log_roc_curve(*found.roc_curve())
+    Path(classification_metrics.path).write_text(json.dumps(classification_metrics.metadata))
