@@ -10,6 +10,8 @@ from kfp_bert_components.tables.guess_encoding import guess_encoding
 SAMPLE = 1 << 18
 # Bytes that no text has many of.
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
+# The bytes below these are characters of their own in every encoding that has ASCII in it.
+_IN_CHARACTERS = bytes(range(0x30, 0x100))
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -26,7 +28,7 @@ class Survey:
     Attributes:
         size: Bytes, uncompressed.
         sample: The first `SAMPLE` bytes.
-        odd: Up to `SAMPLE` bytes of lines that are not ASCII, to guess the encoding from.
+        odd: Up to `SAMPLE` bytes of lines that are not ASCII, to guess the encoding from; no character is cut off.
         valid_utf8: Whether the whole file is UTF-8.
     """
 
@@ -48,7 +50,9 @@ def survey(file: TableFile, compression: str) -> Survey:
         if block.isascii() and not decoder.getstate()[0]:
             continue  # nothing odd about it
         if len(odd) < SAMPLE:
-            odd += b"\n".join(line for line in block.splitlines() if not line.isascii())[: SAMPLE - len(odd)]
+            lines = b"".join(line for line in block.splitlines(keepends=True) if not line.isascii())
+            room = SAMPLE - len(odd)
+            odd += lines if len(lines) <= room else lines[:room].rstrip(_IN_CHARACTERS)
         try:
             decoder.decode(block if valid else b"")
         except UnicodeDecodeError:
