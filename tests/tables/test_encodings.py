@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables import Column, TableFile, TableSettings, open_table
 
 
@@ -86,8 +87,7 @@ def read(path: Path) -> tuple[str, list[str], list[str]]:
 
 
 @pytest.mark.parametrize("codec", SENTENCES)
-@pytest.mark.parametrize("size", [300, 20_000, 270_000])
-@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize(("size", "shift"), [(300, 0), (20_000, 0), (270_000, 0), (270_000, 1)])
 def test_east_asian_files_of_any_size_are_read_in_their_encoding(codec: str, size: int, shift: int, tmp_path: Path):
     texts = east_asian(codec, size)
     texts[0] = "x" * shift + texts[0]  # so that bytes of one place are the first of a character or the second
@@ -112,3 +112,38 @@ def test_a_damaged_character_costs_only_itself(codec: str, tmp_path: Path):
     (tmp_path / "a.csv").write_bytes(damaged.replace(b" 00007,", b" \x81\xff 00007,"))
     encoding, found, _ = read(tmp_path / "a.csv")
     assert encoding == codec and [text for text in found if "\ufffd" not in text] == texts[:7] + texts[8:]
+
+
+@pytest.mark.parametrize(
+    ("codec", "size"),
+    [("iso2022_jp", 300), ("iso2022_jp", 270_000), ("iso2022_jp_ext", 300), ("iso2022_kr", 300), ("hz", 300)]
+    + [("utf_7", 300), ("utf_7", 270_000)],
+)
+def test_letters_that_are_written_as_ascii_bytes_are_read_as_letters(codec: str, size: int, tmp_path: Path):
+    language = {"hz": "gb18030", "iso2022_kr": "cp949", "utf_7": "cp949"}.get(codec, "euc_jp")
+    label, texts = LABELS[language], east_asian(language, size)
+    if codec == "iso2022_jp_ext":
+        texts = [f"ﾃｽﾄ {text}" for text in texts]
+    lines = ["text,label", *(f"{text},{label}" for text in texts)]
+    (tmp_path / "a.csv").write_bytes("\n".join(lines).encode(codec))
+    assert read(tmp_path / "a.csv") == (codec, texts, [label] * len(texts))
+
+
+def test_escape_sequences_late_in_a_file_are_found(tmp_path: Path):
+    texts = [*(f"a plain text {i}" for i in range(20_000)), *east_asian("euc_jp", 300)]
+    (tmp_path / "a.csv").write_bytes("\n".join(["text,label", *(f"{text},a" for text in texts)]).encode("iso2022_jp"))
+    assert read(tmp_path / "a.csv")[:2] == ("iso2022_jp", texts)
+
+
+def test_escape_sequences_that_can_not_be_read_are_refused(tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes(b"text,label\n\x1b$)A\x0e1234\x0f,a\n" * 9)
+    with pytest.raises(UserError, match="has escape sequences of ISO 2022 that can't be read: write it as UTF-8"):
+        read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "text", ["C++ and C", "+82101234567-", "AB+AAA-", "a+box-", "~{foo~}", "(format t ~{~a~})", "\x1b[31mred\x1b[0m"]
+)
+def test_plain_text_is_not_taken_for_letters_of_seven_bits(text: str, tmp_path: Path):
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *[f"{text},a"] * 50]))
+    assert read(tmp_path / "a.csv") == ("utf-8", [text] * 50, ["a"] * 50)

@@ -56,6 +56,12 @@ FREQUENT = {
         "次度門先通教聲提員解水"
     ),
 }
+# Codecs that write other letters as ASCII bytes, by what their texts have.
+SEVEN_BIT = {
+    b"\x1b$": ("iso2022_jp", "iso2022_jp_ext", "iso2022_jp_2", "iso2022_kr"),
+    b"~{": ("hz",),
+    b"+": ("utf_7",),
+}
 # What is tried by statistics: others are hardly ever met, and explain anything.
 _OTHERS = [f"cp125{number}" for number in range(9)]
 _OTHERS += ["cp949", "cp932", "euc_jp", "gb18030", "big5", "cp874", "koi8_r", "koi8_u", "cp866", "cp850", "mac_roman"]
@@ -82,6 +88,17 @@ def guess_encoding(odd: bytes) -> str:
     best = from_bytes(odd, cp_isolation=_OTHERS).best()
     western = "\ufffd" not in odd.decode("cp1252", errors="replace")
     return best.encoding if best and best.encoding not in ("ascii", "utf_8") else "cp1252" if western else "latin-1"
+
+
+def guess_seven_bit(text: bytes) -> str:
+    """The codec of ASCII bytes that stand for other letters; "" where they are what they are."""
+    best, most = "", 3  # fewer letters prove nothing
+    for codec in (codec for mark, names in SEVEN_BIT.items() if mark in text for codec in names):
+        decoded = text.decode(codec, errors="replace")
+        letters = sum(character.isalpha() for character in decoded if character > "\x7f")
+        if (score := letters - 9 * decoded.count("\ufffd")) > most:
+            best, most = codec, score
+    return best
 
 
 def _east_asian(odd: bytes) -> str:
