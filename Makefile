@@ -128,24 +128,15 @@ peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready .peers-mlflow/.rea
 # TensorFlow 2.15 needs Python 3.11 or older.
 PYTHON_TF215 ?= $(PYTHON)
 
-.peers-tf215/.ready: benchmarks/peers-tf215.txt
-	@$(PYTHON_TF215) -m venv .peers-tf215
-	@.peers-tf215/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-tf215.txt
-	@touch $@
-
-.peers-server/.ready: benchmarks/peers-server.txt
-	@$(PYTHON) -m venv .peers-server
-	@.peers-server/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-server.txt
-	@touch $@
-
-.peers-mlflow/.ready: benchmarks/peers-mlflow.txt
-	@$(PYTHON) -m venv .peers-mlflow
-	@.peers-mlflow/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-mlflow.txt
+.peers-%/.ready: benchmarks/peers-%.txt
+	@$(if $(filter tf215,$*),$(PYTHON_TF215),$(PYTHON)) -m venv .peers-$*
+	@.peers-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15, with clients of servers and a real MLflow
 	@$(BIN)/python -m pytest -m peers
 
+bench-server: .peers-kserve/.ready
 bench-%: $(READY) peers ## Run benchmarks/NAME.py; its last line is JSON
 	@$(BIN)/python benchmarks/$*.py
 
