@@ -20,11 +20,10 @@ import pytest
 from google.protobuf import json_format
 
 from tests.support.json_server import JsonServer, RefusedError
-from tests.support.peers import ROOT
+from tests.support.peers import peer_program
 
-VARIABLE, FOLDER = "KFP_BERT_PEERS_MLFLOW", ".peers-mlflow"
 _API = "/api/2.0/mlflow/"
-_START_SECONDS = 120
+_START_SECONDS = 300
 
 
 class MlflowRegistryServer(JsonServer):
@@ -127,9 +126,7 @@ def _refused(status: int, code: str, message: str) -> RefusedError:
 @contextlib.contextmanager
 def real_mlflow(folder: Path) -> Iterator[str]:
     """A real MLflow server with SQLite in a folder; gives its address. Skipped where it is not installed."""
-    program = Path(os.environ.get(VARIABLE, ROOT / FOLDER)) / "bin" / "mlflow"
-    if not program.exists():
-        pytest.skip(f"no environment with MLflow at {program.parent.parent}: make peers")
+    program = peer_program("MLflow", "mlflow")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
