@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from kfp_bert_components.cli.registry import command
 from kfp_bert_components.errors import RunError
 from kfp_bert_components.registry import Registry
-from tests.support.examples import EXAMPLES, given, write_messages
+from tests.support.easy_tables import write_easy_lines
+from tests.support.examples import EXAMPLES, given
 from tests.support.pipeline_runs import run_pipeline
 
 pytestmark = pytest.mark.docs
@@ -28,7 +29,7 @@ def approve(registry, printed):
 
 def test_a_model_becomes_champion_only_when_a_person_says_so(tmp_path):
     registry, printed = Registry(str(tmp_path / "registry")), []
-    places = given(tmp_path, write_messages(tmp_path / "messages.csv"))
+    places = given(tmp_path, write_easy_lines(tmp_path / "lines.csv"))
     with pytest.raises(RunError, match="has no champion"):  # the first model of all: there is nothing to deploy
         run_pipeline(EXAMPLE, tmp_path, **places, hours=0.0003)
     (asked,) = registry.decisions()

@@ -10,7 +10,8 @@ from kfp_bert_components.origin import Origin
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.clean_up_run import clean_up_run
 from kfp_bert_components.steps.webhook import tell
-from tests.support.examples import EXAMPLES, given, write_messages
+from tests.support.easy_tables import write_easy_lines
+from tests.support.examples import EXAMPLES, given
 from tests.support.models import candidate_for, promote_next, write_candidate
 from tests.support.pipeline_runs import run_pipeline
 from tests.support.webhooks import webhook
@@ -118,7 +119,7 @@ def test_a_message_is_cut_where_chats_would_refuse_it(chat):
 
 @pytest.mark.docs
 def test_the_example_tells_of_each_run_and_a_broken_chat_is_no_failure(chat, tmp_path):
-    places = given(tmp_path, write_messages(tmp_path / "messages.csv"), webhook=chat.url)
+    places = given(tmp_path, write_easy_lines(tmp_path / "lines.csv"), webhook=chat.url)
     chat.answer = "error"
     found = run_pipeline(EXAMPLE, tmp_path, **places)
     assert found["compare-models"]["outcome"] == "PROMOTE", found["compare-models"]["reason"]
