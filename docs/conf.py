@@ -15,8 +15,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 
 # The source folder is the repository: so links between its pages are the same on the site and on a git host.
 root_doc = "docs/README"
-include_patterns = ["README.md", "CHANGELOG.md", "docs/*.md", "component_specs/**README.md"]
-exclude_patterns = [".*", "benchmarks", "build", "dist", "docker", "examples", "scripts", "shared", "src", "tests"]
+include_patterns = ["*.md", "docs/*.md", "component_specs/**README.md", "examples/README.md"]
+exclude_patterns = [".*", "benchmarks", "build", "dist", "docker", "scripts", "shared", "src", "tests"]
 
 myst_heading_anchors = 4
 autodoc_typehints = "signature"
