@@ -20,7 +20,7 @@ BAD = {
     "promote_model": ({"registry": "/no/registry"}, "decision.json is missing"),
     "rollback_model": ({"registry": "/no/registry"}, "has no champion yet"),
     "deploy_to_ai_platform": ({"registry": "/no/registry", "project": "p", "location": "l", "min_replicas": 0}, "min_"),
-    "deploy_to_serving_directory": ({"registry": "/no/registry", "serving_directory": "/no/serving"}, "no champion"),
+    "deploy_to_serving_directory": ({"registry": "/no/registry", "serving_directory": "/no/serving"}, "is no registry"),
     "deploy_to_kserve": ({"registry": "/no/registry", "name": "9", "namespace": "n"}, "with a letter first"),
     "batch_predict": ({"table": ""}, "Give table or data, one of the two."),
     "clean_up_run": ({"status": {"state": "FAILED"}, "job_project": "p"}, "a project and a location"),

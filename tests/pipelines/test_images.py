@@ -89,15 +89,6 @@ def test_a_ready_pipeline_is_as_if_it_were_compiled_with_the_place(tmp_path, pip
     )
 
 
-def test_the_example_by_url_names_the_place(tmp_path):
-    with serving_folder(SPECS) as url:
-        command = [sys.executable, ROOT / "examples" / "train_and_deploy_by_url.py", tmp_path / "pipeline.yaml"]
-        subprocess.run(command, check=True, env=environment(COMPONENT_SPECS=url))
-    images = images_of(components.load_component_from_file(str(tmp_path / "pipeline.yaml")))
-    assert len(images) == 10
-    assert {image.rpartition("/")[0] for image in images} == {"my-registry/my-team"}
-
-
 def test_components_by_file_and_by_import_and_others_in_one_pipeline(tmp_path):
     compare = components.load_component_from_file(str(SPECS / "compare_models" / "component.yaml"))
 
