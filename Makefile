@@ -61,7 +61,7 @@ lint: $(READY) ## Check style and types, and the files for GitHub by their schem
 	@$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format --force-filetype yaml CITATION.cff
 
 docs: $(READY) ## Build the site of the documentation into build/docs
-	@$(BIN)/python -m sphinx -W --keep-going --quiet -b html -c docs -d build/doctrees . build/docs
+	@$(BIN)/python -m sphinx --fresh-env -W --keep-going --quiet -b html -c docs -d build/doctrees . build/docs
 
 generate: $(READY) ## Write the component specs, their READMEs and the CLI reference
 	@$(BIN)/python scripts/generate.py

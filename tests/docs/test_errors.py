@@ -1,6 +1,9 @@
 """docs/errors.md has the sentences that users see, and other pages quote them as they are."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +61,19 @@ def test_quotes_of_errors_are_in_the_code(page):
     for quote in re.findall(r'"([^"\n]{12,})"', re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)):
         for part in quote.split("…"):
             assert len(part.split()) < 3 or part.strip(" .,:;()") in source, f"{page}: nothing says {part!r}"
+
+
+def test_an_error_whose_text_is_elsewhere_must_name_the_place(tmp_path):
+    """The script that makes docs/errors.md stops where it can't see a text, so that none is left out in silence."""
+    scripts, source = tmp_path / "scripts", tmp_path / "src" / "kfp_bert_components"
+    scripts.mkdir()
+    source.mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "error_sentences.py", scripts)
+    (source / "errors.py").write_text("class UserError(Exception): pass\nclass LateError(UserError): pass\n")
+    (source / "one.py").write_text('def f(n):\n    raise LateError(f"It is {n} hours late: " "start earlier.")\n')
+    listed = [sys.executable, "-c", "from error_sentences import sentences; print(sentences())"]
+    done = subprocess.run(listed, cwd=scripts, capture_output=True, text=True)
+    assert done.stdout.strip() == str({"one": ["It is … hours late: start earlier."]})
+    (source / "one.py").write_text("def f(text):\n    raise LateError(text)\n")
+    done = subprocess.run(listed, cwd=scripts, capture_output=True, text=True)
+    assert done.returncode and "one.py line 2: an error has no text here" in done.stderr
