@@ -140,6 +140,8 @@ def test_the_record_of_format_1_is_read_and_one_of_a_later_format_is_not(models,
     Path(models.uri, "mirrors.json").write_text(FORMAT_1.replace('"format": 1', '"format": 2'))
     with pytest.raises(UserError, match="update kfp-bert-components"):
         models.mirrors()
+    result = CliRunner().invoke(command, ["list", models.uri])
+    assert "macro_f1 0.9100" in result.output and "update kfp-bert-components" in str(result.exception)
 
 
 @pytest.mark.parametrize(

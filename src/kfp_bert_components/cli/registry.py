@@ -33,7 +33,7 @@ def list_(registry: str, as_json: bool) -> None:
     `live on production as 4` says what the place calls the version: the number of its folder in a serving directory,
     or the id of a deployed model.
     """
-    from kfp_bert_components.errors import DamagedError
+    from kfp_bert_components.errors import DamagedError, UserError
 
     models = _open(registry)
     champion = None
@@ -45,7 +45,7 @@ def list_(registry: str, as_json: bool) -> None:
     mirrors: dict[str, Mirror] = {}
     try:
         mirrors = models.mirrors()
-    except DamagedError as error:
+    except UserError as error:
         problems.append(str(error))
     number = champion.version if champion else None
     if as_json:
