@@ -11,13 +11,13 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (the first time this downloads TensorFlow: some minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --editable '.[all]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --group docs --editable '.[all]'
 	@touch $(READY)
 
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films
+.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: $(READY) ## Set up, then run the tests
 
 test-long: $(READY) ## The tests that take minutes each: training killed and resumed, pipelines killed at each step
 	@$(BIN)/python -m pytest $(PARALLEL) -m long
+
+test-docs: $(READY) ## Run or check every code block and command of README and docs, and run the examples
+	@$(BIN)/python -m pytest $(PARALLEL) -m docs
 
 test-pythons: ## The tests that need no TensorFlow on every Python at hand (PYTHONS="python3.11 python3.13")
 	@scripts/test_pythons.sh $(PYTHONS)
@@ -50,11 +53,15 @@ lint: $(READY) ## Check style and types, and the files for GitHub by their schem
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy --allow-untyped-defs examples
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format --force-filetype yaml CITATION.cff
+
+docs: $(READY) ## Build the site of the documentation into build/docs
+	@$(BIN)/python -m sphinx --fresh-env -W --keep-going --quiet -b html -c docs -d build/doctrees . build/docs
 
 generate: $(READY) ## Write the component specs, their READMEs and the CLI reference
 	@$(BIN)/python scripts/generate.py
@@ -111,7 +118,7 @@ test-goals: $(READY) ## The tests that `make test` takes a sample of, at their w
 test-docker: $(READY) images ## Build the images, and run every component and the server in them
 	@$(BIN)/python -m pytest -m docker
 
-peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready ## Set up the environments that tests and benchmarks compare with
+peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready .peers-mlflow/.ready ## Set up the environments that tests and benchmarks compare with
 
 .peers/.ready: benchmarks/peers.txt
 	@$(PYTHON) -m venv .peers
@@ -121,19 +128,15 @@ peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready ## Set up the envi
 # TensorFlow 2.15 needs Python 3.11 or older.
 PYTHON_TF215 ?= $(PYTHON)
 
-.peers-tf215/.ready: benchmarks/peers-tf215.txt
-	@$(PYTHON_TF215) -m venv .peers-tf215
-	@.peers-tf215/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-tf215.txt
+.peers-%/.ready: benchmarks/peers-%.txt
+	@$(if $(filter tf215,$*),$(PYTHON_TF215),$(PYTHON)) -m venv .peers-$*
+	@.peers-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-.peers-server/.ready: benchmarks/peers-server.txt
-	@$(PYTHON) -m venv .peers-server
-	@.peers-server/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers-server.txt
-	@touch $@
-
-test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15 and with clients of servers
+test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15, with clients of servers and a real MLflow
 	@$(BIN)/python -m pytest -m peers
 
+bench-server: .peers-kserve/.ready
 bench-%: $(READY) peers ## Run benchmarks/NAME.py; its last line is JSON
 	@$(BIN)/python benchmarks/$*.py
 

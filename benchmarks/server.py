@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 BENCHMARKS = ROOT / "benchmarks"
-PEERS = Path(os.environ.get("KFP_BERT_PEERS_SERVER", ROOT / ".peers-server")) / "bin" / "python"
+PEERS = Path(os.environ.get("KFP_BERT_PEERS_KSERVE", ROOT / ".peers-kserve")) / "bin" / "python"
 CLASSES, CLIENTS = 8, (8, 64)
 PEER = "KServe and transformers on torch"
 CALLS = {"a call for each request": 1, "calls of what waits": 32}

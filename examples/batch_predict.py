@@ -1,33 +1,36 @@
-"""One table predicted by many pods at once, made of a component spec loaded by URL. Copy it and edit it.
+r"""One table predicted by many pods at once: each predicts a shard, and the parts of all are in one folder.
 
-    COMPONENT_SPECS=https://.../component_specs python batch_predict.py pipeline.yaml
+Copy this file and change the lines below. On this machine the pipeline runs with
 
-writes the compiled pipeline, which then runs
+    kfp-bert run batch_predict.py:predict_a_table \
+      -p table=lines.csv -p model=./registry/versions/3 -p output=./predicted
 
-  on a laptop:            kfp-bert run pipeline.yaml -p table=lines.csv -p model=./registry -p output=./predictions
-  on Kubeflow:            kfp.Client().create_run_from_pipeline_package("pipeline.yaml", arguments={...})
-  on Vertex AI Pipelines: aiplatform.PipelineJob(display_name="batch", template_path="pipeline.yaml", ...).submit()
+For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+
+    python batch_predict.py pipeline.yaml
+    kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
+    kfp-bert submit pipeline.yaml --project my-project --location europe-west4 --pipeline-root gs://my-bucket/runs
 """
 
-import os
 import sys
 
 from kfp import compiler, dsl
-from kfp.components import load_component_from_url
 
-# The folder component_specs/ of a release of kfp-bert-components: name a tag, so that your pipeline stays as it is.
-SPECS = os.environ["COMPONENT_SPECS"]
-# Into how many shards the table is divided, and how many pods work at the same time.
-SHARDS = int(os.environ.get("SHARDS", "8"))
-PODS = 4
+from kfp_bert_components import batch_predict, clean_up_run, use_images
 
-batch_predict = load_component_from_url(f"{SPECS}/batch_predict/component.yaml")
-clean_up_run = load_component_from_url(f"{SPECS}/clean_up_run/component.yaml")
+# Change these. The first four are parameters of the pipeline, too: a run can be given others.
+TABLE = "gs://my-bucket/lines/*.csv"  # a file, a folder or a glob
+MODEL = "gs://my-bucket/registry/versions/3"  # a version: the champion may change while the shards run
+OUTPUT = "gs://my-bucket/predicted"  # the parts of all shards are in this folder, which is one data set
+SETTINGS: dict = {}  # further parameters of batch_predict, such as {"output_format": "csv"}
+SHARDS = 8  # into how many the table is divided
+PODS = 4  # how many work at the same time
+IMAGES = "my-registry/my-team"  # where a cluster pulls the images from: build them with `make images`
 
 
 @dsl.pipeline(name="predict-a-table")
-def predict_a_table(table: str, model: str, output: str, settings: dict = {}):  # noqa: B006
-    """Predict each row of a table; the parts of all shards are in one folder, which is one data set."""
+def predict_a_table(table: str = TABLE, model: str = MODEL, output: str = OUTPUT, settings: dict = SETTINGS) -> None:
+    """Predict each row of a table."""
     # With run_on="ai_platform" in settings, jobs of AI Platform answer the texts: none goes on when the run is over.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, settings=settings
@@ -35,18 +38,17 @@ def predict_a_table(table: str, model: str, output: str, settings: dict = {}):  
     with dsl.ExitHandler(over), dsl.ParallelFor(list(range(SHARDS)), parallelism=PODS) as shard:
         step = batch_predict(
             table=table,
-            # A version, such as gs://bucket/registry/versions/3: the champion may change while the shards run.
             model_uri=model,
-            # A step that is tried again goes on after the last part that is in this folder.
             output=output,
             num_shards=SHARDS,
             shard_index=shard,
             settings=settings,
         )
-        # What an address holds may change, so the step is not cached.
+        # What an address holds may change, so the step is not cached. Tried again, it goes on after the last part that
+        # is in the folder.
         step.set_caching_options(False).set_retry(2)
         # Ask for what a pod needs: step.set_memory_limit("4G").set_cpu_limit("4")
 
 
 if __name__ == "__main__":
-    compiler.Compiler().compile(predict_a_table, sys.argv[1])
+    compiler.Compiler().compile(use_images(predict_a_table, IMAGES), sys.argv[1])

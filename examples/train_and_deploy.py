@@ -1,64 +1,85 @@
-"""The main pipeline, made of nothing but component specs loaded by URL. Copy it and edit it.
+r"""Train a text classifier, and serve it only if it is better than the one that serves now.
 
-    COMPONENT_SPECS=https://.../component_specs python train_and_deploy.py pipeline.yaml my-registry/my-team
+Copy this file and change the lines below. On this machine the pipeline runs with
 
-writes the compiled pipeline. The last argument is where a cluster pulls this package's images from (see `make images`);
-on a laptop it can be left out. The pipeline then runs
+    kfp-bert run train_and_deploy.py:my_text_classifier \
+      -p sources=lines.csv -p registry=./registry -p serving_directory=./serving
 
-  on a laptop:            kfp-bert run pipeline.yaml --param sources=lines.csv --param registry=./registry ...
-  on Kubeflow:            kfp.Client().create_run_from_pipeline_package("pipeline.yaml", arguments={...})
-  on Vertex AI Pipelines: aiplatform.PipelineJob(display_name="bert", template_path="pipeline.yaml", ...).submit()
+For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+
+    python train_and_deploy.py pipeline.yaml
+    kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
+    kfp-bert submit pipeline.yaml --project my-project --location europe-west4 --pipeline-root gs://my-bucket/runs
 """
 
-import os
 import sys
 
 from kfp import compiler, dsl
-from kfp.components import load_component_from_url
 
-# The folder component_specs/ of a release of kfp-bert-components: name a tag, so that your pipeline stays as it is.
-SPECS = os.environ["COMPONENT_SPECS"]
+from kfp_bert_components import (
+    clean_up_run,
+    compare_models,
+    deploy_to_serving_directory,
+    evaluate_champion,
+    evaluate_model,
+    fetch_gcs_data,
+    finetune_bert,
+    pin_data,
+    prepare_text_data,
+    promote_model,
+    use_images,
+)
 
-pin_data = load_component_from_url(f"{SPECS}/pin_data/component.yaml")
-fetch_gcs_data = load_component_from_url(f"{SPECS}/fetch_gcs_data/component.yaml")
-prepare_text_data = load_component_from_url(f"{SPECS}/prepare_text_data/component.yaml")
-finetune_bert = load_component_from_url(f"{SPECS}/finetune_bert/component.yaml")
-evaluate_model = load_component_from_url(f"{SPECS}/evaluate_model/component.yaml")
-evaluate_champion = load_component_from_url(f"{SPECS}/evaluate_champion/component.yaml")
-compare_models = load_component_from_url(f"{SPECS}/compare_models/component.yaml")
-promote_model = load_component_from_url(f"{SPECS}/promote_model/component.yaml")
-deploy_to_serving_directory = load_component_from_url(f"{SPECS}/deploy_to_serving_directory/component.yaml")
-clean_up_run = load_component_from_url(f"{SPECS}/clean_up_run/component.yaml")
+# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+SOURCES = ["gs://my-bucket/lines/*.csv"]  # files, folders and globs with the labelled text
+REGISTRY = "gs://my-bucket/registry"  # of the models
+SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
+BASE_MODEL = ""  # a Hugging Face BERT: hub id or folder; "" trains a small model from scratch
+TRAINING: dict = {}  # further parameters of finetune_bert, such as {"epochs": 4, "patience": 1}
+TEXT, LABEL = "text", "label"  # columns
+IMAGES = "my-registry/my-team"  # where a cluster pulls the images from: build them with `make images`
 
 
 @dsl.pipeline(name="my-text-classifier")
-def my_text_classifier(sources: list, registry: str, serving_directory: str, base_model: str = "", epochs: int = 0):
+def my_text_classifier(
+    sources: list = SOURCES,
+    registry: str = REGISTRY,
+    serving_directory: str = SERVING_DIRECTORY,
+    base_model: str = BASE_MODEL,
+    training: dict = TRAINING,
+) -> None:
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
     # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
-    # the run on AI Platform and names a rollout that is under way. For jobs (run_on="ai_platform") give job_project and
-    # job_location here too.
+    # the run on AI Platform and names a rollout that is under way.
     over = clean_up_run(
-        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, registry=registry
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        registry=registry,
+        settings=training,
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
         # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
         # the steps that read them depend on the pin, and come from the cache as long as it is the same.
         pinned = pin_data(
-            sources=sources, registry=registry, base_model=base_model, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER
+            sources=sources,
+            registry=registry,
+            base_model=base_model,
+            settings=training,
+            run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         ).set_caching_options(False)
         fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
-        splits = prepare_text_data(data=fetched.outputs["data"], text_column="text", label_column="label")
-        training = finetune_bert(
+        splits = prepare_text_data(data=fetched.outputs["data"], text_column=TEXT, label_column=LABEL)
+        trained = finetune_bert(
             train=splits.outputs["train"],
             validation=splits.outputs["validation"],
             base_model=base_model,
             base_model_pin=pinned.outputs["base_model_pin"],
-            epochs=epochs,
             registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+            settings=training,
         )
         # Ask for what your cluster has:
-        # training.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
-        candidate = evaluate_model(model=training.outputs["model"], test=splits.outputs["test"])
+        # trained.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+        candidate = evaluate_model(model=trained.outputs["model"], test=splits.outputs["test"])
         champion = evaluate_champion(registry=registry, test=splits.outputs["test"]).set_caching_options(False)
         comparison = compare_models(
             candidate=candidate.outputs["evaluation"],
@@ -67,7 +88,7 @@ def my_text_classifier(sources: list, registry: str, serving_directory: str, bas
             primary_metric="macro_f1",
         ).set_caching_options(False)
         promotion = promote_model(
-            model=training.outputs["model"],
+            model=trained.outputs["model"],
             evaluation=candidate.outputs["evaluation"],
             decision=comparison.outputs["decision"],
             registry=registry,
@@ -80,9 +101,4 @@ def my_text_classifier(sources: list, registry: str, serving_directory: str, bas
 
 
 if __name__ == "__main__":
-    target, *images = sys.argv[1:]
-    if images:
-        from kfp_bert_components import use_images  # of the package, which needs nothing but kfp
-
-        my_text_classifier = use_images(my_text_classifier, images[0])
-    compiler.Compiler().compile(my_text_classifier, target)
+    compiler.Compiler().compile(use_images(my_text_classifier, IMAGES), sys.argv[1])

@@ -38,7 +38,7 @@ while read -r version python; do
     [[ -x $bin/python ]] || "$python" -m venv ".pythons/$version"
     install=("$bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt)
     "${install[@]}" 'pip>=25.1'
-    "${install[@]}" --group dev --editable '.[gate,ai-platform]' rich safetensors starlette uvicorn
+    "${install[@]}" --group dev --editable '.[gate,ai-platform,mlflow]' rich safetensors starlette uvicorn
     touch ".pythons/$version/.ready"
   fi
   scripts/light_tests.sh ".pythons/$version"

@@ -34,7 +34,7 @@ def test_the_contracts_in_pyproject_are_kept():
 
 def test_the_floors_in_the_docs_are_those_of_the_contract():
     text = (ROOT / "docs" / "architecture.md").read_text()
-    block = re.search(r"^## Floors\n.*?^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    block = re.search(r"^## Floors\n.*?^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert block, "docs/architecture.md has no block of floors under the heading Floors"
     (layers,) = (one["layers"] for one in contracts() if one["type"] == "layers")
     assert block[1].split("\n")[:-1] == layers

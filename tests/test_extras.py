@@ -36,6 +36,11 @@ def run_without(module, code, *arguments):
         ("obstore", "from kfp_bert_components.storage import open_store; open_store('gs://b')", "data"),
         ("tqdm", "from kfp_bert_components.fetch import fetch", "data"),
         ("google.cloud.aiplatform", "from kfp_bert_components.ai_platform import run_as_custom_job", "ai-platform"),
+        (
+            "mlflow",
+            "from kfp_bert_components.mirrors import parse_mirrors; parse_mirrors(['mlflow+https://h'], 'r')",
+            "mlflow",
+        ),
         ("scipy", "from kfp_bert_components.gate import compare", "gate"),
         ("keras", "from kfp_bert_components.bert import Classifier", "tensorflow"),
     ],

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from kfp_bert_components.quiet import quietly
+from tests.support.tiny_model import write_tiny_saved_model
 
 NOISE = "I0000 00:00:1.2 3 port.cc:153] oneDNN custom operations are on. You may see slightly different results\n"
 WARNING = "W0000 00:00:1.2 3 gpu.cc:1] Cannot dlopen some GPU libraries\n"
@@ -39,7 +40,8 @@ def test_lines_come_also_when_the_block_fails(no_gpu, capfd):
     assert capfd.readouterr().err == WARNING
 
 
-STEP = """
+LOGGING = "import logging; logging.basicConfig(level=logging.INFO)"  # as KFP's executor has it
+TRAINING = """
 from kfp_bert_components.quiet import quietly
 with quietly():
     from kfp_bert_components.training.distribution import open_distribution
@@ -50,10 +52,19 @@ classifier = new_classifier(["a b c"] * 9, ["x", "y"], layers=1, width=8, heads=
 classifier.tokenizer(["a"])
 new_figure()
 """
+SERVING = """
+import sys
+from pathlib import Path
+from kfp_bert_components.serving.engines import Threads, load_engine
+from kfp_bert_components.serving.versions import read_version
+load_engine(read_version(Path(sys.argv[1]), 1), Threads.of_machine())
+"""
 
 
 @pytest.mark.slow
-def test_a_step_without_a_gpu_starts_without_a_word(tmp_path):
+@pytest.mark.parametrize("step", [TRAINING, SERVING], ids=["training", "serving"])
+def test_a_step_without_a_gpu_starts_without_a_word(step, tmp_path):
+    write_tiny_saved_model(tmp_path / "model")
     own = (
         "TF_CPP_MIN_LOG_LEVEL",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS",
@@ -62,5 +73,7 @@ def test_a_step_without_a_gpu_starts_without_a_word(tmp_path):
     )
     environment = {name: value for name, value in os.environ.items() if name not in own}
     environment |= {"MPLCONFIGDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}  # no cache of fonts
-    result = subprocess.run([sys.executable, "-c", STEP], env=environment, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", LOGGING + step, tmp_path / "model"], env=environment, capture_output=True, text=True
+    )
     assert (result.returncode, result.stderr) == (0, "")

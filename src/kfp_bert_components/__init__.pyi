@@ -30,6 +30,7 @@ class _PinData(PythonComponent):
         user_project: str | PipelineChannel = "",
         impersonate_service_account: str | PipelineChannel = "",
         anonymous: bool | PipelineChannel = False,
+        mirror_to: list[str] | PipelineChannel = [],
     ) -> PipelineTask:
         """Look at the sources and the base model without reading them: what is there now, and has it changed.
 
@@ -53,6 +54,7 @@ class _PinData(PythonComponent):
             impersonate_service_account: E-mail address of a service account to act as. Default: that in
                 KFP_BERT_IMPERSONATE.
             anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
+            mirror_to: That of promote_model, which is checked.
 
         Returns:
             fingerprint: Hash of names, sizes and checksums; of local files, of names, sizes, times and inodes.
@@ -366,8 +368,9 @@ class _EvaluateModel(PythonComponent):
         Args:
             model: Model bundle, from finetune_bert.
             test: Test split, from prepare_text_data.
-            slice_columns: Metadata columns of the test split; each of their values is a slice to look at.
-            slice_rules: Slices by name, each a rule such as "length > 20" (words) or "text ~ [0-9]".
+            slice_columns: Metadata columns of the test split; each of their values, up to 2,000, is a slice to look at.
+            slice_rules: Slices by name, each a rule such as "length > 20" or "text ~ [0-9]". The length is in words; a
+                character is one in scripts written without spaces. A rule that finds no row is named in log and page.
             evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or the name of a
                 column that prepare_text_data kept, such as film or customer: rows with the same value are one. Metrics
                 weigh rows; intervals and tests go by this. The default is text.
@@ -467,6 +470,38 @@ class _CompareModels(PythonComponent):
 
 compare_models: _CompareModels
 
+class _WaitForApproval(PythonComponent):
+    def __call__(
+        self,
+        *,
+        decision: Artifact | PipelineChannel,
+        registry: str | PipelineChannel,
+        hours: float | PipelineChannel = 24.0,
+        run_id: str | PipelineChannel = "",
+        run_name: str | PipelineChannel = "",
+    ) -> PipelineTask:
+        """Wait until a person approves or rejects what the gate wants to promote, or until the time for that is over.
+
+        The log says what to read and which command answers: kfp-bert registry approve, or reject. A decision that promotes
+        nothing is passed on at once. A pod that is killed and tried again goes on waiting; the time runs from the first
+        start. Whoever can write to the registry can answer.
+
+        Args:
+            decision: The decision of compare_models.
+            registry: gs:// or s3:// URI, or path, of the registry; it keeps question and answer.
+            hours: How long to wait, in hours. Default: 24.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+                Default: what the address of this step's outputs tells.
+            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+
+        Returns:
+            outcome: APPROVED, REJECTED, EXPIRED (nobody answered in time), or NOT NEEDED.
+            reason: One sentence that says why, and who answered.
+            answered: The decision for promote_model: the same one where it was approved, else HOLD.
+        """
+
+wait_for_approval: _WaitForApproval
+
 class _PromoteModel(PythonComponent):
     def __call__(
         self,
@@ -479,6 +514,7 @@ class _PromoteModel(PythonComponent):
         pin: str | PipelineChannel = "",
         run_id: str | PipelineChannel = "",
         run_name: str | PipelineChannel = "",
+        mirror_to: list[str] | PipelineChannel = [],
     ) -> PipelineTask:
         """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
 
@@ -495,6 +531,9 @@ class _PromoteModel(PythonComponent):
             run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
                 Default: what the address of this step's outputs tells.
             run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+            mirror_to: Registries of others that are told of the champion when all else is done: mlflow+https://HOST or
+                model-registry+https://HOST, with #NAME at the end for another name than the registry's. If one can't be
+                told, that is a warning, and the next run tries again.
 
         Returns:
             champion_version: Version of the champion after this step, "" if there is none.
@@ -502,6 +541,34 @@ class _PromoteModel(PythonComponent):
         """
 
 promote_model: _PromoteModel
+
+class _RollbackModel(PythonComponent):
+    def __call__(
+        self,
+        *,
+        registry: str | PipelineChannel,
+        version: int | PipelineChannel = 0,
+        reason: str | PipelineChannel = "",
+        run_id: str | PipelineChannel = "",
+        run_name: str | PipelineChannel = "",
+    ) -> PipelineTask:
+        """Make an older version of the registry champion. A deploy_to_... step after it brings it to where it serves.
+
+        A version of which a file is missing is refused. Once a run: a step that is tried again changes nothing more.
+
+        Args:
+            registry: gs:// or s3:// URI, or path, of the registry.
+            version: The version to go back to. Default: 0, the champion before this one.
+            reason: Why, for the registry's history.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
+                Default: what the environment tells.
+            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+
+        Returns:
+            champion_version: Version of the champion after this step.
+        """
+
+rollback_model: _RollbackModel
 
 class _DeployToAiPlatform(PythonComponent):
     def __call__(
@@ -591,9 +658,9 @@ class _DeployToAiPlatform(PythonComponent):
             run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
         Returns:
-            endpoint: Full name of the endpoint.
+            endpoint: Full name of the endpoint; empty while nothing was promoted yet.
             deployed_model_id: Id of the deployed model that has all of its traffic; empty in a dry run that would
-                deploy.
+                deploy, or while nothing was promoted yet.
         """
 
 deploy_to_ai_platform: _DeployToAiPlatform
@@ -629,8 +696,8 @@ class _DeployToServingDirectory(PythonComponent):
             run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
         Returns:
-            serving_uri: The folder of the version that serves now.
-            version: The registry's version that lies there.
+            serving_uri: The folder of the version that serves now; empty while nothing was promoted yet.
+            version: The registry's version that lies there; 0 while nothing was promoted yet.
         """
 
 deploy_to_serving_directory: _DeployToServingDirectory
@@ -718,8 +785,10 @@ class _DeployToKserve(PythonComponent):
             run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
         Returns:
-            url: Address of the InferenceService inside the cluster; empty in a dry run that would change it.
-            revision: Name of the ReplicaSet whose pods serve; empty in a dry run that would make one.
+            url: Address of the InferenceService inside the cluster; empty in a dry run that would change it, or
+                while nothing was promoted yet.
+            revision: Name of the ReplicaSet whose pods serve; empty in a dry run that would make one, or while
+                nothing was promoted yet.
         """
 
 deploy_to_kserve: _DeployToKserve
@@ -828,12 +897,17 @@ class _CleanUpRun(PythonComponent):
         job_location: str | PipelineChannel = "",
         job_api_endpoint: str | PipelineChannel = "",
         settings: dict | PipelineChannel = {},
+        webhook: str | PipelineChannel = "",
     ) -> PipelineTask:
         """Cancel what a run started and is not over, when the run failed or was terminated. For a dsl.ExitHandler.
 
         KFP runs this step when all others are over, also where the run was terminated or a pod died. It cancels the run's
         jobs on AI Platform, but for those that another run waits for. A rollout that stands between two steps is left as it
-        is: the next run goes on with it. Where the run ended well, it does nothing and says so.
+        is: the next run goes on with it. Where the run ended well, it cancels nothing and says so.
+
+        Where there is a webhook, it posts how the run ended, decision and reason, alarms and a failed rollout, with the
+        addresses of the pages: {"text": ...}, as Slack, Mattermost and Google Chat take it. No text of the data is in it. A
+        webhook that fails, or has not answered after 10 seconds, changes nothing.
 
         Args:
             status: How the run ended; filled in by KFP.
@@ -846,9 +920,11 @@ class _CleanUpRun(PythonComponent):
             job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
             settings: The further parameters of finetune_bert or batch_predict, of which those that begin with job_ and are
                 named above win over them. Default: none.
+            webhook: Address of the webhook. Who knows it can write there, and a parameter is seen on the run's page:
+                better leave it out, and give the step the variable KFP_BERT_WEBHOOK from a secret. Default: that variable.
 
         Returns:
-            outcome: How the run ended, and what was cancelled.
+            outcome: How the run ended, what was cancelled, and whether people were told.
         """
 
 clean_up_run: _CleanUpRun

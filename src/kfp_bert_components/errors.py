@@ -29,6 +29,10 @@ class NotFoundError(UserError):
     """The file or object that was asked for does not exist."""
 
 
+class NoChampionError(UserError):
+    """A registry has no version to deploy yet, as after a first model that was held back."""
+
+
 class DamagedError(UserError):
     """A record is there and can't be read: it is no JSON object, or lacks a field."""
 

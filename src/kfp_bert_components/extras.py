@@ -15,6 +15,7 @@ _EXTRAS = {
     "tensorflow": "tensorflow keras transformers safetensors huggingface_hub onnx sklearn",
     "serve": "starlette uvicorn httptools orjson prometheus_client onnxruntime tokenizers",
     "ai-platform": "google.cloud.aiplatform google.cloud.aiplatform_v1 google.longrunning",
+    "mlflow": "mlflow",
     "local": "rich",
 }
 _MODULE = re.compile(r"No module named '([\w.]+)'|cannot import name '(\w+)' from '([\w.]+)'")

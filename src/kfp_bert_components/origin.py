@@ -75,6 +75,12 @@ class Origin:
         names = (self.run_id, self.run_name, self.workflow, self.folder, Path(self.folder).name, self.page)
         return bool(run) and run in names
 
+    def is_same_run(self, other: Origin) -> bool:
+        """Whether one run made both. A run's name, which another run may have too, counts where no more is known."""
+        names = ("folder", "workflow", "run_id", "run_name")
+        pairs = [(getattr(self, name), getattr(other, name)) for name in names]
+        return next((one == another for one, another in pairs if one and another), False)
+
     def facts(self) -> list[tuple[str, str]]:
         """What is known, in words: names and values to show, the run first."""
         workflow = "/".join(filter(None, [self.namespace, self.workflow])) if self.workflow else ""

@@ -15,7 +15,7 @@ _OF_GPUS = re.compile(
     rb"|failed call to cuInit|Unable to register cu\w+ (factory|plugin)|computation placer already registered"
     rb"|This TensorFlow binary is optimized|To enable the following instructions"
 )
-_OF_THEMSELVES = re.compile("PyTorch was not found|Matplotlib is building the font cache")
+_OF_THEMSELVES = re.compile("PyTorch was not found|Matplotlib is building the font cache|generated new fontManager")
 
 
 def gpu_asked_for() -> bool:

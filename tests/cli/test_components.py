@@ -45,6 +45,12 @@ def test_what_is_shown_is_what_the_record_of_interfaces_has():
     assert "  train: Dataset (required)\n" in run("components", "show", "finetune_bert")
 
 
+def test_a_default_is_shown_as_its_type_writes_it():
+    shown = json.loads(run("components", "show", "finetune_bert", "--json"))
+    defaults = {one["name"]: one.get("default") for one in shown["inputs"]}
+    assert [repr(defaults[name]) for name in ("batch_size", "warmup", "base_model")] == ["32", "0.1", "''"]
+
+
 def test_the_url_is_the_one_address_and_says_that_nothing_is_there():
     done = CliRunner().invoke(cli.group, ["components", "url", "finetune_bert"])
     assert done.stdout == f"{addresses.specs_url()}/finetune_bert/component.yaml\n"

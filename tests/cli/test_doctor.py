@@ -64,6 +64,17 @@ def test_a_gpu_is_what_tensorflow_sees(tmp_path, monkeypatch):
     assert look("--gpu")["GPU"] == ("ok", "GPU 0: H200")
 
 
+def test_folders_are_looked_at_and_left_as_they_are(tmp_path):
+    (tmp_path / "registry").mkdir()
+    words = ["--registry", str(tmp_path / "registry"), "--serving-directory", str(tmp_path / "new" / "serving")]
+    found = look(*words)
+    assert found["registry"] == ("ok", f"{tmp_path}/registry is readable and writable")
+    assert found["serving directory"] == ("ok", f"{tmp_path}/new/serving is not there yet: its first use makes it")
+    assert not (tmp_path / "new").exists() and not list((tmp_path / "registry").iterdir())
+    (tmp_path / "file").touch()
+    assert "can't be read and written" in look("--registry", str(tmp_path / "file" / "registry"), code=1)["registry"][1]
+
+
 def test_buckets_are_read_and_written(monkeypatch):
     with GcsServer() as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)

@@ -198,6 +198,16 @@ def test_compiled_again_it_is_the_same(tmp_path):
     once = compiled(all_kinds, tmp_path, cluster)
     assert compiled(tmp_path / "pipeline.yaml", tmp_path, cluster) == once
     assert once.count("# Submit with service_account='runner'\n") == 1
+    other = compiled(tmp_path / "pipeline.yaml", tmp_path, {"service_account": "other"})
+    assert [line for line in other.splitlines() if "# Submit with" in line] == ["# Submit with service_account='other'"]
+
+
+def test_what_was_compiled_for_kubernetes_loses_its_requests_on_vertex(tmp_path, capsys):
+    compiled(pipelines.train_and_deploy, tmp_path)
+    (spec,) = yaml.safe_load_all(compiled(tmp_path / "pipeline.yaml", tmp_path, {"platform": "vertex"}))
+    assert not [one for one in spec["deploymentSpec"]["executors"].values() if "resources" in one["container"]]
+    said = "Step finetune-bert requests cpu and memory, which does not apply on Vertex: left out."
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", package.COMPONENTS)

@@ -117,6 +117,7 @@ def test_texts_that_do_not_fit_into_memory_give_the_same_splits(tmp_path: Path, 
         ({"split_by": "file"}, "give the names or patterns of the test files in test_values"),
         ({"test_values": ["a"]}, "need split_by 'file', 'column' or 'group'"),
         ({"validation_values": ["a"]}, "need split_by 'file', 'column' or 'group'"),
+        ({"split_by": "column", "split_column": "w", "validation_values": ["a"]}, "'column' name both"),
         ({"split_by": "group", "split_column": "film", "stratify": True}, "not with 'group': turn one of them off"),
         ({"near_duplicates": 0.4}, "near_duplicates is 0.4: it must be 0 (off) or between 0.5 and 1"),
     ],
@@ -172,13 +173,13 @@ def test_groups_go_where_their_names_say(tmp_path: Path):
         _, *tables = run(source, tmp_path / name, split_by="group", split_column="film", **values)
         return [{film_of[text] for text in table["text"].to_pylist()} for table in tables]
 
-    train, validation, test = groups("1", test_values=["film 3", "film [45]"], validation_values=["*7"])
+    train, validation, test = groups("1", test_values=["film 3", "film 4", "film 5"], validation_values=["film 7"])
     assert test == {"film 3", "film 4", "film 5"} and validation == {"film 7"}
     assert train == {"film 0", "film 1", "film 2", "film 6", "film 8", "film 9"}
     train, validation, test = groups("2", test_values=["film 3"], validation_fraction=0.5)
     assert test == {"film 3"} and validation and not train & validation and len(train | validation) == 9
     with pytest.raises(UserError, match="The group 'film 3' matches both test_values and validation_values"):
-        groups("3", test_values=["film 3"], validation_values=["film*"])
+        groups("3", test_values=["film 3"], validation_values=["film 3"])
     with pytest.raises(UserError, match="validation_values has 'x', but no group matches it: there is 'film 0', 'fil"):
         groups("4", test_values=["film 3"], validation_values=["x"])
 
@@ -189,11 +190,35 @@ def test_without_texts_errors_quote_no_group(tmp_path: Path, split_by: str):
     settings = {"split_by": split_by, "split_column": "who", "keep_texts": "ids"}
     for values, says in (
         ({"test_values": ["x"]}, "test_values has 'x', but no (group|value) matches it: none of 2 does"),
-        ({"test_values": ["Ann*"], "validation_values": ["*"]}, "A (group|value) matches both test_values and"),
+        (
+            {"test_values": ["Ann Lee"], "validation_values": ["Ann Lee"]},
+            "A (group|value) matches both test_values and",
+        ),
     ):
         with pytest.raises(UserError, match=says) as refused:
             run(source, tmp_path / "s", **settings, **values)
         assert "Ann Lee" not in str(refused.value) and "Kim Min" not in str(refused.value)
+
+
+@pytest.mark.parametrize("split_by", ["group", "column"])
+def test_groups_and_values_are_no_patterns(tmp_path: Path, split_by: str):
+    films = ["A", "[A]", "C", "C?", "C#"] * 40
+    source = write(tmp_path / "a.parquet", text=texts(200), label=labels(200), film=films)
+    asked = {"split_by": split_by, "split_column": "film", "metadata_columns": ["film"]}
+    _, train, validation, test = run(
+        source, tmp_path / "out", **asked, test_values=["[A]"], validation_values=["C?"], leakage="keep"
+    )
+    assert [set(one["film"].to_pylist()) for one in (train, validation, test)] == [{"A", "C", "C#"}, {"C?"}, {"[A]"}]
+    with pytest.raises(UserError, match=r"test_values has 'C\*', but no (group|value) matches it"):
+        run(source, tmp_path / "no", **asked, test_values=["C*"])
+
+
+def test_a_file_that_has_a_pattern_as_its_name_is_that_file(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate(("a[1].parquet", "a1.parquet")):
+        write(tmp_path / "in" / name, text=texts(80)[40 * number :][:40], label=labels(40))
+    *_, test = run(tmp_path / "in", tmp_path / "out", split_by="file", test_values=["a[1].parquet"])
+    assert set(test["source"].to_pylist()) == {"a[1].parquet"}
 
 
 def test_stratified_splits_have_a_row_of_every_label_unless_a_share_is_zero(tmp_path: Path):

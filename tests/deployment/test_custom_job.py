@@ -20,7 +20,7 @@ from kfp_bert_components.ai_platform import JobSettings, run_as_custom_job
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.worker import is_chief
 from kfp_bert_components.steps.finetune_bert import finetune_bert as finetune_in_step
-from kfp_bert_components.storage import open_store
+from kfp_bert_components.storage import open_store, upload_folder
 from kfp_bert_components.training import TrainingSettings, finetune
 from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.kubeflow import Step
@@ -182,13 +182,16 @@ def test_a_restarted_run_waits_for_the_job_that_runs(server, splits, tmp_path):
     assert server.calls.count("CreateCustomJob") == 1
 
 
-def test_another_base_model_in_the_same_folder_is_another_job(server, splits, tmp_path):
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_another_base_model_at_the_same_address_is_another_job(server, splits, tmp_path, kind):
     server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
-    base = tmp_path / "base"
-    base.mkdir()
-    settings = replace(RUN, base_model=str(base))
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    settings = replace(RUN, base_model=str(folder) if kind == "folder" else "gs://bucket/base")
     for content in ("one", "two", "two"):
-        (base / "weights").write_text(content)
+        (folder / "model.safetensors").write_text(content)
+        upload_folder(folder, open_store("gs://bucket"), "base")
         run_as_custom_job(*splits, tmp_path / "model", tmp_path / "r.html", settings, job_settings(server))
     assert len(server.cloud.jobs) == 2
 

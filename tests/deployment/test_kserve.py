@@ -10,6 +10,7 @@ from kfp_bert_components.deployment import ForeignOwnerError, RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.registry import Registry
+from tests.support import kserve_rollouts
 from tests.support.kserve_rollouts import NAME, NAMESPACE, NEXT, SERVICES, KServeWorld
 from tests.support.kubernetes_server import Fault, KubernetesServer
 
@@ -103,6 +104,39 @@ def test_another_version_rolls_the_pods_once_and_leaves_labels_and_annotations(w
     assert after["metadata"]["annotations"] == before["metadata"]["annotations"]
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert world.changes().count(f"patch inferenceservices {NAME}") == 1
+
+
+def test_another_model_under_the_number_that_is_served_is_rolled_out(empty, monkeypatch):
+    registry, store = empty.registry, empty.registry.store
+    monkeypatch.setattr(kserve_rollouts, "fingerprint", lambda number: registry.version(number).bundle_fingerprint)
+    empty.deploy()
+    backup = {entry.name: store.read(entry.name).data for entry in store.list()}
+    empty.promote()
+    empty.deploy()
+    before = container(empty.service())["env"]
+    for entry in store.list():
+        store.delete(entry.name)
+    for name, data in backup.items():
+        store.write(name, data)
+    assert empty.promote("another second one") == 2
+    assert empty.deploy()["version"] == 2
+    after = container(empty.service())["env"]
+    assert [one["name"] for one in before if one not in after] == ["KFP_BERT_ROLLOUT"]  # the address is the same
+    assert empty.versions_serving() == {2: 100}
+
+
+def test_a_record_that_says_live_of_another_model_is_not_believed(empty, monkeypatch):
+    registry, store = empty.registry, empty.registry.store
+    monkeypatch.setattr(kserve_rollouts, "fingerprint", lambda number: registry.version(number).bundle_fingerprint)
+    empty.deploy()
+    record = store.read("deployments/production.json").data
+    for entry in store.list():
+        store.delete(entry.name)
+    assert empty.promote("another first one") == 1
+    store.write("deployments/production.json", record)
+    empty.server.calls.clear()
+    empty.deploy(take_over=True)  # registry.json is lost, too
+    assert empty.changes() and empty.versions_serving() == {1: 100}
 
 
 def test_a_champion_that_is_live_costs_at_most_five_calls_that_read(world):

@@ -1,5 +1,6 @@
 """A place belongs to one owner: others are refused, and what is not ours is not touched."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -69,6 +70,30 @@ def test_a_refusal_where_our_version_serves_still_leaves_the_record(place, tmp_p
     assert ours.deployment("production") == record
 
 
+def test_a_copy_of_a_registry_is_told_whose_folder_it_takes(tmp_path, capsys):
+    registry = Registry(str(tmp_path / "registry"))
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, str(tmp_path / "serving"))
+    shutil.copytree(tmp_path / "registry", tmp_path / "copy")
+    copy = Registry(str(tmp_path / "copy"))
+    promote_graph(copy, tmp_path, "second")
+    assert "warning" not in capsys.readouterr().out
+    deploy_to_serving_directory(copy.uri, str(tmp_path / "serving"))
+    assert f"warning: the registry was at {registry.uri} when it last wrote to" in capsys.readouterr().out
+
+
+def test_a_copy_of_a_registry_is_told_whose_endpoint_it_takes(world, capsys):
+    world.deploy()
+    copy = open_store("gs://bucket/copy")
+    for entry in world.registry.store.list():
+        copy.write(entry.name, world.registry.store.read(entry.name).data)
+    other = World("gs://bucket/copy", world.server)
+    other.promote("another")
+    assert "warning" not in capsys.readouterr().out
+    other.deploy()
+    assert capsys.readouterr().out.count("from another address than gs://bucket/copy. A copy of a registry counts") == 1
+
+
 def test_a_taken_over_folder_never_sees_a_number_of_its_former_owner_again(place, tmp_path):
     ours, theirs, folder = Registry(f"{place}/ours"), Registry(f"{place}/theirs"), f"{place}/serving"
     promote_graph(ours, tmp_path / "ours", "first")
@@ -109,6 +134,23 @@ def test_versions_that_nobody_is_named_for_are_not_served_over(place, tmp_path):
     promote_graph(registry, tmp_path, "second")
     assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/7"
     assert open_versioned_folder(folder).complete() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("name", ["00000042/saved_model.pb", "42/saved_model.pbtxt", "42/model.onnx", "42/a/b"])
+def test_versions_of_others_are_seen_however_they_are_written(place, tmp_path, name):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    open_store(folder).write(name, b"another team's")
+    with pytest.raises(RolloutError, match=r"holds versions \(42\), and nothing says whose it is"):
+        deploy_to_serving_directory(registry.uri, folder)
+
+
+def test_a_version_of_others_that_servers_take_for_newer_is_noticed(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/1"
+    open_store(folder).write("00000099/saved_model.pb", b"another team's")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/100"
 
 
 def test_a_folder_from_before_owners_that_was_renamed_is_not_said_to_be_another_registrys(tmp_path):

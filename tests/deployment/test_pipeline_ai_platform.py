@@ -10,8 +10,8 @@ import pytest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
-from kfp_bert_components.steps.deploy_to_serving_directory import load
-from kfp_bert_components.storage import download_folder, open_store
+from kfp_bert_components.storage import open_store
+from tests.support.ai_platform_served import Served
 from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.examined import write_examined
 from tests.support.pipeline_runs import run_pipeline, small_data
@@ -19,24 +19,6 @@ from tests.support.stores import gcs
 
 __all__ = ["gcs"]
 PIPELINE = f"{Path(__file__).with_name('ai_platform_pipeline.py')}:train_and_deploy"
-
-
-class Served:
-    """Answers with the SavedModel that was uploaded; the versions in `wrong` answer backwards."""
-
-    def __init__(self, scratch: Path) -> None:
-        self.scratch, self.models, self.wrong = scratch, {}, set()
-
-    def __call__(self, artifact_uri, instances):
-        parent, _, name = artifact_uri.rpartition("/")
-        version = int(parent.split("/versions/")[1].split("/")[0])
-        if version not in self.models:
-            download_folder(open_store(parent), name, self.scratch / str(version))
-            self.models[version] = load(self.scratch / str(version))
-        answers = self.models[version](instances)
-        for answer in answers if version in self.wrong else []:
-            answer["probabilities"].reverse()
-        return answers
 
 
 @pytest.mark.slow

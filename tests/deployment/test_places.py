@@ -154,6 +154,85 @@ def test_another_project_location_or_endpoint_is_another_deployment(world, chang
     assert world.server.changing_calls() == []  # both are live
 
 
+def lose_versions(registry):
+    """The versions and the pointer are lost, and the registry begins anew; the deployment records stay."""
+    for entry in registry.store.list():
+        if entry.name.startswith("versions/") or entry.name == "champion.json":
+            registry.store.delete(entry.name)
+
+
+def test_a_number_that_a_deployment_record_names_is_not_used_again(place, tmp_path):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    lose_versions(registry)
+    assert promote_graph(registry, tmp_path, "second") == 2
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+
+
+def test_numbers_of_versions_that_were_lost_are_not_used_after_starting_over(place, tmp_path):
+    registry = Registry(f"{place}/registry")
+    promote_graph(registry, tmp_path, "first")
+    for entry in registry.store.list("versions/"):
+        registry.store.delete(entry.name)
+    registry.start_over()
+    assert promote_graph(registry, tmp_path, "second") == 2
+
+
+def test_a_version_with_the_number_of_another_model_that_is_live_is_rolled_out(place, tmp_path, capsys):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    record = registry.store.read("deployments/production.json").data
+    lose_versions(registry)
+    registry.store.delete("deployments/production.json")
+    promote_graph(registry, tmp_path, "other")  # files of the same sizes
+    registry.store.write("deployments/production.json", record)
+    assert registry.champion().version == registry.deployment("production").live_version == 1
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+    assert "serving/1 holds another model than version 1" in capsys.readouterr().out
+
+
+def test_an_endpoint_that_serves_another_model_of_the_number_gets_the_registrys(world):
+    world.deploy()
+    store = world.registry.store
+    record = store.read("deployments/production.json").data
+    lose_versions(world.registry)
+    store.delete("deployments/production.json")
+    assert world.promote("another one") == 1
+    store.write("deployments/production.json", record)
+    world.server.calls.clear()
+    world.deploy()
+    assert "UploadModel" in world.changes()
+    assert world.versions_serving() == {1: 100} and len(world.endpoint.deployed_models) == 1
+
+
+@pytest.mark.parametrize("again", ["restored from a backup", "begun anew at the same address"])
+def test_an_upload_of_another_model_under_the_same_number_is_not_served(world, again):
+    store, settings = world.registry.store, {"take_over": True}
+    world.deploy()
+    backup = {entry.name: store.read(entry.name).data for entry in store.list()}
+    if again == "restored from a backup":
+        world.promote("two")
+        world.deploy()
+    for entry in store.list():
+        store.delete(entry.name)
+    if again == "restored from a backup":
+        for name, data in backup.items():
+            store.write(name, data)
+    number = world.promote("another one")
+    live = world.deploy(**settings)
+    (model,) = [one for one in world.endpoint.deployed_models if world.endpoint.traffic_split[one.id]]
+    uploads = [one for versions in world.server.cloud.models.values() for one in versions]
+    (upload,) = [one for one in uploads if one.version_id == model.model_version_id]
+    assert live["version"] == number
+    assert world.registry.version(number).bundle_fingerprint.startswith(upload.labels["kfp-bert-fingerprint"])
+    assert "champion" in upload.version_aliases
+    world.server.calls.clear()
+    world.deploy(**settings)
+    assert world.server.changing_calls() == []
+
+
 def test_a_rollout_to_another_place_that_was_killed_is_left_for_its_own_place(place, tmp_path):
     registry = Registry(f"{place}/registry")
     promote_graph(registry, tmp_path, "first")
@@ -224,6 +303,28 @@ def test_a_serving_directory_that_overlaps_with_the_registry_is_refused(place, t
         deploy_to_serving_directory(registry.uri, f"{place}/{name}")
     assert registry.store.list() == before
     deploy_to_serving_directory(registry.uri, f"{place}/a/registry2")
+
+
+@pytest.mark.parametrize("name", ["1", "1/serving", "7/a/b"])
+def test_a_serving_directory_inside_a_version_of_another_one_is_refused(place, tmp_path, name):
+    first, second = Registry(f"{place}/first"), Registry(f"{place}/second")
+    promote_graph(first, tmp_path, "first")
+    promote_graph(second, tmp_path / "second", "second")
+    deploy_to_serving_directory(first.uri, f"{place}/serving")
+    with pytest.raises(UserError, match="lies inside a version of the serving directory .*/serving: give one beside"):
+        deploy_to_serving_directory(second.uri, f"{place}/serving/{name}")
+    deploy_to_serving_directory(second.uri, f"{place}/other/{name}")
+
+
+def test_both_names_of_an_s3_store_are_one_place(s3, tmp_path):
+    registry = Registry("s3://bucket/registry")
+    promote_graph(registry, tmp_path, "first")
+    with pytest.raises(UserError, match="lies inside the registry"):
+        deploy_to_serving_directory(registry.uri, "minio://bucket/registry/serving")
+    for uri in ("s3://bucket/serving", "minio://bucket/serving", "s3://bucket/serving"):
+        deploy_to_serving_directory(registry.uri, uri)
+    assert open_versioned_folder("s3://bucket/serving").complete() == [1]
+    assert registry.deployment("production").place["uri"] == "s3://bucket/serving"
 
 
 def test_a_registry_under_another_name_is_known_as_the_same(tmp_path):

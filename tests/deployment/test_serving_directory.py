@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import kfp_bert_components
 from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import NoChampionError, UserError
 from kfp_bert_components.registry import Registry
 from tests.support.directories import promote_graph as promote
+from tests.support.evaluations import some_test_set
 from tests.support.stores import every_place as place
 from tests.support.stores import gcs, s3
 
@@ -79,8 +81,20 @@ def test_a_failure_leaves_the_old_version_and_says_why(tmp_path):
     assert "SHA-256" in record.reason
 
 
+def test_where_the_first_model_was_held_back_the_step_says_so_and_succeeds(tmp_path, capsys):
+    registry, serving = tmp_path / "registry", str(tmp_path / "serving")
+    Registry(str(registry)).count_use(some_test_set(["one", "two"]), 0.05, {})
+    with pytest.raises(NoChampionError):
+        deploy_to_serving_directory(str(registry), serving)
+    step = kfp_bert_components.deploy_to_serving_directory.python_func
+    assert step(registry=str(registry), serving_directory=serving) == ("", 0)
+    assert f"There is nothing to deploy: the registry {registry} has no champion yet." in capsys.readouterr().out
+    with pytest.raises(UserError, match="typo is no registry: there is no such folder"):
+        step(registry=f"{tmp_path}/typo", serving_directory=serving)
+
+
 def test_bad_input_is_refused_with_a_sentence(tmp_path):
-    with pytest.raises(UserError, match="has no champion"):
+    with pytest.raises(UserError, match="is no registry"):
         deploy_to_serving_directory(str(tmp_path / "registry"), str(tmp_path / "serving"))
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):

@@ -1,20 +1,13 @@
 """The serve image as AI Platform and KServe start it: its variables, its folder, its port, and nothing else."""
 
-import contextlib
-import json
-import socket
 import time
-import urllib.error
-import urllib.request
 
 import numpy as np
 import pytest
 
-import docker
-import kfp_bert_components as package
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
 from kfp_bert_components.storage import open_store, upload_folder
-from tests.support.containers import CONFINED
+from tests.support.containers import ask, free_port, serve_image, wait_until_ready
 from tests.support.stores import gcs
 
 __all__ = ["gcs"]
@@ -22,7 +15,6 @@ pytestmark = [
     pytest.mark.docker,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-IMAGE = f"kfp-bert-components/serve:{package.__version__}"
 TEXTS = ["the cat sat", "THE CAT " * 9, "", "cat " * 60]
 
 
@@ -38,42 +30,6 @@ def bundle(tmp_path_factory):
     return folder
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def ask(url, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(url, data, timeout=30) as reply:
-        return json.load(reply)
-
-
-@contextlib.contextmanager
-def container(environment, **options):
-    """The image without arguments; must become healthy, and end by SIGTERM within seconds with code 0."""
-    client = docker.from_env()
-    started = client.containers.run(IMAGE, detach=True, environment=environment, **CONFINED, **options)
-    try:
-        yield started
-        started.stop(timeout=30)
-        assert started.wait()["StatusCode"] == 0, started.logs().decode()
-    finally:
-        started.remove(force=True)
-        client.close()
-
-
-def wait_until_ready(started, url):
-    begun = time.monotonic()
-    while time.monotonic() < begun + 60:
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            ask(url)
-            return time.monotonic() - begun
-        time.sleep(0.02)
-    raise AssertionError(started.logs().decode())
-
-
 def test_ai_platforms_contract(bundle, gcs):
     """A model on gs://, and the port and the addresses that the service names."""
     upload_folder(bundle, open_store("gs://bucket/models"), "7")
@@ -86,7 +42,7 @@ def test_ai_platforms_contract(bundle, gcs):
         "AIP_PREDICT_ROUTE": "/answer",
         "STORAGE_EMULATOR_HOST": gcs.url,
     }
-    with container(environment) as started:
+    with serve_image(environment) as started:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(started, f"{url}/alive")
         found = ask(f"{url}/answer", {"instances": TEXTS})["predictions"]
@@ -98,7 +54,7 @@ def test_kserves_contract(bundle):
     """The model mounted read-only at /mnt/models, the Open Inference Protocol, and Docker's health check."""
     port = free_port()
     mount = {str(bundle): {"bind": "/mnt/models", "mode": "ro"}}
-    with container({"AIP_HTTP_PORT": str(port)}, volumes=mount) as started:
+    with serve_image({"AIP_HTTP_PORT": str(port)}, volumes=mount) as started:
         url = f"http://127.0.0.1:{port}"
         seconds = wait_until_ready(started, f"{url}/v2/health/ready")
         print(f"\nserve: {seconds:.1f} s from the container's start to ready")

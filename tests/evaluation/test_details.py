@@ -27,6 +27,14 @@ def test_slices_have_their_accuracy_and_wilsons_interval():
     assert found.confusion.tolist() == [[24, 6], [0, 10]]
 
 
+def test_of_many_slices_the_worst_are_shown_first_and_empty_ones_are_named():
+    truth, film = np.arange(300) % 3, np.arange(300) // 6
+    slices = {f"film = {k}": film == k for k in range(50)} | {"nothing": film < 0}
+    found = look(truth, np.eye(3)[np.where(film == 49, (truth + 1) % 3, truth)], ["a", "b", "c"], slices)
+    assert (found.slices[0].name, found.slices[0].size) == ("film = 49", "6 rows")
+    assert (len(found.slices), found.more_slices, found.empty_slices) == (40, 10, ["nothing"])
+
+
 def test_rows_whose_text_train_has_and_the_others_stand_side_by_side():
     truth = np.repeat([0, 1, 2], [30, 10, 10])
     predicted = np.concatenate([np.zeros(30, int), np.ones(10, int), np.repeat([0, 2], 5)])

@@ -66,8 +66,8 @@ def split(folder, labels=LABELS, texts=TEXTS, wrong=1, ids=None):
     return folder
 
 
-def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
-    slicing = Slicing(["source"], {"shouted": "text ~ ^[A-Z ]+$"})
+def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path, capsys):
+    slicing = Slicing(["source"], {"shouted": "text ~ ^[A-Z ]+$", "mistyped": "source == flim 0"})
     found = evaluate_model(model, split(tmp_path / "t"), tmp_path / "e", tmp_path / "r.html", slicing)
     again = read_evaluation(tmp_path / "e")
     assert again.predictions.num_rows == 48 and again.labels == LABELS and not again.empty
@@ -82,6 +82,8 @@ def test_every_prediction_is_kept_and_the_page_escapes_texts(model, tmp_path):
     assert again.system["latency_p95_ms"] >= again.system["latency_p50_ms"] > 0 and again.system["size_bytes"] > 0
     html = (tmp_path / "r.html").read_text()
     assert "&lt;b&gt;there" in html and "<b>there" not in html
+    assert "No row is in the slice mistyped." in html
+    assert "No test row is in the slice 'mistyped': look at its rule in slice_rules." in capsys.readouterr().out
     about = unescape(re.search(r'<p class="about">.*?</p>', html)[0])
     shown = f"test set: {again.test_fingerprint[:12]}, rows of 'film 0', 'film 1'<"
     assert all(
@@ -344,12 +346,15 @@ def test_rules_of_slices():
         find_slices(table, ["film"])
 
 
-def test_slices_of_a_column_are_its_20_most_frequent_values_and_a_missing_one_is_an_empty_text():
+def test_slices_of_a_column_are_its_values_and_a_missing_one_is_an_empty_text():
     values = [None, *(str(k) for k in range(25) for _ in range(k + 1))]
     table = pa.table({"text": ["a"] * len(values), "label": ["x"] * len(values), "kind": values})
     found = find_slices(table, ["kind"])
-    assert list(found) == [f"kind = {k}" for k in range(24, 4, -1)]
+    assert list(found) == [*(f"kind = {k}" for k in range(24, 0, -1)), "kind = ", "kind = 0"]
     assert found["kind = 24"].sum() == 25
+    many = pa.table({"text": ["a"] * 2_001, "label": ["x"] * 2_001, "who": [str(k) for k in range(2_001)]})
+    with pytest.raises(UserError, match="slice_columns names the column 'who', which has 2,001 values in the test spl"):
+        find_slices(many, ["who"])
     assert find_slices(table, (), {"unknown": "kind == ''"})["unknown"].tolist() == [True] + [False] * (len(values) - 1)
 
 
@@ -392,6 +397,13 @@ def test_slices_by_length_are_thirds_of_the_rows():
         "more than 5 words": 3,
     }
     assert find_slices(pa.table({"text": ["a b", "c d"]})) == {}
+
+
+def test_a_character_is_a_word_where_texts_are_written_without_spaces():
+    table = pa.table({"text": ["この映画は最高でした。" * k for k in range(1, 10)]})
+    found = find_slices(table, (), {"long": "length > 20", "first": "length == 10"})
+    assert [int(rows.sum()) for rows in found.values()] == [4, 2, 3, 7, 1]
+    assert next(iter(found)) == "up to 40 words"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.fetch import fetch
+from kfp_bert_components.storage import open_store
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import cloud, gcs, s3
@@ -53,6 +54,14 @@ def test_a_link_that_leads_outside_is_named(source: Path, tmp_path: Path, is_fol
     with pytest.raises(UserError, match=r"in/2024 is a link to .*/disk2.*, outside .*/in: name that place"):
         fetched(source, tmp_path)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_of_the_name_that_a_store_keeps_is_read_unless_it_is_a_stores(source: Path, tmp_path: Path) -> None:
+    open_store(str(source)).write("c.csv", b"c")
+    assert (source / ".store").is_dir()
+    assert fetched(source, tmp_path).keys() == {"a.csv", "c.csv", "deep/b.csv"}
+    (source / ".store" / "d.csv").write_text("d")
+    assert ".store/d.csv" in fetched(source, tmp_path)
 
 
 @pytest.mark.parametrize("target", ["nowhere", "../in/none.csv"])

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pyarrow as pa
 from kfp.dsl import Artifact, Metrics
 
 from kfp_bert_components.components.compare_models import compare_models
@@ -12,7 +14,11 @@ from kfp_bert_components.components.evaluate_champion import evaluate_champion
 from kfp_bert_components.components.evaluate_model import evaluate_model
 from kfp_bert_components.components.prepare_text_data import prepare_text_data
 from kfp_bert_components.components.promote_model import promote_model
-from kfp_bert_components.gate import read_decision
+from kfp_bert_components.evaluation import write_evaluation
+from kfp_bert_components.evaluation.measure import measure
+from kfp_bert_components.evaluation.slices import find_slices
+from kfp_bert_components.gate import Policy, read_decision
+from tests.support.comparisons import run as decided
 from tests.support.tiny_model import LABELS, write_tiny_saved_model
 
 
@@ -29,7 +35,12 @@ class Run:
         return component.python_func(*(self.artifact(name) for name in artifacts), **parameters)
 
     def evaluate(self, model: str, evaluation: str) -> None:
-        curves = SimpleNamespace(log_confusion_matrix=lambda *_: None, log_roc_curve=lambda *_: None)
+        curves = SimpleNamespace(
+            log_confusion_matrix=lambda *_: None,
+            log_roc_curve=lambda *_: None,
+            metadata={},
+            path=str(self.folder / "curves"),
+        )
         evaluate_model.python_func(
             self.artifact(model),
             self.artifact("test"),
@@ -66,6 +77,35 @@ def write_model(folder: Path, shout_score: float) -> None:
         "data_fingerprint": "lines",
     }
     (folder / "bundle.json").write_text(json.dumps(facts))
+
+
+def test_a_guardrail_looks_at_every_value_of_a_column_and_the_page_shows_the_worst_first(tmp_path):
+    films = np.repeat([f"film {k:02d}" for k in range(35)], 60)
+    truth, last = np.arange(2_100) % 3, films == "film 34"
+    rows = pa.table({"id": [f"{i:08x}" for i in range(2_100)], "text": [f"row {i}" for i in range(2_100)]})
+    rows = rows.append_column("label", pa.array(np.array(["a", "b", "c"])[truth])).append_column(
+        "film", pa.array(films)
+    )
+    wrong = {"new": last, "old": ~last & (np.arange(2_100) % 5 == 0)}
+    slices = find_slices(rows, ["film"], {"mistyped": "film == flim 1"})
+    for name, missed in wrong.items():
+        said = np.where(missed, (truth + 1) % 3, truth)
+        made = measure(
+            rows,
+            np.float32(0.1 + 0.7 * np.eye(3)[said]),
+            ["a", "b", "c"],
+            slices=slices,
+            test_fingerprint="test",
+            model_fingerprint=name,
+            model_version=None if name == "new" else 4,
+            champion_generation=0 if name == "new" else 7,
+        )
+        write_evaluation(made, tmp_path / name)
+    found = decided(tmp_path, tmp_path / "new", tmp_path / "old", Policy(max_slice_drop=0.2))
+    assert found.outcome == "REJECT" and "accuracy where film = film 34 changed by −1.000" in found.reason
+    page = (tmp_path / "report.html").read_text()
+    assert "film = film 34" in page and "5 more are not shown, but guardrails look at all" in page
+    assert "No row is in the slice mistyped." in page
 
 
 def test_a_gain_that_a_slice_by_a_column_pays_for_is_rejected_and_the_reports_name_the_slice(tmp_path):

@@ -255,3 +255,12 @@ def test_a_comparison_with_an_override_is_the_same_use(tmp_path):
     by_hand = Policy(override="HOLD", override_by="Ada", override_reason="wait")
     numbers = [run(tmp_path, *pair, registry, policy).test_set["number"] for policy in (by_hand, None, by_hand)]
     assert numbers == [1, 1, 1]
+
+
+def test_a_decision_is_kept_in_the_registry_with_the_address_of_its_page(tmp_path):
+    registry = Registry(str(tmp_path / "registry"))
+    made = run(tmp_path, *models(tmp_path, 0, 400, "a"), registry.uri)
+    (kept,) = registry.decisions()
+    assert (kept.decision_id, kept.outcome, kept.reason) == (made.decision_id, made.outcome, made.reason)
+    assert kept.report.endswith(".html") and kept.approval is None
+    assert registry.verify() == []

@@ -176,7 +176,7 @@ def test_the_ready_pipelines_end_with_it(pipeline):
     assert given == {"registry": "registry", "deployment_target": "deployment_target", "settings": "training"}
 
 
-@pytest.mark.parametrize("example", ["train_and_deploy", "train_and_deploy_to_kserve", "batch_predict"])
+@pytest.mark.parametrize("example", ["train_and_deploy_to_kserve", "batch_predict"])
 def test_the_examples_end_with_it(tmp_path, example):
     with serving_folder(ROOT / "component_specs") as url:
         command = [sys.executable, ROOT / "examples" / f"{example}.py", tmp_path / "pipeline.yaml"]

@@ -42,7 +42,7 @@ def test_it_depends_on_no_condition(tmp_path, pipeline, step):
 
 def test_it_depends_on_no_condition_in_the_example(tmp_path):
     with serving_folder(ROOT / "component_specs") as url:
-        command = [sys.executable, ROOT / "examples" / "train_and_deploy.py", tmp_path / "pipeline.yaml"]
+        command = [sys.executable, ROOT / "examples" / "train_and_deploy_by_url.py", tmp_path / "pipeline.yaml"]
         subprocess.run(command, check=True, env={**os.environ, "COMPONENT_SPECS": url})
     tasks, _ = tasks_of(tmp_path / "pipeline.yaml")
     assert tasks["deploy-to-serving-directory"]["dependentTasks"] == ["promote-model"]

@@ -89,15 +89,6 @@ def test_a_ready_pipeline_is_as_if_it_were_compiled_with_the_place(tmp_path, pip
     )
 
 
-def test_the_example_by_url_names_the_place(tmp_path):
-    with serving_folder(SPECS) as url:
-        command = [sys.executable, ROOT / "examples" / "train_and_deploy.py", tmp_path / "pipeline.yaml", PLACE]
-        subprocess.run(command, check=True, env=environment(COMPONENT_SPECS=url))
-    images = images_of(components.load_component_from_file(str(tmp_path / "pipeline.yaml")))
-    assert len(images) == 10
-    assert {image.rpartition("/")[0] for image in images} == {PLACE}
-
-
 def test_components_by_file_and_by_import_and_others_in_one_pipeline(tmp_path):
     compare = components.load_component_from_file(str(SPECS / "compare_models" / "component.yaml"))
 
@@ -206,6 +197,15 @@ def test_what_is_no_pipeline(tmp_path, text):
     (tmp_path / "other.yaml").write_text(text)
     with pytest.raises(UserError, match=r"other\.yaml is no compiled KFP pipeline"):
         use_images(tmp_path / "other.yaml", PLACE)
+
+
+def test_a_default_with_a_line_break_of_which_kfp_makes_no_yaml_is_named(tmp_path):
+    @dsl.pipeline
+    def judged(rules: str = "alpha: 0.05\nmargin: 0.1"):
+        say(text=rules)
+
+    with pytest.raises(UserError, match="judged: the default of rules has a line break"):
+        use_images(judged, PLACE)
 
 
 @pytest.mark.parametrize("thing", [3, None, images_of, Path("missing.yaml")])

@@ -58,7 +58,7 @@ def test_the_example_composed_from_urls_runs_to_a_served_model(tmp_path):
     data = small_data(tmp_path)
     with serving_folder(ROOT / "component_specs") as url:
         subprocess.run(
-            [sys.executable, ROOT / "examples" / "train_and_deploy.py", tmp_path / "pipeline.yaml"],
+            [sys.executable, ROOT / "examples" / "train_and_deploy_by_url.py", tmp_path / "pipeline.yaml"],
             check=True,
             env={"COMPONENT_SPECS": url, "PATH": "/usr/bin:/bin"},
         )

@@ -44,7 +44,7 @@ def spec(request, tmp_path_factory):
     if request.param in READY:
         return compile_pipeline(request.param, path)
     with serving_folder(ROOT / "component_specs") as url:
-        command = [sys.executable, ROOT / "examples" / "train_and_deploy.py", path]
+        command = [sys.executable, ROOT / "examples" / "train_and_deploy_by_url.py", path]
         subprocess.run(command, check=True, env={**os.environ, "COMPONENT_SPECS": url})
     return yaml.safe_load(path.read_text())
 

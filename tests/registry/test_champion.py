@@ -258,11 +258,30 @@ def test_a_lost_pointer_is_seen_in_a_registry_of_format_1(tmp_path: Path) -> Non
     assert registry.repair(1).version == 1 and registry.verify() == []
 
 
+def test_an_older_champion_that_was_put_back_is_named_and_nothing_is_lost(place: str, tmp_path: Path) -> None:
+    registry = Registry(place)
+    registry.promote(*write_candidate(tmp_path / "first", "first"))
+    old = registry.store.read("champion.json").data
+    champion = registry.champion()
+    assert champion
+    second = write_candidate(tmp_path / "second", "second", champion_version=1, champion_generation=champion.generation)
+    registry.promote(*second)
+    assert registry.verify() == []
+    registry.store.write("champion.json", old)
+    (problem,) = registry.verify()
+    assert problem.startswith("Version 2 was promoted, but") and "--to 2" in problem
+    assert "champion.json does not know of it" in registry.gc(unfinished_hours=0).keep[2]
+    registry.rollback(2, "put back")
+    assert registry.verify() == []
+
+
 def test_a_folder_that_is_no_registry_does_not_verify(place: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no registry"):
         Registry(f"{place}/typo").verify()
     Registry(place).store.write("notes.txt", b"hello")
     assert "is no registry" in run("verify", place)[1]
+    for name in ("show", "rollback"):
+        assert "is no registry: there is no such folder" in run(name, f"{place}/typo")[1]
     Registry(place).count_use(some_test_set(["one", "two"]), 0.05, {})
     assert [one.partition(" does")[0][-9:] for one in Registry(place).verify()] == ["notes.txt"]
 

@@ -73,6 +73,14 @@ def test_the_history_tells_the_story_in_plain_words(registry: Registry) -> None:
     ]
 
 
+def test_the_history_keeps_the_order_of_moves_whatever_the_clocks_said(registry: Registry, monkeypatch) -> None:
+    monkeypatch.setattr("kfp_bert_components.registry._records.now", lambda: "2020-01-01T00:00:00.000000Z")
+    registry.rollback(reason="by a machine whose clock is behind")
+    moves = [event for event in registry.history() if "champion" in event.text]
+    assert [event.text.split(" became")[0] for event in moves[:3]] == ["Version 1", "Version 2", "Version 3"]
+    assert moves[3].text.startswith("The champion was rolled back") and moves[3].at.startswith("2020")
+
+
 def test_repeated_signs_of_life_are_one_line_of_history(registry: Registry) -> None:
     for beat in range(5):
         registry.record_deployment("staging", "rolling", 3, details={"beat": beat})

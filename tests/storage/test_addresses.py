@@ -92,6 +92,12 @@ def test_what_is_no_address_is_one_sentence_that_names_the_parameter(text: str) 
         parse_address(text, "registry")
 
 
+@pytest.mark.parametrize("text", ["s3://bucket/./a", "minio://bucket/a/../b", "s3://bucket/a/."])
+def test_names_that_an_s3_store_cannot_hold_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"^registry .* has a part '\.' or '\.\.'"):
+        parse_address(text, "registry")
+
+
 @pytest.mark.parametrize("text", ["/a", "file:///a", "s3://b/x"])
 def test_where_only_a_bucket_will_do_nothing_else_is_taken(text: str) -> None:
     with pytest.raises(UserError, match=r"^job_staging .*: give gs://bucket/folder\.$"):

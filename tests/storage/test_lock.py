@@ -94,3 +94,11 @@ def test_threads_give_up_together_and_so_does_a_promotion(tmp_path, stopped):
     with pytest.raises(UserError, match=f"process {stopped.pid} on "):
         promote_next(registry, tmp_path, "a")
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 16, b"garbage"])
+def test_a_lock_that_a_power_cut_left_with_anything_in_it_stops_nobody(tmp_path: Path, left: bytes) -> None:
+    store = open_store(str(tmp_path))
+    before = store.write("name", b"1")
+    (tmp_path / ".store" / "lock").write_bytes(left)
+    assert store.write("name", b"2", if_generation=before) > before

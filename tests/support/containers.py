@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
 import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from kfp import local
 
 import docker
+import kfp_bert_components as package
 
+SERVE = f"kfp-bert-components/serve:{package.__version__}"
 # Whoever runs the tests, it is not root who runs the steps, and it is nobody whom the image knows.
 USER = 12345
 CONFINED = {
@@ -24,6 +34,42 @@ CONFINED = {
 def confined_runner(**environment: str) -> local.DockerRunner:
     """Runs steps as a user without a name, without any rights, on a root file system that is read-only."""
     return local.DockerRunner(**CONFINED, environment=environment)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def ask(url: str, body: object = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(url, data, timeout=30) as reply:
+        return json.load(reply)
+
+
+@contextlib.contextmanager
+def serve_image(environment: dict[str, str], **options: Any) -> Iterator[Any]:
+    """The serve image without arguments; it must become healthy, and end by SIGTERM within seconds with code 0."""
+    client = docker.from_env()
+    started = client.containers.run(SERVE, detach=True, environment=environment, **CONFINED, **options)
+    try:
+        yield started
+        started.stop(timeout=30)
+        assert started.wait()["StatusCode"] == 0, started.logs().decode()
+    finally:
+        started.remove(force=True)
+        client.close()
+
+
+def wait_until_ready(started: Any, url: str) -> float:
+    begun = time.monotonic()
+    while time.monotonic() < begun + 60:
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            ask(url)
+            return time.monotonic() - begun
+        time.sleep(0.02)
+    raise AssertionError(started.logs().decode())
 
 
 class FirstLines:

@@ -86,10 +86,10 @@ class KServeWorld:
         model.problem = self.broken.get(version, "")
         return replace(model, predict=wrong) if version in self.wrong else model
 
-    def promote(self) -> int:
+    def promote(self, name: str = "") -> int:
         """Make another model champion."""
         champion = self.registry.champion()
-        name = f"m{max([one.version for one in self.registry.versions()] or [0]) + 1}"
+        name = name or f"m{max([one.version for one in self.registry.versions()] or [0]) + 1}"
         with tempfile.TemporaryDirectory() as scratch:
             folders = write_candidate(
                 Path(scratch),

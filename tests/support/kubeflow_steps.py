@@ -51,11 +51,13 @@ class Steps:
         """The recorded input of a component, with other values; what the recording lacks is made like the rest."""
         recorded = _recorded().get(name, _recorded()["promote_model"])
         found = json.loads(json.dumps(recorded["executor_input"]))
-        if name not in _recorded():
-            found = json.loads(json.dumps(found).replace("promote-model", name.replace("_", "-")))
-            found["inputs"], found["outputs"]["artifacts"] = {}, {}
         spec = getattr(kfp_bert_components, name).component_spec
         known = spec.inputs or {}
+        if name not in _recorded():
+            found = json.loads(json.dumps(found).replace("promote-model", name.replace("_", "-")))
+            given = found["inputs"]["artifacts"]
+            needed = {key: given[key] for key in given if key in known and not known[key].optional}
+            found["inputs"], found["outputs"]["artifacts"] = {"artifacts": needed} if needed else {}, {}
         values = found["inputs"].get("parameterValues", {}) | parameters
         found["inputs"]["parameterValues"] = {key: value for key, value in values.items() if key in known}
         folder = found["outputs"]["outputFile"].replace("/minio/", "minio://").rpartition("/")[0]

@@ -11,12 +11,22 @@ FOLDERS = {
     "torch": ("KFP_BERT_PEERS", ".peers"),
     "tensorflow 2.15": ("KFP_BERT_PEERS_TF215", ".peers-tf215"),
     "server clients": ("KFP_BERT_PEERS_SERVER", ".peers-server"),
+    "MLflow": ("KFP_BERT_PEERS_MLFLOW", ".peers-mlflow"),
 }
 
 
 def run_peer(name: str, script: Path, *arguments: object) -> str:
     """Run a script with a peer's Python and give what it printed; see `peer_command`."""
     return peer_command(name, "python", script, *arguments)
+
+
+def peer_program(name: str, program: str) -> Path:
+    """The path of a program of a peer's environment; the test is skipped where that is missing (`make peers`)."""
+    variable, default = FOLDERS[name]
+    path = Path(os.environ.get(variable, ROOT / default)) / "bin" / program
+    if not path.exists():
+        pytest.skip(f"no environment with {name} at {path.parent.parent}: make peers")
+    return path
 
 
 def peer_command(name: str, program: str, *arguments: object, folder: Path | None = None) -> str:
@@ -31,10 +41,7 @@ def peer_command(name: str, program: str, *arguments: object, folder: Path | Non
     The test is skipped where the environment is missing (`make peers`), and fails with the program's last lines where
     that does.
     """
-    variable, default = FOLDERS[name]
-    path = Path(os.environ.get(variable, ROOT / default)) / "bin" / program
-    if not path.exists():
-        pytest.skip(f"no environment with {name} at {path.parent.parent}: make peers")
+    path = peer_program(name, program)
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONPATH", None)
     command = [str(path), *map(str, arguments)]

@@ -1,9 +1,11 @@
 """Files whose encoding is guessed."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables import Column, TableFile, TableSettings, open_table
 
 
@@ -55,3 +57,100 @@ def test_short_lines_full_of_accents_are_read_in_their_own_code_page(
     facts, batches = open_table(TableFile(path, path.name), columns, TableSettings())
     assert [one for batch in batches for one in batch.cells["text"].to_pylist()] == wanted
     assert "a guess (set encoding" in facts.note
+
+
+# Lines as they are written in East Asian languages, some with English words among them.
+SENTENCES = {
+    "cp949": "배송이 정말 빨라서 좋았습니다.|화면이 어둡고 소리가 작아서 실망했어요 ㅠㅠ|HTML을 고치니 오류가 사라졌다",
+    "cp932": "配送が早くて良かったです。|画面が暗くて、音も小さいのでがっかりしました|HTMLを直したらエラーが消えた",
+    "euc_jp": "配送が早くて良かったです。|画面が暗くて、音も小さいのでがっかりしました|HTMLを直したらエラーが消えた",
+    "gb18030": "送货很快，质量也不错，下次还会来。|画面太暗，声音又小，让人失望|重新安装HTML和CSS以后，错误就没有了",
+    "big5": "送貨很快，品質也不錯，下次還會來。|畫面太暗，聲音又小，讓人失望|重新安裝HTML和CSS以後，錯誤就沒有了",
+}
+LABELS = {"cp949": "긍정", "cp932": "良い", "euc_jp": "良い", "gb18030": "好的", "big5": "好的"}
+
+
+def east_asian(codec: str, size: int) -> list[str]:
+    """Lines of about so many bytes, each different."""
+    sentences = SENTENCES[codec].split("|")
+    count = size // (len("".join(sentences).encode(codec)) // len(sentences) + 12)
+    return [f"{sentences[i % len(sentences)]} {i:05}" for i in range(count)]
+
+
+def read(path: Path) -> tuple[str, list[str], list[str]]:
+    """The encoding, the texts and the labels of a file."""
+    columns = [Column("text", "text", "text_column"), Column("label", "label", "label_column")]
+    facts, batches = open_table(TableFile(path, path.name), columns, TableSettings())
+    cells = [batch.cells for batch in batches]
+    texts, labels = ([one for cell in cells for one in cell[name].to_pylist()] for name in ("text", "label"))
+    return facts.encoding, texts, labels
+
+
+@pytest.mark.parametrize("codec", SENTENCES)
+@pytest.mark.parametrize(("size", "shift"), [(300, 0), (20_000, 0), (270_000, 0), (270_000, 1)])
+def test_east_asian_files_of_any_size_are_read_in_their_encoding(codec: str, size: int, shift: int, tmp_path: Path):
+    texts = east_asian(codec, size)
+    texts[0] = "x" * shift + texts[0]  # so that bytes of one place are the first of a character or the second
+    lines = ["text,label", *(f"{text},{LABELS[codec]}" for text in texts)]
+    (tmp_path / "a.csv").write_bytes("\n".join(lines).encode(codec))
+    assert read(tmp_path / "a.csv") == (codec, texts, [LABELS[codec]] * len(texts))
+
+
+@pytest.mark.parametrize("codec", ["cp949", "gb18030"])
+def test_a_document_on_one_line_is_read_in_its_encoding(codec: str, tmp_path: Path):
+    texts = east_asian(codec, 270_000)
+    rows = [{"text": text, "label": LABELS[codec]} for text in texts]
+    for shift in ("", " "):
+        (tmp_path / "a.json").write_bytes((shift + json.dumps(rows, ensure_ascii=False)).encode(codec))
+        assert read(tmp_path / "a.json")[:2] == (codec, texts)
+
+
+@pytest.mark.parametrize("codec", SENTENCES)
+def test_a_damaged_character_costs_only_itself(codec: str, tmp_path: Path):
+    texts = east_asian(codec, 20_000)
+    damaged = "\n".join(["text,label", *(f"{text},{LABELS[codec]}" for text in texts)]).encode(codec)
+    (tmp_path / "a.csv").write_bytes(damaged.replace(b" 00007,", b" \x81\xff 00007,"))
+    encoding, found, _ = read(tmp_path / "a.csv")
+    assert encoding == codec and [text for text in found if "\ufffd" not in text] == texts[:7] + texts[8:]
+
+
+@pytest.mark.parametrize(
+    ("codec", "size"),
+    [
+        ("iso2022_jp", 300),
+        ("iso2022_jp", 270_000),
+        ("iso2022_jp_ext", 300),
+        ("iso2022_kr", 300),
+        ("hz", 300),
+        ("utf_7", 300),
+        ("utf_7", 270_000),
+    ],
+)
+def test_letters_that_are_written_as_ascii_bytes_are_read_as_letters(codec: str, size: int, tmp_path: Path):
+    language = {"hz": "gb18030", "iso2022_kr": "cp949", "utf_7": "cp949"}.get(codec, "euc_jp")
+    label, texts = LABELS[language], east_asian(language, size)
+    if codec == "iso2022_jp_ext":
+        texts = [f"ﾃｽﾄ {text}" for text in texts]
+    lines = ["text,label", *(f"{text},{label}" for text in texts)]
+    (tmp_path / "a.csv").write_bytes("\n".join(lines).encode(codec))
+    assert read(tmp_path / "a.csv") == (codec, texts, [label] * len(texts))
+
+
+def test_escape_sequences_late_in_a_file_are_found(tmp_path: Path):
+    texts = [*(f"a plain text {i}" for i in range(20_000)), *east_asian("euc_jp", 300)]
+    (tmp_path / "a.csv").write_bytes("\n".join(["text,label", *(f"{text},a" for text in texts)]).encode("iso2022_jp"))
+    assert read(tmp_path / "a.csv")[:2] == ("iso2022_jp", texts)
+
+
+def test_escape_sequences_that_can_not_be_read_are_refused(tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes(b"text,label\n\x1b$)A\x0e1234\x0f,a\n" * 9)
+    with pytest.raises(UserError, match="has escape sequences of ISO 2022 that can't be read: write it as UTF-8"):
+        read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "text", ["C++ and C", "+82101234567-", "AB+AAA-", "a+box-", "~{foo~}", "(format t ~{~a~})", "\x1b[31mred\x1b[0m"]
+)
+def test_plain_text_is_not_taken_for_letters_of_seven_bits(text: str, tmp_path: Path):
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *[f"{text},a"] * 50]))
+    assert read(tmp_path / "a.csv") == ("utf-8", [text] * 50, ["a"] * 50)

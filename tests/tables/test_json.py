@@ -92,6 +92,16 @@ def test_what_is_no_object_in_a_document_costs_itself_only(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_document_on_one_line_is_read_whole_whatever_its_size(tmp_path: Path, encoding: str):
+    objects = [{"text": f"{i}" * 990_000, "label": "a"} for i in range(9)]
+    for content in (json.dumps(objects), json.dumps({"data": objects})):
+        (tmp_path / "a.json").write_bytes(content.encode(encoding))
+        _, rows, faults = read(tmp_path / "a.json")
+        assert [text[:2] for text, _ in rows] == [f"{i}{i}" for i in range(9)] and not faults
+        assert {len(text) for text, _ in rows} == {990_000}
+
+
 def test_json_lines_stay_json_lines(tmp_path: Path):
     lines = [json.dumps(one) for one in OBJECTS]
     (tmp_path / "a.jsonl").write_text("\n".join(lines[:1]))

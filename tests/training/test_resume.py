@@ -86,6 +86,18 @@ def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(
     assert not list(tmp_path.rglob("*-checkpoints/**/*.safetensors"))
 
 
+@pytest.mark.slow
+def test_a_checkpoint_of_another_base_model_at_the_same_address_is_not_gone_on_from(tmp_path):
+    folder, base = make_splits(tmp_path), make_base_model(tmp_path / "base")
+    settings = {"epochs": 1, "batch_size": 16, "max_length": 32, "checkpoint_steps": 1, "base_model": str(base)}
+    settings["checkpoint_dir"] = str(tmp_path / "checkpoints")
+    finish(start(folder, settings, kill=(4, "SIGKILL")))
+    arrays = load_file(base / "model.safetensors")
+    save_file({name: value + 0.01 for name, value in arrays.items()}, base / "model.safetensors", {"format": "pt"})
+    ended, output = finish(start(folder, settings))
+    assert ended == 0 and "Going on" not in output, output
+
+
 @pytest.mark.long
 def test_a_checkpoint_of_other_weights_is_refused_in_a_sentence(whole, tmp_path):
     folder, settings = make_splits(tmp_path), whole[1] | {"checkpoint_dir": str(tmp_path / "checkpoints")}

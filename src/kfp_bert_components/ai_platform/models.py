@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from kfp_bert_components.deployment.labels import REGISTRY_LABEL
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.jobs.labels import run_label
 from kfp_bert_components.origin import read_origin
+from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.ai_platform.client import AiPlatformClient
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from kfp_bert_components.registry import Registry
 
 LABEL = "kfp-bert-version"
+FINGERPRINT_LABEL = "kfp-bert-fingerprint"  # of the bundle: its first 32 digits, as a label has at most 63
 PORT = 8080
 
 
@@ -37,6 +40,7 @@ class UploadedModels:
     def __init__(self, client: AiPlatformClient, registry: Registry, settings: AiPlatformSettings) -> None:
         self._client, self._registry, self._settings = client, registry, settings
         self.name = f"{client.parent}/models/{settings.model_id}"
+        self._warned = False
 
     def admit(self, journal: Journal) -> None:
         """Raise RolloutError where the parent model belongs to others. All targets of one registry share it.
@@ -60,6 +64,12 @@ class UploadedModels:
                 f"The model {self.name} belongs to {whose}: give a model_id of its own, such as model_id='my-model' "
                 "(both can be in one project), or take_over=True to add versions to this one."
             )
+        if registry and not uploaded.startswith(self._label("")) and not self._warned:
+            self._warned = True
+            say(
+                f"warning: {self.name} was uploaded by this registry from another address than {self._registry.uri}. A "
+                "copy of a registry counts as the same one: if both deploy, each replaces what the other one serves."
+            )
 
     def _labels(self, alias: str) -> dict[str, str] | None:
         """The labels of a version of the parent model; None if there is none."""
@@ -72,14 +82,16 @@ class UploadedModels:
     def find(self, version: int) -> list[str]:
         """The uploads of a registry version: full names such as "projects/.../models/m@3", oldest first.
 
-        There is more than one only if an upload was given up, and was completed later all the same.
+        There is more than one only if an upload was given up, and was completed later all the same. An upload of other
+        content under the same number is none: it is left of a registry that stood here before, or of this one before it
+        was restored from a backup.
         """
         request = v1.ListModelVersionsRequest(name=self.name, filter=f"labels.{LABEL}={self._label(version)}")
         try:
             pages = self._client.call(self._client.models.list_model_versions, request)
         except NotFoundError:
             return []
-        found = sorted(pages, key=lambda model: int(model.version_id))
+        found = sorted(filter(partial(self._holds, version), pages), key=lambda model: int(model.version_id))
         return [f"{model.name.partition('@')[0]}@{model.version_id}" for model in found]
 
     def ensure(self, journal: Journal) -> str:
@@ -101,6 +113,16 @@ class UploadedModels:
         journal.note(upload=operation)
         self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
         return self.find(journal.version)[0]
+
+    def _holds(self, version: int, model: Any) -> bool:
+        """Whether an upload under a version's number is of that version; older ones have no fingerprint."""
+        labels = dict(model.labels)
+        if fingerprint := labels.get(FINGERPRINT_LABEL):
+            return fingerprint == self._fingerprint(version)
+        return labels.get(REGISTRY_LABEL, "") in ("", self._registry.id(create=False))
+
+    def _fingerprint(self, version: int) -> str:
+        return self._registry.version(version).bundle_fingerprint[:32]
 
     def make_champion(self, name: str) -> None:
         """Move the alias `champion` to the version with this full name."""
@@ -127,6 +149,7 @@ class UploadedModels:
             labels={
                 **settings.labels,
                 LABEL: self._label(version),
+                FINGERPRINT_LABEL: self._fingerprint(version),
                 REGISTRY_LABEL: self._registry.id(),
                 **run_label(read_origin(self._registry.version(version).origin).label),
             },
@@ -155,7 +178,7 @@ class UploadedModels:
             )
         from kfp_bert_components.storage import open_store, upload_folder
 
-        name = f"{self._label(version)}/bundle{part}"
+        name = f"{self._label(version)}-{self._fingerprint(version)}/bundle{part}"
         with tempfile.TemporaryDirectory() as scratch:
             bundle = Path(scratch) / "bundle"
             self._registry.fetch_bundle(version, bundle)

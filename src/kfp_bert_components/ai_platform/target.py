@@ -69,9 +69,11 @@ class AiPlatformTarget(Target):
         return self.endpoint.is_called(facts.get("endpoint", ""))
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
-        """Whether the deployed model of the facts has all traffic that goes to our models. One call."""
+        """Whether the deployed model of the facts has all traffic that goes to our models. One call, and one read."""
         name = facts.get("endpoint", "")
         if not name or facts.get("shape") != self._settings.deployment_hash():
+            return False
+        if facts.get("fingerprint") not in (None, self._fingerprint(version)):  # older records do not have it
             return False
         try:
             seen = self.endpoint.get(name)
@@ -95,7 +97,11 @@ class AiPlatformTarget(Target):
         """Create the endpoint if there is none, and upload the version to the Model Registry."""
         self._resume(journal)
         self.endpoint.ensure(journal)
-        journal.note(endpoint=self.endpoint.name, shape=self._settings.deployment_hash())
+        journal.note(
+            endpoint=self.endpoint.name,
+            shape=self._settings.deployment_hash(),
+            fingerprint=self._fingerprint(journal.version),
+        )
         self._models.admit(journal)
         journal.note(model=self._models.ensure(journal))
 
@@ -190,6 +196,9 @@ class AiPlatformTarget(Target):
         self._client.before_call = journal.check
         self.endpoint.name = journal.facts.get("endpoint", "")
         return journal.facts
+
+    def _fingerprint(self, version: int) -> str:
+        return self._registry.version(version).bundle_fingerprint
 
     def _share(self, number: str, known: set[str]) -> float:
         """The share of a deployed model in the traffic that goes to our models, in percent."""

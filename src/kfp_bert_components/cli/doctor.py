@@ -1,12 +1,15 @@
 """`kfp-bert doctor`: what works here and what does not."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import click
@@ -157,12 +160,26 @@ def _readable(source: str) -> str:
 
 
 def _usable(what: str, place: str) -> str:
-    from kfp_bert_components.storage import Access, check_writable, open_store
+    from kfp_bert_components.storage import Access, check_writable, open_store, parse_address
 
+    if (address := parse_address(place, what)).is_local:
+        return _folder(address.path, what)
     store = open_store(place, Access(patience=PATIENCE), what)
     store.list("champion.json", checksums=False)
     check_writable(place, what)
     return f"{store.uri} is readable and writable"
+
+
+def _folder(path: Path, what: str) -> str:
+    """Look at a folder without making it, or leaving anything in it."""
+    there = next(one for one in (path, *path.parents) if one.exists())
+    try:
+        os.listdir(there)
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(f"{what} {path}: {there} can't be read and written: {error.strerror}.") from None
+    return f"{path} is readable and writable" if there == path else f"{path} is not there yet: its first use makes it"
 
 
 def _image(place: str, name: str) -> str:

@@ -1,6 +1,7 @@
-"""`kfp-bert registry`: look at a registry, go back to an older version, check it, repair it, clean it."""
+"""`kfp-bert registry`: look at a registry, go back to an older version, tell mirrors, check it, repair it, clean it."""
 
 import json
+import shlex
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
@@ -12,12 +13,12 @@ from kfp_bert_components.cli.groups import Group, example
 from kfp_bert_components.plain import plain
 
 if TYPE_CHECKING:
-    from kfp_bert_components.registry import Deployment, Registry, Version
+    from kfp_bert_components.registry import Deployment, Mirror, Registry, Version
 
 
 @click.group("registry", cls=Group, epilog=example("kfp-bert registry list gs://my-bucket/registry"))
 def command() -> None:
-    """Look at a registry, go back to an older version, check it, repair it, clean it.
+    """Look at a registry, go back to an older version, tell mirrors, check it, repair it, clean it.
 
     REGISTRY is a gs:// or s3:// URI, or a local folder.
     """
@@ -41,14 +42,37 @@ def list_(registry: str, as_json: bool) -> None:
         champion = models.champion()
     except DamagedError as error:
         problems.append(str(error))
+    mirrors: dict[str, Mirror] = {}
+    try:
+        mirrors = models.mirrors()
+    except DamagedError as error:
+        problems.append(str(error))
     number = champion.version if champion else None
     if as_json:
-        click.echo(json.dumps(_as_json(models, number, records), indent=1, default=dict))
+        told = {"mirrors": {address: asdict(one) for address, one in mirrors.items()}}
+        click.echo(json.dumps(_as_json(models, number, records) | told, indent=1, default=dict))
     else:
-        lines = _lines(models, number, records)
-        for line in lines or [f"The registry {models.uri} holds no version yet."]:
+        lines = _lines(models, number, records) or [f"The registry {models.uri} holds no version yet."]
+        for line in [*lines, *_mirror_lines(models, number, mirrors)]:
             click.echo(plain(line))
     _stop_for(problems)
+
+
+def _mirror_lines(models: "Registry", champion: int | None, mirrors: "dict[str, Mirror]") -> list[str]:
+    """A line for each mirror: what it was told, and what to do where that is not all."""
+    lines = []
+    for address, one in mirrors.items():
+        told = f"version {one.champion} ({one.named})" if one.champion else "no version yet"
+        why = f"the last try failed: {one.problem.rstrip('.')}" if one.problem else ""
+        if not why and one.champion != champion:
+            why = "the champion has changed since"
+        todo = f"; {why}. Run {_mirror_command(models)}" if why else ""
+        lines.append(f"mirror {address} was told of {told}{todo}")
+    return lines
+
+
+def _mirror_command(models: "Registry") -> str:
+    return f"kfp-bert registry mirror {shlex.quote(models.uri)}"
 
 
 def _stop_for(problems: list[str]) -> None:
@@ -159,9 +183,7 @@ def _place_as_json(record: "Deployment") -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print the version's record as JSON.")
 def show(registry: str, version: int | None, as_json: bool) -> None:
     """Show the model card of VERSION, by default the champion's."""
-    from kfp_bert_components.registry import Registry
-
-    models = Registry(registry)
+    models = _open(registry)
     record = models.version(models.require_champion().version if version is None else version)
     if as_json:
         click.echo(json.dumps(asdict(record), indent=1, default=dict))
@@ -202,12 +224,56 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
 
     Where it has to be deployed, the command that does it is printed.
     """
-    from kfp_bert_components.registry import Registry
-
-    models = Registry(registry)
+    models = _open(registry)
     champion = models.rollback(version, reason)
     click.echo(f"The champion is version {champion.version}.")
     _say_what_to_deploy(models)
+
+
+@command.command(epilog=example("kfp-bert registry approve gs://my-bucket/registry 0f8fad5bd9cb469fa16570867728950e"))
+@click.argument("registry")
+@click.argument("decision", required=False)
+@click.option("--reason", default="", help="Why, for the history.")
+def approve(registry: str, decision: str | None, reason: str) -> None:
+    """Let the model of DECISION become champion: its run waits for that. Without DECISION, list what waits.
+
+    The first answer counts. It is written down with your user name and the name of this machine.
+    """
+    if decision is None:
+        _list_waiting(registry)
+    else:
+        _answer(registry, decision, True, reason)
+
+
+@command.command(
+    epilog=example("kfp-bert registry reject gs://my-bucket/registry 0f8fad5bd9cb469fa16570867728950e --reason 'no'")
+)
+@click.argument("registry")
+@click.argument("decision")
+@click.option("--reason", required=True, help="Why, for the history.")
+def reject(registry: str, decision: str, reason: str) -> None:
+    """Do not let the model of DECISION become champion: its run, which waits for an answer, ends with HOLD."""
+    _answer(registry, decision, False, reason)
+
+
+def _list_waiting(registry: str) -> None:
+    from kfp_bert_components.steps.wait_for_approval import question
+
+    models = _open(registry)
+    waiting = [one for one in models.decisions() if one.approval and one.approval.open]
+    for one in waiting:
+        for line in question(models.uri, one):
+            click.echo(plain(line))
+    if not waiting:
+        click.echo(f"Nothing waits for approval in {models.uri}.")
+
+
+def _answer(registry: str, decision: str, approve: bool, reason: str) -> None:
+    record = _open(registry).answer_approval(decision, approve=approve, reason=reason)
+    assert record.approval is not None
+    click.echo(plain(record.reason))
+    then = "The run goes on and promotes the model." if approve else "The run goes on and promotes nothing."
+    click.echo(plain(f"{record.approval.state.capitalize()} by {record.approval.by}. {then}"))
 
 
 @command.command(epilog=example("kfp-bert registry repair gs://my-bucket/registry"))
@@ -252,7 +318,7 @@ def _repair_champion(models: "Registry", version: int | None, start_over: bool, 
         click.echo(plain(f"version {number} can't be champion: {why}"))
     if start_over:
         removed = models.start_over()
-        click.echo(f"Removed: {', '.join(map(str, removed))}. The next model is judged as the first one.")
+        click.echo(f"Removed: {', '.join(map(str, removed)) or 'nothing'}. The next model is judged as the first one.")
         return
     if not found.whole:
         raise UserError(
@@ -297,6 +363,8 @@ def _say_what_to_deploy(models: "Registry") -> None:
                 _say_command(f"{where}, it has to be deployed there", deploy_command(models.uri, one))
     for problem in damaged:
         click.echo(plain(f"It may have to be deployed elsewhere too: {problem}"))
+    if models.mirrors():
+        _say_command("Mirrors have to be told", _mirror_command(models))
 
 
 def _say_command(what: str, command: str) -> None:
@@ -307,6 +375,37 @@ def _say_command(what: str, command: str) -> None:
     for component, setting in (("deploy_to_ai_platform", "machine_type"), ("deploy_to_kserve", "image and storage")):
         if component in command:
             click.echo(f"Add the settings that your pipeline gives, such as {setting}.")
+
+
+@command.command(
+    epilog=example("kfp-bert registry mirror gs://my-bucket/registry --to mlflow+https://mlflow.example.com")
+)
+@click.argument("registry")
+@click.option("--to", "addresses", multiple=True, help="A mirror. Default: all that were told before.")
+@click.option("--forget", multiple=True, help="A mirror that is not used any more: forget it here.")
+def mirror(registry: str, addresses: tuple[str, ...], forget: tuple[str, ...]) -> None:
+    """Tell mirrors which versions were promoted and which one is champion.
+
+    A mirror is a registry of others that promote_model tells of promotions: mlflow+https://HOST or
+    model-registry+https://HOST, with #NAME at the end for another name of the registered model than the registry's.
+    What a mirror knows already stays as it is.
+    """
+    from kfp_bert_components.cli.groups import known
+    from kfp_bert_components.errors import UserError
+    from kfp_bert_components.mirrors import mirror, parse_mirrors
+
+    models = _open(registry)
+    there = list(models.mirrors())
+    for address in forget:
+        models.record_mirror(known("mirror", address, there), None)
+        click.echo(plain(f"{address} is forgotten here; nothing was changed there."))
+    mirrors = parse_mirrors(addresses or ([] if forget else there), models.uri)
+    if not mirrors and not forget:
+        raise UserError(f"{models.uri} has no mirror yet: name one with --to.")
+    if mirrors:
+        models.require_champion()
+    if problems := mirror(models, mirrors):
+        raise UserError(" ".join(problems))
 
 
 @command.command(epilog=example("kfp-bert registry verify gs://my-bucket/registry"))

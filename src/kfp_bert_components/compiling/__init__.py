@@ -69,6 +69,8 @@ def _check(name: str, spec: dict[str, Any]) -> None:
 
 def _comments(text: str, settings: Cluster) -> str:
     """The comments of a pipeline, with what the file can't make true: the account is given when a run is submitted."""
-    comments = comments_of(text)
-    hint = f"# Submit with service_account={settings.service_account!r}\n"
-    return comments + hint if settings.service_account and hint not in comments else comments
+    comments, start = comments_of(text), "# Submit with service_account="
+    if not settings.service_account:
+        return comments
+    others = [line for line in comments.splitlines(keepends=True) if not line.startswith(start)]
+    return f"{''.join(others)}{start}{settings.service_account!r}\n"

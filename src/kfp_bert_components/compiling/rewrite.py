@@ -66,6 +66,8 @@ def rewrite(name: str, documents: list[dict[str, Any]], cluster: Cluster) -> lis
         _check_handed_on(spec, label, step, settings)
         if settings.images:
             moves.append((container, settings.images))
+        if cluster.platform == "vertex" and (left_out := _drop_requests(container)):
+            say(f"Step {step} requests {left_out}, which does not apply on Vertex: left out.")
         _set_resources(step, container, settings, _REQUESTS.get(kind, {}) if cluster.platform == "kubernetes" else {})
         _set_variables(container, settings)
         if pod := pod_settings(step, pods.get(label, {}), settings):
@@ -116,6 +118,18 @@ def _kind(container: dict[str, Any]) -> Kind | None:
     if name not in COMPONENTS or not ours:
         return None
     return "deployment" if name.startswith("deploy_to_") else _KINDS.get(name, "light")
+
+
+def _drop_requests(container: dict[str, Any]) -> str:
+    """Take out what a step requests, as one compiled for Kubernetes does; gives the names of it."""
+    resources = container.get("resources", {})
+    found = [what for what in ("cpu", "memory") if _get(resources, f"{what}_request")]
+    for what in found:
+        resources.pop(f"resource{what.capitalize()}Request", None)
+        resources.pop(f"{what}Request", None)
+    if found and not resources:
+        del container["resources"]
+    return " and ".join(found)
 
 
 def _set_resources(step: str, container: dict[str, Any], settings: StepSettings, requests: dict[str, str]) -> None:

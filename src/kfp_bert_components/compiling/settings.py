@@ -210,7 +210,9 @@ class Cluster(SettingsMap):
     platform: Literal["kubernetes", "vertex"] = Field(
         default="kubernetes", description="kubernetes: Kubeflow Pipelines on any cluster; vertex: Vertex AI Pipelines."
     )
-    service_account: str = Field(default="", description="Account to submit runs with: a note in the compiled file.")
+    service_account: str = Field(
+        default="", pattern=r"^\S*$", description="Account to submit runs with: a note in the compiled file."
+    )
     all: StepSettings = Field(default=StepSettings(), description="Every step, of this package or not.")
     light: StepSettings = Field(default=StepSettings(), description="Steps that need little: fetch, prepare, compare.")
     training: StepSettings = Field(default=StepSettings(), description="finetune_bert.")

@@ -25,8 +25,25 @@ def compiled_text(pipeline: Any) -> str:
         raise UserError(f"{pipeline!r} is no pipeline: give a pipeline, a component, or the path of a compiled one.")
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "pipeline.yaml"
-        compiler.Compiler().compile(pipeline, str(path))
+        compile_with_kfp(pipeline, path)
         return path.read_text()
+
+
+def compile_with_kfp(pipeline: base_component.BaseComponent, target: Path) -> None:
+    """Compile a pipeline or a component with KFP's compiler.
+
+    Raises:
+        UserError: The default of a parameter has a line break. KFP writes it into a comment, where it ends the comment.
+    """
+    inputs = pipeline.component_spec.inputs or {}
+    defaults = {name: one.default for name, one in inputs.items() if isinstance(one.default, str)}
+    broken = [name for name, default in defaults.items() if len(default.splitlines()) > 1]
+    if broken:
+        raise UserError(
+            f"{pipeline.name}: the default of {', '.join(broken)} has a line break, of which KFP makes a file that "
+            "can't be read: write the default in one line, or give the value when you start the pipeline."
+        )
+    compiler.Compiler().compile(pipeline, str(target))
 
 
 def compiled_documents(name: str, text: str) -> list[dict[str, Any]]:

@@ -38,7 +38,13 @@ def _described(definitions: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 "required": not one.get("isOptional", False),
                 "description": " ".join(one.get("description", "").split()),
             }
-            yield described | ({"default": one["defaultValue"]} if "defaultValue" in one else {})
+            yield described | ({"default": _default(one)} if "defaultValue" in one else {})
+
+
+def _default(definition: dict[str, Any]) -> Any:
+    """The default as its type writes it: in a spec every number is a float."""
+    value = definition["defaultValue"]
+    return int(value) if definition["parameterType"] == "NUMBER_INTEGER" else value
 
 
 def _type(definition: dict[str, Any]) -> str:

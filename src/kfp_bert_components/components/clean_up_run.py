@@ -18,12 +18,17 @@ def clean_up_run(
     job_location: str = "",
     job_api_endpoint: str = "",
     settings: Dict = {},
+    webhook: str = "",
 ) -> NamedTuple("Outputs", [("outcome", str)]):
     """Cancel what a run started and is not over, when the run failed or was terminated. For a dsl.ExitHandler.
 
     KFP runs this step when all others are over, also where the run was terminated or a pod died. It cancels the run's
     jobs on AI Platform, but for those that another run waits for. A rollout that stands between two steps is left as it
-    is: the next run goes on with it. Where the run ended well, it does nothing and says so.
+    is: the next run goes on with it. Where the run ended well, it cancels nothing and says so.
+
+    Where there is a webhook, it posts how the run ended, decision and reason, alarms and a failed rollout, with the
+    addresses of the pages: {"text": ...}, as Slack, Mattermost and Google Chat take it. No text of the data is in it. A
+    webhook that fails, or has not answered after 10 seconds, changes nothing.
 
     Args:
         status: How the run ended; filled in by KFP.
@@ -36,12 +41,16 @@ def clean_up_run(
         job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
         settings: The further parameters of finetune_bert or batch_predict, of which those that begin with job_ and are
             named above win over them. Default: none.
+        webhook: Address of the webhook. Who knows it can write there, and a parameter is seen on the run's page:
+            better leave it out, and give the step the variable KFP_BERT_WEBHOOK from a secret. Default: that variable.
 
     Returns:
-        outcome: How the run ended, and what was cancelled.
+        outcome: How the run ended, what was cancelled, and whether people were told.
     """
     from collections import namedtuple
 
+    from kfp_bert_components.components._task import task_address
+    from kfp_bert_components.origin import here
     from kfp_bert_components.steps.clean_up_run import clean_up_run
 
     known = {"job_project": job_project, "job_location": job_location, "job_api_endpoint": job_api_endpoint}
@@ -52,6 +61,8 @@ def clean_up_run(
         [run_id, run_name],
         registry=registry,
         deployment_target=deployment_target,
+        webhook=webhook,
+        origin=here(task_address(), run_id, run_name),
         **job,
     )
     return namedtuple("Outputs", ["outcome"])(outcome)

@@ -90,6 +90,7 @@ def compare_models(
         rules,
         registry,
         here(decision.uri, run_id, run_name, {"candidate": candidate.uri, "champion": champion.uri}),
+        report.uri,
     )
     decision.metadata.update(of_decision(made, registry))
     return namedtuple("Outputs", ["promote", "outcome", "reason"])(made.promote, made.outcome, made.reason)

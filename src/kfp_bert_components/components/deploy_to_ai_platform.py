@@ -91,15 +91,16 @@ def deploy_to_ai_platform(
         run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
     Returns:
-        endpoint: Full name of the endpoint.
+        endpoint: Full name of the endpoint; empty while nothing was promoted yet.
         deployed_model_id: Id of the deployed model that has all of its traffic; empty in a dry run that would
-            deploy.
+            deploy, or while nothing was promoted yet.
     """
     from collections import namedtuple
 
     from kfp_bert_components.ai_platform import AiPlatformSettings, deploy_to_ai_platform
     from kfp_bert_components.components._task import task_address
     from kfp_bert_components.deployment import SmokeSettings
+    from kfp_bert_components.errors import NoChampionError
     from kfp_bert_components.origin import here
 
     settings = AiPlatformSettings(
@@ -135,13 +136,18 @@ def deploy_to_ai_platform(
         max_latency_seconds=max_latency_seconds,
         bake_seconds=bake_seconds,
     )
-    deployed = deploy_to_ai_platform(
-        registry,
-        settings,
-        deployment_target,
-        smoke,
-        api_endpoint=api_endpoint,
-        dry_run=dry_run,
-        origin=here(task_address(), run_id, run_name),
-    )
-    return namedtuple("Outputs", ["endpoint", "deployed_model_id"])(deployed.endpoint, deployed.deployed_model_id)
+    outputs = namedtuple("Outputs", ["endpoint", "deployed_model_id"])
+    try:
+        deployed = deploy_to_ai_platform(
+            registry,
+            settings,
+            deployment_target,
+            smoke,
+            api_endpoint=api_endpoint,
+            dry_run=dry_run,
+            origin=here(task_address(), run_id, run_name),
+        )
+    except NoChampionError as error:  # as where the first model was held back: the run did what it should
+        print(error)
+        return outputs("", "")
+    return outputs(deployed.endpoint, deployed.deployed_model_id)

@@ -86,13 +86,16 @@ def deploy_to_kserve(
         run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
     Returns:
-        url: Address of the InferenceService inside the cluster; empty in a dry run that would change it.
-        revision: Name of the ReplicaSet whose pods serve; empty in a dry run that would make one.
+        url: Address of the InferenceService inside the cluster; empty in a dry run that would change it, or
+            while nothing was promoted yet.
+        revision: Name of the ReplicaSet whose pods serve; empty in a dry run that would make one, or while
+            nothing was promoted yet.
     """
     from collections import namedtuple
 
     from kfp_bert_components.components._task import task_address
     from kfp_bert_components.deployment import SmokeSettings
+    from kfp_bert_components.errors import NoChampionError
     from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
     from kfp_bert_components.origin import here
 
@@ -125,13 +128,18 @@ def deploy_to_kserve(
         max_latency_seconds=max_latency_seconds,
         bake_seconds=bake_seconds,
     )
-    served = deploy_to_kserve(
-        registry,
-        settings,
-        deployment_target,
-        smoke,
-        api_endpoint=api_endpoint,
-        dry_run=dry_run,
-        origin=here(task_address(), run_id, run_name),
-    )
-    return namedtuple("Outputs", ["url", "revision"])(served.url, served.revision)
+    outputs = namedtuple("Outputs", ["url", "revision"])
+    try:
+        served = deploy_to_kserve(
+            registry,
+            settings,
+            deployment_target,
+            smoke,
+            api_endpoint=api_endpoint,
+            dry_run=dry_run,
+            origin=here(task_address(), run_id, run_name),
+        )
+    except NoChampionError as error:  # as where the first model was held back: the run did what it should
+        print(error)
+        return outputs("", "")
+    return outputs(served.url, served.revision)

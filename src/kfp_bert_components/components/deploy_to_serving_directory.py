@@ -34,16 +34,27 @@ def deploy_to_serving_directory(
         run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
 
     Returns:
-        serving_uri: The folder of the version that serves now.
-        version: The registry's version that lies there.
+        serving_uri: The folder of the version that serves now; empty while nothing was promoted yet.
+        version: The registry's version that lies there; 0 while nothing was promoted yet.
     """
     from collections import namedtuple
 
     from kfp_bert_components.components._task import task_address
+    from kfp_bert_components.errors import NoChampionError
     from kfp_bert_components.origin import here
     from kfp_bert_components.steps.deploy_to_serving_directory import deploy_to_serving_directory
 
-    deployed = deploy_to_serving_directory(
-        registry, serving_directory, deployment_target, server_url, take_over, here(task_address(), run_id, run_name)
-    )
-    return namedtuple("Outputs", ["serving_uri", "version"])(deployed.serving_uri, deployed.version)
+    outputs = namedtuple("Outputs", ["serving_uri", "version"])
+    try:
+        deployed = deploy_to_serving_directory(
+            registry,
+            serving_directory,
+            deployment_target,
+            server_url,
+            take_over,
+            here(task_address(), run_id, run_name),
+        )
+    except NoChampionError as error:  # as where the first model was held back: the run did what it should
+        print(error)
+        return outputs("", 0)
+    return outputs(deployed.serving_uri, deployed.version)

@@ -25,8 +25,9 @@ def evaluate_model(
     Args:
         model: Model bundle, from finetune_bert.
         test: Test split, from prepare_text_data.
-        slice_columns: Metadata columns of the test split; each of their values is a slice to look at.
-        slice_rules: Slices by name, each a rule such as "length > 20" (words) or "text ~ [0-9]".
+        slice_columns: Metadata columns of the test split; each of their values, up to 2,000, is a slice to look at.
+        slice_rules: Slices by name, each a rule such as "length > 20" or "text ~ [0-9]". The length is in words; a
+            character is one in scripts written without spaces. A rule that finds no row is named in log and page.
         evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or the name of a
             column that prepare_text_data kept, such as film or customer: rows with the same value are one. Metrics
             weigh rows; intervals and tests go by this. The default is text.
@@ -64,3 +65,4 @@ def evaluate_model(
     if len(found.labels) <= 100:  # it goes into the task's metadata, which has a limit of a few MB
         classification_metrics.log_confusion_matrix(found.labels, found.confusion())
     classification_metrics.log_roc_curve(*found.roc_curve())
+    Path(classification_metrics.path).write_text(json.dumps(classification_metrics.metadata))

@@ -23,6 +23,7 @@ def pin_data(
     user_project: str = "",
     impersonate_service_account: str = "",
     anonymous: bool = False,
+    mirror_to: List[str] = [],
 ) -> NamedTuple(
     "Outputs", [("fingerprint", str), ("manifest", str), ("base_model_pin", str), ("pin", str), ("changed", bool)]
 ):
@@ -48,6 +49,7 @@ def pin_data(
         impersonate_service_account: E-mail address of a service account to act as. Default: that in
             KFP_BERT_IMPERSONATE.
         anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
+        mirror_to: That of promote_model, which is checked.
 
     Returns:
         fingerprint: Hash of names, sizes and checksums; of local files, of names, sizes, times and inodes.
@@ -65,7 +67,7 @@ def pin_data(
     from kfp_bert_components.storage import Access
 
     gate = {"primary_metric": primary_metric, "min_improvement": min_improvement, "alpha": alpha}
-    check_settings(prepare, settings, gate, policy)
+    check_settings(prepare, settings, gate, policy, mirror_to, registry)
     access = Access(user_project, impersonate_service_account, anonymous)
     base_model = settings.get("base_model", base_model)
     seen = pin_data(sources, registry, Path(summary.path), base_model, run_name, access)

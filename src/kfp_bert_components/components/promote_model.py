@@ -1,6 +1,6 @@
 """The component that makes a model champion."""
 
-from typing import NamedTuple
+from typing import List, NamedTuple
 
 from kfp.dsl import Artifact, Input, Model
 
@@ -17,6 +17,7 @@ def promote_model(
     pin: str = "",
     run_id: str = "",
     run_name: str = "",
+    mirror_to: List[str] = [],
 ) -> NamedTuple("Outputs", [("champion_version", str), ("deployment_pending", bool)]):
     """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
 
@@ -33,6 +34,9 @@ def promote_model(
         run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
             Default: what the address of this step's outputs tells.
         run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+        mirror_to: Registries of others that are told of the champion when all else is done: mlflow+https://HOST or
+            model-registry+https://HOST, with #NAME at the end for another name than the registry's. If one can't be
+            told, that is a warning, and the next run tries again.
 
     Returns:
         champion_version: Version of the champion after this step, "" if there is none.
@@ -54,6 +58,7 @@ def promote_model(
         deployment_target,
         pin,
         here(task_address(), run_id, run_name, given),
+        mirror_to,
     )
     return namedtuple("Outputs", ["champion_version", "deployment_pending"])(
         promoted.champion_version, promoted.deployment_pending

@@ -32,7 +32,7 @@ def assign(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: PrepareSe
     `inside` says whether each row is still in, and `code` what class it has.
 
     Raises:
-        UserError: A pattern or value matches nothing, or a split is left empty.
+        UserError: A name, pattern or value matches nothing, or a split is left empty.
     """
     if settings.split_by == "text":
         split = _stratified(rows, inside, code, settings) if settings.stratify else _hashed(rows.normal, settings)
@@ -141,7 +141,7 @@ def _by_column(rows: Rows, settings: PrepareSettings) -> np.ndarray:
 def _by_value(
     values: list[str], index: np.ndarray, keys: np.ndarray, what: str, settings: PrepareSettings
 ) -> np.ndarray:
-    """Test and validation by patterns of file names, groups or values; validation else by the hash of `keys`."""
+    """Test and validation by names of files, groups or values; validation else by the hash of `keys`."""
     # A group may be a person's name.
     shown = what == "file" or settings.keep_texts == "all"
     test = _matching(values, settings.test_values, "test_values", what, shown)
@@ -154,17 +154,21 @@ def _by_value(
     return split if settings.validation_values else _take_validation(split, keys, settings)
 
 
-def _matching(values: list[str], patterns: list[str], parameter: str, what: str, shown: bool) -> np.ndarray:
-    """Whether each value matches one of the patterns, bool [values]; `shown`: whether an error may quote values."""
+def _matching(values: list[str], wanted: list[str], parameter: str, what: str, shown: bool) -> np.ndarray:
+    """Whether each value is wanted, bool [values]; `shown`: whether an error may quote values.
+
+    Files may be named by patterns, as long as no file has the pattern itself as its name. Groups and values are what
+    stands in a column, where `*` and brackets mean themselves.
+    """
     found, names = np.zeros(len(values), bool), [nfc(value) for value in values]
-    for pattern in patterns:
-        matches = np.array(
-            [fnmatchcase(name, nfc(pattern)) or name in (nfc(pattern), spelled(pattern)) for name in names], bool
-        )
+    for one in wanted:
+        matches = np.array([name in (nfc(one), spelled(one)) for name in names], bool)
+        if what == "file" and not matches.any():
+            matches = np.array([fnmatchcase(name, nfc(one)) for name in names], bool)
         if not matches.any():
             some = ", ".join(repr(value[:60]) for value in sorted(values)[:5])
             others = f"there is {some}" if shown else f"none of {len(values):,} does"
-            raise UserError(f"{parameter} has {pattern!r}, but no {what} matches it: {others}.")
+            raise UserError(f"{parameter} has {one!r}, but no {what} matches it: {others}.")
         found |= matches
     return found
 

@@ -27,8 +27,8 @@ class SplitSettings:
     Attributes:
         split_by: text (a hash of the text), column, file or group.
         split_column: With split_by column or group: the column (name or position) that says where a row goes.
-        test_values: With split_by file: patterns of the file names that are the test set, such as "230_*"; with
-            column or group: values of the split column.
+        test_values: With split_by file: names of the files that are the test set, or patterns such as "230_*"; with
+            column or group: values of the split column, as they stand there.
         validation_values: The same for the validation set.
         test_fraction: Share of the texts (or groups) that go to test when no `test_values` are given, 0 to 1.
         validation_fraction: The same for validation; with `test_values` it is a share of what is left.
@@ -59,6 +59,8 @@ class SplitSettings:
             raise UserError("split_by is 'file': give the names or patterns of the test files in test_values.")
         if by == "text" and values:
             raise UserError("test_values and validation_values need split_by 'file', 'column' or 'group'.")
+        if by == "column" and self.validation_values and not self.test_values:
+            raise UserError("validation_values is given, but not test_values: with split_by 'column' name both.")
         if self.stratify and by != "text":
             raise UserError(f"stratify works with split_by 'text' only, not with {by!r}: turn one of them off.")
 

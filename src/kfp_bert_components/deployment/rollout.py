@@ -24,7 +24,7 @@ from kfp_bert_components.deployment.states import (
     TRANSITIONS,
 )
 from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
-from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.errors import NoChampionError, NotFoundError, TransientError, UserError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
@@ -63,14 +63,17 @@ def roll_out(
             place is not ours to use; then nothing was changed.
         LeaseLostError: Another run has taken over, or the registry did not answer until the lease ended.
         TransientError: The target did not answer whether the champion is live; nothing was changed.
-        UserError: There is no champion, or `lease_seconds` is 0 or less.
+        NoChampionError: Nothing was promoted yet.
+        UserError: There is no registry, or `lease_seconds` is 0 or less.
     """
     report, rolled_out = _never_raising(report), False
     with cancellable():
         while True:
             champion = registry.champion()
             if champion is None:
-                raise UserError(f"The registry {registry.uri} has no champion: promote a model first.")
+                if not registry.exists():
+                    raise NotFoundError(f"{registry.uri} is no registry: there is no such folder. Check the address.")
+                raise NoChampionError(f"There is nothing to deploy: the registry {registry.uri} has no champion yet.")
             place = _with_retries(target.place, lambda: None, tries, pause_seconds, report)
             journal = Journal(registry, name, lease_seconds, pause_seconds, place, target.is_named_by)
             if journal.state == LIVE and journal.version == champion.version:

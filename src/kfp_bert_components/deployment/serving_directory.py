@@ -28,6 +28,7 @@ from kfp_bert_components.deployment.versioned_folder import (
     VersionContent,
     VersionedFolder,
     dump_metadata,
+    is_number,
     open_versioned_folder,
 )
 from kfp_bert_components.errors import DamagedError, TransientError, UserError
@@ -105,6 +106,7 @@ def deploy_to_serving_directory(
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
     opened, folder = Registry(registry, origin=origin), open_versioned_folder(serving_directory)
     _refuse_overlap(opened.uri, folder.uri)
+    _refuse_inside_a_version(folder.uri)
     if not _PATTERN.isdisjoint(folder.uri):
         say(
             f"TensorFlow Serving takes {folder.uri} as a pattern and finds no variables there; `kfp-bert serve` does. "
@@ -139,10 +141,27 @@ def _refuse_overlap(registry: str, folder: str) -> None:
         )
 
 
+def _refuse_inside_a_version(uri: str) -> None:
+    """UserError where the folder is, or lies in, a version of another serving directory, which will be removed."""
+    folder, last = parse_address(uri).split()
+    while last:
+        if is_number(last) and open_versioned_folder(str(folder)).read_owner()[0]:
+            raise UserError(
+                f"The serving directory {uri} lies inside a version of the serving directory {folder}: give one beside "
+                "that one."
+            )
+        folder, last = folder.split()
+
+
 def _real(uri: str) -> str:
     if uri.startswith("/gcs/"):
         return f"gs://{uri.removeprefix('/gcs/')}"
-    return os.path.realpath(uri) if parse_address(uri).is_local else uri
+    return os.path.realpath(uri) if parse_address(uri).is_local else _one_name(uri)
+
+
+def _one_name(uri: str) -> str:
+    """An address under one name: minio:// is another name of s3://."""
+    return f"s3://{uri.removeprefix('minio://')}" if uri.startswith("minio://") else uri
 
 
 class DirectoryTarget(Target):
@@ -194,7 +213,7 @@ class DirectoryTarget(Target):
 
     def place(self) -> dict[str, str]:
         """The folder's URI."""
-        return {"kind": "serving directory", "uri": self._folder.uri}
+        return {"kind": "serving directory", "uri": _one_name(self._folder.uri)}
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the version, with its files, is the newest one of the folder, and what the server serves.
@@ -209,7 +228,7 @@ class DirectoryTarget(Target):
         known = facts.get("fingerprint")  # format 1 of the record does not have it
         if found is None or found.registry_version != version or known not in (None, found.fingerprint):
             return False
-        if not self._holds(version, number, files):
+        if not self._holds(version, number, files, found.fingerprint):
             return False
         return self._server is None or self._server.serves(number, found.fingerprint)
 
@@ -309,6 +328,12 @@ class DirectoryTarget(Target):
             )
         journal.remember(number=number)
         ours = Owner(self._registry.id(), self._target, self._registry.uri, number)
+        if owner and owner.is_same(ours) and owner.registry_uri not in ("", ours.registry_uri):
+            say(
+                f"warning: the registry was at {owner.registry_uri} when it last wrote to {self._folder.uri}; now it "
+                f"is at {ours.registry_uri}. A copy of a registry counts as the same one: if both deploy, each "
+                "replaces what the other one serves."
+            )
         journal.check()
         self._folder.write_owner(ours, generation)
         journal.note(number=number, holder=journal.holder, directory=self._folder.uri, served=str(number))
@@ -320,7 +345,7 @@ class DirectoryTarget(Target):
         known = "number" in journal.memory  # the record names it: it was ours before folders had owners
         if self._take_over or (owner.is_same(ours) if owner else known):
             return
-        uri, numbers = self._folder.uri, [] if owner else self._folder.complete()
+        uri, numbers = self._folder.uri, [] if owner else self._folder.in_use()
         if owner:
             whose = f"belongs to the target {owner.target!r} of the registry {owner.registry_uri}"
         elif numbers:
@@ -346,9 +371,13 @@ class DirectoryTarget(Target):
             say(f"{error} Until then it is left there, as if it were not ours.")
             return None
 
-    def _holds(self, version: int, number: int, files: Mapping[str, Entry]) -> bool:
-        """Whether every file of the registry's version is there, by its size and, where it is known, its checksum."""
-        stored = self._registry.version(version).files
+    def _holds(self, version: int, number: int, files: Mapping[str, Entry], fingerprint: str) -> bool:
+        """Whether it is the registry's version, and every file is there, by size and, where it is known, checksum."""
+        record = self._registry.version(version)
+        if fingerprint not in ("", record.bundle_fingerprint):
+            say(f"{self._folder.uri}/{number} holds another model than version {version}")
+            return False
+        stored = record.files
         bundle = {path.removeprefix("bundle/"): one for path, one in stored.items() if path.startswith("bundle/")}
         for path, name in served_files(bundle).items():
             if name == METADATA:  # written anew for the folder

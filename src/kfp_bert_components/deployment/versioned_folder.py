@@ -65,6 +65,10 @@ class VersionedFolder(ABC):
         """The numbers that a server can load, in ascending order."""
 
     @abstractmethod
+    def in_use(self) -> list[int]:
+        """The numbers of folders with files in them, whatever these are, in ascending order."""
+
+    @abstractmethod
     def newest(self) -> tuple[int, dict[str, Entry]]:
         """The highest complete number and its files by their names in it, in a bucket with checksums; (0, {}): none."""
 
@@ -195,7 +199,12 @@ class _LocalFolder(VersionedFolder):
         return sorted(int(entry.name) for entry in self._root.iterdir() if is_number(entry.name))
 
     def complete(self) -> list[int]:
-        return [number for number in self.numbers() if (self._root / str(number) / GRAPH).is_file()]
+        # A number of others may have zeros before it.
+        return sorted({int(path.parent.name) for path in self._root.glob(f"*/{GRAPH}") if is_number(path.parent.name)})
+
+    def in_use(self) -> list[int]:
+        folders = [path for path in self._root.glob("*") if is_number(path.name)]
+        return sorted({int(folder.name) for folder in folders if any(path.is_file() for path in folder.rglob("*"))})
 
     def newest(self) -> tuple[int, dict[str, Entry]]:
         number = max(self.complete(), default=0)
@@ -283,6 +292,10 @@ class _StoreFolder(VersionedFolder):
     def complete(self) -> list[int]:
         return _complete(self._store.list(checksums=False))
 
+    def in_use(self) -> list[int]:
+        parts = [entry.name.partition("/") for entry in self._store.list(checksums=False)]
+        return sorted({int(folder) for folder, _, rest in parts if is_number(folder) and rest})
+
     def newest(self) -> tuple[int, dict[str, Entry]]:
         entries = self._store.list(checksums=False)
         number = max(_complete(entries), default=0)
@@ -338,7 +351,7 @@ class _StoreFolder(VersionedFolder):
 
 def _complete(entries: Sequence[Entry]) -> list[int]:
     parts = [entry.name.split("/") for entry in entries]
-    return sorted(int(path[0]) for path in parts if is_number(path[0]) and path[1:] == [GRAPH])
+    return sorted({int(path[0]) for path in parts if is_number(path[0]) and path[1:] == [GRAPH]})
 
 
 def is_number(name: str) -> bool:

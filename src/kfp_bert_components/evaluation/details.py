@@ -19,6 +19,7 @@ FEWEST_FOR_A_CLASS = 20
 WEAK_F1 = 0.5
 MISTAKES = 25
 CLASSES = 40
+SLICES = 40
 
 
 class PartMetric(NamedTuple):
@@ -73,7 +74,10 @@ class Details:
 
     Attributes:
         classes: F1 of the classes, the 40 lowest, in ascending order.
-        slices: Accuracy of every slice.
+        slices: Accuracy of the slices that have rows; of more than 40 those with the lowest upper ends, in ascending
+            order.
+        more_slices: How many slices with rows are left out there.
+        empty_slices: The slices without a row: rules that match none.
         seen: The test rows whose text train has, and the others; empty where there are not both.
         all_new: Whether it is known that train has no text of the test rows.
         confusion: Rows by true and predicted class, int [classes, classes].
@@ -90,6 +94,8 @@ class Details:
     reliability: list[dict[str, float]]
     mistakes: list[Mistake]
     weak_points: list[str] = field(default_factory=list)
+    more_slices: int = 0
+    empty_slices: list[str] = field(default_factory=list)
 
 
 def details(evaluation: Evaluation) -> Details:
@@ -98,17 +104,21 @@ def details(evaluation: Evaluation) -> Details:
     predicted = probabilities.argmax(1)
     counts = confusion(truth, predicted, len(evaluation.labels))
     slices = _slices(evaluation, truth == predicted)
+    shown = slices if len(slices) <= SLICES else sorted(slices, key=lambda one: one.high)[:SLICES]
+    with_rows = {one.name for one in slices}
     assert evaluation.predictions is not None
     seen = seen_in_train(evaluation.predictions)
     return Details(
         classes=_classes(evaluation, truth),
-        slices=slices,
+        slices=[one._replace(size=evaluation.size(evaluation.members(one.name))) for one in shown],
         seen=[_seen(evaluation, one, truth, predicted) for one in slices if one.name in (SEEN, UNSEEN)],
         all_new=seen is not None and not seen.any(),
         confusion=counts,
         reliability=reliability(truth, probabilities),
         mistakes=_mistakes(evaluation, truth, predicted, probabilities.max(1)),
         weak_points=weak_points(evaluation),
+        more_slices=len(slices) - len(shown),
+        empty_slices=[name for name in evaluation.slices if name not in with_rows],
     )
 
 
@@ -145,7 +155,7 @@ def _classes(evaluation: Evaluation, truth: np.ndarray) -> list[PartMetric]:
 
 
 def _slices(evaluation: Evaluation, right: np.ndarray) -> list[PartMetric]:
-    """Accuracy of every slice with Wilson's 95 % interval (Wilson 1927), as in `metrics_with_intervals`."""
+    """Accuracy of every slice with rows and Wilson's 95 % interval (1927), as in `metrics_with_intervals`."""
     clusters, found = evaluation.clusters(), []
     for name in evaluation.slices:
         rows = np.flatnonzero(evaluation.members(name))
@@ -153,7 +163,7 @@ def _slices(evaluation: Evaluation, right: np.ndarray) -> list[PartMetric]:
             hits, whole = right[rows], np.zeros(len(rows), np.int64)
             effect = clusters.of(rows).share_effects(np.arange(len(rows)), whole, hits, 1)
             low, high = wilson(hits.sum() / effect, len(rows) / effect)[:, 0]
-            found.append(PartMetric(name, len(rows), hits.mean(), low, high, evaluation.size(rows)))
+            found.append(PartMetric(name, len(rows), hits.mean(), low, high))
     return found
 
 

@@ -11,7 +11,7 @@ from kfp_bert_components.data.labels import spelled
 from kfp_bert_components.errors import UserError
 
 PREFIX = "slice:"
-MOST_VALUES = 20
+MOST_VALUES = 2_000
 # Slices of a split that says which of its texts the train split of its run has too.
 SEEN, UNSEEN = "text in train", "text not in train"
 _RULE = re.compile(r"\s*([\w ]+?)\s*(==|!=|<=|>=|<|>|~)\s*(.+?)\s*$", re.DOTALL)
@@ -28,22 +28,29 @@ def find_slices(table: pa.Table, columns: Sequence[str] = (), rules: dict[str, s
 
     Args:
         table: Columns id, text, label and metadata.
-        columns: Metadata columns: each of their 20 most frequent values is a slice.
+        columns: Metadata columns: each of their values, of which there may be 2,000, is a slice.
         rules: By name: COLUMN OPERATOR VALUE, where the column is one of the table's or `length` (words of the
-            text), the operator ==, !=, <, <=, >, >= or ~ (a regular expression is found in the value).
+            text, see `data.words`), the operator ==, !=, <, <=, >, >= or ~ (a regular expression is found in the
+            value).
 
     Returns:
         By name, bool [rows]. Three slices by length are always there when lengths differ, and SEEN and UNSEEN where
         the table has the column `in_train` (bool) and rows of both kinds.
 
     Raises:
-        UserError: A column is missing, or a rule cannot be read.
+        UserError: A column is missing or has too many values, or a rule cannot be read.
     """
     found = _by_train(table) | _by_length(table)
     for column in columns:
         values = _text_column(table, column, "slice_columns")
         names, counts = np.unique(values, return_counts=True)
-        for name in names[np.argsort(-counts, kind="stable")][:MOST_VALUES]:
+        if len(names) > MOST_VALUES:
+            raise UserError(
+                f"slice_columns names the column {column!r}, which has {len(names):,} values in the test split; each "
+                f"is a slice, and there may be {MOST_VALUES:,}. Name a column with fewer values, or pick some of them "
+                "with slice_rules."
+            )
+        for name in names[np.argsort(-counts, kind="stable")]:
             found[f"{column} = {name}"] = values == name
     for name, rule in (rules or {}).items():
         found[name] = _by_rule(table, name, rule)
@@ -64,9 +71,10 @@ def _by_train(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def _lengths(table: pa.Table) -> np.ndarray:
-    import pyarrow.compute as pc
+    """Words of each text, int [rows]; a character is one in scripts that are written without spaces."""
+    from kfp_bert_components.data.words import hash_words
 
-    return pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(table["text"]))).to_numpy()
+    return hash_words(table["text"].cast(pa.string()).combine_chunks())[0].counts
 
 
 def _by_length(table: pa.Table) -> dict[str, np.ndarray]:
@@ -74,11 +82,12 @@ def _by_length(table: pa.Table) -> dict[str, np.ndarray]:
     low, high = (int(cut) for cut in np.quantile(words, [1 / 3, 2 / 3], method="nearest"))
     if low == high:
         return {}
-    return {
+    thirds = {
         f"up to {low} words": words <= low,
         f"{low + 1} to {high} words": (words > low) & (words <= high),
         f"more than {high} words": words > high,
     }
+    return {name: rows for name, rows in thirds.items() if rows.any()}
 
 
 def _by_rule(table: pa.Table, name: str, rule: str) -> np.ndarray:

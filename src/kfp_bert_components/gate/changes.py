@@ -40,7 +40,9 @@ class Changes:
         newly_right: How many rows only the candidate has right.
         newly_wrong: How many rows only the champion has right.
         classes: Change of F1 of the 30 largest classes.
-        slices: Change of accuracy of the first 30 slices.
+        slices: Change of accuracy of the slices that have rows; of more than 30 those that lost most clearly.
+        more_slices: How many slices with rows are left out there.
+        empty_slices: The slices without a row.
         won: Up to 15 rows that only the candidate has right, largest change of probability first.
         lost: The same of those that only the champion has right.
         weak_points: What is very low in the candidate, in sentences.
@@ -55,6 +57,8 @@ class Changes:
     won: list[Flip] = field(default_factory=list)
     lost: list[Flip] = field(default_factory=list)
     weak_points: list[str] = field(default_factory=list)
+    more_slices: int = 0
+    empty_slices: list[str] = field(default_factory=list)
 
 
 def changes(comparison: Comparison) -> Changes:
@@ -73,10 +77,14 @@ def changes(comparison: Comparison) -> Changes:
     )
     if comparison.champion.empty:
         return found
+    parts = [part for part in slices_of(paired, candidate) if part[1].any()]
+    slices, names = _slices(paired, candidate, parts), {name for name, _ in parts}
     return replace(
         found,
         classes=_classes(paired, candidate),
-        slices=_slices(paired, candidate),
+        slices=slices,
+        more_slices=len(parts) - len(slices),
+        empty_slices=[name for name in candidate.slices if name not in names],
         won=_flips(paired, candidate, won),
         lost=_flips(paired, candidate, lost),
     )
@@ -92,12 +100,16 @@ def _classes(paired: PairedPredictions, candidate: Evaluation) -> list[PartMetri
     return found
 
 
-def _slices(paired: PairedPredictions, candidate: Evaluation) -> list[PartMetric]:
-    return [
-        _part(name, rows, slice_pivot(paired, rows), paired, candidate)
-        for name, rows in slices_of(paired, candidate)[:MOST_PARTS]
-        if rows.any()
-    ]
+def _slices(paired: PairedPredictions, candidate: Evaluation, parts: list[tuple[str, np.ndarray]]) -> list[PartMetric]:
+    won, lost = paired.flips
+
+    def gained(part: tuple[str, np.ndarray]) -> float:
+        """Rows won less rows lost, in standard errors."""
+        more, fewer = int(won[part[1]].sum()), int(lost[part[1]].sum())
+        return (more - fewer) / np.sqrt(max(more + fewer, 1))
+
+    shown = parts if len(parts) <= MOST_PARTS else sorted(parts, key=gained)[:MOST_PARTS]
+    return [_part(name, rows, slice_pivot(paired, rows), paired, candidate) for name, rows in shown]
 
 
 def _part(name: str, rows: np.ndarray, pivot: Pivot, paired: PairedPredictions, candidate: Evaluation) -> PartMetric:

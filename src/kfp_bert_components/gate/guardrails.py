@@ -80,7 +80,7 @@ def check_guardrails(
 
 
 def slices_of(paired: PairedPredictions, candidate: Evaluation) -> list[tuple[str, np.ndarray]]:
-    """The candidate's slices by name, with the rows of each in the order of `paired`, bool [rows]."""
+    """All of the candidate's slices by name, with the rows of each in the order of `paired`, bool [rows]."""
     return [(name, candidate.members(name)[paired.order]) for name in candidate.slices]
 
 

@@ -26,7 +26,8 @@ def absolute_base_model(settings: TrainingSettings) -> TrainingSettings:
 
 
 def job_key(train: Path, validation: Path, settings: TrainingSettings, image: str, machines: Sequence[Any]) -> str:
-    """A hash of data, parameters, image and machines: jobs with the same key have the same outputs."""
+    """A hash of data, base model, parameters, image and machines: jobs with the same key have the same outputs."""
+    from kfp_bert_components.bert.source import pin_checkpoint
     from kfp_bert_components.data.splits import read_split
     from kfp_bert_components.storage import file_crc32c, relative_files
 
@@ -34,6 +35,8 @@ def job_key(train: Path, validation: Path, settings: TrainingSettings, image: st
     base = Path(settings.base_model)
     if settings.base_model and base.is_dir():
         data += [f"{name} {file_crc32c(base / name)}" for name in relative_files(base)]
+    elif settings.base_model:
+        data.append(pin_checkpoint(settings.base_model)[:32])
     steering = [settings.label_check_rows, settings.keep_texts]
     parts = [data, settings.parameters(), settings.export_precision, *steering, image, machines]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -46,7 +46,13 @@ def model_address(settings: KServeSettings, registry: str, version: int) -> str:
 
 
 def service(
-    settings: KServeSettings, name: str, version: int, registry: str, owner: dict[str, str], replicas: tuple[int, int]
+    settings: KServeSettings,
+    name: str,
+    version: int,
+    registry: str,
+    fingerprint: str,
+    owner: dict[str, str],
+    replicas: tuple[int, int],
 ) -> dict[str, Any]:
     """An InferenceService.
 
@@ -55,6 +61,7 @@ def service(
         name: Its name, which requests give the model, too.
         version: The registry's version that it serves.
         registry: URI of the registry.
+        fingerprint: Of the version's bundle, so that pods start anew where another one has the same address.
         owner: The labels that say whose it is.
         replicas: Fewest and most pods.
 
@@ -62,7 +69,7 @@ def service(
         UserError: No storage initializer of KServe reads the model's address.
     """
     address = model_address(settings, registry, version)
-    stamp = {"name": STAMP, "value": f"{version}-{settings.pod_shape()}"}
+    stamp = {"name": STAMP, "value": f"{version}-{fingerprint[:16]}-{settings.pod_shape()}"}
     predictor: dict[str, Any] = {
         "minReplicas": replicas[0],
         "maxReplicas": replicas[1],

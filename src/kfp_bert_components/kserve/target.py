@@ -117,8 +117,10 @@ class KServeTarget(Target):
         """Whether the InferenceService serves the version with these settings. At most two calls, and one to it."""
         if facts.get("shape") != self._settings.shape() or "served" not in facts:
             return False
-        wanted, before = self._main(version), facts.get("revision", "")
-        return self._witnesses.look(wanted, facts.get("fingerprint", ""), before, brief=True).serves
+        fingerprint = self._fingerprint(version)
+        if facts.get("fingerprint", "") != fingerprint:
+            return False
+        return self._witnesses.look(self._main(version), fingerprint, facts.get("revision", ""), brief=True).serves
 
     def admit(self, journal: Journal) -> None:
         """Look at whose the two InferenceServices are, and at what the pods need."""
@@ -202,10 +204,14 @@ class KServeTarget(Target):
     def _main(self, version: int) -> dict[str, Any]:
         settings = self._settings
         replicas = (settings.min_replicas, settings.max_replicas)
-        return service(settings, self._name, version, self._registry.uri, self._owner(), replicas)
+        return self._service(settings, self._name, version, replicas)
 
     def _second(self, version: int) -> dict[str, Any]:
-        return service(self._settings, self._next, version, self._registry.uri, self._owner(), (1, 1))
+        return self._service(self._settings, self._next, version, (1, 1))
+
+    def _service(self, settings: KServeSettings, name: str, version: int, replicas: tuple[int, int]) -> dict[str, Any]:
+        fingerprint = self._fingerprint(version)
+        return service(settings, name, version, self._registry.uri, fingerprint, self._owner(), replicas)
 
     def _owner(self) -> dict[str, str]:
         return {REGISTRY_LABEL: self._registry.id(create=False), TARGET_LABEL: slug(self._target, 63)}

@@ -61,8 +61,9 @@ def _parse(name: str, text: str) -> dict[str, Any]:
 
 
 def _compile_function(name: str, target: Path) -> None:
-    from kfp import compiler
     from kfp.dsl import base_component
+
+    from kfp_bert_components.components._compiled import compile_with_kfp
 
     ready = hasattr(_module(_READY), name)
     module_name, colon, function_name = (f"{_READY}:{name}" if ready else name).rpartition(":")
@@ -76,7 +77,7 @@ def _compile_function(name: str, target: Path) -> None:
         if not isinstance(pipeline, base_component.BaseComponent):
             raise UserError(f"{module_name} has no pipeline or component called {function_name!r}.")
         with _mistakes_in(module_name):
-            compiler.Compiler().compile(pipeline, str(target))
+            compile_with_kfp(pipeline, target)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Ready pipelines made of the components. One of them from specs alone is under examples/."""
+"""Ready pipelines made of the components. examples/ has pipelines to copy."""
 
 from kfp_bert_components.pipelines.train_and_deploy import train_and_deploy
 from kfp_bert_components.pipelines.train_and_deploy_to_ai_platform import train_and_deploy_to_ai_platform

@@ -36,6 +36,7 @@ def train_and_deploy(
     keep_texts: str = "all",
     prepare: Dict = {},
     training: Dict = {},
+    mirror_to: List[str] = [],
     deployment_target: str = "production",
     server_url: str = "",
 ):
@@ -68,6 +69,7 @@ def train_and_deploy(
         keep_texts: all, or ids: leave the texts of the data out of evaluations, registry and pages.
         prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win.
         training: Further parameters of finetune_bert by name, such as {"patience": 3}; they win.
+        mirror_to: Registries of others to tell of the champion, such as mlflow+https://HOST; see promote_model.
         deployment_target: Name of the deployment record in the registry.
         server_url: Address of a server that watches the folder, such as http://serving:8501: the new version is asked
             through it as well. "": it is only asked in the step, before a server can see it.
@@ -107,6 +109,7 @@ def train_and_deploy(
                 "allow_new_labels": allow_new_labels,
             },
             keep_texts=keep_texts,
+            mirror_to=mirror_to,
         )
         # Always, whatever this run decided: the step looks at the registry and at the folder, and does nothing where
         # the champion is live. A run that died between promotion and deployment is repaired by the next one.

@@ -40,6 +40,7 @@ def train_and_deploy_to_ai_platform(
     keep_texts: str = "all",
     prepare: Dict = {},
     training: Dict = {},
+    mirror_to: List[str] = [],
     deployment_target: str = "production",
     api_endpoint: str = "",
 ):
@@ -76,6 +77,7 @@ def train_and_deploy_to_ai_platform(
         keep_texts: all, or ids: leave the texts of the data out of evaluations, registry and pages.
         prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win.
         training: Further parameters of finetune_bert by name, such as {"patience": 3}; they win.
+        mirror_to: Registries of others to tell of the champion, such as mlflow+https://HOST; see promote_model.
         deployment_target: Name of the deployment record in the registry.
         api_endpoint: Another address of the API, for tests.
     """
@@ -114,6 +116,7 @@ def train_and_deploy_to_ai_platform(
                 "allow_new_labels": allow_new_labels,
             },
             keep_texts=keep_texts,
+            mirror_to=mirror_to,
         )
         # Always: the step does nothing where the champion is live, as in train_and_deploy.
         deploy_to_ai_platform(

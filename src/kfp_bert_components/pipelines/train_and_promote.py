@@ -33,6 +33,7 @@ def train_and_promote(
     evidence_by: Any,
     gate: dict[str, Any],
     keep_texts: Any = "all",
+    mirror_to: Any = [],
 ) -> dsl.PipelineTask:
     """Add the steps from pin_data to promote_model to the pipeline that is being defined.
 
@@ -45,6 +46,7 @@ def train_and_promote(
         evidence_by: Parameter of the pipeline: what counts as one piece of evidence in the test split.
         gate: Parameters of compare_models.
         keep_texts: Parameter of the pipeline: all, or ids to leave the texts out of evaluations and pages.
+        mirror_to: Parameter of the pipeline: registries of others that are told of the champion.
 
     Returns:
         The task of promote_model, which comes before the step that deploys.
@@ -59,6 +61,7 @@ def train_and_promote(
         prepare=data["settings"],
         **{name: gate[name] for name in ("primary_metric", "min_improvement", "alpha", "policy")},
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        mirror_to=mirror_to,
     ).set_caching_options(False)
     fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
     splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, keep_texts=keep_texts, **data).outputs
@@ -84,6 +87,7 @@ def train_and_promote(
         deployment_target=deployment_target,
         **RUN,
         pin=pinned.outputs["pin"],
+        mirror_to=mirror_to,
     ).set_caching_options(False)
 
 

@@ -76,6 +76,8 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
             found.remove[number] = f"version {previous}, which rollback goes back to, is kept in its place"
         elif number in former:
             found.remove[number] = f"older than the {newest}"
+        elif claim and claim.promoted:
+            found.keep[number] = "it was promoted, and champion.json does not know of it: run verify"
         elif claim is None and store.exists(removed_name(number)):
             found.remove[number] = "left over from its removal"
         elif claim is None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
+from contextlib import suppress
+from dataclasses import asdict
+from itertools import accumulate, chain, zip_longest
+from operator import itemgetter
 from typing import Any
 
+from kfp_bert_components.errors import DamagedError
 from kfp_bert_components.plain import plain
+from kfp_bert_components.registry._decisions import DecisionRecord, read_decisions
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._read import read_champion, read_removed, removed_numbers
 from kfp_bert_components.registry._records import HistoryEvent
@@ -18,18 +23,21 @@ _STATES = {
     "live": "Version {version} went live on {target}",
     "failed": "The rollout of version {version} to {target} failed",
 }
+_ANSWERS = {"approved": "was approved", "rejected": "was rejected", "expired": "was not approved in time"}
 
 
 def history(store: Store) -> list[HistoryEvent]:
     """See `Registry.history`."""
     champion = read_champion(store)
-    events = [_event(one, _move(one)) for one in (champion.log if champion else ())]
-    for target, record in read_deployments(store)[0].items():
-        events += _rollouts(target, record.log)
+    series = [[_event(one, _move(one)) for one in (champion.log if champion else ())]]
+    series += [list(_rollouts(target, record.log)) for target, record in read_deployments(store)[0].items()]
+    series += [list(_decided(decision)) for decision in read_decisions(store)]
     for number in removed_numbers(store):
-        one = read_removed(store, number)
-        events.append(_event(one, f"Version {number} was removed by gc"))
-    return sorted(events, key=lambda event: event.at)
+        with suppress(DamagedError):  # verify names it
+            series.append([_event(read_removed(store, number), f"Version {number} was removed by gc")])
+    # What one record tells stays in its order, whatever the clocks of the machines said that wrote it.
+    dated = [zip(accumulate((event.at for event in events), max), events, strict=True) for events in series]
+    return [event for _, event in sorted(chain.from_iterable(dated), key=itemgetter(0))]
 
 
 def _move(one: Mapping[str, Any]) -> str:
@@ -42,6 +50,16 @@ def _move(one: Mapping[str, Any]) -> str:
     if one["event"] == "repaired":
         return f"Version {version} was made champion by a repair"
     return f"The champion was rolled back from version {previous} to version {version}"
+
+
+def _decided(one: DecisionRecord) -> Iterator[HistoryEvent]:
+    """What came of a decision, where no move of the pointer says it."""
+    if one.outcome != "PROMOTE":
+        yield _event(asdict(one), f"A model was not promoted ({one.outcome})")
+    if one.approval and one.approval.state != "waiting":
+        yield _event(
+            asdict(one.approval), f"The promotion by decision {one.decision_id} {_ANSWERS[one.approval.state]}"
+        )
 
 
 def _event(one: Mapping[str, Any], text: str) -> HistoryEvent:

@@ -15,6 +15,7 @@ from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundErro
 from kfp_bert_components.origin import Origin
 from kfp_bert_components.records import require
 from kfp_bert_components.registry._claim import Claim, claim_name, read_claim, write_claim
+from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
 from kfp_bert_components.registry._read import read_champion, removed_numbers, version_numbers
 from kfp_bert_components.registry._records import author, dump, hours_since, load, now
@@ -121,6 +122,14 @@ def _note(identity: str, number: int) -> bytes:
 
 def _unused(store: Store) -> int:
     """A number above all that were ever used."""
+    return max([*version_numbers(store), *removed_numbers(store), *named_numbers(store)], default=0) + 1
+
+
+def named_numbers(store: Store) -> set[int]:
+    """The numbers that the pointer and the deployment records name, or named once. The versions may be lost."""
     champion = read_champion(store)
-    once = [int(event["version"]) for event in (champion.log if champion else ())]
-    return max([*version_numbers(store), *removed_numbers(store), *once], default=0) + 1
+    found = {event["version"] for event in (champion.log if champion else ())}
+    records, _ = read_deployments(store)
+    for record in [one for known in records.values() for one in (known, *known.elsewhere())]:
+        found |= {record.version, record.live_version, *(entry["version"] for entry in record.log)}
+    return {int(number) for number in found if number}

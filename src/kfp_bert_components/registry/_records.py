@@ -116,6 +116,22 @@ class Deployment:
         return [_elsewhere(self.target, entry) for entry in self.details.get("elsewhere", {}).values()]
 
 
+@dataclass(frozen=True)
+class Mirror:
+    """What a mirror was told last: a registry of others, such as MLflow, that is told of promotions.
+
+    `champion` is the version that it was told is champion, None before the first time, and `named` what the mirror
+    calls it. `problem` is why it could not be told the last time, "" where it was. `origin` is as in `HistoryEvent`.
+    """
+
+    champion: int | None = None
+    named: str = ""
+    problem: str = ""
+    at: str = ""
+    by: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
 def _elsewhere(target: str, entry: Mapping[str, Any]) -> Deployment:
     live = entry.get("live", {})
     before = live.get("facts", {})

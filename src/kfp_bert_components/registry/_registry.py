@@ -11,14 +11,16 @@ from kfp_bert_components.origin import Origin, here
 from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, read_deployments, write_deployment
 from kfp_bert_components.registry._identity import registry_id, repair_id
-from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Version, repair_command
+from kfp_bert_components.registry._mirrors import read_mirrors, write_mirror
+from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Mirror, Version, repair_command
 from kfp_bert_components.storage import Access, Generation, open_store
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kfp_bert_components.evaluation import Evaluation
-    from kfp_bert_components.gate import Use
+    from kfp_bert_components.gate import Decision, Use
+    from kfp_bert_components.registry._decisions import DecisionRecord
     from kfp_bert_components.registry._gc import Sweep
     from kfp_bert_components.registry._repair import Diagnosis
 
@@ -163,6 +165,53 @@ class Registry:
 
         return keep_pin(self.store, fingerprint, fields, run)
 
+    def keep_decision(self, decision: Decision, report: str = "") -> None:
+        """Write down a decision, whatever its outcome is; one that is known stays as it is.
+
+        Args:
+            decision: The decision.
+            report: Address of the comparison's page; "" where it is not known.
+        """
+        from kfp_bert_components.registry._decisions import keep_decision
+
+        keep_decision(self.store, decision, report, self.origin)
+
+    def decisions(self) -> list[DecisionRecord]:
+        """The decisions that were written down, oldest first. Damaged records are left out; `verify` names them."""
+        from kfp_bert_components.registry._decisions import read_decisions
+
+        return read_decisions(self.store)
+
+    def ask_approval(self, decision: Decision, hours: float) -> DecisionRecord:
+        """Ask people to allow what a decision says; asked again, look whether they have answered.
+
+        Args:
+            decision: The decision; written down where it is not known.
+            hours: How long they have to answer, from the first time that this is called.
+
+        Raises:
+            UserError: The record is about another model.
+        """
+        from kfp_bert_components.registry._decisions import ask_approval
+
+        return ask_approval(self.store, decision, hours, self.origin)
+
+    def answer_approval(self, decision_id: str, *, approve: bool, reason: str = "") -> DecisionRecord:
+        """Answer a run that waits for approval; the first answer counts.
+
+        Args:
+            decision_id: Id of the decision.
+            approve: Whether the model may become champion.
+            reason: Why.
+
+        Raises:
+            NotFoundError: There is no such decision.
+            UserError: No run asked, it was answered before, the time is over, or another model became champion since.
+        """
+        from kfp_bert_components.registry._decisions import answer_approval
+
+        return answer_approval(self.store, decision_id, approve, reason, self.origin)
+
     def rollback(self, version: int | None = None, reason: str = "") -> Champion:
         """Make an older version champion, which also makes its deployment pending.
 
@@ -266,6 +315,27 @@ class Registry:
             origin=self.origin,
         )
 
+    def mirrors(self) -> dict[str, Mirror]:
+        """What each mirror was told last, by address; {} where there was never one.
+
+        Raises:
+            DamagedError: The record can't be read.
+        """
+        return read_mirrors(self.store)
+
+    def record_mirror(self, address: str, mirror: Mirror | None) -> None:
+        """Write down what a mirror was told.
+
+        Args:
+            address: Of the mirror.
+            mirror: What it was told; when, by whom and where is filled in. None: forget the mirror.
+
+        Raises:
+            DamagedError: The record can't be read.
+            ConflictError: Others kept changing it.
+        """
+        write_mirror(self.store, address, mirror, self.origin)
+
     def _known_id(self) -> str:
         """The id, "" where it can't be read: a record is written all the same."""
         try:
@@ -359,7 +429,7 @@ class Registry:
 
         found = plan(self.store, keep, unfinished_hours)
         checkpoints = open_store(checkpoints_beside(self.uri), self._access)
-        found.checkpoints = old_checkpoints(checkpoints, unfinished_hours)
+        found.checkpoints = old_checkpoints(checkpoints, unfinished_hours, dry_run=dry_run)
         if not dry_run:
             remove_checkpoints(checkpoints, found.checkpoints)
             removed = collect(self.store, found)

@@ -96,9 +96,10 @@ def start_over(store: Store) -> list[int]:
         known = ", ".join(str(one.version) for one in found.whole)
         raise UserError(f"There is no need to start over: whole versions are {known}; choose one with --version.")
     numbers = version_numbers(store)
-    _, generation = _old(store)
-    for number in numbers:
-        why = found.damaged.get(number, "it never became complete")
+    champion, generation = _old(store)
+    named = {event["version"] for event in (champion.log if champion else ())}  # which may be lost
+    for number in sorted({*numbers, *named}):
+        why = found.damaged.get(number, "it never became complete" if number in numbers else "it was lost")
         record = {"version": number, "at": now(), "by": author(), "reason": f"starting over, because {why}"}
         store.write(removed_name(number), dump(record))
     if generation:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import track
+from kfp_bert_components.registry._checkpoints import checkpoints_beside, is_checkpoint
 from kfp_bert_components.registry._claim import read_claim
+from kfp_bert_components.registry._decisions import FOLDER, load_decision
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import removed_name
 from kfp_bert_components.registry._identity import registry_id
+from kfp_bert_components.registry._mirrors import NAME as MIRRORS
+from kfp_bert_components.registry._mirrors import read_mirrors
 from kfp_bert_components.registry._numbers import read_note
 from kfp_bert_components.registry._read import (
     is_number,
@@ -25,14 +31,14 @@ from kfp_bert_components.registry._read import (
     removed_numbers,
     version_numbers,
 )
-from kfp_bert_components.registry._records import Version, is_target, load, repair_command
+from kfp_bert_components.registry._records import Champion, Version, is_target, load, repair_command
 from kfp_bert_components.registry._test_set_repair import is_text_file, test_set_problems
 from kfp_bert_components.registry._test_sets import NAME, TEXTS, read_uses
 from kfp_bert_components.storage import Store, file_sha256
 
 _OWN_FILES = {"version.json", "claim.json"}
-_ROOT_FILES = {"champion.json", "registry.json"}
-_ROOT_FOLDERS = {"versions", "deployments", "pins", "promotions", "removed", "test_sets"}
+_ROOT_FILES = {"champion.json", "registry.json", MIRRORS}
+_ROOT_FOLDERS = {"versions", "decisions", "deployments", "pins", "promotions", "removed", "test_sets"}
 
 
 def verify(store: Store, version: int | None = None) -> list[str]:
@@ -76,6 +82,7 @@ def _pointers(store: Store) -> Iterator[str]:
                 f"The champion is version {champion.version}, which is not there: restore it from a backup, or choose "
                 f"another one with `{repair_command(store)}`."
             )
+        yield from _unknown_to(champion, store)
     records, damaged = read_deployments(store)
     yield from damaged
     for target, record in records.items():
@@ -86,15 +93,40 @@ def _pointers(store: Store) -> Iterator[str]:
                 yield f"Version {live} is live on {where}, but the registry does not hold it."
 
 
+def _unknown_to(champion: Champion | None, store: Store) -> Iterator[str]:
+    """Versions that were champion and that champion.json does not know of: it is an older one, put back."""
+    for number in version_numbers(store):
+        if _lacks(champion, number) and _was_promoted(store, number) and _lacks(read_champion(store), number):
+            yield (
+                f"Version {number} was promoted, but {store.describe('champion.json')} does not know of it: the file "
+                "is older. Restore the newest one from a backup, or make the version champion with "
+                f"`kfp-bert registry rollback {shlex.quote(store.uri)} --to {number}`."
+            )
+
+
+def _lacks(champion: Champion | None, number: int) -> bool:
+    """Whether a pointer that tells all that it ever named lacks a version."""
+    log = champion.log if champion else ()
+    return bool(log) and all(event["event"] != "repaired" and event["version"] != number for event in log)
+
+
+def _was_promoted(store: Store, number: int) -> bool:
+    with suppress(DamagedError):
+        claim = read_claim(store, number)
+        return bool(claim and claim.promoted and not claim.removing)
+    return False
+
+
 def _records(store: Store, names: list[str]) -> Iterator[str]:
     """Which of the smaller records are damaged."""
     notes = [name for name in names if _is_json_in(name, "promotions")]
     old = [name for name in names if _is_json_in(name, "test_sets") and name != NAME]
     checks: list[Callable[[], object]] = [partial(read_removed, store, number) for number in removed_numbers(store)]
-    checks.append(partial(registry_id, store, create=False))
+    checks += [partial(registry_id, store, create=False), partial(read_mirrors, store)]
     checks += [partial(read_claim, store, number) for number in version_numbers(store)]
     checks += [partial(load, store, name, read_note) for name in notes]
     checks += [partial(load, store, name, itemgetter("run", "at")) for name in names if _is_json_in(name, "pins")]
+    checks += [partial(load_decision, store, name) for name in names if _is_json_in(name, FOLDER)]
     checks += [partial(read_uses, store, Path(name).stem) for name in old]
     for check in checks:
         try:
@@ -122,8 +154,12 @@ def _readable(store: Store, problems: list[str]) -> list[Version]:
 def _strangers(store: Store, names: list[str]) -> list[str]:
     """What does not belong to a registry: files, and the folders of others as one."""
     ours = {number for number in version_numbers(store) if _is_version(store, number, names)}
+    known = _ROOT_FOLDERS
+    if checkpoints_beside(store.uri) == store.describe("checkpoints"):  # the registry is a whole bucket
+        known = known | {"checkpoints"}
+        names = [name for name in names if not is_checkpoint(name.removeprefix("checkpoints/"))]
     found = {stranger for name in names if (stranger := _stranger(name, ours))}
-    found |= {name for name in store.folders() if name not in _ROOT_FOLDERS}  # which may be empty
+    found |= {name for name in store.folders() if name not in known}  # which may be empty
     found |= {f"versions/{name}" for name in store.folders("versions") if not is_number(name)}
     return [f"{store.describe(name)} does not belong to a registry: move it elsewhere." for name in sorted(found)]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kfp_bert_components.bert.saved_model import load_saved_model
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.quiet import quietly
 from kfp_bert_components.serving.compiled import CompiledNetwork
 from kfp_bert_components.serving.engines import Answers, Instance, Threads
 from kfp_bert_components.serving.versions import ModelVersion
@@ -40,7 +41,10 @@ class Model:
     name = "tensorflow"
 
     def __init__(self, version: ModelVersion, batch_size: int = 64, threads: Threads | None = None) -> None:
-        import tensorflow as tf
+        with quietly():
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # TensorFlow looks for GPUs here
 
         if threads:
             with suppress(RuntimeError):  # TensorFlow is in use already

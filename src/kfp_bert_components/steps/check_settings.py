@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -14,9 +14,14 @@ _NO_PARAMETERS = {"epsilon", "checkpoint_steps", "job_run", "job_poll_seconds", 
 
 
 def check_settings(
-    prepare: Mapping[str, Any], training: Mapping[str, Any], gate: Mapping[str, Any], policy: str = ""
+    prepare: Mapping[str, Any],
+    training: Mapping[str, Any],
+    gate: Mapping[str, Any],
+    policy: str = "",
+    mirror_to: Sequence[str] = (),
+    registry: str = "",
 ) -> None:
-    """Check what `prepare_text_data`, `finetune_bert` and `compare_models` would refuse.
+    """Check what `prepare_text_data`, `finetune_bert`, `compare_models` and `promote_model` would refuse.
 
     Of the first two it is their further settings, each for itself: what depends on several of them, or on parameters
     that are not among them, is left to the step.
@@ -26,11 +31,14 @@ def check_settings(
         training: Further settings of `finetune_bert`.
         gate: Parameters of `compare_models`, by name.
         policy: Its policy: the text, or the address of a file, which is read; "" for none.
+        mirror_to: Addresses of mirrors, as in `promote_model`.
+        registry: Address of the registry.
 
     Raises:
         UserError: A step would refuse a value, or knows no such setting.
     """
     from kfp_bert_components.gate import Policy, policy_from
+    from kfp_bert_components.mirrors import parse_mirrors
 
     with _said_of("prepare_text_data"):
         _check_further(prepare, settings_of_preparing())
@@ -38,6 +46,8 @@ def check_settings(
         _check_further(training, settings_of_training())
     with _said_of("compare_models"):
         policy_from(policy, Policy(**gate))
+    with _said_of("promote_model"):
+        parse_mirrors(mirror_to, registry)
 
 
 def settings_of_preparing() -> dict[str, Any]:

@@ -1,14 +1,19 @@
-"""The use case of `clean_up_run`: nothing that a run started goes on when the run is over."""
+"""The use case of `clean_up_run`: nothing that a run started goes on when the run is over, and people hear of it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from itertools import chain
+from shlex import quote
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.origin import Origin, here, read_origin
+from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import say
+from kfp_bert_components.steps.webhook import VARIABLE, tell
 
+_NO_PROJECT = "No job_project was given, so no jobs were looked for."
 _WORDS = {"SUCCEEDED": "ended well", "FAILED": "failed", "RUNNING": "was ended before it was over"}
 
 
@@ -22,6 +27,8 @@ def clean_up_run(
     project: str = "",
     location: str = "",
     api_endpoint: str = "",
+    webhook: str = "",
+    origin: Origin | None = None,
 ) -> str:
     """Cancel the jobs of a run that are not over, unless the run ended well; say what came of it.
 
@@ -37,6 +44,8 @@ def clean_up_run(
         project: Id of the project that jobs run in; "" where no jobs are to be looked for.
         location: Region that they run in.
         api_endpoint: Another address of the API, for tests.
+        webhook: Where to post what the run did; "" for the address in KFP_BERT_WEBHOOK, if there is one.
+        origin: Where this runs, by which the registry knows what the run did.
 
     Returns:
         The outcome, in sentences; also printed, each as soon as it is known.
@@ -45,11 +54,54 @@ def clean_up_run(
         UserError: A job could not be cancelled, or AI Platform can't be asked.
     """
     jobs = _jobs(runs, project, location, api_endpoint) if state != "SUCCEEDED" else ()
-    lines = []
-    for line in chain(_outcome(state, error, registry, deployment_target), jobs):
-        say(line)
-        lines.append(line)
+    lines, problem = [], None
+    try:
+        for line in chain(_outcome(state, error, registry, deployment_target), jobs):
+            say(line)
+            lines.append(line)
+    except UserError as failure:
+        problem = failure
+    if webhook := webhook or os.environ.get(VARIABLE, ""):
+        news = [*_news(state, registry, deployment_target, origin or here())]
+        if state != "SUCCEEDED":  # what was cleaned up; the first line may quote an error
+            news += [line for line in (*lines[1:], str(problem or _NO_PROJECT)) if line != _NO_PROJECT]
+        lines.append(tell(webhook, "\n".join(map(plain, news))))
+        say(lines[-1])
+    if problem:
+        raise problem
     return " ".join(lines)
+
+
+def _news(state: str, registry: str, target: str, run: Origin) -> Iterator[str]:
+    """What people hear of a run, a line each. What may quote a text of the data, such as an error, is not in it."""
+    yield f"Run {run.run or 'without a name'} {_WORDS.get(state, f'is {state}')}. {run.page}".rstrip()
+    try:
+        yield from _in_registry(registry, target, run) if registry else ()
+    except (UserError, TransientError) as error:
+        yield f"What it did in the registry can't be read: {error}"
+
+
+def _in_registry(registry: str, target: str, run: Origin) -> Iterator[str]:
+    from kfp_bert_components.registry import Registry
+
+    models = Registry(registry)
+    for one in models.decisions():
+        if run.is_same_run(read_origin(one.origin)):
+            yield f"{one.outcome}: {one.reason}"
+            yield from (f"Alarm: {warning}" for warning in one.warnings)
+            if one.approval:
+                by = f" by {one.approval.by}: {one.approval.reason}" if one.approval.by else ""
+                yield f"Approval: {one.approval.state}{by}".rstrip(": ")
+            yield f"Comparison: {one.report}"
+    record = models.deployment(target)
+    if not run.is_same_run(read_origin(record.origin)):
+        return
+    if record.state == "live":
+        yield f"Version {record.version} is live on {target}."
+    elif record.state == "failed":
+        serves = f"version {record.live_version} serves as before" if record.live_version else "nothing serves"
+        why = f"kfp-bert registry history {quote(models.uri)} --run {quote(run.label)}"
+        yield f"The rollout of version {record.version} to {target} failed, and {serves}. Why: {why}"
 
 
 def _outcome(state: str, error: str, registry: str, target: str) -> Iterator[str]:
@@ -63,7 +115,7 @@ def _outcome(state: str, error: str, registry: str, target: str) -> Iterator[str
 def _jobs(runs: list[str], project: str, location: str, api_endpoint: str) -> Iterator[str]:
     """Cancel the jobs of a run; UserError where one may go on, which says what to do."""
     if not project:
-        yield "No job_project was given, so no jobs were looked for."
+        yield _NO_PROJECT
         return
     try:
         yield from _cancelled(runs, project, location, api_endpoint)

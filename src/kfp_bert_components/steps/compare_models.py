@@ -32,8 +32,9 @@ def compare_models(
     policy: Policy,
     registry: str = "",
     origin: Origin | None = None,
+    report_uri: str = "",
 ) -> Decision:
-    """Decide whether the candidate shall replace the champion; write decision, page and summary.
+    """Decide whether the candidate shall replace the champion; write decision, page and summary, and tell the registry.
 
     Args:
         candidate: Evaluation of the candidate.
@@ -45,6 +46,7 @@ def compare_models(
         registry: Registry that counts how often texts of the test set have decided; "" counts nothing, and then alpha
             holds for each comparison and not for all of them together.
         origin: Where this is decided, for the decision; by default what the environment tells.
+        report_uri: Where people find the page, for the registry; by default `report`.
 
     Raises:
         UserError: The two are not about the same rows, or the primary metric is not defined on them. Such a
@@ -72,6 +74,8 @@ def compare_models(
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    if registry:
+        Registry(registry, origin=origin).keep_decision(made, report_uri or str(report))
     for warning in made.warnings:
         say(f"Warning: {warning}")
     say(f"{made.outcome}: {made.reason}")

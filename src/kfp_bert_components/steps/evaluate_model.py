@@ -40,8 +40,11 @@ def evaluate_model(
     """
     found = evaluate(model, test, evaluation, slicing=slicing, evidence_by=evidence_by, keep_texts=keep_texts)
     base = read_bundle(model).metadata.get("base_model") or "scratch"
-    report.write_text(page(found, details(found), [("trained from", base), written(report)]), encoding="utf-8")
+    parts = details(found)
+    report.write_text(page(found, parts, [("trained from", base), written(report)]), encoding="utf-8")
     _say_evidence(found)
+    for name in parts.empty_slices:
+        say(f"No test row is in the slice {name!r}: look at its rule in slice_rules.")
     return found
 
 

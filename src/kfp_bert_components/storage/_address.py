@@ -100,6 +100,8 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
         bucket, _, name = rest.removeprefix("//").partition("/")
         if not rest.startswith("//") or not _BUCKET.fullmatch(bucket):
             raise refused("names no bucket")
+        if scheme != "gs" and {".", ".."} & set(name.split("/")):
+            raise refused("has a part '.' or '..', which a store takes for a name")
         return Address(scheme, bucket, name)
     if found:
         return Address("file", "", _path_of_uri(rest, refused))

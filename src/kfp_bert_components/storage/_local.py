@@ -163,6 +163,7 @@ class LocalStore(Store):
             new = self._new_folder()
             with tempfile.NamedTemporaryFile(dir=new, delete=False) as file:
                 temporary = Path(file.name)
+                _sweep(new, now=os.fstat(file.fileno()).st_mtime)
                 try:
                     fill(file)  # type: ignore[arg-type]
                     file.flush()
@@ -177,7 +178,8 @@ class LocalStore(Store):
     def _publish(self, temporary: Path, path: Path, name: str, if_generation: Generation | None) -> int:
         with self._locked() as lock:
             current = self._check_generation(path, name, if_generation)
-            last = int(lock.read() or 0)
+            known = lock.read()
+            last = int(known) if known.isdigit() else 0  # a file system can leave anything there when the power fails
             generation = max(time.time_ns() // 1000, last + 1, current + 1)
             os.utime(temporary, ns=(generation * 1000, generation * 1000))
             if _generation(temporary.stat()) != generation:
@@ -263,8 +265,6 @@ class LocalStore(Store):
         if not folder.is_dir():
             refuse_unsafe_mount(self.root)
             folder.mkdir(parents=True, exist_ok=True)
-        else:
-            _sweep(folder)
         return folder
 
     def _path(self, name: str) -> Path:
@@ -324,9 +324,9 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed writers left more than a day ago."""
-    oldest = time.time() - _STALE_SECONDS
+def _sweep(folder: Path, now: float) -> None:
+    """Remove what killed writers left more than a day before `now`, by the clock that dates files in the folder."""
+    oldest = now - _STALE_SECONDS
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from kfp_bert_components.errors import UserError
 
 OWN = ".store"  # what a store keeps in its folder for itself
+_OWN_FILES = {"lock", "holder", "new"}
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}
 
 
@@ -40,7 +41,7 @@ def walk(
         folder, prefix, above = waiting.pop()
         for entry in _entries(folder):
             name, path = prefix + entry.name, Path(entry.path)
-            if name == OWN or not (wanted(name) or entered(name)):
+            if not (wanted(name) or entered(name)) or _is_of_a_store(name, path):
                 continue
             status = _status(path, name)
             if not (entered(name) if stat.S_ISDIR(status.st_mode) else wanted(name)):
@@ -56,6 +57,11 @@ def walk(
                 raise UserError(f"{path} is a link to {real}, a folder that it lies in itself: remove the link.")
             else:
                 waiting.append((path, f"{name}/", (*above, real)))
+
+
+def _is_of_a_store(name: str, path: Path) -> bool:
+    """Whether a folder is what a store of ours keeps for itself, and not one of the same name."""
+    return name == OWN and path.is_dir() and _OWN_FILES.issuperset(os.listdir(path))
 
 
 def check_regular(path: Path, status: os.stat_result) -> Path:

@@ -1,4 +1,4 @@
-"""The text of a file in blocks of whole lines."""
+"""The text of a file in UTF-8, and in blocks of whole lines."""
 
 import codecs
 import io
@@ -12,14 +12,29 @@ from kfp_bert_components.tables.batches import LONGEST_CELL
 _LONGEST_LINE = 4 * LONGEST_CELL
 
 
+def as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """The pieces of a file as UTF-8.
+
+    Bytes of UTF-8 files stay as they are, valid or not; in other encodings U+FFFD stands for what can't be decoded.
+    The codec of UTF-8 with a byte order mark is utf-8-sig.
+    """
+    if encoding in ("utf-8", "ascii"):
+        yield from pieces
+        return
+    errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    for piece in pieces:
+        yield decoder.decode(piece).encode("utf-8", errors)
+    yield decoder.decode(b"", final=True).encode("utf-8", errors)
+
+
 def text_blocks(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """The pieces of a file as UTF-8, put together anew so that each ends with the end of a line.
 
-    Bytes of UTF-8 files stay as they are, valid or not; in other encodings U+FFFD stands for what can't be decoded.
-    A line of millions of characters loses its middle. The codec of UTF-8 with a byte order mark is utf-8-sig.
+    A line of millions of characters, which is a fault in tables of lines, loses its middle.
     """
     rest = b""
-    for piece in _as_utf8(pieces, encoding):
+    for piece in as_utf8(pieces, encoding):
         rest += piece
         # A carriage return at the very end may be the first half of a line's end.
         if end := rest.rfind(b"\n") + 1 or rest.rfind(b"\r", 0, len(rest) - 1) + 1:
@@ -45,14 +60,3 @@ def skip_lines(blocks: Iterable[bytes], count: int) -> Iterator[bytes]:
 def split_lines(block: bytes) -> Iterator[str]:
     """The lines of a block with their ends; bytes that are not UTF-8 become surrogates (PEP 383)."""
     return io.StringIO(block.decode("utf-8", "surrogateescape"), newline="")
-
-
-def _as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    if encoding in ("utf-8", "ascii"):
-        yield from pieces
-        return
-    errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
-    decoder = codecs.getincrementaldecoder(encoding)(errors)
-    for piece in pieces:
-        yield decoder.decode(piece).encode("utf-8", errors)
-    yield decoder.decode(b"", final=True).encode("utf-8", errors)

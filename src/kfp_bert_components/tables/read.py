@@ -8,7 +8,7 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import Batch
 from kfp_bert_components.tables.dialect import Dialect, find_dialect
 from kfp_bert_components.tables.files import COMPRESSIONS, TableFile, blocks
-from kfp_bert_components.tables.lines import skip_lines, text_blocks
+from kfp_bert_components.tables.lines import as_utf8, skip_lines, text_blocks
 from kfp_bert_components.tables.read_csv import read_csv
 from kfp_bert_components.tables.read_json import is_document, is_json, read_json
 from kfp_bert_components.tables.read_jsonl import read_jsonl, read_keys
@@ -92,7 +92,8 @@ def open_table(
     start = sample.strip("\ufeff \t\r\n")
     if settings.file_format == "jsonl" or (settings.file_format == "auto" and is_json(name, start)):
         if is_document(start, whole, columns):
-            note, keys, batches = read_json(pieces, name, columns, keep, own)
+            document = as_utf8(blocks(file, compression), encoding)
+            note, keys, batches = read_json(document, name, columns, keep, own)
             facts = FileFacts(name, "json", compression, encoding, note=_joined(guess, note), own=dict.fromkeys(keys))
             return facts, batches
         keys = read_keys(text_blocks(blocks(file, compression), encoding), name) if own else []

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.files import TableFile, blocks, refuse_foreign
-from kfp_bert_components.tables.guess_encoding import guess_encoding
+from kfp_bert_components.tables.guess_encoding import guess_encoding, guess_seven_bit
 
 SAMPLE = 1 << 18
 # Bytes that no text has many of.
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
+# The bytes below these are characters of their own in every encoding that has ASCII in it.
+_IN_CHARACTERS = bytes(range(0x30, 0x100))
+# With this, encodings of seven bits (ISO 2022) go over to characters of more than one byte.
+_ESCAPE = b"\x1b$"
 BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -26,7 +30,8 @@ class Survey:
     Attributes:
         size: Bytes, uncompressed.
         sample: The first `SAMPLE` bytes.
-        odd: Up to `SAMPLE` bytes of lines that are not ASCII, to guess the encoding from.
+        odd: Up to `SAMPLE` bytes of lines that are not plain ASCII, to guess the encoding from; no character is cut
+            off.
         valid_utf8: Whether the whole file is UTF-8.
     """
 
@@ -45,15 +50,21 @@ def survey(file: TableFile, compression: str) -> Survey:
             refuse_foreign(file, block)
         size += len(block)
         sample += block[: SAMPLE - len(sample)]
-        if block.isascii() and not decoder.getstate()[0]:
+        if _is_plain(block) and not decoder.getstate()[0]:
             continue  # nothing odd about it
         if len(odd) < SAMPLE:
-            odd += b"\n".join(line for line in block.splitlines() if not line.isascii())[: SAMPLE - len(odd)]
+            lines = b"".join(line for line in block.splitlines(keepends=True) if not _is_plain(line))
+            room = SAMPLE - len(odd)
+            odd += lines if len(lines) <= room else lines[:room].rstrip(_IN_CHARACTERS)
         try:
             decoder.decode(block if valid else b"")
         except UnicodeDecodeError:
             valid = False
     return Survey(size, sample, odd, valid and not decoder.getstate()[0])  # no character is left half read
+
+
+def _is_plain(text: bytes) -> bool:
+    return text.isascii() and _ESCAPE not in text
 
 
 def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> tuple[str, bool]:
@@ -62,7 +73,7 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> tuple[
     It is the one that is asked for, or that of its byte order mark, or UTF-8 where the file is valid, else guessed.
 
     Raises:
-        UserError: The codec does not exist, or the file is binary.
+        UserError: The codec does not exist, the file is binary, or its escape sequences can't be read.
     """
     sample = found.sample
     if asked != "auto":
@@ -79,6 +90,13 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> tuple[
     nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
     if max(nuls) > 0.6 and min(nuls) < 0.1:
         return "utf-16-be" if nuls[0] > nuls[1] else "utf-16-le", False
+    if found.odd.isascii() and sample.isascii():
+        if codec := guess_seven_bit(sample + b"\n" + found.odd):
+            return codec, True
+        if found.odd:
+            raise UserError(
+                f"{file.name} has escape sequences of ISO 2022 that can't be read: write it as UTF-8, or set encoding."
+            )
     if len(sample) - len(sample.translate(None, _CONTROLS)) > 0.03 * len(sample):
         raise UserError(f"{file.name} is a binary file, not a table: give CSV, JSONL or Parquet.")
     codec = "utf-8" if found.valid_utf8 else guess_encoding(found.odd)

@@ -25,7 +25,7 @@ from kfp_bert_components.training.rows import TokenizedRows, TrainingData, read_
 from kfp_bert_components.training.schedule import Schedule
 from kfp_bert_components.training.scoring import score
 from kfp_bert_components.training.settings import TrainingSettings
-from kfp_bert_components.training.start import check_servable, make_classifier, vocabulary_digest
+from kfp_bert_components.training.start import check_servable, make_classifier, vocabulary_digest, weights_digest
 from kfp_bert_components.training.state import RunState
 from kfp_bert_components.training.trainer import fusing_pays
 from kfp_bert_components.training.trials import train_all
@@ -63,7 +63,7 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
         schedule = settings.schedule(len(data.train))
         _announce(settings, classifier.model.count_params(), data, schedule.steps, distribution)
         _say_memory(settings, classifier, data, schedule, distribution)
-        checkpoints = _open_checkpoints(settings, splits, vocabulary_digest(classifier), str(model.absolute()))
+        checkpoints = _open_checkpoints(settings, splits, classifier, str(model.absolute()))
         state = train_all(settings, splits[0], classifier, data, schedule, distribution, checkpoints, sigterm)
         metrics = state.metrics(schedule.steps_per_epoch, settings.seed)
         if distribution.chief:
@@ -156,12 +156,14 @@ def _say_memory(
     say_memory(needed, "give the step more memory, or a smaller batch_size or max_length")
 
 
-def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], vocabulary: str, owner: str) -> Checkpoints:
+def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], classifier: Any, owner: str) -> Checkpoints:
     identity = {
+        # Other files may lie at the same address, or another revision on the hub under the same name.
+        "base_weights": weights_digest(classifier) if settings.base_model and settings.checkpoint_dir else "",
         "parameters": settings.parameters(),
         "train": splits[0].fingerprint,
         "validation": splits[1].fingerprint,
-        "vocabulary": vocabulary,
+        "vocabulary": vocabulary_digest(classifier),
     }
     return Checkpoints(
         settings.checkpoint_dir, identity, owner, minutes=settings.checkpoint_minutes, steps=settings.checkpoint_steps

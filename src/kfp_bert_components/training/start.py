@@ -5,6 +5,9 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from xxhash import xxh3_128
+
 from kfp_bert_components.bert import export_checks, load_checkpoint, new_classifier
 from kfp_bert_components.bert.encoder import BertClassifier
 from kfp_bert_components.errors import UserError
@@ -93,6 +96,14 @@ def _new(network: NetworkSettings, split: Any, seed: int, dtype: str) -> Any:
         classifier.config, hidden_dropout_prob=network.dropout, attention_probs_dropout_prob=network.dropout
     )
     return replace(classifier, model=BertClassifier(config, seed=seed, dtype=dtype))
+
+
+def weights_digest(classifier: Any) -> str:
+    """Hash of a classifier's weights, 32 hex digits."""
+    digest = xxh3_128()
+    for variable in classifier.model.weights:
+        digest.update(np.ascontiguousarray(variable).tobytes())
+    return digest.hexdigest()
 
 
 def vocabulary_digest(classifier: Any) -> str:

@@ -1,0 +1,121 @@
+r"""Natural-language inference: a model of two texts that says whether the second follows from the first.
+
+Copy this file and change the lines below. On this machine the pipeline runs with
+
+    kfp-bert run text_pairs.py:entailment \
+      -p sources=pairs.csv -p registry=./registry -p serving_directory=./serving
+
+For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+
+    python text_pairs.py pipeline.yaml
+    kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
+    kfp-bert submit pipeline.yaml --project my-project --location europe-west4 --pipeline-root gs://my-bucket/runs
+
+The server then takes objects with two texts:
+
+    curl -d '{"instances": [{"text": "A man sleeps.", "text_pair": "He is awake."}]}' \
+      http://127.0.0.1:8501/v1/models/bert:predict
+"""
+
+import sys
+
+from kfp import compiler, dsl
+
+from kfp_bert_components import (
+    clean_up_run,
+    compare_models,
+    deploy_to_serving_directory,
+    evaluate_champion,
+    evaluate_model,
+    fetch_gcs_data,
+    finetune_bert,
+    pin_data,
+    prepare_text_data,
+    promote_model,
+    use_images,
+)
+
+# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+SOURCES = ["gs://my-bucket/pairs/*.csv"]  # files, folders and globs with the labelled pairs
+REGISTRY = "gs://my-bucket/registry"  # of the models
+SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
+BASE_MODEL = ""  # a Hugging Face BERT: hub id or folder; "" trains a small model from scratch
+TRAINING: dict = {}  # further parameters of finetune_bert, such as {"epochs": 4, "patience": 1}
+PREMISE, HYPOTHESIS, LABEL = "premise", "hypothesis", "label"  # columns
+# Names of the labels where the column has numbers. Rows with another value stop the step that prepares the data.
+LABEL_NAMES = {"0": "entailment", "1": "neutral", "2": "contradiction"}
+IMAGES = "my-registry/my-team"  # where a cluster pulls the images from: build them with `make images`
+
+
+@dsl.pipeline(name="entailment")
+def entailment(
+    sources: list = SOURCES,
+    registry: str = REGISTRY,
+    serving_directory: str = SERVING_DIRECTORY,
+    base_model: str = BASE_MODEL,
+    training: dict = TRAINING,
+) -> None:
+    """Fine-tune BERT on labelled pairs of texts and serve the new model only if it is better than the champion."""
+    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
+    # the run on AI Platform and names a rollout that is under way.
+    over = clean_up_run(
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        registry=registry,
+        settings=training,
+    ).set_caching_options(False)
+    with dsl.ExitHandler(over):
+        # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
+        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
+        pinned = pin_data(
+            sources=sources,
+            registry=registry,
+            base_model=base_model,
+            settings=training,
+            run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        ).set_caching_options(False)
+        fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
+        splits = prepare_text_data(
+            data=fetched.outputs["data"],
+            text_column=PREMISE,
+            pair_column=HYPOTHESIS,
+            label_column=LABEL,
+            label_names=LABEL_NAMES,
+            # A premise stands in several rows. All of them go to one split: the test shows how the model does on
+            # premises that it has not seen.
+            split_by="group",
+            split_column=PREMISE,
+        )
+        trained = finetune_bert(
+            train=splits.outputs["train"],
+            validation=splits.outputs["validation"],
+            base_model=base_model,
+            base_model_pin=pinned.outputs["base_model_pin"],
+            registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+            settings=training,
+        )
+        # Ask for what your cluster has:
+        # trained.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+        candidate = evaluate_model(model=trained.outputs["model"], test=splits.outputs["test"])
+        champion = evaluate_champion(registry=registry, test=splits.outputs["test"]).set_caching_options(False)
+        comparison = compare_models(
+            candidate=candidate.outputs["evaluation"],
+            champion=champion.outputs["evaluation"],
+            registry=registry,
+            primary_metric="macro_f1",
+        ).set_caching_options(False)
+        promotion = promote_model(
+            model=trained.outputs["model"],
+            evaluation=candidate.outputs["evaluation"],
+            decision=comparison.outputs["decision"],
+            registry=registry,
+            pin=pinned.outputs["pin"],
+        ).set_caching_options(False)
+        # Always: the step looks at the folder, and does nothing where the champion is what is served.
+        deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).after(
+            promotion
+        ).set_caching_options(False)
+
+
+if __name__ == "__main__":
+    compiler.Compiler().compile(use_images(entailment, IMAGES), sys.argv[1])
