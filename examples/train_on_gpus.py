@@ -12,7 +12,6 @@ For a cluster, write it with your images, and submit that to Kubeflow Pipelines 
     python train_on_gpus.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
     kfp-bert submit pipeline.yaml --project my-project --location europe-west4 --pipeline-root gs://my-bucket/runs
-
 """
 
 import sys

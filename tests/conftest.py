@@ -22,6 +22,8 @@ NEEDS_TENSORFLOW = [
     "deployment/test_engines.py",
     "deployment/test_smoke_through_server.py",
     "evaluation/test_evaluate.py",
+    "examples/test_notebook.py",
+    "examples/test_run.py",
     "gate/test_slices_by_column.py",
     "prediction/test_batch_predict.py",
 ]
