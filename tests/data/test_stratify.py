@@ -94,6 +94,17 @@ def test_every_class_is_in_train_and_no_text_in_two_splits_however_texts_and_lab
     assert not (held[0] & held[1] or held[0] & held[2] or held[1] & held[2])
 
 
+def test_rows_that_are_dropped_count_in_the_split_of_their_text():
+    copies = [(f"text {i}", "ab"[i % 2]) for i in range(300)] * 3
+    disputed = [(f"disputed {i}", label) for i in range(200) for label in "ab"]
+    prepared, parts = stratified(copies + disputed, duplicates="drop", conflicting_labels="drop")
+    found = {result.check: result.by_split for result in prepared.results}
+    assert found["duplicates"] == {name: 2 * len(part) for name, part in zip(SPLITS, parts, strict=True)}
+    assert sum(found["conflicting_labels"].values()) == 400 and all(
+        n > 10 for n in found["conflicting_labels"].values()
+    )
+
+
 def test_a_text_of_many_rows_does_not_fill_a_split():
     rows = [("CUT TO:", "other")] * 400 + [(f"line {i}", "other") for i in range(100)]
     _, found = stratified([*rows, *((f"speech {i}", "dialogue") for i in range(500))])

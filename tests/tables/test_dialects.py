@@ -155,6 +155,10 @@ def test_rows_keep_their_numbers_in_the_file_below_titles(tmp_path: Path):
 def test_titles_above_columns_that_are_counted_are_found_by_their_one_cell(tmp_path: Path):
     facts, rows, faults = read(tmp_path / "a.csv", "Lines of the film\n\n" + table('"{text}",{label}', ""), "#1", "#2")
     assert rows == ROWS and not faults and facts.dialect.skipped == 2
+    content = "Lines of the film\n\n" + table('"{text}",{label}', "line,kind")
+    for header in ("auto", "yes"):
+        facts, rows, faults = read(tmp_path / "a.csv", content, "#1", "#2", header=header)
+        assert rows == ROWS and not faults and facts.dialect.skipped == 2 and facts.dialect.header
 
 
 @pytest.mark.parametrize("block", [10, 1 << 20])
@@ -169,6 +173,15 @@ def test_rows_above_a_line_that_names_the_columns_are_not_taken_for_titles(tmp_p
     content = table('"{text}",{label}', "") + table('"{text}",{label}')
     with pytest.raises(UserError, match="line 21 has it: if the lines above it are no rows, set skip_rows to 20"):
         read(tmp_path / "a.csv", content)
+    above = table('"{text}",only here', "")  # a file that is sorted by its labels
+    with pytest.raises(UserError, match="line 21 has it: if the lines above it are no rows, set skip_rows to 20"):
+        read(tmp_path / "a.csv", above + table('"{text}",{label}'))
+
+
+def test_titles_may_have_as_many_cells_as_the_table(tmp_path: Path):
+    above = "Author,Kim\nDate,2026-11-01\n,\nTitle,\n"
+    facts, rows, faults = read(tmp_path / "a.csv", above + table('"{text}",{label}'))
+    assert rows == ROWS and not faults and facts.dialect.skipped == 4
 
 
 @pytest.mark.parametrize(
@@ -311,3 +324,44 @@ def test_backslashes_before_quotes_are_found_out_though_each_row_has_its_cells_e
     facts, rows, faults = read(tmp_path / "a.csv", content)
     assert rows == [(f'he said: "{text}', label) for text, label in ROWS] and not faults
     assert facts.dialect.quoting == "backslash"
+
+
+@pytest.mark.parametrize("plain", ["text {i},{label}", '"text, {i}",{label}'])
+@pytest.mark.parametrize(
+    "row", ['"a \\"ja\\" ne",x', '"ne \\"ja\\"",x', '"\\"ja\\"",x', '"ends in \\"",x', '"a \\"b, c\\" d",x']
+)
+def test_backslashes_before_quotes_are_read_wherever_they_stand(tmp_path: Path, plain: str, row: str):
+    lines = [plain.format(i=i, label="ab"[i % 2]) for i in range(3_000)]
+    _, rows, faults = read(tmp_path / "a.csv", "\n".join(["text,label", *lines, row, *lines[:9], row, ""]))
+    wanted = row[1:-3].replace('\\"', '"')
+    assert rows[3_000] == rows[-1] == (wanted, "x") and len(rows) == 3_011 and not faults
+
+
+def test_doubled_quotes_are_read_in_a_file_with_backslashes(tmp_path: Path):
+    row = '"a ""ja"", ne",x\n"",y\n'
+    _, rows, faults = read(tmp_path / "a.csv", table('"he said: \\"{text}\\" twice",{label}') + row)
+    assert rows[-2:] == [('a "ja", ne', "x"), ("", "y")] and not faults
+
+
+def test_a_way_of_quoting_that_is_given_is_the_only_one(tmp_path: Path):
+    _, rows, _ = read(tmp_path / "a.csv", table('"{text}",{label}') + '"a \\"ja\\" ne",x\n', quoting="double")
+    assert rows[-1] == ('a \\ja\\" ne"', "x")
+
+
+@pytest.mark.parametrize(
+    ("row", "text"), [('"C:\\",x', "C:\\"), ('"a ""b"" \\",x', 'a "b" \\'), ('5\\" disk,x', '5\\" disk')]
+)
+def test_a_backslash_that_ends_a_cell_is_text(tmp_path: Path, row: str, text: str):
+    _, rows, faults = read(tmp_path / "a.csv", table('"{text}",{label}') + row + "\n")
+    assert rows[-1] == (text, "x") and not faults
+
+
+@pytest.mark.parametrize(
+    ("row", "header"),
+    [('"{text}"; "{label}"', "text; label"), ('{label}|"{text}"', "label|text"), ("'{text}','{label}'", "text,label")],
+)
+def test_a_first_text_longer_than_the_sample_hides_nothing(tmp_path: Path, row: str, header: str):
+    long = "a long text, with | and ; and " * 12_000 + "so on"
+    content = f"{header}\n{row.format(text=long, label='long')}\n" + table(row, "", SINGLE if "'" in row else ("", ""))
+    _, rows, faults = read(tmp_path / "a.csv", content)
+    assert rows == [(long, "long"), *ROWS] and not faults

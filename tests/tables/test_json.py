@@ -196,3 +196,12 @@ def test_the_unicode_form_of_a_column_name_does_not_matter(tmp_path: Path, asked
         Column("label", unicodedata.normalize(asked, "감정"), "label_column", categorical=True),
     ]
     assert read(path, columns)[1] == ROWS
+
+
+@pytest.mark.parametrize("unreadable", ["drop", "keep"])
+def test_a_parquet_cell_that_is_too_long_costs_its_row(tmp_path: Path, unreadable: str):
+    texts = ["가" * 1_000_000, "가" * 1_000_001, "short", None]
+    pq.write_table(pa.table({"text": texts, "label": list("abcd")}), tmp_path / "a.parquet")
+    _, rows, faults = read(tmp_path / "a.parquet", unreadable=unreadable)
+    assert [(len(text), label) for text, label in rows] == [(1_000_000, "a"), (5, "c"), (0, "d")]
+    assert faults == [(2, "the row is longer than 1,000,000 characters")]

@@ -57,24 +57,25 @@ def _hashed(keys: np.ndarray, settings: SplitSettings) -> np.ndarray:
 def _stratified(rows: Rows, inside: np.ndarray, code: np.ndarray, settings: SplitSettings) -> np.ndarray:
     """Within each class, in the order of the hash, the first texts go to test and the next to validation.
 
-    A text whose rows have several labels counts as one of the label that most of them have.
+    A text whose rows have several labels counts as one of the label that most of them have. Rows that are out are where
+    the others of their text are, or where its hash says.
     """
     order = np.flatnonzero(inside)
     order = order[np.argsort(spread(rows.normal[order], _TEST_SALT), kind="stable")]
-    _, first, text = np.unique(rows.normal[order], return_index=True, return_inverse=True)
+    texts, first, text = np.unique(rows.normal[order], return_index=True, return_inverse=True)
     label = _most_frequent(text, code[order])
     weights, part = np.bincount(text), np.full(len(first), TRAIN, np.uint8)
     for one in np.unique(label):
-        texts = np.flatnonzero(label == one)
-        texts = texts[np.argsort(first[texts])]
-        part[texts] = _by_shares(weights[texts], settings)
+        its = np.flatnonzero(label == one)
+        its = its[np.argsort(first[its])]
+        part[its] = _by_shares(weights[its], settings)
     for one in np.unique(code[order]):
         having = text[code[order] == one]
         if not (part[having] == TRAIN).any():  # a rare label of texts that have another one
             part[having[0]] = TRAIN
-    split = np.full(len(rows), TRAIN, np.uint8)
-    split[order] = part[text]
-    return split
+    place = np.searchsorted(texts, rows.normal)
+    inside_too = np.append(texts, 0)[place] == rows.normal
+    return np.where(inside_too, np.append(part, TRAIN)[place], _hashed(rows.normal, settings))
 
 
 def _most_frequent(text: np.ndarray, code: np.ndarray) -> np.ndarray:

@@ -26,6 +26,13 @@ QUOTINGS: dict[str, dict] = {
     "single-backslash": {"quotechar": "'", "doublequote": False, "escapechar": "\\"},
     "none": {"quoting": csv.QUOTE_NONE},
 }
+# With quotes inside of quotes written the other way.
+_OTHER_QUOTING = {
+    "double": "backslash",
+    "backslash": "double",
+    "single": "single-backslash",
+    "single-backslash": "single",
+}
 ROWS = 2_000
 # What a column of categories is usually called.
 _CATEGORY_NAMES = {"label", "labels", "class", "category", "target", "sentiment", "intent", "topic"}
@@ -44,6 +51,7 @@ class Dialect:
     Attributes:
         delimiter: One character.
         quoting: double, strict, backslash, single, single-backslash or none.
+        either: Whether a row may write quotes inside of quotes the other way, "" or \\", as nobody said how.
         spaces: Whether spaces before a cell are no part of it.
         header: Whether the first row names the columns.
         guessed_header: Whether it does so only by the looks of it.
@@ -58,6 +66,7 @@ class Dialect:
 
     delimiter: str
     quoting: str
+    either: bool = False
     spaces: bool = False
     header: bool = False
     guessed_header: bool = False
@@ -94,6 +103,12 @@ class Dialect:
         """The arguments for Python's csv reader."""
         return {"delimiter": self.delimiter, "skipinitialspace": self.spaces, **QUOTINGS[self.quoting]}
 
+    @property
+    def other(self) -> "Dialect | None":
+        """The same with quotes inside of quotes written the other way; None where no row does that."""
+        quoting = _OTHER_QUOTING.get(self.quoting) if self.either else None
+        return replace(self, quoting=quoting) if quoting else None
+
 
 def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column], settings: TableSettings) -> Dialect:
     """Find the dialect of a file.
@@ -117,8 +132,9 @@ def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column],
         skipped += title_lines(name, _without_lines(sample, skipped), delimiters, columns, settings)
     table = _without_lines(sample, skipped)
     dialect, rows = _best(name, table, delimiters, columns, settings)
+    dialect = replace(dialect, either=settings.quoting == "auto")
     counted = all(column.position is not None for column in columns)
-    if counted and settings.header == "auto" and not settings.skip_rows and _width(rows) > 1:
+    if counted and settings.header != "no" and not settings.skip_rows and _width(rows) > 1:
         skipped += lines_of_one_cell(table, dialect.options())
         table = _without_lines(sample, skipped)
         rows = _sample_rows(table, dialect)

@@ -59,14 +59,15 @@ def lines_of_one_cell(sample: str, options: dict) -> int:
 def _has_rows(
     above: Sequence[str], header: Sequence[str], sample: str, delimiter: str, columns: Sequence[Column]
 ) -> bool:
-    """Whether a line above the header has as many cells, and a category that rows below it have."""
+    """Whether a line above the header has as many cells, and a category that rows below it or other such lines have."""
     place = next((column.place_in(header) for column in columns if column.categorical), None)
     if place is None:
         return False
     below = [_cells(line, delimiter) for line in islice(io.StringIO(sample, newline=""), len(above) + 1, 2_000)]
     categories = {cells[place] for cells in below if len(cells) == len(header)} - {""}
-    rows = [_cells(line, delimiter) for line in above]
-    return any(len(cells) == len(header) and cells[place] in categories for cells in rows)
+    rows = [cells for line in above if len(cells := _cells(line, delimiter)) == len(header)]
+    found = [cells[place] for cells in rows if cells[place]]
+    return len(set(found)) < len(found) or not categories.isdisjoint(found)
 
 
 def first_record(lines: Sequence[str], **options: Any) -> tuple[list[str], int]:

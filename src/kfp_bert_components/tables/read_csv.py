@@ -70,7 +70,7 @@ def _without_headers(batch: Batch, dialect: Dialect, columns: Mapping[str, int])
 
 def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, int]) -> Batch | None:
     """Read a block with Arrow, or return None if not each of its lines is a row without a fault."""
-    if dialect.spaces:  # Arrow keeps them
+    if dialect.spaces or _has_other_quotes(block, dialect):  # Arrow keeps spaces, and knows one way only
         return None
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
     longest = np.diff(ends, prepend=-1, append=len(block)).max()
@@ -104,10 +104,30 @@ def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, 
     return Batch(np.arange(row, row + table.num_rows), cells)
 
 
+def _has_other_quotes(block: bytes, dialect: Dialect) -> bool:
+    """Whether a row may write quotes inside of quotes the other way; an empty cell in quotes does not."""
+    if not dialect.other:
+        return False
+    if not dialect.quoting.endswith("backslash"):
+        return f"\\{dialect.quote}".encode() in block
+    inside = rf"[^\r\n\\{re.escape(dialect.delimiter)}]{2 * dialect.quote}"
+    return re.search(inside.encode(), block) is not None
+
+
 def _ends_with_row(block: bytes, dialect: Dialect) -> bool:
     """Whether the last line of a block leaves no quote open: Arrow would take the end of the block for its end."""
     last = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :].decode("utf-8", "replace")
     return len(list(csv.reader([last, "next"], **dialect.options()))) == 2
+
+
+@lru_cache
+def _row_pattern(dialect: Dialect) -> re.Pattern[str]:
+    """What a row of one line looks like: after the quote that closes a cell comes a delimiter or the end."""
+    quote, delimiter = dialect.quote, re.escape(dialect.delimiter)
+    inside = rf"[^{quote}\\]|\\." if dialect.quoting.endswith("backslash") else f"[^{quote}]|{2 * quote}"
+    spaces = " *+" if dialect.spaces else ""
+    cell = f"{spaces}(?:{quote}(?:{inside})*+{quote}|(?!{quote})[^{delimiter}]*+)"
+    return re.compile(f"{cell}(?:{delimiter}{cell})*+[\r\n]*")
 
 
 class _QuoteError(csv.Error):
@@ -125,6 +145,7 @@ class _Records:
         self._width, self._wanted = len(dialect.columns), wanted
         self._blocks, self._quoting, self._options = blocks, dialect.quoting, dialect.options()
         self._quote, self._trailing, self._backslash = dialect.quote, dialect.trailing, "escapechar" in self._options
+        self._row, self._other = _row_pattern(dialect), dialect.other
         self._escaped_quote = ("\\" if self._backslash else self._quote) + self._quote
         self._waiting: deque[str] = deque()
         self._taken: list[str] = []  # by the row at hand
@@ -148,7 +169,10 @@ class _Records:
             except csv.Error as error:
                 record, reason = [], str(error) if isinstance(error, _QuoteError) else "the row can't be read as CSV"
                 self._waiting.extendleft(reversed(self._taken[1:]))  # they are rows of their own
+                del self._taken[1:]
                 reader = csv.reader(self._lines(), **self._options)
+            if other := self._read_otherwise():
+                record, reason = other, ""
             if not reason and any("\0" in line for line in self._taken):
                 record, reason = [], "the row has NUL bytes"
             record = self._without_surplus(record)
@@ -203,6 +227,15 @@ class _Records:
             self._like_rows = 0
             for line in split_lines(cell.encode("utf-8", "surrogateescape")):
                 self._look_for_rows(line)
+
+    def _read_otherwise(self) -> list[str]:
+        """A row of one line that can only be read with its quotes written the other way; else nothing."""
+        if not self._other or len(self._taken) > 1 or 2 * self._quote not in self._taken[0].replace("\\", self._quote):
+            return []
+        if self._row.fullmatch(self._taken[0]) or not _row_pattern(self._other).fullmatch(self._taken[0]):
+            return []
+        record = next(csv.reader(self._taken, **self._other.options()))
+        return record if len(self._without_surplus(record)) == self._width else []
 
     def _look_for_rows(self, line: str) -> None:
         """Raise an error when so many lines in a row look like rows that a quote must have swallowed them."""

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.arrow import strings, to_arrow
-from kfp_bert_components.tables.batches import Batch, make_batch
+from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, make_batch
 from kfp_bert_components.tables.files import TableFile
 from kfp_bert_components.tables.settings import OWN, Column, find_columns, own_names, own_note
 
@@ -115,10 +115,18 @@ def _decoded(rows: np.ndarray, cells: dict[str, pa.Array], keep: bool) -> Batch:
         texts = {name: values.cast(pa.string()) for name, values in cells.items()}
         for values in texts.values():
             values.validate(full=True)  # a file can hold bytes that it calls strings
-        return Batch(rows, texts)
+        if all((pc.max(pc.utf8_length(values)).as_py() or 0) <= LONGEST_CELL for values in texts.values()):
+            return Batch(rows, texts)
     except pa.ArrowInvalid:
         pass
     columns = [values.cast(pa.binary()).to_pylist() for values in cells.values()]
     found = zip(rows.tolist(), zip(*columns, strict=True), strict=True)
-    decoded = ((row, [value.decode("utf-8", "surrogateescape") for value in values], "", "") for row, values in found)
-    return make_batch(list(cells), decoded, keep)
+    return make_batch(list(cells), (_row(number, values) for number, values in found), keep)
+
+
+def _row(number: int, values: Sequence[bytes]) -> tuple[int, list[str], str, str]:
+    """A row as `make_batch` takes it."""
+    cells = [value.decode("utf-8", "surrogateescape") for value in values]
+    if max(map(len, cells)) > LONGEST_CELL:
+        return number, [], f"the row is longer than {LONGEST_CELL:,} characters", max(cells, key=len)[:400]
+    return number, cells, "", ""

@@ -8,6 +8,8 @@ from kfp_bert_components.tables.files import TableFile, blocks, refuse_foreign
 from kfp_bert_components.tables.guess_encoding import guess_encoding, guess_seven_bit
 
 SAMPLE = 1 << 18
+# Where the sample has fewer lines, it may be so many times longer.
+_FEW_LINES, _LONGER = 50, 16
 # Bytes that no text has many of.
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
 # The bytes below these are characters of their own in every encoding that has ASCII in it.
@@ -29,7 +31,7 @@ class Survey:
 
     Attributes:
         size: Bytes, uncompressed.
-        sample: The first `SAMPLE` bytes.
+        sample: The first `SAMPLE` bytes; more where these are few lines.
         odd: Up to `SAMPLE` bytes of lines that are not plain ASCII, to guess the encoding from; no character is cut
             off.
         valid_utf8: Whether the whole file is UTF-8.
@@ -49,7 +51,10 @@ def survey(file: TableFile, compression: str) -> Survey:
         if not size:
             refuse_foreign(file, block)
         size += len(block)
-        sample += block[: SAMPLE - len(sample)]
+        if len(sample) < (SAMPLE if sample.count(b"\n") >= _FEW_LINES else _LONGER * SAMPLE):
+            sample += block[: _LONGER * SAMPLE - len(sample)]
+            if sample.count(b"\n", 0, SAMPLE) >= _FEW_LINES:
+                sample = sample[:SAMPLE]
         if _is_plain(block) and not decoder.getstate()[0]:
             continue  # nothing odd about it
         if len(odd) < SAMPLE:
