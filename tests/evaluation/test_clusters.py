@@ -7,6 +7,7 @@ import pytest
 
 from kfp_bert_components.evaluation.clusters import Clusters, independent
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
+from kfp_bert_components.evaluation.names import metric_range
 
 LABELS = ["a", "b"]
 
@@ -49,6 +50,46 @@ def test_a_class_of_few_texts_has_a_wide_interval_also_without_a_mistake():
     # Wilson's interval of 1.55 hits of 1.55: 38 rows are 3 texts and count as 1.55.
     assert found["recall:b"]["low"] == pytest.approx(1.55 / (1.55 + 1.96**2), abs=0.01)
     assert found["f1:b"]["low"] < 0.5 and found["recall:a"]["low"] > 0.98
+
+
+def one_of(films):
+    """600 rows of so many films in turn; and their metrics, of three classes."""
+    truth = np.arange(600) // 4 % 3
+    rng = np.random.default_rng(6)
+    said = np.where(rng.random(600) < 0.8, truth, (truth + 1) % 3)
+    clusters = Clusters(np.arange(600) % films, copies=False)
+    return metrics_with_intervals(truth, 0.1 + 0.7 * np.eye(3)[said], ["a", "b", "c"], clusters=clusters)
+
+
+def test_of_one_group_every_interval_is_the_whole_range():
+    for name, one in one_of(1).items():
+        assert (one["low"], one["high"]) == metric_range(name), name
+
+
+@pytest.mark.parametrize("films", [2, 3, 4])
+def test_of_few_groups_no_interval_is_narrower_than_that_of_rows(films):
+    by_row = one_of(600)
+    for name, one in one_of(films).items():
+        if name not in ("pr_auc", "roc_auc"):  # these put classes together, of which errors may cancel out
+            assert width(one) > 0.85 * width(by_row[name]), name
+
+
+def test_of_one_text_nothing_is_known_of_losses_and_areas():
+    truth = np.arange(600) % 3
+    found = metrics_with_intervals(
+        truth, np.tile([0.8, 0.1, 0.1], (600, 1)), [*LABELS, "c"], clusters=Clusters(truth * 0)
+    )
+    for name in ("log_loss", "brier", "roc_auc", "ece"):
+        assert (found[name]["low"], found[name]["high"]) == metric_range(name), name
+    assert found["accuracy"]["low"] < 0.1 and found["accuracy"]["high"] > 0.6
+
+
+def test_a_class_that_one_of_many_groups_has_counts_as_one_group():
+    numbers, truth = np.repeat(np.arange(12), 50), np.repeat([1, 0], [50, 550])
+    said = np.where(np.arange(600) % 5 == 0, 1 - truth, truth)
+    found = metrics_with_intervals(truth, np.eye(2)[said] * 0.8 + 0.1, LABELS, clusters=Clusters(numbers, copies=False))
+    assert (found["recall:b"]["low"], found["recall:b"]["high"]) == (0, 1)
+    assert found["recall:a"]["low"] > 0.7
 
 
 def test_the_interval_follows_the_answers_of_a_group():

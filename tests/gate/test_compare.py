@@ -15,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import read_evaluation
+from kfp_bert_components.evaluation.details import weak_points
 from kfp_bert_components.evaluation.names import METRICS
 from kfp_bert_components.gate import Policy, compare, decide, uncounted
 from kfp_bert_components.gate.guardrails import holm
@@ -230,6 +231,24 @@ def test_a_group_is_quoted_only_where_texts_are_kept(tmp_path, keep_texts):
         pair_predictions(made("one", "Ann Lee"), made("other", "Kim Min"))
     assert ("Ann Lee" in str(refused.value)) == ("Kim Min" in str(refused.value)) == keep_texts
     assert keep_texts or "their cluster differs in the row with the id '0000018f'" in str(refused.value)
+
+
+@pytest.mark.parametrize("films", [1, 2, 5])
+def test_of_few_groups_the_interval_of_a_difference_is_open_or_wide(tmp_path, films):
+    sides = []
+    for folder in models(tmp_path, 2.5, 2.0):
+        found = read_evaluation(folder)
+        groups = pa.array([str(i % films) for i in range(found.predictions.num_rows)])
+        table = found.predictions.append_column("cluster", groups)
+        sides.append(replace(found, evidence_by="film", predictions=table))
+    made = decide(compare(*sides, Policy().goal), Policy(), uncounted(0.05))
+    assert made.outcome == "HOLD" and "too few to compare models" in made.reason
+    found = made.difference
+    assert (found["low"] is None) == (films < 5)  # of fewer no swap is as rare as alpha
+    assert (found["low_95"] is None) == (films == 1)
+    assert films == 1 or found["high_95"] - found["low_95"] > 0.03
+    first = weak_points(sides[0])
+    assert any("too few values of film to say how sure a metric is" in one for one in first) == (films == 1)
 
 
 def test_classes_may_come_in_another_order(tmp_path):

@@ -12,6 +12,11 @@ import numpy as np
 
 from kfp_bert_components.evaluation.count_intervals import NORMAL
 
+# Fewer effective clusters hold a candidate back; see docs/gate.md for the simulations.
+FEWEST = 10
+# One cluster does not show how much clusters differ, and neither do several of which one has most of the rows.
+FEWEST_FOR_A_SPREAD = 1.999  # 2, less rounding
+
 
 @dataclass(frozen=True)
 class Clusters:
@@ -81,7 +86,7 @@ class Clusters:
             return len(influences) / self.effective(np.ones(len(influences)))
         seen = float((self.sums(influences) ** 2).sum() / squares.sum())
         if not self.copies:
-            return max(seen * self._student(), 1.0)
+            return max(seen * float(student(self.effective(np.ones(len(influences))))), 1.0)
         _, where, sizes = self._within(parts, int(parts.max()) + 1)
         total = np.bincount(parts, squares)
         alike = np.bincount(where, sizes.astype(np.float64) ** 2, len(total)) / np.maximum(np.bincount(parts), 1)
@@ -119,18 +124,37 @@ class Clusters:
         seen = np.divide(seen, spread, out=alike.copy(), where=spread > 0)
         if self.copies:
             return np.maximum((seen + alike) / 2, 1)
-        return np.maximum(np.where(spread > 0, seen * self._student(), alike), 1)
-
-    def _student(self) -> float:
-        from scipy.stats import t
-
-        degrees = max(self.effective(np.ones(len(self.numbers))) - 1, 1.0)
-        return float(t.isf(0.025, degrees) / NORMAL) ** 2
+        effective = np.divide(total, alike, out=np.full(many, np.inf), where=alike > 0)
+        known = np.maximum(np.where(spread > 0, seen * student(effective), alike), 1)
+        return np.where(effective < FEWEST_FOR_A_SPREAD, np.inf, known)
 
     def _within(self, parts: np.ndarray, many: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Each pair of a cluster and a part that has rows: cluster, part and rows."""
         codes, sizes = np.unique(self.numbers * many + parts, return_counts=True)
         return codes // many, codes % many, sizes
+
+
+def student(effective: np.ndarray | float) -> np.ndarray:
+    """The square of Student's over the normal quantile, for as many effective clusters."""
+    from scipy.stats import t
+
+    return (t.isf(0.025, np.maximum(np.asarray(effective) - 1, 1.0)) / NORMAL) ** 2
+
+
+def row_weights(metric: str, truth: np.ndarray, label: int = -1) -> np.ndarray:
+    """What each row weighs in a metric, [rows]: averages over classes give every class the same weight.
+
+    Args:
+        metric: Its name.
+        truth: Numbers of the true classes, int [rows].
+        label: For a metric of one class, its number.
+    """
+    kind, _, single = metric.partition(":")
+    if single:
+        return (truth == label).astype(np.float64)
+    if kind.startswith("macro_") or kind in ("mcc", "roc_auc", "pr_auc"):
+        return 1 / np.bincount(truth)[truth]
+    return np.ones(len(truth))
 
 
 def independent(rows: int) -> Clusters:

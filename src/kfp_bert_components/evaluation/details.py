@@ -104,7 +104,7 @@ def details(evaluation: Evaluation) -> Details:
     predicted = probabilities.argmax(1)
     counts = confusion(truth, predicted, len(evaluation.labels))
     slices = _slices(evaluation, truth == predicted)
-    shown = slices if len(slices) <= SLICES else sorted(slices, key=lambda one: one.high)[:SLICES]
+    shown = slices if len(slices) <= SLICES else sorted(slices, key=lambda one: (one.high, one.value))[:SLICES]
     with_rows = {one.name for one in slices}
     assert evaluation.predictions is not None
     seen = seen_in_train(evaluation.predictions)
@@ -138,6 +138,11 @@ def weak_points(evaluation: Evaluation) -> list[str]:
     low = (rows >= FEWEST_FOR_A_CLASS) & (f1 < WEAK_F1) & (predicted > 0)
     if weak := [evaluation.labels[i] for i in np.flatnonzero(low)]:
         found.append(f"More answers about {listed(weak)} are wrong than right: F1 is below {WEAK_F1}.")
+    if evaluation.few_clusters():
+        found.append(
+            f"The {evaluation.size()} are too few {evaluation.unit} to say how sure a metric is. Where nothing is "
+            "known of that, its interval is its whole range."
+        )
     if right.sum() <= true.max():
         found.append("The model is right no more often than always saying the most frequent class would be.")
     return found

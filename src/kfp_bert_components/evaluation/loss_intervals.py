@@ -1,4 +1,4 @@
-"""Intervals of the mean log loss and Brier score: the studentised bootstrap.
+"""Intervals of the mean log loss and Brier score: the studentised bootstrap, and Student's where clusters are few.
 
 Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 12. A few confident mistakes make most of the log
 loss of a good model, and a small test set may have none of them: then the true variance is larger than the observed
@@ -8,7 +8,8 @@ half a row beside the observed one.
 
 import numpy as np
 
-from kfp_bert_components.evaluation.clusters import Clusters
+from kfp_bert_components.evaluation.clusters import FEWEST, Clusters, student
+from kfp_bert_components.evaluation.count_intervals import NORMAL
 from kfp_bert_components.evaluation.row_metrics import FLOOR, row_brier, row_log_loss
 
 DRAWS, _AT_ONCE = 2000, 100
@@ -28,10 +29,20 @@ def loss_intervals(
         clusters: Which rows are resampled together.
     """
     losses = np.stack([row_log_loss(truth, probabilities), row_brier(truth, probabilities)], axis=1)
-    means, ends = losses.mean(0), _studentised(losses, rng, clusters)
+    means, effective = losses.mean(0), clusters.effective(np.ones(len(truth)))
+    if not clusters.single and effective < FEWEST:  # the samples of a few clusters repeat
+        wider = np.sqrt(student(effective)) if clusters.copies else 1.0  # it is in the error of groups
+        reach = [NORMAL * wider * clusters.error(column - column.mean(), truth) for column in losses.T]
+        ends = np.stack([means - reach, means + reach])
+        return _named(means, ends)
+    ends = _studentised(losses, rng, clusters)
     spread = [clusters.spread(column - mean, truth) for column, mean in zip(losses.T, means, strict=True)]
     ends = means + (ends - means) * spread
     ends[:, 0] = means[0] + (ends[:, 0] - means[0]) * _unseen(losses[:, 0], probabilities, clusters)
+    return _named(means, ends)
+
+
+def _named(means: np.ndarray, ends: np.ndarray) -> dict[str, tuple[float, float, float]]:
     return {name: (means[i], ends[0, i], ends[1, i]) for i, name in enumerate(("log_loss", "brier"))}
 
 

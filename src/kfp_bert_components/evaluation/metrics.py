@@ -4,7 +4,7 @@ import numpy as np
 
 from kfp_bert_components.evaluation.area_intervals import pr_interval, roc_interval
 from kfp_bert_components.evaluation.calibration_interval import ece_interval
-from kfp_bert_components.evaluation.clusters import Clusters, independent
+from kfp_bert_components.evaluation.clusters import FEWEST_FOR_A_SPREAD, Clusters, independent, row_weights
 from kfp_bert_components.evaluation.count_intervals import NORMAL, Effects, class_intervals, count_intervals
 from kfp_bert_components.evaluation.count_metrics import COUNT_METRICS, Margins, by_class, confusion
 from kfp_bert_components.evaluation.loss_intervals import loss_intervals
@@ -32,8 +32,9 @@ def metrics_with_intervals(
         clusters: Which rows are evidence only together; None where every row is for itself.
 
     Returns:
-        By name: value, low and high, the latter two a 95 % interval that holds the value. A metric that is not
-        defined on these rows (an area under a curve with one class only) is left out.
+        By name: value, low and high, the latter two a 95 % interval that holds the value: the whole range of the
+        metric where clusters are too few. A metric that is not defined on these rows (an area under a curve with one
+        class only) is left out.
     """
     clusters, predicted = clusters or independent(len(truth)), probabilities.argmax(1)
     counts = confusion(truth, predicted, probabilities.shape[1])
@@ -45,7 +46,24 @@ def metrics_with_intervals(
     error = ece(truth, probabilities)[0]
     found["ece"] = (error, *ece_interval(truth, probabilities, error, clusters))
     found |= _of_rows(truth, probabilities, ROW_METRICS.keys() - found.keys(), clusters)
-    return {name: _bounded(name, *map(float, one)) for name, one in found.items()}
+    unknown = _unknown(found, truth, labels or [], clusters)
+    return {
+        name: _bounded(name, float(value), *((-np.inf, np.inf) if name in unknown else map(float, ends)))
+        for name, (value, *ends) in found.items()
+    }
+
+
+def _unknown(found: Intervals, truth: np.ndarray, labels: list[str], clusters: Clusters) -> set[str]:
+    """The metrics whose interval is their whole range, as the clusters are too few to show how much they differ.
+
+    Copies of a text get the same answer, so what a share of right answers varies by is known also of a single text.
+    """
+    if clusters.single:
+        return set()
+    numbers = {label: number for number, label in enumerate(labels)}
+    names = [name for name in found if name in ROW_METRICS or not clusters.copies]
+    weights = {name: row_weights(name, truth, numbers.get(name.partition(":")[2], -1)) for name in names}
+    return {name for name, one in weights.items() if clusters.effective(one) < FEWEST_FOR_A_SPREAD}
 
 
 def _of_counts(counts: np.ndarray, effects: Effects) -> Intervals:

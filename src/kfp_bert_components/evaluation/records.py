@@ -148,6 +148,15 @@ class Evaluation:
         numbers = column.combine_chunks().dictionary_encode(null_encoding="encode").indices
         return Clusters(np.asarray(numbers).astype(np.int64), copies=self.evidence_by == "text")
 
+    def few_clusters(self) -> bool:
+        """Whether the rows are so few texts or groups that these don't show how much they differ."""
+        import numpy as np
+
+        from kfp_bert_components.evaluation.clusters import FEWEST_FOR_A_SPREAD
+
+        clusters = self.clusters()
+        return not clusters.single and clusters.effective(np.ones(len(clusters.numbers))) < FEWEST_FOR_A_SPREAD
+
     def without_group(self) -> "np.ndarray":
         """Which rows have no value in the column that says what is evidence only together, bool [rows]."""
         import numpy as np

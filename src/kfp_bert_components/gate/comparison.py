@@ -8,6 +8,7 @@ import numpy as np
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation
+from kfp_bert_components.evaluation.clusters import FEWEST, FEWEST_FOR_A_SPREAD, Clusters, student
 from kfp_bert_components.evaluation.details import lost_classes
 from kfp_bert_components.evaluation.names import LOWER_IS_BETTER
 from kfp_bert_components.evaluation.row_metrics import ROW_METRICS
@@ -16,8 +17,9 @@ from kfp_bert_components.gate.decision import Decision
 from kfp_bert_components.gate.difference import METHODS, difference, scores
 from kfp_bert_components.gate.guardrails import check_guardrails
 from kfp_bert_components.gate.paired import PairedPredictions, pair_predictions
+from kfp_bert_components.gate.pivot import Pivot
 from kfp_bert_components.gate.policy import Goal, Policy
-from kfp_bert_components.gate.shortage import shortage
+from kfp_bert_components.gate.shortage import shortage, weights_of
 from kfp_bert_components.gate.task import other_task
 from kfp_bert_components.gate.use import Use
 from kfp_bert_components.gate.verdict import FEWEST_FOR_MCC, POWER, PrimaryTest, more_rows, verdict
@@ -91,6 +93,7 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
 def _test(paired: PairedPredictions, goal: Goal, champion: Evaluation, unit: str) -> tuple[PrimaryTest, str]:
     """The test of the primary metric, and a key of `difference.METHODS`."""
     pivot, method = difference(paired, goal.metric, delta=goal.delta)
+    pivot = _of_few_clusters(pivot, paired.clusters, weights_of(paired, goal.metric))
     version = champion.model_version
     test = PrimaryTest(
         goal=goal,
@@ -104,6 +107,15 @@ def _test(paired: PairedPredictions, goal: Goal, champion: Evaluation, unit: str
         unit=unit,
     )
     return test, method
+
+
+def _of_few_clusters(pivot: Pivot, clusters: Clusters, weights: np.ndarray) -> Pivot:
+    """Widen the estimate of a difference where clusters are so few that how much they differ is hardly known."""
+    effective = clusters.effective(weights)
+    if clusters.single or effective >= FEWEST:
+        return pivot
+    wider = float(np.sqrt(student(effective))) if effective >= FEWEST_FOR_A_SPREAD else np.inf
+    return replace(pivot, spread=pivot.spread * wider)
 
 
 def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:

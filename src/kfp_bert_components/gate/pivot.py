@@ -30,7 +30,8 @@ class Pivot:
         slope: Change of the squared error per unit of difference, along the least favourable family.
         least: Probability of a single arrangement of the swaps, where only some were drawn or the error is 0; else 0,
             as `values` has all.
-        spread: How many times `error` is the standard error that is likely for other texts, see `Clusters.spread`.
+        spread: How many times `error` is the standard error that is likely for other texts, see `Clusters.spread`;
+            infinite where the clusters are too few to tell.
         most: The largest difference that the metric can have; no end of an interval is beyond it.
     """
 
@@ -75,6 +76,8 @@ class Pivot:
 
         It agrees with the test. Where few rows differ it is wider than its name says, as an exact test is strict.
         """
+        if self.value != 0 and self.least > alpha:  # no arrangement is that rare
+            return -np.inf, np.inf
         return self._possible(*self._around(self.critical(alpha)))
 
     def estimate(self, confidence: float = 0.95) -> tuple[float, float]:
@@ -85,12 +88,15 @@ class Pivot:
         intervals (Tango 1998, Statistics in Medicine 17), an end uses the standard error of a model with the
         difference there, along the least favourable family (Efron 1987, JASA 82), where that error is larger.
         """
+        wanted = (1 - confidence) / 2
+        alike = self.error == 0 and self.value != 0 and self.least > wanted
+        if alike or not np.isfinite(self.spread):
+            return -np.inf, np.inf
         tail = np.cumsum(self.weights[::-1])[::-1] - self.weights / 2
         unique, first = np.unique(np.round(self.values, 9), return_index=True)
         last = np.append(first[1:], len(self.values)) - 1
         tail = (tail[first] + self.weights[first] / 2 + tail[last] - self.weights[last] / 2) / 2
         finite = np.isfinite(unique)
-        wanted = (1 - confidence) / 2
         critical = float(np.interp(-wanted, -tail[finite], unique[finite])) if finite.any() else 0.0
         if not finite.any() or tail[finite][-1] > wanted:  # so few rows differ that no swap is that rare
             from scipy.stats import norm

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kfp_bert_components.evaluation.clusters import independent
+from kfp_bert_components.evaluation.clusters import FEWEST, independent, row_weights
 from kfp_bert_components.gate.paired import PairedPredictions
-
-# Fewer effective clusters hold a candidate back; see docs/gate.md for the simulations.
-FEWEST = 10
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def shortage(paired: PairedPredictions, metric: str) -> Shortage | None:
     A test set whose rows alone would be too few is not held back here: the test of independent rows keeps its level
     however few they are.
     """
-    weights = _weights(paired, metric)
+    weights = weights_of(paired, metric)
     alone = independent(paired.rows).effective(weights)
     if paired.clusters.single or not paired.clusters.effective(weights) < FEWEST <= alone:
         return None
@@ -55,11 +52,7 @@ def shortage(paired: PairedPredictions, metric: str) -> Shortage | None:
     return Shortage("" if whole else paired.labels[worst], len(rows), part.count, part.effective(np.ones(len(rows))))
 
 
-def _weights(paired: PairedPredictions, metric: str) -> np.ndarray:
-    """What each row weighs in a metric, [rows]: averages over classes give every class the same weight."""
-    kind, _, label = metric.partition(":")
-    if label:
-        return (paired.truth == paired.labels.index(label)).astype(np.float64)
-    if kind.startswith("macro_") or kind in ("mcc", "roc_auc", "pr_auc"):
-        return 1 / np.bincount(paired.truth, minlength=len(paired.labels))[paired.truth]
-    return np.ones(paired.rows)
+def weights_of(paired: PairedPredictions, metric: str) -> np.ndarray:
+    """What each row weighs in a metric, [rows], see `row_weights`."""
+    label = metric.partition(":")[2]
+    return row_weights(metric, paired.truth, paired.labels.index(label) if label else -1)
