@@ -124,6 +124,15 @@ def test_a_version_whose_files_are_not_those_of_the_registry_is_not_live(place, 
     assert deploy_to_serving_directory(registry.uri, folder) == deployed
 
 
+def test_a_version_beside_which_lies_a_file_of_another_engine_is_not_live(place, tmp_path, capsys):
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_serving_directory(registry.uri, folder)
+    open_store(f"{folder}/1").write("model.onnx", b"another one")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+    assert "serving/1 holds model.onnx, which version 1 does not have" in capsys.readouterr().out
+
+
 def test_a_version_that_lost_its_weights_is_not_live(place, tmp_path, capsys):
     registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
     promote_graph(registry, tmp_path, "first")

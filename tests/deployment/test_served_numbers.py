@@ -71,7 +71,7 @@ def test_a_number_after_which_there_is_none_is_refused(place, tmp_path):
     registry, folder = promote_examined(f"{place}/registry", tmp_path), f"{place}/serving"
     open_store(folder).write(f"{2**63 - 1}/notes.txt", b"")
     with pytest.raises(RolloutError, match="has a folder 9223372036854775807, after which there is no number"):
-        deploy_to_serving_directory(registry.uri, folder)
+        deploy_to_serving_directory(registry.uri, folder, take_over=True)
 
 
 @pytest.mark.parametrize(("name", "warned"), [("models [2024]", True), ("a\\b", True), ("models 2024", False)])

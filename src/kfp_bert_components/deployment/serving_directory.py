@@ -379,7 +379,12 @@ class DirectoryTarget(Target):
             return False
         stored = record.files
         bundle = {path.removeprefix("bundle/"): one for path, one in stored.items() if path.startswith("bundle/")}
-        for path, name in served_files(bundle).items():
+        served = served_files(bundle)
+        # A server can prefer a file of another engine. Names that end with "/" stand for folders.
+        if others := [name for name in files if name not in {*served.values(), METADATA, GRAPH} and name[-1] != "/"]:
+            say(f"{self._folder.uri}/{number} holds {min(others)}, which version {version} does not have")
+            return False
+        for path, name in served.items():
             if name == METADATA:  # written anew for the folder
                 continue
             wanted = bundle[path]

@@ -132,6 +132,8 @@ def _stems(store: Store, folder: str) -> list[str]:
 def _version(fields: dict[str, Any]) -> Version:
     version = build(Version, fields)
     read_origin(version.origin)
+    if not any(name.startswith("bundle/") for name in version.files):
+        raise ValueError("its files name none of a bundle")
     return version
 
 

@@ -69,7 +69,7 @@ def clean_up_run(
         say(lines[-1])
     if problem:
         raise problem
-    return " ".join(lines)
+    return plain(" ".join(lines))
 
 
 def _news(state: str, registry: str, target: str, run: Origin) -> Iterator[str]:
