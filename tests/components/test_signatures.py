@@ -43,17 +43,14 @@ def test_the_stubs_name_all_that_the_package_has():
 
 @pytest.mark.slow
 def test_mypy_accepts_the_examples_and_finds_a_wrong_name(tmp_path):
-    by_url = (ROOT / "examples" / "train_and_deploy.py").read_text()
-    names = re.findall(r"^(\w+) = load_component_from_url.*\n", by_url, re.MULTILINE)
-    by_import = re.sub(r"^\w+ = load_component_from_url.*\n", "", by_url, flags=re.MULTILINE).replace(
-        "from kfp.components import load_component_from_url\n",
-        f"from kfp_bert_components import {', '.join(names)}\n",
-    )
-    (tmp_path / "right.py").write_text(by_import)
-    (tmp_path / "wrong.py").write_text(by_import.replace("epochs=epochs", "epoch=epochs"))
-    said = mypy(tmp_path, "wrong.py", "right.py", *(ROOT / "examples").glob("*.py"))
+    main_pipeline = (ROOT / "examples" / "train_and_deploy.py").read_text()
+    assert "base_model_pin=" in main_pipeline and "from kfp_bert_components import" in main_pipeline
+    (tmp_path / "wrong.py").write_text(main_pipeline.replace("base_model_pin=", "base_model_pins="))
+    said = mypy(tmp_path, "wrong.py", *(ROOT / "examples").glob("*.py"))
     assert re.search(
-        r'^wrong\.py:\d+: error: Unexpected keyword argument "epoch" for .*"_FinetuneBert"', said, re.MULTILINE
+        r'^wrong\.py:\d+: error: Unexpected keyword argument "base_model_pins" for .*"_FinetuneBert"',
+        said,
+        re.MULTILINE,
     )
     assert said.count(": error: ") == 1, said
 
