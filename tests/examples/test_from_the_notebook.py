@@ -18,7 +18,7 @@ __all__ = ["gcs"]
 
 @pytest.mark.docs
 def test_it_deploys_a_better_model_and_nothing_is_pending_afterwards(gcs, tmp_path):
-    for name, rows in (("51_train.csv", 400), ("231_other.csv", 100)):  # the seed is the length of the name
+    for name, rows in (("51_train.csv", 900), ("231_other.csv", 150)):  # the seed is the length of the name
         open_store("gs://bucket/rawdata").upload(write_easy_lines(tmp_path / name, rows), name)
     registry = Registry("gs://bucket/registry")
     with AiPlatformServer() as server:
@@ -39,7 +39,7 @@ def test_it_deploys_a_better_model_and_nothing_is_pending_afterwards(gcs, tmp_pa
     assert registry.deployment("production").live_version == 1 and not registry.deployment_pending("production")
     assert list(endpoint.traffic_split.values()) == [100]
     split = json.loads((found["prepare-text-data"]["test"] / "split.json").read_text())
-    assert split["rows"] == 100
+    assert split["rows"] == 150
     # The same data and settings: what is trained comes from the cache, and the gate refuses the same model.
     assert again["finetune-bert"]["model"].resolve() == found["finetune-bert"]["model"].resolve()
     assert again["compare-models"]["outcome"] == "REJECT"
