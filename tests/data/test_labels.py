@@ -88,8 +88,10 @@ def test_labels_that_differ_by_case_only_stay_apart_and_are_said():
     made = map_labels(["Pos", "pos", "neg", "ＮＥＧ"], {}, False)
     assert made.names == ["Pos", "neg", "pos", "ＮＥＧ"]
     assert said({"Pos": 1, "pos": 1, "x": 1}) == [
-        "labels that differ only by case or spaces are classes of their own: 'Pos', 'pos'"
+        "labels that differ only by case, spaces or the width of letters are classes of their own: 'Pos', 'pos'"
     ]
+    nfd = "\u1100\u1173\u11bc"
+    assert said({nfd: 1, "긍": 1, "x": 1}) == [f"taken for the same label: '{nfd}' (not in Unicode form NFC), '긍'"]
     assert made.alike == [("Pos", "pos"), ("neg", "ＮＥＧ")]
     assert not said({"Pos": 1, "pos": 1}, {"Pos": "good", "pos": "good"})
 
@@ -103,6 +105,8 @@ def test_labels_that_are_several_are_said_with_their_rows():
         f"6 {what} ',' (1, such as 'x, y'): {end}",
     ]
     assert said({"a/b": 7, "b": 1}) == [f"7 {what} '/' (1, such as 'a/b'): {end}"]
+    for joint in "、，；·・":
+        assert said({f"긍정{joint}부정": 7, "긍정": 1}) == [f"7 {what} '{joint}' (1, such as '긍정{joint}부정'): {end}"]
     assert not said({"Seoul, Korea": 20, "w/o": 1, "C++": 1, "a|": 1, "|": 3, ";)": 2, "b": 3})
     assert not said({"a|b": 20, "c": 3}, {"a|b": "both", "c": "one"})
 

@@ -222,3 +222,11 @@ def test_a_first_row_with_a_known_label_is_no_header(tmp_path: Path):
         small_classes="keep",
     )
     assert prepared.read == 61 and prepared.classes == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("keep_texts", ["all", "ids"])
+def test_a_first_row_that_is_guessed_to_be_the_header_is_shown_where_texts_may_be(tmp_path: Path, keep_texts: str):
+    (tmp_path / "a.csv").write_text("Kim Minsu,kind of line\n" + table(rows(), header=""))
+    prepared, _, page = prepare(tmp_path / "a.csv", text_column="#1", label_column="#2", keep_texts=keep_texts)
+    assert prepared.files[0].dialect.guessed_header
+    assert ("Kim Minsu" in page) == (keep_texts == "all")

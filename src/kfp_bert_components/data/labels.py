@@ -24,7 +24,7 @@ _UNUSUAL = r"[^ -~]|^ | $|  |^[+-]?\d+[.eE]|^\+|^(?i:true|false)$"
 _DECIMAL = re.compile(r"[+-]?\d+(?:[.,]\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MISSING = {"nan", "nat", "null", "<na>", "na", "#n/a", "n/a"}
 _LIST = re.compile(r"\[.*,.*\]|\{.*,.*\}|\(.*,.*\)")
-_JOINTS = "|;,/+"
+_JOINTS = "|;,/+、，；·・"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def remarks(found: Sequence[str], rows: Sequence[int], labels: LabelMap, label_n
         counts[spelled(label)] += 0 if spelled(label) in given else count
     return [
         *_listed("taken for the same label", labels.merged),
-        *_listed("labels that differ only by case or spaces are classes of their own", labels.alike),
+        *_listed(
+            "labels that differ only by case, spaces or the width of letters are classes of their own", labels.alike
+        ),
         *(
             f"the text {label!r} is a label like any other ({count:,} rows have it)"
             for label, count in counts.items()
@@ -124,8 +126,13 @@ def _says_missing(label: str) -> bool:
 
 
 def _listed(what: str, groups: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"{what}: {', '.join(map(repr, group[:SHOWN]))}" for group in groups]
+    lines = [f"{what}: {', '.join(map(_shown, group[:SHOWN]))}" for group in groups]
     return capped(lines, f"groups like these ({what})")
+
+
+def _shown(label: str) -> str:
+    """A label, with a word about its Unicode form where it may look like another one."""
+    return repr(label) if unicodedata.is_normalized("NFC", label) else f"{label!r} (not in Unicode form NFC)"
 
 
 def _joined(counts: Mapping[str, int], joint: str) -> str:
