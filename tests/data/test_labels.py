@@ -88,7 +88,7 @@ def test_labels_that_differ_by_case_only_stay_apart_and_are_said():
     made = map_labels(["Pos", "pos", "neg", "ＮＥＧ"], {}, False)
     assert made.names == ["Pos", "neg", "pos", "ＮＥＧ"]
     assert said({"Pos": 1, "pos": 1, "x": 1}) == [
-        "labels that differ only by case or spaces are classes of their own: 'Pos', 'pos'"
+        "labels that differ only by case, spaces or the form of characters are classes of their own: 'Pos', 'pos'"
     ]
     assert made.alike == [("Pos", "pos"), ("neg", "ＮＥＧ")]
     assert not said({"Pos": 1, "pos": 1}, {"Pos": "good", "pos": "good"})
@@ -105,6 +105,18 @@ def test_labels_that_are_several_are_said_with_their_rows():
     assert said({"a/b": 7, "b": 1}) == [f"7 {what} '/' (1, such as 'a/b'): {end}"]
     assert not said({"Seoul, Korea": 20, "w/o": 1, "C++": 1, "a|": 1, "|": 3, ";)": 2, "b": 3})
     assert not said({"a|b": 20, "c": 3}, {"a|b": "both", "c": "one"})
+
+
+@pytest.mark.parametrize("joint", "、，·・；")
+def test_labels_that_are_several_in_east_asian_punctuation_are_said(joint):
+    (found,) = said({f"감동{joint}재미": 20, "재미": 3, "감동": 4})
+    assert found.startswith(f"20 rows have what looks like several labels joined by {joint!r}")
+    assert joint == "；" or not said({f"서울{joint}부산": 20, "재미": 3})
+
+
+def test_labels_that_look_the_same_are_told_apart():
+    (found,) = said({"긍정": 3, unicodedata.normalize("NFD", "긍정"): 2, "부정": 4})
+    assert found.startswith("taken for the same label: '긍정', '") and "(written '\\u1100\\u1173" in found
 
 
 def test_labels_that_may_stand_for_missing_ones_are_said():

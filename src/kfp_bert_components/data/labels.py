@@ -24,7 +24,8 @@ _UNUSUAL = r"[^ -~]|^ | $|  |^[+-]?\d+[.eE]|^\+|^(?i:true|false)$"
 _DECIMAL = re.compile(r"[+-]?\d+(?:[.,]\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MISSING = {"nan", "nat", "null", "<na>", "na", "#n/a", "n/a"}
 _LIST = re.compile(r"\[.*,.*\]|\{.*,.*\}|\(.*,.*\)")
-_JOINTS = "|;,/+"
+# Those of the second group are parts of names as well.
+_JOINTS, _MAYBE = "|;；", ",/+、，·・"
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,15 @@ def remarks(found: Sequence[str], rows: Sequence[int], labels: LabelMap, label_n
         counts[spelled(label)] += 0 if spelled(label) in given else count
     return [
         *_listed("taken for the same label", labels.merged),
-        *_listed("labels that differ only by case or spaces are classes of their own", labels.alike),
+        *_listed(
+            "labels that differ only by case, spaces or the form of characters are classes of their own", labels.alike
+        ),
         *(
             f"the text {label!r} is a label like any other ({count:,} rows have it)"
             for label, count in counts.items()
             if _says_missing(label) and count
         ),
-        *filter(None, (*(_joined(counts, joint) for joint in _JOINTS), _lists(counts))),
+        *filter(None, (*(_joined(counts, joint) for joint in _JOINTS + _MAYBE), _lists(counts))),
     ]
 
 
@@ -124,8 +127,17 @@ def _says_missing(label: str) -> bool:
 
 
 def _listed(what: str, groups: Sequence[Sequence[str]]) -> list[str]:
-    lines = [f"{what}: {', '.join(map(repr, group[:SHOWN]))}" for group in groups]
+    lines = [f"{what}: {', '.join(_told_apart(group[:SHOWN]))}" for group in groups]
     return capped(lines, f"groups like these ({what})")
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names in quotes; of those that look the same all but the composed one with their characters written out."""
+    looks = Counter(unicodedata.normalize("NFC", name) for name in names)
+    return [
+        f"{name!r} (written {name!a})" if looks[composed] > 1 and name != composed else repr(name)
+        for name, composed in ((name, unicodedata.normalize("NFC", name)) for name in names)
+    ]
 
 
 def _joined(counts: Mapping[str, int], joint: str) -> str:
@@ -140,7 +152,7 @@ def _joined(counts: Mapping[str, int], joint: str) -> str:
         label
         for label, found in parts.items()
         # The others may be part of a name, so one of the parts must stand elsewhere too.
-        if len(found) > 1 and counts[label] and (joint in "|;" or any(often[part] > 1 for part in found))
+        if len(found) > 1 and counts[label] and (joint in _JOINTS or any(often[part] > 1 for part in found))
     ]
     return _several(counts, joined, f"joined by {joint!r}")
 
