@@ -111,6 +111,13 @@ def test_labels_that_are_several_are_said_with_their_rows():
     assert not said({"a|b": 20, "c": 3}, {"a|b": "both", "c": "one"})
 
 
+@pytest.mark.parametrize("joint", "、，·・；")
+def test_labels_that_are_several_in_east_asian_punctuation_are_said(joint):
+    (found,) = said({f"감동{joint}재미": 20, "재미": 3, "감동": 4})
+    assert found.startswith(f"20 rows have what looks like several labels joined by {joint!r}")
+    assert joint == "；" or not said({f"서울{joint}부산": 20, "재미": 3})
+
+
 def test_labels_that_may_stand_for_missing_ones_are_said():
     missing = ["nan", "NA", "#N/A", "None", "N/A", "NULL", "n/a"]
     found = said(dict.fromkeys([*missing, "a"], 2))

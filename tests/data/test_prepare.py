@@ -49,6 +49,24 @@ def run(source: Path, folder: Path, **settings: object):
     return prepared, *[read_split(place) for place in places]
 
 
+@pytest.mark.parametrize("pair", [False, True])
+def test_personal_data_md_says_how_to_find_a_text_by_its_id(tmp_path: Path, monkeypatch, capsys, pair: bool):
+    rows = [f"{text},{text} too,{label}\n" for text, label in lines(60)]
+    (tmp_path / "a.csv").write_text("text,other,label\n" + "".join(rows))
+    *_, test = run(tmp_path / "a.csv", tmp_path, leakage="keep", pair_column="other" if pair else "")
+    (tmp_path / "evaluation").mkdir()
+    pq.write_table(test.table.select(["id"]), tmp_path / "evaluation" / "predictions.parquet")
+    monkeypatch.chdir(tmp_path)
+    guide = (Path(__file__).parents[2] / "docs" / "personal-data.md").read_text(encoding="utf-8")
+    code = guide.partition("```python\n")[2].partition("```")[0]
+    text = test.table["text"][0].as_py()
+    capsys.readouterr()
+    for one in (text, "a text that nobody wrote"):
+        asked = f"{one!r}, {f'{one} too' if pair else None!r}"
+        exec(code.replace('"the text, as it stands in the source", None', asked), {})
+    assert capsys.readouterr().out.split() == ["True", "False"]
+
+
 def test_every_row_is_in_a_split_or_counted_as_dropped(tmp_path: Path):
     rows = [*lines(200), *lines(10), ("", "good"), ("no label", "")]
     prepared, *splits = run(write_csv(tmp_path / "a.csv", rows), tmp_path / "out", duplicates="drop")

@@ -36,7 +36,8 @@ def test_texts_without_a_group_are_evidence_each_for_itself(nothing):
     even = np.full((80, 2), 0.5, np.float32)
     found = measure(table, even, ["a", "b"], slices={}, test_fingerprint="test", evidence_by="customer")
     assert found.clusters().numbers.tolist() == [*np.repeat(range(30), 2), *[30] * 20]
-    assert found.size() == "80 rows, 31 values of customer (60 rows without a value, counted by text)"
+    assert found.size() == "80 rows, 31 values of customer or texts (60 rows without a value, counted by text)"
+    assert found.unit == "values of customer or texts"
     assert found.size(np.arange(80) >= 60) == "20 rows, 1 value of customer"
 
 
@@ -295,6 +296,7 @@ def test_an_evaluation_with_rows_that_are_no_probabilities_is_refused_by_file_an
         ("text_key", ["a", None, "b"], "row 2 (id '00000001') has no text_key"),
         ("id", None, "the column 'id' is missing"),
         ("label", None, "the column 'label' is missing"),
+        ("probabilities", None, "the column 'probabilities' is missing"),
         ("cluster", None, "the column 'cluster' is missing"),
         ("label", [], "there are no rows"),
     ],

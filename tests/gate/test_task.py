@@ -55,6 +55,18 @@ def test_labels_that_differ_by_their_spelling_only_are_another_task(ours, theirs
     assert "differ only by case, spaces, hyphens or Unicode form" in other_task(ours, theirs, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [("-1", "1"), ("\N{MINUS SIGN}1", "1"), ("A-", "A"), ("1-2", "12"), ("1 2", "12")]
+)
+def test_a_sign_is_no_hyphen(one, other):
+    assert other_task(["0", "2", other, one], ["0", "2", other], 1.0) == ""
+
+
+@pytest.mark.parametrize(("one", "other"), [("-1", "\N{MINUS SIGN}1"), ("covid-19", "COVID 19"), ("1 - 2", "1\u20132")])
+def test_hyphens_have_one_form(one, other):
+    assert "differ only by" in other_task(["0", "2", one], ["0", "2", other], 1.0)
+
+
 def test_few_common_labels_are_another_task_and_a_new_one_among_many_is_not():
     ten = list("abcdefghij")
     assert (

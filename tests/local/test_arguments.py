@@ -69,3 +69,24 @@ def test_a_missing_parameter_is_named_and_an_optional_one_may_be_left_out():
 def test_a_word_without_an_equals_sign_is_refused():
     with pytest.raises(UserError, match="name=value"):
         parse_arguments(spec(), ["x"])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("delimiter=;", """no parameter 'delimiter'; give delimiter in prepare: prepare='{"delimiter": ";"}'"""),
+        ("delimeter=;", """no parameter 'delimeter'; give delimiter in prepare: prepare='{"delimiter": ";"}'"""),
+        ("patience=3", """no parameter 'patience'; give patience in training: training='{"patience": 3}'"""),
+        (
+            "max_slice_drop=0.1",
+            "no parameter 'max_slice_drop'; give max_slice_drop in policy: policy='max_slice_drop: 0.1'",
+        ),
+        ("sorces=a.csv", "no parameter 'sorces'; did you mean 'sources'?"),
+    ],
+)
+def test_a_parameter_of_a_step_is_refused_with_where_to_give_it(given, says):
+    names = {"sources": "LIST", "policy": "STRING", "prepare": "STRUCT", "training": "STRUCT"}
+    known = spec(**{name: {"parameterType": kind} for name, kind in names.items()})
+    with pytest.raises(UserError) as refused:
+        parse_arguments(known, [given])
+    assert str(refused.value) == f"The pipeline has {says}"

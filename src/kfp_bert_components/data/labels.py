@@ -24,7 +24,8 @@ _UNUSUAL = r"[^ -~]|^ | $|  |^[+-]?\d+[.eE]|^\+|^(?i:true|false)$"
 _DECIMAL = re.compile(r"[+-]?\d+(?:[.,]\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MISSING = {"nan", "nat", "null", "<na>", "na", "#n/a", "n/a"}
 _LIST = re.compile(r"\[.*,.*\]|\{.*,.*\}|\(.*,.*\)")
-_JOINTS = "|;,/+、，；·・"
+# Those of the second group are parts of names as well.
+_JOINTS, _MAYBE = "|;；", ",/+、，·・"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def remarks(found: Sequence[str], rows: Sequence[int], labels: LabelMap, label_n
             for label, count in counts.items()
             if _says_missing(label) and count
         ),
-        *filter(None, (*(_joined(counts, joint) for joint in _JOINTS), _lists(counts))),
+        *filter(None, (*(_joined(counts, joint) for joint in _JOINTS + _MAYBE), _lists(counts))),
     ]
 
 
@@ -147,7 +148,7 @@ def _joined(counts: Mapping[str, int], joint: str) -> str:
         label
         for label, found in parts.items()
         # The others may be part of a name, so one of the parts must stand elsewhere too.
-        if len(found) > 1 and counts[label] and (joint in "|;" or any(often[part] > 1 for part in found))
+        if len(found) > 1 and counts[label] and (joint in _JOINTS or any(often[part] > 1 for part in found))
     ]
     return _several(counts, joined, f"joined by {joint!r}")
 

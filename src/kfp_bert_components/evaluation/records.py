@@ -109,8 +109,16 @@ class Evaluation:
 
     @property
     def unit(self) -> str:
-        """What counts as evidence, in the plural: "texts", "rows", or the values of a column."""
-        return {"text": "texts", "row": "rows"}.get(self.evidence_by, f"values of {self.evidence_by}")
+        """What counts as evidence, in the plural: "texts", "rows", or the values of a column.
+
+        Where rows have no value, their texts are named too.
+        """
+        return self._unit(bool(self.without_group().any()))
+
+    def _unit(self, texts: bool) -> str:
+        if self.evidence_by in ("text", "row"):
+            return f"{self.evidence_by}s"
+        return f"values of {self.evidence_by}" + (" or texts" if texts else "")
 
     def size(self, rows: "np.ndarray | None" = None) -> str:
         """How many rows there are, and of how many texts or groups if these are fewer: "38 rows, 3 texts".
@@ -124,9 +132,9 @@ class Evaluation:
 
         clusters = self.clusters() if rows is None else self.clusters().of(rows)
         rows_said = counted(len(clusters.numbers), "rows")
-        said = rows_said if clusters.single else f"{rows_said}, {counted(clusters.count, self.unit)}"
         without = self.without_group()
         alone = int(np.count_nonzero(without if rows is None else without[rows]))
+        said = rows_said if clusters.single else f"{rows_said}, {counted(clusters.count, self._unit(alone > 0))}"
         return f"{said} ({counted(alone, 'rows')} without a value, counted by text)" if alone else said
 
     def clusters(self) -> "Clusters":
@@ -191,7 +199,7 @@ class Evaluation:
             return ""
         if not self.predictions.num_rows:
             return "there are no rows"
-        wanted = ["id", "label", *([CLUSTER] if self.evidence_by not in ("text", "row") else [])]
+        wanted = ["id", "label", "probabilities", *([CLUSTER] if self.evidence_by not in ("text", "row") else [])]
         if lacking := [name for name in wanted if name not in self.predictions.column_names]:
             return f"the column {lacking[0]!r} is missing"
         for name in ("id", "label", TEXT_KEY):

@@ -1,8 +1,12 @@
 """Whether two models have the same task: do they know the same labels?"""
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
+
+_BETWEEN = re.compile(r"[\W_]+")
+_MINUS = "\N{MINUS SIGN}"
 
 
 def other_task(ours: Sequence[str], theirs: Sequence[str], known_rows: float) -> str:
@@ -32,6 +36,19 @@ def other_task(ours: Sequence[str], theirs: Sequence[str], known_rows: float) ->
 
 
 def _spelling(label: str) -> str:
-    """A label without what hardly anyone means by it: case, spaces, hyphens, invisible characters, Unicode form."""
+    """A label without what hardly anyone means by it: case, spaces, hyphens, invisible characters, Unicode form.
+
+    A hyphen or underscore is one between two letters, or a letter and a digit: in -1, A- and 1-2 it means something.
+    """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
-    return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) not in ("Cf", "Pc", "Pd"))
+    return _BETWEEN.sub(_joint, "".join(c for c in folded if unicodedata.category(c) != "Cf").strip())
+
+
+def _joint(found: re.Match[str]) -> str:
+    """What is left of a run of characters that are neither letters nor digits."""
+    run = ["-" if unicodedata.category(c) in ("Pc", "Pd") or c == _MINUS else c for c in found[0] if not c.isspace()]
+    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+    digits = before.isdigit() and after.isdigit()
+    if set(run) <= {"-"} and before and after:
+        return "".join(run) or " " if digits else ""
+    return "".join(run)

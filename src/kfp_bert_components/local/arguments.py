@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from shlex import quote
 from typing import Any
 
 from kfp_bert_components.errors import UserError
@@ -40,12 +43,12 @@ def parse_arguments(
     inputs = spec.get("root", {}).get("inputDefinitions", {})
     _refuse_artifacts(inputs.get("artifacts", {}))
     parameters = inputs.get("parameters", {})
-    arguments = {name: _checked(name, _kind(name, parameters), value) for name, value in (values or {}).items()}
+    arguments = {name: _checked(name, _kind(name, parameters, value), value) for name, value in (values or {}).items()}
     for given in texts:
         name, equals, text = given.partition("=")
         if not equals:
             raise UserError(f"--param {given!r} is not of the form name=value.")
-        arguments[name] = _value(name, _kind(name, parameters), text)
+        arguments[name] = _value(name, _kind(name, parameters, text), text)
     missing = [name for name, p in parameters.items() if not p.get("isOptional") and name not in arguments]
     if missing:
         raise UserError(f"The pipeline needs --param for {', '.join(missing)}.")
@@ -61,11 +64,34 @@ def _refuse_artifacts(artifacts: dict[str, Any]) -> None:
         )
 
 
-def _kind(name: str, parameters: Mapping[str, Any]) -> str:
+def _kind(name: str, parameters: Mapping[str, Any], value: Any) -> str:
     if name not in parameters:
-        known = ", ".join(sorted(parameters)) or "none"
-        raise UserError(f"The pipeline has no parameter {name!r}; it has {known}.")
+        raise UserError(f"The pipeline has no parameter {name!r}; {_instead(name, parameters, value)}")
     return parameters[name]["parameterType"]
+
+
+def _instead(name: str, parameters: Mapping[str, Any], value: Any) -> str:
+    """The end of a sentence about a parameter that the pipeline does not have: where the value belongs."""
+    further = _further(parameters)
+    near = name if name in further else next(iter(get_close_matches(name, [*parameters, *further], 1)), "")
+    if near not in further:
+        known = ", ".join(sorted(parameters)) or "none"
+        return f"did you mean {near!r}?" if near else f"it has {known}."
+    with suppress(ValueError, TypeError):
+        value = json.loads(value)
+    given = f"{near}: {value}" if further[near] == "policy" else json.dumps({near: value}, ensure_ascii=False)
+    return f"give {near} in {further[near]}: {further[near]}={quote(given)}"
+
+
+def _further(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that a ready pipeline takes in a parameter that holds several, with the name of that parameter."""
+    from kfp_bert_components.gate import Policy
+    from kfp_bert_components.steps.check_settings import settings_of_preparing, settings_of_training
+
+    if not {"prepare", "training"} <= parameters.keys():
+        return {}
+    known = {"policy": Policy().as_dict(), "training": settings_of_training(), "prepare": settings_of_preparing()}
+    return {name: home for home, names in known.items() if home in parameters for name in names}
 
 
 def _checked(name: str, kind: str, value: Any) -> Any:
