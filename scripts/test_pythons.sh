@@ -3,7 +3,8 @@
 #
 # scripts/test_pythons.sh [--ends] [PYTHON...]
 #   PYTHON   interpreters to use; default: every Python >= 3.11 on the PATH and of pyenv
-#   --ends   only the oldest and the newest of them, and not the one of .venv, on which `make test` has run them all
+#   --ends   only the oldest and the newest of them, and not the one of .venv, on which `make test` has run them all;
+#            without the tests of rollouts, which take minutes
 # Does nothing, loudly, where no PYTHON is named and there is but one.
 #
 # Each version has an environment of its own in .pythons/<version>, which is kept.
@@ -30,6 +31,10 @@ if $ends && [[ -x .venv/bin/python ]]; then
   found=$(grep -v "^$tested " <<<"$found" || true)
 fi
 
+# The many rollouts in every order take minutes and differ in nothing that a version of Python changes.
+left_out=()
+if $ends; then left_out=(--ignore=tests/deployment --ignore=tests/kubernetes --ignore=tests/trainjob); fi
+
 while read -r version python; do
   [[ -n $version ]] || continue
   printf '\n== Python %s\n' "$version"
@@ -41,5 +46,5 @@ while read -r version python; do
     "${install[@]}" --group dev --editable '.[gate,ai-platform,mlflow]' rich safetensors starlette uvicorn
     touch ".pythons/$version/.ready"
   fi
-  scripts/light_tests.sh ".pythons/$version"
+  scripts/light_tests.sh ".pythons/$version" "${left_out[@]}"
 done <<<"$found"

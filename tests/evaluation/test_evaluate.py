@@ -131,6 +131,8 @@ def test_the_component_fills_the_ui_with_finite_numbers(model, tmp_path):
         artifact["evaluation"],
         metrics,
         SimpleNamespace(
+            path=str(tmp_path / "curves"),
+            metadata=curves,
             log_confusion_matrix=lambda labels, matrix: curves.update(labels=labels, matrix=matrix),
             log_roc_curve=lambda *parts: curves.update(roc=parts),
         ),
@@ -143,6 +145,7 @@ def test_the_component_fills_the_ui_with_finite_numbers(model, tmp_path):
     assert logged["latency_p95_ms"] > 0
     assert all(math.isfinite(value) for value in logged.values())
     assert curves["matrix"] == [[18, 0], [6, 24]]
+    assert json.loads((tmp_path / "curves").read_text())["matrix"] == curves["matrix"]
     assert all(math.isfinite(value) for part in curves["roc"] for value in part)
 
 

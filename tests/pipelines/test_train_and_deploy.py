@@ -53,7 +53,7 @@ def test_the_run_is_named_only_to_steps_that_are_never_cached(tmp_path, pipeline
     assert cached and not any("pipeline_job" in str(task.inputs) for task in cached)
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_the_example_composed_from_urls_runs_to_a_served_model(tmp_path):
     data = small_data(tmp_path)
     with serving_folder(ROOT / "component_specs") as url:

@@ -216,7 +216,7 @@ def test_the_component_takes_artifacts_and_its_own_is_complete_or_not_there(tmp_
         batch_predict_component.python_func(out, data=data)
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_the_example_predicts_one_table_in_shards_into_one_folder(tmp_path, registry):
     table = write_csv(tmp_path / "lines.csv", [(i, f"{'LOUD' if i % 3 else 'quiet'} {i}") for i in range(3500)])
     example = (ROOT / "examples" / "batch_predict.py").read_text()

@@ -86,7 +86,7 @@ def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(
     assert not list(tmp_path.rglob("*-checkpoints/**/*.safetensors"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_checkpoint_of_another_base_model_at_the_same_address_is_not_gone_on_from(tmp_path):
     folder, base = make_splits(tmp_path), make_base_model(tmp_path / "base")
     settings = {"epochs": 1, "batch_size": 16, "max_length": 32, "checkpoint_steps": 1, "base_model": str(base)}

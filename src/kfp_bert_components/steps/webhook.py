@@ -42,7 +42,7 @@ def _post(address: str, text: str, seconds: float) -> str:
         import requests
 
         # A redirect would be followed with a GET, which says nothing to anybody.
-        answer = requests.post(address, json={"text": text}, timeout=seconds, allow_redirects=False)
+        answer = requests.post(address, json={"text": text}, timeout=2 * seconds, allow_redirects=False)
     except Exception as error:  # its message may have the address
         return type(error).__name__
     return "" if answer.ok and not answer.is_redirect else f"status {answer.status_code}"
