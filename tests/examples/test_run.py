@@ -77,7 +77,7 @@ def test_the_best_of_a_sweep_on_validation_is_the_one_that_is_compared_on_test(t
     training = {name: value for name, value in TINY.items() if name != "learning_rate"}
     lines = write_easy_lines(tmp_path / "lines.csv")
     found = run("sweep.py:sweep", tmp_path, lines, training, trials=json.dumps(trials), base_model="")
-    tried = [found[f"for-loop-1-iteration-{number}/finetune-bert"]["model"] for number in range(2)]
+    tried = [found[f"for-loop-2-iteration-{number}/finetune-bert"]["model"] for number in range(2)]
     assert found["choose-best"]["Output"] == trials[1]
     best = found["choose-best"]["best"]
     assert [(path / "bundle.json").read_bytes() == (best / "bundle.json").read_bytes() for path in tried] == [
@@ -86,7 +86,7 @@ def test_the_best_of_a_sweep_on_validation_is_the_one_that_is_compared_on_test(t
     ]
     assert found["compare-models"]["outcome"] == "PROMOTE", found["compare-models"]["reason"]
     registry = Registry(str(tmp_path / "registry"))
-    assert [version.number for version in registry.versions()] == [1]
+    assert [one.version for one in registry.versions()] == [1]
     assert registry.version(1).pin == found["pin-data"]["pin"]
 
 
