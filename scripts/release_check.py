@@ -51,6 +51,7 @@ def main() -> int:
         ("version and changelog", lambda: version_and_changelog(tag)),
         ("generated files and interfaces", lambda: run("make", "check-generated")),
         ("docs", lambda: run("make", "docs")),
+        ("tests against peers", lambda: run("make", "test-peers")),
         ("build", build),
         ("contents of the packages", contents),
         ("the wheel in a clean environment, and the quickstart from it alone", wheel),

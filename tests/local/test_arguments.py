@@ -2,6 +2,7 @@ import pytest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.arguments import parse_arguments
+from kfp_bert_components.local.pipelines import compile_pipeline
 
 
 def spec(**parameters):
@@ -90,3 +91,9 @@ def test_a_parameter_of_a_step_is_refused_with_where_to_give_it(given, says):
     with pytest.raises(UserError) as refused:
         parse_arguments(known, [given])
     assert str(refused.value) == f"The pipeline has {says}"
+
+
+def test_a_slip_in_a_parameter_of_the_pipeline_is_not_taken_for_one_of_a_step(tmp_path):
+    spec = compile_pipeline("train_and_deploy", tmp_path / "pipeline.yaml")
+    with pytest.raises(UserError, match="has no parameter 'epoch'; did you mean 'epochs'"):
+        parse_arguments(spec, ["epoch=3"])

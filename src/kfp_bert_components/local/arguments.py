@@ -91,7 +91,8 @@ def _further(parameters: Mapping[str, Any]) -> dict[str, str]:
     if not {"prepare", "training"} <= parameters.keys():
         return {}
     known = {"policy": Policy().as_dict(), "training": settings_of_training(), "prepare": settings_of_preparing()}
-    return {name: home for home, names in known.items() if home in parameters for name in names}
+    homes = {home: names for home, names in known.items() if home in parameters}
+    return {name: home for home, names in homes.items() for name in names if name not in parameters}
 
 
 def _checked(name: str, kind: str, value: Any) -> Any:
