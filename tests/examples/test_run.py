@@ -42,6 +42,14 @@ def log_of(folder):
     return max((folder / "runs").glob("*/log.txt"), key=lambda path: path.stat().st_mtime).read_text()
 
 
+def test_by_import_it_trains_decides_and_serves(tmp_path):
+    found = run("train_and_deploy.py:my_text_classifier", tmp_path, write_easy_lines(tmp_path / "lines.csv"))
+    assert found["compare-models"]["outcome"] == "PROMOTE", found["compare-models"]["reason"]
+    assert Registry(str(tmp_path / "registry")).champion().version == 1
+    with running_server(tmp_path / "serving", tmp_path / "server.log", port=0) as url:
+        assert predict(url, ["bab dog fik gol"])[0]["label"] == "animal"
+
+
 def test_a_night_without_new_data_trains_nothing_and_mends_the_deployment(tmp_path):
     lines = write_easy_lines(tmp_path / "lines.csv")
     first = run("nightly.py:nightly", tmp_path, lines)
