@@ -37,6 +37,8 @@ def test_a_record_changes_only_at_the_expected_generation(place: str) -> None:
         registry.record_deployment("production", "rolling", 2, if_generation=0)
     second = registry.record_deployment("production", "live", 1, if_generation=first.generation)
     assert second.generation != first.generation
+    if not place.startswith("s3:"):  # an ETag is a hash and has no order
+        assert second.generation > first.generation
     third = registry.record_deployment("production", "rolling", 2, details={"operation": "x"})
     assert (third.live_version, third.version, third.details) == (1, 2, {"operation": "x"})
 
