@@ -1,10 +1,13 @@
 """The Role in examples/ allows all that a rollout does, and no more; with fewer rights there are fewer witnesses."""
 
+import time
+
 import pytest
 import yaml
 
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
+from kfp_bert_components.kserve.witnesses import condition
 from tests.conftest import ROOT
 from tests.support.kserve_rollouts import FEW, NAME, NAMESPACE, KServeWorld
 from tests.support.kubernetes_server import KubernetesServer
@@ -79,10 +82,17 @@ def test_with_kserves_own_role_the_status_is_the_witness(world):
 def test_with_kserves_own_role_another_number_of_pods_is_no_other_replica_set(world):
     world.server.rules = [EDIT]
     first = world.deploy()
-    live = world.deploy(min_replicas=2, max_replicas=3)
+    world.server.cluster.seconds["download"] = 100.0
+    live = world.deploy(min_replicas=2, max_replicas=3, report=lambda line: until_not_ready(world, line))
     assert world.service()["spec"]["predictor"]["minReplicas"] == 2
     assert live["facts"]["served"] == first["facts"]["served"]
     assert world.state()["record"] == ("live", 1)
+
+
+def until_not_ready(world, line):
+    """Wait, before the last look, until the controller has seen that a pod is missing."""
+    while "removing" in line and condition(world.service()["status"], "PredictorReady")["status"] == "True":
+        time.sleep(0.001)
 
 
 def test_with_kserves_own_role_a_wait_says_what_it_may_not_read(world):

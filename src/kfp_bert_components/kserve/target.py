@@ -25,7 +25,7 @@ from kfp_bert_components.kserve.objects import check_form, difference, kept, mod
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import failure_of, why
 from kfp_bert_components.kserve.settings import NEXT, KServeSettings
-from kfp_bert_components.kserve.witnesses import Seen, Witnesses, revision_of
+from kfp_bert_components.kserve.witnesses import Seen, Witnesses, is_written, revision_of
 from kfp_bert_components.kubernetes_api import Cluster, ControllerDownError, ForbiddenError
 from kfp_bert_components.progress import say
 
@@ -183,9 +183,10 @@ class KServeTarget(Target):
         self._report(f"version {journal.version} serves at {seen.url}, as {' and '.join(seen.witnesses)} say")
 
     def finish(self, journal: Journal) -> None:
-        """Remove the second InferenceService."""
+        """Remove the second InferenceService, and wait while pods that were asked for are starting."""
         self._resume(journal)
         self._remove(journal, self._next)
+        self._settle(journal)
 
     def revert(self, journal: Journal) -> None:
         """Make the InferenceService what it was before, and remove the second one."""
@@ -351,6 +352,23 @@ class KServeTarget(Target):
                 pass
             self._pause(journal)
         self._report(f"{self._name} was written back, and does not serve from all its pods yet: look at them")
+
+    def _settle(self, journal: Journal) -> None:
+        """Wait for the pods of an InferenceService that was not changed by others.
+
+        Where its status is the only witness, it says for a moment that it serves after more pods were asked for, and
+        then that it does not, until they are there.
+        """
+        wanted, facts, told = self._main(journal.version), journal.facts, False
+        end = time.monotonic() + self._settings.ready_seconds
+        while time.monotonic() < end:
+            seen = self._witnesses.look(wanted, facts["fingerprint"], facts.get("revision", ""), brief=True)
+            if seen.serves or seen.service is None or not is_written(seen.service, wanted):
+                return
+            if not told:
+                self._report(f"{self._name} was asked, and its status does not say yet that it serves: waiting for it")
+                told = True
+            self._pause(journal)
 
     def _ask(self, journal: Journal, name: str, url: str, smoke: SmokeSettings) -> None:
         if not url:

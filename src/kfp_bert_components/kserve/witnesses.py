@@ -78,7 +78,7 @@ class Witnesses:
         pods = None if brief else self._pods(name)
         revision = _revision(status, name, pods, wanted)
         seen = Seen(False, (), revision, url, found, pods)
-        if (address_of(found), stamp_of(found)) != (address_of(wanted), stamp_of(wanted)):
+        if not is_written(found, wanted):
             return seen
         said = {DEPLOYMENT: self._deployment_says(wanted, whole=not brief)}
         if fingerprint and said[DEPLOYMENT] is not False:
@@ -136,6 +136,11 @@ class Witnesses:
             return ModelServer(url, _ASK_SECONDS).serves(1, fingerprint)
         except TransientError:
             return None
+
+
+def is_written(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether an InferenceService names the model that it was told to serve."""
+    return bool((address_of(found), stamp_of(found)) == (address_of(wanted), stamp_of(wanted)))
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
