@@ -98,6 +98,7 @@ def _prepare(folder: Path, options: argparse.Namespace) -> tuple:
 
 def _measure(trainer: object, checkpoints: object, seconds: float) -> list[dict[str, float]]:
     from kfp_bert_components.training.state import RunState
+    from kfp_bert_components.training.trainer import values_of
 
     state, count = RunState(), 0
 
@@ -111,7 +112,7 @@ def _measure(trainer: object, checkpoints: object, seconds: float) -> list[dict[
     def save() -> float:
         state.step += 1
         started = time.perf_counter()
-        checkpoints.save(state, trainer.weights, trainer.moments)
+        checkpoints.save(state, values_of(trainer.weights), values_of(trainer.moments))
         return time.perf_counter() - started
 
     for _ in range(3):

@@ -1,3 +1,6 @@
+import math
+from datetime import date
+
 import pytest
 
 from kfp_bert_components.errors import UserError
@@ -28,10 +31,33 @@ def test_a_value_is_read_in_the_type_of_its_parameter(kind, text, value):
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [("NUMBER_INTEGER", "3.5"), ("BOOLEAN", "maybe"), ("STRUCT", "[1]"), ("LIST", "[1")]
+    ("kind", "text"),
+    [
+        ("NUMBER_INTEGER", "3.5"),
+        ("NUMBER_DOUBLE", "NaN"),
+        ("NUMBER_DOUBLE", "1e999"),
+        ("BOOLEAN", "maybe"),
+        ("STRUCT", "[1]"),
+        ("STRUCT", '{"a": {"b": -Infinity}}'),
+        ("LIST", "[1"),
+    ],
 )
 def test_a_value_of_another_type_is_refused_by_the_name_of_its_parameter(kind, text):
     with pytest.raises(UserError, match=r"Parameter 'x' must be"):
+        parse_arguments(spec(x={"parameterType": kind}), [f"x={text}"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("NUMBER_DOUBLE", math.nan), ("STRUCT", {"since": date(2026, 1, 2)}), ("STRING", 3)]
+)
+def test_a_value_of_yaml_that_is_of_another_type_is_refused_by_the_name_of_its_parameter(kind, value):
+    with pytest.raises(UserError, match=r"Parameter 'x' must be"):
+        parse_arguments(spec(x={"parameterType": kind}), [], {"x": value})
+
+
+@pytest.mark.parametrize(("kind", "text"), [("STRING", "a {{$.inputs}} b"), ("STRUCT", '{"a": ["{{$"]}')])
+def test_a_text_that_kfp_would_replace_is_refused(kind, text):
+    with pytest.raises(UserError, match=r"Parameter 'x' holds '\{\{\$'"):
         parse_arguments(spec(x={"parameterType": kind}), [f"x={text}"])
 
 

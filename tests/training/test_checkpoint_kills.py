@@ -23,14 +23,6 @@ KILLS = int(os.environ.get("KFP_BERT_CHECKPOINT_KILLS", "6"))
 SIZE = 300_000
 
 
-class Variable:
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def numpy(self) -> np.ndarray:
-        return np.full(SIZE, self.step, np.float32)
-
-
 def opened(place: str) -> Checkpoints:
     return Checkpoints(place, {"data": 1}, "model", minutes=5, steps=1)
 
@@ -43,8 +35,8 @@ def write_on(place: str, log: Path) -> None:
     with log.open("a") as whole:
         while True:
             step += 1
-            best = Best(0, step, 0.5, [np.full(SIZE, step, np.float32)])
-            checkpoints.save(RunState(step=step, best=best), [Variable(step)] * 2, [Variable(step)])
+            value = np.full(SIZE, step, np.float32)
+            checkpoints.save(RunState(step=step, best=Best(0, step, 0.5, [value])), [value] * 2, [value])
             checkpoints.wait()
             whole.write(f"{step}\n")
             whole.flush()

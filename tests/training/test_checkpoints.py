@@ -22,22 +22,12 @@ FORMAT_1 = Path(__file__).parent / "format_1"  # written by a version that wrote
 IDENTITY = {"a": 1}
 
 
-class Variable:
-    """What a checkpoint asks of a variable of Keras or TensorFlow."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def numpy(self):
-        return self.value
-
-
 def opened(folder, owner="model", **settings):
     return Checkpoints(str(folder), IDENTITY, owner, **{"minutes": 5, "steps": 0} | settings)
 
 
 def save(checkpoints, step, value=1.0):
-    checkpoints.save(RunState(step=step), [Variable(np.full(3, value, np.float32))], [])
+    checkpoints.save(RunState(step=step), [np.full(3, value, np.float32)], [])
 
 
 def check_sample(checkpoint):
@@ -66,7 +56,7 @@ def test_what_is_saved_is_restored_and_older_checkpoints_are_removed(tmp_path):
     checkpoints = opened(tmp_path)
     sample = checkpoints.restore()
     sample.state.step = 3
-    checkpoints.save(sample.state, *([Variable(v) for v in group] for group in (sample.weights, sample.moments)))
+    checkpoints.save(sample.state, sample.weights, sample.moments)
     checkpoints.wait()
     (path,) = tmp_path.rglob("*.safetensors")
     again = opened(tmp_path).restore()
@@ -121,8 +111,10 @@ def test_training_goes_on_while_a_checkpoint_is_written(gcs):
 def test_a_checkpoint_holds_the_weights_of_its_step(tmp_path):
     import tensorflow as tf
 
+    from kfp_bert_components.training.trainer import values_of
+
     variable, checkpoints = tf.Variable(np.zeros(4_000_000, np.float32)), opened(tmp_path)
-    checkpoints.save(RunState(step=1), [variable], [variable])
+    checkpoints.save(RunState(step=1), values_of([variable]), values_of([variable]))
     variable.assign_add(tf.ones(4_000_000))
     checkpoints.wait()
     found = checkpoints.restore()
@@ -133,17 +125,17 @@ def test_the_next_checkpoint_is_begun_so_early_that_it_is_whole_in_time(tmp_path
     later, clock = [0.0], time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: clock() + later[0])
 
-    class Slow(Variable):
-        def numpy(self):
+    class Slow:
+        def __array__(self, *_, **__):
             later[0] += 30
-            return self.value
+            return np.float32([1])
 
     checkpoints = opened(tmp_path)
     later[0] = 230
     assert not checkpoints.due(RunState(step=1))
     later[0] = 241  # a fifth of the time is left for the first one, of which nothing is known yet
     assert checkpoints.due(RunState(step=1))
-    checkpoints.save(RunState(step=1), [Slow(np.float32(1))], [])
+    checkpoints.save(RunState(step=1), [Slow()], [])
     checkpoints.wait()
     for seconds, due in ((30, False), (260, False), (271, True)):
         later[0] = 241 + seconds

@@ -49,6 +49,8 @@ def parse_arguments(
         if not equals:
             raise UserError(f"--param {given!r} is not of the form name=value.")
         arguments[name] = _value(name, _kind(name, parameters, text), text)
+    for name, value in arguments.items():
+        _check_text(name, parameters[name]["parameterType"], value)
     missing = [name for name, p in parameters.items() if not p.get("isOptional") and name not in arguments]
     if missing:
         raise UserError(f"The pipeline needs --param for {', '.join(missing)}.")
@@ -117,14 +119,24 @@ def _value(name: str, kind: str, text: str) -> Any:
         raise _wrong(name, kind, text) from None
 
 
+def _check_text(name: str, kind: str, value: Any) -> None:
+    """Refuse a value that JSON can't hold, such as NaN or a date of YAML, and one that would not arrive as it is."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError):
+        raise _wrong(name, kind, str(value)) from None
+    if "{{$" in text:
+        raise UserError(f"Parameter {name!r} holds '{{{{$': Kubeflow Pipelines would put something else in its place.")
+
+
 def _wrong(name: str, kind: str, text: str) -> UserError:
     expected = {
         "STRING": "a text (put it in quotes)",
         "NUMBER_INTEGER": "an integer",
-        "NUMBER_DOUBLE": "a number",
+        "NUMBER_DOUBLE": "a finite number",
         "BOOLEAN": "true or false",
         "LIST": f"a JSON list, such as {json.dumps([text], ensure_ascii=False)}",
-        "STRUCT": "a JSON object",
+        "STRUCT": "a JSON object of texts, finite numbers, true, false, null, lists and objects",
     }.get(kind, kind)
     return UserError(f"Parameter {name!r} must be {expected}, not {text!r}.")
 

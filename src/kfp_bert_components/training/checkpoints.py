@@ -77,6 +77,7 @@ class Checkpoints:
         self._last = time.monotonic()  # when the newest one was copied
         self._saved = (-1, -1)  # its trial and step
         self._restored = ""
+        self._copies: dict[str, np.ndarray] = {}
 
     @property
     def writing(self) -> bool:
@@ -100,15 +101,16 @@ class Checkpoints:
 
         Args:
             state: Progress of the run.
-            weights: Variables of the network.
-            moments: Variables of the optimizer.
+            weights: Values of the network's variables, as arrays.
+            moments: Values of the optimizer's.
         """
         if self._store is None:
             return
         self.wait()
         started = time.monotonic()
-        arrays = {f"weights/{i}": _array(variable) for i, variable in enumerate(weights)}
-        arrays |= {f"others/{i}": _array(variable) for i, variable in enumerate(moments)}
+        self._copy("weights", weights)
+        self._copy("others", moments)
+        arrays = dict(self._copies)
         if state.best is not None:
             arrays |= {f"best/{i}": np.asarray(value, order="C") for i, value in enumerate(state.best.weights)}
         arrays["curve"] = np.array(state.curve, np.float64).reshape(-1, 5)
@@ -149,6 +151,11 @@ class Checkpoints:
         self.wait()
         if self._store is not None:
             self._forget()
+
+    def _copy(self, group: str, values: Sequence[Any]) -> None:
+        """Copy arrays into the memory of the copy before: new memory takes much longer to fill."""
+        for i, value in enumerate(map(np.asarray, values)):
+            np.copyto(self._copies.setdefault(f"{group}/{i}", np.empty_like(value, order="C")), value)
 
     def _write(self, name: str, arrays: dict[str, np.ndarray], metadata: dict[str, str], started: float) -> None:
         assert self._store is not None
@@ -238,10 +245,6 @@ def _checkpoint(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpo
 def _numbered(arrays: dict[str, np.ndarray], group: str) -> list[np.ndarray]:
     count = sum(name.startswith(f"{group}/") for name in arrays)
     return [arrays[f"{group}/{i}"] for i in range(count)]
-
-
-def _array(variable: Any) -> np.ndarray:
-    return np.asarray(variable.numpy(), order="C")  # `numpy` copies
 
 
 def _digest(text: str) -> str:

@@ -4,8 +4,6 @@ import math
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
 from kfp_bert_components.progress import track
 from kfp_bert_components.training.checkpoints import Checkpoints
 from kfp_bert_components.training.diagnosis import check_finite
@@ -15,7 +13,7 @@ from kfp_bert_components.training.metrics import classification_metrics, is_bett
 from kfp_bert_components.training.preemption import Preempted, Sigterm
 from kfp_bert_components.training.scoring import score
 from kfp_bert_components.training.state import Best, RunState
-from kfp_bert_components.training.trainer import Trainer
+from kfp_bert_components.training.trainer import Trainer, values_of
 
 
 @dataclass
@@ -92,7 +90,7 @@ class Trial:
         value = metrics.get(self.metric, math.nan)
         better = is_better(self.metric, value, state.best.value if state.best else None)
         if better or state.best is None:
-            weights = [np.array(variable.numpy()) for variable in self.trainer.weights]
+            weights = [value.copy() for value in values_of(self.trainer.weights)]
             state.best = Best(state.trial, state.step, value, weights)
         self.events.scalars(state.trial, state.step, {f"validation/{name}": v for name, v in metrics.items()})
         self.events.flush()
@@ -129,7 +127,7 @@ class Trial:
 
     def _save(self) -> None:
         if self.distribution.chief:
-            self.checkpoints.save(self.state, self.trainer.weights, self.trainer.moments)
+            self.checkpoints.save(self.state, values_of(self.trainer.weights), values_of(self.trainer.moments))
 
     def _outcome(self) -> str:
         """How the trial ended; "" while it has not."""
