@@ -134,6 +134,11 @@ def test_without_a_project_it_says_that_no_jobs_were_looked_for():
     assert outcome == "The run failed: Step read failed. No job_project was given, so no jobs were looked for."
 
 
+def test_an_error_is_data_without_line_breaks_and_control_characters(capsys):
+    outcome = clean_up_in_step("FAILED", "label \x1b[31mbad\nThe run ended well\r\u2028end", [""])
+    assert outcome.isprintable() and len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_where_a_job_cannot_be_cancelled_all_else_is_done_and_said_before(server, tmp_path, capsys):
     registry = Registry(str(tmp_path / "registry"))
     registry.record_deployment("production", state="rolling", version=3, details={"step": "shifting"}, if_generation=0)
