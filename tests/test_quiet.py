@@ -62,7 +62,7 @@ load_engine(read_version(Path(sys.argv[1]), 1), Threads.of_machine())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [TRAINING, SERVING], ids=["training", "serving"])
+@pytest.mark.parametrize("step", [TRAINING, pytest.param(SERVING, marks=pytest.mark.long)], ids=["training", "serving"])
 def test_a_step_without_a_gpu_starts_without_a_word(step, tmp_path):
     write_tiny_saved_model(tmp_path / "model")
     own = (

@@ -129,10 +129,24 @@ def expected_by_transformers(tokenizer, texts, pairs, max_length):
     return output["input_ids"], output["token_type_ids"]
 
 
+# Every value of a setting once with every value of another one; `make test-long` has all three.
+PAIRS_OF_SETTINGS = [
+    (True, None, True),
+    (True, True, False),
+    (True, False, True),
+    (False, None, False),
+    (False, True, True),
+    (False, False, False),
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("lowercase", "strip_accents", "chinese"),
-    list(itertools.product([True, False], [None, True, False], [True, False])),
+    [
+        pytest.param(*one, marks=() if one in PAIRS_OF_SETTINGS else pytest.mark.long)
+        for one in itertools.product([True, False], [None, True, False], [True, False])
+    ],
 )
 def test_no_difference_under_any_setting(vocabulary, lowercase, strip_accents, chinese):
     tokenizer = make(vocabulary, do_lower_case=lowercase, strip_accents=strip_accents, tokenize_chinese_chars=chinese)

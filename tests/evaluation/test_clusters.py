@@ -107,6 +107,7 @@ def test_the_interval_follows_the_answers_of_a_group():
     assert width(by_group) == pytest.approx(2 * reach, rel=0.1) and width(by_group) > 1.3 * width(by_row)
 
 
+@pytest.mark.long
 def test_the_intervals_cover_the_values_of_texts_drawn_anew_and_by_rows_they_do_not():
     """Of 120 test sets of 300 rows, a fifth of which are ten texts."""
     actual = metrics_with_intervals(*model(np.random.default_rng(9), 200_000), LABELS)

@@ -67,6 +67,7 @@ def test_a_step_whose_folder_was_removed_or_made_by_others_runs_again(run):
     assert run("greeting")[1] == [step.name]
 
 
+@pytest.mark.long
 def test_a_step_whose_outputs_were_edited_or_removed_runs_again_and_says_why(tmp_path):
     def shown():
         done = run_command("writing", root=tmp_path)

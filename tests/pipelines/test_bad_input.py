@@ -84,22 +84,24 @@ def training_setting_of_a_job(folder):
 
 CASES = [
     missing_file,
-    missing_column,
     one_label,
-    empty_file,
-    binary_file,
     policy_out_of_range,
-    alpha_out_of_range,
     unknown_metric,
     misspelt_training_setting,
+    setting_out_of_range,
+]
+MORE_CASES = [
+    missing_column,
+    empty_file,
+    binary_file,
+    alpha_out_of_range,
     training_setting_of_a_job,
     misspelt_setting,
-    setting_out_of_range,
-    pytest.param(missing_checkpoint, marks=pytest.mark.slow),
+    missing_checkpoint,
 ]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES + [pytest.param(case, marks=pytest.mark.long) for case in MORE_CASES])
 def test_a_users_mistake_ends_in_one_sentence_that_names_it(tmp_path, case):
     params, named = case(tmp_path)
     done = run(tmp_path, **params)

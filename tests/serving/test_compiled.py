@@ -15,7 +15,10 @@ from tests.support.tiny_model import write_tiny_saved_model
 TEXTS = ["the cat " * n for n in range(14)] + ["", "café 한국어", "x" * 101]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["single", "pair"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(False, id="single"), pytest.param(True, id="pair", marks=pytest.mark.long)],
+)
 def bundle(request, tmp_path_factory):
     classifier = new_classifier(TEXTS, ["no", "yes"], vocabulary_size=60, layers=2, width=32, max_length=40)
     folder = tmp_path_factory.mktemp("bundle")

@@ -120,7 +120,7 @@ def test_the_metric_that_was_asked_for_decides_where_validation_has_all_labels_o
     assert with_measurable_metric(TrainingSettings(), *lacking) == (TrainingSettings(), "")  # train lacks it too
 
 
-@pytest.mark.parametrize("metric", ["macro_f1", "f1:colour"])
+@pytest.mark.parametrize("metric", ["macro_f1", pytest.param("f1:colour", marks=pytest.mark.long)])
 def test_early_stopping_and_the_median_rule_save_steps(train, base_model, tmp_path, metric):
     metrics = train(base_model=str(base_model), epochs=30, learning_rate=1e-7, patience=2, seeds=3, metric=metric)
     assert metrics["epochs_trained"] < 20

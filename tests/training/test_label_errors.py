@@ -136,6 +136,7 @@ def test_the_report_lists_them_with_file_and_row_and_holds_the_whole_list(noisy,
     assert "label_check_rows" not in json.loads((tmp_path / "model" / "bundle.json").read_text())["parameters"]
 
 
+@pytest.mark.long
 def test_a_split_that_does_not_know_the_rows_of_its_files_is_said_to_have_other_numbers(tmp_path):
     folder = relabelled(tmp_path, flipped, source=["a.csv"] * 240)
     places = [folder / "train", folder / "validation", tmp_path / "model", tmp_path / "report.html"]

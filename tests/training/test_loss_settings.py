@@ -84,7 +84,7 @@ def test_long_texts_are_cut_as_truncation_says(loss_and_logs):
     assert abs(losses["head"] - losses["head_tail"]) > 1e-2
 
 
-@pytest.mark.parametrize("start", ["checkpoint", "scratch"])
+@pytest.mark.parametrize("start", ["checkpoint", pytest.param("scratch", marks=pytest.mark.long)])
 def test_dropout_is_at_work_in_training(loss_and_logs, start):
     settings = {} if start == "checkpoint" else {"base_model": "", "layers": 1, "width": 32, "heads": 2}
     loss, logs, targets = loss_and_logs(dropout=0.8, **settings)

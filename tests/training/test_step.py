@@ -75,7 +75,7 @@ def test_batches_that_are_added_up_are_one_large_batch(plain):
     assert_same(run_steps(make_step(open_distribution()), parts=3), plain)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_devices_of_one_machine_end_with_the_weights_of_one(plain, tmp_path):
     script = tmp_path / "mirrored.py"
     script.write_text(
