@@ -33,7 +33,7 @@ def memory_needed(
         rows: Rows in a batch on one device.
         tokens: Tokens of the longest row.
         fused: Whether training uses `bert.fused`.
-        checkpoints: Whether checkpoints are written, of which a copy is kept until they are.
+        checkpoints: Whether checkpoints are written, of which a copy is kept.
         accumulates: Whether gradients of several batches are added up.
         on_gpu: Whether weights, gradients and what layers keep are in the memory of a GPU.
     """
