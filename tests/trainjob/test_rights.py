@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.steps.clean_up_run import clean_up_run
 from kfp_bert_components.trainjob.objects import our_runtime
 from tests.conftest import ROOT
 from tests.support.kubernetes_resources import by_kind
@@ -49,6 +50,7 @@ def test_the_role_has_all_rights_that_are_used_and_no_more(world, monkeypatch):
     tape.change_to("t-fail0")
     with pytest.raises(UserError, match="the reason"):
         run(folder, server.url, image="image:3")
+    clean_up_run("FAILED", "", ["run-1"], namespace=NAMESPACE, api_endpoint=server.url)
     allowed = {
         (group, resource, verb)
         for rule in ROLE["rules"]

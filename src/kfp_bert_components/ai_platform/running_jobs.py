@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.remote_jobs import ENDED, call
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL, run_label, run_labels
-from kfp_bert_components.leases import LeaseRecord, read_lease
-from kfp_bert_components.storage import open_store
+from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL
+from kfp_bert_components.jobs.running_jobs import JobPlace, RunningJob, lease_of
+from kfp_bert_components.leases import LeaseRecord
 
 if TYPE_CHECKING:
     from kfp_bert_components.ai_platform.client import AiPlatformClient
@@ -21,28 +19,13 @@ if TYPE_CHECKING:
 _KINDS = {"custom_job": "customJobs", "batch_prediction_job": "batchPredictionJobs"}
 
 
-@dataclass(frozen=True)
-class RunningJob:
-    """A job of ours that is not over.
+def jobs_of_region(project: str, location: str, api_endpoint: str = "") -> JobPlace:
+    """The jobs of a project and region; `api_endpoint` is another address of the API, for tests."""
+    from kfp_bert_components.ai_platform.client import AiPlatformClient
 
-    Attributes:
-        name: Full name of the job.
-        state: Such as "running" or "pending".
-        created: When it was created, by AI Platform's clock.
-        run: The run that waits for it, or waited last; the one that started it where no lease can be read. "" where
-            that is not known.
-        holder: Who holds its lease: a pod. "" where nobody does, or where it can't be read.
-    """
-
-    name: str
-    state: str
-    created: datetime
-    run: str
-    holder: str
-
-    def belongs_to(self, runs: Iterable[str]) -> bool:
-        """Whether it is a job of one of these runs; they can be names of the same run."""
-        return bool(self.run) and run_label(self.run)[RUN_LABEL] in set().union(*map(run_labels, filter(None, runs)))
+    client = AiPlatformClient(project, location, api_endpoint)
+    options = f"--project {project} --location {location}"
+    return JobPlace(options, partial(running_jobs, client), partial(cancel_job, client))
 
 
 def running_jobs(client: AiPlatformClient, key: str = "") -> list[RunningJob]:
@@ -83,12 +66,10 @@ def _running(job: Any) -> RunningJob:
 
 
 def _lease(job: Any) -> LeaseRecord | None:
-    """The lease on a job, beside what it reads; None where it has none, or where it can't be read."""
+    """The lease on a job, beside what it reads."""
     try:
         if isinstance(job, v1.CustomJob):
-            place = job.job_spec.worker_pool_specs[0].container_spec.command[-1]
-        else:
-            place = job.input_config.gcs_source.uris[0].rpartition("/")[0]
-        return read_lease(open_store(place))[0]
-    except (IndexError, UserError):
+            return lease_of(job.job_spec.worker_pool_specs[0].container_spec.command[-1])
+        return lease_of(job.input_config.gcs_source.uris[0].rpartition("/")[0])
+    except IndexError:
         return None

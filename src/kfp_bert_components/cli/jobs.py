@@ -1,19 +1,17 @@
-"""`kfp-bert jobs`: the jobs of AI Platform that our steps started and that are not over."""
+"""`kfp-bert jobs`: the jobs that our steps started and that are not over."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from kfp_bert_components.cli.groups import Group, example
+from kfp_bert_components.cli.groups import Group, bundled, example
 from kfp_bert_components.plain import plain
 
 if TYPE_CHECKING:
-    from kfp_bert_components.ai_platform.client import AiPlatformClient
-    from kfp_bert_components.ai_platform.running_jobs import RunningJob
+    from kfp_bert_components.jobs.running_jobs import JobPlace, RunningJob
 
 
 _REGION = "--project my-project --location europe-west4"
@@ -21,66 +19,71 @@ _REGION = "--project my-project --location europe-west4"
 
 @click.group("jobs", cls=Group, epilog=example(f"kfp-bert jobs list {_REGION}"))
 def command() -> None:
-    """Look at the jobs that our steps started on AI Platform and that are not over, and cancel them."""
+    """Look at the jobs that our steps started and that are not over, and cancel them.
+
+    They run on AI Platform (--project, --location) or, as TrainJobs, on a cluster (--namespace).
+    """
 
 
-def _of_a_region(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say where jobs run."""
-    function = click.option("--api-endpoint", default="", hidden=True)(function)
-    function = click.option("--location", required=True, help="Region that the jobs run in.")(function)
-    return click.option("--project", required=True, help="Id of the project that the jobs run in.")(function)
+_place_options = bundled(
+    "place",
+    click.option("--project", default="", help="Id of the project of AI Platform that the jobs run in."),
+    click.option("--location", default="", help="Region that they run in."),
+    click.option("--namespace", default="", help="Namespace of TrainJobs, on the cluster of the kubeconfig."),
+    click.option("--api-endpoint", default="", hidden=True),
+)
 
 
-@command.command("list", epilog=example(f"kfp-bert jobs list {_REGION}"))
-@_of_a_region
+@command.command("list", epilog=example(f"kfp-bert jobs list {_REGION}", "kfp-bert jobs list --namespace kubeflow"))
+@_place_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
-def list_(project: str, location: str, api_endpoint: str, as_json: bool) -> None:
+def list_(place: dict[str, str], as_json: bool) -> None:
     """List them, oldest first: state, age, run, who waits, name.
 
     The run is the one that waits for the job now, or waited last.
     """
-    jobs = _jobs(_client(project, location, api_endpoint))
+    opened = _open(place)
+    jobs = opened.running()
     if as_json:
         click.echo(json.dumps([asdict(job) for job in jobs], indent=1, default=datetime.isoformat))
         return
     for job in jobs:
         click.echo(plain(_line(job)))
     if not jobs:
-        click.echo(f"No job of ours is running in {project}, {location}.")
+        click.echo(f"No job of ours is running there ({opened.options}).")
 
 
 @command.command("cancel", epilog=example(f"kfp-bert jobs cancel --run train-and-deploy-x7k2p {_REGION}"))
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--run", default="", help="All jobs of this run, as `kfp-bert jobs list` shows it.")
-@_of_a_region
-def cancel(names: tuple[str, ...], run: str, project: str, location: str, api_endpoint: str) -> None:
+@_place_options
+def cancel(names: tuple[str, ...], run: str, place: dict[str, str]) -> None:
     """Cancel jobs, by their names or by their run.
 
     A step that waits for one of them fails then.
     """
-    from kfp_bert_components.ai_platform.running_jobs import cancel_job
-
     if bool(names) == bool(run):
         raise click.UsageError("Give the names of jobs, or --run.")
-    client = _client(project, location, api_endpoint)
-    found = names or [job.name for job in _jobs(client) if job.belongs_to([run])]
+    opened = _open(place)
+    found = names or [job.name for job in opened.running() if job.belongs_to([run])]
     for name in found:
-        cancel_job(client, name)
+        opened.cancel(name)
         click.echo(f"cancelled {plain(name)}")
     if not found:
-        click.echo(f"No job of run {plain(run)} is running in {project}, {location}.")
+        click.echo(f"No job of run {plain(run)} is running there ({opened.options}).")
 
 
-def _client(project: str, location: str, api_endpoint: str) -> "AiPlatformClient":
-    from kfp_bert_components.ai_platform.client import AiPlatformClient
+def _open(place: dict[str, str]) -> "JobPlace":
+    region = (place["project"], place["location"])
+    if not (all(region) or place["namespace"]) or (any(region) and place["namespace"]):
+        raise click.UsageError("Give --project and --location, or --namespace.")
+    if place["namespace"]:
+        from kfp_bert_components.trainjob.running_jobs import jobs_of_namespace
 
-    return AiPlatformClient(project, location, api_endpoint)
+        return jobs_of_namespace(place["namespace"], place["api_endpoint"])
+    from kfp_bert_components.ai_platform.running_jobs import jobs_of_region
 
-
-def _jobs(client: "AiPlatformClient") -> "list[RunningJob]":
-    from kfp_bert_components.ai_platform.running_jobs import running_jobs
-
-    return running_jobs(client)
+    return jobs_of_region(*region, place["api_endpoint"])
 
 
 def _line(job: "RunningJob") -> str:

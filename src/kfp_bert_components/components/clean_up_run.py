@@ -23,8 +23,9 @@ def clean_up_run(
     """Cancel what a run started and is not over, when the run failed or was terminated. For a dsl.ExitHandler.
 
     KFP runs this step when all others are over, also where the run was terminated or a pod died. It cancels the run's
-    jobs on AI Platform, but for those that another run waits for. A rollout that stands between two steps is left as it
-    is: the next run goes on with it. Where the run ended well, it cancels nothing and says so.
+    jobs on AI Platform and its TrainJobs, but for those that another run waits for. Without the right to list TrainJobs
+    it leaves them: they end when nobody has waited for job_abandoned_minutes. A rollout that stands between two steps
+    is left as it is: the next run goes on with it. Where the run ended well, it cancels nothing and says so.
 
     Where there is a webhook, it posts how the run ended, decision and reason, alarms and a failed rollout, with the
     addresses of the pages: {"text": ...}, as Slack, Mattermost and Google Chat take it. No text of the data is in it. A
@@ -55,6 +56,8 @@ def clean_up_run(
 
     known = {"job_project": job_project, "job_location": job_location, "job_api_endpoint": job_api_endpoint}
     job = {name.removeprefix("job_"): settings.get(name) or value for name, value in known.items()}
+    if settings.get("run_on") == "kubeflow":
+        job["namespace"] = settings.get("job_namespace") or here().namespace
     outcome = clean_up_run(
         status.state,
         status.error_message or "",

@@ -8,12 +8,14 @@ from itertools import chain
 from shlex import quote
 
 from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.jobs.running_jobs import JobPlace
+from kfp_bert_components.kubernetes_api import ForbiddenError
 from kfp_bert_components.origin import Origin, here, read_origin
 from kfp_bert_components.plain import plain
 from kfp_bert_components.progress import say
 from kfp_bert_components.steps.webhook import VARIABLE, tell
 
-_NO_PROJECT = "No job_project was given, so no jobs were looked for."
+_NO_PLACE = "No job_project was given, so no jobs were looked for."
 _WORDS = {"SUCCEEDED": "ended well", "FAILED": "failed", "RUNNING": "was ended before it was over"}
 
 
@@ -26,6 +28,7 @@ def clean_up_run(
     deployment_target: str = "",
     project: str = "",
     location: str = "",
+    namespace: str = "",
     api_endpoint: str = "",
     webhook: str = "",
     origin: Origin | None = None,
@@ -41,8 +44,9 @@ def clean_up_run(
         runs: The run's names: its id, its name, its name in the cluster; "" for one that is not known.
         registry: gs:// or s3:// URI, or folder, of the registry, to report a rollout; "" for none.
         deployment_target: Name of the deployment record in it.
-        project: Id of the project that jobs run in; "" where no jobs are to be looked for.
+        project: Id of the project of AI Platform that jobs run in; "" where none are to be looked for.
         location: Region that they run in.
+        namespace: Namespace of TrainJobs; "" where none are to be looked for.
         api_endpoint: Another address of the API, for tests.
         webhook: Where to post what the run did; "" for the address in KFP_BERT_WEBHOOK, if there is one.
         origin: Where this runs, by which the registry knows what the run did.
@@ -53,7 +57,7 @@ def clean_up_run(
     Raises:
         UserError: A job could not be cancelled, or AI Platform can't be asked.
     """
-    jobs = _jobs(runs, project, location, api_endpoint) if state != "SUCCEEDED" else ()
+    jobs = _jobs(runs, project, location, namespace, api_endpoint) if state != "SUCCEEDED" else ()
     lines, problem = [], None
     try:
         for line in chain(_outcome(state, error, registry, deployment_target), jobs):
@@ -64,7 +68,7 @@ def clean_up_run(
     if webhook := webhook or os.environ.get(VARIABLE, ""):
         news = [*_news(state, registry, deployment_target, origin or here())]
         if state != "SUCCEEDED":  # what was cleaned up; the first line may quote an error
-            news += [line for line in (*lines[1:], str(problem or _NO_PROJECT)) if line != _NO_PROJECT]
+            news += [line for line in (*lines[1:], str(problem or _NO_PLACE)) if line != _NO_PLACE]
         lines.append(tell(webhook, "\n".join(map(plain, news))))
         say(lines[-1])
     if problem:
@@ -112,45 +116,51 @@ def _outcome(state: str, error: str, registry: str, target: str) -> Iterator[str
         yield from _rollout(registry, target)
 
 
-def _jobs(runs: list[str], project: str, location: str, api_endpoint: str) -> Iterator[str]:
+def _jobs(runs: list[str], project: str, location: str, namespace: str, api_endpoint: str) -> Iterator[str]:
     """Cancel the jobs of a run; UserError where one may go on, which says what to do."""
-    if not project:
-        yield _NO_PROJECT
-        return
-    try:
-        yield from _cancelled(runs, project, location, api_endpoint)
-    except UserError as error:
-        place = f"--project {project} --location {location}"
-        raise UserError(
-            f"{str(error).rstrip('.')}. Jobs of this run may go on: see them with `kfp-bert jobs list {place}`, and "
-            f"cancel them with `kfp-bert jobs cancel NAME {place}`."
-        ) from None
-
-
-def _cancelled(runs: list[str], project: str, location: str, api_endpoint: str) -> Iterator[str]:
-    from kfp_bert_components.ai_platform.client import AiPlatformClient
-    from kfp_bert_components.ai_platform.running_jobs import cancel_job, running_jobs
-
-    client = AiPlatformClient(project, location, api_endpoint)
     names = [*runs, os.environ.get("ARGO_WORKFLOW_NAME", "")]
-    ours = [job for job in running_jobs(client) if job.belongs_to(names)]
-    if not ours:
-        yield "None of its jobs is running."
-    errors = {}
-    for job in ours:
-        if job.state == "cancelling":
-            yield f"Job {job.name} is being cancelled already."
-            continue
+    if not (project or namespace):
+        yield _NO_PLACE
+    if namespace:
+        from kfp_bert_components.trainjob.running_jobs import jobs_of_namespace
+
         try:
-            cancel_job(client, job.name)
-        except UserError as error:  # the others are cancelled all the same
-            errors[job.name] = str(error)
-        else:
-            yield f"Cancelled job {job.name}, which was {job.state}."
-    if errors:  # one that has ended meanwhile can't be cancelled
-        left = {job.name for job in running_jobs(client) if job.state != "cancelling"}
-        if refused := [error for name, error in errors.items() if name in left]:
-            raise UserError(" ".join(refused))
+            yield from _cancelled(jobs_of_namespace(namespace, api_endpoint), names)
+        except ForbiddenError as error:  # it is a right that finetune_bert does not need
+            yield f"TrainJobs were not looked for, and end when nobody has waited for job_abandoned_minutes: {error}"
+    if project:
+        from kfp_bert_components.ai_platform.running_jobs import jobs_of_region
+
+        yield from _cancelled(jobs_of_region(project, location, api_endpoint), names)
+
+
+def _cancelled(place: JobPlace, names: list[str]) -> Iterator[str]:
+    try:
+        ours = [job for job in place.running() if job.belongs_to(names)]
+        if not ours:
+            yield "None of its jobs is running."
+        errors = {}
+        for job in ours:
+            if job.state == "cancelling":
+                yield f"Job {job.name} is being cancelled already."
+                continue
+            try:
+                place.cancel(job.name)
+            except UserError as error:  # the others are cancelled all the same
+                errors[job.name] = str(error)
+            else:
+                yield f"Cancelled job {job.name}, which was {job.state}."
+        if errors:  # one that has ended meanwhile can't be cancelled
+            left = {job.name for job in place.running() if job.state != "cancelling"}
+            if refused := [error for name, error in errors.items() if name in left]:
+                raise UserError(" ".join(refused))
+    except ForbiddenError:
+        raise
+    except UserError as error:
+        raise UserError(
+            f"{str(error).rstrip('.')}. Jobs of this run may go on: see them with `kfp-bert jobs list {place.options}` "
+            f"and cancel them with `kfp-bert jobs cancel NAME {place.options}`."
+        ) from None
 
 
 def _rollout(registry: str, target: str) -> list[str]:
