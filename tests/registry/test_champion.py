@@ -282,6 +282,8 @@ def test_a_folder_that_is_no_registry_does_not_verify(place: str, tmp_path: Path
     assert "is no registry" in run("verify", place)[1]
     for name in ("show", "rollback"):
         assert "is no registry: there is no such folder" in run(name, f"{place}/typo")[1]
+    with pytest.raises(UserError, match="typo is no registry: there is no such folder"):
+        Registry(f"{place}/typo").require_champion()
     Registry(place).count_use(some_test_set(["one", "two"]), 0.05, {})
     assert [one.partition(" does")[0][-9:] for one in Registry(place).verify()] == ["notes.txt"]
 

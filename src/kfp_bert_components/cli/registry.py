@@ -85,12 +85,10 @@ def _stop_for(problems: list[str]) -> None:
 
 def _open(registry: str) -> "Registry":
     """A registry; NotFoundError where there is nothing at its address."""
-    from kfp_bert_components.errors import NotFoundError
     from kfp_bert_components.registry import Registry
 
     models = Registry(registry)
-    if not models.exists():
-        raise NotFoundError(f"{models.uri} is no registry: there is no such folder. Check the address.")
+    models.check_exists()
     return models
 
 

@@ -24,7 +24,7 @@ from kfp_bert_components.deployment.states import (
     TRANSITIONS,
 )
 from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
-from kfp_bert_components.errors import NoChampionError, NotFoundError, TransientError, UserError
+from kfp_bert_components.errors import NoChampionError, TransientError, UserError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def roll_out(
         while True:
             champion = registry.champion()
             if champion is None:
-                if not registry.exists():
-                    raise NotFoundError(f"{registry.uri} is no registry: there is no such folder. Check the address.")
+                registry.check_exists()
                 raise NoChampionError(f"There is nothing to deploy: the registry {registry.uri} has no champion yet.")
             place = _with_retries(target.place, lambda: None, tries, pause_seconds, report)
             journal = Journal(registry, name, lease_seconds, pause_seconds, place, target.is_named_by)

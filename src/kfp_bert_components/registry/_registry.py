@@ -57,6 +57,11 @@ class Registry:
             return True
         return self.store.exists("champion.json") or self.store.exists("registry.json")
 
+    def check_exists(self) -> None:
+        """NotFoundError where there is nothing at the address."""
+        if not self.exists():
+            raise NotFoundError(f"{self.uri} is no registry: there is no such folder. Check the address.")
+
     def champion(self) -> Champion | None:
         """The version to serve, or None while nothing was promoted.
 
@@ -66,7 +71,9 @@ class Registry:
         return _read.read_champion(self.store)
 
     def require_champion(self) -> Champion:
-        """The version to serve; UserError while nothing was promoted."""
+        """The version to serve; UserError while nothing was promoted, and where there is no registry."""
+        if self.champion() is None:
+            self.check_exists()
         return _read.require_champion(self.store)
 
     def version(self, number: int) -> Version:
