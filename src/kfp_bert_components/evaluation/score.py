@@ -129,7 +129,7 @@ def _say_memory(bundle: Any, texts: list[str], pairs: list[str] | None) -> None:
         return
     characters = max(len(text) + len(pair) for text, pair in zip(texts, pairs or [""] * len(texts), strict=True))
     tokens = min(bundle.metadata["max_length"], 2 + characters // 3)
-    floats = 8 * config.hidden_size + 2 * config.intermediate_size + 3 * config.num_attention_heads * tokens
+    floats = 8 * config.hidden_size + 2 * config.intermediate_size + config.num_attention_heads * tokens
     needed = memory_used() + _ENGINE_BYTES[bundle.engine] + bundle.size_bytes + 4 * _BATCH * tokens * floats
     say_memory(needed, "give the step more memory")
 
