@@ -164,6 +164,20 @@ def test_a_text_that_fails_does_not_fail_the_requests_beside_it(batcher):
     assert isinstance(failed, ValueError)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_answers_that_are_too_few_or_too_many_fail_their_request_and_no_later_one(batcher, rows):
+    class Wrong(TinyEngine):
+        def answer(self, instances):
+            return super().answer([*instances, *instances][:rows])
+
+    async def ask():
+        with pytest.raises(ValueError, match="to 2 texts"):
+            await batcher.submit(Wrong(), instances("a", "b"))
+        return await batcher.submit(TinyEngine(), instances("a", "b"))
+
+    assert asyncio.run(asyncio.wait_for(ask(), 5)).labels == ["calm", "calm"]
+
+
 def test_requests_of_two_models_share_no_call(batcher):
     old, new = TinyEngine(seconds=0.001), TinyEngine(number=2)
 

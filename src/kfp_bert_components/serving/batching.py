@@ -124,6 +124,9 @@ class Batcher:
         instances = [request.instances[place] for request, places in call for place in places]
         try:
             answers = engine.answer(instances)
+            shape = (len(answers.labels), *answers.probabilities.shape[:-1])
+            if shape != (len(instances), len(instances)):  # it would end this thread below
+                raise ValueError(f"the model gave answers of the shape {shape} to {len(instances)} texts")
         except Exception as error:
             if len(call) == 1:
                 call[0][0].fail(error)

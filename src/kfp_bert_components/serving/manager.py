@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfp_bert_components.progress import print_line
+from kfp_bert_components.progress import log_line
 from kfp_bert_components.serving.engines import Engine, Threads, load_engine
 from kfp_bert_components.serving.sources import open_source
 from kfp_bert_components.serving.versions import Found, ModelVersion
@@ -76,7 +76,7 @@ class ModelManager:
         self._path, self._find = path, open_source(path)
         in_bucket = str(path).startswith(("gs:", "s3:", "minio:"))
         self._poll_seconds = max(poll_seconds, BUCKET_SECONDS) if in_bucket else poll_seconds
-        self._report = report or print_line
+        self._report = report or log_line
         self._compiled, self._threads = compiled, threads or Threads.of_machine()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
