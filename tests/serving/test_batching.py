@@ -135,7 +135,7 @@ def test_too_much_is_refused_and_later_taken_again():
 
 
 def test_a_large_request_is_taken_where_the_only_other_one_is_being_answered():
-    batcher, engine = Batcher(wait_seconds=0.1), TinyEngine(seconds=0.3)
+    batcher, engine = Batcher(wait_seconds=0.1), TinyEngine(seconds=0.02)
     batcher.start()
 
     async def ask():
@@ -143,8 +143,8 @@ def test_a_large_request_is_taken_where_the_only_other_one_is_being_answered():
         first = batcher.submit(engine, instances("one that the model is asked for now"))
         while batcher.waiting():
             await asyncio.sleep(0.01)
-        second = batcher.submit(engine, instances(*["nothing waits before these"] * 20))
-        assert len((await first).labels) + len((await second).labels) == 21
+        second = batcher.submit(engine, instances(*["nothing waits before these"] * 5))
+        assert len((await first).labels) + len((await second).labels) == 6
 
     asyncio.run(ask())
     batcher.stop()

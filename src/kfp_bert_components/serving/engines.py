@@ -105,7 +105,7 @@ def load_engine(version: ModelVersion, threads: Threads) -> Engine:
 
 
 def _check_answers(engine: Engine) -> None:
-    """Refuse a model that loads, and whose answers to two texts can't be served: it would take over from one that works.
+    """Refuse a model whose answers to two texts can't be served: it would take over from one that works.
 
     Raises:
         UserError: Its answers have another shape than its texts and labels, or are no numbers.
@@ -116,8 +116,8 @@ def _check_answers(engine: Engine) -> None:
     shape, where = found.probabilities.shape, engine.version.onnx or engine.version.folder
     if (len(found.labels), *shape[:-1]) != (2, 2):
         raise UserError(
-            f"{where} answers two texts with {len(found.labels)} labels and probabilities of the shape {shape}: it must "
-            "give a label and a row of probabilities for each text."
+            f"{where} answers two texts with {len(found.labels)} labels and probabilities of the shape {shape}: it "
+            "must give a label and a row of probabilities for each text."
         )
     if engine.labels and len(engine.labels) != shape[1]:
         raise UserError(
