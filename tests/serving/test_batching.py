@@ -164,6 +164,24 @@ def test_a_text_that_fails_does_not_fail_the_requests_beside_it(batcher):
     assert isinstance(failed, ValueError)
 
 
+def test_a_request_of_any_size_keeps_no_short_one_away_and_no_second_such_one_is_taken():
+    batcher, engine = Batcher(wait_seconds=0.5), TinyEngine(seconds=0.001)
+    batcher.start()
+
+    async def ask():
+        await batcher.submit(engine, instances("so that its speed is known"))
+        large = batcher.submit(engine, instances(*[LONG] * 4))
+        short = [batcher.submit(engine, instances("short")) for _ in range(20)]
+        with pytest.raises(BusyError):
+            batcher.submit(engine, instances(*[LONG] * 3))
+        await asyncio.gather(*short)
+        assert not large.done()
+        assert len((await large).labels) == 4
+
+    asyncio.run(ask())
+    batcher.stop()
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 def test_answers_that_are_too_few_or_too_many_fail_their_request_and_no_later_one(batcher, rows):
     class Wrong(TinyEngine):

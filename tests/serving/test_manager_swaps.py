@@ -179,6 +179,32 @@ def test_a_model_that_is_being_compiled_does_not_keep_a_newer_version_waiting(tm
     assert [length for number, length in lengths if number == 1] == [1]
 
 
+def test_no_thread_is_left_where_the_server_ends_while_a_model_loads(tmp_path, monkeypatch):
+    loading, compiling, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def load(version, threads):
+        loading.set()
+        time.sleep(0.3)
+        return with_version(version)
+
+    def compile_(engine):
+        compiling.set()
+        ended.wait(20)
+        yield 1
+
+    monkeypatch.setattr(manager, "load_engine", load)
+    monkeypatch.setattr(TinyEngine, "compile", compile_, raising=False)
+    write(tmp_path, 1)
+    models = ModelManager(tmp_path, report=lambda line: None, compiled=True)
+    models.start()
+    assert loading.wait(10)
+    try:
+        assert models.stop()
+        assert not compiling.is_set()
+    finally:
+        ended.set()
+
+
 def test_a_link_to_nothing_is_named(tmp_path, loads):
     write(tmp_path, 1)
     (tmp_path / "1" / "weights").symlink_to(tmp_path / "none")

@@ -36,7 +36,8 @@ class Batcher:
     alone: a request with many or long texts holds up none that is short.
 
     Args:
-        wait_seconds: A request is refused while what waits takes longer than this; the only one never is.
+        wait_seconds: A request is refused while what waits takes longer than this. The first one never is, whatever
+            its size, and does not count for those that are answered before it.
         observe: Called after each call of the model with its seconds and the number of its instances.
     """
 
@@ -80,7 +81,10 @@ class Batcher:
         seconds_per_token = seconds / tokens if tokens else 0.0
         request = _Request(engine, instances, seconds_per_token)
         with self._changed:
-            seconds = sum(one.tokens for one in self._waiting) * seconds_per_token
+            request.is_first = not any(one.left for one in self._waiting)
+            # The first may be of any size, and must not keep those away that are answered before it.
+            counted = [one for one in self._waiting if one.due < request.due or not one.is_first]
+            seconds = sum(one.tokens for one in counted) * seconds_per_token
             if seconds and seconds + request.tokens * seconds_per_token > self._wait_seconds:
                 raise BusyError(seconds)
             self._waiting.append(request)
@@ -145,6 +149,8 @@ class Batcher:
 
 class _Request:
     """Instances that wait for the model, and their answers. `left` are the places of those without, shortest last."""
+
+    is_first = False  # nothing waited when it came
 
     def __init__(self, engine: Engine, instances: Sequence[Instance], seconds_per_token: float) -> None:
         self.engine, self.instances = engine, instances

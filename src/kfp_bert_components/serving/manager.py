@@ -108,10 +108,15 @@ class ModelManager:
             Whether each has ended within 5 seconds.
         """
         self._stop.set()
-        threads = [thread for thread in (self._thread, self._compiler) if thread]
-        for thread in threads:
-            thread.join(timeout=5)
-        return not any(thread.is_alive() for thread in threads)
+        end = time.monotonic() + 5
+
+        def ends(thread: threading.Thread | None) -> bool:
+            if thread:
+                thread.join(max(0, end - time.monotonic()))
+            return not (thread and thread.is_alive())
+
+        # In this order: the first may have started the second until its end.
+        return ends(self._thread) and ends(self._compiler)
 
     def refresh(self) -> None:
         """Load the newest version that can be loaded, unless it is the one that answers.
@@ -170,7 +175,7 @@ class ModelManager:
         self.refused.pop(version.number, None)
         known = f", version {version.registry_version} of its registry," if version.registry_version else ""
         self._report(f"serving version {version.number}{known} from {version.onnx or version.folder}")
-        if self._compiled:
+        if self._compiled and not self._stop.is_set():
             # Beside the watching, which must not wait for it.
             self._compiler = threading.Thread(target=self._compile, args=(engine,), name="model-compiler", daemon=True)
             self._compiler.start()
