@@ -156,7 +156,7 @@ def test_zeros_before_the_number_of_a_version_do_no_harm(cloud, tmp_path, place)
     write_saved_model(tmp_path / "serving" / "01")
     if place == "bucket":
         upload_folder(tmp_path / "serving", open_store(f"{cloud.root}"), "serving")
-    found = open_source(f"{cloud.root}/serving" if place == "gs" else tmp_path / "serving")()
+    found = open_source(f"{cloud.root}/serving" if place == "bucket" else tmp_path / "serving")()
     assert [(one.number, one.read().number) for one in found] == [(2, 2), (1, 1)]
 
 
@@ -168,6 +168,22 @@ def test_the_versions_of_a_registry_are_no_versions_to_serve(tmp_path, below):
         UserError, match=r"registry/versions/1 is a version of a registry: give the registry, \S+, whose"
     ):
         open_source(tmp_path / "registry" / below)()
+
+
+@pytest.mark.parametrize("below", ["versions", "versions/1"])
+def test_nor_are_they_in_a_bucket(cloud, tmp_path, below):
+    write_registry(tmp_path / "registry", 1)
+    (tmp_path / "registry" / "versions" / "1" / "version.json").write_text("{}")
+    upload_folder(tmp_path / "registry", open_store(f"{cloud.root}"), "registry")
+    root = f"{cloud.root}/registry"
+    with pytest.raises(UserError, match=f"{root}/versions/1 is a version of a registry: give the registry, {root}, "):
+        open_source(f"{cloud.root}/registry/{below}")()
+
+
+def test_a_folder_in_a_bucket_that_holds_something_else_is_no_model(cloud):
+    open_store(f"{cloud.root}/data").write("lines.csv", b"text")
+    with pytest.raises(UserError, match=f"{cloud.root}/data holds no model"):
+        ModelManager(f"{cloud.root}/data")
 
 
 def test_a_folder_without_a_complete_version_is_said(tmp_path):

@@ -17,10 +17,14 @@ from kfp_bert_components.serving.versions import (
     BUNDLE,
     GRAPH,
     METADATA,
+    OF_REGISTRY,
     OWNER,
     Found,
     ModelVersion,
     find_versions,
+    is_content,
+    is_no_model,
+    is_of_registry,
     read_version,
     version_names,
 )
@@ -95,7 +99,15 @@ class _Bucket:
         names = {entry.name for entry in entries}
         if names & {BUNDLE, GRAPH, f"saved_model/{GRAPH}"}:
             return [Found(1, partial(self._read, 1, "", entries))]
-        numbers = version_names({name.partition("/")[0] for name in names})
+        above, folders = self._address.split()[0], {name.partition("/")[0] for name in names}
+        numbers = version_names(folders)
+        if OF_REGISTRY in names:
+            raise is_of_registry(self._address, above.split()[0])
+        for name in numbers.values():
+            if f"{name}/{OF_REGISTRY}" in names:
+                raise is_of_registry(self._address / name, above)
+        if not numbers and any(map(is_content, folders)):
+            raise is_no_model(self._address)
         metadata = {f"{name}/{file}" for name in numbers.values() for file in (METADATA, BUNDLE)}
         deployed = OWNER in names or bool(metadata & names)
         return [
