@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 
 import pytest
 
@@ -124,7 +125,7 @@ def test_beside_versions_of_a_deployment_one_without_its_record_is_not_whole(clo
         write_saved_model(folder / "1")
     if place == "bucket":
         upload_folder(folder, open_store(f"{cloud.root}"), "serving")
-    (version, *_) = open_source(f"{cloud.root}/serving" if place == "gs" else folder)()
+    (version, *_) = open_source(f"{cloud.root}/serving" if place == "bucket" else folder)()
     if says == "nothing":  # any SavedModel is served
         assert version.read().metadata == {}
     else:
@@ -143,6 +144,23 @@ def test_a_version_that_is_copied_file_by_file_goes_live_when_it_is_whole(tmp_pa
     write_record(tmp_path / "2", ["calm", "alarm"])
     models.refresh()
     assert models.model.version.number == 2 and models.model.labels == ("calm", "alarm") and not models.problem
+
+
+@pytest.mark.parametrize("record", ["", '{"labels": ['])
+def test_a_bundle_whose_record_is_cut_is_named_and_not_taken_for_a_saved_model(tmp_path, record):
+    for name in ("model.onnx", "saved_model.pb"):
+        (tmp_path / name).write_bytes(b"graph")
+    if record:
+        (tmp_path / "bundle.json").write_text(record)
+    models = ModelManager(tmp_path, report=lambda line: None)
+    models.refresh()
+    assert f"{tmp_path} holds model.onnx and no bundle.json that can be read" in models.problem
+
+
+def test_without_a_temporary_folder_a_model_in_a_bucket_is_refused_in_one_sentence(cloud, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/none")
+    with pytest.raises(UserError, match=f"{cloud.root}/model is copied to a temporary folder, .* set TMPDIR to a"):
+        open_source(f"{cloud.root}/model")
 
 
 def write_record(folder, labels):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.serving.versions import (
     BUNDLE,
     GRAPH,
@@ -44,13 +44,19 @@ def open_source(path: str | Path) -> Source:
             machine or in a bucket. What is in a bucket is downloaded when it is read, and again when it has changed.
 
     Raises:
-        UserError: `path` is no address.
+        UserError: `path` is no address, or there is no place for a copy.
     """
     from kfp_bert_components.storage import parse_address
 
     address = parse_address(path, "the path to serve")
     if not address.is_local:
-        scratch = Path(tempfile.mkdtemp(prefix="kfp-bert-serve-"))
+        try:
+            scratch = Path(tempfile.mkdtemp(prefix="kfp-bert-serve-"))
+        except FileNotFoundError:
+            raise UserError(
+                f"{address} is copied to a temporary folder, and there is no place here that can be written: mount a "
+                "volume at /tmp, or set TMPDIR to a folder."
+            ) from None
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)
         return _Bucket(address, scratch).versions
 

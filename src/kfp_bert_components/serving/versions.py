@@ -139,13 +139,18 @@ def read_version(folder: Path, number: int, *, deployed: bool = False) -> ModelV
         stamp = _stamp(folder)
         known = _read_metadata(folder)
         metadata = known or {}
-        onnx = folder if (folder / ONNX).is_file() and metadata else None
+        onnx = folder if (folder / ONNX).is_file() else None
     except FileNotFoundError:
         raise NotFoundError(f"Version {number} was taken away from {folder.parent}.") from None
     if deployed and known is None:
         raise UserError(
             f"Version {number} has no {METADATA} that can be read, as those have that a deployment wrote: copy all "
             "files of the version, or put models of another kind into a folder of their own."
+        )
+    if onnx and known is None:
+        raise UserError(
+            f"{folder} holds {ONNX} and no {BUNDLE} that can be read, which names its labels: copy all files of the "
+            "model, or write it again."
         )
     saved_model = folder / "saved_model" if (folder / "saved_model" / GRAPH).is_file() else folder
     version = metadata.get("registry_version")
