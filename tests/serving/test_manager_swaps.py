@@ -1,6 +1,7 @@
 """A version that cannot be loaded is told, tried again, and never stands in the way of one that can."""
 
 import errno
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_a_fault_of_the_version_that_answers_does_not_bring_an_older_one_back(tm
     models.refresh()
     assert models.model.version.number == 2
     assert "its graph is bad" in models.problem
+
+
+def test_a_folder_that_was_emptied_is_told_and_what_is_loaded_goes_on(tmp_path, loads):
+    write(tmp_path, 1)
+    models = managed(tmp_path)
+    shutil.rmtree(tmp_path / "1")
+    models.refresh()
+    assert models.problem == f"{tmp_path} has no complete version any more: what is loaded goes on."
+    assert models.model.version.number == 1
+    write(tmp_path, 1)
+    models.refresh()
+    assert models.problem == ""
 
 
 def test_a_model_is_let_go_when_another_has_taken_over(tmp_path, loads):

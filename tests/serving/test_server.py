@@ -119,6 +119,7 @@ def test_ai_platform_starts_it_without_arguments(monkeypatch):
     ("words", "environment", "says"),
     [
         (["--port", "70000"], {}, "The port is 70000: give one from 1 to 65535"),
+        (["--host", "192.0.2.7"], {}, "choose another address or port"),
         (["--threads", "-1"], {}, "Invalid value for '--threads'"),
         ([], {"AIP_PREDICT_ROUTE": "predict"}, "AIP_PREDICT_ROUTE is 'predict': it must begin with a slash"),
         (["--name", "a/b"], {}, "The name of the model is 'a/b'"),

@@ -129,7 +129,9 @@ class ModelManager:
         except Exception as error:  # whatever is wrong with the folder: go on with what is loaded
             self._trouble = str(error) or repr(error)
         else:
-            self._trouble = "" if found or self.model else f"Still loading: {self._path} has no complete version yet."
+            missing = f"{self._path} has no complete version"
+            goes_on = f"{missing} any more: what is loaded goes on." if self.model else f"Still loading: {missing} yet."
+            self._trouble = "" if found else goes_on
             looked_at = []
             for one in found:
                 looked_at.append(one.number)

@@ -117,7 +117,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}): choose another port.") from error
+        raise UserError(
+            f"Cannot listen on {host}:{port} ({error.strerror}): choose another address or port."
+        ) from error
     return listener
 
 
