@@ -164,6 +164,21 @@ def test_a_text_that_fails_does_not_fail_the_requests_beside_it(batcher):
     assert isinstance(failed, ValueError)
 
 
+def test_a_large_request_that_is_the_first_of_all_holds_no_short_one_up(batcher):
+    engine = TinyEngine(seconds=0.001)
+
+    async def ask():
+        large = batcher.submit(engine, instances(*[LONG] * 4))
+        while not engine.calls:
+            await asyncio.sleep(0.01)
+        await batcher.submit(engine, instances("short"))
+        assert not large.done()
+        await large
+
+    asyncio.run(ask())
+    assert [call[0] == LONG for call in engine.calls] == [True, False, True, True, True]
+
+
 def test_a_request_of_any_size_keeps_no_short_one_away_and_no_second_such_one_is_taken():
     batcher, engine = Batcher(wait_seconds=0.5), TinyEngine(seconds=0.001)
     batcher.start()

@@ -77,19 +77,25 @@ class Batcher:
         Raises:
             BusyError: Too much is waiting.
         """
-        seconds, tokens = self._spent
-        seconds_per_token = seconds / tokens if tokens else 0.0
-        request = _Request(engine, instances, seconds_per_token)
+        request = _Request(engine, instances)
         with self._changed:
+            seconds_per_token = self._seconds_per_token
+            due = request.due(seconds_per_token)
             request.is_first = not any(one.left for one in self._waiting)
             # The first may be of any size, and must not keep those away that are answered before it.
-            counted = [one for one in self._waiting if one.due < request.due or not one.is_first]
+            counted = [one for one in self._waiting if one.due(seconds_per_token) < due or not one.is_first]
             seconds = sum(one.tokens for one in counted) * seconds_per_token
             if seconds and seconds + request.tokens * seconds_per_token > self._wait_seconds:
                 raise BusyError(seconds)
             self._waiting.append(request)
             self._changed.notify()
         return request.answers
+
+    @property
+    def _seconds_per_token(self) -> float:
+        """By the last calls; 0 before the first one."""
+        seconds, tokens = self._spent
+        return seconds / tokens if tokens else 0.0
 
     def _work(self) -> None:
         while call := self._next_call():
@@ -108,7 +114,8 @@ class Batcher:
                 self._changed.wait()
 
     def _choose(self) -> list[tuple[_Request, list[int]]]:
-        requests = sorted(self._waiting, key=lambda one: one.due)
+        seconds_per_token = self._seconds_per_token
+        requests = sorted(self._waiting, key=lambda one: one.due(seconds_per_token))
         first, call, tokens = requests[0], [], 0
         length = first.next_class
         for request in requests:
@@ -152,16 +159,20 @@ class _Request:
 
     is_first = False  # nothing waited when it came
 
-    def __init__(self, engine: Engine, instances: Sequence[Instance], seconds_per_token: float) -> None:
+    def __init__(self, engine: Engine, instances: Sequence[Instance]) -> None:
         self.engine, self.instances = engine, instances
         self.sizes = [_size(instance, engine.max_length) for instance in instances]
         self.left = sorted(range(len(instances)), key=self.sizes.__getitem__, reverse=True)
-        self.due = time.monotonic() + sum(self.sizes) * seconds_per_token
+        self._came, self._tokens = time.monotonic(), sum(self.sizes)
         self._loop = asyncio.get_running_loop()
         self.answers: asyncio.Future[Answers] = self._loop.create_future()
         self._labels = [""] * len(instances)
         self._probabilities: np.ndarray | None = None
         self._missing = len(instances)
+
+    def due(self, seconds_per_token: float) -> float:
+        """When it would be answered if it were alone, in seconds of `time.monotonic`."""
+        return self._came + self._tokens * seconds_per_token
 
     @property
     def tokens(self) -> int:
