@@ -198,6 +198,14 @@ def test_nor_are_they_in_a_bucket(cloud, tmp_path, below):
         open_source(f"{cloud.root}/registry/{below}")()
 
 
+def test_what_a_console_makes_for_a_folder_does_no_harm(cloud, tmp_path):
+    for name in ("serving/", "serving/.kfp-bert-owner.json", "model/", "model/variables/"):
+        cloud.put("bucket", name, b"")
+    assert open_source(f"{cloud.root}/serving")() == []  # a version may come
+    upload_folder(write_saved_model(tmp_path / "model"), open_store(f"{cloud.root}"), "model")
+    assert (open_source(f"{cloud.root}/model")()[0].read().folder / "saved_model.pb").read_bytes() == b"graph"
+
+
 def test_a_folder_in_a_bucket_that_holds_something_else_is_no_model(cloud):
     open_store(f"{cloud.root}/data").write("lines.csv", b"text")
     with pytest.raises(UserError, match=f"{cloud.root}/data holds no model"):

@@ -134,7 +134,9 @@ class _Bucket:
             for old in sorted(self._scratch.iterdir(), key=lambda path: path.stat().st_mtime)[:-2]:
                 shutil.rmtree(old, ignore_errors=True)
             new = self._scratch / f".{folder.name}"
-            wanted = [(entry, new / entry.name.removeprefix(start)) for entry in entries if entry.name[-1] != "/"]
+            # What a console makes for a folder holds nothing: its name is empty, or ends with a slash.
+            files = [entry for entry in entries if entry.name[-1:] not in ("", "/")]
+            wanted = [(entry, new / entry.name.removeprefix(start)) for entry in files]
             for _, path in wanted:
                 path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=self._scratch) as scratch:

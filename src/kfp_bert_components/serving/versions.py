@@ -100,8 +100,8 @@ def is_no_model(path: object) -> UserError:
 
 
 def is_content(name: str) -> bool:
-    """Whether a name in a folder is not one of those that tools leave there."""
-    return not name.startswith((".", "_"))
+    """Whether a name in a folder is none that tools leave there; "" is that of a bucket's folder itself."""
+    return name != "" and not name.startswith((".", "_"))
 
 
 def version_names(names: Iterable[str]) -> dict[int, str]:
