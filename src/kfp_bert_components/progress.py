@@ -111,6 +111,15 @@ def print_line(line: str) -> None:
     print(f"{line}\n", end="", flush=True)
 
 
+def log_line(line: str) -> None:
+    """The same for a server, which must not fail by its log: a line that can't be written is lost.
+
+    So it is where a pipe's reader is gone, or a disk is full.
+    """
+    with suppress(OSError):
+        print_line(line)
+
+
 def is_progress(line: str) -> bool:
     """Whether `line` was printed by `track`, so that a display can replace it with the next one."""
     return _PROGRESS.search(line) is not None

@@ -1,6 +1,7 @@
 """The step, the command and the component, with real models."""
 
 import csv
+import errno
 import json
 import re
 import shutil
@@ -20,7 +21,9 @@ from kfp_bert_components.cli import group
 from kfp_bert_components.deployment import deploy_to_serving_directory
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.prediction import PredictionSettings
+from kfp_bert_components.prediction.output import PartWriter
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.steps import batch_predict as step
 from kfp_bert_components.steps.batch_predict import batch_predict
 from kfp_bert_components.storage import open_store, upload_folder
 from tests.conftest import ROOT
@@ -158,6 +161,7 @@ def test_what_is_no_model_is_a_clear_error(tmp_path, lines, make, message):
         ("tables/out", {}, "lies in the table"),
         ("tables", {}, "lies in the table"),
         ("there.csv", {}, "is a file that is there already: remove it, or give another name"),
+        ("out.csv.gz", {}, "names a file, and one file is CSV or Parquet: let its name end with .csv or .parquet, or"),
         ("out.csv", {"num_shards": 2}, "is one file, and a shard is a part of a table: give a folder"),
     ],
 )
@@ -185,6 +189,20 @@ def test_one_file_has_all_rows_and_nothing_stays_beside_it(tmp_path, bundle, kin
         rows = pq.read_table(out).to_pylist()
     assert [int(row["two\nlines"]) for row in rows] == list(range(25))
     assert {row["label"] for row in rows} <= {"no", "yes", "maybe"}
+
+
+@pytest.mark.parametrize(("full", "name"), [(PartWriter, "close"), (step, "join_parts")])
+def test_a_full_disk_is_named_and_the_same_command_goes_on(tmp_path, bundle, lines, monkeypatch, full, name):
+    def no_room(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(full, name, no_room)
+        with pytest.raises(UserError, match=f"No space left on device: make room for {tmp_path}/out.csv .*set TMPDIR"):
+            batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle))
+    batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle))
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == TEXTS
 
 
 def test_the_command_says_what_is_wrong_in_one_sentence(tmp_path, lines):

@@ -313,7 +313,8 @@ def test_a_bucket_is_read_and_written(cloud, tmp_path):
     for number in range(3):
         rows = "".join(f"{number}{i},line {i}\n" for i in range(10))
         cloud.put("bucket", f"tables/deep/{number}.csv", f"id,text\n{rows}".encode())
-    cloud.put("bucket", "tables/_SUCCESS", b"")
+    for name in ("tables/_SUCCESS", "tables/", "out/"):  # the last two as a console makes them for folders
+        cloud.put("bucket", name, b"")
     table, out = f"{cloud.root}/tables", f"{cloud.root}/out"
     with pytest.raises(Killed):
         predict_table(table, out, killing(after=3), PredictionSettings(part_rows=7))

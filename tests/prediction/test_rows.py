@@ -282,6 +282,9 @@ def test_a_table_that_cannot_be_predicted_is_a_clear_error(tmp_path, content, me
 def test_a_table_that_is_not_there_is_a_clear_error(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         predicted(tmp_path / "lines.csv", tmp_path / "out")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is neither a file nor a folder: give"):
+        predicted(tmp_path / "pipe", tmp_path / "out")
 
 
 def test_a_model_that_answers_with_nan_is_refused(tmp_path):

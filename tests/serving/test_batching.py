@@ -135,7 +135,7 @@ def test_too_much_is_refused_and_later_taken_again():
 
 
 def test_a_large_request_is_taken_where_the_only_other_one_is_being_answered():
-    batcher, engine = Batcher(wait_seconds=0.1), TinyEngine(seconds=0.3)
+    batcher, engine = Batcher(wait_seconds=0.1), TinyEngine(seconds=0.02)
     batcher.start()
 
     async def ask():
@@ -143,8 +143,8 @@ def test_a_large_request_is_taken_where_the_only_other_one_is_being_answered():
         first = batcher.submit(engine, instances("one that the model is asked for now"))
         while batcher.waiting():
             await asyncio.sleep(0.01)
-        second = batcher.submit(engine, instances(*["nothing waits before these"] * 20))
-        assert len((await first).labels) + len((await second).labels) == 21
+        second = batcher.submit(engine, instances(*["nothing waits before these"] * 5))
+        assert len((await first).labels) + len((await second).labels) == 6
 
     asyncio.run(ask())
     batcher.stop()
@@ -162,6 +162,53 @@ def test_a_text_that_fails_does_not_fail_the_requests_beside_it(batcher):
     good, failed, shout = asyncio.run(ask())
     assert (good.labels, shout.labels) == (["calm"], ["shout"])
     assert isinstance(failed, ValueError)
+
+
+def test_a_large_request_that_is_the_first_of_all_holds_no_short_one_up(batcher):
+    engine = TinyEngine(seconds=0.001)
+
+    async def ask():
+        large = batcher.submit(engine, instances(*[LONG] * 4))
+        while not engine.calls:
+            await asyncio.sleep(0.01)
+        await batcher.submit(engine, instances("short"))
+        assert not large.done()
+        await large
+
+    asyncio.run(ask())
+    assert [call[0] == LONG for call in engine.calls] == [True, False, True, True, True]
+
+
+def test_a_request_of_any_size_keeps_no_short_one_away_and_no_second_such_one_is_taken():
+    batcher, engine = Batcher(wait_seconds=0.5), TinyEngine(seconds=0.001)
+    batcher.start()
+
+    async def ask():
+        await batcher.submit(engine, instances("so that its speed is known"))
+        large = batcher.submit(engine, instances(*[LONG] * 4))
+        short = [batcher.submit(engine, instances("short")) for _ in range(20)]
+        with pytest.raises(BusyError):
+            batcher.submit(engine, instances(*[LONG] * 3))
+        await asyncio.gather(*short)
+        assert not large.done()
+        assert len((await large).labels) == 4
+
+    asyncio.run(ask())
+    batcher.stop()
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_answers_that_are_too_few_or_too_many_fail_their_request_and_no_later_one(batcher, rows):
+    class Wrong(TinyEngine):
+        def answer(self, instances):
+            return super().answer([*instances, *instances][:rows])
+
+    async def ask():
+        with pytest.raises(ValueError, match="to 2 texts"):
+            await batcher.submit(Wrong(), instances("a", "b"))
+        return await batcher.submit(TinyEngine(), instances("a", "b"))
+
+    assert asyncio.run(asyncio.wait_for(ask(), 5)).labels == ["calm", "calm"]
 
 
 def test_requests_of_two_models_share_no_call(batcher):

@@ -1,7 +1,9 @@
 """The newest version is found and served, whatever else lies in its folder and whatever its folder is called."""
 
+import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,39 @@ def test_a_bundle_answers_from_a_folder_with_brackets(tmp_path):
     )
     write_bundle(folder, classifier, max_length=8, base_model="", parameters={}, data_fingerprint="", pair=False)
     assert read_bundle(folder).predict(texts).shape == (2, 2)
+
+
+def write_one_row(folder):
+    """A SavedModel that answers with one row, however many texts it is asked."""
+    import tensorflow as tf
+
+    class OneRow(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+        def serve(self, text):
+            return {"label": tf.constant(["calm"]), "probabilities": tf.constant([[0.75, 0.25]])}
+
+    module = OneRow()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+
+
+@pytest.mark.parametrize(
+    ("write", "labels", "says"),
+    [
+        (partial(write_tiny_saved_model, shout_score=float("nan")), ["calm", "shout"], "no probabilities: train"),
+        (write_tiny_saved_model, ["a", "b", "c"], "2 probabilities, and its bundle.json names 3 labels"),
+        (write_one_row, ["calm", "shout"], "two texts with 1 labels and probabilities of the shape (1, 2)"),
+    ],
+)
+def test_a_model_whose_answers_cannot_be_served_does_not_take_over(tmp_path, write, labels, says):
+    write_tiny_saved_model(tmp_path / "1")
+    models = ModelManager(tmp_path, report=lambda line: None)
+    models.refresh()
+    write(tmp_path / "2")
+    (tmp_path / "2" / "assets.extra").mkdir()
+    (tmp_path / "2" / "assets.extra" / "bundle.json").write_text(json.dumps({"labels": labels}))
+    models.refresh()
+    assert says in models.refused[2].reason
+    assert models.model.version.number == 1
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is not told here")

@@ -1,6 +1,7 @@
 """A version that cannot be loaded is told, tried again, and never stands in the way of one that can."""
 
 import errno
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -134,6 +135,18 @@ def test_a_fault_of_the_version_that_answers_does_not_bring_an_older_one_back(tm
     assert "its graph is bad" in models.problem
 
 
+def test_a_folder_that_was_emptied_is_told_and_what_is_loaded_goes_on(tmp_path, loads):
+    write(tmp_path, 1)
+    models = managed(tmp_path)
+    shutil.rmtree(tmp_path / "1")
+    models.refresh()
+    assert models.problem == f"{tmp_path} has no complete version any more: what is loaded goes on."
+    assert models.model.version.number == 1
+    write(tmp_path, 1)
+    models.refresh()
+    assert models.problem == ""
+
+
 def test_a_model_is_let_go_when_another_has_taken_over(tmp_path, loads):
     import weakref
 
@@ -177,6 +190,32 @@ def test_a_model_that_is_being_compiled_does_not_keep_a_newer_version_waiting(tm
         go_on.set()
         assert models.stop()
     assert [length for number, length in lengths if number == 1] == [1]
+
+
+def test_no_thread_is_left_where_the_server_ends_while_a_model_loads(tmp_path, monkeypatch):
+    loading, compiling, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def load(version, threads):
+        loading.set()
+        time.sleep(0.3)
+        return with_version(version)
+
+    def compile_(engine):
+        compiling.set()
+        ended.wait(20)
+        yield 1
+
+    monkeypatch.setattr(manager, "load_engine", load)
+    monkeypatch.setattr(TinyEngine, "compile", compile_, raising=False)
+    write(tmp_path, 1)
+    models = ModelManager(tmp_path, report=lambda line: None, compiled=True)
+    models.start()
+    assert loading.wait(10)
+    try:
+        assert models.stop()
+        assert not compiling.is_set()
+    finally:
+        ended.set()
 
 
 def test_a_link_to_nothing_is_named(tmp_path, loads):

@@ -209,6 +209,7 @@ def test_ai_platform_says_which_addresses_it_asks(tmp_path):
         ("/infer", {"inputs": [tensor("a", shape=["1"])]}, "inputs[0].shape must be a list of whole numbers"),
         ("/infer", {"inputs": [tensor(7)]}, "inputs[0].data[0] must be a string"),
         ("/infer", {"inputs": [{**tensor("a"), "data": "a"}]}, "inputs[0].data must be a list"),
+        ("/infer", {"inputs": [{**tensor("a"), "data": [[["a"]]]}]}, "inputs[0].data[0] must be a string"),
         ("/infer", {"inputs": [tensor("a")], "outputs": [{"name": "x"}]}, "outputs[0].name must be one of label"),
         ("/infer", {"inputs": [tensor("a")], "id": 3}, '"id" must be a string'),
         ("/infer", {"inputs": [{**tensor("a"), "parameters": []}]}, "inputs[0].parameters must be an object"),

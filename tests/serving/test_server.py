@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
 from kfp_bert_components.cli import group
 from kfp_bert_components.errors import UserError
 from tests.support.tiny_model import write_tiny_saved_model
+from tests.support.tiny_server import tiny_server
 
 
 @contextmanager
@@ -42,10 +44,28 @@ def predictions(address, texts):
         return json.load(reply)["predictions"]
 
 
+def read(address):
+    with urllib.request.urlopen(address, timeout=10) as reply:
+        return reply.read().decode()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_prints_its_address_and_ends_cleanly(tmp_path, number):
     with served(write_tiny_saved_model(tmp_path / "model"), number) as (address, _):
         assert predictions(address, ["HI"])[0]["label"] == "shout"
+
+
+def test_a_log_that_nobody_reads_any_more_ends_neither_requests_nor_the_watching(tmp_path):
+    with tiny_server(tmp_path, access_log=True, poll_seconds=0.05) as running:
+        running.process.stdout.close()
+        for loads in range(1, 4):
+            (tmp_path / "saved_model.pb").write_bytes(b"tiny" * loads)
+            end = time.monotonic() + 10
+            while f"kfp_bert_model_loads_total {loads}." not in read(f"{running.url}/metrics"):
+                assert time.monotonic() < end
+                time.sleep(0.02)
+        assert json.loads(read(f"{running.url}/healthz"))["refused"] == []
+    assert running.errors == ""
 
 
 @pytest.mark.long
@@ -99,6 +119,7 @@ def test_ai_platform_starts_it_without_arguments(monkeypatch):
     ("words", "environment", "says"),
     [
         (["--port", "70000"], {}, "The port is 70000: give one from 1 to 65535"),
+        (["--host", "192.0.2.7"], {}, "choose another address or port"),
         (["--threads", "-1"], {}, "Invalid value for '--threads'"),
         ([], {"AIP_PREDICT_ROUTE": "predict"}, "AIP_PREDICT_ROUTE is 'predict': it must begin with a slash"),
         (["--name", "a/b"], {}, "The name of the model is 'a/b'"),

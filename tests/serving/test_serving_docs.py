@@ -9,6 +9,7 @@ import pytest
 import yaml
 from kubernetes.client import ApiClient
 
+from kfp_bert_components.cli import serve
 from tests.conftest import ROOT
 from tests.support.tiny_server import tiny_server
 
@@ -34,7 +35,7 @@ def test_there_are_curl_lines_for_each_protocol():
     assert {re.search(r"localhost:8501/(v\d)", command)[1] for command, _ in CURLS} == {"v1", "v2"}
 
 
-def test_the_manifest_has_no_field_that_kubernetes_does_not_know(running):
+def test_the_manifest_is_one_of_kubernetes_and_starts_the_server_in_its_image(running):
     manifest = yaml.safe_load(re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[1])
 
     class Reply:
@@ -43,6 +44,10 @@ def test_the_manifest_has_no_field_that_kubernetes_does_not_know(running):
     client = ApiClient()
     assert client.sanitize_for_serialization(client.deserialize(Reply, "V1Deployment")) == manifest
     (server,) = manifest["spec"]["template"]["spec"]["containers"]
+    # The image's entry point comes first: `args` are what follows it.
+    entry = json.loads(re.findall(r"^ENTRYPOINT (.*)$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)[-1])
+    assert (entry, "command" in server) == (["kfp-bert", "serve"], False)
+    assert serve.command.make_context("serve", list(server["args"])).params["path"] == "gs://my-bucket/registry"
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         with urllib.request.urlopen(running.url + server[probe]["httpGet"]["path"], timeout=10) as reply:
             assert reply.status == 200

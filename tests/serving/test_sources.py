@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 
 import pytest
 
@@ -124,7 +125,7 @@ def test_beside_versions_of_a_deployment_one_without_its_record_is_not_whole(clo
         write_saved_model(folder / "1")
     if place == "bucket":
         upload_folder(folder, open_store(f"{cloud.root}"), "serving")
-    (version, *_) = open_source(f"{cloud.root}/serving" if place == "gs" else folder)()
+    (version, *_) = open_source(f"{cloud.root}/serving" if place == "bucket" else folder)()
     if says == "nothing":  # any SavedModel is served
         assert version.read().metadata == {}
     else:
@@ -145,6 +146,23 @@ def test_a_version_that_is_copied_file_by_file_goes_live_when_it_is_whole(tmp_pa
     assert models.model.version.number == 2 and models.model.labels == ("calm", "alarm") and not models.problem
 
 
+@pytest.mark.parametrize("record", ["", '{"labels": ['])
+def test_a_bundle_whose_record_is_cut_is_named_and_not_taken_for_a_saved_model(tmp_path, record):
+    for name in ("model.onnx", "saved_model.pb"):
+        (tmp_path / name).write_bytes(b"graph")
+    if record:
+        (tmp_path / "bundle.json").write_text(record)
+    models = ModelManager(tmp_path, report=lambda line: None)
+    models.refresh()
+    assert f"{tmp_path} holds model.onnx and no bundle.json that can be read" in models.problem
+
+
+def test_without_a_temporary_folder_a_model_in_a_bucket_is_refused_in_one_sentence(cloud, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/none")
+    with pytest.raises(UserError, match=f"{cloud.root}/model is copied to a temporary folder, .* set TMPDIR to a"):
+        open_source(f"{cloud.root}/model")
+
+
 def write_record(folder, labels):
     (folder / "assets.extra").mkdir()
     (folder / "assets.extra" / "bundle.json").write_text(json.dumps({"labels": labels}))
@@ -156,7 +174,7 @@ def test_zeros_before_the_number_of_a_version_do_no_harm(cloud, tmp_path, place)
     write_saved_model(tmp_path / "serving" / "01")
     if place == "bucket":
         upload_folder(tmp_path / "serving", open_store(f"{cloud.root}"), "serving")
-    found = open_source(f"{cloud.root}/serving" if place == "gs" else tmp_path / "serving")()
+    found = open_source(f"{cloud.root}/serving" if place == "bucket" else tmp_path / "serving")()
     assert [(one.number, one.read().number) for one in found] == [(2, 2), (1, 1)]
 
 
@@ -168,6 +186,30 @@ def test_the_versions_of_a_registry_are_no_versions_to_serve(tmp_path, below):
         UserError, match=r"registry/versions/1 is a version of a registry: give the registry, \S+, whose"
     ):
         open_source(tmp_path / "registry" / below)()
+
+
+@pytest.mark.parametrize("below", ["versions", "versions/1"])
+def test_nor_are_they_in_a_bucket(cloud, tmp_path, below):
+    write_registry(tmp_path / "registry", 1)
+    (tmp_path / "registry" / "versions" / "1" / "version.json").write_text("{}")
+    upload_folder(tmp_path / "registry", open_store(f"{cloud.root}"), "registry")
+    root = f"{cloud.root}/registry"
+    with pytest.raises(UserError, match=f"{root}/versions/1 is a version of a registry: give the registry, {root}, "):
+        open_source(f"{cloud.root}/registry/{below}")()
+
+
+def test_what_a_console_makes_for_a_folder_does_no_harm(cloud, tmp_path):
+    for name in ("serving/", "serving/.kfp-bert-owner.json", "model/", "model/variables/"):
+        cloud.put("bucket", name, b"")
+    assert open_source(f"{cloud.root}/serving")() == []  # a version may come
+    upload_folder(write_saved_model(tmp_path / "model"), open_store(f"{cloud.root}"), "model")
+    assert (open_source(f"{cloud.root}/model")()[0].read().folder / "saved_model.pb").read_bytes() == b"graph"
+
+
+def test_a_folder_in_a_bucket_that_holds_something_else_is_no_model(cloud):
+    open_store(f"{cloud.root}/data").write("lines.csv", b"text")
+    with pytest.raises(UserError, match=f"{cloud.root}/data holds no model"):
+        ModelManager(f"{cloud.root}/data")
 
 
 def test_a_folder_without_a_complete_version_is_said(tmp_path):

@@ -143,8 +143,8 @@ class Parts:
 
     def _check(self, names: list[str], num_shards: int) -> None:
         for name in names:
-            found = _NAME.fullmatch(name)
-            if name.split("/")[-1].startswith("."):
+            found, last = _NAME.fullmatch(name), name.rpartition("/")[2]
+            if not last or last.startswith("."):  # without a last name it stands for a folder, as consoles make them
                 continue
             if not found:
                 raise UserError(

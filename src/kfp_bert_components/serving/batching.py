@@ -36,7 +36,8 @@ class Batcher:
     alone: a request with many or long texts holds up none that is short.
 
     Args:
-        wait_seconds: A request is refused while what waits takes longer than this; the only one never is.
+        wait_seconds: A request is refused while what waits takes longer than this. The first one never is, whatever
+            its size, and does not count for those that are answered before it.
         observe: Called after each call of the model with its seconds and the number of its instances.
     """
 
@@ -76,16 +77,25 @@ class Batcher:
         Raises:
             BusyError: Too much is waiting.
         """
-        seconds, tokens = self._spent
-        seconds_per_token = seconds / tokens if tokens else 0.0
-        request = _Request(engine, instances, seconds_per_token)
+        request = _Request(engine, instances)
         with self._changed:
-            seconds = sum(one.tokens for one in self._waiting) * seconds_per_token
+            seconds_per_token = self._seconds_per_token
+            due = request.due(seconds_per_token)
+            request.is_first = not any(one.left for one in self._waiting)
+            # The first may be of any size, and must not keep those away that are answered before it.
+            counted = [one for one in self._waiting if one.due(seconds_per_token) < due or not one.is_first]
+            seconds = sum(one.tokens for one in counted) * seconds_per_token
             if seconds and seconds + request.tokens * seconds_per_token > self._wait_seconds:
                 raise BusyError(seconds)
             self._waiting.append(request)
             self._changed.notify()
         return request.answers
+
+    @property
+    def _seconds_per_token(self) -> float:
+        """By the last calls; 0 before the first one."""
+        seconds, tokens = self._spent
+        return seconds / tokens if tokens else 0.0
 
     def _work(self) -> None:
         while call := self._next_call():
@@ -104,7 +114,8 @@ class Batcher:
                 self._changed.wait()
 
     def _choose(self) -> list[tuple[_Request, list[int]]]:
-        requests = sorted(self._waiting, key=lambda one: one.due)
+        seconds_per_token = self._seconds_per_token
+        requests = sorted(self._waiting, key=lambda one: one.due(seconds_per_token))
         first, call, tokens = requests[0], [], 0
         length = first.next_class
         for request in requests:
@@ -124,6 +135,9 @@ class Batcher:
         instances = [request.instances[place] for request, places in call for place in places]
         try:
             answers = engine.answer(instances)
+            shape = (len(answers.labels), *answers.probabilities.shape[:-1])
+            if shape != (len(instances), len(instances)):  # it would end this thread below
+                raise ValueError(f"the model gave answers of the shape {shape} to {len(instances)} texts")
         except Exception as error:
             if len(call) == 1:
                 call[0][0].fail(error)
@@ -143,16 +157,22 @@ class Batcher:
 class _Request:
     """Instances that wait for the model, and their answers. `left` are the places of those without, shortest last."""
 
-    def __init__(self, engine: Engine, instances: Sequence[Instance], seconds_per_token: float) -> None:
+    is_first = False  # nothing waited when it came
+
+    def __init__(self, engine: Engine, instances: Sequence[Instance]) -> None:
         self.engine, self.instances = engine, instances
         self.sizes = [_size(instance, engine.max_length) for instance in instances]
         self.left = sorted(range(len(instances)), key=self.sizes.__getitem__, reverse=True)
-        self.due = time.monotonic() + sum(self.sizes) * seconds_per_token
+        self._came, self._tokens = time.monotonic(), sum(self.sizes)
         self._loop = asyncio.get_running_loop()
         self.answers: asyncio.Future[Answers] = self._loop.create_future()
         self._labels = [""] * len(instances)
         self._probabilities: np.ndarray | None = None
         self._missing = len(instances)
+
+    def due(self, seconds_per_token: float) -> float:
+        """When it would be answered if it were alone, in seconds of `time.monotonic`."""
+        return self._came + self._tokens * seconds_per_token
 
     @property
     def tokens(self) -> int:

@@ -84,7 +84,7 @@ def load_engine(version: ModelVersion, threads: Threads) -> Engine:
     """Load a version and ask it once: with ONNX Runtime where it holds `model.onnx`, else with TensorFlow.
 
     Raises:
-        UserError: The version cannot be loaded, or the library is not installed.
+        UserError: The version cannot be loaded, its answers are none, or the library is not installed.
     """
     try:
         if version.onnx is not None:
@@ -100,5 +100,29 @@ def load_engine(version: ModelVersion, threads: Threads) -> Engine:
         raise UserError(
             f"{error.name} is not installed, which this model needs: pip install 'kfp-bert-components[{extra}]'."
         ) from error
-    engine.answer([dict.fromkeys(engine.inputs, "warm up")])
+    _check_answers(engine)
     return engine
+
+
+def _check_answers(engine: Engine) -> None:
+    """Refuse a model whose answers to two texts can't be served: it would take over from one that works.
+
+    Raises:
+        UserError: Its answers have another shape than its texts and labels, or are no numbers.
+    """
+    import numpy as np
+
+    found = engine.answer([dict.fromkeys(engine.inputs, "warm up")] * 2)
+    shape, where = found.probabilities.shape, engine.version.onnx or engine.version.folder
+    if (len(found.labels), *shape[:-1]) != (2, 2):
+        raise UserError(
+            f"{where} answers two texts with {len(found.labels)} labels and probabilities of the shape {shape}: it "
+            "must give a label and a row of probabilities for each text."
+        )
+    if engine.labels and len(engine.labels) != shape[1]:
+        raise UserError(
+            f"{where} answers with {shape[1]} probabilities, and its bundle.json names {len(engine.labels)} labels: "
+            "copy all files of the model, or write it again."
+        )
+    if not np.isfinite(found.probabilities).all():
+        raise UserError(f"{where} answers with numbers that are no probabilities: train it again.")

@@ -14,7 +14,8 @@ class Limits:
         bodies_bytes: Most bytes in the bodies of all requests that are under way.
         header_bytes: Most bytes in the head of a request: its first line and its headers.
         wait_seconds: A request is refused while what waits for the model takes longer than this, or than
-            `drain_seconds`.
+            `drain_seconds`. A request that comes while nothing waits may be of any size, and does not count for those
+            that are answered before it.
         connections: Most connections. One more closes the one that has sent no whole request for longest.
         header_seconds: Longest time for the head of a request, from the connection's begin or the head's first byte.
         body_seconds: Longest time for the body of a request.

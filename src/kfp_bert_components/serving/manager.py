@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfp_bert_components.progress import print_line
+from kfp_bert_components.progress import log_line
 from kfp_bert_components.serving.engines import Engine, Threads, load_engine
 from kfp_bert_components.serving.sources import open_source
 from kfp_bert_components.serving.versions import Found, ModelVersion
@@ -76,7 +76,7 @@ class ModelManager:
         self._path, self._find = path, open_source(path)
         in_bucket = str(path).startswith(("gs:", "s3:", "minio:"))
         self._poll_seconds = max(poll_seconds, BUCKET_SECONDS) if in_bucket else poll_seconds
-        self._report = report or print_line
+        self._report = report or log_line
         self._compiled, self._threads = compiled, threads or Threads.of_machine()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -108,10 +108,15 @@ class ModelManager:
             Whether each has ended within 5 seconds.
         """
         self._stop.set()
-        threads = [thread for thread in (self._thread, self._compiler) if thread]
-        for thread in threads:
-            thread.join(timeout=5)
-        return not any(thread.is_alive() for thread in threads)
+        end = time.monotonic() + 5
+
+        def ends(thread: threading.Thread | None) -> bool:
+            if thread:
+                thread.join(max(0, end - time.monotonic()))
+            return not (thread and thread.is_alive())
+
+        # In this order: the first may have started the second until its end.
+        return ends(self._thread) and ends(self._compiler)
 
     def refresh(self) -> None:
         """Load the newest version that can be loaded, unless it is the one that answers.
@@ -124,7 +129,9 @@ class ModelManager:
         except Exception as error:  # whatever is wrong with the folder: go on with what is loaded
             self._trouble = str(error) or repr(error)
         else:
-            self._trouble = "" if found or self.model else f"Still loading: {self._path} has no complete version yet."
+            missing = f"{self._path} has no complete version"
+            goes_on = f"{missing} any more: what is loaded goes on." if self.model else f"Still loading: {missing} yet."
+            self._trouble = "" if found else goes_on
             looked_at = []
             for one in found:
                 looked_at.append(one.number)
@@ -170,7 +177,7 @@ class ModelManager:
         self.refused.pop(version.number, None)
         known = f", version {version.registry_version} of its registry," if version.registry_version else ""
         self._report(f"serving version {version.number}{known} from {version.onnx or version.folder}")
-        if self._compiled:
+        if self._compiled and not self._stop.is_set():
             # Beside the watching, which must not wait for it.
             self._compiler = threading.Thread(target=self._compile, args=(engine,), name="model-compiler", daemon=True)
             self._compiler.start()

@@ -67,7 +67,7 @@ class Model:
             )
         self.version = version
         known = version.metadata.get("labels")
-        self.labels = tuple(known) if isinstance(known, list) else ()
+        self.labels = tuple(map(str, known)) if isinstance(known, list) else ()
         longest = version.metadata.get("max_length")
         self.max_length = longest if isinstance(longest, int) else 512
         self._batch_size = batch_size

@@ -172,7 +172,7 @@ def _flat(data: Any, field: str) -> list[Any]:
     """The elements of a tensor in row-major order; a tensor of strings may be given as a list of lists, too."""
     if not isinstance(data, list):
         raise UserError(f"{field}.data must be a list of strings.")
-    while data and all(isinstance(row, list) for row in data):
+    if data and all(isinstance(row, list) for row in data):  # of the shape [texts, 1]
         data = [value for row in data for value in row]
     return data
 

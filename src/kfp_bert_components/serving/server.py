@@ -15,7 +15,7 @@ from urllib.parse import quote
 import uvicorn
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.progress import print_line
+from kfp_bert_components.progress import log_line
 from kfp_bert_components.serving.app import MODEL_NAME, create_app
 from kfp_bert_components.serving.connections import connection_class
 from kfp_bert_components.serving.limits import Limits
@@ -71,7 +71,7 @@ def serve(
         poll_seconds=poll_seconds,
         compiled=compiled,
         threads=threads,
-        access_log=print_line if access_log else None,
+        access_log=log_line if access_log else None,
     )
     listener = listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
@@ -117,7 +117,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}): choose another port.") from error
+        raise UserError(
+            f"Cannot listen on {host}:{port} ({error.strerror}): choose another address or port."
+        ) from error
     return listener
 
 
@@ -137,7 +139,7 @@ def _announce(models: ModelManager, server: uvicorn.Server, url: str, must_load:
             server.should_exit = True
             return
         time.sleep(0.05)
-    print_line(f"ready at {url}:predict")
+    log_line(f"ready at {url}:predict")
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

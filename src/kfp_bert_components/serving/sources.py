@@ -12,15 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.serving.versions import (
     BUNDLE,
     GRAPH,
     METADATA,
+    OF_REGISTRY,
     OWNER,
     Found,
     ModelVersion,
     find_versions,
+    is_content,
+    is_no_model,
+    is_of_registry,
     read_version,
     version_names,
 )
@@ -40,13 +44,19 @@ def open_source(path: str | Path) -> Source:
             machine or in a bucket. What is in a bucket is downloaded when it is read, and again when it has changed.
 
     Raises:
-        UserError: `path` is no address.
+        UserError: `path` is no address, or there is no place for a copy.
     """
     from kfp_bert_components.storage import parse_address
 
     address = parse_address(path, "the path to serve")
     if not address.is_local:
-        scratch = Path(tempfile.mkdtemp(prefix="kfp-bert-serve-"))
+        try:
+            scratch = Path(tempfile.mkdtemp(prefix="kfp-bert-serve-"))
+        except FileNotFoundError:
+            raise UserError(
+                f"{address} is copied to a temporary folder, and there is no place here that can be written: mount a "
+                "volume at /tmp, or set TMPDIR to a folder."
+            ) from None
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)
         return _Bucket(address, scratch).versions
 
@@ -95,7 +105,15 @@ class _Bucket:
         names = {entry.name for entry in entries}
         if names & {BUNDLE, GRAPH, f"saved_model/{GRAPH}"}:
             return [Found(1, partial(self._read, 1, "", entries))]
-        numbers = version_names({name.partition("/")[0] for name in names})
+        above, folders = self._address.split()[0], {name.partition("/")[0] for name in names}
+        numbers = version_names(folders)
+        if OF_REGISTRY in names:
+            raise is_of_registry(self._address, above.split()[0])
+        for name in numbers.values():
+            if f"{name}/{OF_REGISTRY}" in names:
+                raise is_of_registry(self._address / name, above)
+        if not numbers and any(map(is_content, folders)):
+            raise is_no_model(self._address)
         metadata = {f"{name}/{file}" for name in numbers.values() for file in (METADATA, BUNDLE)}
         deployed = OWNER in names or bool(metadata & names)
         return [
@@ -116,7 +134,9 @@ class _Bucket:
             for old in sorted(self._scratch.iterdir(), key=lambda path: path.stat().st_mtime)[:-2]:
                 shutil.rmtree(old, ignore_errors=True)
             new = self._scratch / f".{folder.name}"
-            wanted = [(entry, new / entry.name.removeprefix(start)) for entry in entries if entry.name[-1] != "/"]
+            # What a console makes for a folder holds nothing: its name is empty, or ends with a slash.
+            files = [entry for entry in entries if entry.name[-1:] not in ("", "/")]
+            wanted = [(entry, new / entry.name.removeprefix(start)) for entry in files]
             for _, path in wanted:
                 path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=self._scratch) as scratch:

@@ -72,21 +72,36 @@ def find_versions(path: Path) -> list[Found]:
     numbers = version_names(names)
     for folder, registry in [(path, path.parent.parent), *((path / name, path.parent) for name in numbers.values())]:
         if _has(folder, OF_REGISTRY):
-            raise UserError(
-                f"{folder} is a version of a registry: give the registry, {registry}, whose champion is served, or the "
-                f"bundle of one version, such as {folder / 'bundle'}."
-            )
-    if not path.is_dir() or (not numbers and any(not name.startswith((".", "_")) for name in names)):
-        raise UserError(
-            f"{path} holds no model: expected a bundle (bundle.json), a SavedModel "
-            "(saved_model.pb), or version folders with numbers for names."
-        )
+            raise is_of_registry(folder, registry)
+    if not path.is_dir() or (not numbers and any(is_content(name) for name in names)):
+        raise is_no_model(path)
     deployed = _has(path, OWNER) or any(_has(path / name, METADATA, BUNDLE) for name in numbers.values())
     return [
         Found(number, partial(read_version, path / name, number, deployed=deployed))
         for number, name in sorted(numbers.items(), reverse=True)
         if _may_be_complete(path / name)
     ]
+
+
+def is_of_registry(folder: object, registry: object) -> UserError:
+    """The error for the folder of a version, or of all versions, of a registry."""
+    return UserError(
+        f"{folder} is a version of a registry: give the registry, {registry}, whose champion is served, or the bundle "
+        f"of one version, such as {folder}/bundle."
+    )
+
+
+def is_no_model(path: object) -> UserError:
+    """The error for a folder that holds something else."""
+    return UserError(
+        f"{path} holds no model: expected a bundle (bundle.json), a SavedModel "
+        "(saved_model.pb), or version folders with numbers for names."
+    )
+
+
+def is_content(name: str) -> bool:
+    """Whether a name in a folder is none that tools leave there; "" is that of a bucket's folder itself."""
+    return name != "" and not name.startswith((".", "_"))
 
 
 def version_names(names: Iterable[str]) -> dict[int, str]:
@@ -124,13 +139,18 @@ def read_version(folder: Path, number: int, *, deployed: bool = False) -> ModelV
         stamp = _stamp(folder)
         known = _read_metadata(folder)
         metadata = known or {}
-        onnx = folder if (folder / ONNX).is_file() and metadata else None
+        onnx = folder if (folder / ONNX).is_file() else None
     except FileNotFoundError:
         raise NotFoundError(f"Version {number} was taken away from {folder.parent}.") from None
     if deployed and known is None:
         raise UserError(
             f"Version {number} has no {METADATA} that can be read, as those have that a deployment wrote: copy all "
             "files of the version, or put models of another kind into a folder of their own."
+        )
+    if onnx and known is None:
+        raise UserError(
+            f"{folder} holds {ONNX} and no {BUNDLE} that can be read, which names its labels: copy all files of the "
+            "model, or write it again."
         )
     saved_model = folder / "saved_model" if (folder / "saved_model" / GRAPH).is_file() else folder
     version = metadata.get("registry_version")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,10 @@ from kfp_bert_components.prediction.one_file import join_parts
 from kfp_bert_components.progress import say
 from kfp_bert_components.steps.predictor import as_bundle, find_model, open_predictor
 from kfp_bert_components.storage import Address, is_fuse, open_store, parse_address
+
+_ONE_FILE = (".csv", ".parquet")
+# Names that nobody means for a folder.
+_OTHER_FILES = (".gz", ".zst", ".bz2", ".zip", ".tsv", ".txt", ".json", ".jsonl", ".xlsx")
 
 
 def batch_predict(
@@ -49,10 +56,10 @@ def batch_predict(
     settings = settings or PredictionSettings()
     place = parse_address(output, "the output")
     _check_output(place, parse_address(table, "the table"), settings)
-    one_file = place.name.endswith((".csv", ".parquet"))
+    one_file = place.name.endswith(_ONE_FILE)
     if one_file:
         settings = replace(settings, output_format=place.name.rpartition(".")[2])
-    with tempfile.TemporaryDirectory(prefix="model-") as scratch:
+    with _named_full_disk(place), tempfile.TemporaryDirectory(prefix="model-") as scratch:
         predictor = _open_predictor(model, Path(scratch), run_on, job_settings)
         say(f"Predicting with {predictor.name}: {len(predictor.labels)} labels.")
         if place.is_local and (is_fuse(place.path) or not resumable):
@@ -66,6 +73,20 @@ def batch_predict(
                 join_parts(Path(folder), place.path)
     _print_summary(found, str(place))
     return found, predictor
+
+
+@contextmanager
+def _named_full_disk(output: Address) -> Iterator[None]:
+    """Around the work: a disk that is full, of the output or of the temporary folder, is a UserError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"{error.strerror}: make room for {output} (of one file for twice its size) and in the temporary folder "
+            f"{tempfile.gettempdir()}, or set TMPDIR to another. The same command again goes on after the last part."
+        ) from error
 
 
 def _open_predictor(model: str, scratch: Path, run_on: str, job_settings: dict[str, Any]) -> Predictor:
@@ -98,7 +119,12 @@ def _check_output(output: Address, table: Address, settings: PredictionSettings)
         raise UserError(f"The output {output} lies in the table {table}, which would grow by it: give another place.")
     if output.is_local and output.path.is_file():
         raise UserError(f"The output {output} is a file that is there already: remove it, or give another name.")
-    if output.name.endswith((".csv", ".parquet")):
+    if output.name.endswith(_OTHER_FILES):
+        raise UserError(
+            f"The output {output} names a file, and one file is CSV or Parquet: let its name end with .csv or "
+            ".parquet, or give a folder."
+        )
+    if output.name.endswith(_ONE_FILE):
         if not output.is_local:
             raise UserError(f"The output {output} names one file, which is made on a local disk only: give a folder.")
         if settings.num_shards > 1:

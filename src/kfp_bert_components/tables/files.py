@@ -43,9 +43,8 @@ def list_files(source: Path) -> list[TableFile]:
         _check_readable(source)
         return [TableFile(source, source.name)]
     if not source.is_dir():
-        raise NotFoundError(
-            f"{source} does not exist: give a folder made by fetch_gcs_data, another folder, or a file."
-        )
+        there = "is neither a file nor a folder" if source.exists() else "does not exist"
+        raise NotFoundError(f"{source} {there}: give a folder made by fetch_gcs_data, another folder, or a file.")
     root = source / "files" if (source / "manifest.json").is_file() and (source / "files").is_dir() else source
     paths = (Path(folder, name) for folder, _, names in os.walk(root, onerror=_refuse) for name in names)
     found = sorted(path for path in paths if path.is_file() and is_table_name(path.relative_to(root)))
