@@ -46,7 +46,7 @@ def test_what_was_found_out_about_a_file_stands_in_the_log_and_in_the_report(
     assert len(found) == prepared.read == 60
     assert note == (
         "its first 2 lines are no part of the table and passed over; the first of them names the delimiter ','; "
-        "cells are quoted by '; spaces before a cell are left out"
+        "cells are quoted by '; blanks before a cell are left out"
     )
     assert f"  a.csv: {note}\n" in capsys.readouterr().out
     assert note.replace("'", "&#39;") in page

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.lines import with_spaces
 from kfp_bert_components.tables.settings import Column, TableSettings, header_name
 
 # Lines that are looked at for the one that names the columns.
@@ -88,13 +89,15 @@ def _headers(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
     yield _cells(lines[0], delimiter)
     for quote in ('"', "'"):
         if lines[0].count(quote) % 2:
-            cells, _ = first_record(lines, delimiter=delimiter, quotechar=quote, skipinitialspace=True, strict=True)
+            spaced = [with_spaces(line, delimiter) for line in lines]
+            cells, _ = first_record(spaced, delimiter=delimiter, quotechar=quote, skipinitialspace=True, strict=True)
             yield [header_name(cell) for cell in cells]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of one line, whichever quotes are around them."""
     with suppress(csv.Error):
-        cells = next(csv.reader([line.replace("\0", "")], delimiter=delimiter, skipinitialspace=True), [])
+        text = with_spaces(line.replace("\0", ""), delimiter)
+        cells = next(csv.reader([text], delimiter=delimiter, skipinitialspace=True), [])
         return [header_name(header_name(cell).strip("'")) for cell in cells]
     return []
