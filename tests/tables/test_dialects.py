@@ -373,3 +373,28 @@ def test_a_first_text_longer_than_the_sample_hides_nothing(tmp_path: Path, row: 
     content = f"{header}\n{row.format(text=long, label='long')}\n" + table(row, "", SINGLE if "'" in row else ("", ""))
     _, rows, faults = read(tmp_path / "a.csv", content)
     assert rows == [(long, "long"), *ROWS] and not faults
+
+
+@pytest.mark.parametrize("above", ["Lines of the film,\n,\n", ",Lines of the film\n"])
+def test_titles_that_a_spreadsheet_program_padded_are_passed_over_where_columns_are_counted(tmp_path: Path, above: str):
+    facts, rows, faults = read(tmp_path / "a.csv", above + table('"{text}",{label}'), "#1", "#2")
+    assert rows == ROWS and not faults
+    assert "no part of the table and passed over" in facts.note
+    _, rows, _ = read(tmp_path / "a.csv", "a row that lacks its label,\n" + table('"{text}",{label}', ""), "#1", "#2")
+    assert rows == [("a row that lacks its label", ""), *ROWS]
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (table("{text}^{label}", "text^label"), "if another character parts its cells, set delimiter to it"),
+        (table("{text} {label}", "text label"), "if spaces part its cells, set delimiter to ' '"),
+        ("<HTML><body><table><tr><td>text</td><td>label</td></tr></table></body></HTML>\n", "web page or XML"),
+        ('<?xml version="1.0"?>\n<rows><text>a, b</text></rows>\n', "save it as CSV, JSONL or Parquet"),
+        (table('"{text}",{label}', "line,kind"), "to its position such as '#1'"),
+    ],
+)
+def test_what_is_advised_where_a_column_is_not_found_can_be_done(tmp_path: Path, content: str, advice: str):
+    with pytest.raises(UserError, match="has no column 'text'") as error:
+        read(tmp_path / "a.xls", content)
+    assert advice in str(error.value)

@@ -153,3 +153,31 @@ def test_escape_sequences_that_can_not_be_read_are_refused(tmp_path: Path):
 def test_plain_text_is_not_taken_for_letters_of_seven_bits(text: str, tmp_path: Path):
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *[f"{text},a"] * 50]))
     assert read(tmp_path / "a.csv") == ("utf-8", [text] * 50, ["a"] * 50)
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "line", ["가격이 좋아요, 정말", "배송이 너무 느려요", "配送が早くて良かったです", "送货很快质量也不错"]
+)
+def test_utf_16_without_a_mark_is_found_in_scripts_that_have_few_nuls(codec: str, line: str, tmp_path: Path):
+    texts = [f"{line} {i}" for i in range(20)]
+    path = tmp_path / "a.csv"
+    path.write_bytes("\n".join(["text,label", *(f'"{text}",좋음' for text in texts)]).encode(codec))
+    assert read(path)[:2] == (codec, texts)
+    path.write_text("\n".join(["text,label", *(f"row {i:04} \0,a" for i in range(60))]))  # NULs at odd places
+    with pytest.raises(UserError, match="binary"):
+        read(path)
+
+
+@pytest.mark.parametrize("first", ["utf-8", "cp949"])
+def test_rows_of_two_encodings_in_one_file_are_not_both_read_as_a_third(first: str, tmp_path: Path):
+    second = "cp949" if first == "utf-8" else "utf-8"
+    texts, path = [f"배송이 정말 빨라서 좋았어요 {i}" for i in range(30)], tmp_path / "a.csv"
+    lines = "".join(f"{text},긍정\n" for text in texts)
+    path.write_bytes(("text,label\n" + lines).encode(first) + lines.encode(second))
+    assert read(path) == ("utf-8", texts, ["긍정"] * 30)
+    columns = [Column("text", "text", "text_column"), Column("label", "label", "label_column")]
+    _, batches = open_table(TableFile(path, path.name), columns, TableSettings())
+    faults = [fault for batch in batches for fault in batch.faults]
+    assert [fault.reason for fault in faults] == ["the row has bytes that are not UTF-8"] * 30
+    assert faults[0].row == (32 if first == "utf-8" else 2)

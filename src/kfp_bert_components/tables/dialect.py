@@ -138,6 +138,10 @@ def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column],
     counted = all(column.position is not None for column in columns)
     if counted and settings.header != "no" and not settings.skip_rows and _width(rows) > 1:
         above = lines_of_one_cell(table, dialect.options())
+        padded = lines_of_one_cell(table, dialect.options(), padded=True) if settings.header == "auto" else 0
+        # A row may lack its label: it is a title only above a row that names the columns.
+        if padded and _has_header(_sample_rows(_without_lines(table, padded), dialect), columns, settings):
+            above = padded
         skipped, table = skipped + above, _without_lines(table, above)
         rows = _sample_rows(table, dialect)
     blank = table[: len(table) - len(table.lstrip("\r\n"))].replace("\r\n", "\n")

@@ -45,15 +45,19 @@ def title_lines(name: str, sample: str, delimiters: str, columns: Sequence[Colum
     return 0
 
 
-def lines_of_one_cell(sample: str, options: dict) -> int:
-    """How many lines at the start have one cell at most, read with these arguments of Python's csv reader."""
+def lines_of_one_cell(sample: str, options: dict, padded: bool = False) -> int:
+    """How many lines at the start have one cell at most, read with these arguments of Python's csv reader.
+
+    With `padded`, empty cells beside it do not count: so spreadsheet programs write titles.
+    """
     lines, titles = 0, False
     reader = csv.reader(io.StringIO(sample, newline=""), **options)
     with suppress(csv.Error):
         for row in reader:
-            if len(row) > 1:
+            cells = [cell for cell in row if cell.strip()] if padded else row
+            if len(cells) > 1:
                 return lines if titles else 0
-            lines, titles = reader.line_num, titles or bool(row)
+            lines, titles = reader.line_num, titles or bool(cells)
     return 0
 
 

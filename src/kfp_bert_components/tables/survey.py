@@ -14,6 +14,8 @@ _FEW_LINES, _LONGER = 50, 16
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
 # The bytes below these are characters of their own in every encoding that has ASCII in it.
 _IN_CHARACTERS = bytes(range(0x30, 0x100))
+# What stands between cells and words.
+_BETWEEN = b'\n\r\t ,;|"'
 # With this, encodings of seven bits (ISO 2022) go over to characters of more than one byte.
 _ESCAPE = b"\x1b$"
 BOMS = {
@@ -68,6 +70,23 @@ def survey(file: TableFile, compression: str) -> Survey:
     return Survey(size, sample, odd, valid and not decoder.getstate()[0])  # no character is left half read
 
 
+def _utf_16(sample: bytes) -> str:
+    """The codec of UTF-16 without a byte order mark; "" for other bytes.
+
+    Its ASCII characters have a NUL each, always at the same one of two places. So have what stands between cells and
+    words, whatever the script is: in ASCII itself these bytes have none.
+    """
+    half = max(1, len(sample) // 2)
+    nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
+    if max(nuls) < 0.05 or min(nuls) > max(nuls) / 5:
+        return ""
+    codec = "utf-16-be" if nuls[0] > nuls[1] else "utf-16-le"
+    text = sample.decode(codec, errors="replace")
+    between = sum(map(text.count, _BETWEEN.decode()))
+    strange = sum(not c.isprintable() and not c.isspace() for c in text) + text[:-1].count("\ufffd")
+    return codec if 2 * between >= sum(map(sample.count, _BETWEEN)) and strange <= 0.01 * len(text) else ""
+
+
 def _is_plain(text: bytes) -> bool:
     return text.isascii() and _ESCAPE not in text
 
@@ -90,11 +109,8 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> tuple[
         return "utf-8-sig" if name == "utf-8" and sample.startswith(codecs.BOM_UTF8) else name, False
     if marked := [name for bom, name in BOMS.items() if sample.startswith(bom)]:
         return marked[0], False
-    # UTF-16 without a mark has a NUL at nearly every other place.
-    half = max(1, len(sample) // 2)
-    nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
-    if max(nuls) > 0.6 and min(nuls) < 0.1:
-        return "utf-16-be" if nuls[0] > nuls[1] else "utf-16-le", False
+    if codec := _utf_16(sample):
+        return codec, False
     if found.odd.isascii() and sample.isascii():
         if codec := guess_seven_bit(sample + b"\n" + found.odd):
             return codec, True
