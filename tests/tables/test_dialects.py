@@ -52,6 +52,7 @@ SINGLE = ("'", "''")
         (table('"{text}"\t\xa0"{label}"', "text\tlabel"), "blanks before a cell"),
         (table("'{text}';\u3000'{label}'", "'text';\u3000'label'", SINGLE), "blanks before a cell"),
         (table(' "{text}",{label}'), "blanks before a cell"),
+        (table('"{text}",{label}', '"text", "label"'), "blanks before a cell"),
         (table('\t"{text}",{label}', '\t"text",label'), "blanks before a cell"),
         (table('{label}, "{text}, 1,000,000 of them"', "label, text"), "blanks before a cell"),
         ("Lines\n\n" + table('"{text}",\xa0"{label}"', '"text",\xa0"label"'), "blanks before a cell"),
@@ -238,10 +239,11 @@ def test_commas_without_quotes_are_not_taken_for_names_of_rows(tmp_path: Path, r
     [("{text},{label}", "text,label"), ('"{text}", "{label}"', '"text", "label"'), ("{text};{label}", "text;label")],
 )
 def test_headers_of_files_that_were_joined_into_one_are_no_rows(tmp_path: Path, row: str, header: str, unreadable: str):
-    content = "".join(table(row, above + header) for above in ("", "\ufeff")).replace(", it's", " it's")
+    headers = [header, f"\ufeff{header}", header.title()]
+    content = "".join(table(row, one) for one in headers).replace(", it's", " it's")
     _, rows, faults = read(tmp_path / "a.csv", content, unreadable=unreadable)
-    assert len(rows) == 40
-    assert faults == [(22, "the row repeats the header")]
+    assert len(rows) == 60
+    assert faults == [(number, "the row repeats the header") for number in (22, 43)]
 
 
 def test_a_row_that_has_one_cell_of_the_header_is_a_row(tmp_path: Path):

@@ -222,11 +222,11 @@ def _delimiters(name: str, sample: str, separator: str, settings: TableSettings)
 
 
 def _may_be_spaced(sample: str, rows: Sequence[Sequence[str]], dialect: Dialect) -> bool:
-    """Whether blanks stand before the quotes of most lines, or before nearly all cells but the first and one quote."""
+    """Whether blanks stand before quotes in the first line or most lines, or before nearly all cells and one quote."""
     blanks, delimiter = f"[{INDENTS.replace(dialect.delimiter, '')}]+", re.escape(dialect.delimiter)
     before = [rf"(?:^|(?<=[\r\n])){blanks}{dialect.quote}", f"(?<={delimiter}){blanks}{dialect.quote}"]
-    lines = max(sample.count("\n"), sample.count("\r"), 1)
-    if any(2 * len(re.findall(pattern, sample)) > lines for pattern in before):
+    first, lines = re.split("[\r\n]", sample, maxsplit=1)[0], max(sample.count("\n"), sample.count("\r"), 1)
+    if any(re.search(one, first) or 2 * len(re.findall(one, sample)) > lines for one in before):
         return dialect.delimiter != " "
     cells = [cell for row in rows[1:] or rows for cell in row[1:] if cell]
     spaced = [text for cell in cells if (text := cell.lstrip(INDENTS)) != cell]

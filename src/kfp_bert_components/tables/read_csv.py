@@ -59,13 +59,13 @@ def _with_spaces(blocks: Iterator[bytes], delimiter: str) -> Iterator[bytes]:
 
 
 def _without_headers(batch: Batch, dialect: Dialect, columns: Mapping[str, int]) -> Batch:
-    """A batch without the header; rows that repeat it, as files that were joined into one have them, are faults."""
+    """A batch without the header; rows that repeat it, in whichever case, as files that were joined do, are faults."""
     batch = batch.without_row(dialect.first_row_number)
     found = np.arange(len(batch.rows) if len(set(columns.values())) > 1 else 0)
     titles = [dialect.columns[index] for index in columns.values()]
     blanks, quote = f"[{BLANKS}]*", f"{dialect.quote}?"  # quotes stay where a byte order mark stands before them
     for name, title in reversed(list(zip(columns, titles, strict=True))):
-        pattern = f"^{blanks}{quote}{re.escape(title)}{quote}{blanks}$"
+        pattern = f"(?i)^{blanks}{quote}{re.escape(title)}{quote}{blanks}$"
         found = found[to_numpy(pc.match_substring_regex(batch.cells[name].take(to_arrow(found)), pattern))]
     if not len(found):
         return batch
