@@ -224,6 +224,16 @@ def test_a_first_row_with_a_known_label_is_no_header(tmp_path: Path):
     assert prepared.read == 61 and prepared.classes == ["a", "b", "c"]
 
 
+def test_texts_that_programs_write_where_there_is_none_are_said(tmp_path: Path, capsys: pytest.CaptureFixture):
+    more = [("#NAME?", "good"), ("#NAME?", "bad"), ("nan", "bad"), ("None", "bad"), ("a nan", "good")]
+    (tmp_path / "a.csv").write_text(table([*rows(), *more]))
+    prepared, found, page = prepare(tmp_path / "a.csv")
+    what = "which programs write where there is none, is one like any other"
+    assert prepared.remarks == [f"the text 'nan', {what} (1 row)", f"the text '#NAME?', {what} (2 rows)"]
+    assert len(found) == 65 and prepared.remarks[1] in capsys.readouterr().out
+    assert "#NAME?" in page and not prepare(tmp_path / "a.csv", conflicting_labels="drop")[0].remarks[1:]
+
+
 @pytest.mark.parametrize("keep_texts", ["all", "ids"])
 def test_a_first_row_that_is_guessed_to_be_the_header_is_shown_where_texts_may_be(tmp_path: Path, keep_texts: str):
     (tmp_path / "a.csv").write_text("Kim Minsu,kind of line\n" + table(rows(), header=""))

@@ -25,7 +25,7 @@ _DECIMAL = re.compile(r"[+-]?\d+(?:[.,]\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNOR
 _MISSING = {"nan", "nat", "null", "<na>", "na", "#n/a", "n/a"}
 _LIST = re.compile(r"\[.*,.*\]|\{.*,.*\}|\(.*,.*\)")
 # Those of the second group are parts of names as well.
-_JOINTS, _MAYBE = "|;；", ",/+、，·・"
+_JOINTS, _MAYBE = "|;；", ",/+、，·・ㆍ"
 
 
 @dataclass(frozen=True)
