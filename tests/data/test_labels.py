@@ -126,6 +126,11 @@ def test_labels_that_may_stand_for_missing_ones_are_said():
     assert found[1:] == [f"the text {one!r} is a label like any other (2 rows have it)" for one in missing]
 
 
+def test_labels_that_are_named_and_that_no_row_has_are_said():
+    names = {"0": "other", "1.0": "scene", "2": "cut", "dialog": "dialogue"}
+    assert said({"0": 3, "1": 2, "cut": 2}, names) == ["label_names has labels that no row has: 'dialog'"]
+
+
 def test_labels_that_are_lists_are_said_as_several():
     what, end = "rows have what looks like several labels in a list", "each combination is a class of its own"
     lists = {'["a", "b"]': 20, "['b', 'c']": 3, '["a"]': 4, "(b)": 1}
