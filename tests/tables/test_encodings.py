@@ -181,3 +181,27 @@ def test_rows_of_two_encodings_in_one_file_are_not_both_read_as_a_third(first: s
     faults = [fault for batch in batches for fault in batch.faults]
     assert [fault.reason for fault in faults] == ["the row has bytes that are not UTF-8"] * 30
     assert faults[0].row == (32 if first == "utf-8" else 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "written", "text"),
+    [
+        ("euc-kr", "cp949", "똠방각하 뷁"),
+        ("ks_c_5601-1987", "cp949", "햏햏 웃겨요"),
+        ("gb2312", "gb18030", "朱镕基，你好"),
+        ("shift_jis", "cp932", "①髙橋さん"),
+        ("utf-16", "utf-16-le", "가격이 좋아요"),
+        ("utf-16", "utf-16-be", "가격이 좋아요"),
+        ("utf-16", "utf-16", "가격이 좋아요"),
+        ("utf-16-le", "utf-16", "가격이 좋아요"),
+        ("utf-32", "utf-32-le", "가격이 좋아요"),
+        ("utf-8", "utf-8-sig", "가격이 좋아요"),
+    ],
+)
+def test_the_name_that_people_give_an_encoding_is_enough(given: str, written: str, text: str, tmp_path: Path):
+    (tmp_path / "a.json").write_bytes(json.dumps([{"text": text, "label": "a"}], ensure_ascii=False).encode(written))
+    (tmp_path / "a.csv").write_bytes(f"text,label\n{text},a\n".encode(written))
+    columns = [Column("text", "text", "text_column"), Column("label", "label", "label_column")]
+    for path in (tmp_path / "a.json", tmp_path / "a.csv"):
+        _, batches = open_table(TableFile(path, path.name), columns, TableSettings(encoding=given))
+        assert [one for batch in batches for one in batch.cells["text"].to_pylist()] == [text]

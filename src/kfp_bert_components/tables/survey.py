@@ -26,6 +26,9 @@ BOMS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
+# Codecs with the same characters and more, which browsers read in place of these (WHATWG, Encoding Standard).
+_WIDER = {"euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -100,15 +103,20 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> tuple[
         UserError: The codec does not exist, the file is binary, or its escape sequences can't be read.
     """
     sample = found.sample
+    marked = next((name for bom, name in BOMS.items() if sample.startswith(bom)), "")
     if asked != "auto":
         try:
             b"a".decode(asked, "replace")  # hex and the like are codecs, but not of text
             name = codecs.lookup(asked).name
         except (LookupError, ValueError) as error:
-            raise UserError(f"encoding {asked!r} is not known: give a name such as utf-8, cp1252 or utf-16.") from error
-        return "utf-8-sig" if name == "utf-8" and sample.startswith(codecs.BOM_UTF8) else name, False
-    if marked := [name for bom, name in BOMS.items() if sample.startswith(bom)]:
-        return marked[0], False
+            raise UserError(f"encoding {asked!r} is not known: give a name such as utf-8, cp949 or utf-16.") from error
+        if marked.startswith(name.removesuffix("-le").removesuffix("-be")):
+            return marked, False
+        if name in ("utf-16", "utf-32"):  # which Python reads with a mark only
+            return (name == "utf-16" and _utf_16(sample)) or f"{name}-le", False
+        return _WIDER.get(name, name), False
+    if marked:
+        return marked, False
     if codec := _utf_16(sample):
         return codec, False
     if found.odd.isascii() and sample.isascii():
