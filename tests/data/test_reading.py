@@ -14,6 +14,7 @@ from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.steps.prepare_text_data import prepare_text_data
+from kfp_bert_components.tables import Column, TableFile, TableSettings, open_table
 from tests.support.broken_tables import rows, table
 
 
@@ -240,3 +241,12 @@ def test_a_first_row_that_is_guessed_to_be_the_header_is_shown_where_texts_may_b
     prepared, _, page = prepare(tmp_path / "a.csv", text_column="#1", label_column="#2", keep_texts=keep_texts)
     assert prepared.files[0].dialect.guessed_header
     assert ("Kim Minsu" in page) == (keep_texts == "all")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_parquet_file_whose_names_are_damaged_is_said_to_be(tmp_path: Path, own: bool):
+    path = write_parquet(tmp_path / "a.parquet", text=TEXTS, label=["a"] * len(TEXTS), beside=TEXTS)
+    path.write_bytes(path.read_bytes().replace(b"beside", b"\x93eside"))
+    with pytest.raises(UserError, match=r"a\.parquet is a damaged Parquet file"):
+        columns = [Column(name, name, "text_column") for name in ("text", "label")]
+        list(open_table(TableFile(path, path.name), columns, TableSettings(), own)[1])
