@@ -35,6 +35,8 @@ _OTHER_QUOTING = {
     "single-backslash": "single",
 }
 ROWS = 2_000
+# Characters of a sample that are looked through for blanks before quotes.
+_START = 1 << 15
 # What a column of categories is usually called.
 _CATEGORY_NAMES = {"label", "labels", "class", "category", "target", "sentiment", "intent", "topic"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
@@ -223,11 +225,13 @@ def _delimiters(name: str, sample: str, separator: str, settings: TableSettings)
 
 def _may_be_spaced(sample: str, rows: Sequence[Sequence[str]], dialect: Dialect) -> bool:
     """Whether blanks stand before quotes in the first line or most lines, or before nearly all cells and one quote."""
-    blanks, delimiter = f"[{INDENTS.replace(dialect.delimiter, '')}]+", re.escape(dialect.delimiter)
-    before = [rf"(?:^|(?<=[\r\n])){blanks}{dialect.quote}", f"(?<={delimiter}){blanks}{dialect.quote}"]
-    first, lines = re.split("[\r\n]", sample, maxsplit=1)[0], max(sample.count("\n"), sample.count("\r"), 1)
-    if any(re.search(one, first) or 2 * len(re.findall(one, sample)) > lines for one in before):
-        return dialect.delimiter != " "
+    start = sample[:_START]
+    first, lines = re.split("[\r\n]", start, maxsplit=1)[0], max(start.count("\n"), start.count("\r"), 1)
+    spaced_quote = f"[{INDENTS.replace(dialect.delimiter, '')}]+{dialect.quote}(?!{dialect.quote})"
+    for before in (r"(?:\A|[\r\n])", re.escape(dialect.delimiter)):
+        pattern = re.compile(before + spaced_quote)
+        if pattern.search(first) or 2 * len(pattern.findall(start)) > lines:
+            return dialect.delimiter != " "
     cells = [cell for row in rows[1:] or rows for cell in row[1:] if cell]
     spaced = [text for cell in cells if (text := cell.lstrip(INDENTS)) != cell]
     return len(spaced) > 0.9 * len(cells) and any(text.startswith(('"', "'")) for text in spaced)
