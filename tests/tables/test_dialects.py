@@ -1,5 +1,6 @@
 """How a CSV file is written: quotes, lines above the table, and headers that lack a name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,20 @@ def test_quotes_of_all_kinds_are_taken_off_and_said(tmp_path: Path, content: str
     facts, rows, faults = read(tmp_path / "a.csv", content)
     assert [(text.removesuffix(", 1,000,000 of them"), label) for text, label in rows] == ROWS and not faults
     assert says in facts.note
+
+
+def test_a_backslash_at_the_end_of_a_cell_is_a_character_where_quotes_are_doubled(tmp_path: Path):
+    texts = {
+        "class a": ['say "hi" now', "C:\\temp 57", '"quoted" 72'],
+        "class b": ["5,000 won", '"quoted" 62', 'x="1"'],
+    }
+    texts["class b"] += ["the dogs' bowl 3"]
+    texts["it's"] = ["# comment", 'O\'Brien said, "no"', '" 69', '"best" 109', "ends with \\"]
+    rows = [(text, label) for label, some in texts.items() for text in some]
+    lines = [f"'{label}';'{text}'" for text, label in [("text", "label"), *rows]]
+    content = "\n".join(re.sub(r"(?<=\w)'(?=[\w ])", "''", line) for line in lines) + "\n"
+    _, found, faults = read(tmp_path / "a.csv", content)
+    assert found == rows and not faults
 
 
 @pytest.mark.parametrize("row", ['"{text}",{label}', "{text}\t{label}"])

@@ -252,10 +252,16 @@ def _score(rows: Sequence[Sequence[str]], dialect: Dialect, sample: str, named: 
         score += 0.3
     if dialect.quoting != "none" and not _closes_quotes(sample, dialect):
         score -= 0.05
-    unused = dialect.quoting.endswith("backslash") and "\\" + dialect.quote not in sample
-    if unused or _looks_quoted(rows, dialect):
+    if _doubles_quotes(sample, dialect) or _looks_quoted(rows, dialect):
         score -= 0.1
     return score
+
+
+def _doubles_quotes(sample: str, dialect: Dialect) -> bool:
+    """Whether a dialect with \\" inside of quotes is wrong, as "" is there as often; an empty cell is none."""
+    twice = 2 * dialect.quote
+    doubled = sample.count(twice) - sum(sample.count(before + twice) for before in (dialect.delimiter, "\n", " "))
+    return dialect.quoting.endswith("backslash") and sample.count("\\" + dialect.quote) <= max(doubled, 0)
 
 
 def _closes_quotes(sample: str, dialect: Dialect) -> bool:
