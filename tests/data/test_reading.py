@@ -1,6 +1,8 @@
 """What people have, from the file to the splits: what becomes of it, and what is said of it."""
 
 import json
+import os
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -250,3 +252,11 @@ def test_a_parquet_file_whose_names_are_damaged_is_said_to_be(tmp_path: Path, ow
     with pytest.raises(UserError, match=r"a\.parquet is a damaged Parquet file"):
         columns = [Column(name, name, "text_column") for name in ("text", "label")]
         list(open_table(TableFile(path, path.name), columns, TableSettings(), own)[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_from_an_archive_of_windows_whose_name_is_not_utf_8_is_named(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + "/리뷰.csv".encode("cp949"))).write_text(table(rows()))
+    with pytest.raises(UserError, match=r"/in/\\xb8\\xae\\xba\\xe4\.csv has a name that is not UTF-8: rename it\."):
+        prepare(tmp_path / "in")
