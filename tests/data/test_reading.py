@@ -260,3 +260,10 @@ def test_a_file_from_an_archive_of_windows_whose_name_is_not_utf_8_is_named(tmp_
     Path(os.fsdecode(os.fsencode(tmp_path / "in") + "/리뷰.csv".encode("cp949"))).write_text(table(rows()))
     with pytest.raises(UserError, match=r"/in/\\xb8\\xae\\xba\\xe4\.csv has a name that is not UTF-8: rename it\."):
         prepare(tmp_path / "in")
+
+
+def test_a_column_of_texts_that_is_taken_for_the_label_is_said_in_a_short_sentence(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{i % 3},{text * 30}\n" for i, text in enumerate(TEXTS)))
+    with pytest.raises(UserError, match="check label_column, add rows or lower min_class_rows") as error:
+        prepare(tmp_path / "a.csv")
+    assert len(str(error.value)) < 700 and "…' (1)" in str(error.value)
