@@ -157,7 +157,7 @@ def test_plain_text_is_not_taken_for_letters_of_seven_bits(text: str, tmp_path: 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize(
-    "line", ["가격이 좋아요, 정말", "배송이 너무 느려요", "配送が早くて良かったです", "送货很快质量也不错"]
+    "line", ["가격이 좋아요, 정말", "배송이 너무 느려요", "配送が早くて良かったです", "送货很快质量也不错" * 20]
 )
 def test_utf_16_without_a_mark_is_found_in_scripts_that_have_few_nuls(codec: str, line: str, tmp_path: Path):
     texts = [f"{line} {i}" for i in range(20)]

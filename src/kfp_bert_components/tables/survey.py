@@ -81,7 +81,7 @@ def _utf_16(sample: bytes) -> str:
     """
     half = max(1, len(sample) // 2)
     nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
-    if max(nuls) < 0.05 or min(nuls) > max(nuls) / 5:
+    if max(nuls) < 0.01 or min(nuls) > max(nuls) / 5:
         return ""
     codec = "utf-16-be" if nuls[0] > nuls[1] else "utf-16-le"
     text = sample.decode(codec, errors="replace")
