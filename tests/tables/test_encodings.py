@@ -164,9 +164,10 @@ def test_utf_16_without_a_mark_is_found_in_scripts_that_have_few_nuls(codec: str
     path = tmp_path / "a.csv"
     path.write_bytes("\n".join(["text,label", *(f'"{text}",좋음' for text in texts)]).encode(codec))
     assert read(path)[:2] == (codec, texts)
-    path.write_text("\n".join(["text,label", *(f"row {i:04} \0,a" for i in range(60))]))  # NULs at odd places
-    with pytest.raises(UserError, match="binary"):
-        read(path)
+    for row in ("row {:04} \0,a", "row {:04}\0,a"):  # NULs at odd places
+        path.write_text("\n".join(["text,label", *(row.format(i) for i in range(60))]))
+        with pytest.raises(UserError, match="binary"):
+            read(path)
 
 
 @pytest.mark.parametrize("first", ["utf-8", "cp949"])

@@ -14,8 +14,8 @@ _FEW_LINES, _LONGER = 50, 16
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
 # The bytes below these are characters of their own in every encoding that has ASCII in it.
 _IN_CHARACTERS = bytes(range(0x30, 0x100))
-# What stands between cells and words.
-_BETWEEN = b'\n\r\t ,;|"'
+# What stands between cells and rows.
+_BETWEEN = b'\n\t,;"'
 # With this, encodings of seven bits (ISO 2022) go over to characters of more than one byte.
 _ESCAPE = b"\x1b$"
 BOMS = {
@@ -76,18 +76,18 @@ def survey(file: TableFile, compression: str) -> Survey:
 def _utf_16(sample: bytes) -> str:
     """The codec of UTF-16 without a byte order mark; "" for other bytes.
 
-    Its ASCII characters have a NUL each, always at the same one of two places. So have what stands between cells and
-    words, whatever the script is: in ASCII itself these bytes have none.
+    Its ASCII characters have a NUL each, always at the same one of two places. There no byte that stands between cells
+    is ever, as hardly any script has such characters; in ASCII with NULs it is as often as at the other place.
     """
     half = max(1, len(sample) // 2)
     nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
     if max(nuls) < 0.01 or min(nuls) > max(nuls) / 5:
         return ""
-    codec = "utf-16-be" if nuls[0] > nuls[1] else "utf-16-le"
+    codec, high = ("utf-16-be", 0) if nuls[0] > nuls[1] else ("utf-16-le", 1)
+    above, below = (sum(map(sample[place::2].count, _BETWEEN)) for place in (high, 1 - high))
     text = sample.decode(codec, errors="replace")
-    between = sum(map(text.count, _BETWEEN.decode()))
     strange = sum(not c.isprintable() and not c.isspace() for c in text) + text[:-1].count("\ufffd")
-    return codec if 2 * between >= sum(map(sample.count, _BETWEEN)) and strange <= 0.01 * len(text) else ""
+    return codec if 10 * above <= below and strange <= 0.01 * len(text) else ""
 
 
 def _is_plain(text: bytes) -> bool:
