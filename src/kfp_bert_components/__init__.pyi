@@ -31,6 +31,7 @@ class _PinData(PythonComponent):
         impersonate_service_account: str | PipelineChannel = "",
         anonymous: bool | PipelineChannel = False,
         mirror_to: list[str] | PipelineChannel = [],
+        evidence_by: str | PipelineChannel = "text",
     ) -> PipelineTask:
         """Look at the sources and the base model without reading them: what is there now, and has it changed.
 
@@ -55,6 +56,7 @@ class _PinData(PythonComponent):
                 KFP_BERT_IMPERSONATE.
             anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
             mirror_to: That of promote_model, which is checked.
+            evidence_by: That of evaluate_model. A column must be among the metadata_columns of `prepare`.
 
         Returns:
             fingerprint: Hash of names, sizes and checksums; of local files, of names, sizes, times and inodes.

@@ -105,13 +105,13 @@ def test_labels_that_are_several_are_said_with_their_rows():
         f"6 {what} ',' (1, such as 'x, y'): {end}",
     ]
     assert said({"a/b": 7, "b": 1}) == [f"7 {what} '/' (1, such as 'a/b'): {end}"]
-    for joint in "、，；·・":
+    for joint in "、，；·・ㆍ":
         assert said({f"긍정{joint}부정": 7, "긍정": 1}) == [f"7 {what} '{joint}' (1, such as '긍정{joint}부정'): {end}"]
     assert not said({"Seoul, Korea": 20, "w/o": 1, "C++": 1, "a|": 1, "|": 3, ";)": 2, "b": 3})
     assert not said({"a|b": 20, "c": 3}, {"a|b": "both", "c": "one"})
 
 
-@pytest.mark.parametrize("joint", "、，·・；")
+@pytest.mark.parametrize("joint", "、，·・ㆍ；")
 def test_labels_that_are_several_in_east_asian_punctuation_are_said(joint):
     (found,) = said({f"감동{joint}재미": 20, "재미": 3, "감동": 4})
     assert found.startswith(f"20 rows have what looks like several labels joined by {joint!r}")
@@ -124,6 +124,11 @@ def test_labels_that_may_stand_for_missing_ones_are_said():
     assert not said({"none": 3, "a": 1})
     assert found[0].startswith("labels that differ only by case")
     assert found[1:] == [f"the text {one!r} is a label like any other (2 rows have it)" for one in missing]
+
+
+def test_labels_that_are_named_and_that_no_row_has_are_said():
+    names = {"0": "other", "1.0": "scene", "2": "cut", "dialog": "dialogue"}
+    assert said({"0": 3, "1": 2, "cut": 2}, names) == ["label_names has labels that no row has: 'dialog'"]
 
 
 def test_labels_that_are_lists_are_said_as_several():

@@ -1,6 +1,8 @@
 """What people have, from the file to the splits: what becomes of it, and what is said of it."""
 
 import json
+import os
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from kfp_bert_components.data.settings import PrepareSettings
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.steps.prepare_text_data import prepare_text_data
+from kfp_bert_components.tables import Column, TableFile, TableSettings, open_table
 from tests.support.broken_tables import rows, table
 
 
@@ -46,7 +49,7 @@ def test_what_was_found_out_about_a_file_stands_in_the_log_and_in_the_report(
     assert len(found) == prepared.read == 60
     assert note == (
         "its first 2 lines are no part of the table and passed over; the first of them names the delimiter ','; "
-        "cells are quoted by '; spaces before a cell are left out"
+        "cells are quoted by '; blanks before a cell are left out"
     )
     assert f"  a.csv: {note}\n" in capsys.readouterr().out
     assert note.replace("'", "&#39;") in page
@@ -224,9 +227,43 @@ def test_a_first_row_with_a_known_label_is_no_header(tmp_path: Path):
     assert prepared.read == 61 and prepared.classes == ["a", "b", "c"]
 
 
+def test_texts_that_programs_write_where_there_is_none_are_said(tmp_path: Path, capsys: pytest.CaptureFixture):
+    more = [("#NAME?", "good"), ("#NAME?", "bad"), ("nan", "bad"), ("None", "bad"), ("a nan", "good")]
+    (tmp_path / "a.csv").write_text(table([*rows(), *more]))
+    prepared, found, page = prepare(tmp_path / "a.csv")
+    what = "which programs write where there is none, is one like any other"
+    assert prepared.remarks == [f"the text 'nan', {what} (1 row)", f"the text '#NAME?', {what} (2 rows)"]
+    assert len(found) == 65 and prepared.remarks[1] in capsys.readouterr().out
+    assert "#NAME?" in page and not prepare(tmp_path / "a.csv", conflicting_labels="drop")[0].remarks[1:]
+
+
 @pytest.mark.parametrize("keep_texts", ["all", "ids"])
 def test_a_first_row_that_is_guessed_to_be_the_header_is_shown_where_texts_may_be(tmp_path: Path, keep_texts: str):
     (tmp_path / "a.csv").write_text("Kim Minsu,kind of line\n" + table(rows(), header=""))
     prepared, _, page = prepare(tmp_path / "a.csv", text_column="#1", label_column="#2", keep_texts=keep_texts)
     assert prepared.files[0].dialect.guessed_header
     assert ("Kim Minsu" in page) == (keep_texts == "all")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_parquet_file_whose_names_are_damaged_is_said_to_be(tmp_path: Path, own: bool):
+    path = write_parquet(tmp_path / "a.parquet", text=TEXTS, label=["a"] * len(TEXTS), beside=TEXTS)
+    path.write_bytes(path.read_bytes().replace(b"beside", b"\x93eside"))
+    with pytest.raises(UserError, match=r"a\.parquet is a damaged Parquet file"):
+        columns = [Column(name, name, "text_column") for name in ("text", "label")]
+        list(open_table(TableFile(path, path.name), columns, TableSettings(), own)[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_from_an_archive_of_windows_whose_name_is_not_utf_8_is_named(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + "/리뷰.csv".encode("cp949"))).write_text(table(rows()))
+    with pytest.raises(UserError, match=r"/in/\\xb8\\xae\\xba\\xe4\.csv has a name that is not UTF-8: rename it\."):
+        prepare(tmp_path / "in")
+
+
+def test_a_column_of_texts_that_is_taken_for_the_label_is_said_in_a_short_sentence(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{i % 3},{text * 30}\n" for i, text in enumerate(TEXTS)))
+    with pytest.raises(UserError, match="check label_column, add rows or lower min_class_rows") as error:
+        prepare(tmp_path / "a.csv")
+    assert len(str(error.value)) < 700 and "…' (1)" in str(error.value)

@@ -402,6 +402,8 @@ def test_slices_by_length_are_thirds_of_the_rows():
         "more than 5 words": 3,
     }
     assert find_slices(pa.table({"text": ["a b", "c d"]})) == {}
+    texts = [" ".join(["word"] * k) for k in (1, 1, 1, 1, 2, 2, 3, 3, 3)]
+    assert [*find_slices(pa.table({"text": texts}))] == ["up to 1 words", "2 words", "more than 2 words"]
 
 
 def test_a_character_is_a_word_where_texts_are_written_without_spaces():

@@ -65,6 +65,15 @@ def test_what_a_step_would_refuse_is_named(gcs, prepare, training, gate, policy,
         check_settings(prepare, training, gate, policy)
 
 
+def test_a_column_that_counts_the_evidence_must_be_one_that_the_splits_keep():
+    for column in ("text", "row", "source", "film"):
+        check_settings({"metadata_columns": ["film"]}, {}, {}, evidence_by=column)
+    with pytest.raises(
+        UserError, match="evaluate_model would .*: evidence_by names the column .film.*metadata_columns"
+    ):
+        check_settings({"metadata_columns": ["year"]}, {}, {}, evidence_by="film")
+
+
 @pytest.mark.parametrize("name", ["train_and_deploy", "train_and_deploy_to_ai_platform"])
 def test_the_ready_pipelines_give_the_first_step_what_it_checks(name):
     from kfp_bert_components import pipelines
@@ -74,6 +83,7 @@ def test_the_ready_pipelines_give_the_first_step_what_it_checks(name):
     for parameter, step, theirs in [
         ("prepare", "prepare-text-data", "settings"),
         ("settings", "finetune-bert", "settings"),
+        ("evidence_by", "evaluate-model", "evidence_by"),
         *((one, "compare-models", one) for one in ("primary_metric", "min_improvement", "alpha", "policy")),
     ]:
         assert given[parameter] == tasks[step].inputs.parameters[theirs].component_input_parameter

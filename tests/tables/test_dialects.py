@@ -1,5 +1,6 @@
 """How a CSV file is written: quotes, lines above the table, and headers that lack a name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,19 +41,42 @@ SINGLE = ("'", "''")
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (table('"{text}", "{label}"', '"text", "label"'), "spaces before a cell"),
-        (table('{label}, "{text}"', "label, text"), "spaces before a cell"),
-        (table('"{text}";  "{label}"', '"text";  "label"'), "spaces before a cell"),
+        (table('"{text}", "{label}"', '"text", "label"'), "blanks before a cell"),
+        (table('{label}, "{text}"', "label, text"), "blanks before a cell"),
+        (table('"{text}";  "{label}"', '"text";  "label"'), "blanks before a cell"),
         (table("'{text}','{label}'", "'text','label'", SINGLE), "quoted by '"),
         (table("'{text}',{label}", "text,label", SINGLE), "quoted by '"),
-        (table("'{text}', '{label}'", "'text', 'label'", SINGLE), "spaces before a cell"),
+        (table("'{text}', '{label}'", "'text', 'label'", SINGLE), "blanks before a cell"),
         (table("'{text}';{label}", "text;label", ("'", "\\'")), "quoted by '"),
+        (table('"{text}",\t"{label}"', '"text",\t"label"'), "blanks before a cell"),
+        (table('{label},\t"{text}"', "label,\ttext"), "blanks before a cell"),
+        (table('"{text}"\t\xa0"{label}"', "text\tlabel"), "blanks before a cell"),
+        (table("'{text}';\u3000'{label}'", "'text';\u3000'label'", SINGLE), "blanks before a cell"),
+        (table(' "{text}",{label}'), "blanks before a cell"),
+        (table('"{text}",{label}', '"text", "label"'), "blanks before a cell"),
+        (table('\t"{text}",{label}', '\t"text",label'), "blanks before a cell"),
+        (table('{label}, "{text}, 1,000,000 of them"', "label, text"), "blanks before a cell"),
+        ("Lines\n\n" + table('"{text}",\xa0"{label}"', '"text",\xa0"label"'), "blanks before a cell"),
     ],
 )
 def test_quotes_of_all_kinds_are_taken_off_and_said(tmp_path: Path, content: str, says: str):
     facts, rows, faults = read(tmp_path / "a.csv", content)
-    assert rows == ROWS and not faults
+    assert [(text.removesuffix(", 1,000,000 of them"), label) for text, label in rows] == ROWS and not faults
     assert says in facts.note
+
+
+def test_a_backslash_at_the_end_of_a_cell_is_a_character_where_quotes_are_doubled(tmp_path: Path):
+    texts = {
+        "class a": ['say "hi" now', "C:\\temp 57", '"quoted" 72'],
+        "class b": ["5,000 won", '"quoted" 62', 'x="1"'],
+    }
+    texts["class b"] += ["the dogs' bowl 3"]
+    texts["it's"] = ["# comment", 'O\'Brien said, "no"', '" 69', '"best" 109', "ends with \\"]
+    rows = [(text, label) for label, some in texts.items() for text in some]
+    lines = [f"'{label}';'{text}'" for text, label in [("text", "label"), *rows]]
+    content = "\n".join(re.sub(r"(?<=\w)'(?=[\w ])", "''", line) for line in lines) + "\n"
+    _, found, faults = read(tmp_path / "a.csv", content)
+    assert found == rows and not faults
 
 
 @pytest.mark.parametrize("row", ['"{text}",{label}', "{text}\t{label}"])
@@ -230,10 +254,11 @@ def test_commas_without_quotes_are_not_taken_for_names_of_rows(tmp_path: Path, r
     [("{text},{label}", "text,label"), ('"{text}", "{label}"', '"text", "label"'), ("{text};{label}", "text;label")],
 )
 def test_headers_of_files_that_were_joined_into_one_are_no_rows(tmp_path: Path, row: str, header: str, unreadable: str):
-    content = "".join(table(row, above + header) for above in ("", "\ufeff")).replace(", it's", " it's")
+    headers = [header, f"\ufeff{header}", header.title()]
+    content = "".join(table(row, one) for one in headers).replace(", it's", " it's")
     _, rows, faults = read(tmp_path / "a.csv", content, unreadable=unreadable)
-    assert len(rows) == 40
-    assert faults == [(22, "the row repeats the header")]
+    assert len(rows) == 60
+    assert faults == [(number, "the row repeats the header") for number in (22, 43)]
 
 
 def test_a_row_that_has_one_cell_of_the_header_is_a_row(tmp_path: Path):
@@ -365,3 +390,28 @@ def test_a_first_text_longer_than_the_sample_hides_nothing(tmp_path: Path, row: 
     content = f"{header}\n{row.format(text=long, label='long')}\n" + table(row, "", SINGLE if "'" in row else ("", ""))
     _, rows, faults = read(tmp_path / "a.csv", content)
     assert rows == [(long, "long"), *ROWS] and not faults
+
+
+@pytest.mark.parametrize("above", ["Lines of the film,\n,\n", ",Lines of the film\n"])
+def test_titles_that_a_spreadsheet_program_padded_are_passed_over_where_columns_are_counted(tmp_path: Path, above: str):
+    facts, rows, faults = read(tmp_path / "a.csv", above + table('"{text}",{label}'), "#1", "#2")
+    assert rows == ROWS and not faults
+    assert "no part of the table and passed over" in facts.note
+    _, rows, _ = read(tmp_path / "a.csv", "a row that lacks its label,\n" + table('"{text}",{label}', ""), "#1", "#2")
+    assert rows == [("a row that lacks its label", ""), *ROWS]
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (table("{text}^{label}", "text^label"), "if another character parts its cells, set delimiter to it"),
+        (table("{text} {label}", "text label"), "if spaces part its cells, set delimiter to ' '"),
+        ("<HTML><body><table><tr><td>text</td><td>label</td></tr></table></body></HTML>\n", "web page or XML"),
+        ('<?xml version="1.0"?>\n<rows><text>a, b</text></rows>\n', "save it as CSV, JSONL or Parquet"),
+        (table('"{text}",{label}', "line,kind"), "to its position such as '#1'"),
+    ],
+)
+def test_what_is_advised_where_a_column_is_not_found_can_be_done(tmp_path: Path, content: str, advice: str):
+    with pytest.raises(UserError, match="has no column 'text'") as error:
+        read(tmp_path / "a.xls", content)
+    assert advice in str(error.value)

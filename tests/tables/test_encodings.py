@@ -153,3 +153,56 @@ def test_escape_sequences_that_can_not_be_read_are_refused(tmp_path: Path):
 def test_plain_text_is_not_taken_for_letters_of_seven_bits(text: str, tmp_path: Path):
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *[f"{text},a"] * 50]))
     assert read(tmp_path / "a.csv") == ("utf-8", [text] * 50, ["a"] * 50)
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "line", ["가격이 좋아요, 정말", "배송이 너무 느려요", "配送が早くて良かったです", "送货很快质量也不错" * 20]
+)
+def test_utf_16_without_a_mark_is_found_in_scripts_that_have_few_nuls(codec: str, line: str, tmp_path: Path):
+    texts = [f"{line} {i}" for i in range(20)]
+    path = tmp_path / "a.csv"
+    path.write_bytes("\n".join(["text,label", *(f'"{text}",좋음' for text in texts)]).encode(codec))
+    assert read(path)[:2] == (codec, texts)
+    for row in ("row {:04} \0,a", "row {:04}\0,a"):  # NULs at odd places
+        path.write_text("\n".join(["text,label", *(row.format(i) for i in range(60))]))
+        with pytest.raises(UserError, match="binary"):
+            read(path)
+
+
+@pytest.mark.parametrize("first", ["utf-8", "cp949"])
+def test_rows_of_two_encodings_in_one_file_are_not_both_read_as_a_third(first: str, tmp_path: Path):
+    second = "cp949" if first == "utf-8" else "utf-8"
+    texts, path = [f"배송이 정말 빨라서 좋았어요 {i}" for i in range(30)], tmp_path / "a.csv"
+    lines = "".join(f"{text},긍정\n" for text in texts)
+    path.write_bytes(("text,label\n" + lines).encode(first) + lines.encode(second))
+    assert read(path) == ("utf-8", texts, ["긍정"] * 30)
+    columns = [Column("text", "text", "text_column"), Column("label", "label", "label_column")]
+    _, batches = open_table(TableFile(path, path.name), columns, TableSettings())
+    faults = [fault for batch in batches for fault in batch.faults]
+    assert [fault.reason for fault in faults] == ["the row has bytes that are not UTF-8"] * 30
+    assert faults[0].row == (32 if first == "utf-8" else 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "written", "text"),
+    [
+        ("euc-kr", "cp949", "똠방각하 뷁"),
+        ("ks_c_5601-1987", "cp949", "햏햏 웃겨요"),
+        ("gb2312", "gb18030", "朱镕基，你好"),
+        ("shift_jis", "cp932", "①髙橋さん"),
+        ("utf-16", "utf-16-le", "가격이 좋아요"),
+        ("utf-16", "utf-16-be", "가격이 좋아요"),
+        ("utf-16", "utf-16", "가격이 좋아요"),
+        ("utf-16-le", "utf-16", "가격이 좋아요"),
+        ("utf-32", "utf-32-le", "가격이 좋아요"),
+        ("utf-8", "utf-8-sig", "가격이 좋아요"),
+    ],
+)
+def test_the_name_that_people_give_an_encoding_is_enough(given: str, written: str, text: str, tmp_path: Path):
+    (tmp_path / "a.json").write_bytes(json.dumps([{"text": text, "label": "a"}], ensure_ascii=False).encode(written))
+    (tmp_path / "a.csv").write_bytes(f"text,label\n{text},a\n".encode(written))
+    columns = [Column("text", "text", "text_column"), Column("label", "label", "label_column")]
+    for path in (tmp_path / "a.json", tmp_path / "a.csv"):
+        _, batches = open_table(TableFile(path, path.name), columns, TableSettings(encoding=given))
+        assert [one for batch in batches for one in batch.cells["text"].to_pylist()] == [text]

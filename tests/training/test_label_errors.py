@@ -89,11 +89,15 @@ def test_the_base_model_is_what_sees_the_texts(noisy, tmp_path, capsys):
     assert "reading the base model's states of the rows" in capsys.readouterr().out
 
 
-def test_whole_texts_are_left_out_where_there_are_too_many_rows(tmp_path):
-    table = pa.table({"id": [""] * 400, "text": [f"text {i // 10}" for i in range(400)], "label": ["a", "b"] * 200})
-    write_split(tmp_path / "train", "train", ["a", "b"], table)
-    assert check(tmp_path, 105).checked == 100
-    assert check(tmp_path, 400).checked == 400
+@pytest.mark.parametrize("rare", [0, 40])
+def test_as_many_rows_are_checked_as_asked_for_where_so_many_can_be(tmp_path, rare):
+    labels = ["a", "b"] * 180 + [*["rare"] * rare, *["a"] * (40 - rare)]
+    table = pa.table({"id": [""] * 400, "text": [f"text {i // 10}" for i in range(400)], "label": labels})
+    write_split(tmp_path / "train", "train", ["a", "b", "rare"], table)
+    for asked in (105, 355, 360 if rare else 400, 1_000):
+        found = check(tmp_path, asked)
+        assert found.checked == min(asked, 400 - rare)
+    assert found.skipped == (["rare"] if rare else [])
 
 
 def test_labels_with_too_few_texts_are_named_and_not_checked(tmp_path):

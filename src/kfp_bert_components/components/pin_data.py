@@ -24,6 +24,7 @@ def pin_data(
     impersonate_service_account: str = "",
     anonymous: bool = False,
     mirror_to: List[str] = [],
+    evidence_by: str = "text",
 ) -> NamedTuple(
     "Outputs", [("fingerprint", str), ("manifest", str), ("base_model_pin", str), ("pin", str), ("changed", bool)]
 ):
@@ -50,6 +51,7 @@ def pin_data(
             KFP_BERT_IMPERSONATE.
         anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
         mirror_to: That of promote_model, which is checked.
+        evidence_by: That of evaluate_model. A column must be among the metadata_columns of `prepare`.
 
     Returns:
         fingerprint: Hash of names, sizes and checksums; of local files, of names, sizes, times and inodes.
@@ -67,7 +69,7 @@ def pin_data(
     from kfp_bert_components.storage import Access
 
     gate = {"primary_metric": primary_metric, "min_improvement": min_improvement, "alpha": alpha}
-    check_settings(prepare, settings, gate, policy, mirror_to, registry)
+    check_settings(prepare, settings, gate, policy, mirror_to, registry, evidence_by)
     access = Access(user_project, impersonate_service_account, anonymous)
     base_model = settings.get("base_model", base_model)
     seen = pin_data(sources, registry, Path(summary.path), base_model, run_name, access)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kfp_bert_components.data.labels import UNKNOWN, LabelMap
-from kfp_bert_components.data.rows import EMPTY, EXAMPLES, MOJIBAKE, NO_LABEL, RowExample, Rows
+from kfp_bert_components.data.rows import EMPTY, EXAMPLES, MOJIBAKE, NO_LABEL, RowExample, Rows, shorten
 from kfp_bert_components.data.settings import CheckSettings
 from kfp_bert_components.data.words import ODD
 from kfp_bert_components.errors import UserError
@@ -139,7 +139,7 @@ def check_rows(rows: Rows, labels: LabelMap, settings: CheckSettings) -> Checked
     checked.apply("empty_text", (rows.flags & EMPTY) > 0)
     checked.apply("missing_label", (rows.flags & NO_LABEL) > 0)
     unknown = sorted(rows.labels[i] for i in np.unique(rows.label[checked.inside & (code == UNKNOWN)]))[:5]
-    listed = ", ".join(map(repr, unknown))
+    listed = ", ".join(repr(shorten(label, 200)) for label in unknown)
     checked.apply("unknown_label", code == UNKNOWN, note=listed, hint=f"add {listed} there")
     # A row without a class can't go on, whatever the policy about its text was.
     checked.inside &= code != UNKNOWN
@@ -167,8 +167,10 @@ def check_repeats(checked: CheckedRows, part: np.ndarray) -> None:
     checked.apply("duplicates", copies)
     counts, least = checked.class_rows(), checked.settings.min_class_rows
     small = (counts > 0) & (counts < least)
-    names = [f"{checked.names[i]!r} ({counts[i]})" for i in np.flatnonzero(small)]
-    hint = f"a label needs {least} rows, less than that have {', '.join(names[:5])}; add rows or lower min_class_rows"
+    names = [f"{shorten(checked.names[i], 60)!r} ({counts[i]})" for i in np.flatnonzero(small)]
+    column = "check label_column, " if 2 * counts[small].sum() > counts.sum() else ""
+    todo = f"{column}add rows or lower min_class_rows"
+    hint = f"a label needs {least} rows, less than that have {', '.join(names[:5])}; {todo}"
     checked.apply("small_classes", np.append(small, False)[checked.code], note=", ".join(names[:10]), hint=hint)
     left = np.flatnonzero(checked.class_rows())
     if len(left) < 2:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_bert_components.plain import BLANKS, stripped
+from kfp_bert_components.plain import BLANKS, listed, stripped
 from kfp_bert_components.tables.arrow import strings, to_numpy
 
 UNKNOWN = -1
@@ -25,7 +25,7 @@ _DECIMAL = re.compile(r"[+-]?\d+(?:[.,]\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNOR
 _MISSING = {"nan", "nat", "null", "<na>", "na", "#n/a", "n/a"}
 _LIST = re.compile(r"\[.*,.*\]|\{.*,.*\}|\(.*,.*\)")
 # Those of the second group are parts of names as well.
-_JOINTS, _MAYBE = "|;；", ",/+、，·・"
+_JOINTS, _MAYBE = "|;；", ",/+、，·・ㆍ"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def _name(given: str) -> str:
 
 def remarks(found: Sequence[str], rows: Sequence[int], labels: LabelMap, label_names: Mapping[str, str]) -> list[str]:
     """What a person should know of the labels in the data, each of which so many rows have; one remark each."""
-    given = {spelled(label) for label in label_names}
+    given, there = {spelled(label) for label in label_names}, {spelled(label) for label in found}
+    unused = [label for label, name in label_names.items() if there.isdisjoint((spelled(label), spelled(name)))]
     counts = Counter[str]()
     for label, count in zip(found, rows, strict=True):
         counts[spelled(label)] += 0 if spelled(label) in given else count
@@ -117,6 +118,7 @@ def remarks(found: Sequence[str], rows: Sequence[int], labels: LabelMap, label_n
             for label, count in counts.items()
             if _says_missing(label) and count
         ),
+        *([f"label_names has labels that no row has: {listed(unused)}"] if unused else []),
         *filter(None, (*(_joined(counts, joint) for joint in _JOINTS + _MAYBE), _lists(counts))),
     ]
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from kfp_bert_components.data.assign import SPLITS, TRAIN, assign, without_group
 from kfp_bert_components.data.checking import CheckedRows, CheckResult, check_repeats, check_rows
-from kfp_bert_components.data.ids import ids_of, spread
+from kfp_bert_components.data.ids import hash_texts, ids_of, spread
 from kfp_bert_components.data.labels import map_labels, remarks
 from kfp_bert_components.data.leakage import SHORT, Leak, find_leaks
 from kfp_bert_components.data.profile import SAMPLE, FetchedFiles, Profile, make_profile
@@ -19,11 +19,14 @@ from kfp_bert_components.data.settings import METADATA, PAIR, TEXT, PrepareSetti
 from kfp_bert_components.data.splits import HEADER, SplitWriter, fingerprint_of
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.fetch.manifest import read_manifest
+from kfp_bert_components.formats import counted
 from kfp_bert_components.storage import Access, publish_folder
 from kfp_bert_components.tables import FileFacts, list_files
 from kfp_bert_components.tables.arrow import strings, to_arrow, to_numpy
 
 _MOST_OBJECTS = 100  # whose generations a profile has; the manifest has those of all
+# What programs write where there is no text, or in place of one that begins like a formula.
+_NO_TEXTS = ("nan", "NaN", "NaT", "null", "NULL", "<NA>", "#N/A", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NUM!")
 # What it means that a split lacks labels.
 LACKING = {
     "train": "a model that is trained on it won't learn them",
@@ -124,6 +127,7 @@ def prepare(
                 f"{alone:,} rows have no value in split_column {settings.split_column!r}: each of their texts is a "
                 "group of its own"
             )
+        notes += _texts_of_programs(rows.exact[checked.inside])
         prepared = _describe(checked, split, shared, in_train, notes, settings)
         writers = _write_examples(checked, split, in_train, settings, scratch)
         replace(prepared.profile, fetched=_fetched(Path(source))).write(scratch / "train")
@@ -155,6 +159,16 @@ def _split(checked: CheckedRows, settings: PrepareSettings) -> np.ndarray:
     if settings.split_by != "text":
         check_repeats(checked, split)
     return split
+
+
+def _texts_of_programs(hashes: np.ndarray) -> list[str]:
+    """A remark for each of _NO_TEXTS that some of the texts with these hashes are."""
+    counts = [int(np.count_nonzero(hashes == one)) for one in hash_texts(strings(_NO_TEXTS))]
+    return [
+        f"the text {text!r}, which programs write where there is none, is one like any other ({counted(count, 'rows')})"
+        for text, count in zip(_NO_TEXTS, counts, strict=True)
+        if count
+    ]
 
 
 def _in_train(checked: CheckedRows, split: np.ndarray) -> np.ndarray:

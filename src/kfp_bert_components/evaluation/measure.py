@@ -1,6 +1,6 @@
 """From predictions to an evaluation: what is kept of each row, and all metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from kfp_bert_components.data.labels import spelled_column
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation.metrics import metrics_with_intervals
-from kfp_bert_components.evaluation.records import CLUSTER, Evaluation
+from kfp_bert_components.evaluation.records import CLUSTER, Evaluation, check_evidence_by
 from kfp_bert_components.evaluation.slices import PREFIX, seen_in_train
 from kfp_bert_components.evaluation.text_keys import TEXT_KEY, TEXTS, with_text_keys
 
@@ -56,15 +56,6 @@ def measure(
     truth = found.truth()
     metrics = metrics_with_intervals(truth, found.probabilities(), labels, clusters=found.clusters())
     return replace(found, metrics=metrics, majority_share=float(np.bincount(truth).max() / len(truth)))
-
-
-def check_evidence_by(evidence_by: str, columns: Sequence[str]) -> None:
-    """Raise a UserError where a test split with these columns does not have what counts as one piece of evidence."""
-    if evidence_by not in ("text", "row", *columns):
-        raise UserError(
-            f"evidence_by names the column {evidence_by!r}; the test split has {', '.join(columns)}. "
-            "Let prepare_text_data keep it (metadata_columns), or give 'text' or 'row'."
-        )
 
 
 def _predictions(

@@ -1,13 +1,14 @@
 """An evaluation on disk: evaluation.json and predictions.parquet."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from kfp_bert_components.errors import DamagedError, NotFoundError
+from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.evaluation.text_keys import TEXT_KEY, key_column, with_text_keys
 from kfp_bert_components.formats import counted
 from kfp_bert_components.records import build, dump_record, load_record, require
@@ -321,6 +322,15 @@ def read_evaluation(folder: Path) -> Evaluation:
     if fault := evaluation.fault():
         raise DamagedError(f"{predictions} is damaged: {fault}; run evaluate_model again.")
     return evaluation
+
+
+def check_evidence_by(evidence_by: str, columns: Sequence[str]) -> None:
+    """Raise a UserError where a test split with these columns does not have what counts as one piece of evidence."""
+    if evidence_by not in ("text", "row", *columns):
+        raise UserError(
+            f"evidence_by names the column {evidence_by!r}; the test split has {', '.join(columns)}. "
+            "Let prepare_text_data keep it (metadata_columns), or give 'text' or 'row'."
+        )
 
 
 def without_value(column: "pa.ChunkedArray") -> "np.ndarray":

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.evaluation.measure import check_evidence_by, measure
-from kfp_bert_components.evaluation.records import Evaluation, write_evaluation
+from kfp_bert_components.evaluation.measure import measure
+from kfp_bert_components.evaluation.records import Evaluation, check_evidence_by, write_evaluation
 from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.memory import memory_used, say_memory
 

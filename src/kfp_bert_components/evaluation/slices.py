@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from kfp_bert_components.data.labels import spelled
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.formats import counted
 
 PREFIX = "slice:"
 MOST_VALUES = 2_000
@@ -84,7 +85,7 @@ def _by_length(table: pa.Table) -> dict[str, np.ndarray]:
         return {}
     thirds = {
         f"up to {low} words": words <= low,
-        f"{low + 1} to {high} words": (words > low) & (words <= high),
+        f"{low + 1} to {high} words" if low + 1 < high else counted(high, "words"): (words > low) & (words <= high),
         f"more than {high} words": words > high,
     }
     return {name: rows for name, rows in thirds.items() if rows.any()}

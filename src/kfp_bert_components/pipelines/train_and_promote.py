@@ -62,6 +62,7 @@ def train_and_promote(
         **{name: gate[name] for name in ("primary_metric", "min_improvement", "alpha", "policy")},
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         mirror_to=mirror_to,
+        evidence_by=evidence_by,
     ).set_caching_options(False)
     fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
     splits = prepare_text_data(data=fetched.outputs["data"], reference=registry, keep_texts=keep_texts, **data).outputs

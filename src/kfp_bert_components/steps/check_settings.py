@@ -20,8 +20,9 @@ def check_settings(
     policy: str = "",
     mirror_to: Sequence[str] = (),
     registry: str = "",
+    evidence_by: str = "text",
 ) -> None:
-    """Check what `prepare_text_data`, `finetune_bert`, `compare_models` and `promote_model` would refuse.
+    """Check what `prepare_text_data`, `finetune_bert` and the steps after them would refuse.
 
     Of the first two it is their further settings, each for itself: what depends on several of them, or on parameters
     that are not among them, is left to the step.
@@ -33,10 +34,13 @@ def check_settings(
         policy: Its policy: the text, or the address of a file, which is read; "" for none.
         mirror_to: Addresses of mirrors, as in `promote_model`.
         registry: Address of the registry.
+        evidence_by: Parameter of `evaluate_model`: text, row, or a column that `prepare` makes the splits keep.
 
     Raises:
         UserError: A step would refuse a value, or knows no such setting.
     """
+    from kfp_bert_components.data.settings import OWN_COLUMNS
+    from kfp_bert_components.evaluation.records import check_evidence_by
     from kfp_bert_components.gate import Policy, policy_from
     from kfp_bert_components.mirrors import parse_mirrors
 
@@ -44,6 +48,8 @@ def check_settings(
         _check_further(prepare, settings_of_preparing())
     with _said_of("finetune_bert"):
         _check_further(training, settings_of_training())
+    with _said_of("evaluate_model"):
+        check_evidence_by(evidence_by, [*OWN_COLUMNS, *prepare.get("metadata_columns", [])])
     with _said_of("compare_models"):
         policy_from(policy, Policy(**gate))
     with _said_of("promote_model"):

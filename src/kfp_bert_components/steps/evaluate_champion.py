@@ -11,7 +11,7 @@ from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.data.splits import read_split
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Evaluation, read_evaluation, write_evaluation
-from kfp_bert_components.evaluation.measure import check_evidence_by
+from kfp_bert_components.evaluation.records import check_evidence_by
 from kfp_bert_components.evaluation.score import evaluate
 from kfp_bert_components.gate import Policy, read_decision
 from kfp_bert_components.gate.alarm import by_text, find_alarm

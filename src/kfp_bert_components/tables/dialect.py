@@ -11,6 +11,7 @@ from itertools import islice, zip_longest
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.tables.batches import LONGEST_CELL
+from kfp_bert_components.tables.lines import INDENTS, with_spaces
 from kfp_bert_components.tables.preamble import first_record, lines_of_one_cell, separator_line, title_lines
 from kfp_bert_components.tables.settings import Column, TableSettings, header_name
 
@@ -34,6 +35,8 @@ _OTHER_QUOTING = {
     "single-backslash": "single",
 }
 ROWS = 2_000
+# Characters of a sample that are looked through for blanks before quotes.
+_START = 1 << 15
 # What a column of categories is usually called.
 _CATEGORY_NAMES = {"label", "labels", "class", "category", "target", "sentiment", "intent", "topic"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
@@ -52,7 +55,7 @@ class Dialect:
         delimiter: One character.
         quoting: double, strict, backslash, single, single-backslash or none.
         either: Whether a row may write quotes inside of quotes the other way, "" or \\", as nobody said how.
-        spaces: Whether spaces before a cell are no part of it.
+        spaces: Whether spaces, and other blanks, before a cell are no part of it.
         header: Whether the first row names the columns.
         guessed_header: Whether it does so only by the looks of it.
         columns: The names of the columns; "#1", "#2" ... where there is no header.
@@ -87,7 +90,7 @@ class Dialect:
             f"the first of them names the delimiter {self.separator!r}": self.separator and self.skipped > 1,
             f"it names the delimiter {self.separator!r}": self.separator and self.skipped == 1,
             "cells are quoted by '": self.quote == "'",
-            "spaces before a cell are left out": self.spaces,
+            "blanks before a cell are left out": self.spaces,
             "its first row is taken for the names of the columns": self.guessed_header,
             "a row may end with empty cells that the header does not name": self.trailing,
             "its first column, which the header does not name, is taken for names of rows": self.row_names,
@@ -132,11 +135,16 @@ def find_dialect(name: str, sample: str, whole: bool, columns: Sequence[Column],
         skipped += title_lines(name, _without_lines(sample, skipped), delimiters, columns, settings)
     table = _without_lines(sample, skipped)
     dialect, rows = _best(name, table, delimiters, columns, settings)
+    table = with_spaces(table, dialect.delimiter) if dialect.spaces else table
     dialect = replace(dialect, either=settings.quoting == "auto")
     counted = all(column.position is not None for column in columns)
     if counted and settings.header != "no" and not settings.skip_rows and _width(rows) > 1:
-        skipped += lines_of_one_cell(table, dialect.options())
-        table = _without_lines(sample, skipped)
+        above = lines_of_one_cell(table, dialect.options())
+        padded = lines_of_one_cell(table, dialect.options(), padded=True) if settings.header == "auto" else 0
+        # A row may lack its label: it is a title only above a row that names the columns.
+        if padded and _has_header(_sample_rows(_without_lines(table, padded), dialect), columns, settings):
+            above = padded
+        skipped, table = skipped + above, _without_lines(table, above)
         rows = _sample_rows(table, dialect)
     blank = table[: len(table) - len(table.lstrip("\r\n"))].replace("\r\n", "\n")
     dialect = replace(
@@ -170,21 +178,21 @@ def _best(
     """The dialect in which the rows of a sample agree best on their number of cells, and these rows."""
     quotings: tuple[str, ...] = (settings.quoting,)
     if settings.quoting == "auto":
-        single = re.search(rf"(?:^|[{re.escape(delimiters)}])\s*'", sample, re.MULTILINE) is not None
+        single = re.search(rf"(?:^|[{re.escape(delimiters)}])[{INDENTS}]*'", sample, re.MULTILINE) is not None
         quotings = ("double", "backslash", *(("single", "single-backslash") if single else ()), "none")
     read = []
     for dialect in (Dialect(delimiter, quoting) for delimiter in delimiters for quoting in quotings):
         rows = _sample_rows(sample, dialect)
-        read += [(dialect, rows)] if rows else []
-        if _is_spaced(rows):
-            spaced = replace(dialect, spaces=True)
-            read.append((spaced, _sample_rows(sample, spaced)))
+        read += [(dialect, rows, sample)] if rows else []
+        if _may_be_spaced(sample, rows, dialect):
+            spaced, text = replace(dialect, spaces=True), with_spaces(sample, dialect.delimiter)
+            read.append((spaced, _sample_rows(text, spaced), text))
     if not read and settings.skip_rows:
         raise UserError(f"{name} has no rows below the {settings.skip_rows:,} lines to skip: correct skip_rows.")
     if not read:
         raise UserError(f"{name} has no rows: remove the file, or write it again.")
     named = {column.asked for column in columns if column.position is None}
-    return max(read, key=lambda one: _score(one[1], one[0], sample, named))  # the first of the best
+    return max(read, key=lambda one: _score(one[1], one[0], one[2], named))[:2]  # the first of the best
 
 
 def _sample_rows(sample: str, dialect: Dialect) -> list[list[str]]:
@@ -215,11 +223,18 @@ def _delimiters(name: str, sample: str, separator: str, settings: TableSettings)
     return "\t,;|" if stem.endswith((".tsv", ".tab")) else DELIMITERS
 
 
-def _is_spaced(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether nearly all cells but the first of each row begin with a space, and one with a quote after it."""
+def _may_be_spaced(sample: str, rows: Sequence[Sequence[str]], dialect: Dialect) -> bool:
+    """Whether blanks stand before quotes in the first line or most lines, or before nearly all cells and one quote."""
+    start = sample[:_START]
+    first, lines = re.split("[\r\n]", start, maxsplit=1)[0], max(start.count("\n"), start.count("\r"), 1)
+    spaced_quote = f"[{INDENTS.replace(dialect.delimiter, '')}]+{dialect.quote}(?!{dialect.quote})"
+    for before in (r"(?:\A|[\r\n])", re.escape(dialect.delimiter)):
+        pattern = re.compile(before + spaced_quote)
+        if pattern.search(first) or 2 * len(pattern.findall(start)) > lines:
+            return dialect.delimiter != " "
     cells = [cell for row in rows[1:] or rows for cell in row[1:] if cell]
-    spaced = [cell.lstrip(" ") for cell in cells if cell.startswith(" ")]
-    return len(spaced) > 0.9 * len(cells) and any(cell.startswith(('"', "'")) for cell in spaced)
+    spaced = [text for cell in cells if (text := cell.lstrip(INDENTS)) != cell]
+    return len(spaced) > 0.9 * len(cells) and any(text.startswith(('"', "'")) for text in spaced)
 
 
 def _width(rows: Sequence[Sequence[str]]) -> int:
@@ -237,10 +252,16 @@ def _score(rows: Sequence[Sequence[str]], dialect: Dialect, sample: str, named: 
         score += 0.3
     if dialect.quoting != "none" and not _closes_quotes(sample, dialect):
         score -= 0.05
-    unused = dialect.quoting.endswith("backslash") and "\\" + dialect.quote not in sample
-    if unused or _looks_quoted(rows, dialect):
+    if _doubles_quotes(sample, dialect) or _looks_quoted(rows, dialect):
         score -= 0.1
     return score
+
+
+def _doubles_quotes(sample: str, dialect: Dialect) -> bool:
+    """Whether a dialect with \\" inside of quotes is wrong, as "" is there as often; an empty cell is none."""
+    twice = 2 * dialect.quote
+    doubled = sample.count(twice) - sum(sample.count(before + twice) for before in (dialect.delimiter, "\n", " "))
+    return dialect.quoting.endswith("backslash") and sample.count("\\" + dialect.quote) <= max(doubled, 0)
 
 
 def _closes_quotes(sample: str, dialect: Dialect) -> bool:
@@ -271,7 +292,8 @@ def _looks_quoted(rows: Sequence[Sequence[str]], dialect: Dialect) -> bool:
 def _opens(cell: str, quote: str, dialect: Dialect) -> bool:
     """Whether a cell begins with a quote that the dialect did not take off."""
     taken = quote == dialect.quote and dialect.quoting != "none"
-    return cell.lstrip(" ").startswith(quote) and (not taken or cell.startswith(" "))
+    text = cell.lstrip(INDENTS)
+    return text.startswith(quote) and (not taken or text != cell)
 
 
 def _has_header(rows: Sequence[Sequence[str]], columns: Sequence[Column], settings: TableSettings) -> bool:

@@ -36,7 +36,7 @@ def list_files(source: Path) -> list[TableFile]:
 
     Raises:
         NotFoundError: The source does not exist or holds no file.
-        UserError: A file or a folder in it may not be read.
+        UserError: A file or a folder in it may not be read, or has a name that is not UTF-8.
     """
     source = Path(source)
     if source.is_file():
@@ -57,7 +57,11 @@ def list_files(source: Path) -> list[TableFile]:
 
 def _check_readable(path: Path) -> None:
     try:
+        str(path).encode()  # as Arrow and reports need it
         path.open("rb").close()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UserError(f"{shown} has a name that is not UTF-8: rename it.") from None
     except OSError as error:
         _refuse(error)
 

@@ -72,8 +72,8 @@ def guess_encoding(odd: bytes) -> str:
     """The likeliest codec of some lines, all of which have bytes beyond ASCII."""
     decoded = odd.decode("utf-8", errors="replace")
     broken, whole = decoded.count("\ufffd"), sum(character > "\x7f" for character in decoded)
-    if whole - broken > 9 * broken:
-        return "utf-8"  # UTF-8 with a few damaged rows
+    if whole - broken > 9 * broken or _has_lines_of_utf_8(decoded):
+        return "utf-8"  # UTF-8 with a few damaged rows, or a file of another encoding joined to it
     if codec := _east_asian(odd):
         return codec
     for codec, alphabets in ALPHABETS.items():
@@ -88,6 +88,13 @@ def guess_encoding(odd: bytes) -> str:
     best = from_bytes(odd, cp_isolation=_OTHERS).best()
     western = "\ufffd" not in odd.decode("cp1252", errors="replace")
     return best.encoding if best and best.encoding not in ("ascii", "utf_8") else "cp1252" if western else "latin-1"
+
+
+def _has_lines_of_utf_8(decoded: str) -> bool:
+    """Whether a tenth of the lines, and three or more, are UTF-8 with three letters beyond ASCII: by no chance."""
+    lines = decoded.splitlines()
+    valid = [line for line in lines if "\ufffd" not in line and sum(c > "\x7f" and c.isalpha() for c in line) > 2]
+    return len(valid) >= max(3, len(lines) / 10)
 
 
 def guess_seven_bit(text: bytes) -> str:

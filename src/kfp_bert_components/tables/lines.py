@@ -10,6 +10,8 @@ from kfp_bert_components.tables.batches import LONGEST_CELL
 
 # More of a line than this is not kept: it is a fault already.
 _LONGEST_LINE = 4 * LONGEST_CELL
+# Blanks that may stand before a cell.
+INDENTS = "".join(map(chr, [9, 32, 0xA0, *range(0x2000, 0x200C), 0x202F, 0x205F, 0x2060, 0x3000]))
 
 
 def as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
@@ -55,6 +57,13 @@ def skip_lines(blocks: Iterable[bytes], count: int) -> Iterator[bytes]:
             block = block[ends[-1] :] if ends and not count else b""
         if block:
             yield block
+
+
+def with_spaces(text: str, delimiter: str) -> str:
+    """Lines of CSV in which blanks before a cell, such as tabs, are spaces: Python's reader passes over no others."""
+    blanks = INDENTS.replace(delimiter, "")
+    before = rf"(?:^|(?<=[\r\n{re.escape(delimiter)}]))[{blanks}]+"
+    return re.sub(before, lambda found: " " * len(found[0]), text)
 
 
 def split_lines(block: bytes) -> Iterator[str]:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.tables.lines import with_spaces
 from kfp_bert_components.tables.settings import Column, TableSettings, header_name
 
 # Lines that are looked at for the one that names the columns.
@@ -44,15 +45,19 @@ def title_lines(name: str, sample: str, delimiters: str, columns: Sequence[Colum
     return 0
 
 
-def lines_of_one_cell(sample: str, options: dict) -> int:
-    """How many lines at the start have one cell at most, read with these arguments of Python's csv reader."""
+def lines_of_one_cell(sample: str, options: dict, padded: bool = False) -> int:
+    """How many lines at the start have one cell at most, read with these arguments of Python's csv reader.
+
+    With `padded`, empty cells beside it do not count: so spreadsheet programs write titles.
+    """
     lines, titles = 0, False
     reader = csv.reader(io.StringIO(sample, newline=""), **options)
     with suppress(csv.Error):
         for row in reader:
-            if len(row) > 1:
+            cells = [cell for cell in row if cell.strip()] if padded else row
+            if len(cells) > 1:
                 return lines if titles else 0
-            lines, titles = reader.line_num, titles or bool(row)
+            lines, titles = reader.line_num, titles or bool(cells)
     return 0
 
 
@@ -88,13 +93,15 @@ def _headers(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
     yield _cells(lines[0], delimiter)
     for quote in ('"', "'"):
         if lines[0].count(quote) % 2:
-            cells, _ = first_record(lines, delimiter=delimiter, quotechar=quote, skipinitialspace=True, strict=True)
+            spaced = [with_spaces(line, delimiter) for line in lines]
+            cells, _ = first_record(spaced, delimiter=delimiter, quotechar=quote, skipinitialspace=True, strict=True)
             yield [header_name(cell) for cell in cells]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of one line, whichever quotes are around them."""
     with suppress(csv.Error):
-        cells = next(csv.reader([line.replace("\0", "")], delimiter=delimiter, skipinitialspace=True), [])
+        text = with_spaces(line.replace("\0", ""), delimiter)
+        cells = next(csv.reader([text], delimiter=delimiter, skipinitialspace=True), [])
         return [header_name(header_name(cell).strip("'")) for cell in cells]
     return []

@@ -22,7 +22,7 @@ from kfp_bert_components.plain import BLANKS
 from kfp_bert_components.tables.arrow import to_arrow, to_numpy
 from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, Fault, make_batch
 from kfp_bert_components.tables.dialect import Dialect
-from kfp_bert_components.tables.lines import split_lines
+from kfp_bert_components.tables.lines import split_lines, with_spaces
 
 # A quote that is not closed after so many lines was not meant as one. In a file with many of them, fewer lines are
 # looked through after each: else the same lines would be read again and again.
@@ -43,6 +43,7 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
         columns: Index of each wanted column by its name.
         keep: Whether rows with too few or too many cells, or with damaged characters, are kept as well as can be.
     """
+    blocks = _with_spaces(blocks, dialect.delimiter) if dialect.spaces else blocks
     records = _Records(blocks, dialect, list(columns.values()))
     row = 1 + dialect.skipped  # the number of the next row
     for block in blocks:
@@ -51,14 +52,20 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
         yield _without_headers(batch, dialect, columns) if dialect.header else batch
 
 
+def _with_spaces(blocks: Iterator[bytes], delimiter: str) -> Iterator[bytes]:
+    """Blocks in which blanks before a cell are spaces, which `dialect.spaces` tells the reader to pass over."""
+    for block in blocks:
+        yield with_spaces(block.decode("utf-8", "surrogateescape"), delimiter).encode("utf-8", "surrogateescape")
+
+
 def _without_headers(batch: Batch, dialect: Dialect, columns: Mapping[str, int]) -> Batch:
-    """A batch without the header; rows that repeat it, as files that were joined into one have them, are faults."""
+    """A batch without the header; rows that repeat it, in whichever case, as files that were joined do, are faults."""
     batch = batch.without_row(dialect.first_row_number)
     found = np.arange(len(batch.rows) if len(set(columns.values())) > 1 else 0)
     titles = [dialect.columns[index] for index in columns.values()]
     blanks, quote = f"[{BLANKS}]*", f"{dialect.quote}?"  # quotes stay where a byte order mark stands before them
     for name, title in reversed(list(zip(columns, titles, strict=True))):
-        pattern = f"^{blanks}{quote}{re.escape(title)}{quote}{blanks}$"
+        pattern = f"(?i)^{blanks}{quote}{re.escape(title)}{quote}{blanks}$"
         found = found[to_numpy(pc.match_substring_regex(batch.cells[name].take(to_arrow(found)), pattern))]
     if not len(found):
         return batch

@@ -14,6 +14,8 @@ from kfp_bert_components.tables.files import TableFile
 from kfp_bert_components.tables.settings import OWN, Column, find_columns, own_names, own_note
 
 ROWS = 1 << 16
+# What pyarrow raises for a damaged file; the last one where it is the name of a column.
+_DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)
 
 
 def own_types(file: TableFile) -> tuple[dict[str, pa.DataType], str]:
@@ -23,10 +25,10 @@ def own_types(file: TableFile) -> tuple[dict[str, pa.DataType], str]:
     """
     try:
         schema = pq.read_schema(file.path)
-    except (OSError, pa.ArrowException) as error:
+        names = own_names(schema.names)
+    except _DAMAGE as error:
         raise _damaged(file) from error
     types = map(_plain_type, schema.types)
-    names = own_names(schema.names)
     return dict(zip(names, types, strict=True)), own_note(schema.names, names)
 
 
@@ -60,7 +62,7 @@ def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool, own: bo
         raise UserError(
             f"{file.name} has a column of a type that can't be read ({error}): write it in another type."
         ) from error
-    except (OSError, pa.ArrowException) as error:
+    except _DAMAGE as error:
         raise _damaged(file) from error
 
 

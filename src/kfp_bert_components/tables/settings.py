@@ -78,13 +78,19 @@ class Column:
         its = f"its first row is {shown}" if first_row else f"it has {shown}"
         if first_row and not self.quoted:
             its = f"its first row (cells: {len(first_row)}) is not shown, as keep_texts is 'ids'"
-        if len(first_row) == 1 and asked in first_row[0].replace('"', " ").split():
-            raise UserError(f"{file} has no column {asked!r}: {its}; if spaces part its cells, set delimiter to ' '.")
-        position = "#1" if parameter == "text_column" else "#2"
-        raise UserError(
-            f"{file} has no column {asked!r}: {its}; set {parameter} to the name of a column, or to its position such "
-            f"as {position!r}."
-        )
+        raise UserError(f"{file} has no column {asked!r}: {its}; {self._advice(first_row)}.")
+
+    def _advice(self, first_row: Sequence[str]) -> str:
+        """What to do where a file with this first row does not have the column."""
+        line = first_row[0].lstrip() if len(first_row) == 1 else ""
+        if re.match(r"<(html|!doctype|\?xml|table)", first_row[0].lstrip() if first_row else "", re.IGNORECASE):
+            return "it looks like a web page or XML and not like a table: save it as CSV, JSONL or Parquet"
+        if self.asked in line.replace('"', " ").split():
+            return "if spaces part its cells, set delimiter to ' '"
+        if self.asked in line:
+            return "if another character parts its cells, set delimiter to it"
+        position = "#1" if self.parameter == "text_column" else "#2"
+        return f"set {self.parameter} to the name of a column, or to its position such as {position!r}"
 
 
 def nfc(name: str) -> str:

@@ -14,6 +14,8 @@ _FEW_LINES, _LONGER = 50, 16
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
 # The bytes below these are characters of their own in every encoding that has ASCII in it.
 _IN_CHARACTERS = bytes(range(0x30, 0x100))
+# What stands between cells and rows.
+_BETWEEN = b'\n\t,;"'
 # With this, encodings of seven bits (ISO 2022) go over to characters of more than one byte.
 _ESCAPE = b"\x1b$"
 BOMS = {
@@ -23,6 +25,9 @@ BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+# Codecs with the same characters and more, which browsers read in place of these (WHATWG, Encoding Standard).
+_WIDER = {"euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,23 @@ def survey(file: TableFile, compression: str) -> Survey:
     return Survey(size, sample, odd, valid and not decoder.getstate()[0])  # no character is left half read
 
 
+def _utf_16(sample: bytes) -> str:
+    """The codec of UTF-16 without a byte order mark; "" for other bytes.
+
+    Its ASCII characters have a NUL each, always at the same one of two places. There no byte that stands between cells
+    is ever, as hardly any script has such characters; in ASCII with NULs it is as often as at the other place.
+    """
+    half = max(1, len(sample) // 2)
+    nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
+    if max(nuls) < 0.01 or min(nuls) > max(nuls) / 5:
+        return ""
+    codec, high = ("utf-16-be", 0) if nuls[0] > nuls[1] else ("utf-16-le", 1)
+    above, below = (sum(map(sample[place::2].count, _BETWEEN)) for place in (high, 1 - high))
+    text = sample.decode(codec, errors="replace")
+    strange = sum(not c.isprintable() and not c.isspace() for c in text) + text[:-1].count("\ufffd")
+    return codec if 10 * above <= below and strange <= 0.01 * len(text) else ""
+
+
 def _is_plain(text: bytes) -> bool:
     return text.isascii() and _ESCAPE not in text
 
@@ -81,20 +103,22 @@ def find_encoding(file: TableFile, found: Survey, asked: str = "auto") -> tuple[
         UserError: The codec does not exist, the file is binary, or its escape sequences can't be read.
     """
     sample = found.sample
+    marked = next((name for bom, name in BOMS.items() if sample.startswith(bom)), "")
     if asked != "auto":
         try:
             b"a".decode(asked, "replace")  # hex and the like are codecs, but not of text
             name = codecs.lookup(asked).name
         except (LookupError, ValueError) as error:
-            raise UserError(f"encoding {asked!r} is not known: give a name such as utf-8, cp1252 or utf-16.") from error
-        return "utf-8-sig" if name == "utf-8" and sample.startswith(codecs.BOM_UTF8) else name, False
-    if marked := [name for bom, name in BOMS.items() if sample.startswith(bom)]:
-        return marked[0], False
-    # UTF-16 without a mark has a NUL at nearly every other place.
-    half = max(1, len(sample) // 2)
-    nuls = sample[::2].count(0) / half, sample[1::2].count(0) / half
-    if max(nuls) > 0.6 and min(nuls) < 0.1:
-        return "utf-16-be" if nuls[0] > nuls[1] else "utf-16-le", False
+            raise UserError(f"encoding {asked!r} is not known: give a name such as utf-8, cp949 or utf-16.") from error
+        if marked.startswith(name.removesuffix("-le").removesuffix("-be")):
+            return marked, False
+        if name in ("utf-16", "utf-32"):  # which Python reads with a mark only
+            return (name == "utf-16" and _utf_16(sample)) or f"{name}-le", False
+        return _WIDER.get(name, name), False
+    if marked:
+        return marked, False
+    if codec := _utf_16(sample):
+        return codec, False
     if found.odd.isascii() and sample.isascii():
         if codec := guess_seven_bit(sample + b"\n" + found.odd):
             return codec, True

@@ -66,7 +66,7 @@ class FoldEvidence:
 
 
 def find_label_errors(split: Any, settings: TrainingSettings) -> LabelErrors:
-    """Check the labels of a split, of at most `settings.label_check_rows` rows.
+    """Check the labels of a split, of `settings.label_check_rows` rows where so many can be checked.
 
     Args:
         split: The `data.Split` to train on.
@@ -95,11 +95,8 @@ def fold_evidence(split: Any, settings: TrainingSettings) -> FoldEvidence:
     first, second = read_texts(split.table, split.pair)
     texts = first if second is None else [f"{a}\n{b}" for a, b in zip(first, second, strict=True)]
     groups = np.unique(texts, return_inverse=True)[1]
-    rows = _some_texts(groups, settings.label_check_rows)
-    counts = {number: len(np.unique(groups[rows][targets[rows] == number])) for number in index.values()}
-    enough = [number for number, count in counts.items() if count >= FOLDS]
-    skipped = [split.labels[number] for number, count in counts.items() if 0 < count < FOLDS]
-    rows = rows[np.isin(targets[rows], enough if len(enough) > 1 else [])]
+    rows, few = _some_rows(groups, targets, settings.label_check_rows)
+    skipped = [split.labels[number] for number in few]
     labels, codes = np.unique(targets[rows], return_inverse=True)
     say(f"Checking the labels of {len(rows):,} of {len(targets):,} training rows.")
     if not len(rows):
@@ -108,13 +105,24 @@ def fold_evidence(split: Any, settings: TrainingSettings) -> FoldEvidence:
     return FoldEvidence(rows, labels, codes, features, fold_probabilities(features, codes, groups[rows]), skipped)
 
 
-def _some_texts(groups: np.ndarray, most: int) -> np.ndarray:
-    """All rows of some texts that are drawn at random, in order: all, or at most so many."""
-    if len(groups) <= most:
-        return np.arange(len(groups))
+def _some_rows(groups: np.ndarray, targets: np.ndarray, most: int) -> tuple[np.ndarray, list[int]]:
+    """Rows that are drawn at random, text by text, in order: all, or so many, and the labels that are left out.
+
+    Left out is a label that has too few texts for the folds, among the rows or among those that were drawn. Rows of
+    others are drawn instead. There are none where fewer than two labels remain.
+    """
     drawn = np.random.default_rng(0).permutation(groups.max() + 1)[groups]
-    order = np.argsort(drawn, kind="stable")
-    return np.flatnonzero(drawn < drawn[order[most]])
+    order, few = np.argsort(drawn, kind="stable"), np.zeros(targets.max() + 1, bool)
+    while True:
+        rows = order[~few[targets[order]]][:most]
+        labels, _ = np.divmod(np.unique(targets[rows] * (groups.max() + 1) + groups[rows]), groups.max() + 1)
+        texts = np.bincount(labels, minlength=len(few))
+        lacking = np.flatnonzero((texts > 0) & (texts < FOLDS))
+        if not len(lacking):
+            break
+        # Half of them at a time: with more rows of the others in their place, the rest may have enough.
+        few[lacking[np.argsort(texts[lacking], kind="stable")][: (len(lacking) + 1) // 2]] = True
+    return np.sort(rows) if np.count_nonzero(texts) > 1 else rows[:0], np.flatnonzero(few).tolist()
 
 
 def _features(texts: Sequence[str], split: Any, settings: TrainingSettings) -> np.ndarray:
