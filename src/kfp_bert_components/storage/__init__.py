@@ -1,7 +1,7 @@
 """Files on gs://, on s3:// and in local folders behind one small interface, with conditional writes."""
 
 from kfp_bert_components.storage._access import ACCESS_VARIABLES, Access
-from kfp_bert_components.storage._account import google_account
+from kfp_bert_components.storage._account import google_account, s3_account
 from kfp_bert_components.storage._address import Address, parse_address
 from kfp_bert_components.storage._checksums import file_crc32c, file_sha256, is_copy
 from kfp_bert_components.storage._find import Found, find_objects, split_object
@@ -12,6 +12,7 @@ from kfp_bert_components.storage._folders import (
     relative_files,
     upload_folder,
 )
+from kfp_bert_components.storage._kubeflow import remember_session
 from kfp_bert_components.storage._open import check_writable, close_clients, open_store
 from kfp_bert_components.storage._types import Blob, Entry, Generation, GoneError, Store
 from kfp_bert_components.storage.mounts import is_fuse
@@ -40,6 +41,8 @@ __all__ = [
     "parse_address",
     "publish_folder",
     "relative_files",
+    "remember_session",
+    "s3_account",
     "split_object",
     "upload_folder",
 ]

@@ -65,12 +65,12 @@ class S3Store(Store):
 
     def __init__(self, scheme: str, bucket: str, prefix: str, access: Access) -> None:
         self.uri = f"{scheme}://{bucket}/{prefix}".rstrip("/")
-        self.access, self._scheme, self._name = access, scheme, bucket
+        self.access, self._name = access, bucket
         self._start = f"{prefix}/" if prefix else ""
 
     @cached_property
     def _settings(self) -> S3Settings:
-        return s3_settings(self._scheme, self.access.anonymous, self.uri)
+        return s3_settings(self.uri, self.access.anonymous)
 
     def read(self, name: str, *, limit: int | None = None) -> Blob:
         check_name(name)
