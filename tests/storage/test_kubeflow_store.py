@@ -11,7 +11,7 @@ from kfp.dsl import Artifact
 
 import kfp_bert_components
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage import Access, open_store, remember_session, s3_account
+from kfp_bert_components.storage import Access, job_access, open_store, remember_session, s3_account
 from tests.support.kubernetes_server import Fault, KubernetesServer
 from tests.support.s3_server import KEYS
 from tests.support.stores import s3
@@ -274,6 +274,26 @@ def test_a_component_reaches_its_places_as_kfp_reaches_its_input(cluster, s3, tm
         call(**values)
     assert open_store("minio://bucket", QUICK).read("x").data == b"hello"
     assert signed(s3) == ({"kubeflow"}, {"minio"})
+
+
+def test_a_job_is_told_of_a_store_whose_buckets_are_in_the_hosts_name(cluster, s3):
+    add_secret(cluster, "mine", a="launcher", b="s")
+    add_launcher(cluster, s3={"default": provider(s3, endpoint="h.invalid", forcePathStyle=False)})
+    found = job_access(["s3://bucket/a", "gs://bucket/b", "s3://bucket/c", ""], "team")
+    where = {"AWS_ENDPOINT_URL": "http://bucket.h.invalid", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true"}
+    assert found.variables == {**where, "AWS_REGION": "eu-west-1"}
+    assert found.secrets == {"AWS_ACCESS_KEY_ID": ("mine", "a"), "AWS_SECRET_ACCESS_KEY": ("mine", "b")}
+    assert (found.keyless, job_access(["s3://bucket/a"]).keyless) == ("", "s3://bucket/a")
+    with pytest.raises(UserError, match="A job can be told of one S3 store only"):
+        job_access(["s3://bucket/a", "s3://other/b"], "team")
+
+
+def test_a_job_may_have_places_that_its_step_has_no_keys_for(cluster, monkeypatch):
+    found = job_access(["s3://bucket/a"], "team")
+    assert (found.variables, found.secrets, found.keyless) == ({"AWS_REGION": "us-east-1"}, {}, "s3://bucket/a")
+    monkeypatch.setenv("KFP_BERT_ANONYMOUS", "true")
+    found = job_access(["s3://bucket/a"], "team")
+    assert (found.variables["KFP_BERT_ANONYMOUS"], found.keyless) == ("true", "")
 
 
 def test_a_laptop_asks_no_cluster(cluster, s3, monkeypatch):

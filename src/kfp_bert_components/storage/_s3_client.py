@@ -62,9 +62,9 @@ def bucket_for(
 def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int, headers: dict[str, str]) -> Bucket:
     config: dict[str, Any] = {"region": settings.region, "skip_signature": settings.anonymous, **dict(settings.keys)}
     if settings.endpoint:
-        config["endpoint"] = settings.endpoint
+        config["endpoint"] = settings.endpoint_of(bucket)
     if settings.hosted:
-        config |= {"endpoint": settings.endpoint.replace("://", f"://{bucket}."), "virtual_hosted_style_request": True}
+        config["virtual_hosted_style_request"] = True
     # Deletions one by one: not every store knows many at once, and only so do they have a condition.
     config["disable_bulk_delete"] = True
     return Bucket(

@@ -55,6 +55,10 @@ class S3Settings:
         """The store, for messages."""
         return f"the store at {self.endpoint}" if self.endpoint else f"AWS in {self.region}"
 
+    def endpoint_of(self, bucket: str) -> str:
+        """The address as obstore takes it for a bucket; "" for AWS."""
+        return self.endpoint.replace("://", f"://{bucket}.") if self.hosted else self.endpoint
+
 
 def s3_settings(uri: str, anonymous: bool) -> S3Settings:
     """Find out how a place is reached; what AWS's variables and files do not say, Kubeflow may say in a step.
