@@ -118,7 +118,7 @@ test-goals: $(READY) ## The tests that `make test` takes a sample of, at their w
 test-docker: $(READY) images ## Build the images, and run every component and the server in them
 	@$(BIN)/python -m pytest -m docker
 
-peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready .peers-mlflow/.ready ## Set up the environments that tests and benchmarks compare with
+peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready .peers-mlflow/.ready .peers-s3/.ready ## Set up the environments that tests and benchmarks compare with
 
 .peers/.ready: benchmarks/peers.txt
 	@$(PYTHON) -m venv .peers
@@ -133,7 +133,7 @@ PYTHON_TF215 ?= $(PYTHON)
 	@.peers-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15, with clients of servers and a real MLflow
+test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15, with clients of servers, a real MLflow and real S3 stores
 	@$(BIN)/python -m pytest -m peers
 
 bench-server: .peers-kserve/.ready
