@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films
+.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films store-table
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlo
 bench-server: .peers-kserve/.ready
 bench-%: $(READY) peers ## Run benchmarks/NAME.py; its last line is JSON
 	@$(BIN)/python benchmarks/$*.py
+
+store-table: $(READY) ## Kills and faults on each kind of store side by side, as a table in Markdown (SeaweedFS after make peers)
+	@$(BIN)/python scripts/store_table.py
 
 compare-with-trainer: $(READY) peers ## Accuracy on real films beside transformers' Trainer (needs IMSDB_FOLDER)
 	@$(BIN)/python scripts/compare_with_trainer.py
