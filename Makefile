@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films
+.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films store-table
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,7 +118,7 @@ test-goals: $(READY) ## The tests that `make test` takes a sample of, at their w
 test-docker: $(READY) images ## Build the images, and run every component and the server in them
 	@$(BIN)/python -m pytest -m docker
 
-peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready .peers-mlflow/.ready ## Set up the environments that tests and benchmarks compare with
+peers: .peers/.ready .peers-tf215/.ready .peers-server/.ready .peers-mlflow/.ready .peers-s3/.ready ## Set up the environments that tests and benchmarks compare with
 
 .peers/.ready: benchmarks/peers.txt
 	@$(PYTHON) -m venv .peers
@@ -133,12 +133,15 @@ PYTHON_TF215 ?= $(PYTHON)
 	@.peers-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15, with clients of servers and a real MLflow
+test-peers: $(READY) peers ## Compare with transformers on torch, with TensorFlow 2.15, with clients of servers, a real MLflow and real S3 stores
 	@$(BIN)/python -m pytest -m peers
 
 bench-server: .peers-kserve/.ready
 bench-%: $(READY) peers ## Run benchmarks/NAME.py; its last line is JSON
 	@$(BIN)/python benchmarks/$*.py
+
+store-table: $(READY) ## Kills and faults on each kind of store side by side, as a table in Markdown (SeaweedFS after make peers)
+	@$(BIN)/python scripts/store_table.py
 
 compare-with-trainer: $(READY) peers ## Accuracy on real films beside transformers' Trainer (needs IMSDB_FOLDER)
 	@$(BIN)/python scripts/compare_with_trainer.py

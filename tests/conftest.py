@@ -39,6 +39,15 @@ def films() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory):
+    """Address of a SeaweedFS with an empty bucket called "bucket"."""
+    from tests.support.real_stores import seaweedfs
+
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as url:
+        yield url
+
+
 @pytest.fixture(autouse=True)
 def _no_stray_signal_handlers():
     """The command line installs a handler; a test that calls it must not leave it behind."""

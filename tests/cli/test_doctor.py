@@ -14,6 +14,9 @@ from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.gcs_server import GcsServer
 from tests.support.image_registry import ImageRegistry
 from tests.support.kfp_server import KfpServer
+from tests.support.stores import s3
+
+__all__ = ["s3"]
 
 IMAGES = [f"team/{name}:{__version__}" for name in ("python", "python-tensorflow")]
 
@@ -94,6 +97,29 @@ def test_there_are_credentials_or_the_way_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     state, says = look("--registry", "gs://bucket/registry", code=1)["credentials"]
     assert state == "FAILED" and "gcloud auth application-default login" in says
+
+
+def test_an_s3_store_is_named_with_what_says_so(s3, tmp_path, monkeypatch):
+    s3.put("bucket", "lines/a.csv", b"text,label\n")
+    words = ["--sources", "s3://bucket/lines", "--registry", "s3://bucket/registry"]
+    found = look(*words)
+    where = f"s3://bucket/registry: the store at {s3.url} is reached with credentials from AWS_ACCESS_KEY_ID"
+    assert found["S3 store"] == ("ok", f"{where}, region us-east-1")
+    assert found["registry"] == ("ok", "s3://bucket/registry is readable and writable")
+    assert s3.names("bucket") == ["lines/a.csv"]
+    monkeypatch.setenv("KFP_BERT_ANONYMOUS", "true")
+    assert "is reached without credentials" in look(*words[:2])["S3 store"][1]
+    monkeypatch.delenv("KFP_BERT_ANONYMOUS")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "set AWS_ACCESS_KEY_ID" in look(*words, code=1)["S3 store"][1]
+
+
+def test_a_store_that_overlooks_conditions_is_no_place_for_a_registry(s3):
+    s3.overlooks = {"if-none-match"}
+    state, says = look("--registry", "s3://bucket/registry", code=1)["registry"]
+    assert state == "FAILED" and "does not keep to conditions (If-None-Match)" in says
 
 
 def test_a_place_that_is_a_file_is_no_registry(tmp_path):

@@ -154,6 +154,21 @@ def test_a_job_reaches_its_buckets_as_the_step_does(server, splits, tmp_path, mo
         assert [(one.name, one.value) for one in pool.container_spec.env] == [("KFP_BERT_USER_PROJECT", "mine")]
 
 
+def test_a_job_is_told_where_an_s3_store_is_and_no_key(server, splits, tmp_path, monkeypatch, capsys):
+    store = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "one", "AWS_SERVER_SIDE_ENCRYPTION": "AES256"}
+    for name, value in {**store, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
+        monkeypatch.setenv(name, value)
+    server.cloud.on_job = lambda job: finish(job, {})
+    outputs = tmp_path / "model", tmp_path / "report.html"
+    on_s3 = replace(RUN, tensorboard_dir="s3://bucket/events")
+    run_as_custom_job(*splits, *outputs, on_s3, job_settings(server, replicas=2))
+    (job,) = server.cloud.jobs.values()
+    for pool in job.job_spec.worker_pool_specs:
+        assert {one.name: one.value for one in pool.container_spec.env} == store
+    said = capsys.readouterr().out
+    assert "The job gets no keys for s3://bucket/events, " in said and "AWS_SHARED_CREDENTIALS_FILE" in said
+
+
 def test_the_next_run_continues_with_the_same_job(server, splits, tmp_path):
     server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
     run(server, splits, tmp_path)

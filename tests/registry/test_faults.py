@@ -6,6 +6,7 @@ import contextlib
 import gc
 import signal
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.support.stores import cloud, gcs, s3, steps
 from tests.support.stores import every_place as place
 
 __all__ = ["cloud", "gcs", "place", "s3"]
+Record = Callable[[str, object], None]
 
 
 def contents(uri: str) -> set[str]:
@@ -28,10 +30,12 @@ def contents(uri: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(place: str, tmp_path: Path) -> None:
+def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(
+    place: str, tmp_path: Path, record_property: Record
+) -> None:
     promote_next(Registry(f"{place}/undisturbed"), tmp_path, "first")
     promote_next(Registry(f"{place}/undisturbed"), tmp_path, "second")
-    for position in steps(place):
+    for kills, position in enumerate(steps(place)):
         uri = f"{place}/{position}"
         registry = Registry(uri)
         promote_next(registry, tmp_path, "first")
@@ -43,14 +47,17 @@ def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(
         assert registry.verify() == []
         assert contents(uri) == contents(f"{place}/undisturbed")
         if process.exitcode == 0:
+            record_property("kills:", kills)
             break
         assert process.exitcode == -signal.SIGKILL
     assert position > 10
 
 
 @pytest.mark.slow
-def test_a_loser_killed_after_any_call_and_run_again_leaves_nothing(place: str, tmp_path: Path) -> None:
-    for position in steps(place):
+def test_a_loser_killed_after_any_call_and_run_again_leaves_nothing(
+    place: str, tmp_path: Path, record_property: Record
+) -> None:
+    for kills, position in enumerate(steps(place)):
         uri = f"{place}/{position}"
         registry = Registry(uri)
         promote_next(registry, tmp_path, "first")
@@ -65,6 +72,7 @@ def test_a_loser_killed_after_any_call_and_run_again_leaves_nothing(place: str, 
         assert registry.verify() == []
         assert len(registry.numbers()) == len(registry.versions()) == 2
         if process.exitcode == 0:
+            record_property("kills:", kills)
             break
         assert process.exitcode == -signal.SIGKILL
     assert position > 15

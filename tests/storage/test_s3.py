@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -162,11 +163,12 @@ def test_a_bucket_that_is_missing_is_said(s3: S3Server, call: str) -> None:
 def test_a_store_out_of_reach_is_said_with_its_address(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    with pytest.raises(UserError, match=rf"^s3://bucket\S* can't be reached: .*http://127\.0\.0\.1:{port} \(AWS_END"):
-        CALLS[call]("s3://bucket")
+    with socket.socket() as closed:  # its port stays taken, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        with pytest.raises(UserError, match=rf"^s3://bucket\S* can't be reached: .*{re.escape(address)} \(AWS_END"):
+            CALLS[call]("s3://bucket")
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -41,6 +41,18 @@ def test_an_entry_says_when_it_was_written(place: str) -> None:
     assert all(abs(entry.modified - time.time()) < 60 for entry in [*store.list(), store.stat("a")])
 
 
+def test_a_folder_is_named_until_its_last_object_is_gone(place: str) -> None:
+    store = open_store(place)
+    for name in ("1/a", "1/b/c", "2/b/c", "3"):
+        store.write(f"versions/{name}", b"")
+    store.delete("versions/1/a")
+    store.delete("versions/2/b/c")
+    assert (store.folders("versions"), store.folders()) == (["1"], ["versions"])
+    store.delete("versions/1/b/c")
+    store.delete("versions/3")
+    assert store.folders() == []
+
+
 def test_a_write_with_an_old_generation_changes_nothing(place: str) -> None:
     store = open_store(place)
     first = store.write("a", b"1", if_generation=0)

@@ -12,6 +12,7 @@ FOLDERS = {
     "tensorflow 2.15": ("KFP_BERT_PEERS_TF215", ".peers-tf215"),
     "server clients": ("KFP_BERT_PEERS_SERVER", ".peers-server"),
     "MLflow": ("KFP_BERT_PEERS_MLFLOW", ".peers-mlflow"),
+    "S3 stores": ("KFP_BERT_PEERS_S3", ".peers-s3"),
 }
 
 

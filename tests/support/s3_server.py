@@ -9,6 +9,8 @@ What AWS documents and moto does not do is done here, beside the line that does 
 so that a condition and the write that depends on it are one step. moto has one set of buckets in a process: a server
 that starts empties it.
 
+As SeaweedFS does, this server names a folder in listings still after its last object was deleted.
+
 `overlooks` holds the names of headers, in lower case, that this store does not see, as old ones do not see conditions.
 """
 
@@ -19,7 +21,7 @@ import os
 import re
 import threading
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from tests.support.gcs_faults import Fault
@@ -49,6 +51,7 @@ class S3Server(GcsServer):
         self.turn, self._public = threading.Lock(), get_canned_acl("public-read")
         self.overlooks: set[str] = set()
         self.forbidden: set[str] = set()
+        self.deleted: set[str] = set()
 
     def put(self, bucket: str, name: str, data: bytes, **metadata: str) -> Any:
         self.create_bucket(bucket)
@@ -96,6 +99,10 @@ class S3Handler(Handler):
         status, headers, data = self._answer(body, kind)
         if self.command in ("PUT", "POST", "DELETE") and self.fault and self.fault.kind == "lost_reply":
             self._cut()
+        if kind == "DELETE":
+            self.server_.deleted.add(unquote(urlsplit(self.path).path))
+        if kind == "LIST":
+            data = self._with_emptied_folders(data)
         if self.fault and self.fault.kind == "no_size" and kind == "LIST":
             data = re.sub(rb"<Size>\d+</Size>", b"", data)
         if self.command == "GET" and kind == "GET" and status in (200, 206):
@@ -104,6 +111,22 @@ class S3Handler(Handler):
             self._start(status, int(headers.pop("Content-Length", 0)), headers)
             return None
         return self._send(status, data, headers)
+
+    def _with_emptied_folders(self, data: bytes) -> bytes:
+        """The answer to a request for folders, with those of deleted objects."""
+        parts = urlsplit(self.path)
+        asked = dict(parse_qsl(parts.query))
+        start = f"{unquote(parts.path).rstrip('/')}/{asked.get('prefix', '')}"
+        if asked.get("delimiter") != "/":
+            return data
+        rests = [name[len(start) :] for name in self.server_.deleted if name.startswith(start)]
+        for name in {rest.partition("/")[0] for rest in rests if "/" in rest}:
+            prefix = f"<Prefix>{escape(asked.get('prefix', '') + name)}/</Prefix>".encode()
+            if prefix not in data:
+                data = data.replace(
+                    b"</ListBucketResult>", b"<CommonPrefixes>%b</CommonPrefixes></ListBucketResult>" % prefix
+                )
+        return data
 
     def _answer(self, body: bytes, kind: str) -> tuple[int, dict[str, str], bytes]:
         """moto's answer."""

@@ -49,9 +49,9 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return _empty(request, tmp_path_factory)
 
 
-@pytest.fixture(params=["local", "gs", "s3"])
+@pytest.fixture(params=["local", "gs", "s3", pytest.param("seaweedfs", marks=pytest.mark.peers)])
 def every_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The same, always of every kind: import it as `place`."""
+    """The same, always of every kind, with `-m peers` in SeaweedFS: import it as `place`."""
     return _empty(request, tmp_path_factory)
 
 
@@ -63,5 +63,10 @@ def steps(place: str) -> Iterator[int]:
 def _empty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     if request.param == "local":
         return str(tmp_path_factory.mktemp("store"))
-    request.getfixturevalue("gcs" if request.param == "gs" else "s3")
-    return f"{request.param}://bucket/{uuid.uuid4().hex[:8]}"
+    if request.param == "seaweedfs":
+        monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": request.getfixturevalue("seaweedfs")}.items():
+            monkeypatch.setenv(name, value)
+    else:
+        request.getfixturevalue("gcs" if request.param == "gs" else "s3")
+    return f"{'gs' if request.param == 'gs' else 's3'}://bucket/{uuid.uuid4().hex[:8]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,10 @@ from kfp_bert_components.ai_platform.settings import JobSettings
 from kfp_bert_components.jobs.labels import job_labels
 from kfp_bert_components.jobs.records import RESULT
 from kfp_bert_components.jobs.remote_jobs import RemoteJobs
-from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, stage
+from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, places, stage
 from kfp_bert_components.leases import Lease
-from kfp_bert_components.storage import ACCESS_VARIABLES
+from kfp_bert_components.progress import say
+from kfp_bert_components.storage import JobAccess, job_access, open_store
 
 if TYPE_CHECKING:
     from kfp_bert_components.training import TrainingSettings
@@ -48,8 +48,6 @@ def run_as_custom_job(
     Raises:
         UserError: The job failed or was cancelled, AI Platform refused it, or AI Platform cannot be reached.
     """
-    from kfp_bert_components.storage import open_store
-
     one = job_settings
     settings = absolute_base_model(settings)
     machines = [one.machine_type, one.accelerator_type, one.accelerator_count, one.replicas]
@@ -63,7 +61,14 @@ def run_as_custom_job(
     def make() -> v1.CustomJob:
         where = {name: getattr(one, name) for name in ("project", "location", "api_endpoint")}
         stage(store, place, train, validation, settings, where)
-        return _custom_job(one, place, key)
+        access = job_access(places(settings, place))
+        if access.keyless:
+            say(
+                f"The job gets no keys for {access.keyless}, as others can read what a job is given. Use a place on "
+                "gs://, or an image (job_image) whose AWS_SHARED_CREDENTIALS_FILE is a file below /gcs/, in a bucket "
+                "that only the account of the job may read."
+            )
+        return _custom_job(one, place, key, access)
 
     with jobs.cancelled_with_this_process():
         name = jobs.start(make)
@@ -72,16 +77,15 @@ def run_as_custom_job(
     return collect(store, model, report)
 
 
-def _custom_job(settings: JobSettings, place: str, key: str) -> v1.CustomJob:
+def _custom_job(settings: JobSettings, place: str, key: str, access: JobAccess) -> v1.CustomJob:
     """The request message for a job that works on the staging folder `place`."""
     machine = v1.MachineSpec(machine_type=settings.machine_type, accelerator_count=settings.accelerator_count)
     if settings.accelerator_type:
         machine.accelerator_type = v1.AcceleratorType.__members__[settings.accelerator_type]
-    access = [v1.EnvVar(name=name, value=os.environ[name]) for name in ACCESS_VARIABLES if os.environ.get(name)]
     container = v1.ContainerSpec(
         image_uri=settings.image,
         command=["python", "-m", "kfp_bert_components.ai_platform.job_worker", place],
-        env=access,
+        env=[v1.EnvVar(name=name, value=value) for name, value in access.variables.items()],
     )
     counts = [1, settings.replicas - 1] if settings.replicas > 1 else [1]  # the first pool is the chief
     pools = [v1.WorkerPoolSpec(machine_spec=machine, replica_count=count, container_spec=container) for count in counts]

@@ -93,9 +93,11 @@ def _findings(
     if (project and not api_endpoint) or any(one.startswith("gs://") for one in places):
         yield _tried("credentials", _account)
     for source in sources:
+        yield from _store_of(source)
         yield _tried("sources", _readable, source)
     for what, place in (("registry", registry), ("serving directory", serving_directory)):
         if place:
+            yield from _store_of(place)
             yield _tried(what, _usable, what, place)
     if images:
         for name in ("python", "python-tensorflow"):
@@ -152,6 +154,14 @@ def _account() -> str:
     return f"Google's services are called as {google_account(Access(patience=PATIENCE))}"
 
 
+def _store_of(place: str) -> Iterator[Finding]:
+    """Of a place on s3://: where its store is, and as whom it is reached."""
+    from kfp_bert_components.storage import s3_account
+
+    if place.startswith(("s3://", "minio://")):
+        yield _tried("S3 store", lambda: f"{place}: {s3_account(place)}")
+
+
 def _readable(source: str) -> str:
     from kfp_bert_components.storage import Access, find_objects
 
@@ -166,7 +176,7 @@ def _usable(what: str, place: str) -> str:
         return _folder(address.path, what)
     store = open_store(place, Access(patience=PATIENCE), what)
     store.list("champion.json", checksums=False)
-    check_writable(place, what)
+    check_writable(place, what, conditions=True)
     return f"{store.uri} is readable and writable"
 
 

@@ -96,11 +96,14 @@ def batch_predict(
             source_row, model_version and model_fingerprint, in parts.
     """
 
+    from kfp_bert_components.components._task import remember_stores
     from kfp_bert_components.errors import UserError
     from kfp_bert_components.origin import here
     from kfp_bert_components.prediction import PredictionSettings
     from kfp_bert_components.steps.batch_predict import batch_predict
     from kfp_bert_components.validation import with_further
+
+    remember_stores(data, model)
 
     def given(address, artifact, names):
         if bool(address) == bool(artifact):

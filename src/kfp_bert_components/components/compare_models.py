@@ -63,11 +63,13 @@ def compare_models(
     from collections import namedtuple
     from pathlib import Path
 
+    from kfp_bert_components.components._task import remember_stores
     from kfp_bert_components.gate import Policy, policy_from
     from kfp_bert_components.origin import here
     from kfp_bert_components.steps.artifact_metadata import of_decision
     from kfp_bert_components.steps.compare_models import compare_models
 
+    remember_stores(candidate)
     rules = policy_from(
         policy,
         Policy(

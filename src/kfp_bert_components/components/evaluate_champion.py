@@ -35,10 +35,12 @@ def evaluate_champion(
     from collections import namedtuple
     from pathlib import Path
 
+    from kfp_bert_components.components._task import remember_stores
     from kfp_bert_components.evaluation import read_evaluation
     from kfp_bert_components.steps.artifact_metadata import of_evaluation
     from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 
+    remember_stores(test)
     version = evaluate_champion(
         registry,
         Path(test.path),

@@ -157,12 +157,14 @@ def finetune_bert(
     import json
     from pathlib import Path
 
+    from kfp_bert_components.components._task import remember_stores
     from kfp_bert_components.origin import here
     from kfp_bert_components.steps.artifact_metadata import of_model
     from kfp_bert_components.steps.finetune_bert import finetune_bert
     from kfp_bert_components.training import TrainingSettings
     from kfp_bert_components.validation import with_further
 
+    remember_stores(train)
     values = with_further(
         settings,
         base_model=base_model,

@@ -116,11 +116,13 @@ def prepare_text_data(
     """
     from pathlib import Path
 
+    from kfp_bert_components.components._task import remember_stores
     from kfp_bert_components.data.settings import PrepareSettings
     from kfp_bert_components.steps.artifact_metadata import of_split
     from kfp_bert_components.steps.prepare_text_data import prepare_text_data
     from kfp_bert_components.validation import with_further
 
+    remember_stores(data)
     values = with_further(
         settings,
         text_column=text_column,

@@ -45,10 +45,11 @@ def promote_model(
     from collections import namedtuple
     from pathlib import Path
 
-    from kfp_bert_components.components._task import task_address
+    from kfp_bert_components.components._task import remember_stores, task_address
     from kfp_bert_components.origin import here
     from kfp_bert_components.steps.promote_model import promote_model
 
+    remember_stores(model)
     given = {"model": model.uri, "evaluation": evaluation.uri, "decision": decision.uri}
     promoted = promote_model(
         registry,

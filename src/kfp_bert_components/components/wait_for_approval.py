@@ -38,10 +38,12 @@ def wait_for_approval(
     from collections import namedtuple
     from pathlib import Path
 
+    from kfp_bert_components.components._task import remember_stores
     from kfp_bert_components.origin import here
     from kfp_bert_components.steps.artifact_metadata import of_decision
     from kfp_bert_components.steps.wait_for_approval import wait_for_approval
 
+    remember_stores(decision)
     origin = here(answered.uri, run_id, run_name, {"decision": decision.uri})
     found = wait_for_approval(Path(decision.path), Path(answered.path), registry, hours, origin)
     answered.metadata.update(of_decision(found.decision, registry))

@@ -47,6 +47,11 @@ def place_of(staging: str, key: str) -> str:
     return f"{staging.rstrip('/')}/kfp-bert-jobs/{key}"
 
 
+def places(settings: TrainingSettings, place: str) -> list[str]:
+    """What a job with these settings and this folder reads and writes by address."""
+    return [place, settings.base_model, settings.checkpoint_dir, settings.tensorboard_dir]
+
+
 def stage(
     store: Store, place: str, train: Path, validation: Path, settings: TrainingSettings, client: Mapping[str, str]
 ) -> None:

@@ -1,7 +1,7 @@
 """Files on gs://, on s3:// and in local folders behind one small interface, with conditional writes."""
 
-from kfp_bert_components.storage._access import ACCESS_VARIABLES, Access
-from kfp_bert_components.storage._account import google_account
+from kfp_bert_components.storage._access import Access
+from kfp_bert_components.storage._account import google_account, s3_account
 from kfp_bert_components.storage._address import Address, parse_address
 from kfp_bert_components.storage._checksums import file_crc32c, file_sha256, is_copy
 from kfp_bert_components.storage._find import Found, find_objects, split_object
@@ -12,12 +12,13 @@ from kfp_bert_components.storage._folders import (
     relative_files,
     upload_folder,
 )
+from kfp_bert_components.storage._job_access import JobAccess, job_access
+from kfp_bert_components.storage._kubeflow import remember_session
 from kfp_bert_components.storage._open import check_writable, close_clients, open_store
 from kfp_bert_components.storage._types import Blob, Entry, Generation, GoneError, Store
 from kfp_bert_components.storage.mounts import is_fuse
 
 __all__ = [
-    "ACCESS_VARIABLES",
     "Access",
     "Address",
     "Blob",
@@ -25,6 +26,7 @@ __all__ = [
     "Found",
     "Generation",
     "GoneError",
+    "JobAccess",
     "Store",
     "check_writable",
     "close_clients",
@@ -36,10 +38,13 @@ __all__ = [
     "google_account",
     "is_copy",
     "is_fuse",
+    "job_access",
     "open_store",
     "parse_address",
     "publish_folder",
     "relative_files",
+    "remember_session",
+    "s3_account",
     "split_object",
     "upload_folder",
 ]

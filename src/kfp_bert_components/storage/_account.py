@@ -1,4 +1,4 @@
-"""As whom Google's services are called from here."""
+"""As whom stores and Google's services are called from here."""
 
 from __future__ import annotations
 
@@ -31,3 +31,20 @@ def google_account(access: Access | None = None) -> str:
         if not credentials.valid:
             credentials.refresh(Request())
     return getattr(credentials, "service_account_email", "") or "a person's account"
+
+
+def s3_account(place: str, access: Access | None = None) -> str:
+    """Where the store of an s3:// or minio:// place is, and whose account it is reached as, in words.
+
+    Args:
+        place: The place.
+        access: Whether it is reached without credentials. What it leaves out is taken from the environment.
+
+    Raises:
+        UserError: There are no credentials, or what says where the store is can't be read.
+    """
+    from kfp_bert_components.storage._s3_settings import s3_settings
+
+    found = s3_settings(place.rstrip("/"), with_environment(access or Access()).anonymous)
+    who = "without credentials" if found.anonymous else f"with credentials from {found.source}"
+    return f"{found.place} is reached {who}, region {found.region}"

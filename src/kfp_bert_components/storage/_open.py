@@ -40,20 +40,22 @@ def open_store(place: str | Address, access: Access | None = None, parameter: st
     return GcsStore(address.bucket, prefix, access)
 
 
-def check_writable(place: str, parameter: str) -> None:
+def check_writable(place: str, parameter: str, *, conditions: bool = False) -> None:
     """Write a small object to an address and delete it, to know before hours of work that this can be done.
 
     Args:
         place: As for `open_store`.
         parameter: Which parameter the address is of, for messages.
+        conditions: Whether the store must also keep to conditions, as a registry needs it.
 
     Raises:
-        UserError: `place` is no address, or an object in it can't be written and deleted.
+        UserError: `place` is no address, an object in it can't be written and deleted, or a store of S3 overlooks
+            conditions.
     """
     store = open_store(place, parameter=parameter)
     name = f".check-{uuid.uuid4().hex}"
     try:
-        store.write(name, b"")
+        store.write(name, b"", if_generation=0 if conditions else None)
         store.delete(name)
     except (OSError, UserError) as error:
         cause = error if isinstance(error, OSError) else error.__context__
@@ -62,7 +64,7 @@ def check_writable(place: str, parameter: str) -> None:
 
 
 def close_clients() -> None:
-    """Close the connections to buckets that stores of this process keep; the next use opens new ones."""
+    """Close connections to buckets, and forget what Kubeflow said of its store; the next use opens and asks anew."""
     from kfp_bert_components.storage._client import close_clients
     from kfp_bert_components.storage._s3_client import close_buckets
 

@@ -65,12 +65,12 @@ class S3Store(Store):
 
     def __init__(self, scheme: str, bucket: str, prefix: str, access: Access) -> None:
         self.uri = f"{scheme}://{bucket}/{prefix}".rstrip("/")
-        self.access, self._scheme, self._name = access, scheme, bucket
+        self.access, self._name = access, bucket
         self._start = f"{prefix}/" if prefix else ""
 
     @cached_property
     def _settings(self) -> S3Settings:
-        return s3_settings(self._scheme, self.access.anonymous, self.uri)
+        return s3_settings(self.uri, self.access.anonymous)
 
     def read(self, name: str, *, limit: int | None = None) -> Blob:
         check_name(name)
@@ -153,9 +153,10 @@ class S3Store(Store):
     def folders(self, prefix: str = "") -> Names:
         start = self._start + (f"{prefix.rstrip('/')}/" if prefix else "")
         with explained(self.describe(prefix), self._settings):
-            found = obstore.list_with_delimiter(self._bucket(), start or None)["common_prefixes"]
-            found = found or self._surely_nothing()
-        return sorted(name[len(start) :].rstrip("/") for name in found)
+            # Asked for folders, SeaweedFS names one for minutes after its last object is gone: so ask for objects.
+            pages = obstore.list(self._bucket(), start or None, chunk_size=1000)
+            names = [meta["path"][len(start) :] for page in pages for meta in page] or self._surely_nothing()
+        return sorted({name.partition("/")[0] for name in names if "/" in name})
 
     def delete(self, name: str, *, if_generation: Generation | None = None) -> None:
         etag = _etag(self.stat(name).generation)  # S3 does not say whether there was something to delete

@@ -15,6 +15,7 @@ from obstore.store import S3Store as Bucket
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._http import TIMEOUT, client_options, retries
+from kfp_bert_components.storage._kubeflow import forget_sessions
 from kfp_bert_components.storage._s3_settings import S3Settings
 
 _CERTIFICATES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -61,7 +62,9 @@ def bucket_for(
 def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int, headers: dict[str, str]) -> Bucket:
     config: dict[str, Any] = {"region": settings.region, "skip_signature": settings.anonymous, **dict(settings.keys)}
     if settings.endpoint:
-        config["endpoint"] = settings.endpoint
+        config["endpoint"] = settings.endpoint_of(bucket)
+    if settings.hosted:
+        config["virtual_hosted_style_request"] = True
     # Deletions one by one: not every store knows many at once, and only so do they have a condition.
     config["disable_bulk_delete"] = True
     return Bucket(
@@ -73,8 +76,9 @@ def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int
 
 
 def close_buckets() -> None:
-    """Close all connections; the next use opens new ones."""
+    """Close all connections, and forget how Kubeflow reaches its store; the next use opens and asks anew."""
     _open.clear()
+    forget_sessions()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where an S3 store is and as whom it is reached: from the variables and the files that AWS's own tools read."""
+"""Where an S3 store is and as whom it is reached: from AWS's variables and files, in a step also from Kubeflow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage._kubeflow import STORE, SecretKeys, keys_in, kubeflow_session, why_silent
 
-KUBEFLOW = "http://minio-service.kubeflow:9000"  # the address of its store, which its own launcher takes for minio://
 _REGION = "us-east-1"  # what stores of one's own answer to
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -38,6 +38,8 @@ class S3Settings:
         keys: Access key, secret and token by obstore's names; empty where obstore finds credentials itself.
         anonymous: Whether requests are not signed.
         source: Where the credentials are from, in words.
+        hosted: Whether the bucket is in the host's name.
+        secret: The secret of the cluster that the keys are from, None for any other source.
     """
 
     endpoint: str
@@ -45,39 +47,52 @@ class S3Settings:
     keys: tuple[tuple[str, str], ...] = field(repr=False)
     anonymous: bool
     source: str
+    hosted: bool = False
+    secret: SecretKeys | None = None
 
     @property
     def place(self) -> str:
         """The store, for messages."""
         return f"the store at {self.endpoint}" if self.endpoint else f"AWS in {self.region}"
 
+    def endpoint_of(self, bucket: str) -> str:
+        """The address as obstore takes it for a bucket; "" for AWS."""
+        return self.endpoint.replace("://", f"://{bucket}.") if self.hosted else self.endpoint
 
-def s3_settings(scheme: str, anonymous: bool, where: str) -> S3Settings:
-    """Read what the environment and AWS's files say.
+
+def s3_settings(uri: str, anonymous: bool) -> S3Settings:
+    """Find out how a place is reached; what AWS's variables and files do not say, Kubeflow may say in a step.
 
     Args:
-        scheme: "s3", or "minio", whose store is Kubeflow's where no endpoint is named.
+        uri: s3:// or minio://, bucket and prefix.
         anonymous: Look for no credentials.
-        where: What is to be reached, for messages.
 
     Raises:
-        UserError: There are no credentials, a file or its profile can't be read, or the endpoint is no address.
+        UserError: There are no credentials, a file or its profile can't be read, the endpoint is no address, or
+            Kubernetes does not answer in a step that has to ask it.
     """
-    config, shared = _profile("AWS_CONFIG_FILE", "config"), _profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")
-    endpoint = _first(_ENDPOINTS) or config.get("endpoint_url", "") or (KUBEFLOW if scheme == "minio" else "")
+    profile = {**_profile("AWS_CONFIG_FILE", "config"), **_profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")}
+    endpoint = _first(_ENDPOINTS) or profile.get("endpoint_url", "")
+    anonymous = anonymous or os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
+    keys, source = ({}, "nobody: requests are not signed") if anonymous else _given(profile, uri)
+    session = None if endpoint and source else kubeflow_session(uri)
+    hosted, secret, why = bool(session and session.hosted and not endpoint), None, ""
+    endpoint = endpoint or (session.endpoint if session else STORE if uri.startswith("minio:") else "")
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise UserError(f"The address of the S3 store is {endpoint!r}: give one as http://host:port or https://host.")
-    region = _first(_REGIONS) or config.get("region", "") or _REGION
-    anonymous = anonymous or os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
-    keys: dict[str, str] = {}
-    source = "nobody: requests are not signed"
-    if not anonymous:
-        keys, source = _credentials({**config, **shared}, where, endpoint)
-    return S3Settings(endpoint.rstrip("/"), region, tuple(keys.items()), anonymous, source)
+    if not source and session and session.secret:
+        try:
+            keys, secret = keys_in(session.secret, session.source), session.secret
+            source = f"the secret {secret.name}, which {session.source} names"
+        except UserError as error:
+            why = str(error)
+    region = _first(_REGIONS) or profile.get("region", "") or (session.region if session else "") or _REGION
+    source = source or _role(endpoint, uri, why)
+    return S3Settings(endpoint.rstrip("/"), region, tuple(keys.items()), anonymous, source, hosted, secret)
 
 
-def _credentials(profile: dict[str, str], where: str, endpoint: str) -> tuple[dict[str, str], str]:
-    """The keys, empty where obstore finds them itself, and where they are from."""
+def _given(profile: dict[str, str], where: str) -> tuple[dict[str, str], str]:
+    """The keys that variables and files give, empty where obstore finds them itself, and where they are from."""
     given = {name: os.environ[variable] for name, variable in _KEYS.items() if os.environ.get(variable)}
     if given.keys() >= {"access_key_id", "secret_access_key"}:
         return given, "AWS_ACCESS_KEY_ID"
@@ -90,14 +105,18 @@ def _credentials(profile: dict[str, str], where: str, endpoint: str) -> tuple[di
     kept = {name: profile[f"aws_{name}"] for name in _KEYS if f"aws_{name}" in profile}
     if kept.keys() >= {"access_key_id", "secret_access_key"}:
         return kept, f"the profile {_profile_name()}"
-    if role := next((name for name in _ROLES[1:] if os.environ.get(name)), ""):
-        return {}, role
+    return {}, next((name for name in _ROLES[1:] if os.environ.get(name)), "")
+
+
+def _role(endpoint: str, where: str, why: str) -> str:
+    """The role of this machine; UserError where it has none, as then there are no credentials."""
     if not endpoint and os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true" and _on_aws():
-        return {}, "the role of this machine"
+        return "the role of this machine"
+    why = why or why_silent()
     raise UserError(
-        f"{where} needs credentials and there are none here: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (on "
-        f"Kubeflow from a secret, by cluster.yaml), name a profile of {_file('AWS_SHARED_CREDENTIALS_FILE')} that has "
-        "them, or set KFP_BERT_ANONYMOUS=true if the bucket is public."
+        f"{where} needs credentials and there are none here{f' ({why})' if why else ''}: set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY (on Kubeflow from a secret, by cluster.yaml), name a profile of "
+        f"{_file('AWS_SHARED_CREDENTIALS_FILE')} that has them, or set KFP_BERT_ANONYMOUS=true if the bucket is public."
     )
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.records import clear_results, read_parts
 from kfp_bert_components.jobs.remote_jobs import RemoteJob, RemoteJobs, patiently
-from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, stage
+from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, places, stage
 from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.origin import here
+from kfp_bert_components.progress import say
+from kfp_bert_components.storage import job_access, open_store
 from kfp_bert_components.trainjob.client import TrainJobs
 from kfp_bert_components.trainjob.objects import ANCESTOR, job_name, train_job
 from kfp_bert_components.trainjob.pods import Pods
@@ -50,8 +52,6 @@ def run_as_train_job(
     Raises:
         UserError: The job failed, can't start or was deleted, the cluster refused it, or can't be reached.
     """
-    from kfp_bert_components.storage import open_store
-
     one = job_settings
     settings = absolute_base_model(settings)
     namespace = _namespace(one)
@@ -72,7 +72,14 @@ def run_as_train_job(
         clear_results(store)
         where = {"name": client.name, "namespace": cluster.namespace, "api_endpoint": one.api_endpoint}
         stage(store, place, train, validation, settings, where)
-        return train_job(one, cluster.namespace, key, place, part)
+        access = job_access(places(settings, place), cluster.namespace)
+        if access.keyless:
+            say(
+                f"The job gets no keys for {access.keyless}, as others can read what a job is given. They must come "
+                "from the role of its service account (job_service_account), or from a secret that its runtime "
+                "(job_runtime) refers to."
+            )
+        return train_job(one, cluster.namespace, key, place, part, access)
 
     with jobs.cancelled_with_this_process():
         name = jobs.start(make)

@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp_bert_components.jobs.labels import job_labels
 from kfp_bert_components.origin import here
-from kfp_bert_components.storage import ACCESS_VARIABLES
+from kfp_bert_components.storage import JobAccess
 from kfp_bert_components.trainjob.settings import TrainJobSettings
 
 GROUP, VERSION = "trainer.kubeflow.org", "v1alpha1"
@@ -18,8 +18,6 @@ ANCESTOR = "trainer.kubeflow.org/trainjob-ancestor-step"
 NODE = "node"  # the name that Trainer wants of the container, and ours of the job
 RUNTIME = "kfp-bert"
 WORKERS = "KFP_BERT_WORKERS"  # the workers' addresses, in the order of their numbers
-# Where an S3 store is. Keys don't belong in an object that others can read.
-_S3_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_REGION", "AWS_DEFAULT_REGION")
 _PORT = 2222
 _NAME_LENGTH = 63
 
@@ -50,7 +48,9 @@ def workers(name: str, part: str, replicas: int) -> list[str]:
     return [f"{name}-{part}-0-{number}.{name}:{_PORT}" for number in range(replicas)]
 
 
-def train_job(settings: TrainJobSettings, namespace: str, key: str, place: str, part: str) -> dict[str, Any]:
+def train_job(
+    settings: TrainJobSettings, namespace: str, key: str, place: str, part: str, access: JobAccess
+) -> dict[str, Any]:
     """A TrainJob that works on the staging folder `place`.
 
     Args:
@@ -59,14 +59,18 @@ def train_job(settings: TrainJobSettings, namespace: str, key: str, place: str, 
         key: The job's key.
         place: The staging folder.
         part: The name of the runtime's job that trains.
+        access: How the job reaches its buckets.
     """
     name = job_name(key)
-    env = {one: os.environ[one] for one in (*ACCESS_VARIABLES, *_S3_VARIABLES) if os.environ.get(one)}
-    env[WORKERS] = ",".join(workers(name, part, settings.replicas))
+    variables = {**access.variables, WORKERS: ",".join(workers(name, part, settings.replicas))}
+    secrets = {one: {"secretKeyRef": {"name": secret, "key": key}} for one, (secret, key) in access.secrets.items()}
     trainer: dict[str, Any] = {
         "image": settings.image,
         "command": ["python", "-m", "kfp_bert_components.trainjob.worker", place],
-        "env": [{"name": one, "value": value} for one, value in env.items()],
+        "env": [
+            *({"name": one, "value": value} for one, value in variables.items()),
+            *({"name": one, "valueFrom": value} for one, value in secrets.items()),
+        ],
         "numNodes": settings.replicas,
     }
     asked = dict(settings.resources)
