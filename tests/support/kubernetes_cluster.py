@@ -27,7 +27,7 @@ from tests.support.kubernetes_store import (
     Object,
     Store,
 )
-from tests.support.kubernetes_webhooks import add_defaults, add_model, refuse_invalid
+from tests.support.kubernetes_webhooks import add_defaults, add_model, refuse_invalid, refuse_other_mode
 from tests.support.kubernetes_workloads import Workloads, is_ready
 
 REVISION = "serving.knative.dev/revision"
@@ -267,6 +267,7 @@ class Cluster:
         """The object, where the validating webhooks allow it."""
         if resource == INFERENCE_SERVICES:
             refuse_invalid(new)
+            refuse_other_mode(new, old)
         return new
 
     def make_pod(self, body: Object) -> Object:
