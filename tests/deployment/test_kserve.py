@@ -67,6 +67,12 @@ def test_a_first_version_is_tested_before_its_service_is_made(empty):
     assert live["facts"]["served"].startswith(f"{NAME}-predictor-")
 
 
+@STANDARD
+def test_an_older_name_of_the_mode_is_no_difference(empty):
+    empty.deploy(annotations={"serving.kserve.io/deploymentMode": "RawDeployment"})
+    assert empty.changes().count(f"patch inferenceservices {NEXT}") == 1
+
+
 def test_it_is_written_with_a_probe_the_model_and_its_owner(empty):
     empty.deploy(
         image="registry.example.com/serve:1",

@@ -88,7 +88,8 @@ class KServeWorld:
         self.broken: dict[int, str] = {}
         self.first = NEXT if mode == "Standard" else NAME
         server.cluster.find_model = self._find_model
-        server.cluster.seconds |= {"download": 0.2, "pull": 0.2}
+        # A minute of the cluster, after which a revision has no pods, would be over before a busy test is.
+        server.cluster.seconds |= {"download": 0.2, "pull": 0.2, "retire": 6000.0}
         server.cluster.ends_without_model = True
         server.cluster.add("Namespace", NAMESPACE)
 

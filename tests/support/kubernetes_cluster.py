@@ -75,7 +75,7 @@ class Cluster:
         self._controller = True
         self.default_mode = "Standard"
         self.kserve, self.gateway_api, self.knative, self.trainer, self.tf_operator = True, False, False, True, False
-        self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5}
+        self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5, "retire": 60.0}
         self.addresses: dict[tuple[str, str], str] = {}
         self.ended = False
         self.workloads, self.kubelet, self.kserve_controller = Workloads(self), Kubelet(self), KServe(self)

@@ -16,7 +16,8 @@ The documents are KServe's pages, and where they are silent its source of August
 * With the annotation serving.kserve.io/enable-tag-routing the latest has an address of its own, by the tag `latest` in
   `components.predictor.traffic`; the one before has the tag `prev` always.
   https://kserve.github.io/website/docs/model-serving/predictive-inference/rollout-strategies/canary-example
-* A revision without a place in the traffic has no pods; one with 0 % has.
+* A revision that has lost its place in the traffic has no pods after the stable window, 60 s; one with 0 % has them.
+  https://knative.dev/docs/serving/autoscaling/kpa-specific/
   https://knative.dev/docs/serving/autoscaling/scale-to-zero/
 * Without Knative Serving nothing happens.
   pkg/controller/v1beta1/inferenceservice/controller.go
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.support.kubernetes_resources import KNATIVE, by_kind
@@ -133,13 +135,28 @@ class Knative:
         used = {created, *(one["revisionName"] for one in parts)}
         least = max(1, isvc["spec"]["predictor"].get("minReplicas", 1))
         for one in revisions:
-            name, namespace = one["metadata"]["name"], one["metadata"]["namespace"]
-            replicas = least if name in used else 0
+            namespace, name = one["metadata"]["namespace"], one["metadata"]["name"]
+            if name in used:
+                self._set_pods(namespace, name, least)
+            else:
+                where = (namespace, isvc["metadata"]["name"], name)
+                self._cluster.clock.after(
+                    self._cluster.seconds["retire"], partial(self._retire, *where), ("retire", *where)
+                )
 
-            def change(work: Object, replicas: int = replicas) -> Object:
-                return {**work, "spec": {**work["spec"], "replicas": replicas}}
+    def _retire(self, namespace: str, isvc: str, revision: str) -> None:
+        """End the pods of a revision that has no place in the traffic any more."""
+        there = self._store.find(INFERENCE_SERVICES, namespace, isvc) or {}
+        created = there.get("status", {}).get("components", {}).get("predictor", {}).get("latestCreatedRevision")
+        if revision not in (created, *(name for name, _ in self.weights(namespace, isvc))):
+            self._set_pods(namespace, revision, 0)
 
-            self._store.change(DEPLOYMENTS, namespace, f"{name}-deployment", change)
+    def _set_pods(self, namespace: str, revision: str, replicas: int) -> None:
+        name = f"{revision}-deployment"
+        if self._store.find(DEPLOYMENTS, namespace, name):
+            self._store.change(
+                DEPLOYMENTS, namespace, name, lambda work: {**work, "spec": {**work["spec"], "replicas": replicas}}
+            )
 
     def _status(self, isvc: Object, created: str, ready: list[str], parts: list[Object], known: Object) -> Object:
         metadata = isvc["metadata"]

@@ -80,7 +80,8 @@ def deploy_to_kserve(
         smoke_tolerance: Largest difference of a probability from the one in the version's evaluation.
         max_error_rate: Largest share of a test's requests that may fail.
         max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
-        bake_seconds: Least duration in seconds of the second test, in which the new version has all requests.
+        bake_seconds: Least duration in seconds of the second test, in which the new version has all requests; in the
+            mode Knative the last share below 100 %.
         take_over: Whether an InferenceService is taken from another registry or deployment target that it belongs to,
             or from nobody.
         dry_run: Only print how the InferenceService would change.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment import LeaseLostError, RolloutError
 from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.kserve.checks import is_there
 from kfp_bert_components.kserve.modes import KNATIVE, Mode
-from kfp_bert_components.kserve.objects import is_same, kept, percent_of, with_percent
+from kfp_bert_components.kserve.objects import has_spec, kept, percent_of, with_percent
 from kfp_bert_components.kserve.reasons import failure_of
 from kfp_bert_components.kserve.revisions import (
     TAGS,
@@ -36,15 +37,15 @@ class Knative(Mode):
     """A version is written into the InferenceService at `canaryTrafficPercent: 0`, which makes a revision of it.
 
     The revision is asked at the address of its tag. Then its share of the requests grows in steps, and the field is
-    removed. The way back begins with 0, so that nobody waits for pods. Where an InferenceService is new, its first
-    revision has all requests from the start.
+    removed. The way back begins with 0, as the old revision still has its pods. Where an InferenceService is new, its
+    first revision has all requests from the start.
 
     Two things are never done. The field is not removed, or raised above 0, while another revision than the wanted one
     is the newest that is ready: that one would get the requests. And a version that has all requests does not get less,
     unless the rollout is taken back: KServe would give the rest to the revision before.
 
-    Facts: `rolled_out`, the revision that had all requests before; `revision`, the newest one before the version
-    was written; `shifted`, that the version was to get all requests; and `served`, its revision.
+    Facts: `rolled_out`, the revision that had all requests before; `revision`, the newest one before the version was
+    written; and `served`, its revision.
     """
 
     name = KNATIVE
@@ -55,7 +56,7 @@ class Knative(Mode):
 
     def admit(self, found: dict[str, Any] | None, *, begun: bool = False) -> None:
         """RolloutError where the cluster has no Knative, or somebody else moves the requests."""
-        if self.services.cluster.find(_API) is None:
+        if not is_there(self.services.cluster, _API):
             raise RolloutError(
                 f"{self.services.name} would be in KServe's mode {KNATIVE}, and the cluster has no Knative Serving: "
                 "install it, or ask for Standard in annotations, with a name that is new."
@@ -109,28 +110,35 @@ class Knative(Mode):
         if share is None:
             # Noted here, as a run that could not write its record may have taken the version back.
             rolled_out = predictor_of(found).get("latestRolledoutRevision", "")
-            journal.note(revision=newest_revision(found), rolled_out=rolled_out, shifted=False)
+            journal.note(revision=newest_revision(found), rolled_out=rolled_out)
             share = 100 if journal.facts["before"] is None else 0
             services.apply(journal, with_percent(self.wanted(journal.version), share), found)
         return self._wait(journal, share)
 
     def shift(self, journal: Journal) -> None:
-        """Raise the share of the revision in steps up to 100 %, and ask it where all requests go."""
+        """Raise the share of the revision in steps, ask it again, give it all requests, and ask it where these go.
+
+        It is asked for `bake_seconds` before it has all: until then the old revision keeps its pods.
+        """
         services, version = self.services, journal.version
         share = self._share(services.find(services.name), version)
         if share is None:
             self.test(journal)
             share = self._share(services.find(services.name), version) or 0
+        smoke = services.smoke
         for percent in self._steps():
-            if percent > share:
-                if percent == 100:
-                    journal.note(shifted=True)
-                services.write(journal, with_percent(self.wanted(version), percent))
-                self._wait(journal, percent)
-                services.report(f"version {version} gets {percent} % of the requests")
-                services.pause(journal, services.settings.step_seconds if percent < 100 else 0.0)
+            if percent <= share:
+                continue
+            if percent == 100 and smoke.bake_seconds:
+                services.ask(journal, self._wait(journal, share).url, smoke)
+                smoke = replace(smoke, bake_seconds=0.0)
+            services.write(journal, with_percent(self.wanted(version), percent))
+            self._wait(journal, percent)
+            share = percent
+            services.report(f"version {version} gets {percent} % of the requests")
+            services.pause(journal, services.settings.step_seconds if percent < 100 else 0.0)
         seen = self._wait(journal, 100)
-        services.ask(journal, seen.url, services.smoke)
+        services.ask(journal, seen.url, smoke)
         journal.note(served=seen.revision, url=seen.url, witnesses=list(seen.witnesses))
 
     def finish(self, journal: Journal) -> None:
@@ -150,14 +158,9 @@ class Knative(Mode):
         except LeaseLostError:
             raise
         except (TransientError, UserError):
-            # With all requests the version keeps them until the old one has a revision that is ready.
-            services.force(before if journal.facts.get("shifted") else with_percent(before, 0))
-            try:
-                self._write_back(journal, before)
-            except LeaseLostError:
-                raise
-            except (TransientError, UserError) as error:
-                services.report(f"{services.name} was written back, and can't be looked at: {error}")
+            # The first step of the way back, which is right whatever is there, where the version may be.
+            services.force(with_percent(self.wanted(journal.version), 0) if "revision" in journal.facts else before)
+            self._write_back(journal, before)
 
     def _write_back(self, journal: Journal, before: dict[str, Any]) -> None:
         services = self.services
@@ -166,24 +169,26 @@ class Knative(Mode):
         if found and kept(found) == before:
             return
         newest = ""
-        if found is None or not is_same(found, with_percent(before, None)):
+        if found is None or not has_spec(found, with_percent(before, None)):
             newest = newest_revision(found)
             services.apply(journal, with_percent(before, 0), found)
         if percent_of(before) == 0:
             return
         try:
             look = partial(self._look_at_old, journal, before, newest)
-            services.wait(journal, before, look, failure=failure_of(found))
+            seen = services.wait(journal, before, look, failure=failure_of(found))
         except RolloutError as error:
             services.report(f"{services.name} keeps canaryTrafficPercent: 0; the revision from before serves: {error}")
             return
-        services.apply(journal, before)
+        services.apply(journal, before, seen.service)
 
     def _take_requests(self, journal: Journal, before: dict[str, Any]) -> None:
-        """Let a revision that is not the old version's get no requests, and wait until the old one has them."""
+        """Let a revision that had no requests before get none, and wait until the old one has them."""
         services, old = self.services, journal.facts["rolled_out"]
         found = services.find(services.name)
-        if found is None or is_same(found, with_percent(before, None)) or not percent_of(found):
+        if found is None or not percent_of(found):
+            return
+        if has_spec(found, with_percent(before, None)) and percent_of(before) > 0:
             return
         services.apply(journal, with_percent(kept(found), 0), found)
         if old:
@@ -219,7 +224,7 @@ class Knative(Mode):
 
     def _share(self, found: dict[str, Any] | None, version: int) -> int | None:
         """The share of the requests that a version is to get as it is written; None where it is not written."""
-        return percent_of(found) if found and is_same(found, self.wanted(version)) else None
+        return percent_of(found) if found and has_spec(found, self.wanted(version)) else None
 
     def _wait(self, journal: Journal, percent: int) -> Seen:
         """Wait until the revision of the version serves, and has its share of the requests."""

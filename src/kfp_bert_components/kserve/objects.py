@@ -200,6 +200,11 @@ def is_same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return _has(found, {**wanted, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}})
 
 
+def has_spec(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """As `is_same`, of what makes the pods: other labels and annotations by hand make no other version."""
+    return _has(found["spec"], wanted["spec"])
+
+
 def _has(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(
