@@ -307,6 +307,16 @@ def test_without_the_right_to_pods_it_works(world):
 
 
 @rarely
+def test_a_revision_that_cannot_be_reached_gets_no_requests(world):
+    nobody = "http://127.0.0.1:1"
+    world.server.cluster.open_revision = lambda namespace, name: nobody
+    with pytest.raises(RolloutError, match=f"{NAME}-predictor-00002 is ready, and does not answer at {nobody}"):
+        world.deploy()
+    assert world.state() == FAILED
+    assert written(world) == [(2, 0), (1, 0), (1, None)]
+
+
+@rarely
 def test_a_dry_run_tells_the_steps(world):
     lines, settings = [], KServeSettings(NAME, NAMESPACE, cpu="100m", ready_seconds=10, traffic_steps=(20, 100))
     deploy_to_kserve("gs://bucket/registry", settings, api_endpoint=world.server.url, dry_run=True, report=lines.append)
