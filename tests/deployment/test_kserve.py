@@ -1,4 +1,4 @@
-"""A rollout to KServe in its mode Standard: what is written, looked at, refused and left alone."""
+"""A rollout to KServe: what is written, looked at, refused and left alone."""
 
 import json
 
@@ -11,15 +11,20 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.registry import Registry
 from tests.support import kserve_rollouts
-from tests.support.kserve_rollouts import NAME, NAMESPACE, NEXT, SERVICES, KServeWorld
+from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, SERVICES, STANDARD, KServeWorld
 from tests.support.kubernetes_server import Fault, KubernetesServer
 
 
+@pytest.fixture(params=MODES)
+def mode(request):
+    return request.param
+
+
 @pytest.fixture
-def empty(gcs):
+def empty(gcs, mode):
     """A registry with one version, and a cluster on which nothing is deployed."""
     server = KubernetesServer(factor=200)
-    world = KServeWorld("gs://bucket/registry", server)
+    world = KServeWorld("gs://bucket/registry", server, mode)
     with server:
         world.promote()
         yield world
@@ -49,6 +54,7 @@ def change(world, name, **content):
     world.server.cluster.store.change(SERVICES, NAMESPACE, name, write)
 
 
+@STANDARD
 def test_a_first_version_is_tested_before_its_service_is_made(empty):
     live = empty.deploy()
     assert empty.state() == {"serving": {1: 100}, "services": [NAME], "record": ("live", 1)}
@@ -59,6 +65,12 @@ def test_a_first_version_is_tested_before_its_service_is_made(empty):
     ]
     assert live["facts"]["witnesses"] == ["its Deployment", "its servers"]
     assert live["facts"]["served"].startswith(f"{NAME}-predictor-")
+
+
+@STANDARD
+def test_an_older_name_of_the_mode_is_no_difference(empty):
+    empty.deploy(annotations={"serving.kserve.io/deploymentMode": "RawDeployment"})
+    assert empty.changes().count(f"patch inferenceservices {NEXT}") == 1
 
 
 def test_it_is_written_with_a_probe_the_model_and_its_owner(empty):
@@ -95,6 +107,7 @@ def test_it_is_written_with_a_probe_the_model_and_its_owner(empty):
     assert one["args"][-2:] == ["--model-name", NAME]
 
 
+@STANDARD
 def test_another_version_rolls_the_pods_once_and_leaves_labels_and_annotations(world):
     before = world.service()
     world.deploy()
@@ -148,6 +161,7 @@ def test_a_champion_that_is_live_costs_at_most_five_calls_that_read(world):
     assert len(world.server.calls) <= 5 and world.changes() == []
 
 
+@STANDARD
 def test_a_wrong_version_never_gets_a_request_of_others(world):
     before, world.wrong = world.service(), {2}
     with pytest.raises(RolloutError, match="differs by"):
@@ -163,6 +177,7 @@ def test_a_first_version_that_is_wrong_leaves_nothing(empty):
     assert empty.state() == {"serving": {}, "services": [], "record": ("failed", 1)}
 
 
+@STANDARD
 def test_a_version_that_fails_under_load_of_others_is_taken_back(world):
     def break_after_shift(number, call):
         if (call.verb, call.name) == ("patch", NAME):
@@ -299,11 +314,28 @@ def test_a_stopped_one_is_refused(world):
     assert world.changes() == []
 
 
-def test_one_in_another_mode_is_refused(world):
-    change(world, NAME, metadata={"annotations": {"serving.kserve.io/deploymentMode": "Knative"}})
-    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode Knative"):
+def test_one_in_a_mode_that_is_not_known_is_refused(world):
+    status = {**world.service()["status"], "deploymentMode": "ModelMesh"}
+    world.server.cluster.controller = False
+    world.server.cluster.store.set_status(SERVICES, NAMESPACE, NAME, status)
+    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode ModelMesh: .* Standard and Knative"):
         world.deploy()
     assert world.changes() == []
+
+
+def test_annotations_that_ask_for_another_mode_are_refused(world, mode):
+    other = "Serverless" if mode == "Standard" else "RawDeployment"
+    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode {mode}, and annotations ask for "):
+        world.deploy(annotations={"serving.kserve.io/deploymentMode": other})
+    assert world.changes() == []
+
+
+@STANDARD
+def test_steps_of_the_traffic_are_refused_where_there_are_none(empty):
+    for given in ({"traffic_steps": (50, 100)}, {"step_seconds": 1.0}):
+        with pytest.raises(RolloutError, match="traffic_steps and step_seconds are for KServe's mode Knative"):
+            empty.deploy(**given)
+    assert empty.changes() == []
 
 
 @pytest.mark.parametrize(
@@ -317,6 +349,7 @@ def test_one_in_another_mode_is_refused(world):
         ({"accelerator": "nvidia.com/gpu"}, "belong together"),
         ({"image": "a", "runtime": "b"}, "both given"),
         ({"annotations": {"serving.kserve.io/stop": "true"}}, "ends all pods"),
+        ({"traffic_steps": (50, 10)}, "ascend to 100"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, says):

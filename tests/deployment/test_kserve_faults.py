@@ -9,7 +9,7 @@ import pytest
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.directories import BlockedRegistry, start_thread
-from tests.support.kserve_rollouts import NAME, NEXT, KServeWorld, deploy_to
+from tests.support.kserve_rollouts import MODES, NAME, STANDARD, KServeWorld, deploy_to
 from tests.support.kubernetes_server import Fault, KubernetesServer
 
 ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
@@ -17,11 +17,16 @@ WRITES = range(1, 13) if ALL else (3, 8)  # of its record by one rollout, renewa
 DONE = {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
 
 
+@pytest.fixture(params=MODES)
+def mode(request):
+    return request.param
+
+
 @pytest.fixture
-def world(gcs):
+def world(gcs, mode):
     """A version is live, and a second one is to be deployed."""
     server = KubernetesServer(factor=200)
-    world = KServeWorld("gs://bucket/registry", server)
+    world = KServeWorld("gs://bucket/registry", server, mode)
     with server:
         world.promote()
         world.deploy()
@@ -79,7 +84,7 @@ def test_a_holder_whose_registry_hangs_does_not_touch_what_the_next_one_made(wor
 def test_a_cancelled_run_leaves_the_old_version_serving(world):
     world.broken = {2: "version 1 cannot be served: no graph"}  # so that it waits
     run = world.deploy_elsewhere(lease_seconds=5)
-    while not any(call.name == NEXT and call.verb == "patch" for call in world.server.calls):
+    while not any(call.name == world.first and call.verb == "patch" for call in world.server.calls):
         time.sleep(0.002)
     os.kill(run.pid, signal.SIGTERM)
     run.join(60)
@@ -93,7 +98,7 @@ def test_another_champion_meanwhile_is_what_serves_in_the_end(world):
     promoted = []
 
     def promote(number, call):
-        if (call.verb, call.name) == ("patch", NEXT) and not promoted:
+        if (call.verb, call.name) == ("patch", world.first) and not promoted:
             promoted.append(world.promote())
 
     world.server.on_call = promote
@@ -114,6 +119,7 @@ def test_what_a_killed_run_left_of_an_older_version_is_reverted_first(world):
     assert world.state() == {"serving": {3: 100}, "services": [NAME], "record": ("live", 3)}
 
 
+@STANDARD
 def test_a_run_that_cannot_remove_the_second_service_is_completed_by_the_next(world):
     world.server.faults = [Fault("delete", "inferenceservices", times=-1)]
     with pytest.raises(UserError, match="left finishing .*: run again to go on"):

@@ -7,15 +7,20 @@ from dataclasses import replace
 import pytest
 
 from kfp_bert_components.deployment import RolloutError
-from tests.support.kserve_rollouts import NAME, NAMESPACE, NEXT, PODS, SERVICES, KServeWorld
+from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, PODS, SERVICES, STANDARD, KServeWorld
 from tests.support.kubernetes_server import KubernetesServer
 
 
+@pytest.fixture(params=MODES)
+def mode(request):
+    return request.param
+
+
 @pytest.fixture
-def world(gcs):
+def world(gcs, mode):
     """A version is live, and a second one is to be deployed."""
     server = KubernetesServer(factor=200)
-    world = KServeWorld("gs://bucket/registry", server)
+    world = KServeWorld("gs://bucket/registry", server, mode)
     with server:
         world.promote()
         world.deploy()
@@ -71,6 +76,7 @@ def test_a_download_that_failed_once_and_runs_again_is_waited_for(world):
     assert world.state()["serving"] == {2: 100}
 
 
+@STANDARD
 def test_a_pod_that_was_evicted_is_not_looked_at_while_another_one_starts(world):
     real, cluster = world.server.cluster.find_model, world.server.cluster
     cluster.find_model = lambda uri: replace(real(uri), load_seconds=160.0) if "/versions/2/" in uri else real(uri)
@@ -111,7 +117,8 @@ def test_a_claim_that_is_missing_and_may_not_be_read(world):
 
 def test_a_path_that_is_not_on_the_volume(world):
     world.server.cluster.add("PersistentVolumeClaim", "models")
-    world.server.cluster.find_model = lambda uri: None
+    real = world.server.cluster.find_model
+    world.server.cluster.find_model = lambda uri: None if "elsewhere" in uri else real(uri)
     fails(world, "/mnt/models holds no model", storage="pvc://models/elsewhere")
 
 
@@ -139,11 +146,13 @@ def test_no_room_yet_is_waited_for(world):
     assert world.state()["serving"] == {2: 100}
 
 
+@STANDARD
 def test_a_quota(world):
     world.server.cluster.quota = 1
     fails(world, "FailedCreate: .*exceeded quota: tight")
 
 
+@STANDARD
 def test_a_quota_that_has_room_for_the_test_only(world):
     world.server.cluster.quota = 2
     fails(world, "FailedCreate: .*exceeded quota: tight")
@@ -180,6 +189,7 @@ def test_a_runtime_that_is_missing_and_may_not_be_read(world):
         fresh(world, runtime="kfp")
 
 
+@STANDARD
 def test_a_failure_of_an_earlier_roll_is_not_taken_for_this_ones(world):
     """The status shows it for as long as nothing else is rolled; where pods can't be read, it is all there is."""
     forbid(world, "pods")
@@ -206,6 +216,7 @@ def test_a_failure_of_an_earlier_roll_is_not_taken_for_this_ones(world):
     assert not any("of long ago" in line for line in lines)
 
 
+@STANDARD
 def test_the_second_service_is_deleted_by_somebody(world):
     deleted = []
 

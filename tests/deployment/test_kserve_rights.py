@@ -9,7 +9,7 @@ from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.kserve.witnesses import condition
 from tests.conftest import ROOT
-from tests.support.kserve_rollouts import FEW, NAME, NAMESPACE, KServeWorld
+from tests.support.kserve_rollouts import FEW, MODES, NAME, NAMESPACE, KServeWorld
 from tests.support.kubernetes_server import KubernetesServer
 
 ROLE, BINDING = yaml.safe_load_all((ROOT / "examples" / "kserve-rights.yaml").read_text())
@@ -54,6 +54,20 @@ def test_the_role_is_all_that_rollouts_need_and_nothing_in_it_is_spare(world):
     }
     # An apply that makes the object needs the right to create it, too.
     assert used | {("serving.kserve.io", "inferenceservices", "create")} == allowed
+
+
+@pytest.mark.skipif("Knative" not in MODES, reason="tried with KFP_BERT_ROUNDS=all")
+def test_the_role_is_enough_for_knative(gcs):
+    server = KubernetesServer(factor=200)
+    world = KServeWorld("gs://bucket/registry", server, "Knative")
+    with server:
+        server.rules = ROLE["rules"]
+        world.promote()
+        world.deploy()
+        world.wrong = {world.promote()}
+        with pytest.raises(RolloutError, match="differs by"):
+            world.deploy()
+        assert world.state() == {"serving": {1: 100}, "services": [NAME], "record": ("failed", 2)}
 
 
 def crash():

@@ -18,7 +18,7 @@ from kfp_bert_components.steps.deploy_to_serving_directory import load
 from tests.conftest import ROOT
 from tests.support.examined import write_examined
 from tests.support.http_folder import serving_folder
-from tests.support.kserve_rollouts import NAME, NAMESPACE, SERVICES
+from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, SERVICES
 from tests.support.kubernetes_predictors import Model, wrong
 from tests.support.kubernetes_server import KubernetesServer
 from tests.support.pipeline_runs import run_pipeline, small_data
@@ -52,8 +52,9 @@ class Served:
         return Model(fingerprint, labels=labels, predict=predict, load_seconds=1.0)
 
 
-def start(server, registry, find_model):
+def start(server, registry, find_model, mode):
     server.cluster.find_model = find_model
+    server.cluster.default_mode, server.cluster.knative = mode, mode == "Knative"
     server.cluster.add("Namespace", NAMESPACE)
     return {"registry": registry.uri, "name": NAME, "namespace": NAMESPACE, "api_endpoint": server.url}
 
@@ -65,12 +66,13 @@ def serving(server):
 
 
 @pytest.mark.slow
-def test_the_component_runs_under_kfp_local_and_its_failure_is_told(gcs, tmp_path):
+@pytest.mark.parametrize("mode", MODES)
+def test_the_component_runs_under_kfp_local_and_its_failure_is_told(gcs, tmp_path, mode):
     registry = Registry("gs://bucket/registry")
     registry.promote(*write_examined(tmp_path / "first", "first", saved_model=False))
     right = Model("model first", load_seconds=1.0)
     with KubernetesServer(factor=200) as server:
-        given = start(server, registry, lambda uri: right)
+        given = start(server, registry, lambda uri: right, mode)
         found = run_pipeline("kfp_bert_components:deploy_to_kserve", tmp_path / "run", **given)
         (outputs,) = found.values()
         assert outputs["url"].startswith("http://") and outputs["revision"].startswith(f"{NAME}-predictor-")
@@ -87,12 +89,13 @@ def test_the_component_runs_under_kfp_local_and_its_failure_is_told(gcs, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.environ.get("KFP_BERT_ROUNDS") != "all", reason="trains three models in minutes")
-def test_three_runs_of_the_pipeline_deploy_replace_and_revert(gcs, tmp_path):
+@pytest.mark.parametrize("mode", MODES)
+def test_three_runs_of_the_pipeline_deploy_replace_and_revert(gcs, tmp_path, mode):
     data = small_data(tmp_path, rows=1500)
     registry = Registry("gs://bucket/registry")
     with KubernetesServer(factor=50) as server:
         served = Served(registry, tmp_path)
-        given = start(server, registry, served)
+        given = start(server, registry, served, mode)
 
         def run(epochs):
             return run_pipeline(

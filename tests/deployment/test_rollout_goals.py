@@ -35,14 +35,21 @@ def ai_platform(registry):
     return server, World(registry, server), ai_platform_server.Fault
 
 
-def kserve(registry):
+def kserve(registry, mode="Standard"):
     server = KubernetesServer(factor=200)
-    return server, KServeWorld(registry, server), kubernetes_server.Fault
+    return server, KServeWorld(registry, server, mode), kubernetes_server.Fault
+
+
+def knative(registry):
+    return kserve(registry, "Knative")
 
 
 # A rollout to KServe waits for pods, so the sample has fewer of them.
-SPARSE = {ai_platform: 1, kserve: 1 if ALL else 3}
-KINDS = pytest.mark.parametrize("kind", [ai_platform, kserve], ids=lambda kind: kind.__name__)
+SPARSE = {ai_platform: 1, kserve: 1 if ALL else 3, knative: 1}
+# Of Knative the ordinary run tries what test_kserve_knative.py has.
+KINDS = pytest.mark.parametrize(
+    "kind", [ai_platform, kserve, *([knative] if ALL else [])], ids=lambda kind: kind.__name__
+)
 
 
 @contextmanager
@@ -83,7 +90,7 @@ def test_ended_after_any_call_the_next_run_ends_in_the_same_state(gcs, kind, ver
                 break
             killed += 1
     print(f"{how} at {killed} positions, every {step} calls")
-    assert killed * step > 25
+    assert killed * step > 20
 
 
 class Killer:
@@ -127,10 +134,14 @@ def test_whatever_call_fails_traffic_is_wholly_at_old_or_new_as_recorded(gcs, ki
     for position in range(first, len(calls) + 1, 3 * STEP * SPARSE[kind] if not ALL else 1):
         with new_world(kind, 2) as (world, make_fault):
             world.wrong = {2} if wrong else set()
-            world.server.faults = [make_fault(effect=effect, times=times, status=status, position=position)]
+            there = make_fault(effect=effect, times=times, status=status, position=position)
+            world.server.faults = [there]
             error = attempt(world)
             where = f"{calls[position - 1]} (call {position}) {effect} {times}: {error}"
-            check_traffic(world, wrong, where)
+            # Where nothing can be written any more, nobody can take the requests back.
+            lost = kind is knative and (effect, times, there.verb) == ("before", -1, "patch")
+            time.sleep(0.05 if kind is knative else 0.0)  # 10 s there, in which KServe follows what was written blindly
+            check_traffic(world, wrong, where, may_be_split=lost and not wrong)
             world.server.faults = []
             world.wrong = set()
             world.deploy(lease_seconds=0.3)
@@ -145,10 +156,13 @@ def attempt(world):
     return ""
 
 
-def check_traffic(world, wrong, where):
+def check_traffic(world, wrong, where, may_be_split=False):
     serving = world.versions_serving()
     record = world.registry.deployment("production")
     step = record.details.get("step")
+    if may_be_split and step == "reverting":
+        assert sum(serving.values()) == 100 and set(serving) <= {1, 2}, where
+        return
     assert serving in ({1: 100}, {2: 100}), where
     if (record.state, record.version) == ("live", 2) or step == "finishing":
         assert serving == {2: 100}, f"{where}: {record.state} {step}"

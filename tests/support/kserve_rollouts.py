@@ -12,10 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kfp_bert_components.deployment import SmokeSettings, roll_out
 from kfp_bert_components.kserve import KServeSettings, KServeTarget
 from kfp_bert_components.kubernetes_api import Cluster
 from kfp_bert_components.registry import Registry
+from tests.support.kubernetes_knative import LABEL, REVISIONS
 from tests.support.kubernetes_predictors import Model, wrong
 from tests.support.kubernetes_resources import by_kind
 from tests.support.kubernetes_server import KubernetesServer
@@ -23,6 +26,9 @@ from tests.support.models import write_candidate
 from tests.support.rollouts import FEW, REQUESTS, RUNS
 
 NAME, NEXT, NAMESPACE = "films", "films-next", "default"
+# The ordinary run tries most in one mode; KFP_BERT_ROUNDS=all tries it in both.
+MODES = ["Standard", "Knative"] if os.environ.get("KFP_BERT_ROUNDS") == "all" else ["Standard"]
+STANDARD = pytest.mark.parametrize("mode", ["Standard"])
 QUICK = KServeSettings(NAME, NAMESPACE, cpu="100m", ready_seconds=10)
 SERVICES, PODS = by_kind("InferenceService"), by_kind("Pod")
 
@@ -64,17 +70,26 @@ def deploy_to(
 class KServeWorld:
     """One registry and one fake cluster. Its versions are called m1, m2, ...
 
+    Args:
+        registry_uri: Address of the registry.
+        server: The cluster.
+        mode: KServe's mode on it, where an InferenceService does not ask for one: Standard or Knative.
+
     Attributes:
         wrong: Registry versions whose models answer wrongly.
         broken: Registry versions that can't be loaded, and why.
+        first: The InferenceService that a version is first written into.
     """
 
-    def __init__(self, registry_uri: str, server: KubernetesServer) -> None:
-        self.registry, self.server = Registry(registry_uri), server
+    def __init__(self, registry_uri: str, server: KubernetesServer, mode: str = "Standard") -> None:
+        self.registry, self.server, self.mode = Registry(registry_uri), server, mode
+        server.cluster.default_mode, server.cluster.knative = mode, mode == "Knative"
         self.wrong: set[int] = set()
         self.broken: dict[int, str] = {}
+        self.first = NEXT if mode == "Standard" else NAME
         server.cluster.find_model = self._find_model
-        server.cluster.seconds |= {"download": 0.2, "pull": 0.2}
+        # A minute of the cluster, after which a revision has no pods, would be over before a busy test is.
+        server.cluster.seconds |= {"download": 0.2, "pull": 0.2, "retire": 6000.0}
         server.cluster.ends_without_model = True
         server.cluster.add("Namespace", NAMESPACE)
 
@@ -114,16 +129,30 @@ class KServeWorld:
         return self.server.cluster.store.find(SERVICES, NAMESPACE, name)
 
     def versions_serving(self) -> dict[int, int]:
-        """Share of the requests by registry version: of the ready pods behind the InferenceService."""
+        """Share of the requests by registry version: of the ready pods behind the InferenceService, or of revisions."""
+        if self.mode == "Knative":
+            return self._shares()
         pods = self.server.cluster.store.list(PODS, NAMESPACE, f"serving.kserve.io/inferenceservice={NAME}")
-        ready = [int(_stamp(one).split("-")[0]) for one in pods if _is_ready(one)]
+        ready = [_version(one) for one in pods if _is_ready(one)]
         return {version: round(100 * ready.count(version) / len(ready)) for version in ready}
+
+    def _shares(self) -> dict[int, int]:
+        """By the traffic of revisions, which must have pods that are ready."""
+        shares: dict[int, int] = {}
+        for name, percent in self.server.cluster.kserve_controller.weights(NAMESPACE, NAME):
+            pods = self.server.cluster.store.list(PODS, NAMESPACE, f"{LABEL}={name}")
+            if percent and any(_is_ready(one) for one in pods):
+                version = _version(self.server.cluster.store.get(REVISIONS, NAMESPACE, name))
+                shares[version] = shares.get(version, 0) + percent
+        return shares
 
     def state(self) -> dict[str, Any]:
         """What must be the same however a rollout went: what serves, what exists, what is recorded."""
         record = self.registry.deployment("production")
         there = self.server.cluster.store.list(SERVICES, NAMESPACE)
         names = [one["metadata"]["name"] for one in there if not one["metadata"].get("deletionTimestamp")]
+        predictor = (self.service() or {}).get("spec", {}).get("predictor", {})
+        assert "canaryTrafficPercent" not in predictor
         return {"serving": self.versions_serving(), "services": names, "record": (record.state, record.version)}
 
     def changes(self) -> list[str]:
@@ -135,13 +164,15 @@ class KServeWorld:
         assert not self.registry.deployment("production").live_version or self.versions_serving()
 
     def check_shares(self, wrong: bool, where: str) -> None:
-        """The InferenceService that gets requests was never written with a wrong model."""
-        written = [json.dumps(call.body) for call in self.server.changing_calls() if call.name == NAME]
-        assert not wrong or not any("/versions/2/" in body for body in written), where
+        """The InferenceService was never written with a wrong model that would get requests."""
+        written = [call.body for call in self.server.changing_calls() if call.name == NAME and call.body]
+        shown = [one for one in written if one["spec"]["predictor"].get("canaryTrafficPercent") != 0]
+        assert not wrong or not any("/versions/2/" in json.dumps(one) for one in shown), where
 
     def asker(self) -> Callable[[], str]:
         """Gives a function that sends one request on a new connection, as a client does, and returns the label."""
-        url = f"{self.server.cluster.addresses[NAMESPACE, f'{NAME}-predictor']}/v1/models/{NAME}:predict"
+        address = f"{NAME} (gateway)" if self.mode == "Knative" else f"{NAME}-predictor"
+        url = f"{self.server.cluster.addresses[NAMESPACE, address]}/v1/models/{NAME}:predict"
         data = json.dumps({"instances": [{"text": "HELLO"}]}).encode()
 
         def ask() -> str:
@@ -165,9 +196,10 @@ def _deploy(registry_uri: str, url: str, storage: str | None, lease_seconds: flo
     deploy_to(registry_uri, url, lease_seconds=lease_seconds)
 
 
-def _stamp(pod: dict[str, Any]) -> str:
+def _version(pod: dict[str, Any]) -> int:
     variables = pod["spec"]["containers"][0].get("env", [])
-    return str(next((one["value"] for one in variables if one["name"] == "KFP_BERT_ROLLOUT"), "0-foreign"))
+    stamp = next((one["value"] for one in variables if one["name"] == "KFP_BERT_ROLLOUT"), "0-foreign")
+    return int(stamp.split("-")[0])
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:

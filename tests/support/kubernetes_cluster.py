@@ -27,7 +27,7 @@ from tests.support.kubernetes_store import (
     Object,
     Store,
 )
-from tests.support.kubernetes_webhooks import add_defaults, add_model, refuse_invalid
+from tests.support.kubernetes_webhooks import add_defaults, add_model, refuse_invalid, refuse_other_mode
 from tests.support.kubernetes_workloads import Workloads, is_ready
 
 REVISION = "serving.knative.dev/revision"
@@ -75,7 +75,7 @@ class Cluster:
         self._controller = True
         self.default_mode = "Standard"
         self.kserve, self.gateway_api, self.knative, self.trainer, self.tf_operator = True, False, False, True, False
-        self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5}
+        self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5, "retire": 60.0}
         self.addresses: dict[tuple[str, str], str] = {}
         self.ended = False
         self.workloads, self.kubelet, self.kserve_controller = Workloads(self), Kubelet(self), KServe(self)
@@ -267,6 +267,7 @@ class Cluster:
         """The object, where the validating webhooks allow it."""
         if resource == INFERENCE_SERVICES:
             refuse_invalid(new)
+            refuse_other_mode(new, old)
         return new
 
     def make_pod(self, body: Object) -> Object:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from tests.support.kubernetes_knative import MODES, Knative
+from tests.support.kubernetes_knative import Knative
 from tests.support.kubernetes_resources import by_kind
 from tests.support.kubernetes_specs import ReconcileError, RuntimeProblemError, Specs
 from tests.support.kubernetes_status import Statuses, component_name
@@ -70,17 +70,17 @@ class KServe:
             wanted = self._specs.components(isvc)
         except RuntimeProblemError as problem:
             reason, message = problem.args
-            self._statuses.write(isvc, self._statuses.invalid(isvc, reason, message))
+            self._tell_problem(isvc, self._statuses.invalid(isvc, reason, message))
             return
         except ReconcileError as problem:
-            self._statuses.write(isvc, self._statuses.failed(isvc, str(problem)))
+            self._tell_problem(isvc, self._statuses.failed(isvc, str(problem)))
             return
         if wanted is None:
             told = f"fails to reconcile predictor: storage initializer not found for {isvc['spec']['predictor']}"
             self._cluster.tell(isvc, "Warning", "InternalError", told, "v1beta1Controllers")
-            self._statuses.write(isvc, self._statuses.unknown(isvc))
+            self._tell_problem(isvc, self._statuses.unknown(isvc))
             return
-        if isvc["metadata"].get("annotations", {}).get(f"{PREFIX}/deploymentMode") in MODES:
+        if self._mode(isvc) == "Knative":
             wanted[0].pop("predictor")
             self._knative.reconcile(isvc, wanted[0])
             return
@@ -88,6 +88,18 @@ class KServe:
             self._make(isvc, part)
         self._remove_others(isvc, [part["metadata"]["name"] for part in wanted])
         self._statuses.write(isvc, self._statuses.of(isvc, *self._specs.runtime_names(isvc)))
+
+    def _tell_problem(self, isvc: Object, status: Object) -> None:
+        """Write a status; what is known of revisions stays."""
+        if self._mode(isvc) == "Knative":
+            known = {"components": isvc.get("status", {}).get("components", {"predictor": {}})}
+            status = {**status, **known, "deploymentMode": "Knative"}
+        self._statuses.write(isvc, status)
+
+    def _mode(self, isvc: Object) -> str:
+        said = isvc.get("status", {}).get("deploymentMode")
+        annotations: Object = isvc["metadata"].get("annotations", {})
+        return str(said or annotations.get(f"{PREFIX}/deploymentMode", self._cluster.default_mode))
 
     def _make(self, isvc: Object, wanted: Object) -> None:
         metadata, predictor = wanted["metadata"], wanted.pop("predictor")

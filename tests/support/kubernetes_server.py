@@ -15,8 +15,9 @@ What it offers:
 * Faults: `server.faults.append(Fault(...))`; see `Fault`. `server.on_call(number, call)` runs after the effect of each
   call and before its answer: raise there, or kill the client.
 * The cluster (`server.cluster`, see kubernetes_cluster.py): Deployments, ReplicaSets, pods, and KServe's controller in
-  Standard mode. Switches: `models`, `missing_images`, `buckets`, `quota`, `node_cpu`, `gateway_api`, `controller`,
-  `ends_without_model`. `add`, `add_runtime` put there what others would have: volumes, runtimes, service accounts.
+  Standard and Knative mode. Switches: `default_mode`, `knative`, `models`, `missing_images`, `buckets`, `quota`,
+  `node_cpu`, `gateway_api`, `controller`, `ends_without_model`. `add`, `add_runtime` put there what others would have:
+  volumes, runtimes, service accounts.
 * Predictors: every running container is a server on 127.0.0.1. A pod is asked at `status.podIP` : `containerPort` of
   its first container (which is the real port of that pod: each has another one). `status.address.url` of the
   InferenceService is the Service of the stable predictor: it answers by the ready pods. The Service of any other

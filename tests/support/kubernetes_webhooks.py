@@ -16,6 +16,7 @@ PANIC = (
     "index out of range [0] with length 0 [recovered]"
 )
 NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+OLDER_MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}
 
 
 def add_defaults(new: Object, mode: str) -> Object:
@@ -44,8 +45,19 @@ def add_defaults(new: Object, mode: str) -> Object:
             resources[part] = {**bounds, **resources.get(part, {})}
     else:
         raise ApiError(500, "InternalError", PANIC)
-    annotations.setdefault(f"{PREFIX}/deploymentMode", mode)
+    # Where Knative is the default, nothing is written down; older names of the modes are replaced
+    # (pkg/apis/serving/v1beta1/inference_service_defaults.go of kserve/kserve).
+    if (said := annotations.get(f"{PREFIX}/deploymentMode", "" if mode == "Knative" else mode)) != "":
+        annotations[f"{PREFIX}/deploymentMode"] = OLDER_MODES.get(said, said)
     return one
+
+
+def refuse_other_mode(new: Object, old: Object | None) -> None:
+    """Refuse another mode than the one in the status (inference_service_validation.go, beside the defaults)."""
+    now = (old or {}).get("status", {}).get("deploymentMode")
+    asked = new["metadata"].get("annotations", {}).get(f"{PREFIX}/deploymentMode", now)
+    if now and asked != now:
+        _deny(f"update rejected: deploymentMode cannot be changed from '{now}' to '{asked}'")
 
 
 def refuse_invalid(new: Object) -> None:

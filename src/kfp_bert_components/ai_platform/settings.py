@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from kfp_bert_components.deployment.traffic import check_traffic_steps
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.remote_jobs import check_abandoned_minutes
 from kfp_bert_components.storage import parse_address
@@ -82,9 +83,7 @@ class AiPlatformSettings:
     take_over: bool = False
 
     def __post_init__(self) -> None:
-        steps = self.traffic_steps
-        if not steps or steps[-1] != 100 or list(steps) != sorted(set(steps)) or steps[0] < 1:
-            raise UserError(f"traffic_steps are {list(steps)}: expected percentages that ascend to 100.")
+        check_traffic_steps(self.traffic_steps)
         if self.max_replicas < self.min_replicas:
             raise UserError(
                 f"max_replicas is {self.max_replicas}: expected min_replicas ({self.min_replicas}) or more."

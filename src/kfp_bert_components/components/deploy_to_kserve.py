@@ -28,6 +28,8 @@ def deploy_to_kserve(
     labels: Dict[str, str] = {},
     annotations: Dict[str, str] = {},
     ready_seconds: float = 900.0,
+    traffic_steps: List[int] = [],
+    step_seconds: float = 0.0,
     smoke_answers: int = 20,
     smoke_tolerance: float = 0.01,
     max_error_rate: float = 0.05,
@@ -41,11 +43,11 @@ def deploy_to_kserve(
 ) -> NamedTuple("Outputs", [("url", str), ("revision", str)]):
     """Make an InferenceService of KServe serve the registry's champion: tested beside it, rolled out, or taken back.
 
-    The new version is started in a second InferenceService, which gets no requests, and asked for texts of the test
-    split. If its answers are those of its evaluation, the first one is changed: Kubernetes starts new pods beside the
-    old ones, which end when the new ones answer. It is asked again, and the second one is removed. If anything fails,
-    the InferenceService is made what it was before, and the step fails. If the champion is live already, nothing is
-    changed. It works in KServe's mode Standard.
+    The new version is started where it gets no requests, and asked for texts of the test split. If its answers are
+    those of its evaluation, it gets all requests, and is asked again. If anything fails, the InferenceService is made
+    what it was before, and the step fails. If the champion is live already, nothing is changed. In KServe's mode
+    Standard the version is tested in a second InferenceService; then Kubernetes replaces the pods of the first one. In
+    the mode Knative it is tested in a revision of its own, which then gets the requests in steps.
 
     Args:
         registry: Address of the registry: gs://, s3:// or a folder.
@@ -71,11 +73,15 @@ def deploy_to_kserve(
         labels: Labels of the InferenceService and its pods, beside the two of its owner.
         annotations: Annotations of both.
         ready_seconds: Longest time in seconds until a version is ready.
+        traffic_steps: In the mode Knative, the new version's shares of the requests after its test, in percent, in
+            ascending order; the last one is 100. Empty: 10, 50, 100. In the mode Standard it must be empty.
+        step_seconds: Pause in seconds after each of them; in the mode Standard it must be 0.
         smoke_answers: Answers of the new version that a test needs.
         smoke_tolerance: Largest difference of a probability from the one in the version's evaluation.
         max_error_rate: Largest share of a test's requests that may fail.
         max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
-        bake_seconds: Least duration in seconds of the second test, in which the new version has all requests.
+        bake_seconds: Least duration in seconds of the second test, in which the new version has all requests; in the
+            mode Knative the last share below 100 %.
         take_over: Whether an InferenceService is taken from another registry or deployment target that it belongs to,
             or from nobody.
         dry_run: Only print how the InferenceService would change.
@@ -88,8 +94,8 @@ def deploy_to_kserve(
     Returns:
         url: Address of the InferenceService inside the cluster; empty in a dry run that would change it, or
             while nothing was promoted yet.
-        revision: Name of the ReplicaSet whose pods serve; empty in a dry run that would make one, or while
-            nothing was promoted yet.
+        revision: Name of the ReplicaSet whose pods serve, in the mode Knative of the revision; empty in a dry run that
+            would make one, or while nothing was promoted yet.
     """
     from collections import namedtuple
 
@@ -119,6 +125,8 @@ def deploy_to_kserve(
         labels=labels,
         annotations=annotations,
         ready_seconds=ready_seconds,
+        traffic_steps=tuple(traffic_steps),
+        step_seconds=step_seconds,
         take_over=take_over,
     )
     smoke = SmokeSettings(

@@ -1,8 +1,16 @@
 """Traffic splits: the percentage of requests for each deployed model, by its id. Whole numbers that sum to 100."""
 
+from collections.abc import Sequence
+
 from kfp_bert_components.errors import UserError
 
 TrafficSplit = dict[str, int]
+
+
+def check_traffic_steps(steps: Sequence[int]) -> None:
+    """UserError unless shares, in percent, ascend to 100."""
+    if not steps or steps[-1] != 100 or list(steps) != sorted(set(steps)) or steps[0] < 1:
+        raise UserError(f"traffic_steps are {list(steps)}: expected percentages that ascend to 100.")
 
 
 def split_with(before: TrafficSplit, new: str, percent: int) -> TrafficSplit:

@@ -27,13 +27,13 @@ def check_surroundings(cluster: Cluster, settings: KServeSettings, address: str)
         _check_runtime(cluster, settings.runtime)
     if address.startswith("pvc://"):
         claim = address.removeprefix("pvc://").partition("/")[0]
-        if not _is_there(cluster, core(namespace, "persistentvolumeclaims", claim)):
+        if not is_there(cluster, core(namespace, "persistentvolumeclaims", claim)):
             raise RolloutError(
                 f"There is no PersistentVolumeClaim {claim} in the namespace {namespace}, which {address} is on: "
                 "create it, or give another storage."
             )
     account = settings.service_account
-    if account and not _is_there(cluster, core(namespace, "serviceaccounts", account)):
+    if account and not is_there(cluster, core(namespace, "serviceaccounts", account)):
         raise RolloutError(
             f"There is no service account {account} in the namespace {namespace}: create it, or leave service_account "
             "empty for the default one."
@@ -75,7 +75,7 @@ def _check_fit(name: str, spec: dict[str, Any]) -> None:
         )
 
 
-def _is_there(cluster: Cluster, path: str) -> bool:
+def is_there(cluster: Cluster, path: str) -> bool:
     """Whether an object is there, or may not be looked at."""
     try:
         return cluster.find(path) is not None

@@ -23,7 +23,8 @@ class ServedVersion:
 
     Attributes:
         url: Address of the InferenceService in the cluster; "" where a dry run would create it.
-        revision: Name of the ReplicaSet whose pods answer; "" where a dry run would make it.
+        revision: Name of the ReplicaSet whose pods answer, or of the revision in Knative; "" where a dry run would make
+            it.
         version: The registry's version.
     """
 
@@ -104,8 +105,6 @@ def _plan(registry: Registry, target: str, place: KServeTarget, report: Callable
     place.admit(record)
     if record.state not in ("pending", "live", "failed"):
         report(f"would go on with the rollout of version {record.version}, which is {record.state}")
-    lines = place.plan(champion.version)
-    report(f"would test version {champion.version} in an InferenceService of its own, and then change this:")
-    for line in lines or ["nothing: the InferenceService is already as it should be"]:
+    for line in place.plan(champion.version):
         report(line)
     return ServedVersion("", "", champion.version)

@@ -14,9 +14,11 @@ from kfp_bert_components.kserve.settings import IMAGE, KServeSettings
 
 KIND = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
 FORMAT = "kfp-bert"  # the model format of a ServingRuntime with our server
+MODE = "serving.kserve.io/deploymentMode"  # the annotation
 PORT = 8080
 STAMP = "KFP_BERT_ROLLOUT"  # on the container, the version and its settings
 SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"  # on the pods, the address of their model
+_PERCENT = "canaryTrafficPercent"
 _SCHEMES = ("gs://", "s3://", "pvc://")
 # KServe's own probe asks whether the port is open, which it is before the model is loaded.
 _PROBE: dict[str, Any] = {
@@ -153,6 +155,20 @@ def _variable(containers: Iterable[dict[str, Any]] | None, name: str) -> str:
     return next((str(one.get("value")) for one in variables if one.get("name") == name), "")
 
 
+def percent_of(found: dict[str, Any]) -> int:
+    """The share of the requests that the newest revision of an InferenceService is to get; all without the field."""
+    percent = found["spec"]["predictor"].get(_PERCENT)
+    return 100 if percent is None else int(percent)
+
+
+def with_percent(found: dict[str, Any], percent: int | None) -> dict[str, Any]:
+    """An InferenceService with another share for its newest revision; None: without the field."""
+    predictor = {key: value for key, value in found["spec"]["predictor"].items() if key != _PERCENT}
+    if percent is not None:
+        predictor[_PERCENT] = percent
+    return {**found, "spec": {**found["spec"], "predictor": predictor}}
+
+
 def form_of(found: dict[str, Any]) -> str:
     """How its predictor is given: "containers", or "model", which the older forms become."""
     return "containers" if "containers" in found.get("spec", {}).get("predictor", {}) else "model"
@@ -172,6 +188,35 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
         },
         "spec": found["spec"],
     }
+
+
+def is_same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether an InferenceService has all fields of another one with their values; what others added does not matter.
+
+    Nor does the annotation of the mode: KServe writes another name of the same mode, and never changes the mode.
+    """
+    metadata = {key: value for key, value in wanted["metadata"].items() if key != "annotations"}
+    annotations = {key: value for key, value in wanted["metadata"].get("annotations", {}).items() if key != MODE}
+    return _has(found, {**wanted, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}})
+
+
+def has_spec(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """As `is_same`, of what makes the pods: other labels and annotations by hand make no other version."""
+    return _has(found["spec"], wanted["spec"])
+
+
+def _has(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
+            key in found and _has(found[key], value) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(wanted)
+            and all(_has(one, other) for one, other in zip(found, wanted, strict=True))
+        )
+    return bool(found == wanted)
 
 
 def check_form(found: dict[str, Any], wanted: dict[str, Any]) -> None:

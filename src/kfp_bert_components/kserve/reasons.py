@@ -14,6 +14,7 @@ from kfp_bert_components.kubernetes_api import Cluster
 # A container that waits for one of these still starts.
 _STARTING = ("ContainerCreating", "PodInitializing")
 _LOADING = "The model is still loading"
+_NO_ROOM = "nodes are available"  # the scheduler's words for a pod that no node takes
 _LONGEST = 600  # letters of a reason
 
 
@@ -47,7 +48,9 @@ def why(cluster: Cluster, seen: Seen, wanted: dict[str, Any], known: dict[str, A
     for pod in seen.pods or ():
         if is_wanted(pod, wanted) and not is_ready(pod) and (reason := _of_pod(cluster, pod, wanted)):
             return reason
-    return _of_status(seen, known) or _unknown(seen)
+    if reason := _of_status(seen, known):
+        return reason
+    return Reason(seen.doubt, False) if seen.doubt else _unknown(seen)
 
 
 def _of_pod(cluster: Cluster, pod: dict[str, Any], wanted: dict[str, Any]) -> Reason | None:
@@ -110,8 +113,9 @@ def _of_status(seen: Seen, known: dict[str, Any]) -> Reason | None:
         return Reason(f"KServe says {failure.get('reason')}: {said}", False)
     for kind in ("PredictorReady", "Ready"):
         found = condition(status, kind)
-        if found.get("reason") in ("FailedCreate", "ReconcileFailed"):
-            return Reason(f"KServe says {found['reason']}: {found.get('message', '')}"[:_LONGEST], False)
+        if found.get("reason") in ("FailedCreate", "ReconcileFailed", "RevisionFailed"):
+            message = found.get("message", "")
+            return Reason(f"KServe says {found['reason']}: {message}"[:_LONGEST], _NO_ROOM in message)
     return None
 
 

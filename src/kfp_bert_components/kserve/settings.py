@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from kfp_bert_components import __version__
+from kfp_bert_components.deployment.traffic import check_traffic_steps
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.validation import checked_dataclass
 
@@ -16,6 +17,8 @@ IMAGE = f"kfp-bert-components/serve:{__version__}"
 _QUANTITY = re.compile(r"\d+(\.\d+)?([numkMGTPE]|[KMGTPE]i)?")
 # Of the name, in the names that KServe makes of it.
 _LABEL_LENGTH = 63
+# Settings that make no other InferenceService.
+_OF_THE_ROLLOUT = ("name", "namespace", "ready_seconds", "traffic_steps", "step_seconds", "take_over")
 NEXT = "-next"  # the end of the name of the second InferenceService, in which a version is tested
 
 
@@ -44,6 +47,9 @@ class KServeSettings:
         labels: Labels of the InferenceService and its pods, beside those of the owner.
         annotations: Annotations of both.
         ready_seconds: Longest time until a version is ready.
+        traffic_steps: In KServe's mode Knative, the version's shares of the requests in percent, in ascending order;
+            the last one is 100. (): 10, 50, 100. In Standard there are none.
+        step_seconds: Pause after each of them, likewise.
         take_over: Whether an InferenceService is taken from another owner.
 
     Raises:
@@ -69,6 +75,8 @@ class KServeSettings:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     ready_seconds: Annotated[float, Field(gt=0)] = 900.0
+    traffic_steps: tuple[int, ...] = ()
+    step_seconds: Annotated[float, Field(ge=0)] = 0.0
     take_over: bool = False
 
     def __post_init__(self) -> None:
@@ -87,16 +95,18 @@ class KServeSettings:
             raise UserError(
                 "image and runtime are both given: a ServingRuntime has its own image, so give one of the two."
             )
+        if self.traffic_steps:
+            check_traffic_steps(self.traffic_steps)
         if "serving.kserve.io/stop" in self.annotations:
             raise UserError("The annotation serving.kserve.io/stop ends all pods: leave it out of annotations.")
 
     def shape(self) -> str:
         """Six characters, equal for settings that make the same InferenceService of a version."""
-        return self._hash("name", "namespace", "ready_seconds", "take_over")
+        return self._hash(*_OF_THE_ROLLOUT)
 
     def pod_shape(self) -> str:
         """Six characters, equal for settings that serve a version in the same kind of pods, however many."""
-        return self._hash("name", "namespace", "ready_seconds", "take_over", "min_replicas", "max_replicas")
+        return self._hash(*_OF_THE_ROLLOUT, "min_replicas", "max_replicas")
 
     def _hash(self, *without: str) -> str:
         # The default image has the version of this package: an upgrade makes other pods.

@@ -1,54 +1,60 @@
-"""An InferenceService as a rollout target, in KServe's Standard mode."""
+"""An InferenceService as a rollout target, in the mode of KServe that it is in."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kfp_bert_components.deployment import (
-    ForeignOwnerError,
-    LeaseLostError,
-    RolloutError,
-    SmokeSettings,
-    Target,
-    smoke_test,
+from kfp_bert_components.deployment import SmokeSettings, Target
+from kfp_bert_components.deployment.states import (
+    FINISHING,
+    IDLE,
+    INTRODUCING,
+    PREPARING,
+    REVERTING,
+    SHIFTING,
+    TESTING,
 )
-from kfp_bert_components.deployment.labels import REGISTRY_LABEL, TARGET_LABEL, slug
-from kfp_bert_components.deployment.model_server import ModelServer
-from kfp_bert_components.deployment.states import FINISHING, INTRODUCING, PREPARING, REVERTING, SHIFTING, TESTING
-from kfp_bert_components.errors import NotFoundError, TransientError, UserError
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.kserve.checks import check_surroundings
-from kfp_bert_components.kserve.objects import check_form, difference, kept, model_address, service
+from kfp_bert_components.kserve.knative import Knative
+from kfp_bert_components.kserve.modes import (
+    KNATIVE,
+    STANDARD,
+    Mode,
+    asked_mode,
+    check_asked,
+    check_known,
+    check_runs,
+    check_same,
+    mode_of,
+)
+from kfp_bert_components.kserve.objects import check_form, difference, kept, model_address
 from kfp_bert_components.kserve.paths import inference_service
-from kfp_bert_components.kserve.reasons import failure_of, why
-from kfp_bert_components.kserve.settings import NEXT, KServeSettings
-from kfp_bert_components.kserve.witnesses import Seen, Witnesses, is_written, revision_of
-from kfp_bert_components.kubernetes_api import Cluster, ControllerDownError, ForbiddenError
+from kfp_bert_components.kserve.reasons import failure_of
+from kfp_bert_components.kserve.services import Pace, Services
+from kfp_bert_components.kserve.settings import KServeSettings
+from kfp_bert_components.kserve.standard import Standard
+from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
-    from kfp_bert_components.deployment import Answer, Journal, SmokeRequests
+    from kfp_bert_components.deployment import Journal, SmokeRequests
     from kfp_bert_components.registry import Registry
 
 # Seconds after which a wait ends for a reason that does not heal.
 STUCK_SECONDS = 45.0
-_MOST_UNREAD = 5  # looks in a row that fail
-_MODE = "serving.kserve.io/deploymentMode"
-_STANDARD = ("Standard", "RawDeployment")  # the second is its older name
 
 
 class KServeTarget(Target):
     """An InferenceService as a rollout target.
 
-    A version is first served by a second InferenceService beside it, which gets no requests but those of the test. Then
-    the first one is changed, and Kubernetes rolls its pods: a new one begins to answer before an old one ends.
+    How a version is introduced, gets requests and is taken back depends on KServe's mode, which is chosen when a
+    rollout begins: `Standard` or `Knative`.
 
-    Facts: `before` (what is written to go back; None where there was none), `failure` and `revision` (what the status
-    said before it was changed), `fingerprint` (of the bundle), `shape` (`KServeSettings.shape`), `witnesses` (who says
-    that it serves), `url` (its address in the cluster), and `served` (the ReplicaSet of its pods).
+    Facts: `mode`, `before` (what is written to go back; None where there was none), `failure` (what the status said
+    before it was changed), `fingerprint` (of the bundle), `shape` (`KServeSettings.shape`), `witnesses` (who says that
+    it serves), `url` (its address in the cluster), `served` (what KServe calls the pods), and those of the mode.
 
     Args:
         cluster: The API.
@@ -69,7 +75,7 @@ class KServeTarget(Target):
         INTRODUCING: "starting it beside the one that serves",
         TESTING: "asking it for texts of the test split",
         SHIFTING: "changing the InferenceService that serves",
-        FINISHING: "removing the second InferenceService",
+        FINISHING: "removing what only the rollout needed",
         REVERTING: "making the InferenceService what it was before",
     }
 
@@ -88,13 +94,10 @@ class KServeTarget(Target):
         stuck_seconds: float = STUCK_SECONDS,
         report_seconds: float = 15.0,
     ) -> None:
-        self._cluster, self._registry, self._target = cluster, registry, target
-        self._settings, self._smoke, self._requests = settings, smoke, requests
-        self._fingerprint, self._report = fingerprint, report
-        self._poll_seconds, self._stuck_seconds = poll_seconds, stuck_seconds
-        self._report_seconds = report_seconds
-        self._witnesses = Witnesses(cluster)
-        self._name, self._next = settings.name, f"{settings.name}{NEXT}"
+        pace = Pace(poll_seconds, stuck_seconds, report_seconds)
+        services = Services(cluster, registry, target, settings, smoke, requests, fingerprint, report, pace)
+        self._cluster, self._registry, self._settings, self._services = cluster, registry, settings, services
+        self._modes: dict[str, Mode] = {one.name: one(services) for one in (Standard, Knative)}
         self._identity: dict[str, str] = {}
 
     def place(self) -> dict[str, str]:
@@ -103,329 +106,129 @@ class KServeTarget(Target):
         One call, once.
         """
         if not self._identity:
-            namespace = self._cluster.namespace
+            namespace, name = self._cluster.namespace, self._settings.name
             try:
                 cluster = self._cluster.get(f"/api/v1/namespaces/{namespace}")["metadata"]["uid"]
             except ForbiddenError:
                 cluster = self._cluster.host
             except NotFoundError:
                 raise UserError(f"There is no namespace {namespace} on the cluster: create it.") from None
-            self._identity = {"kind": "KServe", "cluster": cluster, "namespace": namespace, "name": self._name}
+            self._identity = {"kind": "KServe", "cluster": cluster, "namespace": namespace, "name": name}
         return self._identity
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the InferenceService serves the version with these settings. At most two calls, and one to it."""
         if facts.get("shape") != self._settings.shape() or "served" not in facts:
             return False
-        fingerprint = self._fingerprint(version)
-        if facts.get("fingerprint", "") != fingerprint:
+        if facts.get("fingerprint", "") != self._services.fingerprint(version):
             return False
-        return self._witnesses.look(self._main(version), fingerprint, facts.get("revision", ""), brief=True).serves
+        return self._mode(facts).is_live(version, facts)
 
     def admit(self, journal: Journal) -> None:
-        """Look at whose the two InferenceServices are, and at what the pods need."""
-        main, second = self._find(self._name), self._find(self._next)
+        """Look at whose the two InferenceServices are, at what the pods need, and at the mode."""
+        services = self._services
+        main, second = services.find(services.name), services.find(services.next)
         for found in filter(None, (main, second)):
-            self._check_owner(found)
+            services.check_owner(found)
         version = self._registry.require_champion().version
         check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
         if main:
-            check_form(main, self._main(version))
-            _check_mode(main)
+            check_form(main, services.main(version))
+            check_runs(main)
+        begun = "before" in journal.facts and journal.state not in IDLE
+        mode = self._said_mode(main)
+        if begun:
+            check_same(services.name, mode, self._mode(journal.facts).name)
+            mode = self._mode(journal.facts).name
+        if mode:
+            self._modes[mode].admit(main, begun=begun)
 
     def plan(self, version: int) -> list[str]:
-        """How the InferenceService would change, as a diff; asked of the API, which writes nothing."""
-        path = inference_service(self._cluster.namespace, self._name)
-        return difference(self._find(self._name), self._cluster.apply(path, self._main(version), dry_run=True))
+        """What a rollout would do, and the InferenceService's diff; asked of the API, which writes nothing."""
+        found = self._services.find(self._services.name)
+        path = inference_service(self._cluster.namespace, self._services.name)
+        mode = self._modes[self._said_mode(found) or self._given_mode(self._dry_run(version))]
+        wanted = mode.wanted(version)
+        lines = difference(found, self._cluster.apply(path, wanted, dry_run=True))
+        return [mode.plan(version), *(lines or ["nothing: the InferenceService is already as it should be"])]
 
     def prepare(self, journal: Journal) -> None:
-        """Note what serves now, and remove what an earlier rollout left."""
+        """Choose the mode, note what serves now, and remove what an earlier rollout left."""
         self._resume(journal)
         self._registry.id()
         if "before" not in journal.facts:
-            found = self._find(self._name)
-            rolls = found and not _is_same(found, _of_pods(self._main(journal.version)))
+            found = self._services.find(self._services.name)
+            mode = self._choose(journal, found)
             journal.note(
+                mode=mode.name,
                 before=kept(found) if found else None,
                 failure=failure_of(found),
-                revision=revision_of(found.get("status", {})) if found and rolls else "",
-                fingerprint=self._fingerprint(journal.version),
+                fingerprint=self._services.fingerprint(journal.version),
+                **mode.facts(found, journal.version),
             )
-        wanted, found = self._second(journal.version), self._find(self._next)
-        if found and not _is_same(found, wanted):
-            self._remove(journal, self._next)
-        self._wait_until_gone(journal, self._next)
+        self._mode(journal.facts).prepare(journal)
 
     def introduce(self, journal: Journal) -> None:
-        """Start the version in the second InferenceService, and wait until it serves."""
-        self._resume(journal)
-        wanted = self._second(journal.version)
-        self._write(journal, self._next, wanted)
-        self._wait(journal, wanted)
+        """Start the version where it gets no requests, and wait until it serves."""
+        self._resume(journal).introduce(journal)
 
     def test(self, journal: Journal) -> None:
-        """Ask the second InferenceService for texts of the test split."""
-        self._resume(journal)
-        wanted = self._second(journal.version)
-        self._write(journal, self._next, wanted)  # a run that could not write its record may have reverted
-        seen = self._wait(journal, wanted)
-        self._ask(journal, self._next, seen.url, replace(self._smoke, bake_seconds=0.0))
+        """Ask it for texts of the test split."""
+        self._resume(journal).test(journal)
 
     def shift(self, journal: Journal) -> None:
-        """Change the InferenceService that serves, look until all its pods serve the version, and ask it again."""
-        self._resume(journal)
-        wanted = self._main(journal.version)
+        """Let it get all requests, look whether it does, and ask it again."""
+        mode = self._resume(journal)
         journal.note(shape=self._settings.shape())
-        self._write(journal, self._name, wanted)
-        seen = self._wait(journal, wanted, failure=journal.facts["failure"], revision=journal.facts["revision"])
-        self._ask(journal, self._name, seen.url, self._smoke)
-        journal.note(served=seen.revision or self._name, url=seen.url, witnesses=list(seen.witnesses))
-        self._report(f"version {journal.version} serves at {seen.url}, as {' and '.join(seen.witnesses)} say")
+        mode.shift(journal)
+        facts = journal.facts
+        self._services.report(
+            f"version {journal.version} serves at {facts['url']}, as {' and '.join(facts['witnesses'])} say"
+        )
 
     def finish(self, journal: Journal) -> None:
-        """Remove the second InferenceService, and wait while pods that were asked for are starting."""
-        self._resume(journal)
-        self._remove(journal, self._next)
-        self._settle(journal)
+        """Remove what only the rollout needed."""
+        self._resume(journal).finish(journal)
 
     def revert(self, journal: Journal) -> None:
-        """Make the InferenceService what it was before, and remove the second one."""
-        self._resume(journal)
-        if "before" not in journal.facts:
-            return
-        before = journal.facts["before"]
-        if before is None:
-            self._remove(journal, self._name)
-        else:
-            self._write_back(journal, before)
-        self._remove(journal, self._next)
+        """Let what served before get all requests, and make the InferenceService what it was."""
+        mode = self._resume(journal)
+        if "before" in journal.facts:
+            mode.revert(journal)
 
-    # Objects
+    # The mode
 
-    def _main(self, version: int) -> dict[str, Any]:
-        settings = self._settings
-        replicas = (settings.min_replicas, settings.max_replicas)
-        return self._service(settings, self._name, version, replicas)
+    def _mode(self, facts: Mapping[str, Any]) -> Mode:
+        """The one in which a rollout began; records of older versions do not say it."""
+        return self._modes[facts.get("mode", STANDARD)]
 
-    def _second(self, version: int) -> dict[str, Any]:
-        return self._service(self._settings, self._next, version, (1, 1))
-
-    def _service(self, settings: KServeSettings, name: str, version: int, replicas: tuple[int, int]) -> dict[str, Any]:
-        fingerprint = self._fingerprint(version)
-        return service(settings, name, version, self._registry.uri, fingerprint, self._owner(), replicas)
-
-    def _owner(self) -> dict[str, str]:
-        return {REGISTRY_LABEL: self._registry.id(create=False), TARGET_LABEL: slug(self._target, 63)}
-
-    def _find(self, name: str) -> dict[str, Any] | None:
-        return self._cluster.find(inference_service(self._cluster.namespace, name))
-
-    def _check_owner(self, found: dict[str, Any]) -> None:
-        """ForeignOwnerError where an InferenceService belongs to others, and is not to be taken over."""
-        labels, name = found["metadata"].get("labels", {}), found["metadata"]["name"]
-        registry, target = labels.get(REGISTRY_LABEL), labels.get(TARGET_LABEL)
-        ours = (self._registry.id(create=False), slug(self._target, 63))
-        if self._settings.take_over or (registry, target) == ours:
-            return
-        whose = f"belongs to the target {target!r} of the registry with the id {registry}"
-        if not registry:
-            whose = f"has no label {REGISTRY_LABEL}, so it is not this package's"
-        raise ForeignOwnerError(
-            f"The InferenceService {self._cluster.namespace}/{name} {whose}: give a name of its own, or take_over=True "
-            "to take this one over."
-        )
-
-    def _write(self, journal: Journal, name: str, wanted: dict[str, Any]) -> None:
-        """Make an InferenceService what is wanted, unless it is; the controller is waited for where it is down."""
-        found = self._wait_until_gone(journal, name)
-        if found and (_is_same(found, wanted) or kept(found) == wanted):
-            return
-        if found:
-            version = found["metadata"]["resourceVersion"]
-            wanted = {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
-        path = inference_service(self._cluster.namespace, name)
-        end, told = time.monotonic() + self._settings.ready_seconds, False
-        while True:
-            try:
-                self._cluster.apply(path, wanted)
-                return
-            except ControllerDownError as error:
-                if time.monotonic() > end:
-                    raise RolloutError(f"{name} can't be written: {error}") from error
-                if not told:
-                    self._report(f"{error}: waiting for it")
-                    told = True
-            self._pause(journal)
-
-    def _write_back(self, journal: Journal, before: dict[str, Any]) -> None:
-        """Make the InferenceService what it was before, also where it can be written and not be read."""
-        try:
-            found = self._find(self._name)
-            if found and kept(found) == before:
-                return
-            self._write(journal, self._name, before)
-        except LeaseLostError:
-            raise
-        except (TransientError, UserError):
-            self._cluster.apply(inference_service(self._cluster.namespace, self._name), before)
-        self._wait_for_old(journal, before)
-
-    def _remove(self, journal: Journal, name: str) -> None:
-        """Delete an InferenceService, if there is one that is not being deleted already."""
-        journal.check()
-        found = self._find(name)
-        if found and not found["metadata"].get("deletionTimestamp"):
-            self._check_owner(found)
-            self._cluster.delete(found, inference_service(self._cluster.namespace, name))
-
-    def _wait_until_gone(self, journal: Journal, name: str) -> dict[str, Any] | None:
-        """An InferenceService; one that is being deleted is waited for: what is written to it would go with it."""
-        end, told = time.monotonic() + self._settings.ready_seconds, False
-        while (found := self._find(name)) and found["metadata"].get("deletionTimestamp"):
-            if time.monotonic() > end:
-                raise RolloutError(
-                    f"The InferenceService {name} is being deleted, and has not gone for "
-                    f"{self._settings.ready_seconds:g} s: is KServe's controller running?"
-                )
-            if not told:
-                self._report(f"{name} is being deleted: waiting until it is gone")
-                told = True
-            self._pause(journal)
-        return found
-
-    # Waiting and asking
-
-    def _wait(
-        self, journal: Journal, wanted: dict[str, Any], *, failure: dict[str, Any] | None = None, revision: str = ""
-    ) -> Seen:
-        """Wait until an InferenceService serves.
-
-        Args:
-            journal: The rollout under way.
-            wanted: The InferenceService as it was written.
-            failure: What its status said of an earlier roll.
-            revision: The ReplicaSet before it was written.
-
-        Raises:
-            RolloutError: It does not serve in time, or can't: the sentence says why.
-        """
-        name, started = wanted["metadata"]["name"], time.monotonic()
-        stuck_since, report_at, told, unread = 0.0, started + self._report_seconds, "", 0
-        while True:
-            try:
-                seen = self._witnesses.look(wanted, journal.facts["fingerprint"], revision)
-            except TransientError:
-                unread += 1
-                if unread == _MOST_UNREAD:
-                    raise
-                self._pause(journal)
-                continue
-            if seen.serves:
-                return seen
-            unread = 0
-            if seen.service:
-                _check_mode(seen.service)
-            reason, now = why(self._cluster, seen, wanted, failure or {}), time.monotonic()
-            stuck_since = stuck_since or now
-            if (not reason.heals and now - stuck_since > self._stuck_seconds) or (
-                now - started > self._settings.ready_seconds
-            ):
-                raise RolloutError(
-                    f"the InferenceService {name} does not serve after {now - started:.0f} s: {reason.text}"
-                )
-            stuck_since = 0.0 if reason.heals else stuck_since
-            if now > report_at or (not reason.heals and reason.text != told):
-                self._report(f"{name}, {now - started:.0f} s: {reason.text}")
-                report_at, told = now + self._report_seconds, reason.text
-            self._pause(journal)
-
-    def _wait_for_old(self, journal: Journal, before: dict[str, Any]) -> None:
-        """Wait until what was there before serves again; its pods were never ended where the new ones never served."""
-        end = time.monotonic() + self._stuck_seconds
-        while time.monotonic() < end:
-            try:
-                if self._witnesses.look(before, "").serves:
-                    return
-            except LeaseLostError:
-                raise
-            except (TransientError, UserError):
-                pass
-            self._pause(journal)
-        self._report(f"{self._name} was written back, and does not serve from all its pods yet: look at them")
-
-    def _settle(self, journal: Journal) -> None:
-        """Wait for the pods of an InferenceService that was not changed by others.
-
-        Where its status is the only witness, it says for a moment that it serves after more pods were asked for, and
-        then that it does not, until they are there.
-        """
-        wanted, facts, told = self._main(journal.version), journal.facts, False
-        end = time.monotonic() + self._settings.ready_seconds
-        while time.monotonic() < end:
-            seen = self._witnesses.look(wanted, facts["fingerprint"], facts.get("revision", ""), brief=True)
-            if seen.serves or seen.service is None or not is_written(seen.service, wanted):
-                return
-            if not told:
-                self._report(f"{self._name} was asked, and its status does not say yet that it serves: waiting for it")
-                told = True
-            self._pause(journal)
-
-    def _ask(self, journal: Journal, name: str, url: str, smoke: SmokeSettings) -> None:
-        if not url:
-            raise TransientError(f"The InferenceService {name} has no address yet")
-        server = ModelServer(f"{url}/v1/models/{name}", min(30.0, journal.call_seconds))
-        seen = smoke_test(partial(_answer, server), "0", self._requests(journal.version), smoke, journal.check)
-        self._report(f"version {journal.version}, asked at {url}: {seen}")
-
-    def _resume(self, journal: Journal) -> None:
-        """From here on no call is made without the lease."""
+    def _resume(self, journal: Journal) -> Mode:
+        """The mode. From here on no call is made without the lease."""
         self._cluster.before_call = journal.check
+        return self._mode(journal.facts)
 
-    def _pause(self, journal: Journal) -> None:
-        journal.check()
-        time.sleep(self._poll_seconds)
+    def _said_mode(self, found: dict[str, Any] | None) -> str:
+        """The mode of an InferenceService, or the one that the settings ask for; "" where neither says it."""
+        name, asked = self._services.name, asked_mode(self._settings.annotations)
+        mode = mode_of(found) if found else ""
+        check_known(name, mode or asked)
+        check_asked(name, mode, asked)
+        return mode or asked
 
+    def _given_mode(self, made: dict[str, Any]) -> str:
+        """The mode of an InferenceService that the API says it would make; KServe writes down all but Knative."""
+        mode = mode_of(made) or KNATIVE
+        check_known(self._services.name, mode)
+        return mode
 
-def _answer(server: ModelServer, instance: dict[str, str]) -> Answer:
-    try:
-        return server.ask(0, instance)
-    except (KeyError, IndexError, TypeError) as error:
-        raise RolloutError(f"its answer has no predictions: {error!r}") from error
+    def _choose(self, journal: Journal, found: dict[str, Any] | None) -> Mode:
+        mode = self._said_mode(found)
+        if not mode:
+            made = self._services.apply(journal, self._services.main(journal.version), dry_run=True)
+            mode = self._given_mode(made)
+        self._modes[mode].admit(found)
+        return self._modes[mode]
 
-
-def _is_same(found: dict[str, Any], wanted: Any) -> bool:
-    """Whether an object has all fields of another one with their values; what others added does not matter."""
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            key in found and _is_same(found[key], value) for key, value in wanted.items()
-        )
-    if isinstance(wanted, list):
-        return (
-            isinstance(found, list)
-            and len(found) == len(wanted)
-            and all(_is_same(one, other) for one, other in zip(found, wanted, strict=True))
-        )
-    return bool(found == wanted)
-
-
-def _of_pods(wanted: dict[str, Any]) -> dict[str, Any]:
-    """The fields by which Kubernetes rolls pods: another number of them is no other ReplicaSet."""
-    predictor = {
-        key: value for key, value in wanted["spec"]["predictor"].items() if key not in ("minReplicas", "maxReplicas")
-    }
-    return {**wanted, "spec": {**wanted["spec"], "predictor": predictor}}
-
-
-def _check_mode(found: dict[str, Any]) -> None:
-    """RolloutError where an InferenceService is in another mode than Standard, or is stopped."""
-    name, annotations = found["metadata"]["name"], found["metadata"].get("annotations", {})
-    for mode in (annotations.get(_MODE), found.get("status", {}).get("deploymentMode")):
-        if mode and mode not in _STANDARD:
-            raise RolloutError(
-                f"The InferenceService {name} is in KServe's mode {mode}: this package deploys in Standard. Give "
-                f"annotations={{'{_MODE}': 'Standard'}} and a name that is new."
-            )
-    if annotations.get("serving.kserve.io/stop") == "true":
-        raise RolloutError(
-            f"The InferenceService {name} is stopped by its annotation serving.kserve.io/stop: remove the annotation."
-        )
+    def _dry_run(self, version: int) -> dict[str, Any]:
+        path = inference_service(self._cluster.namespace, self._services.name)
+        return self._cluster.apply(path, self._services.main(version), dry_run=True)

@@ -35,6 +35,7 @@ class Seen:
         url: Address of the InferenceService inside the cluster; "" while there is none.
         service: The InferenceService; None where there is none.
         pods: Its pods that are neither over nor being deleted; None where they may not be read.
+        doubt: What is wrong with a version that was started, where nothing else says so.
     """
 
     serves: bool
@@ -43,6 +44,7 @@ class Seen:
     url: str = ""
     service: dict[str, Any] | None = None
     pods: list[dict[str, Any]] | None = None
+    doubt: str = ""
 
 
 class Witnesses:
@@ -75,7 +77,7 @@ class Witnesses:
             return Seen(False, service=found)
         status = found.get("status", {})
         url = str(status.get("address", {}).get("url", ""))
-        pods = None if brief else self._pods(name)
+        pods = None if brief else pods_of(self._cluster, name)
         revision = _revision(status, name, pods, wanted)
         seen = Seen(False, (), revision, url, found, pods)
         if not is_written(found, wanted):
@@ -87,18 +89,6 @@ class Witnesses:
             said[STATUS] = _status_says(status, before)
         told = {who: answer for who, answer in said.items() if answer is not None}
         return Seen(bool(told) and all(told.values()), tuple(told), revision, url, found, pods)
-
-    def _pods(self, name: str) -> list[dict[str, Any]] | None:
-        try:
-            pods = self._cluster.get(core(self._cluster.namespace, "pods"), labelSelector=f"{POD_LABEL}={name}")
-        except ForbiddenError:
-            return None
-        # One that is over, as after an eviction, stays beside the one that takes its place.
-        return [
-            one
-            for one in pods["items"]
-            if not one["metadata"].get("deletionTimestamp") and one.get("status", {}).get("phase") not in _OVER
-        ]
 
     def _deployment_says(self, wanted: dict[str, Any], *, whole: bool) -> bool | None:
         name, part = wanted["metadata"]["name"], wanted["spec"]["predictor"].get("name")
@@ -123,19 +113,35 @@ class Witnesses:
     def _servers_say(self, name: str, fingerprint: str, url: str, pods: list[dict[str, Any]] | None) -> bool | None:
         """Whether every server has loaded it; None where none of them can be reached."""
         addresses = [address for one in pods or () if (address := pod_address(one))]
-        answers = [self._server_says(f"{one}/v1/models/{name}", fingerprint) for one in addresses]
+        answers = [server_says(self._cluster, one, name, fingerprint) for one in addresses]
         if not any(answer is not None for answer in answers) and url:
-            return self._server_says(f"{url}/v1/models/{name}", fingerprint)
+            return server_says(self._cluster, url, name, fingerprint)
         if False in answers:
             return False
         return True if answers and None not in answers else None
 
-    def _server_says(self, url: str, fingerprint: str) -> bool | None:
-        self._cluster.before_call()
-        try:
-            return ModelServer(url, _ASK_SECONDS).serves(1, fingerprint)
-        except TransientError:
-            return None
+
+def pods_of(cluster: Cluster, name: str) -> list[dict[str, Any]] | None:
+    """The pods of an InferenceService that are neither over nor being deleted; None where they may not be read."""
+    try:
+        pods = cluster.get(core(cluster.namespace, "pods"), labelSelector=f"{POD_LABEL}={name}")
+    except ForbiddenError:
+        return None
+    # One that is over, as after an eviction, stays beside the one that takes its place.
+    return [
+        one
+        for one in pods["items"]
+        if not one["metadata"].get("deletionTimestamp") and one.get("status", {}).get("phase") not in _OVER
+    ]
+
+
+def server_says(cluster: Cluster, url: str, name: str, fingerprint: str) -> bool | None:
+    """Whether a server has loaded a bundle as the model `name`; None where it does not answer."""
+    cluster.before_call()
+    try:
+        return ModelServer(f"{url}/v1/models/{name}", _ASK_SECONDS).serves(1, fingerprint)
+    except TransientError:
+        return None
 
 
 def is_written(found: dict[str, Any], wanted: dict[str, Any]) -> bool:

@@ -1,0 +1,126 @@
+"""KServe's deployment modes: which one an InferenceService is in, and what a rollout does in a mode."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.kserve.objects import MODE
+from kfp_bert_components.kserve.services import Services
+
+if TYPE_CHECKING:
+    from kfp_bert_components.deployment import Journal
+
+STANDARD, KNATIVE = "Standard", "Knative"
+_OLDER = {"RawDeployment": STANDARD, "Serverless": KNATIVE}  # names of the same
+
+
+class Mode(ABC):
+    """What a rollout does in one of the modes. Its methods are those of `Target`, with the same promises.
+
+    Args:
+        services: The InferenceServices.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    @abstractmethod
+    def admit(self, found: dict[str, Any] | None, *, begun: bool = False) -> None:
+        """RolloutError where the cluster, the settings or the InferenceService do not allow this mode.
+
+        Args:
+            found: The InferenceService; None where there is none.
+            begun: Whether a rollout is under way.
+        """
+
+    @abstractmethod
+    def wanted(self, version: int) -> dict[str, Any]:
+        """The InferenceService as it is when a version serves."""
+
+    @abstractmethod
+    def plan(self, version: int) -> str:
+        """What would be done before the InferenceService is `wanted`, in a sentence."""
+
+    @abstractmethod
+    def facts(self, found: dict[str, Any] | None, version: int) -> dict[str, Any]:
+        """What this mode must know later of the InferenceService as it is before a rollout."""
+
+    @abstractmethod
+    def is_live(self, version: int, facts: dict[str, Any]) -> bool:
+        """Whether all requests get a version. At most one look at the InferenceService, one more call, one request."""
+
+    @abstractmethod
+    def prepare(self, journal: Journal) -> None:
+        """Remove what an earlier rollout left."""
+
+    @abstractmethod
+    def introduce(self, journal: Journal) -> None:
+        """Start the version where it gets no requests, and wait until it serves."""
+
+    @abstractmethod
+    def test(self, journal: Journal) -> None:
+        """Ask it for texts of the test split."""
+
+    @abstractmethod
+    def shift(self, journal: Journal) -> None:
+        """Let it get all requests, look whether it does, and ask it again."""
+
+    @abstractmethod
+    def finish(self, journal: Journal) -> None:
+        """Remove what only the rollout needed."""
+
+    @abstractmethod
+    def revert(self, journal: Journal) -> None:
+        """Let what served before get all requests, and make the InferenceService what it was."""
+
+
+def mode_of(found: dict[str, Any]) -> str:
+    """The mode that KServe put an InferenceService into; "" where neither it nor anybody said so yet."""
+    said = found.get("status", {}).get("deploymentMode") or found["metadata"].get("annotations", {}).get(MODE, "")
+    return _OLDER.get(said, said)
+
+
+def asked_mode(annotations: dict[str, str]) -> str:
+    """The mode that annotations ask for; "" where they do not say it."""
+    said = annotations.get(MODE, "")
+    return _OLDER.get(said, said)
+
+
+def check_known(name: str, mode: str) -> None:
+    """RolloutError where an InferenceService is, or would be, in a mode in which this package does not deploy."""
+    if mode not in ("", STANDARD, KNATIVE):
+        raise RolloutError(
+            f"The InferenceService {name} is in KServe's mode {mode}: this package deploys in {STANDARD} and "
+            f"{KNATIVE}. Give annotations={{'{MODE}': '{STANDARD}'}} and a name that is new."
+        )
+
+
+def check_same(name: str, mode: str, begun: str) -> None:
+    """RolloutError where an InferenceService is in another mode than the one in which its rollout began."""
+    if mode not in ("", begun):
+        raise RolloutError(
+            f"The InferenceService {name} is in KServe's mode {mode}, and its rollout began in {begun}: somebody made "
+            "it anew. Delete it and run again, or give another name."
+        )
+
+
+def check_asked(name: str, mode: str, asked: str) -> None:
+    """RolloutError where the annotations ask for another mode than the one that an InferenceService is in."""
+    if mode and asked not in ("", mode):
+        raise RolloutError(
+            f"The InferenceService {name} is in KServe's mode {mode}, and annotations ask for {asked}: KServe does not "
+            f"change the mode. Leave {MODE} out of annotations, or give a name that is new."
+        )
+
+
+def check_runs(found: dict[str, Any]) -> None:
+    """RolloutError where an InferenceService is stopped."""
+    if found["metadata"].get("annotations", {}).get("serving.kserve.io/stop") == "true":
+        raise RolloutError(
+            f"The InferenceService {found['metadata']['name']} is stopped by its annotation serving.kserve.io/stop: "
+            "remove the annotation."
+        )

@@ -1,0 +1,172 @@
+"""KServe's mode Standard: an InferenceService is a Deployment, whose pods Kubernetes replaces one by one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kfp_bert_components.deployment import LeaseLostError, RolloutError
+from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.kserve.modes import STANDARD, Mode, check_runs, check_same, mode_of
+from kfp_bert_components.kserve.objects import is_same, kept
+from kfp_bert_components.kserve.services import Services
+from kfp_bert_components.kserve.witnesses import Seen, Witnesses, is_written, revision_of
+
+if TYPE_CHECKING:
+    from kfp_bert_components.deployment import Journal
+
+
+class Standard(Mode):
+    """A version is first served by a second InferenceService beside the first, which gets the test's requests only.
+
+    Then the first one is changed, and Kubernetes rolls its pods: a new one begins to answer before an old one ends.
+
+    Facts: `revision`, the ReplicaSet that the status named before it was changed, and `served`, the one of its pods.
+    """
+
+    name = STANDARD
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._witnesses = Witnesses(services.cluster)
+
+    def admit(self, found: dict[str, Any] | None, *, begun: bool = False) -> None:
+        """RolloutError where settings are given that only Knative has."""
+        settings = self.services.settings
+        if settings.traffic_steps or settings.step_seconds:
+            raise RolloutError(
+                f"traffic_steps and step_seconds are for KServe's mode Knative, and {settings.name} is in {STANDARD}, "
+                "where Kubernetes replaces the pods: leave them out."
+            )
+
+    def wanted(self, version: int) -> dict[str, Any]:
+        """The first InferenceService."""
+        return self.services.main(version)
+
+    def plan(self, version: int) -> str:
+        """That there would be a second InferenceService."""
+        return f"would test version {version} in an InferenceService of its own, and then change this:"
+
+    def facts(self, found: dict[str, Any] | None, version: int) -> dict[str, Any]:
+        """The ReplicaSet, where the status will name another one."""
+        rolls = found and not is_same(found, _of_pods(self.wanted(version)))
+        return {"revision": revision_of(found.get("status", {})) if found and rolls else ""}
+
+    def is_live(self, version: int, facts: dict[str, Any]) -> bool:
+        """Whether the Deployment, or the status, and the server at the address say so."""
+        before = facts.get("revision", "")
+        return self._witnesses.look(self.wanted(version), facts["fingerprint"], before, brief=True).serves
+
+    def prepare(self, journal: Journal) -> None:
+        """Remove the second InferenceService, where it is another version's."""
+        wanted, found = self.services.second(journal.version), self.services.find(self.services.next)
+        if found and not is_same(found, wanted):
+            self.services.remove(journal, self.services.next)
+        self.services.wait_until_gone(journal, self.services.next)
+
+    def introduce(self, journal: Journal) -> None:
+        """Start the version in the second InferenceService, and wait until it serves."""
+        self._start(journal)
+
+    def test(self, journal: Journal) -> None:
+        """Ask the second InferenceService, which a run that could not write its record may have removed."""
+        seen = self._start(journal)
+        self.services.ask(journal, seen.url, replace(self.services.smoke, bake_seconds=0.0), self.services.next)
+
+    def _start(self, journal: Journal) -> Seen:
+        wanted = self.services.second(journal.version)
+        self.services.write(journal, wanted)
+        return self._wait(journal, wanted)
+
+    def shift(self, journal: Journal) -> None:
+        """Change the first InferenceService, look until all its pods serve the version, and ask it."""
+        services, facts = self.services, journal.facts
+        wanted = self.wanted(journal.version)
+        services.write(journal, wanted)
+        seen = self._wait(journal, wanted, failure=facts["failure"], revision=facts["revision"])
+        services.ask(journal, seen.url, services.smoke)
+        journal.note(served=seen.revision or services.name, url=seen.url, witnesses=list(seen.witnesses))
+
+    def finish(self, journal: Journal) -> None:
+        """Remove the second InferenceService, and wait while pods that were asked for are starting."""
+        self.services.remove(journal, self.services.next)
+        self._settle(journal)
+
+    def revert(self, journal: Journal) -> None:
+        """Make the first InferenceService what it was before, and remove the second one."""
+        before = journal.facts["before"]
+        if before is None:
+            self.services.remove(journal, self.services.name)
+        else:
+            self._write_back(journal, before)
+        self.services.remove(journal, self.services.next)
+
+    def _write_back(self, journal: Journal, before: dict[str, Any]) -> None:
+        """Make the InferenceService what it was before, also where it can be written and not be read."""
+        try:
+            found = self.services.find(self.services.name)
+            if found and kept(found) == before:
+                return
+            self.services.write(journal, before)
+        except LeaseLostError:
+            raise
+        except (TransientError, UserError):
+            self.services.force(before)
+        self._wait_for_old(journal, before)
+
+    def _wait(
+        self, journal: Journal, wanted: dict[str, Any], *, failure: dict[str, Any] | None = None, revision: str = ""
+    ) -> Seen:
+        return self.services.wait(journal, wanted, partial(self._look, journal, wanted, revision), failure=failure)
+
+    def _look(self, journal: Journal, wanted: dict[str, Any], revision: str) -> Seen:
+        seen = self._witnesses.look(wanted, journal.facts["fingerprint"], revision)
+        if seen.service and not seen.serves:
+            check_same(wanted["metadata"]["name"], mode_of(seen.service), STANDARD)
+            check_runs(seen.service)
+        return seen
+
+    def _wait_for_old(self, journal: Journal, before: dict[str, Any]) -> None:
+        """Wait until what was there before serves again; its pods were never ended where the new ones never served."""
+        end = time.monotonic() + self.services.pace.stuck_seconds
+        while time.monotonic() < end:
+            try:
+                if self._witnesses.look(before, "").serves:
+                    return
+            except LeaseLostError:
+                raise
+            except (TransientError, UserError):
+                pass
+            self.services.pause(journal)
+        name = self.services.name
+        self.services.report(f"{name} was written back, and does not serve from all its pods yet: look at them")
+
+    def _settle(self, journal: Journal) -> None:
+        """Wait for the pods of an InferenceService that was not changed by others.
+
+        Where its status is the only witness, it says for a moment that it serves after more pods were asked for, and
+        then that it does not, until they are there.
+        """
+        wanted, facts, told = self.wanted(journal.version), journal.facts, False
+        end = time.monotonic() + self.services.settings.ready_seconds
+        while time.monotonic() < end:
+            seen = self._witnesses.look(wanted, facts["fingerprint"], facts.get("revision", ""), brief=True)
+            if seen.serves or seen.service is None or not is_written(seen.service, wanted):
+                return
+            if not told:
+                name = self.services.name
+                self.services.report(
+                    f"{name} was asked, and its status does not say yet that it serves: waiting for it"
+                )
+                told = True
+            self.services.pause(journal)
+
+
+def _of_pods(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The fields by which Kubernetes rolls pods: another number of them is no other ReplicaSet."""
+    predictor = {
+        key: value for key, value in wanted["spec"]["predictor"].items() if key not in ("minReplicas", "maxReplicas")
+    }
+    return {**wanted, "spec": {**wanted["spec"], "predictor": predictor}}
