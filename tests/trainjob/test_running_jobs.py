@@ -10,7 +10,7 @@ from kfp_bert_components.jobs.labels import JOB_LABEL
 from kfp_bert_components.kubernetes_api import Cluster
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.steps.clean_up_run import clean_up_run as clean_up_in_step
-from kfp_bert_components.storage import open_store
+from kfp_bert_components.storage import JobAccess, open_store
 from kfp_bert_components.trainjob.objects import API, job_name, train_job
 from kfp_bert_components.trainjob.running_jobs import jobs_of_namespace
 from tests.support.kubernetes_resources import by_kind
@@ -30,7 +30,7 @@ def server():
 def create(server, folder, key, run):
     """A TrainJob of a run, made as its step makes it."""
     place = folder / "staging" / key
-    job = train_job(job_settings(folder, server.url, run=run), NAMESPACE, key, str(place), "node")
+    job = train_job(job_settings(folder, server.url, run=run), NAMESPACE, key, str(place), "node", JobAccess({}))
     Cluster(NAMESPACE, server.url).create(PATH, job)
     return job_name(key)
 
