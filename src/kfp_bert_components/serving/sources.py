@@ -23,8 +23,8 @@ from kfp_bert_components.serving.versions import (
     ModelVersion,
     find_versions,
     is_content,
-    is_no_model,
-    is_of_registry,
+    no_model_error,
+    of_registry_error,
     read_version,
     version_names,
 )
@@ -108,12 +108,12 @@ class _Bucket:
         above, folders = self._address.split()[0], {name.partition("/")[0] for name in names}
         numbers = version_names(folders)
         if OF_REGISTRY in names:
-            raise is_of_registry(self._address, above.split()[0])
+            raise of_registry_error(self._address, above.split()[0])
         for name in numbers.values():
             if f"{name}/{OF_REGISTRY}" in names:
-                raise is_of_registry(self._address / name, above)
+                raise of_registry_error(self._address / name, above)
         if not numbers and any(map(is_content, folders)):
-            raise is_no_model(self._address)
+            raise no_model_error(self._address)
         metadata = {f"{name}/{file}" for name in numbers.values() for file in (METADATA, BUNDLE)}
         deployed = OWNER in names or bool(metadata & names)
         return [

@@ -72,9 +72,9 @@ def find_versions(path: Path) -> list[Found]:
     numbers = version_names(names)
     for folder, registry in [(path, path.parent.parent), *((path / name, path.parent) for name in numbers.values())]:
         if _has(folder, OF_REGISTRY):
-            raise is_of_registry(folder, registry)
+            raise of_registry_error(folder, registry)
     if not path.is_dir() or (not numbers and any(is_content(name) for name in names)):
-        raise is_no_model(path)
+        raise no_model_error(path)
     deployed = _has(path, OWNER) or any(_has(path / name, METADATA, BUNDLE) for name in numbers.values())
     return [
         Found(number, partial(read_version, path / name, number, deployed=deployed))
@@ -83,7 +83,7 @@ def find_versions(path: Path) -> list[Found]:
     ]
 
 
-def is_of_registry(folder: object, registry: object) -> UserError:
+def of_registry_error(folder: object, registry: object) -> UserError:
     """The error for the folder of a version, or of all versions, of a registry."""
     return UserError(
         f"{folder} is a version of a registry: give the registry, {registry}, whose champion is served, or the bundle "
@@ -91,7 +91,7 @@ def is_of_registry(folder: object, registry: object) -> UserError:
     )
 
 
-def is_no_model(path: object) -> UserError:
+def no_model_error(path: object) -> UserError:
     """The error for a folder that holds something else."""
     return UserError(
         f"{path} holds no model: expected a bundle (bundle.json), a SavedModel "
