@@ -18,7 +18,7 @@ BAD = {
     "compare_models": ({"registry": "", "primary_metric": "speed"}, "speed"),
     "wait_for_approval": ({"registry": "/no/registry", "hours": 0.0}, "hours is 0: expected more than 0"),
     "promote_model": ({"registry": "/no/registry"}, "decision.json is missing"),
-    "rollback_model": ({"registry": "/no/registry"}, "has no champion yet"),
+    "rollback_model": ({"registry": "/no/registry"}, "is no registry"),
     "deploy_to_ai_platform": ({"registry": "/no/registry", "project": "p", "location": "l", "min_replicas": 0}, "min_"),
     "deploy_to_serving_directory": ({"registry": "/no/registry", "serving_directory": "/no/serving"}, "is no registry"),
     "deploy_to_kserve": ({"registry": "/no/registry", "name": "9", "namespace": "n"}, "with a letter first"),

@@ -73,8 +73,11 @@ def test_jobs_are_cancelled_by_name_and_by_run(server):
     assert states(server) == ["RUNNING", "CANCELLED", "SUCCEEDED", "RUNNING"]
     assert run(server, "cancel", names[0]) == f"cancelled {names[0]}\n"
     assert states(server) == ["CANCELLED", "CANCELLED", "SUCCEEDED", "RUNNING"]
-    assert run(server, "list") == "No job of ours is running in p, region-1.\n"
-    assert run(server, "cancel", "--run", "run-2") == "No job of run run-2 is running in p, region-1.\n"
+    assert run(server, "list") == "No job of ours is running there (--project p --location region-1).\n"
+    assert (
+        run(server, "cancel", "--run", "run-2")
+        == "No job of run run-2 is running there (--project p --location region-1).\n"
+    )
 
 
 def test_a_name_that_is_none_of_a_job_is_an_error(server):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
@@ -23,9 +23,9 @@ def jobs_of_region(project: str, location: str, api_endpoint: str = "") -> JobPl
     """The jobs of a project and region; `api_endpoint` is another address of the API, for tests."""
     from kfp_bert_components.ai_platform.client import AiPlatformClient
 
-    client = AiPlatformClient(project, location, api_endpoint)
+    client = cache(partial(AiPlatformClient, project, location, api_endpoint))
     options = f"--project {project} --location {location}"
-    return JobPlace(options, partial(running_jobs, client), partial(cancel_job, client))
+    return JobPlace(options, lambda: running_jobs(client()), lambda name: cancel_job(client(), name))
 
 
 def running_jobs(client: AiPlatformClient, key: str = "") -> list[RunningJob]:

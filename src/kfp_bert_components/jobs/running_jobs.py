@@ -42,7 +42,8 @@ class JobPlace:
 
     Attributes:
         options: The options of `kfp-bert jobs` that say it.
-        running: Gives all jobs of ours there that are not over, oldest first. Raises UserError.
+        running: Gives all jobs of ours there that are not over, oldest first. Raises UserError, also where the place is
+            none.
         cancel: Ends the job of a name. Raises UserError.
     """
 

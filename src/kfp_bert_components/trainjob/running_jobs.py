@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from kfp_bert_components.errors import UserError
@@ -19,8 +19,8 @@ def jobs_of_namespace(namespace: str, api_endpoint: str = "") -> JobPlace:
 
     It needs the rights to list and to delete them.
     """
-    cluster = Cluster(namespace, api_endpoint)
-    return JobPlace(f"--namespace {namespace}", partial(_running, cluster), partial(_cancel, cluster))
+    cluster = cache(partial(Cluster, namespace, api_endpoint))
+    return JobPlace(f"--namespace {namespace}", lambda: _running(cluster()), lambda name: _cancel(cluster(), name))
 
 
 def _running(cluster: Cluster) -> list[RunningJob]:
