@@ -309,6 +309,58 @@ def test_a_busy_server_says_when_to_come_again(tmp_path):
         assert "busy" in body["error"]
 
 
+def sent_in_pieces(client, head, body, piece=200_000):
+    """What a client reads that first sends all it has, and sees no answer before."""
+    client.sendall(head)
+    for start in range(0, len(body), piece):
+        time.sleep(0.05)  # in which a connection that the server has closed is reset
+        client.sendall(body[start : start + piece])
+    return read_answer(client)
+
+
+REFUSED = {
+    "too large": (HEAD + b"Content-Length: 2000000\r\n", "413"),
+    "compressed": (HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2000000\r\n", "415"),
+    "another model": (HEAD.replace(b"bert:", b"cat:") + b"Content-Length: 2000000\r\n", "404"),
+    "another address": (HEAD.replace(b":predict", b":explain") + b"Content-Length: 2000000\r\n", "404"),
+    "another method": (HEAD.replace(b"POST", b"PUT") + b"Content-Length: 2000000\r\n", "405"),
+    "a large head": (HEAD + b"X: " + b"a" * 70_000 + b"\r\nContent-Length: 2000000\r\n", "431"),
+    "no HTTP": (HEAD + b"Content-Length: 2,000,000\r\n", "400"),
+}
+
+
+@pytest.mark.parametrize("close", [True, False], ids=["closes", "keeps alive"])
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_client_that_sends_everything_first_reads_why_it_was_refused(tmp_path, why, close):
+    head, status = REFUSED[why]
+    with tiny_server(tmp_path, limits={"body_bytes": 600_000}) as running, connected(running.port) as client:
+        head += b"Connection: close\r\n\r\n" if close else b"\r\n"
+        answer, body = sent_in_pieces(client, head, b" " * 2_000_000)
+        assert answer.startswith(f"HTTP/1.1 {status}")
+        assert body["error"]
+        assert predict(running)
+        if "connection: close" in answer.lower():
+            assert client.recv(1) == b""
+        else:  # the connection goes on after what was not read
+            assert not close
+            client.sendall(request())
+            assert read_answer(client)[0].startswith("HTTP/1.1 200")
+    assert running.errors == ""
+
+
+def test_a_body_that_never_ends_is_read_no_longer_than_one_that_is_wanted(tmp_path):
+    limits = {"body_bytes": 1000, "body_seconds": 0.5}
+    with tiny_server(tmp_path, limits=limits) as running, connected(running.port) as client:
+        client.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - started < 20:
+                client.sendall(b"400\r\n%s\r\n" % (b"a" * 1024))
+                time.sleep(0.01)
+        assert 0.4 < time.monotonic() - started < 10
+    assert running.errors == ""
+
+
 def test_bodies_together_have_a_limit(tmp_path):
     limits = {"bodies_bytes": 1_000_000, "body_bytes": 600_000}
     with (

@@ -32,6 +32,7 @@ from kfp_bert_components.serving.openapi import openapi
 from kfp_bert_components.serving.page import page_routes
 from kfp_bert_components.serving.service import LOADING, JsonResponse, Service
 from kfp_bert_components.serving.tensorflow_rest import ai_platform_routes, tensorflow_routes
+from kfp_bert_components.serving.unread import Unread
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -120,7 +121,7 @@ def create_app(
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(Observed, metrics=metrics, log=access_log)],
+        middleware=[Middleware(Observed, metrics=metrics, log=access_log), Middleware(Unread)],
         exception_handlers={
             HTTPException: _http_error,
             UserError: _bad_request,

@@ -11,6 +11,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from kfp_bert_components.serving.limits import Limits
 
+UNREAD_SECONDS = 2.0  # how long the rest of a request that was refused is taken, for the client to read why
+
 
 class Connection(HttpToolsProtocol):
     """One connection. It is closed where its client is slower than the limits allow.
@@ -27,6 +29,7 @@ class Connection(HttpToolsProtocol):
     _messages = 0
     _goes_on = False  # the head that the parser reads is made by `_go_on`
     _idle_since = 0.0
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come. Where there are too many, the one that has asked for nothing for longest has to go."""
@@ -56,6 +59,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
+        if self._refused:
+            return
         messages, size = self._messages, len(data)
         self._unset_keepalive_if_required()
         while data:
@@ -65,8 +70,7 @@ class Connection(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._go_on(data[upgrade.args[0] :])
             except httptools.HttpParserError:
-                if not self.transport.is_closing():
-                    self.send_400_response("")
+                self.send_400_response("")
                 return
         if self._part == "head" and messages == self._messages:
             self._head_bytes += size  # the parser keeps what it has of a head, whatever its size
@@ -126,7 +130,7 @@ class Connection(HttpToolsProtocol):
 
     def _head_is_too_large(self) -> bool:
         most = self.limits.header_bytes
-        if self._head_bytes > most and not self.transport.is_closing():
+        if self._head_bytes > most:
             self._refuse(431, f"The head of the request is too large: send at most {most} bytes.")
         return self._head_bytes > most
 
@@ -158,7 +162,9 @@ class Connection(HttpToolsProtocol):
 
     def _close_late(self) -> None:
         self._timer = None
-        if self._part == "head":
+        if self._refused:
+            self.transport.abort()
+        elif self._part == "head":
             self._refuse(408, f"The head of the request took more than {self.limits.header_seconds:g} s.")
         elif self._part == "body":
             self._refuse(408, f"The body of the request took more than {self.limits.body_seconds:g} s.")
@@ -166,11 +172,20 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: int, sentence: str) -> None:
+        if self._refused or self.transport.is_closing():
+            return
         if self.is_idle or not self.cycle.response_started:  # else there would be a second answer in the first
             body = json.dumps({"error": sentence}).encode()
             head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        self._refused = True
+        if self.cycle:
+            self.cycle.disconnected = True  # it writes nothing more
+            self.cycle.message_event.set()
+        # A close now would reset the connection of a client that still sends, and it would not see the answer.
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._wait(UNREAD_SECONDS)
 
 
 def connection_class(limits: Limits, open: Gauge) -> type[Connection]:
