@@ -58,6 +58,7 @@ class Cluster:
             "Knative".
         kserve, gateway_api, knative, trainer, tf_operator: Whether they are installed.
         seconds: How long things take, in cluster time.
+        downloads: Whether the model of a pod may be there already; a pod of which it may not waits.
         addresses: The address of each Service, by namespace and name.
         ended: Whether the cluster is gone.
     """
@@ -76,6 +77,7 @@ class Cluster:
         self.default_mode = "Standard"
         self.kserve, self.gateway_api, self.knative, self.trainer, self.tf_operator = True, False, False, True, False
         self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5, "retire": 60.0}
+        self.downloads: Callable[[Object], bool] = lambda pod: True
         self.addresses: dict[tuple[str, str], str] = {}
         self.ended = False
         self.workloads, self.kubelet, self.kserve_controller = Workloads(self), Kubelet(self), KServe(self)

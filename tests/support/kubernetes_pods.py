@@ -142,6 +142,9 @@ class Kubelet:
         self._then(self._cluster.seconds["download"] if self._model(pod) else 1.0, pod, self._initialized, restarts)
 
     def _initialized(self, pod: Object, restarts: int) -> None:
+        if not self._cluster.downloads(pod):
+            self._then(0.1, pod, self._initialized, restarts)
+            return
         stamp = self._cluster.clock.stamp()
         if self._model(pod):
             done = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": stamp}}
