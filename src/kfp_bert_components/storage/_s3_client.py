@@ -67,12 +67,15 @@ def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int
         config["virtual_hosted_style_request"] = True
     # Deletions one by one: not every store knows many at once, and only so do they have a condition.
     config["disable_bulk_delete"] = True
-    return Bucket(
-        bucket,
-        config=config,  # type: ignore[arg-type]
-        client_options=client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds),
-        retry_config=retries(access),
-    )
+    options = client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds)
+    try:
+        return Bucket(bucket, config=config, client_options=options, retry_config=retries(access))  # type: ignore[arg-type]
+    except (BaseError, ValueError) as error:
+        found = ", ".join(sorted(name for name in os.environ if name.startswith("AWS_")))
+        raise UserError(
+            f"The S3 store can't be used as the environment says: {_short(_text(error))}. Look at what is set of "
+            f"AWS's variables: {found}."
+        ) from None
 
 
 def close_buckets() -> None:
@@ -92,7 +95,7 @@ def explained(where: str, settings: S3Settings) -> Iterator[None]:
 
 def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
     """The sentence for one error of obstore."""
-    text = str(error).partition("\n\nDebug source")[0]
+    text = _text(error)
     code = _found(r"<Code>(\w+)</Code>", text)
     status = int(_found(r"status (?:code:? )?(\d{3})", text) or 0)
     if code == "NoSuchBucket":
@@ -130,11 +133,15 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
             f"The object {named!r} in {where} can't be fetched: its name holds an empty part, '.', '..' or a control "
             "character, and nothing beside it can be listed. Rename it."
         )
-    reason = re.sub(r"^Generic S3 error: ", "", text.strip())
     return UnreachableError(
-        f"{where} can't be reached: {_short(reason)}. Check the network and the address of the store, here "
+        f"{where} can't be reached: {_short(text)}. Check the network and the address of the store, here "
         f"{settings.place} (AWS_ENDPOINT_URL), and try again later."
     )
+
+
+def _text(error: Exception) -> str:
+    """What an error of obstore says, without the parts that only its makers need."""
+    return re.sub(r"^Generic \w+ error: ", "", str(error).partition("\n\nDebug source")[0].strip())
 
 
 def _found(pattern: str, text: str) -> str:
