@@ -134,6 +134,7 @@ def test_a_key_of_a_profile_that_can_be_none_is_named(
 ) -> None:
     (tmp_path / "keys").write_text("[default]\naws_access_key_id = a\naws_secret_access_key = hun\n ter2\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bare.url)
     with pytest.raises(UserError, match="^The value of aws_secret_access_key of the profile default has") as raised:
         open_store("s3://bucket").read("x")
     assert "hun" not in str(raised.value)
