@@ -135,6 +135,14 @@ def test_a_variable_that_can_not_be_what_it_stands_for_is_named(s3, monkeypatch,
     assert "hunter2" not in str(found)
 
 
+def test_the_right_that_is_lacking_on_a_bucket_is_named(s3):
+    s3.put("bucket", "lines/a.csv", b"text,label\n")
+    s3.create_bucket("bucket", forbidden={"LIST"})
+    found = look("--sources", "s3://bucket/lines", "--registry", "s3://bucket/registry", code=1)
+    assert found["sources"][0] == "FAILED" and "or s3:ListBucket on the bucket" in found["sources"][1]
+    assert found["registry"][0] == "FAILED" and "lacks the permission s3:ListBucket on" in found["registry"][1]
+
+
 def test_a_store_that_overlooks_conditions_is_no_place_for_a_registry(s3):
     s3.overlooks = {"if-none-match"}
     state, says = look("--registry", "s3://bucket/registry", code=1)["registry"]

@@ -51,6 +51,12 @@ def test_list_names_a_variable_that_can_not_be_what_it_stands_for(
     assert "hunter2" not in f"{result.exception} {result.output}"
 
 
+def test_list_names_the_right_that_is_lacking_on_a_bucket(s3: S3Server) -> None:
+    s3.create_bucket("bucket", forbidden={"LIST"})
+    result = CliRunner().invoke(command, ["list", "s3://bucket/registry"])
+    assert "lacks the permission s3:ListBucket on the bucket. Grant it" in str(result.exception)
+
+
 def test_show_prints_the_card_of_the_champion_or_a_version(uri: str) -> None:
     assert "# Text classifier, version 3" in run("show", uri)
     assert json.loads(run("show", uri, "1", "--json"))["data_fingerprint"] == "data of a"

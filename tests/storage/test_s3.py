@@ -197,14 +197,39 @@ CALLS: dict[str, Callable[[str], object]] = {
 }
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_what_is_forbidden_is_said_with_who_asked(s3: S3Server, call: str) -> None:
+@pytest.mark.parametrize(
+    ("forbidden", "call", "right"),
+    [
+        *(("GET", call, "s3:GetObject on it, or s3:ListBucket on the bucket") for call in ("read", "stat", "delete")),
+        *(("LIST", call, "s3:ListBucket on the bucket") for call in ("list", "folders")),
+        ("LIST", "registry", "s3:GetObject on it, or s3:ListBucket on the bucket"),
+        *(("PUT", call, "s3:PutObject on it") for call in ("write", "create")),
+        *(("DELETE", call, "s3:DeleteObject on it") for call in ("delete", "create")),
+    ],
+)
+def test_what_is_forbidden_is_said_with_who_asked_and_the_right(
+    s3: S3Server, forbidden: str, call: str, right: str
+) -> None:
     s3.put("bucket", "x", b"1")
-    s3.create_bucket("bucket", forbidden={"LIST", "GET", "PUT", "DELETE"})
-    with pytest.raises(
-        UserError, match=r"^s3://bucket\S* is forbidden: the account of AWS_ACCESS_KEY_ID lacks a permission"
-    ):
+    s3.create_bucket("bucket", forbidden={forbidden})
+    who = r"the account of AWS_ACCESS_KEY_ID lacks the permission"
+    with pytest.raises(UserError, match=rf"^s3://bucket\S* is forbidden: {who} {right}"):
         CALLS[call]("s3://bucket")
+
+
+def test_what_is_not_there_in_a_bucket_that_may_not_be_listed_is_said_with_that_right(s3: S3Server) -> None:
+    s3.put("bucket", "x", b"1")
+    s3.create_bucket("bucket", forbidden={"LIST"})
+    assert open_store("s3://bucket").read("x").data == b"1"
+    with pytest.raises(UserError, match="lacks .*or s3:ListBucket on the bucket .needed where there is no object"):
+        open_store("s3://bucket").read("y")
+
+
+def test_a_right_that_the_store_names_is_said(s3: S3Server) -> None:
+    said = b"User: me is not authorized to perform: kms:Decrypt on resource: key"  # as AWS writes it
+    s3.faults.add("403", body=said)
+    with pytest.raises(UserError, match=r"lacks the permission kms:Decrypt\. Grant it"):
+        open_store("s3://bucket").read("x")
 
 
 @pytest.mark.parametrize("call", ["list", "folders", "write", "create"])

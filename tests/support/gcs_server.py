@@ -167,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
             if self.fault and self.fault.kind == "page":
                 return self._send(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
             if self.fault and self.fault.kind.isdigit():
-                raise ApiError(int(self.fault.kind), "backendError", "injected")
+                raise ApiError(int(self.fault.kind), "backendError", self.fault.body.decode() or "injected")
             self._route(parts.path, body)
         except ApiError as error:
             self._send_error(error)

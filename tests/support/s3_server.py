@@ -97,6 +97,8 @@ class S3Handler(Handler):
         if kind in self.server_.forbidden:
             raise ApiError(403, "AccessDenied", "Access Denied")
         status, headers, data = self._answer(body, kind)
+        if status == 404 and kind == "GET" and "LIST" in self.server_.forbidden:
+            raise ApiError(403, "AccessDenied", "Access Denied")  # as AWS hides what is not there
         if self.command in ("PUT", "POST", "DELETE"):
             self._lose_reply()
         if kind == "DELETE":

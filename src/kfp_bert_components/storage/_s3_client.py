@@ -30,6 +30,20 @@ _CODES = {
 }
 
 
+# By the request. A store that may not list for somebody refuses what is not there, too.
+_READ = (
+    "the permission s3:GetObject on it, or s3:ListBucket on the bucket (needed where there is no object of this name)"
+)
+_RIGHTS = {
+    "LIST": "the permission s3:ListBucket on the bucket",
+    "GET": _READ,
+    "HEAD": _READ,
+    "PUT": "the permission s3:PutObject on it",
+    "POST": "the permission s3:PutObject on it",
+    "DELETE": "the permission s3:DeleteObject on it",
+}
+
+
 class UnreachableError(UserError):
     """No answer came from the store."""
 
@@ -110,10 +124,7 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
         )
     if isinstance(error, PermissionDeniedError) or status in (401, 403):
         who = "anonymous access" if settings.anonymous else f"the account of {settings.source}"
-        return UserError(
-            f"{where} is forbidden: {who} lacks a permission on it. Grant it (s3:ListBucket on the bucket; "
-            "s3:GetObject, s3:PutObject, s3:DeleteObject on its objects), or use another account."
-        )
+        return UserError(f"{where} is forbidden: {who} lacks {_right(text)}. Grant it, or use another account.")
     if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
         right = _found(r"expecting '([\w-]+)'", text) or _found(r"<Region>([\w-]+)</Region>", text)
         return UserError(
@@ -137,6 +148,14 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
         f"{where} can't be reached: {_short(text)}. Check the network and the address of the store, here "
         f"{settings.place} (AWS_ENDPOINT_URL), and try again later."
     )
+
+
+def _right(text: str) -> str:
+    """The permission that a request would have needed, in words, from the error about it."""
+    if named := _found(r"not authorized to perform: ([\w:]+)", text):
+        return f"the permission {named}"
+    asked = "LIST" if "list request" in text else _found(r"performing ([A-Z]+) ", text)
+    return _RIGHTS.get(asked, "a permission on it")
 
 
 def _text(error: Exception) -> str:
