@@ -233,6 +233,13 @@ def test_a_secret_that_gives_no_keys_is_named_with_what_names_it(cluster, s3, da
         open_store("s3://bucket").read("x")
 
 
+def test_a_secret_that_holds_no_text_is_named(cluster, s3):
+    add_launcher(cluster, s3={"default": provider(s3)})
+    cluster.cluster.add("Secret", "mine", "team", data={"a": base64.b64encode(b"\xff").decode(), "b": ""})
+    with pytest.raises(UserError, match="the secret mine .* has no text under a and b"):
+        open_store("s3://bucket").read("x")
+
+
 @pytest.mark.parametrize("key", ["a", "b"])
 def test_a_secret_whose_key_ends_with_a_line_break_is_named_with_the_key(cluster, s3, key):
     add_launcher(cluster, s3={"default": provider(s3)})

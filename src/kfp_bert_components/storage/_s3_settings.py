@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage._kubeflow import STORE, SecretKeys, keys_in, kubeflow_session, split_uri, why_silent
+from kfp_bert_components.storage._kubeflow import (
+    STORE,
+    SecretKeys,
+    Session,
+    keys_in,
+    kubeflow_session,
+    split_uri,
+    why_silent,
+)
 from kfp_bert_components.storage._s3_values import check_endpoint, check_key, check_region
 
 _REGION = "us-east-1"  # what stores of one's own answer to
@@ -90,20 +98,9 @@ def s3_settings(uri: str, anonymous: bool) -> S3Settings:
     if endpoint:
         check_endpoint(_in_host(endpoint, split_uri(uri)[1]) if hosted else endpoint, said)
     if not source and session and session.secret:
-        try:
-            keys, secret = keys_in(session.secret, session.source), session.secret
-            source = f"the secret {secret.name}, which {session.source} names"
-        except UserError as error:
-            why = str(error)
-    if secret:
-        where = f"in the secret {secret.name} of the namespace {secret.namespace}"
-        check_key(keys["access_key_id"], f"{secret.access_key} {where}")
-        check_key(keys["secret_access_key"], f"{secret.secret_key} {where}")
-    region, said = _said(_REGIONS, profile, "region")
-    if not region and session:
-        region, said = session.region, session.source
-    region = region or _REGION
-    check_region(region, said)
+        keys, source, why = _of_secret(session.secret, session.source)
+        secret = session.secret if keys else None
+    region = _region(profile, session)
     source = source or _role(endpoint, uri, why)
     return S3Settings(endpoint.rstrip("/"), region, tuple(keys.items()), anonymous, source, hosted, secret)
 
@@ -127,6 +124,26 @@ def _given(profile: dict[str, str], where: str) -> tuple[dict[str, str], str]:
     if kept.keys() >= {"access_key_id", "secret_access_key"}:
         return kept, f"the profile {_profile_name()}"
     return {}, next((name for name in _ROLES[1:] if os.environ.get(name)), "")
+
+
+def _of_secret(secret: SecretKeys, named_by: str) -> tuple[dict[str, str], str, str]:
+    """The keys in a secret of the cluster, where they are from, and why there are none."""
+    try:
+        keys = keys_in(secret, named_by)
+    except UserError as error:
+        return {}, "", str(error)
+    where = f"in the secret {secret.name} of the namespace {secret.namespace}"
+    check_key(keys["access_key_id"], f"{secret.access_key} {where}")
+    check_key(keys["secret_access_key"], f"{secret.secret_key} {where}")
+    return keys, f"the secret {secret.name}, which {named_by} names", ""
+
+
+def _region(profile: dict[str, str], session: Session | None) -> str:
+    region, said = _said(_REGIONS, profile, "region")
+    if not region and session:
+        region, said = session.region, session.source
+    check_region(region or _REGION, said)
+    return region or _REGION
 
 
 def _role(endpoint: str, where: str, why: str) -> str:
