@@ -116,6 +116,33 @@ def test_an_s3_store_is_named_with_what_says_so(s3, tmp_path, monkeypatch):
     assert "set AWS_ACCESS_KEY_ID" in look(*words, code=1)["S3 store"][1]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AWS_ACCESS_KEY_ID", "key\n", "The value of AWS_ACCESS_KEY_ID has white space at an end"),
+        (
+            "AWS_ENDPOINT_URL",
+            "http://host:port",
+            "The address of the S3 store is 'http://host:port', from AWS_ENDPOINT",
+        ),
+        ("AWS_ENDPOINT_URL", "http://user:hunter2@host", "The address of the S3 store in AWS_ENDPOINT_URL has a user"),
+    ],
+)
+def test_a_variable_that_can_not_be_what_it_stands_for_is_named(s3, monkeypatch, variable, value, said):
+    monkeypatch.setenv(variable, value)
+    found = look("--sources", "s3://bucket/lines", "--registry", "s3://bucket/registry", code=1)
+    assert all(found[what][0] == "FAILED" and said in found[what][1] for what in ("S3 store", "sources", "registry"))
+    assert "hunter2" not in str(found)
+
+
+def test_the_right_that_is_lacking_on_a_bucket_is_named(s3):
+    s3.put("bucket", "lines/a.csv", b"text,label\n")
+    s3.create_bucket("bucket", forbidden={"LIST"})
+    found = look("--sources", "s3://bucket/lines", "--registry", "s3://bucket/registry", code=1)
+    assert found["sources"][0] == "FAILED" and "or s3:ListBucket on the bucket" in found["sources"][1]
+    assert found["registry"][0] == "FAILED" and "lacks the permission s3:ListBucket on" in found["registry"][1]
+
+
 def test_a_store_that_overlooks_conditions_is_no_place_for_a_registry(s3):
     s3.overlooks = {"if-none-match"}
     state, says = look("--registry", "s3://bucket/registry", code=1)["registry"]

@@ -20,6 +20,7 @@ from kfp_bert_components.storage import Access
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
 from tests.support.processes import start
+from tests.support.s3_server import S3Server
 from tests.support.stores import cloud, gcs, s3
 
 __all__ = ["cloud", "gcs", "s3"]
@@ -129,6 +130,27 @@ def test_forbidden_names_the_missing_permission(gcs: GcsServer, tmp_path: Path, 
     gcs.create_bucket("bucket", forbidden={permission})
     with pytest.raises(UserError, match=sentence):
         fetch(["gs://bucket/in/"], tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "source", "sentence"),
+    [
+        ("LIST", "in/", "s3://bucket/in/ is forbidden: .* lacks the permission s3:ListBucket on the bucket. Grant it"),
+        (
+            "LIST",
+            "in",
+            "s3://bucket/in is forbidden: .* or s3:ListBucket on the bucket .needed where there is no object",
+        ),
+        ("GET", "in/", "s3://bucket/in/ is forbidden: .* lacks the permission s3:GetObject on it"),
+    ],
+)
+def test_forbidden_names_the_missing_permission_of_s3(
+    s3: S3Server, tmp_path: Path, forbidden: str, source: str, sentence: str
+) -> None:
+    s3.put("bucket", "in/x", b"x")
+    s3.create_bucket("bucket", forbidden={forbidden})
+    with pytest.raises(UserError, match=sentence):
+        fetch([f"s3://bucket/{source}"], tmp_path / "data")
 
 
 def test_a_bucket_whose_readers_pay_needs_a_project(gcs: GcsServer, tmp_path: Path) -> None:

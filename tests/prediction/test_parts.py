@@ -326,6 +326,16 @@ def test_a_bucket_is_read_and_written(cloud, tmp_path):
     assert again.rows == 20
 
 
+@pytest.mark.parametrize("kind", ["lost_reply", "late_504"])
+@pytest.mark.parametrize("skip", [0, 1, 3])
+def test_a_record_whose_write_got_no_answer_is_known_as_ones_own(cloud, tmp_path, kind, skip):
+    lines = write_csv(tmp_path / "lines.csv", [(str(i), f"line {i}") for i in range(20)])
+    lost = cloud.break_write(kind, "_predictions.json|^/upload")
+    lost.in_body, lost.skip = b'"labels"', skip
+    found = predict_table(str(lines), f"{cloud.root}/out", shout_predictor(), PredictionSettings(part_rows=10))
+    assert (found.rows, found.parts, lost.hits) == (20, 2, 1)
+
+
 MEASURED = """
 import sys
 from pathlib import Path

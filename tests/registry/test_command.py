@@ -12,6 +12,10 @@ from kfp_bert_components.cli.registry import command
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.models import promote_next
+from tests.support.s3_server import S3Server
+from tests.support.stores import s3
+
+__all__ = ["s3"]
 
 
 @pytest.fixture
@@ -35,6 +39,22 @@ def test_list_shows_champion_and_deployments(uri: str) -> None:
     assert "champion, live on production" in lines[2] and "macro_f1 0.9100" in lines[2]
     value = json.loads(run("list", uri, "--json"))
     assert value["champion"] == 3 and [one["version"] for one in value["versions"]] == [1, 2, 3]
+
+
+def test_list_names_a_variable_that_can_not_be_what_it_stands_for(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "hunter2\n")
+    result = CliRunner().invoke(command, ["list", "s3://bucket/registry"])
+    assert isinstance(result.exception, UserError)
+    assert "The value of AWS_SESSION_TOKEN has white space at an end" in str(result.exception)
+    assert "hunter2" not in f"{result.exception} {result.output}"
+
+
+def test_list_names_the_right_that_is_lacking_on_a_bucket(s3: S3Server) -> None:
+    s3.create_bucket("bucket", forbidden={"LIST"})
+    result = CliRunner().invoke(command, ["list", "s3://bucket/registry"])
+    assert "lacks the permission s3:ListBucket on the bucket. Grant it" in str(result.exception)
 
 
 def test_show_prints_the_card_of_the_champion_or_a_version(uri: str) -> None:

@@ -233,6 +233,43 @@ def test_a_secret_that_gives_no_keys_is_named_with_what_names_it(cluster, s3, da
         open_store("s3://bucket").read("x")
 
 
+def test_a_secret_that_holds_no_text_is_named(cluster, s3):
+    add_launcher(cluster, s3={"default": provider(s3)})
+    cluster.cluster.add("Secret", "mine", "team", data={"a": base64.b64encode(b"\xff").decode(), "b": ""})
+    with pytest.raises(UserError, match="the secret mine .* has no text under a and b"):
+        open_store("s3://bucket").read("x")
+
+
+@pytest.mark.parametrize("key", ["a", "b"])
+def test_a_secret_whose_key_ends_with_a_line_break_is_named_with_the_key(cluster, s3, key):
+    add_launcher(cluster, s3={"default": provider(s3)})
+    add_secret(cluster, "mine", **{"a": "hunter2", "b": "hunter2", key: "hunter2\n"})
+    said = (
+        f"The value of {key} in the secret mine of the namespace team has white space at an end, or .*: write it anew"
+    )
+    for call in (lambda: open_store("s3://bucket").read("x"), lambda: job_access(["s3://bucket/x"], "team")):
+        with pytest.raises(UserError, match=said) as raised:
+            call()
+        assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"endpoint": "user:hunter2@127.0.0.1:9"}, "The address of the S3 store in kfp-launcher has a user in it"),
+        ({"endpoint": "127.0.0.1:port"}, "The address of the S3 store is 'http://127.0.0.1:port', from kfp-launcher"),
+        ({"endpoint": "127.0.0.1:9", "forcePathStyle": False}, "is 'http://bucket.127.0.0.1:9', from kfp-launcher"),
+        ({"region": "us-east-1\n"}, r"The region of the S3 store is 'us-east-1\\n', from kfp-launcher"),
+    ],
+)
+def test_what_kubeflow_says_of_a_store_and_can_not_be_is_named(cluster, s3, changes, said):
+    add_secret(cluster, "mine", a="launcher", b="s")
+    add_launcher(cluster, s3={"default": provider(s3, **changes)})
+    with pytest.raises(UserError, match=said) as raised:
+        open_store("s3://bucket", QUICK).read("x")
+    assert "hunter2" not in str(raised.value)
+
+
 def test_a_kfp_launcher_that_can_not_be_read_as_such_is_named(cluster, s3):
     cluster.cluster.add("ConfigMap", "kfp-launcher", "team", data={"providers": "s3: [1]"})
     with pytest.raises(UserError, match="The ConfigMap kfp-launcher of the namespace team can't be read: expected"):

@@ -15,7 +15,7 @@ import pytest
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.leases import Lease, Watch, read_lease
 from kfp_bert_components.registry import Registry
-from kfp_bert_components.storage import Access, close_clients, find_objects, open_store
+from kfp_bert_components.storage import Access, close_clients, find_objects, job_access, open_store
 from tests.support.models import promote_next
 from tests.support.s3_server import KEYS, S3Server
 from tests.support.stores import s3
@@ -78,7 +78,10 @@ def test_a_public_bucket_is_read_without_a_signature(bare: S3Server, monkeypatch
     [
         ({}, "s3://bucket needs credentials and there are none here: set AWS_ACCESS_KEY_ID"),
         ({"AWS_ACCESS_KEY_ID": "key"}, "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set: set both"),
-        ({"AWS_ENDPOINT_URL": "minio:9000"}, "The address of the S3 store is 'minio:9000': give one as http://"),
+        (
+            {"AWS_ENDPOINT_URL": "minio:9000"},
+            "The address of the S3 store is 'minio:9000', from AWS_ENDPOINT_URL: give",
+        ),
         ({"AWS_CONFIG_FILE": "/"}, "^/ can't be read as AWS's tools write it: .*directory"),
         ({"AWS_SHARED_CREDENTIALS_FILE": __file__}, "test_s3.py can't be read as AWS's tools write it: "),
     ],
@@ -90,6 +93,57 @@ def test_what_is_missing_or_wrong_about_the_settings_is_said(
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=sentence):
         open_store("s3://bucket").read("x")
+
+
+@pytest.mark.parametrize("call", ["read", "create", "list", "download"])
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AWS_ACCESS_KEY_ID", "hunter2\n", "The value of AWS_ACCESS_KEY_ID has white space at an end, or a control"),
+        ("AWS_SECRET_ACCESS_KEY", " hunter2", "The value of AWS_SECRET_ACCESS_KEY has white space at an end"),
+        ("AWS_SESSION_TOKEN", "hun\nter2", "The value of AWS_SESSION_TOKEN has white space at an end, or a control"),
+        ("AWS_REGION", "us-east-1\n", r"The region of the S3 store is 'us-east-1\\n', from AWS_REGION: give its name"),
+        ("AWS_REQUEST_PAYER", "true\n", "can't be used as the environment says: failed to parse .*AWS_REQUEST_PAYER"),
+        ("AWS_ENDPOINT_URL", "http://user:hunter2@127.0.0.1:9", "in AWS_ENDPOINT_URL has a user in it"),
+        ("AWS_ENDPOINT_URL", "user:hunter2@127.0.0.1:9", "in AWS_ENDPOINT_URL has a user in it"),
+        *(
+            (
+                "AWS_ENDPOINT_URL",
+                f"http://{rest}",
+                "^The address of the S3 store is 'http://.*', from AWS_ENDPOINT_URL: ",
+            )
+            for rest in (
+                *("", "host:port", "[::1", "[::::]:9", "127.0.0.1:9\n", " 127.0.0.1:9", "127.0.0.1:99999", "/x"),
+                *("ho st", "a.1:9", "999.999.999.999", "h\xe9:9", "xn--a:9", "127.0.0.1:9/a b", "127.0.0.1:9?x=1"),
+            )
+        ),
+    ],
+)
+def test_a_value_that_obstore_would_end_at_is_named_and_no_secret_shown(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, value: str, said: str, call: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    calls = {**CALLS, "download": lambda place: open_store(place, Access(patience=0.3)).download("x", tmp_path / "x")}
+    with pytest.raises(UserError, match=said) as raised:
+        calls[call]("s3://bucket")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_key_of_a_profile_that_can_be_none_is_named(
+    bare: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys").write_text("[default]\naws_access_key_id = a\naws_secret_access_key = hun\n ter2\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bare.url)
+    with pytest.raises(UserError, match="^The value of aws_secret_access_key of the profile default has") as raised:
+        open_store("s3://bucket").read("x")
+    assert "hun" not in str(raised.value)
+
+
+@pytest.mark.parametrize("endpoint", ["http://[::1]:9", "http://minio_1.kubeflow:9/s3/", "https://127.0.0.1"])
+def test_an_address_of_another_form_is_one_too(s3: S3Server, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    assert job_access(["s3://bucket/x"]).variables["AWS_ENDPOINT_URL"] == endpoint.rstrip("/")
 
 
 class _Machine(BaseHTTPRequestHandler):
@@ -143,14 +197,39 @@ CALLS: dict[str, Callable[[str], object]] = {
 }
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_what_is_forbidden_is_said_with_who_asked(s3: S3Server, call: str) -> None:
+@pytest.mark.parametrize(
+    ("forbidden", "call", "right"),
+    [
+        *(("GET", call, "s3:GetObject on it, or s3:ListBucket on the bucket") for call in ("read", "stat", "delete")),
+        *(("LIST", call, "s3:ListBucket on the bucket") for call in ("list", "folders")),
+        ("LIST", "registry", "s3:GetObject on it, or s3:ListBucket on the bucket"),
+        *(("PUT", call, "s3:PutObject on it") for call in ("write", "create")),
+        *(("DELETE", call, "s3:DeleteObject on it") for call in ("delete", "create")),
+    ],
+)
+def test_what_is_forbidden_is_said_with_who_asked_and_the_right(
+    s3: S3Server, forbidden: str, call: str, right: str
+) -> None:
     s3.put("bucket", "x", b"1")
-    s3.create_bucket("bucket", forbidden={"LIST", "GET", "PUT", "DELETE"})
-    with pytest.raises(
-        UserError, match=r"^s3://bucket\S* is forbidden: the account of AWS_ACCESS_KEY_ID lacks a permission"
-    ):
+    s3.create_bucket("bucket", forbidden={forbidden})
+    who = r"the account of AWS_ACCESS_KEY_ID lacks the permission"
+    with pytest.raises(UserError, match=rf"^s3://bucket\S* is forbidden: {who} {right}"):
         CALLS[call]("s3://bucket")
+
+
+def test_what_is_not_there_in_a_bucket_that_may_not_be_listed_is_said_with_that_right(s3: S3Server) -> None:
+    s3.put("bucket", "x", b"1")
+    s3.create_bucket("bucket", forbidden={"LIST"})
+    assert open_store("s3://bucket").read("x").data == b"1"
+    with pytest.raises(UserError, match="lacks .*or s3:ListBucket on the bucket .needed where there is no object"):
+        open_store("s3://bucket").read("y")
+
+
+def test_a_right_that_the_store_names_is_said(s3: S3Server) -> None:
+    said = b"User: me is not authorized to perform: kms:Decrypt on resource: key"  # as AWS writes it
+    s3.faults.add("403", body=said)
+    with pytest.raises(UserError, match=r"lacks the permission kms:Decrypt\. Grant it"):
+        open_store("s3://bucket").read("x")
 
 
 @pytest.mark.parametrize("call", ["list", "folders", "write", "create"])
@@ -222,13 +301,28 @@ def test_whether_a_store_keeps_to_conditions_is_tried_once(s3: S3Server) -> None
     assert s3.names("bucket") == ["folder/a", "folder/b"]
 
 
-@pytest.mark.parametrize("kind", ["reset", "lost_reply"])
+@pytest.mark.parametrize("kind", ["reset", "lost_reply", "late_504"])
 @pytest.mark.parametrize("skip", range(5))
 def test_a_connection_that_breaks_in_the_trial_is_tried_again(s3: S3Server, kind: str, skip: int) -> None:
-    s3.faults.add(kind, method="PUT", match=r"\.probe-", skip=skip, times=1)
+    fault = s3.faults.add(kind, method="PUT", match=r"\.probe-", skip=skip)
     store = open_store("s3://bucket", Access(patience=10))
     store.write("a", b"1", if_generation=0)
-    assert store.read("a").data == b"1"
+    assert (s3.names("bucket"), fault.hits) == (["a"], 1)
+
+
+@pytest.mark.parametrize("kind", ["reset", "lost_reply", "late_504"])
+def test_the_end_of_the_trial_is_tried_again(s3: S3Server, kind: str) -> None:
+    fault = s3.faults.add(kind, method="DELETE", match=r"\.probe-")
+    open_store("s3://bucket", Access(patience=10)).write("a", b"1", if_generation=0)
+    assert (s3.names("bucket"), fault.hits) == (["a"], 1)
+
+
+@pytest.mark.parametrize("skip", [1, 4])
+def test_a_trial_that_fails_leaves_nothing(s3: S3Server, skip: int) -> None:
+    s3.faults.add("late_403", method="PUT", match=r"\.probe-", skip=skip)
+    with pytest.raises(UserError, match="forbidden"):
+        open_store("s3://bucket").write("a", b"1", if_generation=0)
+    assert s3.names("bucket") == []
 
 
 def test_a_probe_that_a_killed_process_left_is_not_seen(s3: S3Server) -> None:

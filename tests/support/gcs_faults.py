@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 class Fault:
     """One kind of fault for the requests that match it.
 
-    Kinds: an HTTP status such as "503"; "reset" (the connection is cut before an answer); "lost_reply" (cut after a
-    write took effect); "truncate" (cut in the middle of the body, or `after` so many bytes of it), "short" (fewer
-    bytes, the length header agrees), "long" (`body` follows, and no header says the length), "longer" (`body`
-    follows, the length header agrees), "corrupt" (one bit differs), "swap" (`body` repeated to the same length),
-    "no_hash" (without x-goog-hash), "corrupt_no_hash", "swap_no_hash", "slow" (waits `seconds` first), "endless" (a
-    chunked body that goes on for as long as the client takes it), "bad_chunk" (a chunked body whose next size is no
-    number), "no_size" (a listing without sizes), "page" (another server's HTML page with status 200). `in_body`
-    must occur in the request's body; `skip` requests that match pass first.
+    Kinds: an HTTP status such as "503", with `body` as its message; "reset" (the connection is cut before an answer);
+    "lost_reply" (cut after a write took effect), "late_504" (this status after it took effect); "truncate" (cut in the
+    middle of the body, or `after` so many bytes of it), "short" (fewer bytes, the length header agrees), "long" (`body`
+    follows, and no header says the length), "longer" (`body` follows, the length header agrees), "corrupt" (one bit
+    differs), "swap" (`body` repeated to the same length), "no_hash" (without x-goog-hash), "corrupt_no_hash",
+    "swap_no_hash", "slow" (waits `seconds` first), "endless" (a chunked body that goes on for as long as the client
+    takes it), "bad_chunk" (a chunked body whose next size is no number), "no_size" (a listing without sizes), "page"
+    (another server's HTML page with status 200). `in_body` must occur in the request's body; `skip` requests that match
+    pass first.
     """
 
     kind: str

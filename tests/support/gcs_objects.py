@@ -99,6 +99,7 @@ class Buckets:
                 md5,
                 metadata.get("contentType") or "application/octet-stream",
                 metadata.get("contentEncoding") or "",
+                metadata.get("metadata") or {},
             )
             self._buckets[bucket].live[name] = made
             insort(self._buckets[bucket].names, name)
@@ -215,4 +216,5 @@ def resource(found: Object) -> dict:
         "md5Hash": found.md5,
         "crc32c": found.crc32c,
         "etag": str(found.generation),
+        **({"metadata": found.metadata} if found.metadata else {}),
     }

@@ -167,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
             if self.fault and self.fault.kind == "page":
                 return self._send(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
             if self.fault and self.fault.kind.isdigit():
-                raise ApiError(int(self.fault.kind), "backendError", "injected")
+                raise ApiError(int(self.fault.kind), "backendError", self.fault.body.decode() or "injected")
             self._route(parts.path, body)
         except ApiError as error:
             self._send_error(error)
@@ -216,6 +216,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._rewrite(bucket, name)
         if self.command == "DELETE":
             self.server_.buckets.delete(bucket, name, self.query)
+            self._lose_reply()
             return self._send(204, b"", {})
         found = self.server_.buckets.find(bucket, name, self.query)
         if self.query.get("alt") == "media" or kind == "/download":
@@ -371,9 +372,16 @@ class Handler(BaseHTTPRequestHandler):
         self._stored(self.server_.buckets.put(bucket, name, data, self.query, metadata))
 
     def _stored(self, stored: Object) -> None:
-        if self.fault and self.fault.kind == "lost_reply":
-            self._cut()
+        self._lose_reply()
         self._json(200, resource(stored))
+
+    def _lose_reply(self) -> None:
+        """After a write: make the fault that loses the answer to it, if there is one."""
+        kind = self.fault.kind if self.fault else ""
+        if kind == "lost_reply":
+            self._cut()
+        if kind.startswith("late_"):
+            raise ApiError(int(kind.removeprefix("late_")), "backendError", "injected")
 
     def _rewrite(self, bucket: str, name: str) -> None:
         source, _, rest = name.partition("/rewriteTo/b/")

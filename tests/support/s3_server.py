@@ -97,8 +97,10 @@ class S3Handler(Handler):
         if kind in self.server_.forbidden:
             raise ApiError(403, "AccessDenied", "Access Denied")
         status, headers, data = self._answer(body, kind)
-        if self.command in ("PUT", "POST", "DELETE") and self.fault and self.fault.kind == "lost_reply":
-            self._cut()
+        if status == 404 and kind == "GET" and "LIST" in self.server_.forbidden:
+            raise ApiError(403, "AccessDenied", "Access Denied")  # as AWS hides what is not there
+        if self.command in ("PUT", "POST", "DELETE"):
+            self._lose_reply()
         if kind == "DELETE":
             self.server_.deleted.add(unquote(urlsplit(self.path).path))
         if kind == "LIST":

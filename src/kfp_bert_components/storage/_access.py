@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from kfp_bert_components.errors import UserError
 
 USER_PROJECT, IMPERSONATE, ANONYMOUS = "KFP_BERT_USER_PROJECT", "KFP_BERT_IMPERSONATE", "KFP_BERT_ANONYMOUS"
+HURRIED = 5.0  # seconds of patience with what is tried only to leave nothing behind
 ACCESS_VARIABLES = (USER_PROJECT, IMPERSONATE, ANONYMOUS)
 # Looser than Google's rules for names: what a header of HTTP takes.
 _PROJECT, _ACCOUNT = re.compile(r"[\w.:-]*", re.ASCII), re.compile(r"([\w.+-]+@[\w.-]+)?", re.ASCII)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC
 from functools import partial
 from http.client import HTTPException
@@ -41,12 +41,17 @@ _bodies: dict[tuple[storage.Client, str], GCSStore] = {}
 _lock = threading.Lock()
 
 
-def retry_for(access: Access) -> Retry:
+def retry_for(access: Access, failed: Callable[[Exception], object] | None = None) -> Retry:
     """When the client tries a request again.
 
     Whole objects are written and read: repeating a request does no harm, with or without a precondition.
+
+    Args:
+        access: For how long.
+        failed: Called with what a try failed by that is made again.
     """
-    return DEFAULT_RETRY.with_delay(initial=0.2, multiplier=2.0, maximum=20.0).with_timeout(access.patience)
+    again = Retry(DEFAULT_RETRY._predicate, initial=0.2, multiplier=2.0, maximum=20.0, on_error=failed)
+    return again.with_timeout(access.patience)
 
 
 def client_for(access: Access) -> storage.Client:

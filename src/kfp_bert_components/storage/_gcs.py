@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._checksums import crc32c
 from kfp_bert_components.storage._client import client_for, explained, retry_for
@@ -16,6 +17,7 @@ from kfp_bert_components.storage._gcs_bodies import GcsBodies
 from kfp_bert_components.storage._http import TIMEOUT
 from kfp_bert_components.storage._transfer import Download, Held
 from kfp_bert_components.storage._types import (
+    WRITE,
     Blob,
     Entries,
     Entry,
@@ -59,26 +61,26 @@ class GcsStore(Store):
         return self._entry(blob)
 
     def write(self, name: str, data: bytes, *, if_generation: Generation | None = None) -> int:
-        with self._blob(name) as blob:
-            blob.upload_from_string(
-                data,
-                content_type=content_type(name),
-                if_generation_match=if_generation,
-                checksum="crc32c",
-                **self._calls,
-            )
-        return int(self._entry(blob).generation)
+        return self._put(name, if_generation, lambda blob, how: blob.upload_from_string(data, **how))
 
     def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> int:
-        with path.open("rb") as file, self._blob(name) as blob:
-            blob.upload_from_file(
-                file,
-                size=os.fstat(file.fileno()).st_size,
-                content_type=content_type(name),
-                if_generation_match=if_generation,
-                checksum="crc32c",
-                **self._calls,
-            )
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return self._put(name, if_generation, lambda blob, how: blob.upload_from_file(file, size=size, **how))
+
+    def _put(self, name: str, if_generation: Generation | None, send: Callable[[Any, dict[str, Any]], None]) -> int:
+        """Write. That this very write is there already is no conflict: the client sent it again as a reply was lost."""
+        write, how = uuid.uuid4().hex, {"content_type": content_type(name), "checksum": "crc32c", **self._calls}
+        try:
+            with self._blob(name) as blob:
+                if if_generation is not None:
+                    blob.metadata = {WRITE: write}
+                send(blob, {**how, "if_generation_match": if_generation})
+        except ConflictError:
+            with suppress(NotFoundError), self._blob(name) as blob:
+                blob.reload(**self._calls)
+            if (blob.metadata or {}).get(WRITE) != write:
+                raise
         return int(self._entry(blob).generation)
 
     def download_all(
@@ -104,8 +106,14 @@ class GcsStore(Store):
         return sorted(name[len(start) : -1] for name in pages.prefixes)
 
     def delete(self, name: str, *, if_generation: Generation | None = None) -> None:
-        with self._blob(name) as blob:
-            blob.delete(if_generation_match=if_generation, **self._calls)
+        again: list[Exception] = []  # what tries failed by that were made again
+        retry = retry_for(self.access, again.append)
+        try:
+            with self._blob(name) as blob:
+                blob.delete(if_generation_match=if_generation, **{**self._calls, "retry": retry})
+        except NotFoundError:
+            if not again:  # else a try whose reply was lost has deleted it
+                raise
 
     def _bucket(self) -> Any:
         return client_for(self.access).bucket(self.bucket, user_project=self.access.user_project or None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage._access import ACCESS_VARIABLES, Access, with_environment
-from kfp_bert_components.storage._s3_settings import S3Settings, s3_settings
+from kfp_bert_components.storage._s3_settings import NoKeysError, S3Settings, s3_settings
 
 # Of obstore's variables those that say no secret and name no file of this machine.
 _S3_VARIABLES = (
@@ -78,5 +78,5 @@ def _settings(place: str) -> S3Settings:
     anonymous = with_environment(Access()).anonymous
     try:
         return s3_settings(place, anonymous)
-    except UserError:
+    except NoKeysError:
         return replace(s3_settings(place, True), anonymous=anonymous)

@@ -127,8 +127,10 @@ def keys_in(secret: SecretKeys, source: str) -> dict[str, str]:
         return {ours: base64.b64decode(data[theirs]).decode() for ours, theirs in names.items()}
     except (UserError, TransientError, ImportError) as error:
         raise UserError(f"{where} can't be read: {error}") from None
-    except (KeyError, ValueError):
+    except KeyError:
         raise UserError(f"{where} has no keys {secret.access_key} and {secret.secret_key}") from None
+    except ValueError:
+        raise UserError(f"{where} has no text under {secret.access_key} and {secret.secret_key}") from None
 
 
 def split_uri(uri: str) -> tuple[str, str, str]:

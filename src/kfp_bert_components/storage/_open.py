@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.extras import named_extra
-from kfp_bert_components.storage._access import Access, with_environment
+from kfp_bert_components.storage._access import HURRIED, Access, with_environment
 from kfp_bert_components.storage._address import Address, parse_address
 from kfp_bert_components.storage._types import Store
 
@@ -58,6 +59,8 @@ def check_writable(place: str, parameter: str, *, conditions: bool = False) -> N
         store.write(name, b"", if_generation=0 if conditions else None)
         store.delete(name)
     except (OSError, UserError) as error:
+        with suppress(OSError, UserError):  # what failed may have taken effect
+            open_store(place, Access(patience=HURRIED)).delete(name)
         cause = error if isinstance(error, OSError) else error.__context__
         reason = f"{cause.strerror}." if isinstance(cause, OSError) and cause.strerror else str(error)
         raise UserError(f"{parameter} {store.uri} can't be written: {reason}") from None

@@ -3,11 +3,15 @@
 A generation is the ETag, which is what writes can be made to depend on. An ETag is made of the bytes, so the same bytes
 have the same one. Records must be told apart by every write, also where they say the same: a lease that is renewed is
 one. So what `write` stores under a name in .json ends with a line of blanks that is another one each time.
+
+obstore sends a write again after an answer of 5xx, and this module after none, and then what the first try wrote may be
+there. So each write with a condition has a name of its own in the object's metadata, by which it is known again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import re
 import secrets
@@ -16,20 +20,22 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import BaseError
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
-from kfp_bert_components.storage._access import Access
+from kfp_bert_components.storage._access import HURRIED, Access
 from kfp_bert_components.storage._checksums import Check, crc32c, file_crc32c
 from kfp_bert_components.storage._s3_client import UnreachableError, bucket_for, explain, explained
 from kfp_bert_components.storage._s3_settings import S3Settings, s3_settings
 from kfp_bert_components.storage._transfer import PART, TRIES, Bodies, Download, wait_for, wrong_bytes
 from kfp_bert_components.storage._types import (
+    WRITE,
     Blob,
     Entries,
     Entry,
@@ -119,16 +125,36 @@ class S3Store(Store):
         check_name(name)
         if if_generation is not None:
             self._check_conditions()
-        where, bucket = self.describe(name), self._bucket(upload=isinstance(data, Path))
-        how |= {"attributes": {"Content-Type": content_type(name), _CRC32C: checksum}, "mode": _mode(if_generation)}
-        send = partial(obstore.put, bucket, self._start + name, data, **how)
-        if if_generation is not None:
-            return _generation(self._patiently(send, where), where)
+            return self._put_if(name, data, checksum, if_generation)
+        where, attributes = self.describe(name), {"Content-Type": content_type(name), _CRC32C: checksum}
         with explained(where, self._settings):
-            return _generation(send(), where)
+            bucket = self._bucket(upload=isinstance(data, Path))
+            return _generation(obstore.put(bucket, self._start + name, data, attributes=attributes, **how), where)
+
+    def _put_if(self, name: str, data: bytes | Path, checksum: str, if_generation: Generation) -> Generation:
+        """Write with a condition. That this very write is there already is no conflict: its answer was lost."""
+        where, write = self.describe(name), uuid.uuid4().hex
+        attributes = {"Content-Type": content_type(name), _CRC32C: checksum, WRITE: write}
+        send = partial(
+            obstore.put,
+            self._bucket(upload=isinstance(data, Path)),
+            self._start + name,
+            data,
+            attributes=attributes,
+            mode=_mode(if_generation),
+            use_multipart=False,
+        )
+        try:
+            return _generation(self._patiently(send, where), where)
+        except ConflictError:
+            with suppress(NotFoundError), explained(where, self._settings):
+                found = obstore.get(self._bucket(), self._start + name, options={"head": True})
+                if found.attributes.get(WRITE) == write:
+                    return _generation(found.meta, where)
+            raise
 
     def _patiently(self, call: Callable[[], _Answer], where: str) -> _Answer:
-        """What a call gives that writes with a condition: obstore gives up where a connection breaks in one."""
+        """What a call gives, made again where a connection broke: in such ones obstore gives up."""
         until, pause = time.monotonic() + self.access.patience, _PAUSES[0]
         while True:
             try:
@@ -162,8 +188,12 @@ class S3Store(Store):
         etag = _etag(self.stat(name).generation)  # S3 does not say whether there was something to delete
         if if_generation is not None and etag != _etag(if_generation):
             raise ConflictError(f"{self.describe(name)} was changed by somebody else since it was read.")
-        with explained(self.describe(name), self._settings):
-            obstore.delete(self._bucket(if_match=etag if if_generation is not None else ""), self._start + name)
+        bucket = self._bucket(if_match=etag if if_generation is not None else "")
+        try:
+            self._patiently(partial(obstore.delete, bucket, self._start + name), self.describe(name))
+        except (ConflictError, NotFoundError):
+            if self.exists(name):  # else a try whose answer was lost has deleted it
+                raise
 
     def download_all(
         self, wanted: Sequence[tuple[Entry, Path]], scratch: Path, progress: Callable[[int], object] = bool
@@ -232,8 +262,7 @@ class S3Store(Store):
         known = (self._settings, self._name)
         if known in _honest:
             return
-        overlooked = self._patiently(self._overlooked, self.describe(_PROBE))
-        if overlooked:
+        if overlooked := self._overlooked():
             raise UserError(
                 f"{self.uri} can't be written safely: {self._settings.place} does not keep to conditions "
                 f"({overlooked}), so of two runs that write at once both would win. Use a newer version of that "
@@ -243,19 +272,36 @@ class S3Store(Store):
 
     def _overlooked(self) -> str:
         """The condition that the store does not keep to, "" where it keeps to all, tried with an object of its own."""
-        name, none = self._start + _PROBE + uuid.uuid4().hex, hashlib.md5(b"", usedforsecurity=False).hexdigest()
-        bucket = self._bucket()
-        overlooked = "If-Match where there is no object" if _taken(bucket, name, _mode(none)) else ""
-        if not overlooked:
-            made = _generation(obstore.put(bucket, name, b"1", mode="create"), self.uri)
-            if _taken(bucket, name, "create"):
-                overlooked = "If-None-Match"
-            elif _taken(bucket, name, _mode(none)):
-                overlooked = "If-Match"
-            elif not _taken(bucket, name, _mode(made)):
-                overlooked = "If-Match with the right ETag"
-        obstore.delete(bucket, name)
+        name = _PROBE + uuid.uuid4().hex
+        try:
+            overlooked = self._tried(name)
+        except UserError:  # what failed may have taken effect
+            hurried = copy.copy(self)
+            hurried.access = replace(self.access, patience=HURRIED)
+            with suppress(UserError):
+                hurried.delete(name)
+            raise
+        self.delete(name)
         return overlooked
+
+    def _tried(self, name: str) -> str:
+        other = hashlib.md5(b"", usedforsecurity=False).hexdigest()
+        if self._takes(name, other):
+            return "If-Match where there is no object"
+        made = self._put_if(name, b"1", crc32c(b"1"), 0)
+        if self._takes(name, 0):
+            return "If-None-Match"
+        if self._takes(name, other):
+            return "If-Match"
+        return "" if self._takes(name, made) else "If-Match with the right ETag"
+
+    def _takes(self, name: str, if_generation: Generation) -> bool:
+        """Whether the store takes a write with this condition."""
+        try:
+            self._put_if(name, b"2", crc32c(b"2"), if_generation)
+        except ConflictError:
+            return False
+        return True
 
 
 class _S3Bodies(Bodies):
@@ -301,16 +347,5 @@ def _etag(generation: Generation) -> str:
     return str(generation).partition(" ")[0]
 
 
-def _mode(if_generation: Generation | None) -> PutMode:
-    if if_generation is None:
-        return "overwrite"
+def _mode(if_generation: Generation) -> PutMode:
     return {"e_tag": f'"{_etag(if_generation)}"'} if if_generation else "create"
-
-
-def _taken(bucket: Bucket, name: str, mode: PutMode) -> bool:
-    """Whether the store takes a write with this condition."""
-    try:
-        obstore.put(bucket, name, b"2", mode=mode)
-    except (AlreadyExistsError, PreconditionError):
-        return False
-    return True

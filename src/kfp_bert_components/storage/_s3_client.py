@@ -30,6 +30,20 @@ _CODES = {
 }
 
 
+# By the request. A store that may not list for somebody refuses what is not there, too.
+_READ = (
+    "the permission s3:GetObject on it, or s3:ListBucket on the bucket (needed where there is no object of this name)"
+)
+_RIGHTS = {
+    "LIST": "the permission s3:ListBucket on the bucket",
+    "GET": _READ,
+    "HEAD": _READ,
+    "PUT": "the permission s3:PutObject on it",
+    "POST": "the permission s3:PutObject on it",
+    "DELETE": "the permission s3:DeleteObject on it",
+}
+
+
 class UnreachableError(UserError):
     """No answer came from the store."""
 
@@ -67,12 +81,15 @@ def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int
         config["virtual_hosted_style_request"] = True
     # Deletions one by one: not every store knows many at once, and only so do they have a condition.
     config["disable_bulk_delete"] = True
-    return Bucket(
-        bucket,
-        config=config,  # type: ignore[arg-type]
-        client_options=client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds),
-        retry_config=retries(access),
-    )
+    options = client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds)
+    try:
+        return Bucket(bucket, config=config, client_options=options, retry_config=retries(access))  # type: ignore[arg-type]
+    except (BaseError, ValueError) as error:
+        found = ", ".join(sorted(name for name in os.environ if name.startswith("AWS_")))
+        raise UserError(
+            f"The S3 store can't be used as the environment says: {_short(_text(error))}. Look at what is set of "
+            f"AWS's variables: {found}."
+        ) from None
 
 
 def close_buckets() -> None:
@@ -92,7 +109,7 @@ def explained(where: str, settings: S3Settings) -> Iterator[None]:
 
 def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
     """The sentence for one error of obstore."""
-    text = str(error).partition("\n\nDebug source")[0]
+    text = _text(error)
     code = _found(r"<Code>(\w+)</Code>", text)
     status = int(_found(r"status (?:code:? )?(\d{3})", text) or 0)
     if code == "NoSuchBucket":
@@ -107,10 +124,7 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
         )
     if isinstance(error, PermissionDeniedError) or status in (401, 403):
         who = "anonymous access" if settings.anonymous else f"the account of {settings.source}"
-        return UserError(
-            f"{where} is forbidden: {who} lacks a permission on it. Grant it (s3:ListBucket on the bucket; "
-            "s3:GetObject, s3:PutObject, s3:DeleteObject on its objects), or use another account."
-        )
+        return UserError(f"{where} is forbidden: {who} lacks {_right(text)}. Grant it, or use another account.")
     if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
         right = _found(r"expecting '([\w-]+)'", text) or _found(r"<Region>([\w-]+)</Region>", text)
         return UserError(
@@ -130,11 +144,23 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
             f"The object {named!r} in {where} can't be fetched: its name holds an empty part, '.', '..' or a control "
             "character, and nothing beside it can be listed. Rename it."
         )
-    reason = re.sub(r"^Generic S3 error: ", "", text.strip())
     return UnreachableError(
-        f"{where} can't be reached: {_short(reason)}. Check the network and the address of the store, here "
+        f"{where} can't be reached: {_short(text)}. Check the network and the address of the store, here "
         f"{settings.place} (AWS_ENDPOINT_URL), and try again later."
     )
+
+
+def _right(text: str) -> str:
+    """The permission that a request would have needed, in words, from the error about it."""
+    if named := _found(r"not authorized to perform: ([\w:]+)", text):
+        return f"the permission {named}"
+    asked = "LIST" if "list request" in text else _found(r"performing ([A-Z]+) ", text)
+    return _RIGHTS.get(asked, "a permission on it")
+
+
+def _text(error: Exception) -> str:
+    """What an error of obstore says, without the parts that only its makers need."""
+    return re.sub(r"^Generic \w+ error: ", "", str(error).partition("\n\nDebug source")[0].strip())
 
 
 def _found(pattern: str, text: str) -> str:

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.storage._kubeflow import STORE, SecretKeys, keys_in, kubeflow_session, why_silent
+from kfp_bert_components.storage._kubeflow import (
+    STORE,
+    SecretKeys,
+    Session,
+    keys_in,
+    kubeflow_session,
+    split_uri,
+    why_silent,
+)
+from kfp_bert_components.storage._s3_values import check_endpoint, check_key, check_region
 
 _REGION = "us-east-1"  # what stores of one's own answer to
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -26,6 +35,10 @@ _ROLES = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 _MACHINE = "169.254.169.254"  # answers on machines of AWS, with the credentials of their role
+
+
+class NoKeysError(UserError):
+    """There are no credentials here."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class S3Settings:
 
     def endpoint_of(self, bucket: str) -> str:
         """The address as obstore takes it for a bucket; "" for AWS."""
-        return self.endpoint.replace("://", f"://{bucket}.") if self.hosted else self.endpoint
+        return _in_host(self.endpoint, bucket) if self.hosted else self.endpoint
 
 
 def s3_settings(uri: str, anonymous: bool) -> S3Settings:
@@ -68,25 +81,26 @@ def s3_settings(uri: str, anonymous: bool) -> S3Settings:
         anonymous: Look for no credentials.
 
     Raises:
-        UserError: There are no credentials, a file or its profile can't be read, the endpoint is no address, or
-            Kubernetes does not answer in a step that has to ask it.
+        NoKeysError: There are no credentials.
+        UserError: A file or its profile can't be read, a value can't be what it stands for, or Kubernetes does not
+            answer in a step that has to ask it.
     """
     profile = {**_profile("AWS_CONFIG_FILE", "config"), **_profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")}
-    endpoint = _first(_ENDPOINTS) or profile.get("endpoint_url", "")
+    endpoint, said = _said(_ENDPOINTS, profile, "endpoint_url")
     anonymous = anonymous or os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
     keys, source = ({}, "nobody: requests are not signed") if anonymous else _given(profile, uri)
     session = None if endpoint and source else kubeflow_session(uri)
     hosted, secret, why = bool(session and session.hosted and not endpoint), None, ""
-    endpoint = endpoint or (session.endpoint if session else STORE if uri.startswith("minio:") else "")
-    if endpoint and not endpoint.startswith(("http://", "https://")):
-        raise UserError(f"The address of the S3 store is {endpoint!r}: give one as http://host:port or https://host.")
+    if not endpoint and session:
+        endpoint, said = session.endpoint, session.source
+    elif not endpoint and uri.startswith("minio:"):
+        endpoint, said = STORE, "Kubeflow's default"
+    if endpoint:
+        check_endpoint(_in_host(endpoint, split_uri(uri)[1]) if hosted else endpoint, said)
     if not source and session and session.secret:
-        try:
-            keys, secret = keys_in(session.secret, session.source), session.secret
-            source = f"the secret {secret.name}, which {session.source} names"
-        except UserError as error:
-            why = str(error)
-    region = _first(_REGIONS) or profile.get("region", "") or (session.region if session else "") or _REGION
+        keys, source, why = _of_secret(session.secret, session.source)
+        secret = session.secret if keys else None
+    region = _region(profile, session)
     source = source or _role(endpoint, uri, why)
     return S3Settings(endpoint.rstrip("/"), region, tuple(keys.items()), anonymous, source, hosted, secret)
 
@@ -94,34 +108,66 @@ def s3_settings(uri: str, anonymous: bool) -> S3Settings:
 def _given(profile: dict[str, str], where: str) -> tuple[dict[str, str], str]:
     """The keys that variables and files give, empty where obstore finds them itself, and where they are from."""
     given = {name: os.environ[variable] for name, variable in _KEYS.items() if os.environ.get(variable)}
+    for name, value in given.items():
+        check_key(value, _KEYS[name])
     if given.keys() >= {"access_key_id", "secret_access_key"}:
         return given, "AWS_ACCESS_KEY_ID"
     if given.keys() & {"access_key_id", "secret_access_key"}:
-        raise UserError(
+        raise NoKeysError(
             f"{where} needs credentials, and only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set: set both."
         )
     if role := next((name for name in _ROLES[:1] if os.environ.get(name)), ""):
         return {}, role
     kept = {name: profile[f"aws_{name}"] for name in _KEYS if f"aws_{name}" in profile}
+    for name, value in kept.items():
+        check_key(value, f"aws_{name} of the profile {_profile_name()}")
     if kept.keys() >= {"access_key_id", "secret_access_key"}:
         return kept, f"the profile {_profile_name()}"
     return {}, next((name for name in _ROLES[1:] if os.environ.get(name)), "")
 
 
+def _of_secret(secret: SecretKeys, named_by: str) -> tuple[dict[str, str], str, str]:
+    """The keys in a secret of the cluster, where they are from, and why there are none."""
+    try:
+        keys = keys_in(secret, named_by)
+    except UserError as error:
+        return {}, "", str(error)
+    where = f"in the secret {secret.name} of the namespace {secret.namespace}"
+    check_key(keys["access_key_id"], f"{secret.access_key} {where}")
+    check_key(keys["secret_access_key"], f"{secret.secret_key} {where}")
+    return keys, f"the secret {secret.name}, which {named_by} names", ""
+
+
+def _region(profile: dict[str, str], session: Session | None) -> str:
+    region, said = _said(_REGIONS, profile, "region")
+    if not region and session:
+        region, said = session.region, session.source
+    check_region(region or _REGION, said)
+    return region or _REGION
+
+
 def _role(endpoint: str, where: str, why: str) -> str:
-    """The role of this machine; UserError where it has none, as then there are no credentials."""
+    """The role of this machine; NoKeysError where it has none, as then there are no credentials."""
     if not endpoint and os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true" and _on_aws():
         return "the role of this machine"
     why = why or why_silent()
-    raise UserError(
+    raise NoKeysError(
         f"{where} needs credentials and there are none here{f' ({why})' if why else ''}: set AWS_ACCESS_KEY_ID and "
         "AWS_SECRET_ACCESS_KEY (on Kubeflow from a secret, by cluster.yaml), name a profile of "
         f"{_file('AWS_SHARED_CREDENTIALS_FILE')} that has them, or set KFP_BERT_ANONYMOUS=true if the bucket is public."
     )
 
 
-def _first(names: tuple[str, ...]) -> str:
-    return next((os.environ[name] for name in names if os.environ.get(name)), "")
+def _in_host(endpoint: str, bucket: str) -> str:
+    return endpoint.replace("://", f"://{bucket}.")
+
+
+def _said(variables: tuple[str, ...], profile: dict[str, str], key: str) -> tuple[str, str]:
+    """What the first variable that is set says, or else the profile; and which of them says it."""
+    for name in variables:
+        if value := os.environ.get(name):
+            return value, name
+    return profile.get(key, ""), f"{key} of the profile {_profile_name()}"
 
 
 def _profile_name() -> str:

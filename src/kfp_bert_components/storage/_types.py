@@ -52,6 +52,7 @@ class Entry:
     modified: float = field(default=0.0, compare=False)
 
 
+WRITE = "write"  # in the metadata of what is written with a condition: by it a write knows its own object again
 # Inside the class `list` is a method.
 Entries = list[Entry]
 Names = list[str]
@@ -89,7 +90,8 @@ class Store(ABC):
             if_generation: Write only while the object has this generation; 0: only if there is none.
 
         Raises:
-            ConflictError: The object has another generation. After a lost reply that may be one's own write.
+            ConflictError: The object has another generation. It has not where it is what this very call wrote, and
+                only the reply was lost.
         """
 
     @abstractmethod
