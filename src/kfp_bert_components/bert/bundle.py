@@ -179,8 +179,10 @@ def read_bundle(folder: Path) -> Bundle:
         NotFoundError: There is no bundle.json.
         UserError: It is no JSON object, lacks labels or fingerprint, or is of a format that this version does not know.
     """
+    from kfp_bert_components.storage import is_there
+
     path = Path(folder) / BUNDLE_JSON
-    if not path.exists():
+    if not is_there(path):
         raise NotFoundError(f"{folder} holds no {BUNDLE_JSON}: give the folder of a model bundle")
     metadata = load_record(path.read_bytes(), str(path), {1: _read_1, 2: _read_2}, "give the folder of a model bundle")
     return Bundle(Path(folder), metadata)

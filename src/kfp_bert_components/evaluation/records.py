@@ -308,8 +308,10 @@ def read_evaluation(folder: Path) -> Evaluation:
         NotFoundError: There is none in `folder`, or predictions.parquet is missing.
         UserError: It is damaged, has rows that can't be right, or is of a format that this version does not know.
     """
+    from kfp_bert_components.storage import is_there
+
     path = folder / "evaluation.json"
-    if not path.exists():
+    if not is_there(path):
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
     readers = dict.fromkeys(range(1, FORMAT + 1), _read)
     evaluation, empty = load_record(path.read_bytes(), str(path), readers, "run evaluate_model again")

@@ -75,8 +75,10 @@ def read_decision(folder: Path) -> Decision:
         NotFoundError: There is none in `folder`.
         UserError: It is damaged, or of a format that this version does not know.
     """
+    from kfp_bert_components.storage import is_there
+
     path = folder / "decision.json"
-    if not path.exists():
+    if not is_there(path):
         raise NotFoundError(f"{folder} holds no decision: decision.json is missing.")
     return load_record(
         path.read_bytes(), str(path), dict.fromkeys(range(1, FORMAT + 1), _read), "run compare_models again"

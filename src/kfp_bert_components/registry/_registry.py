@@ -13,7 +13,7 @@ from kfp_bert_components.registry._deployments import read_deployment, read_depl
 from kfp_bert_components.registry._identity import registry_id, repair_id
 from kfp_bert_components.registry._mirrors import read_mirrors, write_mirror
 from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Mirror, Version, repair_command
-from kfp_bert_components.storage import Access, Generation, open_store
+from kfp_bert_components.storage import Access, Generation, is_folder, open_store, parse_address
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,8 @@ class Registry:
 
     def exists(self) -> bool:
         """Whether there is anything at the address; an empty folder of this machine is enough."""
-        if Path(self.uri).is_dir() or self.store.folders():
+        address = parse_address(self.uri)
+        if (address.is_local and is_folder(address.path)) or self.store.folders():
             return True
         return self.store.exists("champion.json") or self.store.exists("registry.json")
 
