@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, OWN_WEIGHTS, TOKENIZER, WEIGHTS
 from kfp_bert_components.bert.cores import usable_cores
-from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend
+from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend, without_panics
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.extras import named_extra
 from kfp_bert_components.records import load_record
@@ -227,8 +227,9 @@ def read_tokenizer(path: Path) -> tuple[Any, tuple[int, int]]:
         raise NotFoundError(f"{path} is missing: give a bundle, or a version in a serving directory, that is whole")
     _check_readable(path)
     try:
-        backend = plain_backend(Tokenizer.from_file(str(path)))
-        first, last = backend.encode("").ids
+        with without_panics():
+            backend = plain_backend(Tokenizer.from_file(str(path)))
+            first, last = backend.encode("").ids
     except Exception as error:  # of one class, Exception
         raise DamagedError(f"{path} is damaged ({str(error).splitlines()[0]}): write the model again") from error
     return backend, (first, last)
