@@ -13,7 +13,7 @@ from typing import Any
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.origin import Origin
-from kfp_bert_components.records import require
+from kfp_bert_components.records import check_types, require
 from kfp_bert_components.registry._claim import Claim, claim_name, read_claim, write_claim
 from kfp_bert_components.registry._files import promotion_name, removed_name
 from kfp_bert_components.registry._read import removed_numbers, version_numbers
@@ -22,6 +22,7 @@ from kfp_bert_components.registry._removal import may_be_named, named_numbers, r
 from kfp_bert_components.storage import Generation, Store
 
 _TRIES = 20
+_REMEDY = "restore it from a backup, or delete it: only a promotion under way needs it"
 
 
 def claim_number(store: Store, identity: str, origin: Origin) -> tuple[int, Claim]:
@@ -98,7 +99,9 @@ def give_up(store: Store, identity: str) -> None:
 
 def read_note(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """A promotion note of format 1."""
-    require(fields, ["decision_id", "version", "at"])
+    known = {"decision_id": str, "version": int, "at": str}
+    require(fields, known)
+    check_types(fields, known)
     hours_since(fields["at"])  # which gc asks for
     return fields
 
@@ -126,9 +129,10 @@ def _take(store: Store, number: int, identity: str, origin: Origin) -> Claim | N
 def _wanted(store: Store, identity: str) -> tuple[int, Generation]:
     """The number that this decision wants, and the generation of the note that says so; 0 and 0 if there is none."""
     try:
-        return load(store, promotion_name(identity), lambda fields: int(fields["version"]))
+        note, generation = load(store, promotion_name(identity), read_note, remedy=_REMEDY)
     except NotFoundError:
         return 0, 0
+    return note["version"], generation
 
 
 def _claimed(store: Store, identity: str) -> tuple[int, Claim] | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.origin import Origin, here
 from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, read_deployments, write_deployment
@@ -82,9 +82,14 @@ class Registry:
         return _read.read_version(self.store, number)
 
     def card(self, number: int) -> str:
-        """The model card of a version, as Markdown with a YAML header."""
+        """The model card of a version, as Markdown with a YAML header; DamagedError where it can't be read."""
         self.version(number)
-        return self.store.read(f"versions/{number}/README.md").data.decode()
+        name = f"versions/{number}/README.md"
+        try:
+            return self.store.read(name).data.decode()
+        except UnicodeDecodeError:
+            place = self.store.describe(name)
+            raise DamagedError(f"{place} is damaged: it is no UTF-8; restore it from a backup.") from None
 
     def versions(self) -> list[Version]:
         """All complete versions, oldest first."""

@@ -43,7 +43,13 @@ def find_model(model: str, scratch: Path) -> tuple[Path, int]:
         return _of_registry(store.uri, Registry(store.uri).require_champion().version, scratch)
     if store.exists("version.json"):
         versions, number = address.split()
-        return _of_registry(str(versions.split()[0]), int(number), scratch)
+        registry, folder = versions.split()
+        if folder != "versions" or number not in map(str, Registry(str(registry)).numbers()):
+            raise UserError(
+                f"{store.uri} is a version of a registry, but does not lie in the folder versions of one, under its "
+                f"number: give the registry, or the bundle in it, {store.describe('bundle')}."
+            )
+        return _of_registry(str(registry), int(number), scratch)
     if store.exists(BUNDLE_JSON) or store.exists(_IN_VERSION):
         return _at_hand(address, scratch), 0
     # A bundle is known by its record, a served version by the file that a deployment writes last.
