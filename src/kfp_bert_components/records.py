@@ -99,7 +99,11 @@ def check_types(found: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
         try:
             _adapter(kinds[name]).validate_json(json.dumps(found[name]), strict=True)
         except ValidationError as error:
-            wanted = error.errors(include_url=False)[0]["msg"].removeprefix("Input ")
+            first = error.errors(include_url=False)[0]
+            if first["type"] == "missing":
+                *place, lacking = first["loc"]
+                raise ValueError(f"{' '.join(map(str, (name, *place)))} lacks {lacking!r}") from None
+            wanted = first["msg"].removeprefix("Input ")
             raise ValueError(f"{name} is {json.dumps(found[name])[:60]}, but it {wanted}") from None
 
 

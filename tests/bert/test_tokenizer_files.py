@@ -8,7 +8,9 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from transformers import BertTokenizer
 
 from kfp_bert_components.bert import load_checkpoint
+from kfp_bert_components.bert.onnx_model import read_tokenizer
 from kfp_bert_components.bert.tokenizer import load_tokenizer, tokenize
+from kfp_bert_components.bert.tokens import encode
 from kfp_bert_components.errors import UserError
 from tests.support.minilm import minilm_or_skip
 from tests.support.vocabularies import LINES, SPECIAL, bert, byte_bpe, entries, unigram, words, write_checkpoint
@@ -165,6 +167,50 @@ def test_older_forms_of_tokenizer_json_are_read(tmp_path, change):
     (other / "tokenizer.json").write_text(json.dumps(fields))
     got = load_checkpoint(str(other), LABELS).tokenizer
     assert tokenize(got, LINES, max_length=99) == tokenize(expected, LINES, max_length=99)
+
+
+def _with_damaged_table(fields):
+    fields["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+
+
+def _with_damaged_table_for_words(fields):
+    fields["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "["}}]}
+
+
+def _without_special_tokens(fields):
+    fields["post_processor"]["special_tokens"] = {}
+
+
+@pytest.fixture
+def no_backtrace(monkeypatch):
+    """Where a backtrace is asked for, Rust makes one of each panic, which takes minutes."""
+    monkeypatch.setenv("RUST_BACKTRACE", "0")
+
+
+@pytest.mark.parametrize("change", [_with_damaged_table, _with_damaged_table_for_words, _without_special_tokens])
+def test_a_damaged_tokenizer_json_is_named_also_where_the_library_panics(tmp_path, change, no_backtrace):
+    folder = write_checkpoint(tmp_path / "checkpoint", bert(), BERT | {"do_lower_case": False})
+    path = folder / "tokenizer.json"
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+    with pytest.raises(UserError, match=f"{path} is (cut or )?damaged .*: download it again"):
+        load_checkpoint(str(folder), LABELS)
+    with pytest.raises(UserError, match=f"{path} is damaged .*: write the model again"):
+        read_tokenizer(path)
+
+
+def test_a_tokenizer_that_panics_on_a_text_is_an_error_of_that_text(no_backtrace):
+    fields = json.loads(bert().to_str())
+    _without_special_tokens(fields)
+    broken = Tokenizer.from_str(json.dumps(fields))
+
+    class Panics:
+        def encode_batch(self, texts, add_special_tokens):
+            return broken.encode_batch(texts)
+
+    with pytest.raises(UserError, match="the tokenizer fails on a text .*: its tokenizer.json is damaged"):
+        encode(Panics(), (2, 3), ["a"], max_length=9)
 
 
 @pytest.mark.parametrize("name", GOOD)

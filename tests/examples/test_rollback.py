@@ -1,8 +1,10 @@
 """Going back to an older model from a pipeline: the champion moves once a run, and what is served follows."""
 
+from functools import partial
+
 import pytest
 
-from kfp_bert_components.errors import RunError, UserError
+from kfp_bert_components.errors import ConflictError, RunError, UserError
 from kfp_bert_components.origin import Origin
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.deploy_to_serving_directory import deploy_to_serving_directory
@@ -11,6 +13,7 @@ from tests.support.examined import write_examined
 from tests.support.examples import EXAMPLES
 from tests.support.models import promote_next
 from tests.support.pipeline_runs import run_pipeline
+from tests.support.promoters import interrupt
 
 ROLL_BACK = f"{EXAMPLES / 'rollback.py'}:roll_back"
 
@@ -37,6 +40,29 @@ def test_the_version_to_go_back_to_can_be_given_and_is_reached_also_when_tried_a
     assert [rollback_model(registry.uri, 1, origin=run) for _ in range(2)] == [1, 1]
     with pytest.raises(UserError, match="Version 1 is the champion already"):
         rollback_model(registry.uri, 1, origin=Origin(run_name="roll-back-20261130"))
+
+
+def test_a_step_that_is_tried_again_leaves_alone_what_others_did_since(registry, tmp_path, capsys):
+    run = Origin(run_id="1", workflow="roll-back-1")
+    assert rollback_model(registry.uri, origin=run) == 2
+    promote_next(registry, tmp_path, "d")
+    assert rollback_model(registry.uri, origin=run) == 4
+    assert "has rolled back to version 2 already; the champion is version 4 since." in capsys.readouterr().out
+    registry.rollback(1)
+    assert rollback_model(registry.uri, 3, origin=run) == 1
+    moves = [event["version"] for event in registry.require_champion().log]
+    assert moves == [1, 2, 3, 2, 4, 1]
+
+
+def test_a_move_that_was_taken_back_as_its_version_was_removed_does_not_count(registry):
+    run = Origin(run_id="1", workflow="roll-back-1")
+    moved = Registry(registry.uri, origin=run)
+    remove = partial(registry.store.delete, "versions/2/version.json")
+    interrupt(moved, "write", "champion.json", remove, after=True)
+    with pytest.raises(ConflictError, match="Version 2 was removed at the same moment"):
+        moved.rollback(2)
+    assert registry.require_champion().version == 3
+    assert rollback_model(registry.uri, origin=run) == 1
 
 
 @pytest.mark.docs

@@ -89,7 +89,7 @@ def test_deployment_records(registry):
 
 def test_notes_of_promotions_and_of_what_gc_removed(registry):
     texts = [event.text for event in registry.history()]
-    assert len(texts) == 8 and texts[-1].startswith("Version 3 was removed by gc: never became champion")
+    assert len(texts) == 8 and texts[-1].startswith("Version 3 was removed: never became champion")
     assert registry.gc().remove == {}  # reads the notes of all promotions
 
 

@@ -1,6 +1,8 @@
 """Records whose values somebody changed by hand to another type: named as damaged, wherever they are read."""
 
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ from click.testing import CliRunner
 
 from kfp_bert_components.cli.registry import command
 from kfp_bert_components.deployment import deploy_to_serving_directory
-from kfp_bert_components.errors import DamagedError
+from kfp_bert_components.errors import DamagedError, UserError
+from kfp_bert_components.gate import read_decision
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.promote_model import promote_model
 from tests.support.directories import promote_graph
 from tests.support.models import write_candidate
+from tests.support.promoters import interrupt
 
 
 def edit(path: Path, **values: Any) -> None:
@@ -47,6 +51,11 @@ def deployed(tmp_path: Path) -> Registry:
         ({"details": {**DETAILS, "memory": {"number": "9"}}}, 'number is "9"'),
         ({"details": {**DETAILS, "memory": {"number": 9, "served": ["1"]}}}, 'served is ["1"]'),
         ({"details": {**DETAILS, "elsewhere": [1]}}, "elsewhere is [1]"),
+        ({"details": {**DETAILS, "elsewhere": {"a": {"state": 5, "version": 1}}}}, "state is 5"),
+        ({"details": {**DETAILS, "live": {"version": "1"}}}, 'version is "1"'),
+        ({"place": {"kind": "serving directory"}}, "lacks 'uri'"),
+        ({"log": [{"state": "lost", "version": 1, "reason": "", "at": "", "by": ""}]}, 'state is "lost"'),
+        ({"format": 1, "details": {"facts": {"directory": 5}}}, 'place is {"kind": "serving directory", "uri": 5}'),
     ],
 )
 def test_a_deployment_record(deployed: Registry, tmp_path: Path, values: dict[str, Any], says: str) -> None:
@@ -76,7 +85,10 @@ def test_the_marker_of_a_serving_directory(deployed: Registry, tmp_path: Path, v
         deploy_to_serving_directory(deployed.uri, str(tmp_path / "serving"))
 
 
-@pytest.mark.parametrize(("field", "value"), [("reason", ["why"]), ("at", 3), ("version", "1"), ("decision_id", None)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("reason", ["why"]), ("at", 3), ("version", "1"), ("decision_id", None), ("event", "sold"), ("previous", "0")],
+)
 def test_the_log_of_the_champion(deployed: Registry, tmp_path: Path, field: str, value: Any) -> None:
     path = tmp_path / "registry/champion.json"
     log = json.loads(path.read_text())["log"]
@@ -94,6 +106,10 @@ def test_the_log_of_the_champion(deployed: Registry, tmp_path: Path, field: str,
         ({"decision_id": 7}, "decision_id is 7"),
         ({"guardrails": {}}, "guardrails is {}"),
         ({"champion_generation": [0]}, "champion_generation is [0]"),
+        ({"difference": {"value": "0.05"}}, 'value is "0.05"'),
+        ({"policy": {"override": "PROMOTE", "override_by": None}}, "override_by is null"),
+        ({"guardrails": [{"name": "F1", "passed": 1}]}, "passed is 1"),
+        ({"test_set": {"alpha": "x"}, "difference": {"p_value": 0.1}}, 'alpha is "x"'),
     ],
 )
 def test_a_decision(tmp_path: Path, values: dict[str, Any], says: str) -> None:
@@ -103,3 +119,82 @@ def test_a_decision(tmp_path: Path, values: dict[str, Any], says: str) -> None:
         promote_model(str(tmp_path / "registry"), *candidate)
     assert says in str(error.value)
     assert not (tmp_path / "registry/versions").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "says"),
+    [
+        (0, {"labels": None}, "bundle.json is damaged: .*labels is null"),
+        (0, {"labels": [1]}, r"labels is \[1\]"),
+        (0, {"versions": [1]}, r"versions is \[1\]"),
+        (0, {"parameters": [1]}, r"parameters is \[1\]"),
+        (0, {"base_model": 5}, "base_model is 5"),
+        (0, {"data_fingerprint": None}, "data_fingerprint is null"),
+        (0, {"format": 2, "engines": {"tensorflow": {}}}, "engines tensorflow lacks 'precision'"),
+        (1, {"empty": "yes"}, 'evaluation.json is damaged: .*empty is "yes"'),
+        (1, {"metrics": {"accuracy": {"low": 0.1}}}, "metrics accuracy lacks 'value'"),
+        (1, {"alarm": {"sentence": "fell"}}, "lacks 'labels', 'chance'"),
+    ],
+)
+def test_a_bundle_and_an_evaluation(tmp_path: Path, part: int, values: dict[str, Any], says: str) -> None:
+    candidate = write_candidate(tmp_path / "candidate", "first")
+    edit(candidate[part] / ("bundle.json", "evaluation.json")[part], **values)
+    with pytest.raises(DamagedError, match=says):
+        promote_model(str(tmp_path / "registry"), *candidate)
+    assert not (tmp_path / "registry/versions").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("versions/1/version.json", {"files": {"bundle/a": {"size": 5}}}, "files bundle/a lacks 'sha256'"),
+        ("versions/1/version.json", {"files": {"bundle/a": {"sha256": ""}}}, "files bundle/a lacks 'size'"),
+        ("versions/1/version.json", {"version": 2}, "its version is 2, and it is that of version 1"),
+        ("removed/7.json", {"version": "7", "at": "", "by": "", "reason": ""}, 'version is "7"'),
+        ("promotions/a.json", {"version": "7", "at": "2026-11-29", "decision_id": "a"}, 'version is "7"'),
+        ("test_sets/a.json", {"uses": ["a"]}, r'uses is \["a"\]'),
+        ("test_sets/lineages.json", {"decisions": {}}, "decisions is {}"),
+        (
+            "test_sets/lineages.json",
+            {"decisions": [{"identity": {}, "test_fingerprint": "", "lineages": [], "number": 1}]},
+            "a decision names no lineage",
+        ),
+    ],
+)
+def test_a_record_beside_the_champion(
+    deployed: Registry, tmp_path: Path, name: str, values: dict[str, Any], says: str
+) -> None:
+    path = tmp_path / "registry" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {"format": 1}) | values))
+    (problem,) = [one for one in deployed.verify() if f"{path} is damaged" in one]
+    assert re.search(says, problem)
+    for verb in ("list", "history", "gc", "rollback", "show"):
+        result = CliRunner().invoke(command, [verb, deployed.uri])
+        assert result.exception is None or isinstance(result.exception, UserError)
+
+
+def test_a_note_of_a_promotion_that_is_tried_again(deployed: Registry, tmp_path: Path) -> None:
+    champion = deployed.require_champion()
+    candidate = write_candidate(
+        tmp_path / "next", "next", champion_version=1, champion_generation=champion.generation, decision_id="next"
+    )
+    killed = Registry(deployed.uri)
+    interrupt(killed, "write", "champion.json", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        killed.promote(*candidate)
+    (note,) = [one for one in (tmp_path / "registry/promotions").iterdir() if '"next"' in one.read_text()]
+    edit(note, version="x")
+    with pytest.raises(DamagedError, match=f'{note} is damaged: .*version is "x".* or delete it'):
+        deployed.promote(*candidate)
+    note.unlink()
+    assert deployed.promote(*candidate) == 3
+
+
+def test_an_approval(deployed: Registry, tmp_path: Path) -> None:
+    decision = read_decision(write_candidate(tmp_path / "next", "next", outcome="PROMOTE")[2])
+    record = deployed.ask_approval(decision, 1.0)
+    (path,) = (tmp_path / "registry/decisions").glob("*.json")
+    edit(path, approval={**asdict(record.approval), "state": "forgotten"})  # type: ignore[arg-type]
+    assert any('state is "forgotten"' in problem for problem in deployed.verify())
+    assert deployed.decisions() == [] and deployed.history()

@@ -98,8 +98,8 @@ def test_gc_removes_the_version_its_claim_and_its_note_and_the_history_tells(reg
     assert len(registry.store.list("promotions/")) == notes - 1
     told = [event.text for event in registry.history()][-2:]
     assert told == [
-        "Version 1 was removed by gc: older than the 3 newest former champions.",
-        "Version 7 was removed by gc: never became champion, 49 hours old.",
+        "Version 1 was removed: older than the 3 newest former champions.",
+        "Version 7 was removed: never became champion, 49 hours old.",
     ]
 
 
@@ -253,7 +253,7 @@ def test_an_evaluation_of_another_model_or_test_set_is_refused(tmp_path: Path, f
 
 def test_a_rollback_to_a_version_that_gc_removes_at_the_same_moment_is_taken_back(registry: Registry) -> None:
     interrupt(registry, "write", "champion.json", lambda: registry.store.delete("versions/2/version.json"))
-    with pytest.raises(ConflictError, match="Version 2 was removed by gc at the same moment: choose another one"):
+    with pytest.raises(ConflictError, match="Version 2 was removed at the same moment: choose another one"):
         registry.rollback(2)
     champion = registry.require_champion()
     assert champion.version == 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.quiet import quietly
-from kfp_bert_components.records import load_record
+from kfp_bert_components.records import check_types, load_record, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,26 @@ SAME = 1e-5  # most that a probability may differ between two engines that stand
 MODEL, OWN_WEIGHTS = "model.onnx", "model.onnx.data"
 WEIGHTS, TOKENIZER = "huggingface/model.safetensors", "huggingface/tokenizer.json"
 _SAVED_MODEL = "saved_model/"
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """What a bundle says of an engine."""
+
+    precision: str
+    largest_change: float = 1.0
+
+
+_TYPES = {
+    **dict.fromkeys(("fingerprint", "truncation", "precision", "base_model", "data_fingerprint"), str),
+    "labels": list[str],
+    "pair": bool,
+    "engines": dict[str, _Engine],
+    "max_length": int,
+    "parameters": dict[str, Any],
+    "versions": dict[str, str],
+    "registry_version": int,  # of a served version
+}
 
 
 @dataclass(frozen=True)
@@ -179,8 +199,10 @@ def read_bundle(folder: Path) -> Bundle:
         NotFoundError: There is no bundle.json.
         UserError: It is no JSON object, lacks labels or fingerprint, or is of a format that this version does not know.
     """
+    from kfp_bert_components.storage import is_there
+
     path = Path(folder) / BUNDLE_JSON
-    if not path.exists():
+    if not is_there(path):
         raise NotFoundError(f"{folder} holds no {BUNDLE_JSON}: give the folder of a model bundle")
     metadata = load_record(path.read_bytes(), str(path), {1: _read_1, 2: _read_2}, "give the folder of a model bundle")
     return Bundle(Path(folder), metadata)
@@ -192,4 +214,11 @@ def _read_1(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_2(fields: dict[str, Any]) -> dict[str, Any]:
-    return fields | {name: fields[name] for name in ("labels", "pair", "fingerprint", "engines")}  # which must be there
+    require(fields, ["labels", "pair", "fingerprint", "engines"])
+    check_metadata(fields)
+    return fields
+
+
+def check_metadata(fields: dict[str, Any]) -> None:
+    """Raise a ValueError where a field of bundle.json is not of its type; one that is not there is passed over."""
+    check_types(fields, _TYPES)

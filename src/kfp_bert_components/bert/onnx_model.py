@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, OWN_WEIGHTS, TOKENIZER, WEIGHTS
+from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, OWN_WEIGHTS, TOKENIZER, WEIGHTS, check_metadata
 from kfp_bert_components.bert.cores import usable_cores
-from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend
+from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend, without_panics
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.extras import named_extra
-from kfp_bert_components.records import load_record
+from kfp_bert_components.records import load_record, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -214,8 +214,9 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def _read(fields: dict[str, Any]) -> dict[str, Any]:
-    needed = ("labels", "pair", "max_length", "truncation", "precision")
-    return fields | {name: fields[name] for name in needed}
+    require(fields, ["labels", "pair", "max_length", "truncation", "precision"])
+    check_metadata(fields)
+    return fields
 
 
 def read_tokenizer(path: Path) -> tuple[Any, tuple[int, int]]:
@@ -227,8 +228,9 @@ def read_tokenizer(path: Path) -> tuple[Any, tuple[int, int]]:
         raise NotFoundError(f"{path} is missing: give a bundle, or a version in a serving directory, that is whole")
     _check_readable(path)
     try:
-        backend = plain_backend(Tokenizer.from_file(str(path)))
-        first, last = backend.encode("").ids
+        with without_panics():
+            backend = plain_backend(Tokenizer.from_file(str(path)))
+            first, last = backend.encode("").ids
     except Exception as error:  # of one class, Exception
         raise DamagedError(f"{path} is damaged ({str(error).splitlines()[0]}): write the model again") from error
     return backend, (first, last)

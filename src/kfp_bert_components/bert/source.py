@@ -6,7 +6,7 @@ from pathlib import Path
 from kfp_bert_components.bert.checkpoint_files import INDEX, refuse_pointer
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.fetch import Pinned, fingerprint
-from kfp_bert_components.storage import Address, Entry, open_store, parse_address
+from kfp_bert_components.storage import Address, Entry, is_folder, is_there, open_store, parse_address
 
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 # The files of a checkpoint that are read, beside its safetensors files.
@@ -33,7 +33,7 @@ def checkpoint_folder(base_model: str, scratch: Path) -> Path:
         UserError: There is no such folder or hub id, it can't be downloaded, or a file in it is a Git LFS pointer.
     """
     folder = _folder(base_model, scratch)
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in sorted(folder.iterdir()) if is_folder(folder) else []:
         if _wanted(path.name):
             refuse_pointer(path)
     return folder
@@ -45,7 +45,7 @@ def _folder(base_model: str, scratch: Path) -> Path:
         return _from_hub(base_model)
     if not address.is_local:
         return _inside(_from_store(address, scratch))
-    if not address.path.is_dir():
+    if not is_folder(address.path):
         raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// or s3:// path, or a hub id")
     return _inside(address.path)
 
@@ -63,7 +63,7 @@ def pin_checkpoint(base_model: str) -> str:
     address = checkpoint_address(base_model)
     if address is None:
         return ""
-    if address.is_local and not address.path.is_dir():
+    if address.is_local and not is_folder(address.path):
         raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// or s3:// path, or a hub id")
     files = _files_on_disk(address.path) if address.is_local else _files_in_bucket(address)
     if not files:
@@ -111,13 +111,13 @@ def checkpoint_address(base_model: str) -> Address | None:
     Raises:
         UserError: It is neither an address nor a hub id.
     """
-    if _HUB_ID.fullmatch(base_model) and not Path(base_model).is_dir():
+    if _HUB_ID.fullmatch(base_model) and not is_folder(Path(base_model)):
         return None
     return parse_address(base_model, "base_model")
 
 
 def _inside(folder: Path) -> Path:
-    return folder / "huggingface" if (folder / "bundle.json").exists() else folder
+    return folder / "huggingface" if is_there(folder / "bundle.json") else folder
 
 
 def _wanted(name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from kfp_bert_components.bert.checkpoint_files import reason
 from kfp_bert_components.bert.config import BertConfig
 from kfp_bert_components.bert.tokenizer_files import check_loaded, read_tokenizer_files
-from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend
+from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend, without_panics
 from kfp_bert_components.errors import UserError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -36,8 +36,9 @@ def load_tokenizer(folder: Path, config: BertConfig | None = None, texts: Sequen
 
     reference, settings = read_tokenizer_files(folder)
     try:
-        tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True, **settings)
-        tokenizer("a")
+        with without_panics():
+            tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True, **settings)
+            tokenizer("a")
     except Exception as error:
         raise UserError(
             f"the tokenizer files in {folder} can't be used ({reason(error)}): give a complete BERT checkpoint"

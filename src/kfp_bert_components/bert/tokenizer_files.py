@@ -11,7 +11,7 @@ from typing import Any
 
 from kfp_bert_components.bert.checkpoint_files import read_object, reason
 from kfp_bert_components.bert.config import BertConfig
-from kfp_bert_components.bert.tokens import plain_backend
+from kfp_bert_components.bert.tokens import plain_backend, without_panics
 from kfp_bert_components.errors import UserError
 
 CHECKED_TEXTS = 1_000
@@ -85,8 +85,14 @@ def check_loaded(
     if config is not None:
         _check_size(tokenizer, folder, config)
     if reference is not None:
-        pairs = config is None or config.type_vocab_size > 1
-        _check_same(tokenizer, reference, folder / "tokenizer.json", texts[:CHECKED_TEXTS], pairs)
+        pairs, path = config is None or config.type_vocab_size > 1, folder / "tokenizer.json"
+        try:
+            with without_panics():
+                _check_same(tokenizer, reference, path, texts[:CHECKED_TEXTS], pairs)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{path} is damaged ({reason(error)}): download it again") from error
     _check_unknown(tokenizer, folder, texts[:CHECKED_TEXTS])
 
 
@@ -121,7 +127,8 @@ def _read_tokenizer_json(folder: Path) -> Any:
         return None
     read_object(path, "the tokenizer of a BERT checkpoint")
     try:
-        reference = Tokenizer.from_file(str(path))
+        with without_panics():
+            reference = Tokenizer.from_file(str(path))
     except Exception as error:
         raise UserError(f"{path} is cut or damaged ({reason(error)}): download it again") from error
     kind = type(reference.model).__name__

@@ -1,6 +1,7 @@
 """Token ids of texts by the `tokenizers` package alone: what training, export and the server have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,23 @@ class Tokens:
     input_ids: list[list[int]]
     token_type_ids: list[list[int]]
     lengths: list[int]
+
+
+@contextmanager
+def without_panics() -> Iterator[None]:
+    """Make an error of a panic of `tokenizers`, with which it ends where a file holds what it does not check.
+
+    As Python sees it a panic is no `Exception`, so it would end a thread, and a step without a sentence.
+
+    Raises:
+        ValueError: There was a panic.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # a class that can't be imported
+            raise
+        raise ValueError(str(error)) from error
 
 
 def plain_backend(backend: Any) -> Any:
@@ -59,13 +77,17 @@ def encode(
         The ids; with "head" those that transformers gives with `truncation=True, split_special_tokens=True`.
 
     Raises:
-        UserError: `truncation` is neither.
+        UserError: `truncation` is neither, or the tokenizer fails on a text.
     """
     if truncation not in TRUNCATIONS:
         raise UserError(f"truncation is {truncation!r}: choose one of {', '.join(TRUNCATIONS)}")
 
     def ids_of(batch: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in backend.encode_batch(list(batch), add_special_tokens=False)]
+        try:
+            with without_panics():
+                return [encoding.ids for encoding in backend.encode_batch(list(batch), add_special_tokens=False)]
+        except ValueError as error:
+            raise UserError(f"the tokenizer fails on a text ({error}): its tokenizer.json is damaged") from error
 
     cls, sep = marks
     if pairs is None:

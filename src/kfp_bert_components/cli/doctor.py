@@ -182,7 +182,9 @@ def _usable(what: str, place: str) -> str:
 
 def _folder(path: Path, what: str) -> str:
     """Look at a folder without making it, or leaving anything in it."""
-    there = next(one for one in (path, *path.parents) if one.exists())
+    from kfp_bert_components.storage import is_there
+
+    there = next(one for one in (path, *path.parents) if is_there(one))
     try:
         os.listdir(there)
         with tempfile.TemporaryFile(dir=there):

@@ -11,7 +11,7 @@ import pyarrow as pa
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.evaluation.text_keys import TEXT_KEY, key_column, with_text_keys
 from kfp_bert_components.formats import counted
-from kfp_bert_components.records import build, dump_record, load_record, require
+from kfp_bert_components.records import build, check_types, dump_record, load_record, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,34 @@ CLUSTER = "cluster"
 _ROC_ROWS = 20_000
 # How far probabilities may lie outside 0 to 1, and how far their sum from 1.
 _ROUNDING, _SUM = 1e-6, 1e-3
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """What an evaluation says of a metric: of its interval, where it has one."""
+
+    value: float
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What an alarm says of the rows of a test set."""
+
+    accuracy: float
+    rows: int
+    texts: int
+
+
+# The fields of `gate.alarm.DataAlarm`, and their types.
+_ALARM = {
+    **dict.fromkeys(("sentence", "note", "frequent"), str),
+    **dict.fromkeys(("chance", "frequent_share", "alpha"), float),
+    **dict.fromkeys(("p_fall", "p_frequent"), float | None),
+    **dict.fromkeys(("now", "then"), _Figures | None),
+    "labels": list[str],
+}
 
 
 @dataclass(frozen=True)
@@ -308,8 +336,10 @@ def read_evaluation(folder: Path) -> Evaluation:
         NotFoundError: There is none in `folder`, or predictions.parquet is missing.
         UserError: It is damaged, has rows that can't be right, or is of a format that this version does not know.
     """
+    from kfp_bert_components.storage import is_there
+
     path = folder / "evaluation.json"
-    if not path.exists():
+    if not is_there(path):
         raise NotFoundError(f"{folder} holds no evaluation: evaluation.json is missing.")
     readers = dict.fromkeys(range(1, FORMAT + 1), _read)
     evaluation, empty = load_record(path.read_bytes(), str(path), readers, "run evaluate_model again")
@@ -356,5 +386,10 @@ def _read_table(path: Path) -> "pa.Table":
 def _read(fields: dict[str, Any]) -> tuple[Evaluation, bool]:
     """The evaluation without its predictions, and whether there are none."""
     require(fields, ["empty"])
+    check_types(fields, {"empty": bool, "metrics": dict[str, _Metric]})
     empty = fields.pop("empty")
-    return build(Evaluation, fields), empty
+    evaluation = build(Evaluation, fields)
+    check_types(evaluation.alarm, _ALARM)
+    if evaluation.alarm.get("sentence"):
+        require(evaluation.alarm, ["labels", "chance"])
+    return evaluation, empty

@@ -14,7 +14,7 @@ from kfp_bert_components.fetch.manifest import Manifest, read_manifest
 from kfp_bert_components.fetch.pins import read_checksums
 from kfp_bert_components.fetch.sources import check_paths, resolve
 from kfp_bert_components.fetch.transfer import transfer
-from kfp_bert_components.storage import Access, is_fuse, publish_folder, split_object
+from kfp_bert_components.storage import Access, is_folder, is_fuse, is_there, publish_folder, split_object
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def _pinned(sources: Sequence[str], manifest: str) -> Manifest:
 
 def _own(target: Path, wanted: Manifest) -> None:
     """Make sure that the target is ours to change: missing, empty, or written by an earlier call."""
-    if target.exists() and not target.is_dir():
+    if is_there(target) and not is_folder(target):
         raise UserError(f"{target} is a file: give a folder to fetch into.")
-    there = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    there = {path.name for path in target.iterdir()} if is_folder(target) else set()
     foreign = there if there == {"files"} else there - {"files", "manifest.json", ".fetch"}
     if foreign:
         raise UserError(f"{target} holds {min(foreign)}, which no fetch wrote: give an empty folder.")

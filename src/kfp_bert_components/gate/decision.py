@@ -6,10 +6,15 @@ from typing import Any
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.origin import read_origin
-from kfp_bert_components.records import build, dump_record, load_record
+from kfp_bert_components.records import build, check_types, dump_record, load_record
 
 OUTCOMES = ("PROMOTE", "HOLD", "REJECT")
 _ROUNDING = 1e-6
+# What is read of the parts of a decision, and its types.
+_DIFFERENCE = dict.fromkeys(("value", "delta", "candidate", "champion", "p_value", "low", "high"), float | None)
+_GUARDRAIL = {"name": str, "passed": bool}
+_TEST_SET = {"number": int, "alpha": float, "left": float, "counted": bool, "lineage": int}
+_POLICY = dict.fromkeys(("override", "override_by", "override_reason"), str)
 FORMAT = 4  # format 1 knows nothing of evaluation_files, format 2 nothing of warnings, and format 3 nothing of origin
 
 
@@ -75,8 +80,10 @@ def read_decision(folder: Path) -> Decision:
         NotFoundError: There is none in `folder`.
         UserError: It is damaged, or of a format that this version does not know.
     """
+    from kfp_bert_components.storage import is_there
+
     path = folder / "decision.json"
-    if not path.exists():
+    if not is_there(path):
         raise NotFoundError(f"{folder} holds no decision: decision.json is missing.")
     return load_record(
         path.read_bytes(), str(path), dict.fromkeys(range(1, FORMAT + 1), _read), "run compare_models again"
@@ -130,5 +137,10 @@ def _contradiction_of_numbers(difference: dict[str, Any]) -> str:
 
 def _read(fields: dict[str, Any]) -> Decision:
     decision = build(Decision, fields)
+    check_types(decision.difference, _DIFFERENCE)
+    check_types(decision.test_set, _TEST_SET)
+    check_types(decision.policy, _POLICY)
+    for one in decision.guardrails:
+        check_types(one, _GUARDRAIL)
     read_origin(decision.origin)
     return decision

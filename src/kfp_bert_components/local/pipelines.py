@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage import is_file
 
 _READY = "kfp_bert_components.pipelines"
 _LIBRARIES = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -95,7 +96,7 @@ def _module(name: str) -> ModuleType:
     if not name.endswith(".py"):
         return _imported(name)
     path = Path(name)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"There is no file {path}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None

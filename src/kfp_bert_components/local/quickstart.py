@@ -13,6 +13,7 @@ from kfp_bert_components.local.pipelines import compile_pipeline
 from kfp_bert_components.local.results import read_outputs
 from kfp_bert_components.local.server import predict, running_server
 from kfp_bert_components.local.show import show_run
+from kfp_bert_components.storage import is_folder, is_there
 
 PIPELINE = "kfp_bert_components.pipelines:train_and_deploy"
 SAMPLE = Path(__file__).with_name("sample") / "screenplay.csv"
@@ -33,6 +34,7 @@ def quickstart(folder: Path, console: Console, *, keep_serving: bool = False, po
     Raises:
         UserError: A step failed, or the server did not start.
     """
+    is_there(folder)  # or a sentence why that can't be known
     folder = folder.resolve()
     arguments = {
         "sources": [str(SAMPLE)],
@@ -56,7 +58,7 @@ def quickstart(folder: Path, console: Console, *, keep_serving: bool = False, po
 
 
 def _number_of_runs(runs: Path) -> int:
-    return len(list(runs.glob("train-and-deploy-*")))
+    return len(list(runs.glob("train-and-deploy-*"))) if is_folder(runs) else 0
 
 
 def _show_decision(outputs: dict[str, dict[str, Any]], folder: Path, console: Console) -> None:

@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.origin import Origin, read_origin
-from kfp_bert_components.records import build
+from kfp_bert_components.records import build, check_types
 from kfp_bert_components.registry._read import read_champion
 from kfp_bert_components.registry._records import dump, hours_since, load, stamp
 from kfp_bert_components.storage import Generation, Store
@@ -204,6 +204,7 @@ def _format_1(found: dict[str, Any]) -> DecisionRecord:
     if approval is None:
         return record
     answered = build(Approval, approval)
+    check_types(approval, {"state": Literal["waiting", "approved", "rejected", "expired"]})
     hours_since(answered.until)
     read_origin(answered.origin)
     return replace(record, approval=answered)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.origin import Origin, read_origin
@@ -20,8 +20,14 @@ from kfp_bert_components.registry._records import STATES, Deployment, check_targ
 from kfp_bert_components.storage import Generation, Store
 
 FORMAT = 2
-_EVENT = {"state": str, "version": int, "reason": str, "at": str, "by": str}
+_EVENT = {"state": Literal[STATES], "version": int, "reason": str, "at": str, "by": str}
 _DETAILS = dict.fromkeys(("facts", "memory", "live", "elsewhere"), dict[str, Any]) | {"step": str}
+# What names a place, by its kind.
+_PLACES = {
+    "serving directory": ("uri",),
+    "AI Platform endpoint": ("project", "location", "endpoint"),
+    "KServe": ("namespace", "name"),
+}
 _LOG = 200  # newest moves kept in a record
 _TRIES = 20
 _REMEDY = (
@@ -140,7 +146,7 @@ def _read(store: Store, target: str) -> tuple[dict[str, Any], Generation]:
         blob = store.read(name)
     except NotFoundError:
         return {}, 0
-    readers = {1: from_format_1, FORMAT: _from_format_2}
+    readers = {1: lambda found: _from_format_2(from_format_1(found)), FORMAT: _from_format_2}
     return load_record(blob.data, store.describe(name), readers, _REMEDY), blob.generation
 
 
@@ -154,8 +160,10 @@ def _from_format_2(found: dict[str, Any]) -> dict[str, Any]:
         read_origin(event.get("origin", {}))
     check_types(record.details, _DETAILS)
     check_types(record.details.get("memory", {}), {"number": int, "served": list[int]})
+    check_types(record.details.get("live", {}), {"version": int | None, "facts": dict[str, Any]})
     read_origin(record.origin)
-    record.elsewhere()  # which reads every field of them
+    for one in (record, *record.elsewhere()):
+        require(one.place, _PLACES.get(one.place.get("kind", ""), ()))
     return {**found, "place": _by_its_id(found["place"], found["details"])}
 
 

@@ -58,8 +58,8 @@ def _crc32c(store: Store, name: str) -> str | None:
         return None
 
 
-def remove_version(store: Store, version: int) -> None:
-    """Delete a version: first the record that makes it visible, last the claim on its number.
+def delete_files(store: Store, version: int) -> None:
+    """Delete all of a version: first the record that makes it visible, last the claim on its number.
 
     It looks again when the claim is gone, as who lost it may have stored a file meanwhile. Whoever stores one later
     finds no claim, and removes it. A file that is written anew between listing and deletion is not deleted.

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.registry._claim import Claim, read_claim, write_claim
 from kfp_bert_components.registry._deployments import read_deployments
-from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
+from kfp_bert_components.registry._files import removed_name
 from kfp_bert_components.registry._numbers import read_note
 from kfp_bert_components.registry._pins import forget_pins
 from kfp_bert_components.registry._read import read_champion, read_version, version_numbers
-from kfp_bert_components.registry._records import Champion, Deployment, author, dump, hours_since, load, now
-from kfp_bert_components.registry._rollback import previous_champion
+from kfp_bert_components.registry._records import Deployment, hours_since, load
+from kfp_bert_components.registry._removal import deployed_numbers, may_be_named, remove
+from kfp_bert_components.registry._rollback import is_readable, previous_champion
 from kfp_bert_components.storage import Store
 
 _FORGET_HOURS = 24.0
+_Verdict = tuple[bool, str]  # whether a version stays, and why
 
 
 @dataclass
@@ -33,7 +37,9 @@ class Sweep:
     remove: dict[int, str] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     checkpoints: dict[str, float] = field(default_factory=dict)
-    claims: dict[int, Claim] = field(default_factory=dict, repr=False)  # what the decision to remove looked at
+    # What the decision to remove looked at:
+    claims: dict[int, Claim] = field(default_factory=dict, repr=False)
+    former: dict[int, _Verdict] = field(default_factory=dict, repr=False)
 
 
 def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
@@ -49,12 +55,8 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
     if not unfinished_hours >= 0:  # nor NaN
         raise UserError(f"unfinished_hours is {unfinished_hours:g}: give a number of hours, 0 or more.")
     protected, damaged = _protected(store)
-    found = Sweep(damaged=damaged)
-    champion = read_champion(store)
-    previous = previous_champion(store, champion) if champion else None
-    newest = "newest former champion" if keep == 1 else f"{keep} newest former champions"
-    former = [number for number in _former(champion) if number not in protected]
-    kept = sorted(former, key=lambda number: number != previous)[:keep]  # what rollback goes back to before others
+    found = Sweep(damaged=damaged, former=_former(store, keep, protected, damaged))
+    deployed = deployed_numbers(read_deployments(store)[0].values())
     for number in version_numbers(store):
         try:
             claim = read_claim(store, number)
@@ -62,87 +64,102 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
             found.keep[number] = str(error)
             continue
         found.claims[number] = claim or Claim("", "", "")
+        visible = store.exists(f"versions/{number}/version.json")
+        was_champion = number in found.former or number in deployed or bool(claim and claim.promoted)
         if number in protected:
-            found.keep[number] = protected[number]
-        elif claim and claim.removing:
-            found.remove[number] = claim.removing  # by a gc that was killed
-        elif number in kept and number not in former[:keep]:
-            found.keep[number] = "the version that rollback goes back to"
-        elif number in kept:
-            found.keep[number] = f"{'' if keep == 1 else 'one of '}the {newest}"
-        elif number in former and damaged:
-            found.keep[number] = "a former champion, which may be deployed where a record can't be read"
-        elif number in former[:keep]:
-            found.remove[number] = f"version {previous}, which rollback goes back to, is kept in its place"
-        elif number in former:
-            found.remove[number] = f"older than the {newest}"
-        elif claim and claim.promoted:
-            found.keep[number] = "it was promoted, and champion.json does not know of it: run verify"
-        elif claim is None and store.exists(removed_name(number)):
-            found.remove[number] = "left over from its removal"
-        elif claim is None:
-            found.keep[number] = "never champion, and of unknown age: remove it by hand"
-        elif (age := hours_since(claim.renewed or claim.at)) < unfinished_hours:
-            found.keep[number] = f"never champion, but only {age:.1f} hours old: a run may be working on it"
+            stays, why = True, protected[number]
+        elif claim and claim.removing and not (visible and was_champion):  # its removal was killed
+            stays, why = False, claim.removing
+        elif number in found.former:
+            stays, why = found.former[number]
+        elif was_champion:
+            stays, why = True, "it was promoted, and champion.json does not know of it: run verify"
+        elif visible and damaged:
+            stays, why = True, "it may be deployed where a record can't be read"
         else:
-            found.remove[number] = f"never became champion, {age:.0f} hours old"
+            stays, why = _never_champion(store, number, claim, unfinished_hours)
+        (found.keep if stays else found.remove)[number] = why
     return found
 
 
-def _former(champion: Champion | None) -> list[int]:
-    """Every version that the pointer named, the one of the newest move first."""
-    return list(dict.fromkeys(event["version"] for event in reversed(champion.log if champion else ())))
+def _former(store: Store, keep: int, protected: Collection[int], damaged: Collection[str]) -> dict[int, _Verdict]:
+    """What becomes of the former champions, the one of the newest move first; one that is gone uses up no place."""
+    champion = read_champion(store)
+    if champion is None:
+        return {}
+    log = [event["version"] for event in reversed(champion.log)]
+    numbers = [number for number in dict.fromkeys(log) if number not in protected]
+    previous = previous_champion(store, champion)
+    newest = kept = _first(store, numbers, keep)
+    if previous is not None and previous in set(numbers) - set(newest):
+        kept = [previous, *_first(store, numbers, keep - 1)]
+    said = "newest former champion" if keep == 1 else f"{keep} newest former champions"
+    found: dict[int, _Verdict] = {}
+    for number in numbers:
+        if number in kept and number in newest:
+            found[number] = True, f"{'' if keep == 1 else 'one of '}the {said}"
+        elif number in kept:
+            found[number] = True, "the version that rollback goes back to"
+        elif damaged:
+            found[number] = True, "a former champion, which may be deployed where a record can't be read"
+        elif number in newest:
+            found[number] = False, f"version {previous}, which rollback goes back to, is kept in its place"
+        else:
+            found[number] = False, f"older than the {said}"
+    return found
+
+
+def _first(store: Store, numbers: list[int], many: int) -> list[int]:
+    """The first ones, so that rollback can go back to so many of them."""
+    found: list[int] = []
+    for number in numbers:
+        if not many:
+            break
+        found.append(number)
+        many -= is_readable(store, number)
+    return found
+
+
+def _never_champion(store: Store, number: int, claim: Claim | None, unfinished_hours: float) -> _Verdict:
+    """What becomes of a version that was never champion."""
+    if claim is None and store.exists(removed_name(number)):
+        return False, "left over from its removal"
+    if claim is None:
+        return True, "never champion, and of unknown age: remove it by hand"
+    age = hours_since(claim.renewed or claim.at)
+    if age < unfinished_hours:
+        return True, f"never champion, but only {age:.1f} hours old: a run may be working on it"
+    return False, f"never became champion, {age:.0f} hours old"
 
 
 def collect(store: Store, found: Sweep) -> list[int]:
-    """Remove what a plan says, and return the versions removed.
+    """Remove what a plan says, and return the versions removed; see `_removal`."""
 
-    The claim is marked first, by compare-and-swap with the one that the plan looked at: a promotion that renewed it
-    since keeps its version. Then the record that makes a version visible goes; then pointer and deployments are
-    looked at again, and the record is put back if the version is needed after all. Promotion and `rollback` do it
-    the other way round (pointer first, then they look at claim and record), so that at least one of the two notices.
-    """
-    removed = [number for number, why in found.remove.items() if _remove(store, number, found.claims[number], why)]
+    def needed(number: int) -> bool:
+        if number not in found.former:
+            return may_be_named(store, number)
+        champion = read_champion(store)
+        previous = previous_champion(store, champion) if champion else None
+        return number == previous or number in _protected(store)[0]
+
+    removed = [
+        number
+        for number, why in found.remove.items()
+        if remove(store, number, found.claims[number], why, partial(needed, number))
+    ]
+    _unmark(store, found)
     _forget(store)
     forget_pins(store, [pin for number in version_numbers(store) if (pin := _pin(store, number))])
     return removed
 
 
-def _remove(store: Store, number: int, claim: Claim, why: str) -> bool:
-    try:
-        claim = write_claim(store, number, replace(claim, removing=why))
-    except ConflictError:
-        return False
-    if not _hide(store, number):
-        with contextlib.suppress(ConflictError):
-            write_claim(store, number, replace(claim, removing=""))
-        return False
-    store.write(removed_name(number), dump({"version": number, "at": now(), "by": author(), "reason": why}))
-    if claim.decision_id:
-        with contextlib.suppress(NotFoundError):
-            store.delete(promotion_name(claim.decision_id))
-    remove_version(store, number)
-    return True
-
-
-def _hide(store: Store, number: int) -> bool:
-    """Delete the record of a version; False where the version is needed after all, and has its record again."""
-    name = f"versions/{number}/version.json"
-    champion = read_champion(store)
-    if champion and previous_champion(store, champion) == number:  # the pointer was moved since the plan
-        return False
-    try:
-        blob = store.read(name)
-        store.delete(name, if_generation=blob.generation)
-    except NotFoundError:
-        return number not in _protected(store)[0]
-    except ConflictError:
-        return False
-    if number not in _protected(store)[0]:
-        return True
-    with contextlib.suppress(ConflictError):
-        store.write(name, blob.data, if_generation=0)
-    return False
+def _unmark(store: Store, found: Sweep) -> None:
+    """Take back the marks of a gc that was killed, on versions that were champion and stay."""
+    for number in found.keep:
+        claim = found.claims.get(number)
+        if claim and claim.removing and claim.promoted and store.exists(f"versions/{number}/version.json"):
+            with contextlib.suppress(ConflictError):
+                write_claim(store, number, replace(claim, removing=""))
 
 
 def _forget(store: Store) -> None:

@@ -34,7 +34,7 @@ def history(store: Store) -> list[HistoryEvent]:
     series += [list(_decided(decision)) for decision in read_decisions(store)]
     for number in removed_numbers(store):
         with suppress(DamagedError):  # verify names it
-            series.append([_event(read_removed(store, number), f"Version {number} was removed by gc")])
+            series.append([_event(read_removed(store, number), f"Version {number} was removed")])
     # What one record tells stays in its order, whatever the clocks of the machines said that wrote it.
     dated = [zip(accumulate((event.at for event in events), max), events, strict=True) for events in series]
     return [event for _, event in sorted(chain.from_iterable(dated), key=itemgetter(0))]

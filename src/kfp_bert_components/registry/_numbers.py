@@ -13,15 +13,16 @@ from typing import Any
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.origin import Origin
-from kfp_bert_components.records import require
+from kfp_bert_components.records import check_types, require
 from kfp_bert_components.registry._claim import Claim, claim_name, read_claim, write_claim
-from kfp_bert_components.registry._deployments import read_deployments
-from kfp_bert_components.registry._files import promotion_name, remove_version, removed_name
-from kfp_bert_components.registry._read import read_champion, removed_numbers, version_numbers
+from kfp_bert_components.registry._files import promotion_name, removed_name
+from kfp_bert_components.registry._read import removed_numbers, version_numbers
 from kfp_bert_components.registry._records import author, dump, hours_since, load, now
+from kfp_bert_components.registry._removal import may_be_named, named_numbers, remove
 from kfp_bert_components.storage import Generation, Store
 
 _TRIES = 20
+_REMEDY = "restore it from a backup, or delete it: only a promotion under way needs it"
 
 
 def claim_number(store: Store, identity: str, origin: Origin) -> tuple[int, Claim]:
@@ -58,10 +59,12 @@ def settle(store: Store, number: int, identity: str) -> bool:
     """
     for _ in range(_TRIES):
         claim = read_claim(store, number)
-        if claim is None or claim.removing or claim.decision_id != identity:
+        if claim and (claim.removing or claim.decision_id != identity):
             return False
         if not store.exists(f"versions/{number}/version.json"):
             return False
+        if claim is None:  # somebody deleted it, unless the version was removed
+            return not store.exists(removed_name(number))
         if claim.promoted:
             return True
         with contextlib.suppress(ConflictError):
@@ -70,20 +73,35 @@ def settle(store: Store, number: int, identity: str) -> bool:
     raise ConflictError(f"{store.describe(claim_name(number))} changes all the time: run the step again.")
 
 
+def promoted_number(store: Store, identity: str) -> int | None:
+    """The version that this decision made champion before, as its claim, the pointer or a deployment record tells.
+
+    For a pointer that does not say so, as champion.json may be an older one that was put back; or it names the version
+    since somebody has moved it by hand.
+    """
+    with contextlib.suppress(DamagedError):
+        if mine := _claimed(store, identity):
+            number, claim = mine
+            return number if claim.promoted or number in named_numbers(store) else None
+    return None
+
+
 def give_up(store: Store, identity: str) -> None:
-    """Take away what a run that lost the race has stored; what fails here is left to gc."""
+    """Remove what a promotion has stored, as another one was first; what fails here is left to gc."""
     with contextlib.suppress(UserError):
-        number, _ = _wanted(store, identity)
-        claim = read_claim(store, number) if number else None
-        if claim and claim.decision_id == identity and not claim.removing:
-            remove_version(store, number)
-        if number:
+        if mine := _claimed(store, identity):
+            number, claim = mine
+            why = "it never became champion, as another run was first"
+            remove(store, number, claim, why, lambda: may_be_named(store, number))
+        else:
             store.delete(promotion_name(identity))
 
 
 def read_note(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """A promotion note of format 1."""
-    require(fields, ["decision_id", "version", "at"])
+    known = {"decision_id": str, "version": int, "at": str}
+    require(fields, known)
+    check_types(fields, known)
     hours_since(fields["at"])  # which gc asks for
     return fields
 
@@ -111,9 +129,17 @@ def _take(store: Store, number: int, identity: str, origin: Origin) -> Claim | N
 def _wanted(store: Store, identity: str) -> tuple[int, Generation]:
     """The number that this decision wants, and the generation of the note that says so; 0 and 0 if there is none."""
     try:
-        return load(store, promotion_name(identity), lambda fields: int(fields["version"]))
+        note, generation = load(store, promotion_name(identity), read_note, remedy=_REMEDY)
     except NotFoundError:
         return 0, 0
+    return note["version"], generation
+
+
+def _claimed(store: Store, identity: str) -> tuple[int, Claim] | None:
+    """The number that this decision has claimed, and the claim; None if there is none."""
+    number, _ = _wanted(store, identity)
+    claim = read_claim(store, number) if number else None
+    return (number, claim) if claim and claim.decision_id == identity else None
 
 
 def _note(identity: str, number: int) -> bytes:
@@ -123,13 +149,3 @@ def _note(identity: str, number: int) -> bytes:
 def _unused(store: Store) -> int:
     """A number above all that were ever used."""
     return max([*version_numbers(store), *removed_numbers(store), *named_numbers(store)], default=0) + 1
-
-
-def named_numbers(store: Store) -> set[int]:
-    """The numbers that the pointer and the deployment records name, or named once. The versions may be lost."""
-    champion = read_champion(store)
-    found = {event["version"] for event in (champion.log if champion else ())}
-    records, _ = read_deployments(store)
-    for record in [one for known in records.values() for one in (known, *known.elsewhere())]:
-        found |= {record.version, record.live_version, *(entry["version"] for entry in record.log)}
-    return {int(number) for number in found if number}

@@ -16,6 +16,7 @@ under another number.
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -25,13 +26,15 @@ from kfp_bert_components import __version__
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.gate import Decision
 from kfp_bert_components.origin import Origin
+from kfp_bert_components.progress import say
 from kfp_bert_components.registry._card import model_card
 from kfp_bert_components.registry._claim import Claim, read_claim
-from kfp_bert_components.registry._files import describe_files, put_files, remove_version
+from kfp_bert_components.registry._files import delete_files, describe_files, put_files, removed_name
 from kfp_bert_components.registry._inputs import Inputs, read_inputs
-from kfp_bert_components.registry._numbers import claim_number, give_up, holds, settle
+from kfp_bert_components.registry._numbers import claim_number, give_up, holds, promoted_number, settle
 from kfp_bert_components.registry._read import VERSION_FORMAT, read_champion
 from kfp_bert_components.registry._records import Champion, dump, load, stamp
+from kfp_bert_components.registry._removal import logged_numbers
 from kfp_bert_components.storage import Store
 
 _TRIES = 5
@@ -46,6 +49,9 @@ def promote(store: Store, bundle: Path, evaluation: Path, decision: Path, origin
         done = _already(champion, identity)
         if champion and done and (done != champion.version or settle(store, done, identity)):
             return done
+        if not done and (number := promoted_number(store, identity)):
+            _say_what_is_lost(store, number, champion)
+            return number
         if not done and (champion.generation if champion else 0) != verdict.champion_generation:
             give_up(store, identity)
             raise _lost(store, champion, verdict)
@@ -62,12 +68,13 @@ def promote(store: Store, bundle: Path, evaluation: Path, decision: Path, origin
                 _swap(store, number, verdict, champion, origin)
                 if settle(store, number, identity):
                     return number
-            elif read_claim(store, number) is None:  # gc is done with it: what we stored meanwhile is ours to remove
-                remove_version(store, number)
+            elif read_claim(store, number) is None and store.exists(removed_name(number)):
+                delete_files(store, number)  # gc is done with it: what we stored meanwhile is ours to remove
         except ConflictError:
-            if not _already(read_champion(store), identity):  # else: our write with a lost reply, or another attempt
+            if not _already(read_champion(store), identity) and not promoted_number(store, identity):
                 give_up(store, identity)
                 raise
+            # else our write with a lost reply, or another attempt
     raise ConflictError(
         f"gc removed this version {_TRIES} times while it was stored in {store.uri}: check the clock of the machine "
         "that runs gc, and run the step again."
@@ -105,6 +112,15 @@ def _swap(store: Store, number: int, verdict: Decision, champion: Champion | Non
         store.write("champion.json", dump(value), if_generation=generation)
     except ConflictError:
         raise _lost(store, read_champion(store), verdict) from None
+
+
+def _say_what_is_lost(store: Store, number: int, champion: Champion | None) -> None:
+    """Tell where the pointer does not know of a promotion."""
+    if number not in logged_numbers(champion):
+        say(
+            f"Warning: version {number} was promoted by this decision before, but {store.describe('champion.json')} "
+            f"does not know of it: the file is older. Run `kfp-bert registry verify {shlex.quote(store.uri)}`."
+        )
 
 
 def _already(champion: Champion | None, identity: str) -> int | None:

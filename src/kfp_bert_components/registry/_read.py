@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
 
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.origin import read_origin
@@ -17,7 +18,20 @@ from kfp_bert_components.storage import Store
 
 VERSION_FORMAT = 2  # format 1 knows neither where a version was made nor the files of its data
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
-_EVENT = ("event", "version", "previous", "decision_id", "at", "by", "reason")
+_EVENT = {
+    "event": Literal["promoted", "rolled back", "repaired"],
+    "version": int,
+    "previous": int | None,
+    **dict.fromkeys(("decision_id", "at", "by", "reason"), str),
+}
+
+
+@dataclass(frozen=True)
+class _StoredFile:
+    """What the record of a version says of a file."""
+
+    size: int
+    sha256: str
 
 
 def read_champion(store: Store) -> Champion | None:
@@ -48,7 +62,7 @@ def require_champion(store: Store) -> Champion:
 
 def read_version(store: Store, number: int) -> Version:
     """The record of one version; NotFoundError if there is none, or it never became complete."""
-    name, readers = f"versions/{number}/version.json", [_version] * VERSION_FORMAT
+    name, readers = f"versions/{number}/version.json", [partial(_version, number)] * VERSION_FORMAT
     try:
         return load(store, name, *readers)[0]
     except NotFoundError:
@@ -129,26 +143,33 @@ def _stems(store: Store, folder: str) -> list[str]:
     return [name.removesuffix(".json") for name in names if name.endswith(".json") and "/" not in name]
 
 
-def _version(fields: dict[str, Any]) -> Version:
+def _version(number: int, fields: dict[str, Any]) -> Version:
     version = build(Version, fields)
+    check_types(fields, {"files": dict[str, _StoredFile], "parameters": dict[str, Any], "metrics": dict[str, Any]})
     read_origin(version.origin)
+    if version.version != number:
+        raise ValueError(f"its version is {version.version}, and it is that of version {number}")
     if not any(name.startswith("bundle/") for name in version.files):
         raise ValueError("its files name none of a bundle")
     return version
 
 
 def _champion(fields: dict[str, Any]) -> Champion:
-    require(fields, ["version", "decision_id", "log"])
+    known = {"version": int, "decision_id": str, "log": list[dict[str, Any]]}
+    require(fields, known)
+    check_types(fields, known)
     for event in fields["log"]:
         require(event, _EVENT)
-        check_types(event, dict.fromkeys(("event", "decision_id", "at", "by", "reason"), str) | {"version": int})
+        check_types(event, _EVENT)
         read_origin(event.get("origin", {}))
     last, version = fields["log"][-1], fields["version"]
-    if type(version) is not int or version != last["version"]:
+    if version != last["version"]:
         raise ValueError(f"its version is {version!r}, and the last one in its log {last['version']!r}")
     return Champion(version, 0, fields["decision_id"], last["at"], last["by"], tuple(fields["log"]))
 
 
 def _removed(fields: dict[str, Any]) -> Mapping[str, Any]:
-    require(fields, ["version", "at", "by", "reason"])
+    known = {"version": int, "at": str, "by": str, "reason": str}
+    require(fields, known)
+    check_types(fields, known)
     return fields

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.origin import Origin
-from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.records import build, dump_record, load_record
 from kfp_bert_components.registry._deployment_format_1 import place_of
 from kfp_bert_components.storage import Generation, Store
 
@@ -135,17 +135,18 @@ class Mirror:
 def _elsewhere(target: str, entry: Mapping[str, Any]) -> Deployment:
     live = entry.get("live", {})
     before = live.get("facts", {})
-    return Deployment(
-        target=target,
-        state=entry["state"],
-        version=entry["version"] or None,
-        generation=0,
-        reason=entry.get("reason", ""),
-        live_version=live.get("version"),
-        details=entry,
-        place=entry.get("place") or place_of(before) or place_of(entry.get("facts", {})),
-        live_served=str(before.get("served", "")),
-    )
+    known = {
+        "target": target,
+        "state": entry["state"],
+        "version": entry["version"] or None,
+        "generation": 0,
+        "reason": entry.get("reason", ""),
+        "live_version": live.get("version"),
+        "details": entry,
+        "place": entry.get("place") or place_of(before) or place_of(entry.get("facts", {})),
+        "live_served": str(before.get("served", "")),
+    }
+    return build(Deployment, known)
 
 
 def now() -> str:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.origin import Origin, here
 from kfp_bert_components.registry import _read
 from kfp_bert_components.registry._deployments import read_deployment, read_deployments, write_deployment
 from kfp_bert_components.registry._identity import registry_id, repair_id
 from kfp_bert_components.registry._mirrors import read_mirrors, write_mirror
 from kfp_bert_components.registry._records import Champion, Deployment, HistoryEvent, Mirror, Version, repair_command
-from kfp_bert_components.storage import Access, Generation, open_store
+from kfp_bert_components.storage import Access, Generation, is_folder, open_store, parse_address
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,8 @@ class Registry:
 
     def exists(self) -> bool:
         """Whether there is anything at the address; an empty folder of this machine is enough."""
-        if Path(self.uri).is_dir() or self.store.folders():
+        address = parse_address(self.uri)
+        if (address.is_local and is_folder(address.path)) or self.store.folders():
             return True
         return self.store.exists("champion.json") or self.store.exists("registry.json")
 
@@ -81,9 +82,14 @@ class Registry:
         return _read.read_version(self.store, number)
 
     def card(self, number: int) -> str:
-        """The model card of a version, as Markdown with a YAML header."""
+        """The model card of a version, as Markdown with a YAML header; DamagedError where it can't be read."""
         self.version(number)
-        return self.store.read(f"versions/{number}/README.md").data.decode()
+        name = f"versions/{number}/README.md"
+        try:
+            return self.store.read(name).data.decode()
+        except UnicodeDecodeError:
+            place = self.store.describe(name)
+            raise DamagedError(f"{place} is damaged: it is no UTF-8; restore it from a backup.") from None
 
     def versions(self) -> list[Version]:
         """All complete versions, oldest first."""

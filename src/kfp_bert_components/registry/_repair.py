@@ -8,7 +8,7 @@ from typing import Any
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.origin import Origin
-from kfp_bert_components.registry._files import remove_version, removed_name
+from kfp_bert_components.registry._files import delete_files, removed_name
 from kfp_bert_components.registry._read import (
     read_champion,
     read_version,
@@ -105,7 +105,7 @@ def start_over(store: Store) -> list[int]:
     if generation:
         store.delete("champion.json", if_generation=generation)
     for number in numbers:
-        remove_version(store, number)
+        delete_files(store, number)
     return numbers
 
 

@@ -24,9 +24,9 @@ def rollback(store: Store, version: int | None, reason: str, origin: Origin) -> 
     try:
         read_version(store, target)
     except NotFoundError:
-        # gc removes the record first and then looks at the pointer; we moved it first and look at the record.
+        # A removal deletes the record and then looks at the pointer; we moved it first and look at the record.
         _move(store, after, champion.version, f"version {target} was removed at the same moment", origin)
-        raise ConflictError(f"Version {target} was removed by gc at the same moment: choose another one.") from None
+        raise ConflictError(f"Version {target} was removed at the same moment: choose another one.") from None
     return after
 
 
@@ -76,10 +76,13 @@ def previous_champion(store: Store, champion: Champion) -> int | None:
         if event["version"] in path:
             del path[path.index(event["version"]) :]
         path.append(event["version"])
-    for number in reversed(path[:-1]):
-        try:
-            read_version(store, number)
-        except (NotFoundError, DamagedError):
-            continue
-        return number
-    return None
+    return next((number for number in reversed(path[:-1]) if is_readable(store, number)), None)
+
+
+def is_readable(store: Store, number: int) -> bool:
+    """Whether a version is there, and its record can be read: only then one can go back to it."""
+    try:
+        read_version(store, number)
+    except (NotFoundError, DamagedError):
+        return False
+    return True

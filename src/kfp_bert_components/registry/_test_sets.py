@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError
 from kfp_bert_components.gate import Use, choose_lineages, spend
-from kfp_bert_components.records import build
+from kfp_bert_components.records import build, check_types, require
 from kfp_bert_components.registry._records import dump, load, now, repair_command
 from kfp_bert_components.storage import Generation, Store
 
@@ -115,16 +115,25 @@ def read_past(store: Store) -> tuple[list[Past], Generation]:
         DamagedError: The record is damaged, or gone while files beside it are there.
     """
     try:
-        return load(store, NAME, lambda fields: [build(Past, one) for one in fields["decisions"]])
+        return load(store, NAME, _read_past)
     except NotFoundError:
         if not store.list(TEXTS, checksums=False):
             return [], 0
     with suppress(NotFoundError):  # else another comparison just made it
-        return load(store, NAME, lambda fields: [build(Past, one) for one in fields["decisions"]])
+        return load(store, NAME, _read_past)
     raise DamagedError(
         f"{store.describe(NAME)} is lost: the texts of decisions are beside it. Restore it from a backup, or run "
         f"`{repair_command(store)}`."
     )
+
+
+def _read_past(fields: dict[str, Any]) -> list[Past]:
+    require(fields, ["decisions"])
+    check_types(fields, {"decisions": list[dict[str, Any]]})
+    past = [build(Past, one) for one in fields["decisions"]]
+    if not all(one.lineages for one in past):
+        raise ValueError("a decision names no lineage")
+    return past
 
 
 def write_past(store: Store, past: list[Past], texts: Mapping[str, np.ndarray], generation: Generation) -> None:
@@ -145,9 +154,15 @@ def write_past(store: Store, past: list[Past], texts: Mapping[str, np.ndarray], 
 def read_uses(store: Store, test_fingerprint: str) -> list[Mapping[str, Any]]:
     """The uses of a test set that an older version of this package counted."""
     try:
-        return load(store, f"test_sets/{test_fingerprint}.json", lambda fields: list(fields["uses"]))[0]
+        return load(store, f"test_sets/{test_fingerprint}.json", _read_uses)[0]
     except NotFoundError:
         return []
+
+
+def _read_uses(fields: dict[str, Any]) -> list[Mapping[str, Any]]:
+    require(fields, ["uses"])
+    check_types(fields, {"uses": list[dict[str, Any]]})
+    return list(fields["uses"])
 
 
 def read_texts(store: Store, past: list[Past]) -> dict[str, np.ndarray]:

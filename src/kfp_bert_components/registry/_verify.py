@@ -32,6 +32,7 @@ from kfp_bert_components.registry._read import (
     version_numbers,
 )
 from kfp_bert_components.registry._records import Champion, Version, is_target, load, repair_command
+from kfp_bert_components.registry._removal import deployed_numbers
 from kfp_bert_components.registry._test_set_repair import is_text_file, test_set_problems
 from kfp_bert_components.registry._test_sets import NAME, TEXTS, read_uses
 from kfp_bert_components.storage import Store, file_sha256
@@ -72,6 +73,7 @@ def check_files(store: Store, versions: list[Version]) -> list[str]:
 
 
 def _pointers(store: Store) -> Iterator[str]:
+    records, damaged = read_deployments(store)
     try:
         champion = read_champion(store)
     except UserError as error:
@@ -82,8 +84,7 @@ def _pointers(store: Store) -> Iterator[str]:
                 f"The champion is version {champion.version}, which is not there: restore it from a backup, or choose "
                 f"another one with `{repair_command(store)}`."
             )
-        yield from _unknown_to(champion, store)
-    records, damaged = read_deployments(store)
+        yield from _unknown_to(champion, store, deployed_numbers(records.values()))
     yield from damaged
     for target, record in records.items():
         for one in (record, *record.elsewhere()):
@@ -93,10 +94,11 @@ def _pointers(store: Store) -> Iterator[str]:
                 yield f"Version {live} is live on {where}, but the registry does not hold it."
 
 
-def _unknown_to(champion: Champion | None, store: Store) -> Iterator[str]:
+def _unknown_to(champion: Champion | None, store: Store, deployed: set[int]) -> Iterator[str]:
     """Versions that were champion and that champion.json does not know of: it is an older one, put back."""
     for number in version_numbers(store):
-        if _lacks(champion, number) and _was_promoted(store, number) and _lacks(read_champion(store), number):
+        promoted = number in deployed or _was_promoted(store, number)
+        if _lacks(champion, number) and promoted and _lacks(read_champion(store), number):
             yield (
                 f"Version {number} was promoted, but {store.describe('champion.json')} does not know of it: the file "
                 "is older. Restore the newest one from a backup, or make the version champion with "

@@ -46,7 +46,7 @@ def open_source(path: str | Path) -> Source:
     Raises:
         UserError: `path` is no address, or there is no place for a copy.
     """
-    from kfp_bert_components.storage import parse_address
+    from kfp_bert_components.storage import is_file, parse_address
 
     address = parse_address(path, "the path to serve")
     if not address.is_local:
@@ -61,7 +61,7 @@ def open_source(path: str | Path) -> Source:
         return _Bucket(address, scratch).versions
 
     def versions() -> list[Found]:
-        if not any((address.path / name).is_file() for name in REGISTRY):
+        if not any(is_file(address.path / name) for name in REGISTRY):
             return find_versions(address.path)
         number = _champion(str(address))
         folder = address.path / "versions" / str(number) / "bundle"

@@ -16,7 +16,7 @@ from kfp_bert_components.prediction import Predicted, PredictionSettings, Predic
 from kfp_bert_components.prediction.one_file import join_parts
 from kfp_bert_components.progress import say
 from kfp_bert_components.steps.predictor import as_bundle, find_model, open_predictor
-from kfp_bert_components.storage import Address, is_fuse, open_store, parse_address
+from kfp_bert_components.storage import Address, is_file, is_fuse, open_store, parse_address
 
 _ONE_FILE = (".csv", ".parquet")
 # Names that nobody means for a folder.
@@ -117,7 +117,7 @@ def _check_output(output: Address, table: Address, settings: PredictionSettings)
     here, there = f"{output}/", f"{table}/"
     if here.startswith(there):
         raise UserError(f"The output {output} lies in the table {table}, which would grow by it: give another place.")
-    if output.is_local and output.path.is_file():
+    if output.is_local and is_file(output.path):
         raise UserError(f"The output {output} is a file that is there already: remove it, or give another name.")
     if output.name.endswith(_OTHER_FILES):
         raise UserError(

@@ -8,7 +8,7 @@ from typing import Any
 from kfp_bert_components.bert.source import check_pin, checkpoint_address
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import checkpoints_beside
-from kfp_bert_components.storage import parse_address
+from kfp_bert_components.storage import is_folder, parse_address
 from kfp_bert_components.training import TrainingSettings, finetune
 
 # Of the component, for a parameter that only one kind of job has.
@@ -88,7 +88,7 @@ def _check_local(base_model: str, train: Path) -> None:
     from kfp_bert_components.bert.source import checkpoint_folder
     from kfp_bert_components.data.splits import read_split
 
-    if base_model and Path(base_model).is_dir():
+    if base_model and is_folder(Path(base_model)):
         with tempfile.TemporaryDirectory() as scratch:
             read_checkpoint(checkpoint_folder(base_model, Path(scratch)), read_split(train).labels)
 

@@ -12,7 +12,7 @@ from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.prediction import Predictor
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.serving.versions import version_names
-from kfp_bert_components.storage import Address, download_folder, open_store, parse_address
+from kfp_bert_components.storage import Address, download_folder, is_folder, is_there, open_store, parse_address
 
 _IN_VERSION = METADATA[1]
 _GRAPH = "saved_model.pb"
@@ -35,15 +35,21 @@ def find_model(model: str, scratch: Path) -> tuple[Path, int]:
         UserError: It is no address, or what is there is no model, or damaged; or the registry has no champion.
     """
     address = parse_address(model, "the model")
-    if address.is_local and not address.path.is_dir():
-        there = "is a file" if address.path.exists() else "does not exist"
+    if address.is_local and not is_folder(address.path):
+        there = "is a file" if is_there(address.path) else "does not exist"
         raise NotFoundError(f"The model {address} {there}: give a registry, a bundle, or a folder of served versions.")
     store = open_store(address)
     if store.exists("champion.json") or store.exists("registry.json"):
         return _of_registry(store.uri, Registry(store.uri).require_champion().version, scratch)
     if store.exists("version.json"):
         versions, number = address.split()
-        return _of_registry(str(versions.split()[0]), int(number), scratch)
+        registry, folder = versions.split()
+        if folder != "versions" or number not in map(str, Registry(str(registry)).numbers()):
+            raise UserError(
+                f"{store.uri} is a version of a registry, but does not lie in the folder versions of one, under its "
+                f"number: give the registry, or the bundle in it, {store.describe('bundle')}."
+            )
+        return _of_registry(str(registry), int(number), scratch)
     if store.exists(BUNDLE_JSON) or store.exists(_IN_VERSION):
         return _at_hand(address, scratch), 0
     # A bundle is known by its record, a served version by the file that a deployment writes last.

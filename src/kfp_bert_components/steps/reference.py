@@ -5,7 +5,7 @@ from __future__ import annotations
 from kfp_bert_components.data.profile import NAME, Profile, parse_profile
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
-from kfp_bert_components.storage import open_store, parse_address
+from kfp_bert_components.storage import is_folder, is_there, open_store, parse_address
 
 # What a registry's folder holds, with a champion or without.
 _REGISTRY = ("champion.json", "registry.json", "versions/", "test_sets/", "promotions/", "deployments/", "pins/")
@@ -27,7 +27,7 @@ def read_reference(reference: str) -> tuple[Profile | None, str]:
     neither = UserError(
         f"{reference} holds neither {NAME} nor a registry: set reference to a train split, a profile or a registry."
     )
-    if address.is_local and address.path.exists() and not address.path.is_dir():
+    if address.is_local and is_there(address.path) and not is_folder(address.path):
         raise neither
     store = open_store(address)
     if store.exists(NAME):

@@ -14,6 +14,7 @@ from kfp_bert_components.storage._folders import (
 )
 from kfp_bert_components.storage._job_access import JobAccess, job_access
 from kfp_bert_components.storage._kubeflow import remember_session
+from kfp_bert_components.storage._look import is_file, is_folder, is_there
 from kfp_bert_components.storage._open import check_writable, close_clients, open_store
 from kfp_bert_components.storage._types import Blob, Entry, Generation, GoneError, Store
 from kfp_bert_components.storage.mounts import is_fuse
@@ -37,7 +38,10 @@ __all__ = [
     "find_objects",
     "google_account",
     "is_copy",
+    "is_file",
+    "is_folder",
     "is_fuse",
+    "is_there",
     "job_access",
     "open_store",
     "parse_address",

@@ -12,6 +12,7 @@ from pathlib import Path
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._address import Address, parse_address
+from kfp_bert_components.storage._look import is_folder, is_there
 from kfp_bert_components.storage._open import open_store
 from kfp_bert_components.storage._types import Entry
 from kfp_bert_components.storage._walk import check_regular, unreadable, walk
@@ -90,7 +91,7 @@ def _in_bucket(address: Address, access: Access | None) -> list[Found]:
 
 def _on_disk(path: Path, checksums: bool) -> list[Found]:
     try:
-        status = path.stat() if path.exists() or path.is_symlink() else None
+        status = path.stat() if path.is_symlink() or is_there(path) else None
     except OSError as error:
         raise unreadable(path, error) from None
     if status and path.is_dir():
@@ -98,9 +99,9 @@ def _on_disk(path: Path, checksums: bool) -> list[Found]:
     elif status:
         files = iter([(path.name, check_regular(path, status))])
     elif _WILD.search(str(path)):
-        base, pattern = _split_glob(str(path), lambda part: Path(part).is_dir())
+        base, pattern = _split_glob(str(path), lambda part: is_folder(Path(part)))
         folder = Path(base or "/")
-        files = walk(folder, _matcher(pattern), partial(_may_hold, pattern)) if folder.is_dir() else iter(())
+        files = walk(folder, _matcher(pattern), partial(_may_hold, pattern)) if is_folder(folder) else iter(())
     else:
         return []
     return [Found(str(path), name, _entry(path, name, checksums)) for name, path in files]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.storage._checksums import file_sha256
+from kfp_bert_components.storage._look import is_folder
 from kfp_bert_components.storage._types import Generation, Store
 
 _THREADS = 8
@@ -74,7 +75,7 @@ def publish_folder(scratch: Path, target: Path, last: Sequence[str] = ()) -> Non
 
 def relative_files(folder: Path) -> list[str]:
     """The files below a folder as relative paths with "/", sorted."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise NotFoundError(f"{folder} is not a folder: give the folder that the step before wrote.")
     files = []
     for path in folder.rglob("*"):

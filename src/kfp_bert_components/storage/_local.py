@@ -15,6 +15,7 @@ import contextlib
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import threading
 import time
@@ -143,9 +144,9 @@ class LocalStore(Store):
 
     def delete(self, name: str, *, if_generation: Generation | None = None) -> None:
         path = self._path(name)
-        if not path.is_file():
-            raise self._explained(FileNotFoundError(), name)
         try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise FileNotFoundError
             with self._locked():
                 self._check_generation(path, name, if_generation)
                 path.unlink()

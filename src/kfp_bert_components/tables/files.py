@@ -9,6 +9,7 @@ from typing import NoReturn
 import pyarrow as pa
 
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.storage import is_file, is_folder, is_there
 
 # Bytes that are read at a time.
 BLOCK = 8 << 20
@@ -39,11 +40,11 @@ def list_files(source: Path) -> list[TableFile]:
         UserError: A file or a folder in it may not be read, or has a name that is not UTF-8.
     """
     source = Path(source)
-    if source.is_file():
+    if is_file(source):
         _check_readable(source)
         return [TableFile(source, source.name)]
-    if not source.is_dir():
-        there = "is neither a file nor a folder" if source.exists() else "does not exist"
+    if not is_folder(source):
+        there = "is neither a file nor a folder" if is_there(source) else "does not exist"
         raise NotFoundError(f"{source} {there}: give a folder made by fetch_gcs_data, another folder, or a file.")
     root = source / "files" if (source / "manifest.json").is_file() and (source / "files").is_dir() else source
     paths = (Path(folder, name) for folder, _, names in os.walk(root, onerror=_refuse) for name in names)
