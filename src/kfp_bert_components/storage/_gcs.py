@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage._access import Access
@@ -14,7 +14,7 @@ from kfp_bert_components.storage._checksums import crc32c
 from kfp_bert_components.storage._client import client_for, explained, retry_for
 from kfp_bert_components.storage._gcs_bodies import GcsBodies
 from kfp_bert_components.storage._http import TIMEOUT
-from kfp_bert_components.storage._transfer import Download, Held
+from kfp_bert_components.storage._transfer import PART, Download, Held
 from kfp_bert_components.storage._types import (
     Blob,
     Entries,
@@ -32,6 +32,20 @@ _NOTHING = crc32c(b"")  # some emulators leave out a size of 0
 _FIELDS = "items(name,size,crc32c,generation),prefixes,nextPageToken"
 
 
+class _Checked:
+    """A file that is uploaded: `check` is called before each part of it is read."""
+
+    def __init__(self, file: BinaryIO, check: Callable[[], object]) -> None:
+        self._file, self._check = file, check
+
+    def read(self, size: int = -1) -> bytes:
+        self._check()
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 class GcsStore(Store):
     """Objects of a bucket below a prefix."""
 
@@ -39,7 +53,11 @@ class GcsStore(Store):
         self.bucket, self.prefix, self.access = bucket, prefix, access
         self.uri = f"gs://{bucket}/{prefix}" if prefix else f"gs://{bucket}"
         self._start = f"{prefix}/" if prefix else ""
-        self._calls: dict[str, Any] = {"retry": retry_for(access), "timeout": TIMEOUT}
+        most = access.most_seconds or TIMEOUT[1]
+        self._calls: dict[str, Any] = {"retry": retry_for(access), "timeout": (min(TIMEOUT[0], most), most)}
+
+    def limited(self, seconds: float) -> GcsStore:
+        return GcsStore(self.bucket, self.prefix, self.access.within(seconds))
 
     def read(self, name: str, *, limit: int | None = None) -> Blob:
         held = Held(self.describe(name), _LARGEST if limit is None else limit)
@@ -69,10 +87,14 @@ class GcsStore(Store):
             )
         return int(self._entry(blob).generation)
 
-    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> int:
+    def upload(
+        self, path: Path, name: str, *, if_generation: Generation | None = None, check: Callable[[], object] = bool
+    ) -> int:
         with path.open("rb") as file, self._blob(name) as blob:
+            if self.access.most_seconds:
+                blob.chunk_size = PART  # so that no request takes long
             blob.upload_from_file(
-                file,
+                _Checked(file, check),
                 size=os.fstat(file.fileno()).st_size,
                 content_type=content_type(name),
                 if_generation_match=if_generation,

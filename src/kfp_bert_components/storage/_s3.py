@@ -65,8 +65,11 @@ class S3Store(Store):
 
     def __init__(self, scheme: str, bucket: str, prefix: str, access: Access) -> None:
         self.uri = f"{scheme}://{bucket}/{prefix}".rstrip("/")
-        self.access, self._name = access, bucket
+        self.access, self._name, self._address = access, bucket, (scheme, bucket, prefix)
         self._start = f"{prefix}/" if prefix else ""
+
+    def limited(self, seconds: float) -> S3Store:
+        return S3Store(*self._address, self.access.within(seconds))
 
     @cached_property
     def _settings(self) -> S3Settings:
@@ -103,7 +106,10 @@ class S3Store(Store):
             data = data + b"\n" + blanks.encode()
         return self._put(name, data, crc32c(data), if_generation, use_multipart=False)
 
-    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> Generation:
+    def upload(
+        self, path: Path, name: str, *, if_generation: Generation | None = None, check: Callable[[], object] = bool
+    ) -> Generation:
+        check()
         size, checksum = path.stat().st_size, file_crc32c(path)
         if if_generation is None:
             return self._put(name, path, checksum, None, chunk_size=PART)
@@ -137,7 +143,7 @@ class S3Store(Store):
                 found = explain(error, where, self._settings)
                 if not isinstance(found, UnreachableError) or time.monotonic() > until:
                     raise found from None
-            time.sleep(pause)
+            time.sleep(min(pause, max(until - time.monotonic(), 0.0)))
             pause = min(2 * pause, _PAUSES[1])
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:

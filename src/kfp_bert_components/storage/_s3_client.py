@@ -50,7 +50,8 @@ def bucket_for(
         upload: For objects that may take long to send.
         if_match: An ETag that all requests ask for. obstore can't be told so for one deletion.
     """
-    key = (bucket, settings, access.patience, os.getpid(), upload, os.environ.get("AWS_CA_BUNDLE", ""))
+    times = (access.patience, access.most_seconds)
+    key = (bucket, settings, times, os.getpid(), upload, os.environ.get("AWS_CA_BUNDLE", ""))
     if if_match:
         return _opened(bucket, settings, access, TIMEOUT[1], {"if-match": f'"{if_match}"'})
     with _lock:
@@ -70,7 +71,9 @@ def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int
     return Bucket(
         bucket,
         config=config,  # type: ignore[arg-type]
-        client_options=client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds),
+        client_options=client_options(
+            settings.endpoint, headers, _CERTIFICATES, read_seconds, access.most_seconds or 86_400
+        ),
         retry_config=retries(access),
     )
 
