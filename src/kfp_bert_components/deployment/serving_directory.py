@@ -309,8 +309,9 @@ class DirectoryTarget(Target):
         if not self._is_ours(journal):
             return
         self._folder.remove_leftovers(own)
-        others = sorted((n for n in self._deployed() if n != own), key=lambda n: (n not in tried, n))
-        self._remove(others[: 1 - self._keep], journal)
+        served = [number for number in self._deployed() if number not in tried]
+        failed = [number for number in self._folder.numbers() if number in tried - {own}]
+        self._remove([*failed, *served[: 1 - self._keep]], journal)
         journal.remember(tried=[])
 
     def revert(self, journal: Journal) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -208,8 +208,8 @@ def without_links(address: Address) -> Address:
     path = os.path.realpath(address.path)
     if not path.startswith(_MOUNT):
         return Address("file", "", path)
-    bucket, _, name = path.removeprefix(_MOUNT).partition("/")
-    return Address("gs", bucket, name)  # folders cannot be renamed on a mounted bucket
+    bucket, _, name = path.removeprefix(_MOUNT).partition("/")  # where folders cannot be renamed
+    return replace(parse_address(f"gs://{bucket}", "serving_directory"), name=name)
 
 
 @contextmanager
