@@ -79,7 +79,7 @@ class Journal:
         self._pauses = [share * pause_seconds for share in _PAUSES]
         self._place, self._is_named_by = dict(place or {}), is_named_by
         self.holder = uuid.uuid4().hex
-        self.call_seconds = max(lease_seconds / 2, _SHORTEST_LIMIT)
+        self.call_seconds = longest_call(lease_seconds)
         # Held for an assignment, never during a call.
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._signature, self._lost = self.holder, False
@@ -364,6 +364,11 @@ class Journal:
                 return
             except Exception:
                 continue
+
+
+def longest_call(lease_seconds: float) -> float:
+    """Seconds that one call to the registry or to the target may take: a lease is renewed when half of it is left."""
+    return max(lease_seconds / 2, _SHORTEST_LIMIT)
 
 
 def _key(place: Mapping[str, str]) -> str:

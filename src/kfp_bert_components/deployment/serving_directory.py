@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.bert.bundle import served_files
 from kfp_bert_components.deployment.engines import check_engines
-from kfp_bert_components.deployment.journal import LeaseLostError
+from kfp_bert_components.deployment.journal import LeaseLostError, longest_call
 from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke_requests import load_smoke_requests
@@ -106,7 +106,7 @@ def deploy_to_serving_directory(
     if keep < 2:
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
     opened, folder = Registry(registry, origin=origin), open_versioned_folder(serving_directory)
-    folder.limit_calls(max(lease_seconds / 2, 1.0))
+    folder.limit_calls(longest_call(lease_seconds))
     _refuse_overlap(opened.uri, folder.uri)
     _refuse_inside_a_version(folder.uri)
     if not _PATTERN.isdisjoint(folder.uri):

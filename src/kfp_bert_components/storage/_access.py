@@ -38,7 +38,7 @@ class Access:
 
     def within(self, seconds: float) -> Access:
         """The same, with times such that a call is over after so many seconds, with all that is tried again."""
-        return replace(self, patience=min(self.patience, 0.4 * seconds), most_seconds=0.5 * seconds)
+        return replace(self, patience=min(self.patience, 0.4 * seconds), most_seconds=min(0.5 * seconds, 3600.0))
 
 
 def with_environment(access: Access) -> Access:

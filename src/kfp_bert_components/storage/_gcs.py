@@ -53,7 +53,7 @@ class GcsStore(Store):
         self.bucket, self.prefix, self.access = bucket, prefix, access
         self.uri = f"gs://{bucket}/{prefix}" if prefix else f"gs://{bucket}"
         self._start = f"{prefix}/" if prefix else ""
-        most = access.most_seconds or TIMEOUT[1]
+        most = min(access.most_seconds or TIMEOUT[1], TIMEOUT[1])
         self._calls: dict[str, Any] = {"retry": retry_for(access), "timeout": (min(TIMEOUT[0], most), most)}
 
     def limited(self, seconds: float) -> GcsStore:
