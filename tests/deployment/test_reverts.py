@@ -16,6 +16,8 @@ from kfp_bert_components.deployment import (
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.storage import open_store
 from tests.support.directories import promote_graph
+from tests.support.kserve_rollouts import KServeWorld
+from tests.support.kubernetes_server import KubernetesServer
 from tests.support.stores import gcs, place, s3
 
 __all__ = ["gcs", "place", "s3"]
@@ -173,3 +175,17 @@ def run(*arguments):
     done = CliRunner().invoke(command, list(arguments))
     assert done.exit_code == 0, done.output
     return done.output
+
+
+def test_where_the_settings_are_others_than_those_that_serve_nothing_is_said_to_have_ended(gcs):
+    server = KubernetesServer(factor=200)
+    world = KServeWorld("gs://bucket/registry", server)
+    with server:
+        world.promote()
+        world.deploy()
+        world.wrong = {1}
+        with pytest.raises(RolloutError):
+            world.deploy(max_replicas=3)
+        assert world.versions_serving() == {1: 100}
+    record = world.registry.deployment("production")
+    assert (record.state, record.live_version, record.live_is_known) == ("failed", 1, False)
