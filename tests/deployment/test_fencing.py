@@ -190,6 +190,20 @@ def test_a_large_graph_is_sent_in_parts_and_the_lease_is_looked_at_before_each(g
     assert gcs.get("bucket", "serving/1/saved_model.pb") == (tmp_path / "m/saved_model.pb").read_bytes()
 
 
+def test_a_large_graph_on_s3_is_one_request_that_takes_the_time_that_it_takes(s3, tmp_path, monkeypatch):
+    folder = open_versioned_folder("s3://bucket/serving")
+    folder.limit_calls(1.0)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/saved_model.pb").write_bytes(b"graph")
+    s3.break_write("slow", "1/saved_model.pb").seconds = 2.0
+    with pytest.raises(UserError, match=r"1/saved_model\.pb can't be reached"):
+        folder.add(tmp_path / "m", 1)
+    s3.break_write("slow", "2/saved_model.pb").seconds = 2.0
+    monkeypatch.setattr("kfp_bert_components.storage._s3._LARGE", 4)
+    folder.add(tmp_path / "m", 2)
+    assert 2 in folder.complete()
+
+
 def test_the_lease_is_renewed_before_a_call_when_too_little_of_it_is_left(tmp_path):
     registry = Registry(str(tmp_path))
     journal = Journal(registry, "production", lease_seconds=0.4)  # without its thread

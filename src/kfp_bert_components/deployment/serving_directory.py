@@ -219,8 +219,8 @@ class DirectoryTarget(Target):
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the version, with its files, is the newest one of the folder, and what the server serves.
 
-        At most two calls to the folder, one to the registry, and one to the server; on s3:// also one more to the
-        folder, and one for each file of the version.
+        At most two calls to the folder, one to the registry, and one to the server; with `take_over` also one more to
+        the folder, and on s3:// two, and one for each file of the version.
         """
         number, files = self._folder.newest()
         if not number or number != facts.get("number"):

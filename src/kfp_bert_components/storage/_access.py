@@ -27,7 +27,7 @@ class Access:
         anonymous: Send no credentials; for public buckets. Default: whether KFP_BERT_ANONYMOUS is 1 or true.
         patience: Seconds for which a request that fails is tried again. For a local folder: seconds to wait for its
             lock, at most 30.
-        most_seconds: Longest time for one request, where more than the usual limits are wanted; 0: they are enough.
+        most_seconds: Longest time for one request; 0: no limit but the usual ones, between two packets.
     """
 
     user_project: str = ""

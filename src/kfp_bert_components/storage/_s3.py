@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -125,13 +126,22 @@ class S3Store(Store):
         check_name(name)
         if if_generation is not None:
             self._check_conditions()
-        where, bucket = self.describe(name), self._bucket(upload=isinstance(data, Path))
+        where, bucket = self.describe(name), self._bucket_for(data)
         how |= {"attributes": {"Content-Type": content_type(name), _CRC32C: checksum}, "mode": _mode(if_generation)}
         send = partial(obstore.put, bucket, self._start + name, data, **how)
         if if_generation is not None:
             return _generation(self._patiently(send, where), where)
         with explained(where, self._settings):
             return _generation(send(), where)
+
+    def _bucket_for(self, data: bytes | Path) -> Bucket:
+        """The bucket to write to. A large file, which is one request, is sent for as long as it takes."""
+        if not isinstance(data, Path):
+            return self._bucket()
+        large = data.stat().st_size > _LARGE
+        return bucket_for(
+            self._name, self._settings, replace(self.access, most_seconds=0.0) if large else self.access, upload=True
+        )
 
     def _patiently(self, call: Callable[[], _Answer], where: str) -> _Answer:
         """What a call gives that writes with a condition: obstore gives up where a connection breaks in one."""

@@ -129,9 +129,9 @@ class Store(ABC):
         """
 
     def limited(self, seconds: float) -> Store:
-        """The same store, with calls that change one object and are over after so many seconds.
+        """The same store, whose calls that change one object are over after so many seconds.
 
-        On a disk they need no limit.
+        On a disk they need no limit. On s3:// a file of more than 64 MB is one request, and has none.
         """
         return self
 
