@@ -13,6 +13,7 @@ from kfp_bert_components.deployment import (
     deploy_to_serving_directory,
     open_versioned_folder,
 )
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.storage import open_store
 from tests.support.directories import promote_graph
@@ -189,3 +190,16 @@ def test_where_the_settings_are_others_than_those_that_serve_nothing_is_said_to_
         assert world.versions_serving() == {1: 100}
     record = world.registry.deployment("production")
     assert (record.state, record.live_version, record.live_is_known) == ("failed", 1, False)
+
+
+def test_a_rollout_that_cannot_be_finished_leaves_a_record_that_says_what_serves(ours, folder, tmp_path, monkeypatch):
+    promote_graph(ours, tmp_path / "ours", "second")
+
+    def finish(target, journal):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(DirectoryTarget, "finish", finish)
+    with pytest.raises(UserError, match="the disk is full"):
+        deploy_to_serving_directory(ours.uri, folder)
+    record = ours.deployment("production")
+    assert (record.state, record.live_version, record.live_served) == ("rolling", 2, "2")
