@@ -7,9 +7,11 @@ import pytest
 from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform import AiPlatformClient
+from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import UserError
 from tests.support.ai_platform_server import AiPlatformServer, Fault
+from tests.support.places import MODEL
 from tests.support.rollouts import FEW, World
 from tests.support.stores import gcs
 
@@ -326,3 +328,56 @@ def test_bad_settings_are_refused_with_a_sentence(world, change, says):
     world.promote()
     with pytest.raises(UserError, match=says):
         world.deploy(**change)
+
+
+def test_another_serving_image_is_another_upload_and_is_what_serves(world):
+    world.promote()
+    world.deploy()
+    image = "europe-docker.pkg.dev/p/kfp-bert-components/server:1"
+    for asked, expected, uploads in ((image, image, 2), (image, image, 2), ("", PREBUILT_IMAGE, 2), (image, image, 2)):
+        assert world.deploy(image=asked)["version"] == 1
+        models = world.server.cloud.models[MODEL]
+        (serving,) = world.endpoint.deployed_models
+        (upload,) = [model for model in models if model.version_id == serving.model_version_id]
+        assert upload.container_spec.image_uri == expected
+        assert len(models) == uploads and world.state()["serving"] == {1: 100}
+    assert world.server.cloud.models[MODEL][1].artifact_uri.endswith("/versions/1/bundle")
+
+
+def test_an_upload_from_before_containers_had_a_label_is_known_by_its_image(world):
+    world.promote()
+    world.deploy()
+    (upload,) = world.server.cloud.models[MODEL]
+    del upload.labels["kfp-bert-container"]
+    world.deploy(machine_type="n1-standard-8")
+    assert world.server.cloud.models[MODEL] == [upload]
+    world.deploy(image="europe-docker.pkg.dev/p/other:1")
+    assert len(world.server.cloud.models[MODEL]) == 2
+
+
+def test_a_rollout_with_another_machine_that_fails_does_not_say_that_the_version_before_is_gone(world):
+    world.promote()
+    first = world.deploy()["facts"]["deployed"]
+    world.wrong = {1}
+    with pytest.raises(RolloutError, match="differs by"):
+        world.deploy(machine_type="n1-standard-8")
+    record = world.registry.deployment("production")
+    assert dict(world.endpoint.traffic_split) == {first: 100}
+    assert (record.state, record.live_version, record.live_served) == ("failed", 1, first)
+
+
+def test_after_a_failure_a_version_that_somebody_undeployed_is_not_said_to_serve(world):
+    world.promote()
+    world.deploy()
+    world.promote()
+
+    def undeploy(number, method):
+        if method == "UploadModel":
+            world.endpoint.traffic_split.clear()
+            del world.endpoint.deployed_models[:]
+
+    world.server.on_call, world.wrong = undeploy, {2}
+    with pytest.raises(RolloutError, match="differs by"):
+        world.deploy()
+    record = world.registry.deployment("production")
+    assert (record.state, record.live_version) == ("failed", None)

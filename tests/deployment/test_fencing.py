@@ -7,7 +7,13 @@ import time
 
 import pytest
 
-from kfp_bert_components.deployment import Journal, LeaseLostError, open_versioned_folder
+from kfp_bert_components.deployment import (
+    Journal,
+    LeaseLostError,
+    RolloutError,
+    deploy_to_serving_directory,
+    open_versioned_folder,
+)
 from kfp_bert_components.deployment.time_limits import within
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
@@ -23,9 +29,9 @@ from tests.support.directories import (
 )
 from tests.support.processes import start
 from tests.support.rollouts import World, deploy_to
-from tests.support.stores import gcs, place, s3
+from tests.support.stores import cloud, gcs, place, s3
 
-__all__ = ["gcs", "place", "s3"]
+__all__ = ["cloud", "gcs", "place", "s3"]
 ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
 ROUNDS = 100 if ALL else 3
 LEASE = 1.0
@@ -138,6 +144,64 @@ def test_no_call_is_made_after_the_end_of_the_lease(world, position):
     blocked.go_on.set()
     assert not thread.is_alive()
     assert max(times) < max(began) + LEASE
+
+
+@pytest.mark.parametrize("next_run", ["is good", "fails"])
+def test_a_write_to_a_bucket_that_hangs_is_given_up_within_the_lease_and_what_it_does_later_is_repaired(
+    cloud, tmp_path, next_run
+):
+    registry, folder = Registry(f"{cloud.root}/registry"), f"{cloud.root}/serving"
+    promote_graph(registry, tmp_path, "good")
+    deploy_to_serving_directory(registry.uri, folder)
+    promote_graph(registry, tmp_path, "second")
+    hangs = cloud.break_write("slow", "2/saved_model.pb")
+    hangs.seconds, began = 4.0, time.monotonic()
+    with pytest.raises(RolloutError, match=r"2/saved_model\.pb"):
+        deploy_to_serving_directory(registry.uri, folder, lease_seconds=3.0)
+    assert hangs.hits == 1 and time.monotonic() - began < hangs.seconds
+    seen = open_versioned_folder(folder)
+    assert seen.complete() == [1] and registry.deployment("production").live_version == 1
+    while seen.complete() == [1]:
+        time.sleep(0.1)
+    if next_run == "is good":
+        assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/3"
+        assert seen.complete() == [1, 3]
+    else:
+        with pytest.raises(RolloutError, match="holds no texts"):
+            deploy_to_serving_directory(registry.uri, folder, server_url="http://127.0.0.1:9")
+        assert seen.complete() == [1] and registry.deployment("production").live_version == 1
+
+
+def test_a_large_graph_is_sent_in_parts_and_the_lease_is_looked_at_before_each(gcs, tmp_path):
+    folder, checks = open_versioned_folder("gs://bucket/serving"), []
+    folder.limit_calls(30.0)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/saved_model.pb").write_bytes(os.urandom(20 << 20))
+
+    def check():
+        checks.append(folder.complete())
+        if len(checks) == 5:  # before the rest, before the graph, before each of its three parts
+            raise LeaseLostError("the lease is over")
+
+    with pytest.raises(LeaseLostError):
+        folder.add(tmp_path / "m", 1, check)
+    assert checks == [[]] * 5 and folder.complete() == []
+    folder.add(tmp_path / "m", 1)
+    assert gcs.get("bucket", "serving/1/saved_model.pb") == (tmp_path / "m/saved_model.pb").read_bytes()
+
+
+def test_a_large_graph_on_s3_is_one_request_that_takes_the_time_that_it_takes(s3, tmp_path, monkeypatch):
+    folder = open_versioned_folder("s3://bucket/serving")
+    folder.limit_calls(1.0)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/saved_model.pb").write_bytes(b"graph")
+    s3.break_write("slow", "1/saved_model.pb").seconds = 2.0
+    with pytest.raises(UserError, match=r"1/saved_model\.pb can't be reached"):
+        folder.add(tmp_path / "m", 1)
+    s3.break_write("slow", "2/saved_model.pb").seconds = 2.0
+    monkeypatch.setattr("kfp_bert_components.storage._s3._LARGE", 4)
+    folder.add(tmp_path / "m", 2)
+    assert 2 in folder.complete()
 
 
 def test_the_lease_is_renewed_before_a_call_when_too_little_of_it_is_left(tmp_path):

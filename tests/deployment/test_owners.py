@@ -257,6 +257,36 @@ def test_others_keep_their_share_while_ours_are_replaced_and_reverted(world):
     assert {one.id for one in endpoint.deployed_models} == {second, "77"}
 
 
+def test_take_over_replaces_others_also_where_our_version_is_live_beside_them(world):
+    first = world.deploy(endpoint="hand")["facts"]["deployed"]
+    endpoint = world.server.cloud.endpoints["projects/p/locations/region-1/endpoints/hand"]
+    endpoint.deployed_models.append(v1.DeployedModel(id="77", model=MODEL, model_version_id="1", display_name="theirs"))
+    world.server.cloud.split_traffic(endpoint, {first: 70, "77": 30})
+    before = len(world.server.cloud.splits[endpoint.name])
+    assert world.deploy(endpoint="hand", take_over=True)["facts"]["deployed"] == first
+    assert dict(endpoint.traffic_split) == {first: 100}
+    assert [one.id for one in endpoint.deployed_models] == [first]
+    assert all(split[first] >= 70 for split in world.server.cloud.splits[endpoint.name][before:])
+    world.server.calls.clear()
+    world.deploy(endpoint="hand", take_over=True)
+    assert world.server.changing_calls() == []
+
+
+def test_take_over_marks_as_ours_what_already_serves_our_version(world, place, tmp_path):
+    first = world.deploy()["facts"]["deployed"]
+    world.endpoint.labels["kfp-bert-registry"] = "theirs"
+    assert world.deploy(take_over=True)["facts"]["deployed"] == first
+    assert world.endpoint.labels["kfp-bert-registry"] == world.registry.id()
+    ours, folder = Registry(f"{place}/ours"), f"{place}/serving"
+    promote_graph(ours, tmp_path / "ours", "first")
+    deploy_to_serving_directory(ours.uri, folder)
+    owner, generation = open_versioned_folder(folder).read_owner()
+    open_versioned_folder(folder).write_owner(replace(owner, registry="theirs"), generation)
+    assert deploy_to_serving_directory(ours.uri, folder, take_over=True).serving_uri == f"{folder}/2"
+    assert open_versioned_folder(folder).read_owner()[0].registry == ours.id()
+    assert deploy_to_serving_directory(ours.uri, folder, take_over=True).serving_uri == f"{folder}/2"
+
+
 def test_an_endpoint_from_before_owners_is_adopted_by_the_record_that_names_it(world):
     first = world.deploy()["facts"]["deployed"]
     del world.endpoint.labels["kfp-bert-registry"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import kfp_bert_components
+from kfp_bert_components.cli.deploy_command import deploy_command
 from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
 from kfp_bert_components.errors import NoChampionError, UserError
 from kfp_bert_components.registry import Registry
@@ -197,3 +198,34 @@ def test_the_metadata_of_a_version_has_the_fields_of_its_bundle_and_its_number_i
     metadata = json.loads((folder / "1" / "assets.extra" / "bundle.json").read_text())
     engines = metadata.pop("engines")  # which a bundle of format 1 does not name
     assert list(engines) == ["tensorflow"] and metadata == {**bundle, "registry_version": 1}
+
+
+def test_an_address_is_read_once_so_a_path_may_end_with_a_blank(tmp_path):
+    registry, written = Registry(str(tmp_path / "registry")), f"file://{tmp_path}/models%20"
+    promote(registry, tmp_path, "first")
+    for _ in range(2):
+        assert deploy_to_serving_directory(registry.uri, written).serving_uri == f"{tmp_path}/models /1"
+    command = deploy_command(registry.uri, registry.deployment("production"))
+    assert f"-p serving_directory={written} " in command
+    with pytest.raises(UserError, match="lies inside a version of the serving directory .*/models : give one beside"):
+        deploy_to_serving_directory(registry.uri, f"{written}/1/serving", "other")
+    with pytest.raises(UserError, match="holds the registry"):
+        deploy_to_serving_directory(registry.uri, str(tmp_path))
+
+
+def test_a_registry_on_a_mounted_bucket_is_known_by_the_bucket():
+    for serving in ("gs://bucket/registry/serving", "file:///gcs/bucket/registry/serving"):
+        with pytest.raises(UserError, match="lies inside the registry //gcs/bucket/registry"):
+            deploy_to_serving_directory("//gcs/bucket/registry", serving)
+
+
+def test_names_of_others_in_the_folder_block_no_rollout_and_stay(tmp_path):
+    registry, folder = Registry(str(tmp_path / "registry")), tmp_path / "serving"
+    for name in (".incoming-new-model", ".incoming-vendor", ".outgoing-1-theirs00"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model.bin").write_text("theirs")
+    before = set(os.listdir(folder))
+    for name in ("first", "second"):
+        promote(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, str(folder))
+    assert {*os.listdir(folder)} == {*before, "1", "2", MARKER}

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -77,18 +80,67 @@ def test_what_deployments_that_are_over_left_is_removed_and_nothing_else(tmp_pat
     folder.remove_leftovers(4)
     folder.add(saved_model(tmp_path / "m"), 1)
     folder.write_owner(Owner("r", "production"), 0)
-    for name in (".incoming-x", ".outgoing-y", ".incoming-4-z", ".outgoing-3-z"):  # the first two: version 0.1.0
+    for name in (".kfp-bert-incoming-4-abcdefg_", ".kfp-bert-outgoing-3-abcdefgh"):
         (root / name / "model").mkdir(parents=True)
-    (root / ".incoming-2-file").touch()  # of a marker file that was not put in its place
-    others = {".incoming-5-z", ".outgoing-10-z", ".other", "notes"}
+    (root / ".kfp-bert-incoming-2-abcdefgh").touch()  # of a marker file that was not put in its place
+    others = {".kfp-bert-incoming-5-abcdefgh", ".kfp-bert-outgoing-10-abcdefgh", ".other", "notes"}
+    others |= {".incoming-new-model", ".incoming-vendor", ".incoming-4-abcdefgh", ".outgoing-x", ".kfp-bert-incoming-4"}
     for name in others:
         (root / name).mkdir()
     folder.remove_leftovers(4)
     assert {path.name for path in root.iterdir()} == {"1", ".kfp-bert-owner.json", *others}
 
 
-def test_a_mounted_bucket_is_opened_as_gs_and_a_file_url_as_a_folder(gcs, tmp_path: Path):
-    assert open_versioned_folder("/gcs/bucket/serving").uri == "gs://bucket/serving"
+@pytest.mark.parametrize("moment", ["copied", "removed", "marked"])
+def test_what_a_run_leaves_that_is_killed_is_found_by_the_next(tmp_path: Path, monkeypatch, moment):
+    folder = open_versioned_folder(str(tmp_path / "serving"))
+    folder.add(saved_model(tmp_path / "m"), 1)
+
+    def killed(*paths: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link" if moment == "marked" else "rename", killed)
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        if moment == "copied":
+            folder.add(saved_model(tmp_path / "n"), 2)
+        elif moment == "removed":
+            folder.remove(1)
+        else:
+            folder.write_owner(Owner("r", "production", number=2), 0)
+    monkeypatch.undo()
+    assert len(list((tmp_path / "serving").iterdir())) == 2
+    folder.remove_leftovers(2)
+    assert [path.name for path in (tmp_path / "serving").iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/gcs/bucket/serving",
+        "//gcs/bucket/serving",
+        "/gcs/bucket/x/../serving/",
+        "/gcs/../gcs/bucket/serving",
+        "file:///gcs/bucket/serving",
+        "file:///%67cs/bucket/serving",
+        "file://localhost/gcs/bucket/serving",
+    ],
+)
+def test_a_mounted_bucket_is_opened_as_gs_however_its_path_is_written(gcs, address: str):
+    assert open_versioned_folder(address).uri == "gs://bucket/serving"
+
+
+def test_a_link_to_a_mounted_bucket_is_opened_as_gs(gcs, tmp_path: Path):
+    (tmp_path / "link").symlink_to("/gcs/bucket/models")
+    assert open_versioned_folder(f"{tmp_path}/link/serving").uri == "gs://bucket/models/serving"
+
+
+def test_a_path_of_a_mounted_bucket_without_its_name_is_refused(gcs):
+    with pytest.raises(UserError, match="serving_directory 'gs://Bucket' names no bucket"):
+        open_versioned_folder("/gcs/Bucket/x")
+
+
+def test_a_file_url_is_opened_as_a_folder(tmp_path: Path):
     assert open_versioned_folder(f"file://{tmp_path}").uri == str(tmp_path)
     with pytest.raises(
         UserError, match="serving_directory is empty: give gs://bucket/folder, s3://bucket/folder or a local path"
@@ -114,6 +166,40 @@ def test_a_path_below_a_file_or_with_a_zero_byte_is_refused_with_a_sentence(tmp_
         open_versioned_folder("file:///folder/%00x")
 
 
+def test_a_folder_that_cannot_be_used_is_refused_with_a_sentence(tmp_path: Path):
+    with pytest.raises(UserError, match=r"serving directory /tmp/x+ can't be used: File name too long"):
+        open_versioned_folder(f"/tmp/{'x' * 300}")
+    script = """
+import os, pathlib, sys
+from kfp_bert_components.deployment import open_versioned_folder
+from kfp_bert_components.deployment.versioned_folder import Owner
+from kfp_bert_components.errors import UserError
+if os.getuid() == 0:
+    os.setuid(65534)
+place = pathlib.Path(sys.argv[1])
+readable = open_versioned_folder(f"{place}/readable")
+for call in (
+    lambda: open_versioned_folder(f"{place}/private/serving"),
+    lambda: readable.write_owner(Owner("r", "t"), 0),
+    lambda: readable.add(place / "readable", 1),
+):
+    try:
+        call()
+    except UserError as error:
+        print(error)
+"""
+    with tempfile.TemporaryDirectory() as scratch:  # which others may enter, other than tmp_path
+        os.chmod(scratch, 0o755)
+        os.mkdir(f"{scratch}/private", 0o700 if os.getuid() == 0 else 0)
+        os.mkdir(f"{scratch}/readable", 0o555)
+        done = subprocess.run([sys.executable, "-c", script, scratch], capture_output=True, text=True)
+        os.chmod(f"{scratch}/private", 0o700)
+    assert len(done.stdout.splitlines()) == 3, done.stderr
+    for line, name in zip(done.stdout.splitlines(), ("private/serving", "readable", "readable"), strict=True):
+        assert line.startswith(f"The serving directory {scratch}/{name} can't be used: Permission denied"), line
+        assert line.endswith("Give a folder that this user can read and write.")
+
+
 def test_only_a_marker_that_is_there_is_a_race(tmp_path: Path, monkeypatch):
     folder = open_versioned_folder(str(tmp_path / "serving"))
     folder.write_owner(Owner("r", "production"), 0)
@@ -128,8 +214,9 @@ def test_only_a_marker_that_is_there_is_a_race(tmp_path: Path, monkeypatch):
         raise FileNotFoundError("the disk is gone")
 
     monkeypatch.setattr(os, "link", gone)
-    with pytest.raises(FileNotFoundError, match="the disk is gone"):
+    with pytest.raises(UserError, match=r"can't be used: the disk is gone\. Give a folder") as refused:
         folder.write_owner(owner, 0)
+    assert not isinstance(refused.value, ConflictError)
 
 
 def test_a_marker_that_somebody_else_wrote_meanwhile_is_not_written_over(place: str):

@@ -64,6 +64,7 @@ class Faults:
             for fault in self.active:
                 used_up = fault.times is not None and fault.hits >= fault.times
                 other = fault.method and fault.method != method
+                other = other or fault.in_body not in body
                 if used_up or other or not re.search(fault.match, path) or self._random.random() >= fault.share:
                     continue
                 if fault.skip:

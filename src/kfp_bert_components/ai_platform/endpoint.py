@@ -99,7 +99,7 @@ class Endpoint:
         """
         registry, target = found.labels.get(REGISTRY_LABEL), found.labels.get(TARGET_LABEL)
         ours, named = registry == self._registry.id(create=False), is_named(journal, found.name)
-        if self._settings.take_over or (ours and target == slug(self._target)):
+        if self._settings.take_over or self.is_labelled(found):
             return
         if ours and target == short_slug(self._target) and named:
             return
@@ -113,6 +113,11 @@ class Endpoint:
             f"The endpoint {found.name} {whose}: give an endpoint of its own, such as endpoint='my-model' (both can be "
             f"in one project), or endpoint={self._id!r} with take_over=True to take this one over."
         )
+
+    def is_labelled(self, found: Any) -> bool:
+        """Whether its labels say that it is ours."""
+        registry, target = found.labels.get(REGISTRY_LABEL), found.labels.get(TARGET_LABEL)
+        return (registry, target) == (self._registry.id(create=False), slug(self._target))
 
     def ensure(self, journal: Journal) -> None:
         """Find the endpoint and label it as ours, or create it and wait until it is there; `name` is set."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LABEL = "kfp-bert-version"
 FINGERPRINT_LABEL = "kfp-bert-fingerprint"  # of the bundle: its first 32 digits, as a label has at most 63
+CONTAINER_LABEL = "kfp-bert-container"  # a hash of the serving container's image
 PORT = 8080
 
 
@@ -82,9 +83,10 @@ class UploadedModels:
     def find(self, version: int) -> list[str]:
         """The uploads of a registry version: full names such as "projects/.../models/m@3", oldest first.
 
-        There is more than one only if an upload was given up, and was completed later all the same. An upload of other
-        content under the same number is none: it is left of a registry that stood here before, or of this one before it
-        was restored from a backup.
+        There is more than one only if an upload was given up, and was completed later all the same. An upload for
+        another container is none: a deployed model is started as its upload says. An upload of other content under the
+        same number is none, either: it is left of a registry that stood here before, or of this one before it was
+        restored from a backup.
         """
         request = v1.ListModelVersionsRequest(name=self.name, filter=f"labels.{LABEL}={self._label(version)}")
         try:
@@ -115,8 +117,16 @@ class UploadedModels:
         return self.find(journal.version)[0]
 
     def _holds(self, version: int, model: Any) -> bool:
-        """Whether an upload under a version's number is of that version; older ones have no fingerprint."""
-        labels = dict(model.labels)
+        """Whether an upload under a version's number is of that version, and for the container of the settings.
+
+        Older ones have no fingerprint, and only their image says for which container they are.
+        """
+        labels, image = dict(model.labels), self._settings.image or PREBUILT_IMAGE
+        if CONTAINER_LABEL in labels:
+            if labels[CONTAINER_LABEL] != _hash(image):
+                return False
+        elif model.container_spec.image_uri != image:
+            return False
         if fingerprint := labels.get(FINGERPRINT_LABEL):
             return fingerprint == self._fingerprint(version)
         return labels.get(REGISTRY_LABEL, "") in ("", self._registry.id(create=False))
@@ -150,6 +160,7 @@ class UploadedModels:
                 **settings.labels,
                 LABEL: self._label(version),
                 FINGERPRINT_LABEL: self._fingerprint(version),
+                CONTAINER_LABEL: _hash(settings.image or PREBUILT_IMAGE),
                 REGISTRY_LABEL: self._registry.id(),
                 **run_label(read_origin(self._registry.version(version).origin).label),
             },
@@ -186,8 +197,12 @@ class UploadedModels:
         return f"{self._settings.staging.rstrip('/')}/{name}"
 
     def _label(self, version: int | str) -> str:
-        place = hashlib.sha256(self._registry.uri.encode()).hexdigest()[:8]
-        return f"{place}-{version}"
+        return f"{_hash(self._registry.uri)}-{version}"
+
+
+def _hash(text: str) -> str:
+    """Eight characters for a label, which holds few and not all kinds."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def container(image: str) -> v1.ModelContainerSpec:

@@ -69,19 +69,34 @@ class AiPlatformTarget(Target):
         return self.endpoint.is_called(facts.get("endpoint", ""))
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
-        """Whether the deployed model of the facts has all traffic that goes to our models. One call, and one read."""
+        """Whether the deployed model of the facts has all traffic that goes to our models. One call, and one read.
+
+        With `take_over` it has to have all traffic, at an endpoint that has our labels.
+        """
+        if facts.get("shape") != self._settings.deployment_hash():
+            return False
+        seen = self._seen_live(version, facts)
+        if seen is None or not self._settings.take_over:
+            return seen is not None
+        others = {number for number, share in seen.traffic_split.items() if share} - {facts["deployed"]}
+        return not others and self.endpoint.is_labelled(seen)
+
+    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
+        """The version that was live, where its deployed model still has all traffic that goes to our models."""
+        return dict(live) if live and self._seen_live(live["version"], live["facts"]) is not None else {}
+
+    def _seen_live(self, version: int, facts: Mapping[str, Any]) -> Any | None:
+        """The endpoint, where the deployed model of the facts is all that gets traffic of ours; else None."""
         name = facts.get("endpoint", "")
-        if not name or facts.get("shape") != self._settings.deployment_hash():
-            return False
-        if facts.get("fingerprint") not in (None, self._fingerprint(version)):  # older records do not have it
-            return False
+        if not name or facts.get("fingerprint") not in (None, self._fingerprint(version)):  # older records lack it
+            return None
         try:
             seen = self.endpoint.get(name)
         except NotFoundError:
-            return False
+            return None
         ours = facts.get("ours", list(seen.traffic_split))  # format 1 of the record took all for ours
         sharing = {number for number, share in seen.traffic_split.items() if share and number in ours}
-        return sharing == {facts.get("deployed")} and sharing <= deployed_ids(seen)
+        return seen if sharing == {facts.get("deployed")} and sharing <= deployed_ids(seen) else None
 
     def admit(self, journal: Journal) -> None:
         """Look at the labels of the endpoint and of the parent model, and whether others leave us any traffic."""
@@ -113,7 +128,9 @@ class AiPlatformTarget(Target):
         number, before = journal.facts["deployed"], journal.facts["before"]
         shown = f"kfp-bert {self._target} v{journal.version} {self._settings.deployment_hash()}"
         self.endpoint.deploy(journal, number, facts["model"], shown)
-        self.endpoint.set_traffic(journal, split_with(before, number, self._settings.canary_percent))
+        # One that serves already, beside others that are to be replaced, keeps what it has.
+        percent = max(self._settings.canary_percent, before.get(number, 0))
+        self.endpoint.set_traffic(journal, split_with(before, number, percent))
 
     def _choose(self, journal: Journal) -> None:
         """Note the id of the deployed model, and how the traffic is shared before it comes."""

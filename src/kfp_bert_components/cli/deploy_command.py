@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from kfp_bert_components.registry import Deployment
 
@@ -15,9 +16,9 @@ def deploy_command(registry: str, record: Deployment) -> str:
         record: The deployment record of the place.
     """
     place = _place(record)
-    given = {"registry": registry}
+    given = {"registry": _as_written(registry)}
     if place.get("kind") == "serving directory":
-        component, given["serving_directory"] = "deploy_to_serving_directory", place["uri"]
+        component, given["serving_directory"] = "deploy_to_serving_directory", _as_written(place["uri"])
     elif place.get("kind") == "AI Platform endpoint":
         component = "deploy_to_ai_platform"
         given |= {name: place[name] for name in ("project", "location", "endpoint")}
@@ -33,6 +34,11 @@ def deploy_command(registry: str, record: Deployment) -> str:
             *(f"-p {shlex.quote(f'{name}={value}')}" for name, value in given.items()),
         ]
     )
+
+
+def _as_written(uri: str) -> str:
+    """The address as a parameter takes it, which refuses white space around a path that is not percent-encoded."""
+    return uri if uri == uri.strip() else f"file://{quote(uri)}"
 
 
 def served(record: Deployment) -> str:

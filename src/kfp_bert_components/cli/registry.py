@@ -133,8 +133,13 @@ def _notes(name: str, record: "Deployment", number: int) -> list[str]:
     from kfp_bert_components.cli.deploy_command import served
 
     known = served(record)
-    others = [f"live on {name}, {_where(one)}" for one in record.elsewhere() if one.live_version == number]
+    others = [
+        f"{'' if one.live_is_known else 'not known whether '}live on {name}, {_where(one)}"
+        for one in record.elsewhere()
+        if one.live_version == number
+    ]
     live = f"live on {name}" + (f" as {known}" if known else "")
+    live = live if record.live_is_known else f"not known whether {live}"
     if record.version == number and record.state == "live":
         return [live, *others]
     states = [f"{record.state} on {name}"] if record.version == number else []
@@ -169,6 +174,7 @@ def _place_as_json(record: "Deployment") -> dict[str, Any]:
         "state": record.state,
         "version": record.version,
         "live_version": record.live_version,
+        "live_is_known": record.live_is_known,
         "served": served(record),
         "place": place_name(record),
         "origin": record.origin,

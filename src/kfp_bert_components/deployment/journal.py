@@ -52,7 +52,9 @@ class Journal:
         version: The registry's version that is, or was last, rolled out; 0 if there was none.
         reason: Why the last rollout failed, or "".
         facts: What the target needs to go on: names, identifiers, traffic. Plain JSON values.
-        live: `{"version": n, "facts": {...}}` of the last rollout that ended live, or {}.
+        live: `{"version": n, "facts": {...}}` of the last rollout that ended live, or {}; after a failure, of what was
+            seen to serve then.
+        live_is_known: False where it could not be told after a failure whether `live` still serves.
         memory: What is remembered from one rollout at this place to the next, for good. Plain JSON values.
         holder: A name of this run, different from that of every other run.
         released: Whether the last holder of the lease released it before the rollout was complete.
@@ -77,7 +79,7 @@ class Journal:
         self._pauses = [share * pause_seconds for share in _PAUSES]
         self._place, self._is_named_by = dict(place or {}), is_named_by
         self.holder = uuid.uuid4().hex
-        self.call_seconds = max(lease_seconds / 2, _SHORTEST_LIMIT)
+        self.call_seconds = longest_call(lease_seconds)
         # Held for an assignment, never during a call.
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._signature, self._lost = self.holder, False
@@ -106,6 +108,7 @@ class Journal:
                 )
         self.facts: dict[str, Any] = view.get("facts", {})
         self.live: dict[str, Any] = view.get("live", {})
+        self.live_is_known = view.get("live_is_known", True)
         self.memory: dict[str, Any] = view.get("memory", {})
         self.released = record.details.get("holder") == _NOBODY
 
@@ -148,21 +151,27 @@ class Journal:
         """
         return self._here or (self._wait_for_others(report) and self._is_written())
 
-    def retract(self, reason: str, report: Callable[[str], None] = print, live: bool = False) -> bool:
+    def retract(self, reason: str, live: dict[str, Any] | None, report: Callable[[str], None] = print) -> bool:
         """Write that the rollout to this place failed for good, as the place is not ours any more.
 
         Args:
             reason: Why.
+            live: As in `saw`.
             report: Called with each line about what is going on.
-            live: Whether what was live before still is.
 
         Returns:
             As `make_current`.
         """
         if not self._wait_for_others(report):
             return False
-        self.state, self.reason, self.live = FAILED, reason, self.live if live else {}
+        self.saw(live)
+        self.state, self.reason = FAILED, reason
         return self._is_written()
+
+    def saw(self, live: dict[str, Any] | None) -> None:
+        """Let the next write say what serves at the place, as `Target.what_serves` gave it; None: it cannot be told."""
+        with self._lock:
+            self.live, self.live_is_known = self.live if live is None else live, live is not None
 
     def _is_written(self) -> bool:
         """Write the record. False if another run was faster."""
@@ -222,7 +231,7 @@ class Journal:
             assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
             self.state, self.reason = state, reason or self.reason
             if state == "live":
-                self.live = {"version": self.version, "facts": self.facts}
+                self.live, self.live_is_known = {"version": self.version, "facts": self.facts}, True
         self._write()
 
     def note(self, **facts: Any) -> None:
@@ -312,6 +321,7 @@ class Journal:
     def _fields(self, write_id: str) -> dict[str, Any]:
         details = {"step": self.state, "holder": self._signature, "beat": write_id, "facts": self.facts}
         details |= {"live": self.live, "memory": self.memory, "elsewhere": self._elsewhere}
+        details |= {} if self.live_is_known else {"live_is_known": False}
         return {
             "state": recorded_as(self.state),
             "version": self.version,
@@ -356,12 +366,17 @@ class Journal:
                 continue
 
 
+def longest_call(lease_seconds: float) -> float:
+    """Seconds that one call to the registry or to the target may take: a lease is renewed when half of it is left."""
+    return max(lease_seconds / 2, _SHORTEST_LIMIT)
+
+
 def _key(place: Mapping[str, str]) -> str:
     return " ".join(place.values())
 
 
 def _entry(record: Deployment) -> dict[str, Any]:
     """What is kept of a record, by the names of the journal."""
-    names = ("step", "facts", "live", "memory")
+    names = ("step", "facts", "live", "live_is_known", "memory")
     kept = {name: record.details[name] for name in names if name in record.details}
     return {"state": record.state, "version": record.version, "reason": record.reason, "place": record.place, **kept}

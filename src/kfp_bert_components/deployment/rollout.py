@@ -24,7 +24,7 @@ from kfp_bert_components.deployment.states import (
     TRANSITIONS,
 )
 from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
-from kfp_bert_components.errors import NoChampionError, TransientError, UserError
+from kfp_bert_components.errors import NoChampionError, TransientError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
@@ -108,19 +108,20 @@ def _record_refusal(target: Target, journal: Journal, error: RolloutError, repor
     under_way = journal.state not in IDLE
     if under_way and not isinstance(error, ForeignOwnerError):
         return
-    lost = _was_lost(target, journal)
+    live = _what_serves(target, journal)
+    lost = bool(journal.live) and live not in (None, journal.live)
     if under_way or lost:
-        journal.retract(str(error), report, live=not lost)
+        journal.retract(str(error), live, report)
 
 
-def _was_lost(target: Target, journal: Journal) -> bool:
-    """Whether the record says that a version is live here, and it is not. Where that cannot be told, it is not said."""
-    if not journal.live:
-        return False
+def _what_serves(target: Target, journal: Journal) -> dict[str, Any] | None:
+    """What serves at the place, as `Journal.live`; None where that cannot be told."""
     try:
-        return not target.is_live(journal.live["version"], journal.live["facts"])
-    except (TransientError, UserError):
-        return False
+        return target.what_serves(journal.live)
+    except LeaseLostError:
+        raise
+    except Exception:  # looking must not hide why the rollout failed
+        return None
 
 
 def _reverts(journal: Journal, version: int) -> bool:
@@ -150,13 +151,19 @@ def _take_steps(
                 report(f"version {journal.version}: {words}")
             _with_retries(partial(steps[journal.state], journal), journal.check, tries, pause, report)
             if journal.state == FINISHING and not _with_retries(is_live, journal.check, tries, pause, report):
+                journal.saw(_what_serves(target, journal))
                 journal.enter(FAILED, "it passed its test, but somebody else changed the place, and it does not serve")
+            elif journal.state == REVERTING:
+                journal.saw(_what_serves(target, journal))
+                journal.enter(FAILED)
             else:
                 journal.enter(NEXT[journal.state])
         except LeaseLostError:
             raise
         except BaseException as error:
             if REVERTING not in TRANSITIONS[journal.state]:
+                with suppress(LeaseLostError):
+                    journal.saw(_what_serves(target, journal))
                 if isinstance(error, TransientError):
                     raise RolloutError(
                         f"Version {journal.version} is left {journal.state} ({error}): run again to go on."
@@ -168,6 +175,7 @@ def _take_steps(
             _enter_reverting(journal, target, reason)
             if not isinstance(error, Exception):
                 _with_retries(partial(target.revert, journal), journal.check, tries, pause, report)
+                journal.saw(_what_serves(target, journal))
                 journal.enter(FAILED)
                 raise
     report(f"version {journal.version}: {journal.state}")

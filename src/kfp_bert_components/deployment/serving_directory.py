@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kfp_bert_components.bert import read_bundle
 from kfp_bert_components.bert.bundle import served_files
 from kfp_bert_components.deployment.engines import check_engines
-from kfp_bert_components.deployment.journal import LeaseLostError
+from kfp_bert_components.deployment.journal import LeaseLostError, longest_call
 from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke_requests import load_smoke_requests
@@ -30,10 +30,11 @@ from kfp_bert_components.deployment.versioned_folder import (
     dump_metadata,
     is_number,
     open_versioned_folder,
+    without_links,
 )
-from kfp_bert_components.errors import DamagedError, TransientError, UserError
+from kfp_bert_components.errors import DamagedError, NotFoundError, TransientError, UserError
 from kfp_bert_components.progress import say
-from kfp_bert_components.storage import parse_address
+from kfp_bert_components.storage import known_address
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.journal import Journal
@@ -105,6 +106,7 @@ def deploy_to_serving_directory(
     if keep < 2:
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
     opened, folder = Registry(registry, origin=origin), open_versioned_folder(serving_directory)
+    folder.limit_calls(longest_call(lease_seconds))
     _refuse_overlap(opened.uri, folder.uri)
     _refuse_inside_a_version(folder.uri)
     if not _PATTERN.isdisjoint(folder.uri):
@@ -143,9 +145,9 @@ def _refuse_overlap(registry: str, folder: str) -> None:
 
 def _refuse_inside_a_version(uri: str) -> None:
     """UserError where the folder is, or lies in, a version of another serving directory, which will be removed."""
-    folder, last = parse_address(uri).split()
+    folder, last = known_address(uri).split()
     while last:
-        if is_number(last) and open_versioned_folder(str(folder)).read_owner()[0]:
+        if is_number(last) and open_versioned_folder(folder).read_owner()[0]:
             raise UserError(
                 f"The serving directory {uri} lies inside a version of the serving directory {folder}: give one beside "
                 "that one."
@@ -154,9 +156,8 @@ def _refuse_inside_a_version(uri: str) -> None:
 
 
 def _real(uri: str) -> str:
-    if uri.startswith("/gcs/"):
-        return f"gs://{uri.removeprefix('/gcs/')}"
-    return os.path.realpath(uri) if parse_address(uri).is_local else _one_name(uri)
+    address = without_links(known_address(uri))
+    return str(address) if address.is_local else _one_name(str(address))
 
 
 def _one_name(uri: str) -> str:
@@ -168,8 +169,8 @@ class DirectoryTarget(Target):
     """The serving directory as a rollout target. A server sends all requests to the newest version that it sees.
 
     Facts: `number` (the version's name in the serving directory), `holder` (the run that chose it), `fingerprint` (of
-    the bundle in it), and `directory` (the URI). Memory: `number` (the highest one ever chosen) and `served` (the
-    numbers that passed their test and may still be there).
+    the bundle in it), and `directory` (the URI). Memory: `number` (the highest one ever chosen) and `tried` (the
+    numbers that were chosen since a version went live last, and did not pass). Only these are ever reverted.
 
     A number is used by one run only: a run that takes a rollout over chooses another one. So whatever a run still does
     that was stopped at the wrong moment, it does to its own number, which is not the one that serves.
@@ -218,19 +219,32 @@ class DirectoryTarget(Target):
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the version, with its files, is the newest one of the folder, and what the server serves.
 
-        At most two calls to the folder, one to the registry, and one to the server; on s3:// also one more to the
-        folder, and one for each file of the version.
+        At most two calls to the folder, one to the registry, and one to the server; with `take_over` also one more to
+        the folder, and on s3:// two, and one for each file of the version.
         """
         number, files = self._folder.newest()
         if not number or number != facts.get("number"):
             return False
+        if self._take_over and not self._is_ours():
+            return False  # it serves, and the folder is still to be taken over
         found = self._look_at(number)
         known = facts.get("fingerprint")  # format 1 of the record does not have it
         if found is None or found.registry_version != version or known not in (None, found.fingerprint):
             return False
-        if not self._holds(version, number, files, found.fingerprint):
+        if not self._holds(found, number, files):
             return False
         return self._server is None or self._server.serves(number, found.fingerprint)
+
+    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
+        """The newest version of the folder, if it is one of this registry's; no server is asked."""
+        number, files = self._folder.newest()
+        content = self._folder.content(number) if number else None
+        if not content or not self._is_of_registry(content, number, files):
+            return {}
+        if live and (live["facts"].get("number"), live["version"]) == (number, content.registry_version):
+            return dict(live)
+        facts = {"number": number, "fingerprint": content.fingerprint, "directory": self._folder.uri}
+        return {"version": content.registry_version, "facts": {**facts, "served": str(number)}}
 
     def admit(self, journal: Journal) -> None:
         """Look at the folder's marker file."""
@@ -287,29 +301,42 @@ class DirectoryTarget(Target):
     def finish(self, journal: Journal) -> None:
         """Delete what killed runs left, and the versions of this package that are not needed any more.
 
-        The newest `keep` that served stay, the new one among them.
+        The newest `keep` that served stay, the new one among them. In a folder that another owner took over meanwhile
+        all stays as it is.
         """
-        own, served = journal.facts["number"], journal.memory.get("served", [])
+        own, tried = journal.facts["number"], self._tried(journal)
         journal.check()
+        if not self._is_ours(journal):
+            return
         self._folder.remove_leftovers(own)
-        others = sorted((n for n in self._deployed() if n != own), key=lambda n: (n in served, n))
-        kept = {own, *others[1 - self._keep :]}
-        for number in others:
-            if number not in kept:
-                self._folder.remove(number, journal.check)
-        journal.remember(served=sorted(kept))
+        served = [number for number in self._deployed() if number not in tried]
+        failed = [number for number in self._folder.numbers() if number in tried - {own}]
+        self._remove([*failed, *served[: 1 - self._keep]], journal)
+        journal.remember(tried=[])
 
     def revert(self, journal: Journal) -> None:
-        """Remove the version, and what others tried of it, so that the one before is the newest again."""
-        served = journal.memory.get("served")
-        if "number" not in journal.facts or served is None:
-            return
+        """Remove what was tried since a version went live last, so that this version is the newest again.
+
+        Nothing else is removed, whatever its number: it may serve. So a record that was restored from a backup, and
+        another owner who took the folder over, do no harm.
+        """
+        tried = self._tried(journal)
         journal.check()
-        self._folder.remove_leftovers(journal.facts["number"])
-        for number in self._folder.numbers():
-            tried_by_others = number > max(served, default=0) and self._look_at(number)
-            if number == journal.facts["number"] or tried_by_others:
+        if not tried or not self._is_ours(journal):
+            return
+        self._folder.remove_leftovers(max(tried))
+        self._remove([number for number in self._folder.numbers() if number in tried], journal)
+
+    def _remove(self, numbers: Sequence[int], journal: Journal) -> None:
+        """Remove versions, for as long as the folder is ours."""
+        for number in numbers:
+            if self._is_ours(journal):
                 self._folder.remove(number, journal.check)
+
+    def _tried(self, journal: Journal) -> set[int]:
+        """The numbers of which this record knows that they did not pass: an upload of any of them may still come."""
+        own = [journal.facts["number"]] if "number" in journal.facts else []
+        return {*journal.memory.get("tried", []), *own}
 
     def _number(self, journal: Journal) -> int:
         """The number that this run uses, chosen and written down at the first call."""
@@ -317,8 +344,6 @@ class DirectoryTarget(Target):
             return int(journal.facts["number"])
         owner, generation = self._folder.read_owner()
         self._check_owner(owner, journal)
-        if "served" not in journal.memory:
-            journal.remember(served=self._deployed())
         chosen = [0, journal.memory.get("number", 0), owner.number if owner else 0, *self._folder.numbers()]
         number = max(chosen) + 1
         if number > _LARGEST_NUMBER:
@@ -326,7 +351,7 @@ class DirectoryTarget(Target):
                 f"{self._folder.uri} has a folder {max(chosen)}, after which there is no number for a next version: "
                 "remove that folder."
             )
-        journal.remember(number=number)
+        journal.remember(number=number, tried=sorted({*journal.memory.get("tried", []), number}))
         ours = Owner(self._registry.id(), self._target, self._registry.uri, number)
         if owner and owner.is_same(ours) and owner.registry_uri not in ("", ours.registry_uri):
             say(
@@ -341,9 +366,7 @@ class DirectoryTarget(Target):
 
     def _check_owner(self, owner: Owner | None, journal: Journal) -> None:
         """ForeignOwnerError where the folder is not ours and is not to be taken over."""
-        ours = Owner(self._registry.id(), self._target)
-        known = "number" in journal.memory  # the record names it: it was ours before folders had owners
-        if self._take_over or (owner.is_same(ours) if owner else known):
+        if self._take_over or self._belongs_to_us(owner, journal):
             return
         uri, numbers = self._folder.uri, [] if owner else self._folder.in_use()
         if owner:
@@ -359,6 +382,16 @@ class DirectoryTarget(Target):
             "for each model), or take_over=True to take this one over."
         )
 
+    def _belongs_to_us(self, owner: Owner | None, journal: Journal | None) -> bool:
+        if owner:
+            return owner.is_same(Owner(self._registry.id(), self._target))
+        # The record names it: it was ours before folders had owners.
+        return journal is not None and "number" in journal.memory
+
+    def _is_ours(self, journal: Journal | None = None) -> bool:
+        """Whether the folder is ours now, whatever `take_over` allows."""
+        return self._belongs_to_us(self._folder.read_owner()[0], journal)
+
     def _deployed(self) -> list[int]:
         """The complete numbers that this package deployed."""
         return [number for number in self._folder.complete() if self._look_at(number)]
@@ -371,10 +404,18 @@ class DirectoryTarget(Target):
             say(f"{error} Until then it is left there, as if it were not ours.")
             return None
 
-    def _holds(self, version: int, number: int, files: Mapping[str, Entry], fingerprint: str) -> bool:
+    def _is_of_registry(self, content: VersionContent, number: int, files: Mapping[str, Entry]) -> bool:
+        """As `_holds`; not where the registry does not have the version."""
+        try:
+            return self._holds(content, number, files)
+        except NotFoundError:
+            return False
+
+    def _holds(self, content: VersionContent, number: int, files: Mapping[str, Entry]) -> bool:
         """Whether it is the registry's version, and every file is there, by size and, where it is known, checksum."""
+        version = content.registry_version
         record = self._registry.version(version)
-        if fingerprint not in ("", record.bundle_fingerprint):
+        if content.fingerprint not in ("", record.bundle_fingerprint):
             say(f"{self._folder.uri}/{number} holds another model than version {version}")
             return False
         stored = record.files

@@ -74,6 +74,20 @@ class Target(ABC):
             facts: The facts of the rollout that ended live.
         """
 
+    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
+        """What gets all requests at the place now, whatever the settings ask for; asked after a rollout that failed.
+
+        Where that cannot be told, raise UserError or TransientError. It changes nothing.
+
+        Args:
+            live: `journal.live`: the rollout that ended live last; {} if there was none.
+
+        Returns:
+            The same if this version still serves, or in its form what else of this registry does; {} where nothing of
+            it does. The default asks `is_live`.
+        """
+        return dict(live) if live and self.is_live(live["version"], live["facts"]) else {}
+
     def admit(self, journal: Journal) -> None:
         """Raise ForeignOwnerError where the place belongs to others, RolloutError where anything else is in the way.
 

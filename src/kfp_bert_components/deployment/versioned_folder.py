@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.records import build, dump_record, load_record
-from kfp_bert_components.storage import Entry, Generation, Store, file_crc32c, open_store, parse_address, upload_folder
+from kfp_bert_components.storage import (
+    Address,
+    Entry,
+    Generation,
+    Store,
+    file_crc32c,
+    open_store,
+    parse_address,
+    upload_folder,
+)
 
 GRAPH = "saved_model.pb"
 METADATA = "assets.extra/bundle.json"  # TensorFlow leaves the folder assets.extra to other programs
 MARKER = ".kfp-bert-owner.json"  # no number, so no server takes it for a version
+_MOUNT = "/gcs/"
+# What `_LocalFolder` makes for a moment. Names of others, such as .incoming-new-model, are left alone.
+_SCRATCH = re.compile(r"\.kfp-bert-(?:incoming|outgoing)-([0-9]+)-[a-z0-9_]{8}")
 
 Check = Callable[[], object]
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,10 @@ class VersionedFolder(ABC):
     """
 
     uri: str
+
+    def limit_calls(self, seconds: float) -> None:
+        """Let no change that servers can see take more than so many seconds; on a disk none does."""
+        return
 
     @abstractmethod
     def numbers(self) -> list[int]:
@@ -167,58 +185,99 @@ def _load_owner(data: bytes, place: str) -> Owner:
     return load_record(data, place, {1: partial(build, Owner)}, "delete it, and run again with take_over=True")
 
 
-def open_versioned_folder(uri: str) -> VersionedFolder:
+def open_versioned_folder(place: str | Address) -> VersionedFolder:
     """The versioned folder at a local path, or a gs:// or s3:// URI. It need not exist yet.
 
     A path below /gcs/, where buckets are mounted, becomes a gs:// URI. Links in a local path are followed, so that one
     folder has one name.
 
+    Args:
+        place: The address as a user wrote it, or what the parser made of it.
+
     Raises:
-        UserError: The path is empty, or it is a file or lies below one.
+        UserError: It is no address, it is a file or lies below one, or this user may not look there.
     """
-    if uri.startswith("/gcs/"):  # folders cannot be renamed on a mounted bucket
-        uri = "gs://" + uri.removeprefix("/gcs/")
-    address = parse_address(uri, "serving_directory")
+    address = without_links(place if isinstance(place, Address) else parse_address(place, "serving_directory"))
     return _LocalFolder(address.path) if address.is_local else _StoreFolder(open_store(address))
+
+
+def without_links(address: Address) -> Address:
+    """The one address of a place: links in a local path are followed, and a bucket mounted below /gcs/ is its own."""
+    if not address.is_local:
+        return address
+    path = os.path.realpath(address.path)
+    if not path.startswith(_MOUNT):
+        return Address("file", "", path)
+    bucket, _, name = path.removeprefix(_MOUNT).partition("/")  # where folders cannot be renamed
+    return replace(parse_address(f"gs://{bucket}", "serving_directory"), name=name)
+
+
+@contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    """One sentence for what the file system refuses."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename and str(error.filename) != str(root) else ""
+        raise UserError(
+            f"The serving directory {root} can't be used: {error.strerror or error}{where}. Give a folder that this "
+            "user can read and write."
+        ) from error
+
+
+def _said(method: Method) -> Method:
+    """A method of `_LocalFolder` whose errors of the file system are sentences."""
+
+    @wraps(method)
+    def call(self: _LocalFolder, *arguments: Any) -> Any:
+        with _explained(self._root):
+            return method(self, *arguments)
+
+    return cast(Method, call)
 
 
 class _LocalFolder(VersionedFolder):
     """A version is copied to a temporary folder beside its place, which no server reads, and then renamed."""
 
     def __init__(self, root: Path) -> None:
-        root = Path(os.path.realpath(root))
-        there = next(one for one in (root, *root.parents) if one.exists())
+        with _explained(root):
+            there = next(one for one in (root, *root.parents) if one.exists())
         if not there.is_dir():
             what = "is a file" if there == root else f"lies below the file {there}"
             raise UserError(f"The serving directory {root} {what}: give a folder.")
         self._root, self.uri = root, str(root)
 
+    @_said
     def numbers(self) -> list[int]:
         if not self._root.is_dir():
             return []
         return sorted(int(entry.name) for entry in self._root.iterdir() if is_number(entry.name))
 
+    @_said
     def complete(self) -> list[int]:
         # A number of others may have zeros before it.
         return sorted({int(path.parent.name) for path in self._root.glob(f"*/{GRAPH}") if is_number(path.parent.name)})
 
+    @_said
     def in_use(self) -> list[int]:
         folders = [path for path in self._root.glob("*") if is_number(path.name)]
         return sorted({int(folder.name) for folder in folders if any(path.is_file() for path in folder.rglob("*"))})
 
+    @_said
     def newest(self) -> tuple[int, dict[str, Entry]]:
         number = max(self.complete(), default=0)
         if not number:
             return 0, {}
-        files = open_store(str(self._root / str(number))).list(checksums=False)
+        files = open_store(Address("file", "", f"{self._root}/{number}")).list(checksums=False)
         return number, {entry.name: entry for entry in files}
 
+    @_said
     def add(self, version: Path, number: int, check: Check = bool) -> None:
         target = self._root / str(number)
         if (target / GRAPH).is_file():
             return  # a rename put it there, so it is complete
         self._root.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".incoming-{number}-", dir=self._root)) / "model"
+        scratch = self._scratch("incoming", number) / "model"
         shutil.copytree(version, scratch)
         check()
         try:
@@ -227,24 +286,30 @@ class _LocalFolder(VersionedFolder):
             raise ConflictError(f"{target} cannot be made: {error.strerror or error}.") from error
         scratch.parent.rmdir()
 
+    @_said
     def remove(self, number: int, check: Check = bool) -> None:
         source = self._root / str(number)
         if source.exists():
-            scratch = Path(tempfile.mkdtemp(prefix=f".outgoing-{number}-", dir=self._root))
+            scratch = self._scratch("outgoing", number)
             check()
             os.rename(source, scratch / "model")
             shutil.rmtree(scratch)
 
+    @_said
     def remove_leftovers(self, number: int) -> None:
-        for leftover in [*self._root.glob(".incoming-*"), *self._root.glob(".outgoing-*")]:
-            parts = leftover.name.split("-")  # version 0.1.0 wrote no number into the name
-            if len(parts) >= 3 and int(parts[1]) > number:
+        for leftover in self._root.glob(".kfp-bert-*"):
+            made = _SCRATCH.fullmatch(leftover.name)
+            if not made or int(made[1]) > number:
                 continue
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
 
+    def _scratch(self, what: str, number: int) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f".kfp-bert-{what}-{number}-", dir=self._root))
+
+    @_said
     def read_owner(self) -> tuple[Owner | None, Generation]:
         path = self._root / MARKER
         try:
@@ -253,10 +318,11 @@ class _LocalFolder(VersionedFolder):
             return None, 0
         return _load_owner(data, str(path)), generation
 
+    @_said
     def write_owner(self, owner: Owner, generation: Generation) -> None:
         path = self._root / MARKER
         self._root.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".incoming-{owner.number}-", dir=self._root)
+        descriptor, name = tempfile.mkstemp(prefix=f".kfp-bert-incoming-{owner.number}-", dir=self._root)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(dump_record(asdict(owner)))
@@ -272,6 +338,7 @@ class _LocalFolder(VersionedFolder):
         finally:
             Path(name).unlink(missing_ok=True)
 
+    @_said
     def _read_metadata(self, number: int) -> tuple[bytes, str]:
         path = self._root / str(number) / METADATA
         try:
@@ -285,6 +352,10 @@ class _StoreFolder(VersionedFolder):
 
     def __init__(self, store: Store) -> None:
         self._store, self.uri = store, store.uri
+        self._changes = store  # what must not take effect later than it may; the rest is not visible, and can take long
+
+    def limit_calls(self, seconds: float) -> None:
+        self._changes = self._store.limited(seconds)
 
     def numbers(self) -> list[int]:
         return sorted(int(name) for name in self._store.folders() if is_number(name))
@@ -315,7 +386,7 @@ class _StoreFolder(VersionedFolder):
         check()
         name = f"{number}/{GRAPH}"
         try:
-            self._store.upload(version / GRAPH, name, if_generation=0)
+            self._changes.upload(version / GRAPH, name, if_generation=0, check=check)
         except ConflictError:  # our own upload whose answer was lost, or somebody else's
             if self._store.stat(name).crc32c != file_crc32c(version / GRAPH):
                 raise
@@ -325,7 +396,7 @@ class _StoreFolder(VersionedFolder):
         for entry in sorted(entries, key=lambda entry: not entry.name.endswith(f"/{GRAPH}")):
             check()
             with suppress(NotFoundError):  # another run deletes the same version
-                self._store.delete(entry.name, if_generation=entry.generation)
+                self._changes.delete(entry.name, if_generation=entry.generation)
 
     def remove_leftovers(self, number: int) -> None:
         """Nothing to do: a rollout records its number before the first object, and completes or removes it."""
@@ -339,7 +410,7 @@ class _StoreFolder(VersionedFolder):
 
     def write_owner(self, owner: Owner, generation: Generation) -> None:
         try:
-            self._store.write(MARKER, dump_record(asdict(owner)).encode(), if_generation=generation)
+            self._changes.write(MARKER, dump_record(asdict(owner)).encode(), if_generation=generation)
         except ConflictError:
             if self.read_owner()[0] != owner:  # else it is our own write, whose answer was lost
                 raise

@@ -124,6 +124,12 @@ class KServeTarget(Target):
             return False
         return self._mode(facts).is_live(version, facts)
 
+    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
+        """The version that was live; not known where the settings are others than it was rolled out with."""
+        if live and live["facts"].get("shape") != self._settings.shape():
+            raise UserError("It was rolled out with other settings, so it can't be told whether it still serves.")
+        return super().what_serves(live)
+
     def admit(self, journal: Journal) -> None:
         """Look at whose the two InferenceServices are, at what the pods need, and at the mode."""
         services = self._services

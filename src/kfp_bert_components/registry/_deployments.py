@@ -98,16 +98,24 @@ def _next(
     written: Mapping[str, Any],
 ) -> dict[str, Any]:
     details = value.get("details", {}) if details is None else details
+    live = _live(value, new, details, place)
     return {
         "id": uuid.uuid4().hex,
         "target": target,
         **new,
-        **_live(value, new, details, place),
+        **live,
         "place": value.get("place", {}) if place is None else place,
         **written,
         "details": details,
-        "log": _log(value, new, written),
+        "log": _log(value, new, {**_after(new, live, details), **written}),
     }
+
+
+def _after(new: Mapping[str, Any], live: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
+    """What the log says of a failure besides: what serves then."""
+    if new["state"] != "failed":
+        return {}
+    return {"live": live["live_version"], "live_is_known": details.get("live_is_known", True)}
 
 
 def _live(
@@ -118,10 +126,11 @@ def _live(
         return {"live_version": new["version"], "live_served": new["served"]}
     if value.get("details", {}).get("live") and details.get("live") == {}:
         return {"live_version": None, "live_served": ""}
-    if place is None or value.get("place") in (None, {}, place):
+    live = details.get("live", {})
+    seen = live.get("facts", {}).get("served", "")
+    if not seen and (place is None or value.get("place") in (None, {}, place)):
         return {"live_version": value.get("live_version"), "live_served": value.get("live_served", "")}
-    live = details.get("live", {})  # the record turns to another place
-    return {"live_version": live.get("version"), "live_served": live.get("facts", {}).get("served", "")}
+    return {"live_version": live.get("version"), "live_served": str(seen)}
 
 
 def _log(value: Mapping[str, Any], new: Mapping[str, Any], written: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -159,7 +168,7 @@ def _from_format_2(found: dict[str, Any]) -> dict[str, Any]:
         check_types(event, _EVENT)
         read_origin(event.get("origin", {}))
     check_types(record.details, _DETAILS)
-    check_types(record.details.get("memory", {}), {"number": int, "served": list[int]})
+    check_types(record.details.get("memory", {}), {"number": int, "served": list[int], "tried": list[int]})
     check_types(record.details.get("live", {}), {"version": int | None, "facts": dict[str, Any]})
     read_origin(record.origin)
     for one in (record, *record.elsewhere()):

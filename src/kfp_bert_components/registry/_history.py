@@ -75,11 +75,22 @@ def _rollouts(target: str, log: Sequence[Mapping[str, Any]]) -> Iterator[History
         if one["reason"] and after and _is_end_of(after, one):
             continue  # a rollout that is being undone: the next line says so, with the reason
         text = _STATES[one["state"]].format(version=one["version"], target=target)
-        if one["state"] == "failed" and live:
-            text += f", and version {live} serves as before"
+        text += _what_serves(one, live)
         if one["state"] == "live":
             live = one["version"]
         yield _event(one, text)
+
+
+def _what_serves(one: Mapping[str, Any], before: int | None) -> str:
+    """What was seen to serve after a failure, in words; older records do not say it."""
+    if one["state"] != "failed" or "live" not in one:
+        return ""
+    now = one["live"]
+    if not one.get("live_is_known", True):
+        return f", and whether version {now or before} still serves is not known" if now or before else ""
+    if now:
+        return f", and version {now} serves" + (" as before" if now == before else "")
+    return f", and version {before} does not serve there any more" if before else ""
 
 
 def _is_end_of(failed: Mapping[str, Any], rolling: Mapping[str, Any]) -> bool:

@@ -85,8 +85,9 @@ class Deployment:
     """What is known of one place that serves the champion.
 
     `state` is "pending", "rolling", "live" or "failed", and "none" where nothing was ever recorded. `version`
-    is the version that this state is about, `live_version` the last one that was reported live, and `details`
-    what the deployment wants to find again. A record that does not exist has generation 0.
+    is the version that this state is about, `live_version` the last one that was reported live, or that was seen to
+    serve after a failure (None: nothing of this registry did), and `details` what the deployment wants to find again.
+    A record that does not exist has generation 0.
 
     `place` is the full identity of the place, such as {"kind": "serving directory", "uri": ...} or {"kind": "AI
     Platform endpoint", "project": ..., "location": ..., "endpoint": ...}; {} where it is not known. `served` is what
@@ -110,6 +111,11 @@ class Deployment:
     live_served: str = ""
     registry: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def live_is_known(self) -> bool:
+        """False where the last rollout failed, and the place could not be asked whether `live_version` still serves."""
+        return self.details.get("live_is_known", True) is not False
 
     def elsewhere(self) -> list[Deployment]:
         """What is known of other places that were deployed to under this name, a record each."""

@@ -103,7 +103,10 @@ def _in_registry(registry: str, target: str, run: Origin) -> Iterator[str]:
     if record.state == "live":
         yield f"Version {record.version} is live on {target}."
     elif record.state == "failed":
-        serves = f"version {record.live_version} serves as before" if record.live_version else "nothing serves"
+        serves = "no version is known to serve"
+        if live := record.live_version:
+            known = record.live_is_known
+            serves = f"version {live} serves as before" if known else f"whether version {live} serves is not known"
         why = f"kfp-bert registry history {quote(models.uri)} --run {quote(run.label)}"
         yield f"The rollout of version {record.version} to {target} failed, and {serves}. Why: {why}"
 

@@ -2,7 +2,7 @@
 
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._account import google_account, s3_account
-from kfp_bert_components.storage._address import Address, parse_address
+from kfp_bert_components.storage._address import Address, known_address, parse_address
 from kfp_bert_components.storage._checksums import file_crc32c, file_sha256, is_copy
 from kfp_bert_components.storage._find import Found, find_objects, split_object
 from kfp_bert_components.storage._folders import (
@@ -43,6 +43,7 @@ __all__ = [
     "is_fuse",
     "is_there",
     "job_access",
+    "known_address",
     "open_store",
     "parse_address",
     "publish_folder",

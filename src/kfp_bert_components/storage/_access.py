@@ -18,7 +18,7 @@ _BOOLEANS = {"": False, "0": False, "false": False, "no": False, "1": True, "tru
 
 @dataclass(frozen=True)
 class Access:
-    """How buckets are reached. For an S3 store `anonymous` and `patience` count; AWS's variables and files say more.
+    """How buckets are reached. For an S3 store `anonymous` and the times count; AWS's variables and files say more.
 
     Args:
         user_project: The project that pays for requests to a bucket in another project ("requester pays").
@@ -28,12 +28,18 @@ class Access:
         anonymous: Send no credentials; for public buckets. Default: whether KFP_BERT_ANONYMOUS is 1 or true.
         patience: Seconds for which a request that fails is tried again. For a local folder: seconds to wait for its
             lock, at most 30.
+        most_seconds: Longest time for one request; 0: no limit but the usual ones, between two packets.
     """
 
     user_project: str = ""
     impersonate: str = ""
     anonymous: bool = False
     patience: float = 120.0
+    most_seconds: float = 0.0
+
+    def within(self, seconds: float) -> Access:
+        """The same, with times such that a call is over after so many seconds, with all that is tried again."""
+        return replace(self, patience=min(self.patience, 0.4 * seconds), most_seconds=min(0.5 * seconds, 3600.0))
 
 
 def with_environment(access: Access) -> Access:

@@ -108,6 +108,15 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
     return Address("file", "", _absolute(text, parameter, refused))
 
 
+def known_address(uri: str) -> Address:
+    """The address of a store or folder by its `uri`, which `parse_address` made: what a user wrote is read once."""
+    scheme, _, rest = uri.partition("://")
+    if uri.startswith("/") or not rest:
+        return Address("file", "", uri)
+    bucket, _, name = rest.partition("/")
+    return Address(scheme, bucket, name)
+
+
 def _path_of_uri(rest: str, refused: Callable[[str], UserError]) -> str:
     """The path in a file:// URI, from what follows its colon."""
     path = rest.removeprefix("//").removeprefix("localhost") if rest.startswith("//") else rest

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.storage._access import Access
@@ -15,7 +15,7 @@ from kfp_bert_components.storage._checksums import crc32c
 from kfp_bert_components.storage._client import client_for, explained, retry_for
 from kfp_bert_components.storage._gcs_bodies import GcsBodies
 from kfp_bert_components.storage._http import TIMEOUT
-from kfp_bert_components.storage._transfer import Download, Held
+from kfp_bert_components.storage._transfer import PART, Download, Held
 from kfp_bert_components.storage._types import (
     WRITE,
     Blob,
@@ -34,6 +34,20 @@ _NOTHING = crc32c(b"")  # some emulators leave out a size of 0
 _FIELDS = "items(name,size,crc32c,generation),prefixes,nextPageToken"
 
 
+class _Checked:
+    """A file that is uploaded: `check` is called before each part of it is read."""
+
+    def __init__(self, file: BinaryIO, check: Callable[[], object]) -> None:
+        self._file, self._check = file, check
+
+    def read(self, size: int = -1) -> bytes:
+        self._check()
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 class GcsStore(Store):
     """Objects of a bucket below a prefix."""
 
@@ -41,7 +55,11 @@ class GcsStore(Store):
         self.bucket, self.prefix, self.access = bucket, prefix, access
         self.uri = f"gs://{bucket}/{prefix}" if prefix else f"gs://{bucket}"
         self._start = f"{prefix}/" if prefix else ""
-        self._calls: dict[str, Any] = {"retry": retry_for(access), "timeout": TIMEOUT}
+        most = min(access.most_seconds or TIMEOUT[1], TIMEOUT[1])
+        self._calls: dict[str, Any] = {"retry": retry_for(access), "timeout": (min(TIMEOUT[0], most), most)}
+
+    def limited(self, seconds: float) -> GcsStore:
+        return GcsStore(self.bucket, self.prefix, self.access.within(seconds))
 
     def read(self, name: str, *, limit: int | None = None) -> Blob:
         held = Held(self.describe(name), _LARGEST if limit is None else limit)
@@ -63,10 +81,18 @@ class GcsStore(Store):
     def write(self, name: str, data: bytes, *, if_generation: Generation | None = None) -> int:
         return self._put(name, if_generation, lambda blob, how: blob.upload_from_string(data, **how))
 
-    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> int:
+    def upload(
+        self, path: Path, name: str, *, if_generation: Generation | None = None, check: Callable[[], object] = bool
+    ) -> int:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            return self._put(name, if_generation, lambda blob, how: blob.upload_from_file(file, size=size, **how))
+
+            def send(blob: Any, how: dict[str, Any]) -> None:
+                if self.access.most_seconds:
+                    blob.chunk_size = PART  # so that no request takes long
+                blob.upload_from_file(_Checked(file, check), size=size, **how)
+
+            return self._put(name, if_generation, send)
 
     def _put(self, name: str, if_generation: Generation | None, send: Callable[[Any, dict[str, Any]], None]) -> int:
         """Write. That this very write is there already is no conflict: the client sent it again as a reply was lost."""

@@ -23,7 +23,8 @@ def client_options(
     url: str,
     headers: Mapping[str, str],
     certificates: Sequence[str] = _CERTIFICATES,
-    read_seconds: int = TIMEOUT[1],
+    read_seconds: float = TIMEOUT[1],
+    most_seconds: float = 86_400,
 ) -> ClientConfig:
     """The options of a client.
 
@@ -32,16 +33,17 @@ def client_options(
         headers: Sent with each request.
         certificates: Variables of the environment, of which the first one that is set names a file of certificates.
         read_seconds: Time limit between two packets, and for an answer to a request once all of it was given.
+        most_seconds: Time limit for all of a request with its answer.
 
     Raises:
         UserError: The certificates can't be read.
     """
     options: ClientConfig = {
         "allow_http": url.startswith("http://"),
-        "connect_timeout": f"{TIMEOUT[0]} seconds",
+        "connect_timeout": timedelta(seconds=min(TIMEOUT[0], most_seconds)),
         "default_headers": dict(headers),
-        "read_timeout": f"{read_seconds} seconds",
-        "timeout": "1 day",
+        "read_timeout": timedelta(seconds=min(read_seconds, most_seconds)),
+        "timeout": timedelta(seconds=most_seconds),
         "user_agent": f"kfp-bert-components/{__version__}",
     }
     # Other clients read these, obstore does not.
@@ -58,4 +60,9 @@ def client_options(
 
 def retries(access: Access) -> RetryConfig:
     """Requests that fail are tried again for as long as `access` says."""
-    return {"max_retries": 1000, "retry_timeout": timedelta(seconds=access.patience)}
+    pause = timedelta(seconds=min(15.0, access.patience / 4))
+    return {
+        "max_retries": 1000,
+        "retry_timeout": timedelta(seconds=access.patience),
+        "backoff": {"init_backoff": min(timedelta(seconds=0.1), pause), "max_backoff": pause, "base": 2.0},
+    }

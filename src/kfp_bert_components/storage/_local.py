@@ -73,7 +73,11 @@ class LocalStore(Store):
     def write(self, name: str, data: bytes, *, if_generation: Generation | None = None) -> int:
         return self._put(name, lambda file: file.write(data), if_generation)
 
-    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> int:
+    def upload(
+        self, path: Path, name: str, *, if_generation: Generation | None = None, check: Callable[[], object] = bool
+    ) -> int:
+        check()
+
         def copy(file: BinaryIO) -> None:
             with path.open("rb") as source:
                 shutil.copyfileobj(source, file, 1 << 20)

@@ -71,8 +71,11 @@ class S3Store(Store):
 
     def __init__(self, scheme: str, bucket: str, prefix: str, access: Access) -> None:
         self.uri = f"{scheme}://{bucket}/{prefix}".rstrip("/")
-        self.access, self._name = access, bucket
+        self.access, self._name, self._address = access, bucket, (scheme, bucket, prefix)
         self._start = f"{prefix}/" if prefix else ""
+
+    def limited(self, seconds: float) -> S3Store:
+        return S3Store(*self._address, self.access.within(seconds))
 
     @cached_property
     def _settings(self) -> S3Settings:
@@ -109,7 +112,10 @@ class S3Store(Store):
             data = data + b"\n" + blanks.encode()
         return self._put(name, data, crc32c(data), if_generation, use_multipart=False)
 
-    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> Generation:
+    def upload(
+        self, path: Path, name: str, *, if_generation: Generation | None = None, check: Callable[[], object] = bool
+    ) -> Generation:
+        check()
         size, checksum = path.stat().st_size, file_crc32c(path)
         if if_generation is None:
             return self._put(name, path, checksum, None, chunk_size=PART)
@@ -128,8 +134,9 @@ class S3Store(Store):
             return self._put_if(name, data, checksum, if_generation)
         where, attributes = self.describe(name), {"Content-Type": content_type(name), _CRC32C: checksum}
         with explained(where, self._settings):
-            bucket = self._bucket(upload=isinstance(data, Path))
-            return _generation(obstore.put(bucket, self._start + name, data, attributes=attributes, **how), where)
+            return _generation(
+                obstore.put(self._bucket_for(data), self._start + name, data, attributes=attributes, **how), where
+            )
 
     def _put_if(self, name: str, data: bytes | Path, checksum: str, if_generation: Generation) -> Generation:
         """Write with a condition. That this very write is there already is no conflict: its answer was lost."""
@@ -137,7 +144,7 @@ class S3Store(Store):
         attributes = {"Content-Type": content_type(name), _CRC32C: checksum, WRITE: write}
         send = partial(
             obstore.put,
-            self._bucket(upload=isinstance(data, Path)),
+            self._bucket_for(data),
             self._start + name,
             data,
             attributes=attributes,
@@ -153,6 +160,15 @@ class S3Store(Store):
                     return _generation(found.meta, where)
             raise
 
+    def _bucket_for(self, data: bytes | Path) -> Bucket:
+        """The bucket to write to. A large file, which is one request, is sent for as long as it takes."""
+        if not isinstance(data, Path):
+            return self._bucket()
+        large = data.stat().st_size > _LARGE
+        return bucket_for(
+            self._name, self._settings, replace(self.access, most_seconds=0.0) if large else self.access, upload=True
+        )
+
     def _patiently(self, call: Callable[[], _Answer], where: str) -> _Answer:
         """What a call gives, made again where a connection broke: in such ones obstore gives up."""
         until, pause = time.monotonic() + self.access.patience, _PAUSES[0]
@@ -163,7 +179,7 @@ class S3Store(Store):
                 found = explain(error, where, self._settings)
                 if not isinstance(found, UnreachableError) or time.monotonic() > until:
                     raise found from None
-            time.sleep(pause)
+            time.sleep(min(pause, max(until - time.monotonic(), 0.0)))
             pause = min(2 * pause, _PAUSES[1])
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:

@@ -64,7 +64,8 @@ def bucket_for(
         upload: For objects that may take long to send.
         if_match: An ETag that all requests ask for. obstore can't be told so for one deletion.
     """
-    key = (bucket, settings, access.patience, os.getpid(), upload, os.environ.get("AWS_CA_BUNDLE", ""))
+    times = (access.patience, access.most_seconds)
+    key = (bucket, settings, times, os.getpid(), upload, os.environ.get("AWS_CA_BUNDLE", ""))
     if if_match:
         return _opened(bucket, settings, access, TIMEOUT[1], {"if-match": f'"{if_match}"'})
     with _lock:
@@ -81,7 +82,7 @@ def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int
         config["virtual_hosted_style_request"] = True
     # Deletions one by one: not every store knows many at once, and only so do they have a condition.
     config["disable_bulk_delete"] = True
-    options = client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds)
+    options = client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds, access.most_seconds or 86_400)
     try:
         return Bucket(bucket, config=config, client_options=options, retry_config=retries(access))  # type: ignore[arg-type]
     except (BaseError, ValueError) as error:

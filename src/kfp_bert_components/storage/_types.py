@@ -117,8 +117,25 @@ class Store(ABC):
         """Delete one object; NotFoundError if there is none, ConflictError if its generation is another."""
 
     @abstractmethod
-    def upload(self, path: Path, name: str, *, if_generation: Generation | None = None) -> Generation:
-        """Copy a local file into the store and return the generation; conditions as in `write`."""
+    def upload(
+        self, path: Path, name: str, *, if_generation: Generation | None = None, check: Callable[[], object] = bool
+    ) -> Generation:
+        """Copy a local file into the store and return the generation; conditions as in `write`.
+
+        Args:
+            path: The file.
+            name: The object to write.
+            if_generation: As in `write`.
+            check: Called before each request that holds a part of the file, of which the last one makes the object
+                visible. What it raises ends the upload.
+        """
+
+    def limited(self, seconds: float) -> Store:
+        """The same store, whose calls that change one object are over after so many seconds.
+
+        On a disk they need no limit. On s3:// a file of more than 64 MB is one request, and has none.
+        """
+        return self
 
     def download_entry(self, entry: Entry, path: Path, progress: Callable[[int], object] = bool) -> None:
         """As `download_all`, for one object."""
