@@ -197,6 +197,13 @@ def test_a_restarted_run_waits_for_the_job_that_runs(server, splits, tmp_path):
     assert server.calls.count("CreateCustomJob") == 1
 
 
+def test_another_staging_folder_is_another_job(server, splits, tmp_path):
+    server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
+    for staging in ("gs://bucket/staging", "gs://bucket/other", "gs://bucket/other/"):
+        run(server, splits, tmp_path, staging=staging)
+    assert len(server.cloud.jobs) == 2
+
+
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_another_base_model_at_the_same_address_is_another_job(server, splits, tmp_path, kind):
     server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})

@@ -50,7 +50,7 @@ def run_as_custom_job(
     """
     one = job_settings
     settings = absolute_base_model(settings)
-    machines = [one.machine_type, one.accelerator_type, one.accelerator_count, one.replicas]
+    machines = [one.machine_type, one.accelerator_type, one.accelerator_count, one.replicas, one.staging.rstrip("/")]
     key = job_key(train, validation, settings, one.image, machines)
     place = place_of(one.staging, key)
     store = open_store(place)
