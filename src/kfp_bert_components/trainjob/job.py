@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kfp_bert_components.errors import DamagedError, UserError
 from kfp_bert_components.jobs.records import clear_results, read_parts
 from kfp_bert_components.jobs.remote_jobs import RemoteJob, RemoteJobs, patiently
-from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, places, stage
+from kfp_bert_components.jobs.staging import collect, job_key, pinned_base_model, place_of, places, stage
 from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.origin import here
@@ -53,7 +53,7 @@ def run_as_train_job(
         UserError: The job failed, can't start or was deleted, the cluster refused it, or can't be reached.
     """
     one = job_settings
-    settings = absolute_base_model(settings)
+    settings = pinned_base_model(settings)
     namespace = _namespace(one)
     machines = [one.replicas, one.resources, one.accelerator_type, one.accelerator_count, one.runtime, one.staging]
     key = job_key(train, validation, settings, one.image, ["TrainJob", namespace, *machines])
