@@ -16,7 +16,7 @@ from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 ALLOWED = 0.4  # seconds without a renewal
-SAMPLE = ROOT / "tests" / "records" / "format1" / "custom_job"
+SAMPLES = ROOT / "tests" / "records"
 
 
 @pytest.fixture
@@ -114,9 +114,16 @@ def test_those_whose_run_is_over_are_taken_out_unless_they_are_the_last(store, m
 
 
 def test_a_lease_of_the_first_format_is_read():
-    lease, _ = read_lease(open_store(str(SAMPLE)))
+    lease, _ = read_lease(open_store(str(SAMPLES / "format1" / "custom_job")))
     (one,) = lease.waiters
     assert (one.holder, one.run, lease.abandoned_seconds, lease.ended) == ("pod-1", "run-1", 900.0, "")
+
+
+def test_a_lease_of_the_second_format_is_read():
+    lease, _ = read_lease(open_store(str(SAMPLES / "format2" / "custom_job")))
+    assert [(one.holder, one.run, one.renewals) for one in lease.waiters] == [("pod-1", "run-1", 7), ("pod-2", "", 0)]
+    assert (lease.starter.holder, lease.abandoned_seconds) == ("pod-3", 1800.0)
+    assert (lease.job, lease.ended, lease.past) == ("job-2", "", {"job-1": "Nobody has waited for this job."})
 
 
 def test_a_renewal_whose_answer_was_lost_is_ones_own(gcs, monkeypatch):

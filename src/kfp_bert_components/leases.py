@@ -35,7 +35,7 @@ from kfp_bert_components.sight import Sight
 from kfp_bert_components.storage import Generation, Store
 
 LEASE = "lease.json"
-_FORMAT = 2
+FORMAT = 2
 _RENEWED_EVERY = 30.0  # seconds
 _MISSED = 3  # renewals without one, after which somebody is taken for gone
 
@@ -64,7 +64,7 @@ class LeaseRecord:
     """What the object says.
 
     Attributes:
-        waiters: Who waits for the job, the one who came last at the end.
+        waiters: Who waits for the job, the one who has renewed the lease last at the end.
         starter: Who is about to start a job, which no other one does meanwhile.
         job: Name of the job; "" where that is not known.
         ended: Why the job ended, as a sentence; "" while it goes on.
@@ -89,8 +89,8 @@ class LeaseRecord:
         return 0.0 if 0.0 in each else max(each, default=0.0)
 
     @property
-    def newest(self) -> Waiter | None:
-        """Who came last; None where nobody is named."""
+    def last(self) -> Waiter | None:
+        """Who has renewed it last; None where nobody is named."""
         return self.everybody[-1] if self.everybody else None
 
 
@@ -104,13 +104,13 @@ def read_lease(store: Store) -> tuple[LeaseRecord | None, Generation]:
         blob = store.read(LEASE)
     except NotFoundError:
         return None, 0
-    readers = {1: _of_format_1, _FORMAT: _of_format_2}
+    readers = {1: _of_format_1, FORMAT: _of_format_2}
     return load_record(blob.data, store.describe(LEASE), readers, "delete it"), blob.generation
 
 
 def write_lease(store: Store, record: LeaseRecord, if_generation: Generation) -> None:
     """Write the lease over the generation that was read; ConflictError where it is another one by now."""
-    store.write(LEASE, dump_record(asdict(record), _FORMAT).encode(), if_generation=if_generation)
+    store.write(LEASE, dump_record(asdict(record), FORMAT).encode(), if_generation=if_generation)
 
 
 def change_lease(store: Store, change: Callable[[LeaseRecord], LeaseRecord | None]) -> LeaseRecord:
@@ -293,7 +293,7 @@ class Lease:
             found = change_lease(self._store, self._again)
             self._renewed()
             self._meet(found, "waits for the same job now, too.")
-        except UserError as error:
+        except (UserError, OSError) as error:  # without this thread the job would end
             self._due = time.monotonic() + self._pause
             self._sights.clear()
             if not self._unwritten:
@@ -388,7 +388,7 @@ class Watch:
             unseen = self._sight.unchanged(generation)
             self.ended = self._last.ended
             if not self.ended and allowed and unseen > allowed:
-                last = named(self._last.newest)
+                last = named(self._last.last)
                 why = f"Nobody has waited for this job for {allowed / 60:.3g} minutes (last {last})."
                 write_lease(self._store, replace(self._last, waiters=(), starter=None, ended=why), generation)
                 self.ended = why

@@ -41,7 +41,7 @@ _place_options = bundled(
 def list_(place: dict[str, str], as_json: bool) -> None:
     """List them, oldest first: state, age, run, who waits, name.
 
-    The run is the one that waits for the job now, or waited last; of several that wait, the last that came is first.
+    The run is the one that waits for the job now, or waited last; where several wait, all are named.
     """
     opened = _open(place)
     jobs = opened.running()

@@ -20,7 +20,7 @@ class RunningJob:
         name: Name of the job, by which it is cancelled.
         state: Such as "running", "pending", or "cancelling".
         created: When it was created, by the clock of who runs it.
-        run: The run that waits for it, of several the one that came last; the one that started it where its lease
+        run: The run that waits for it, of several the one that said so last; the one that started it where its lease
             names none, or can't be read. "" where that is not known.
         holder: Who waits for it: a pod. "" where nobody does, or where its lease can't be read.
         others: The other runs that wait for it.
@@ -79,10 +79,10 @@ def with_lease(job: RunningJob) -> RunningJob:
         lease, _ = read_lease(_store(job.place))
     except UserError as error:
         return replace(job, unread=str(error))
-    if not (lease and lease.newest):
+    if not (lease and lease.last):
         return job
     runs = list(dict.fromkeys(one.run or job.started_by for one in reversed(lease.everybody)))
-    return replace(job, run=runs[0], others=tuple(runs[1:]), holder=lease.newest.holder)
+    return replace(job, run=runs[0], others=tuple(runs[1:]), holder=lease.last.holder)
 
 
 def _store(place: str) -> Store:
