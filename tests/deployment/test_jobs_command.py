@@ -67,6 +67,13 @@ def test_list_shows_the_jobs_of_ours_that_run_with_their_run_and_age(server):
     assert datetime.fromisoformat(found[0]["created"]) < datetime.now(UTC) - timedelta(minutes=100)
 
 
+def test_a_second_page_of_jobs_that_breaks_off_is_asked_for_again(server):
+    server.cloud.jobs_on_a_page = 1
+    server.faults = [Fault("ListCustomJobs", "cut", position=6)]
+    assert len(run(server, "list").splitlines()) == 2
+    assert server.calls.count("ListCustomJobs") == 4 and server.faults[0].times == 0
+
+
 def test_jobs_are_cancelled_by_name_and_by_run(server):
     names = list(server.cloud.jobs)
     assert run(server, "cancel", "--run", "run-2") == f"cancelled {names[1]}\n"
