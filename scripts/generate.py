@@ -55,6 +55,7 @@ FORMATS = {
     "`versions/<n>/version.json` in the registry": "registry._read:VERSION_FORMAT",
     "`versions/<n>/claim.json` in the registry": "registry._claim:FORMAT",
     "`deployments/<target>.json` in the registry": "registry._deployments:FORMAT",
+    "`lease.json` of a job": "leases:FORMAT",
 }
 # Parts of the package whose errors belong together: a heading, and the page about them.
 PARTS = {

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from kfp_bert_components.leases import LEASE, Lease, Watch, ended_when_abandoned, read_lease
+from kfp_bert_components.leases import LEASE, Lease, Watch, ended_when_abandoned, read_lease, take_out
 from kfp_bert_components.storage import Access, open_store
+from tests.conftest import ROOT
 from tests.support.kubeflow import Step
 from tests.support.promoters import InterruptedStore
 from tests.support.stores import every_place as place
@@ -15,6 +16,7 @@ from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 ALLOWED = 0.4  # seconds without a renewal
+SAMPLES = ROOT / "tests" / "records"
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_a_job_ends_when_nobody_renews_its_lease_and_not_before(store, monkeypat
     assert look_for(watch, 5 * ALLOWED)
     assert ALLOWED * 0.7 < time.monotonic() - started < 3 * ALLOWED
     assert "(last pod-1 of run run of pod-1)" in watch.ended
-    assert lease.ended() == watch.ended
+    assert lease.ended("") == watch.ended
     assert Watch(store).look() == watch.ended  # the job is started again
 
 
@@ -76,22 +78,52 @@ def test_a_store_out_of_reach_is_no_reason_to_end(gcs, monkeypatch, capsys):
     assert capsys.readouterr().out.count("That somebody waits for the job can't be written now") == 1
 
 
-def test_another_one_takes_the_lease_over_and_the_first_takes_it_back_when_that_one_is_gone(store, monkeypatch, capsys):
+def waiting(store):
+    return sorted(one.holder for one in read_lease(store)[0].waiters)
+
+
+def test_several_wait_for_a_job_and_one_that_is_gone_is_left_out_after_a_while(store, monkeypatch, capsys):
     first, watch = holder(store, "pod-1", monkeypatch), Watch(store)
     second = holder(store, "pod-2", monkeypatch)
-    assert "pod-1 of run run of pod-1 waited for it before" in capsys.readouterr().out
+    assert "pod-1 of run run of pod-1 waits for it too, or did until now." in capsys.readouterr().out
 
     def renew():
         first.renew()
         second.renew()
 
     assert not look_for(watch, 2 * ALLOWED, renew)
-    assert (first.held, second.held) == (False, True)
-    assert read_lease(store)[0].holder == "pod-2"
-    assert "pod-2 of run run of pod-2 waits for the same job" in capsys.readouterr().out
+    assert waiting(store) == ["pod-1", "pod-2"]
+    assert "pod-2 of run run of pod-2 waits for the same job now, too." in capsys.readouterr().out
     assert not look_for(watch, 4 * ALLOWED, first.renew)
-    assert first.held
-    assert read_lease(store)[0].holder == "pod-1"
+    assert waiting(store) == ["pod-1"]
+
+
+def test_the_most_patient_one_says_when_the_job_ends(store, monkeypatch):
+    holder(store, "pod-1", monkeypatch)
+    Lease(store, "run-2", 10 * ALLOWED).take()
+    assert not look_for(Watch(store), 3 * ALLOWED)
+
+
+def test_those_whose_run_is_over_are_taken_out_unless_they_are_the_last(store, monkeypatch):
+    for name in ("pod-1", "pod-2"):
+        holder(store, name, monkeypatch)
+    assert [one.holder for one in take_out(store, lambda one: one.holder == "pod-1")] == ["pod-2"]
+    assert waiting(store) == ["pod-2"]
+    assert take_out(store, lambda one: one.holder == "pod-2") == []
+    assert waiting(store) == ["pod-2"]
+
+
+def test_a_lease_of_the_first_format_is_read():
+    lease, _ = read_lease(open_store(str(SAMPLES / "format1" / "custom_job")))
+    (one,) = lease.waiters
+    assert (one.holder, one.run, lease.abandoned_seconds, lease.ended) == ("pod-1", "run-1", 900.0, "")
+
+
+def test_a_lease_of_the_second_format_is_read():
+    lease, _ = read_lease(open_store(str(SAMPLES / "format2" / "custom_job")))
+    assert [(one.holder, one.run, one.renewals) for one in lease.waiters] == [("pod-1", "run-1", 7), ("pod-2", "", 0)]
+    assert (lease.starter.holder, lease.abandoned_seconds) == ("pod-3", 1800.0)
+    assert (lease.job, lease.ended, lease.past) == ("job-2", "", {"job-1": "Nobody has waited for this job."})
 
 
 def test_a_renewal_whose_answer_was_lost_is_ones_own(gcs, monkeypatch):
@@ -101,14 +133,14 @@ def test_a_renewal_whose_answer_was_lost_is_ones_own(gcs, monkeypatch):
     time.sleep(ALLOWED / 10)
     lease.renew()
     assert lost.hits == 1
-    assert lease.held
+    assert waiting(store) == ["pod-1"] and lease.leave()
 
 
 def test_one_who_takes_over_while_the_job_decides_to_end_is_not_overlooked(store, monkeypatch):
     holder(store, "pod-1", monkeypatch)
     watch = Watch(InterruptedStore(store, "write", LEASE, lambda: holder(store, "pod-2", monkeypatch)))
     assert not look_for(watch, 1.5 * ALLOWED)
-    assert read_lease(store)[0].holder == "pod-2"
+    assert waiting(store) == ["pod-1", "pod-2"]
 
 
 def hang(place):

@@ -308,7 +308,8 @@ class _FinetuneBert(PythonComponent):
             heads: Attention heads when training from scratch.
             checkpoint_dir: Local, gs:// or s3:// folder for checkpoints. A step that is started again with the same
                 data and settings goes on from the newest one. Empty: beside the registry, or none without one.
-            checkpoint_minutes: Most minutes of training that a kill costs; checkpoints are written a little more often.
+            checkpoint_minutes: Most minutes of training that a kill costs, as long as a checkpoint is written in half of
+                them: else up to twice the time that writing takes. Checkpoints are written a little more often.
             registry: Model registry beside which checkpoints are kept, in a folder of its name and "-checkpoints", where
                 there is no checkpoint_dir. Those of a job are in job_staging.
             tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files. Empty: none are written.
@@ -910,9 +911,10 @@ class _CleanUpRun(PythonComponent):
         """Cancel what a run started and is not over, when the run failed or was terminated. For a dsl.ExitHandler.
 
         KFP runs this step when all others are over, also where the run was terminated or a pod died. It cancels the run's
-        jobs on AI Platform and its TrainJobs, but for those that another run waits for. Without the right to list TrainJobs
-        it leaves them: they end when nobody has waited for job_abandoned_minutes. A rollout that stands between two steps
-        is left as it is: the next run goes on with it. Where the run ended well, it cancels nothing and says so.
+        jobs on AI Platform and its TrainJobs, but for those that another run waits for, too, and those of which it can't
+        read that, as where the volume of job_staging is not mounted: they end when nobody has waited for
+        job_abandoned_minutes. So do TrainJobs without the right to list them. A rollout that stands between two steps is
+        left as it is: the next run goes on with it. Where the run ended well, it cancels nothing and says so.
 
         Where there is a webhook, it posts how the run ended, decision and reason, alarms and a failed rollout, with the
         addresses of the pages: {"text": ...}, as Slack, Mattermost and Google Chat take it. No text of the data is in it. A

@@ -51,8 +51,7 @@ class Cluster:
             NotFoundError: It is not there, or the cluster has no such kind of object.
             ForbiddenError, TransientError, UserError: As `send`.
         """
-        found: dict[str, Any] = json.loads(self.send("GET", path, query=query))
-        return found
+        return _object(self.send("GET", path, query=query), f"GET {path}")
 
     def text(self, path: str, **query: str) -> str:
         """Read what is no object, such as a log; raises as `get`."""
@@ -72,8 +71,7 @@ class Cluster:
             TransientError: There is one of its name, or as `send`.
             UserError: As `send`.
         """
-        found: dict[str, Any] = json.loads(self.send("POST", path, query={"fieldValidation": "Strict"}, body=body))
-        return found
+        return _object(self.send("POST", path, query={"fieldValidation": "Strict"}, body=body), f"POST {path}")
 
     def apply(self, path: str, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create or change an object by server-side apply, so that it has these fields; other managers' stay.
@@ -94,8 +92,7 @@ class Cluster:
         """
         query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"}
         query |= {"dryRun": "All"} if dry_run else {}
-        found: dict[str, Any] = json.loads(self.send("PATCH", path, query=query, body=body))
-        return found
+        return _object(self.send("PATCH", path, query=query, body=body), f"PATCH {path}")
 
     def delete(self, found: dict[str, Any], path: str) -> None:
         """Delete an object, unless another one has its name by now. It may go on until its pods have ended."""
@@ -140,6 +137,14 @@ class Cluster:
         if not 200 <= answer.status <= 299:
             raise _error(answer.status, text, what)
         return text
+
+
+def _object(text: str, what: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise TransientError(f"{what} was not answered with JSON: an answer may have been cut off ({error})") from error
+    return found
 
 
 def _error(status: int, text: str, what: str) -> Exception:

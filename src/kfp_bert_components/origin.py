@@ -18,6 +18,7 @@ _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 # ROOT/PROJECT_NUMBER/RUN/STEP_NUMBER/NAME on Vertex.
 _ON_KUBEFLOW = re.compile(rf"/({_UUID})/[^/]+/(?:{_UUID}/)?[^/]+$")
 _ON_VERTEX = re.compile(r"^gs://.+/\d+/([^/]+)/[^/]+_-?\d+/[^/]+$")
+_ITERATION = re.compile(r"for-loop-\d+-iteration-\d+")  # a folder that KFP makes in that of a run on one machine
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -144,8 +145,15 @@ def run_of(uri: str) -> dict[str, str]:
     if match := _ON_VERTEX.search(uri):
         return {"run_name": match[1]}
     if uri.startswith("/") and not os.environ.get("KFP_POD_NAME") and len(Path(uri).parents) > 2:
-        return {"folder": str(Path(uri).parents[1])}
+        return {"folder": str(_run_folder(Path(uri).parents[1]))}
     return {}
+
+
+def _run_folder(folder: Path) -> Path:
+    """The folder of a run on one machine, of one that may be of a loop's iteration in it."""
+    while _ITERATION.fullmatch(folder.name) and len(folder.parents) > 1:
+        folder = folder.parent
+    return folder
 
 
 def page_of(run_id: str, run_name: str = "") -> str:

@@ -295,6 +295,40 @@ def test_images_for_a_pipeline_that_has_none_of_this_packages_are_no_success(tmp
 # ------------------------------------------------------------------------------------------------------------- Vertex
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"images": "registry.example.com/old"}, {"images": PLACE}),
+        ({"shared_memory": "1Gi"}, {"shared_memory": "2Gi"}),
+        ({"volumes": {"one": "/data", "two": "/two"}}, {"volumes": {"one": "/mnt", "two": "/two"}}),
+        ({"secrets": {"hub": {"path": "/a"}}}, {"secrets": {"hub": {"path": "/b"}}}),
+        ({"secrets": {"hub": {"variables": {"A": "a"}}}}, {"secrets": {"hub": {"variables": {"A": "b"}}}}),
+        (
+            {"tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoExecute", "seconds": 10}]},
+            {"tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoExecute", "seconds": 600}]},
+        ),
+        ({"node_selector": {"pool": "a"}}, {"node_selector": {"pool": "b"}}),
+        ({"env": {"A": "1"}, "retries": {"count": 1}}, {"env": {"A": "2"}, "retries": {"count": 2}}),
+    ],
+)
+def test_a_pipeline_that_was_compiled_before_becomes_what_the_file_says_now(tmp_path, first, then):
+    before = tmp_path / "before.yaml"
+    package.compile(package.finetune_bert, before, {"all": first})
+    assert compiled(before, tmp_path, {"all": then}) == compiled(package.finetune_bert, tmp_path, {"all": then})
+
+
+def test_images_that_were_moved_apart_are_moved_again(tmp_path):
+    before = tmp_path / "before.yaml"
+    package.compile(
+        pipelines.train_and_deploy, before, {"all": {"images": "a.b/c"}, "training": {"images": "a.b/gpu-1"}}
+    )
+    again = compiled(before, tmp_path, {"all": {"images": "a.b/c"}, "training": {"images": "a.b/gpu-2"}})
+    spec = next(yaml.safe_load_all(again))
+    image = spec["deploymentSpec"]["executors"]["exec-finetune-bert"]["container"]["image"]
+    assert image.startswith("a.b/gpu-2/python-tensorflow:")
+    assert "a.b/gpu-1" not in again
+
+
 def test_for_vertex_it_has_limits_accelerators_variables_and_retries_and_no_part_for_kubernetes(tmp_path):
     cluster = {
         "platform": "vertex",

@@ -189,7 +189,7 @@ BOTH = {
     "cpu_limit": 1,
     "memory_limit": "1Gi",
     "env": {"A": "b"},
-    "retries": {"count": 1, "give_up_after_minutes": 30},
+    "retries": {"count": 1},
     "caching": False,
 }
 
@@ -201,6 +201,23 @@ def test_what_does_not_apply_on_vertex_is_refused_by_name(section, name):
     with pytest.raises(UserError, match=rf"^{section}\.{name} does not apply on Vertex: leave it out; \w"):
         read_cluster(cluster)
     assert read_cluster(cluster | {"platform": "kubernetes"})
+
+
+def test_a_limit_of_all_tries_is_refused_on_vertex_by_name():
+    cluster = {"all": {"retries": {"count": 1, "give_up_after_minutes": 30}}}
+    assert read_cluster(cluster)
+    with pytest.raises(UserError, match=r"^all\.retries\.give_up_after_minutes does not apply on Vertex: leave it out"):
+        read_cluster(cluster | {"platform": "vertex"})
+
+
+def test_a_toleration_of_a_kind_replaces_the_one_with_its_key():
+    lasting = {"key": "gpu", "operator": "Exists", "effect": "NoExecute", "seconds": 600}
+    others = [{"key": "pool", "value": value} for value in ("a", "b")]
+    cluster = read_cluster(
+        {"all": {"tolerations": [{**lasting, "seconds": 5}, *others]}, "training": {"tolerations": [lasting]}}
+    )
+    found = [(one.key, one.value, one.seconds) for one in cluster.settings("training").tolerations]
+    assert found == [("pool", "a", None), ("pool", "b", None), ("gpu", "", 600)]
 
 
 def test_every_setting_of_a_step_was_tried_on_vertex():

@@ -17,13 +17,17 @@ from kfp import dsl
 
 from kfp_bert_components import finetune_bert
 from kfp_bert_components.ai_platform import JobSettings, run_as_custom_job
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.bert.source import pin_checkpoint
+from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.jobs.records import read_settings
+from kfp_bert_components.jobs.staging import pinned_base_model, stage
 from kfp_bert_components.jobs.worker import is_chief
 from kfp_bert_components.steps.finetune_bert import finetune_bert as finetune_in_step
 from kfp_bert_components.storage import open_store, upload_folder
 from kfp_bert_components.training import TrainingSettings, finetune
 from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.kubeflow import Step
+from tests.support.promoters import InterruptedStore
 from tests.support.splits import write_small_splits
 from tests.support.stores import gcs
 from tests.support.training import BUNDLE_JSON, make_base_model, weights
@@ -197,6 +201,14 @@ def test_a_restarted_run_waits_for_the_job_that_runs(server, splits, tmp_path):
     assert server.calls.count("CreateCustomJob") == 1
 
 
+def test_another_staging_folder_is_another_job(server, splits, tmp_path):
+    server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
+    for staging in ("gs://bucket/staging", "gs://bucket/other", "gs://bucket/other/"):
+        run(server, splits, tmp_path, staging=staging)
+    first, second = (job.labels["kfp-bert-job"] for job in server.cloud.jobs.values())
+    assert first != second
+
+
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_another_base_model_at_the_same_address_is_another_job(server, splits, tmp_path, kind):
     server.cloud.on_job = lambda job: finish(job, {"validation_loss": 0.5})
@@ -209,6 +221,24 @@ def test_another_base_model_at_the_same_address_is_another_job(server, splits, t
         upload_folder(folder, open_store("gs://bucket"), "base")
         run_as_custom_job(*splits, tmp_path / "model", tmp_path / "r.html", settings, job_settings(server))
     assert len(server.cloud.jobs) == 2
+    # The job checks what it reads; what was copied for it is its own.
+    staged = read_settings(open_store(place_of(list(server.cloud.jobs.values())[-1])))
+    assert staged["base_model_pin"] == ("" if kind == "folder" else pin_checkpoint("gs://bucket/base"))
+
+
+def test_a_base_model_that_changes_while_it_is_copied_starts_no_job(splits, tmp_path):
+    (tmp_path / "base").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "base" / name).write_text("{}")
+    settings = pinned_base_model(replace(RUN, base_model=str(tmp_path / "base")))
+    place = str(tmp_path / "staging")
+    change = (tmp_path / "base" / "model.safetensors").write_text
+    store = InterruptedStore(
+        open_store(place), "upload", tmp_path / "base" / "config.json", lambda: change("another one")
+    )
+    with pytest.raises(ConflictError, match="was changed since the run began"):
+        stage(store, place, *splits, settings, {})
+    assert not (tmp_path / "staging" / "job.json").exists()
 
 
 def test_a_run_that_checks_labels_is_another_job(server, splits, tmp_path):

@@ -13,7 +13,7 @@ from kfp_bert_components.cli.jobs import command
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.storage import open_store
-from tests.support.ai_platform_server import AiPlatformServer
+from tests.support.ai_platform_server import AiPlatformServer, Fault
 from tests.support.stores import gcs
 
 __all__ = ["gcs"]
@@ -67,6 +67,13 @@ def test_list_shows_the_jobs_of_ours_that_run_with_their_run_and_age(server):
     assert datetime.fromisoformat(found[0]["created"]) < datetime.now(UTC) - timedelta(minutes=100)
 
 
+def test_a_second_page_of_jobs_that_breaks_off_is_asked_for_again(server):
+    server.cloud.jobs_on_a_page = 1
+    server.faults = [Fault("ListCustomJobs", "cut", position=6)]
+    assert len(run(server, "list").splitlines()) == 2
+    assert server.calls.count("ListCustomJobs") == 4 and server.faults[0].times == 0
+
+
 def test_jobs_are_cancelled_by_name_and_by_run(server):
     names = list(server.cloud.jobs)
     assert run(server, "cancel", "--run", "run-2") == f"cancelled {names[1]}\n"
@@ -78,6 +85,28 @@ def test_jobs_are_cancelled_by_name_and_by_run(server):
         run(server, "cancel", "--run", "run-2")
         == "No job of run run-2 is running there (--project p --location region-1).\n"
     )
+
+
+def test_the_others_are_cancelled_where_one_cannot_be_and_it_is_named_at_the_end(server):
+    names = list(server.cloud.jobs)
+    server.cloud.jobs[names[0]].labels["kfp-bert-run"] = "run-2"
+    server.faults = [Fault("CancelCustomJob", status=400)]
+    done = CliRunner().invoke(command, ["cancel", "--run", "run-2", *PLACE, "--api-endpoint", server.url])
+    assert done.output == f"cancelled {names[1]}\n"
+    assert done.exit_code != 0
+    assert re.fullmatch(
+        rf"Not cancelled: {names[0]} \(AI Platform refused cancel_custom_job.*\)\.", str(done.exception)
+    )
+    assert states(server) == ["RUNNING", "CANCELLED", "SUCCEEDED", "RUNNING"]
+
+
+def test_a_job_that_another_run_waits_for_too_is_left_to_it_unless_it_is_named(server):
+    name = list(server.cloud.jobs)[1]
+    Lease(open_store("gs://bucket/staging/1"), "run-4").take()
+    assert "  run-4, run-2  pod-1  " in run(server, "list")
+    left = f"left {name}: pod-1 of run run-4 waits for it, too; give its name to cancel it\n"
+    assert run(server, "cancel", "--run", "run-2") == left
+    assert run(server, "cancel", name) == f"cancelled {name}\n"
 
 
 def test_a_name_that_is_none_of_a_job_is_an_error(server):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -83,6 +84,27 @@ def test_a_job_belongs_to_the_run_that_waits_for_it(server):
     assert is_cancelled(taken)
 
 
+def test_a_job_that_another_run_waits_for_too_goes_on_and_the_last_run_cancels_it(server):
+    job, _ = create(server, "run-1")
+    store = open_store("gs://bucket/staging/1")
+    Lease(store, "run-1").take()
+    Lease(store, "run-2").take()
+    outcome = clean_up(server)
+    assert re.search(rf"Job {job.name} goes on: .* of run run-2 waits for it, too\.", outcome)
+    assert not is_cancelled(job)
+    assert [one.run for one in read_lease(store)[0].waiters] == ["run-2"]
+    clean_up_in_step("FAILED", "", ["run-2"], **PLACE, api_endpoint=server.url)
+    assert is_cancelled(job)
+
+
+def test_a_job_whose_bucket_may_not_be_read_is_left_to_its_lease(server, gcs):
+    job, lease = create(server, "run-1")
+    lease.take()
+    gcs.faults.add("403", "lease.json", times=None)
+    assert f"Job {job.name} is left to its lease" in clean_up(server)
+    assert not is_cancelled(job)
+
+
 def test_a_run_is_known_by_its_name_in_the_cluster_too(server, monkeypatch):
     job, _ = create(server, "train-and-deploy-qhfhp")
     monkeypatch.setenv("ARGO_WORKFLOW_NAME", "train-and-deploy-qhfhp")
@@ -108,7 +130,7 @@ def test_a_cached_step_labels_its_job_with_the_id_that_the_others_get_from_kubef
     (job,) = server.cloud.jobs.values()
     assert job.labels["kfp-bert-run"] == RUN_ID
     place = job.job_spec.worker_pool_specs[0].container_spec.command[-1]
-    assert read_lease(open_store(place))[0].run == RUN_ID
+    assert [one.run for one in read_lease(open_store(place))[0].waiters] == [RUN_ID]
     assert here("", RUN_ID, "Nightly run").label == RUN_ID
 
 

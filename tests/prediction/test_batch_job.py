@@ -118,6 +118,12 @@ def test_a_run_that_was_killed_while_it_waited_finds_its_job(server, table, regi
     assert server.calls.count("CreateBatchPredictionJob") == 1
 
 
+def test_another_staging_folder_is_another_job(server, table, registry, tmp_path):
+    for number, staging in enumerate(["gs://bucket/staging", "gs://bucket/other", "gs://bucket/other/"]):
+        run(server, table, tmp_path / f"out-{number}", registry, staging=staging)
+    assert len(server.cloud.batches) == 2
+
+
 def test_a_job_that_is_being_cancelled_is_not_waited_for(server, table, registry, tmp_path):
     def being_cancelled(job):
         job.state = v1.JobState.JOB_STATE_CANCELLING

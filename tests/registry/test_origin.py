@@ -187,6 +187,10 @@ def test_a_model_of_another_run_is_named_as_such(tmp_path: Path, monkeypatch) ->
             "/home/ann/runs/train-and-deploy-2026-11-28/finetune-bert/model",
             {"folder": "/home/ann/runs/train-and-deploy-2026-11-28"},
         ),
+        (
+            "/home/ann/runs/sweep-2026-11-28/for-loop-1-iteration-0/for-loop-2-iteration-11/finetune-bert/model",
+            {"folder": "/home/ann/runs/sweep-2026-11-28"},
+        ),
         ("gs://bucket/models/mine", {}),
         ("", {}),
     ],

@@ -104,6 +104,7 @@ class Cloud(Models, PipelineJobs):
     predictor: Predictor = shout
     endpoints: dict[str, v1.Endpoint] = field(default_factory=dict)
     jobs: dict[str, v1.CustomJob] = field(default_factory=dict)
+    jobs_on_a_page: int = 100
     splits: dict[str, list[dict[str, int]]] = field(default_factory=dict)
     dedicated_dns: str = ""
     on_job: Callable[[v1.CustomJob], None] = lambda job: None
@@ -244,7 +245,9 @@ class Cloud(Models, PipelineJobs):
 
     def list_custom_jobs(self, request: Any) -> Any:
         found = [one for one in self.jobs.values() if matches(one, request.filter)]
-        return v1.ListCustomJobsResponse(custom_jobs=found)
+        start, end = int(request.page_token or 0), int(request.page_token or 0) + self.jobs_on_a_page
+        token = str(end) if end < len(found) else ""
+        return v1.ListCustomJobsResponse(custom_jobs=found[start:end], next_page_token=token)
 
     def cancel_custom_job(self, request: Any) -> Any:
         self.get_custom_job(request).state = v1.JobState.JOB_STATE_CANCELLED

@@ -28,7 +28,8 @@ class Fault:
     Attributes:
         method: The method that it strikes; "" for any.
         effect: "before": nothing happens; "after": it happens, but the caller does not hear of it; "drop": it
-            happens, and the connection breaks.
+            happens, and the connection breaks; "cut": it breaks within the answer; "half": half of the answer comes as
+            if it were all.
         times: How often; -1 for ever.
         position: Strikes only from this call on, counted over all methods from 1.
         status: HTTP status of the answer.
@@ -94,8 +95,8 @@ class AiPlatformServer:
 
     def answer(
         self, verb: str, path: str, query: str, body: bytes, dedicated: bool, port: int = 0
-    ) -> tuple[int, str] | None:
-        """Status and body of the answer; None to break the connection."""
+    ) -> tuple[int, str] | tuple[int, str, int] | None:
+        """Status and body of the answer, and its length where that is to be another; None to break the connection."""
         if path == "/v2/entries:list":
             return self.log_status, self._entries(json_format.json.loads(body))
         for project, number in self.project_numbers.items():
@@ -128,6 +129,9 @@ class AiPlatformServer:
         self.on_call(position, route.method)
         if fault and fault.effect == "drop":
             return None
+        if fault and fault.effect in ("cut", "half"):
+            half = text[: len(text) // 2]
+            return status, half, len(text if fault.effect == "cut" else half)
         if fault:
             return fault.status, _error(fault.status, "UNAVAILABLE", "a fault after it happened")
         return status, text
@@ -202,12 +206,13 @@ class _Handler(BaseHTTPRequestHandler):
         if answer is None:
             self.close_connection = True
             return
-        status, text = answer
+        status, text, *length = answer
         data = text.encode()
+        self.close_connection = bool(length)
         try:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(length[0] if length else len(data)))
             self.end_headers()
             self.wfile.write(data)
         except OSError:  # the client was killed

@@ -27,6 +27,7 @@ What it offers:
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -54,7 +55,8 @@ class Fault:
         verb: The verb that it strikes, as in a Role; "" for any.
         resource: The resource that it strikes, as in a Role; "" for any.
         effect: "before": nothing happens; "after": it happens, but the caller does not hear of it; "drop": it happens,
-            and the connection breaks; "reset": nothing happens, and the connection breaks.
+            and the connection breaks; "reset": nothing happens, and the connection breaks; "half": it happens, and half
+            of the answer comes as if it were all.
         times: How often; -1 for ever.
         position: Strikes only from this call on, counted over all calls from 1.
         status: HTTP status of the answer.
@@ -186,6 +188,9 @@ class KubernetesServer:
         self.on_call(position, call)
         if fault:
             time.sleep(fault.seconds)
+            if fault.effect == "half":
+                text = json.dumps(answer.body)
+                return Answer(answer.status, text=text[: len(text) // 2])
             return None if fault.effect == "drop" else self._fault_answer(fault)
         return answer
 

@@ -143,6 +143,24 @@ def test_the_next_checkpoint_is_begun_so_early_that_it_is_whole_in_time(tmp_path
     assert not checkpoints.due(RunState(step=1))  # it has one
 
 
+def test_where_writing_takes_too_long_for_the_promise_a_warning_says_so_once(tmp_path, monkeypatch, capsys):
+    later, clock = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + later[0])
+
+    class Slow:
+        def __array__(self, *_, **__):
+            later[0] += 160
+            return np.float32([1])
+
+    checkpoints = opened(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(RunState(step=step), [Slow()], [])
+        checkpoints.wait()
+    said = capsys.readouterr().out
+    assert said.count("warning: ") == 1
+    assert "a checkpoint takes 160 s, so a kill may cost 320 s of training, and not 300 s as checkpoint_minutes" in said
+
+
 def test_two_runs_with_the_same_data_and_settings_leave_each_others_checkpoints_alone(place):
     one, two = opened(place, "one"), opened(place, "two")
     save(one, 5, 1.0)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -68,6 +69,23 @@ def test_sigterm_writes_a_checkpoint_of_that_step(whole, tmp_path):
     unhurried = (whole[0], whole[1] | {"checkpoint_steps": 0, "checkpoint_minutes": 1000.0})
     output = _resumed(unhurried, tmp_path, "SIGTERM", 143, [4])
     assert "Going on from the checkpoint of seed 0 at step 5." in output  # told during step 5, which is finished
+
+
+@pytest.mark.slow
+def test_sigterm_while_the_model_is_exported_ends_at_once_and_the_next_run_goes_on_there(tmp_path):
+    folder = make_splits(tmp_path)
+    settings = SETTINGS | {"epochs": 1, "seeds": 1, "checkpoint_dir": str(tmp_path / "checkpoints"), "fused": False}
+    step = start(folder, settings)
+    try:
+        assert any("(best)" in line for line in step.stdout)  # what follows is the export
+        time.sleep(0.5)
+        step.terminate()
+        assert step.wait(60) == 143
+    finally:
+        step.kill()
+    assert not (folder / "model").exists()
+    code, output = finish(start(folder, settings))
+    assert code == 0 and "Going on from the checkpoint of seed 0 at step 3." in output
 
 
 @pytest.mark.slow

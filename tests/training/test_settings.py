@@ -61,11 +61,13 @@ def test_parameters_hold_what_decides_the_weights_and_nothing_else():
         export_precision="bfloat16",
         label_check_rows=100,
         keep_texts="ids",
+        base_model_pin="0" * 64,
     )
     assert one.parameters() == other.parameters()
     assert one.parameters()["epochs"] == 3
     assert set(asdict(one)) - set(one.parameters()) == {
         "keep_texts",
+        "base_model_pin",
         "checkpoint_dir",
         "checkpoint_minutes",
         "checkpoint_steps",

@@ -1,11 +1,16 @@
 """What can't be trained or served is refused before the first step, and what becomes of the head is said once."""
 
+import os
 import re
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.bert.source import pin_checkpoint
+from kfp_bert_components.data.splits import read_split
+from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.storage import open_store, upload_folder
 from kfp_bert_components.training import TrainingSettings, finetune
 from tests.support.splits import write_split
 from tests.support.stores import gcs
@@ -67,6 +72,46 @@ def test_a_tokenizer_that_can_not_be_served_is_refused_before_the_first_step(tra
             train(base, checkpoint_dir=str(tmp_path / "checkpoints"))
     assert "Training from" not in capsys.readouterr().out
     assert not (tmp_path / "checkpoints").exists()
+
+
+def classifier_of(network, folder):
+    from kfp_bert_components.training.start import make_classifier, weights_digest
+
+    return weights_digest(make_classifier(network, read_split(folder / "train"), seed=0, again=True))
+
+
+def test_a_base_model_in_a_bucket_is_read_once_and_what_replaces_it_meanwhile_is_not(gcs, tmp_path):
+    from kfp_bert_components.training.start import read_once
+
+    folder = make_splits(tmp_path / "data")
+    upload_folder(write_checkpoint(tmp_path / "base", bert(), CASED), open_store("gs://bucket"), "base")
+    network = TrainingSettings(base_model="gs://bucket/base", max_length=32).network
+    pinned = replace(network, pin=pin_checkpoint("gs://bucket/base"))
+    with read_once(pinned) as once:
+        first = classifier_of(once, folder)
+        gcs.put("bucket", "base/model.safetensors", b"another one")
+        assert classifier_of(once, folder) == first
+    assert len(gcs.downloads("model.safetensors")) == 1
+    with pytest.raises(ConflictError, match="base_model 'gs://bucket/base' was changed since"), read_once(pinned):
+        pass
+
+
+def test_a_base_model_in_a_local_folder_that_is_replaced_meanwhile_is_not_trained_from(tmp_path):
+    from kfp_bert_components.training.start import read_once
+
+    folder, base = make_splits(tmp_path / "data"), write_checkpoint(tmp_path / "base", bert(), CASED)
+    network = TrainingSettings(base_model=str(base), max_length=32).network
+    with read_once(network) as once:
+        classifier_of(once, folder)
+        os.utime(base / "model.safetensors", (1, 1))
+        with pytest.raises(ConflictError, match="base' was changed since the run began"):
+            classifier_of(once, folder)
+
+
+def test_a_whole_run_reads_its_base_model_once(train, gcs, tmp_path):
+    upload_folder(write_checkpoint(tmp_path / "base", bert(), CASED), open_store("gs://bucket"), "base")
+    train("gs://bucket/base", seeds=2, label_check_rows=24)
+    assert len(gcs.downloads("model.safetensors")) == 1
 
 
 def test_pairs_for_a_network_with_one_token_type_are_refused_before_the_first_step(train, tmp_path, capsys):

@@ -30,6 +30,7 @@ def server():
 def create(server, folder, key, run):
     """A TrainJob of a run, made as its step makes it."""
     place = folder / "staging" / key
+    place.mkdir(parents=True)
     job = train_job(job_settings(folder, server.url, run=run), NAMESPACE, key, str(place), "node", JobAccess({}))
     Cluster(NAMESPACE, server.url).create(PATH, job)
     return job_name(key)
@@ -82,6 +83,22 @@ def test_the_exit_handler_cancels_those_of_its_run_alone(server, tmp_path):
     assert f"Cancelled job {first}, which was running." in outcome and "No job_project" not in outcome
     assert names(server) == [second]
     assert "None of its jobs" in clean_up_in_step("FAILED", "", ["r1"], namespace=NAMESPACE, api_endpoint=server.url)
+
+
+@pytest.mark.parametrize("reason", ["not mounted", "no rights"])
+def test_a_job_whose_lease_cannot_be_read_is_left_to_it(server, tmp_path, reason):
+    job = create(server, tmp_path, "a" * 16, "r1")
+    place = tmp_path / "staging" / ("a" * 16)
+    Lease(open_store(str(place)), "r2").take()  # it is not the job of the run that started it any more
+    if reason == "not mounted":
+        place.rename(tmp_path / "elsewhere")
+    else:
+        (place / "lease.json").unlink()
+        (place / "lease.json").mkdir()  # for root, too
+    outcome = clean_up_in_step("FAILED", "", ["r1"], namespace=NAMESPACE, api_endpoint=server.url)
+    assert f"Job {job} is left to its lease, as it can't be read here whether another run waits for it" in outcome
+    assert names(server) == [job]
+    assert command(server, "cancel", "--run", "r1").output == f"cancelled {job}\n"  # a person has decided
 
 
 def test_without_the_right_to_list_them_it_says_that_they_end_by_themselves(server, tmp_path):

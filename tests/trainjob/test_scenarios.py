@@ -3,23 +3,24 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.leases import LEASE, read_lease
-from kfp_bert_components.records import dump_record
+from kfp_bert_components.leases import change_lease
 from kfp_bert_components.storage import open_store
 from tests.conftest import ROOT
 from tests.support.kubernetes_resources import by_kind
 from tests.support.kubernetes_server import Fault, KubernetesServer
 from tests.support.kubernetes_store import PODS
 from tests.support.splits import write_small_splits
+from tests.support.stores import gcs
 from tests.support.train_jobs import NAMESPACE, leave_outputs, run
 from tests.support.trainer_tapes import FILE, SCENARIOS, Tape, excerpt, log_answer, stamped
 
+__all__ = ["gcs"]
 RECORDINGS = ROOT.parent / "shared" / "data" / "trainer" / "tapes"
 JOBS, RUNTIMES = by_kind("TrainJob"), by_kind("TrainingRuntime")
 MINE = "trainer.kubeflow.org/trainjob-ancestor-step"
@@ -139,11 +140,28 @@ def test_a_job_that_ended_itself_is_said_to_have_ended_so(world):
             time.sleep(0.02)
         # What the job does where this process has slept.
         store = open_store(job["spec"]["trainer"]["command"][-1])
-        ended = replace(read_lease(store)[0], holder="", token="", ended="Nobody has waited for this job.")
-        store.write(LEASE, dump_record(asdict(ended)).encode())
+        change_lease(store, lambda found: replace(found, waiters=(), ended="Nobody has waited for this job."))
         server.cluster.store.delete(JOBS, NAMESPACE, job["metadata"]["name"])
         with pytest.raises(UserError, match=r"ended as DELETED: Nobody has waited for this job\."):
             step.result()
+
+
+def test_a_store_that_cannot_be_read_for_a_while_does_not_end_the_step(world, gcs, capsys):
+    server, folder = world
+    Tape(server.cluster, "t-ok", on_complete=leave_outputs)
+    # What is listed first is left of an earlier job, and what is listed last is needed.
+    lost = gcs.faults.add("403", "prefix=.*workers/", method="GET", skip=1)
+    assert run(folder, server.url, staging="gs://bucket/staging", volumes={}) == {"validation_loss": 0.5}
+    assert lost.hits == 1
+    assert "What the workers have written can't be read now, and is looked at again" in capsys.readouterr().out
+
+
+def test_an_answer_of_the_cluster_that_is_no_json_is_asked_for_again(world):
+    server, folder = world
+    Tape(server.cluster, "t-ok", on_complete=leave_outputs)
+    server.faults.append(Fault("get", "trainjobs", effect="half"))
+    assert run(folder, server.url) == {"validation_loss": 0.5}
+    assert server.faults[0].times == 0
 
 
 def test_a_deadline_is_named_by_its_parameter(world):

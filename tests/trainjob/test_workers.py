@@ -178,7 +178,7 @@ def test_a_killed_step_is_taken_over_by_the_next_one(world):
     finally:
         again.kill()
     assert [str(call) for call in server.changing_calls()].count("create trainjobs") == 1
-    assert "waited for it before: going on in its place." in log_of(world, 2)
+    assert "waits for it too, or did until now." in log_of(world, 2)
 
 
 def test_a_job_that_nobody_waits_for_writes_a_checkpoint_and_deletes_itself(world):

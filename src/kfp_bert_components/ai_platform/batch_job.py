@@ -80,9 +80,10 @@ class _Answers:
             self._hashes = _write_instances(path, asked)
             if not len(self._hashes):
                 return
-            parts = [path.read_bytes(), self._bundle.fingerprint.encode(), settings.image.encode()]
+            staging = settings.staging.rstrip("/")
+            parts = [path.read_bytes(), *map(str.encode, (self._bundle.fingerprint, settings.image, staging))]
             key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
-            place = f"{settings.staging.rstrip('/')}/kfp-bert-batches/{key}"
+            place = f"{staging}/kfp-bert-batches/{key}"
             client = AiPlatformClient(settings.project, settings.location, settings.api_endpoint)
             lease = Lease(open_store(place), settings.run)
             jobs = RemoteJobs(AiPlatformJobs(client, "batch_prediction_job", key), lease)

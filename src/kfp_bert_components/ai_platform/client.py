@@ -15,6 +15,7 @@ import requests.exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1 as v1
 from google.longrunning import operations_pb2
+from google.protobuf import json_format
 
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 from kfp_bert_components.progress import say
@@ -30,6 +31,11 @@ _TRANSIENT = (
     requests.exceptions.ConnectionError,
     requests.exceptions.Timeout,
     google.auth.exceptions.TransportError,
+    # An answer that was cut off, or that something on the way has changed.
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+    json_format.ParseError,
+    UnicodeDecodeError,
 )
 
 

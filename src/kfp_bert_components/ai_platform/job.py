@@ -14,7 +14,7 @@ from kfp_bert_components.ai_platform.settings import JobSettings
 from kfp_bert_components.jobs.labels import job_labels
 from kfp_bert_components.jobs.records import RESULT
 from kfp_bert_components.jobs.remote_jobs import RemoteJobs
-from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, places, stage
+from kfp_bert_components.jobs.staging import collect, job_key, pinned_base_model, place_of, places, stage
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.progress import say
 from kfp_bert_components.storage import JobAccess, job_access, open_store
@@ -49,8 +49,8 @@ def run_as_custom_job(
         UserError: The job failed or was cancelled, AI Platform refused it, or AI Platform cannot be reached.
     """
     one = job_settings
-    settings = absolute_base_model(settings)
-    machines = [one.machine_type, one.accelerator_type, one.accelerator_count, one.replicas]
+    settings = pinned_base_model(settings)
+    machines = [one.machine_type, one.accelerator_type, one.accelerator_count, one.replicas, one.staging.rstrip("/")]
     key = job_key(train, validation, settings, one.image, machines)
     place = place_of(one.staging, key)
     store = open_store(place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
@@ -35,7 +37,7 @@ class AiPlatformJobs(JobClient):
 
     def find(self) -> list[RemoteJob]:
         wanted = f'labels.{JOB_LABEL}="{self._key}"'
-        found = list(call(self._client, self._kind, "list", parent=self._client.parent, filter=wanted))
+        found = call(self._client, self._kind, "list", parent=self._client.parent, filter=wanted)
         return [_seen(job) for job in sorted(found, key=lambda one: one.name, reverse=True)]
 
     def create(self, job: Any) -> str:
@@ -44,7 +46,7 @@ class AiPlatformJobs(JobClient):
         return name
 
     def get(self, name: str) -> RemoteJob:
-        return _seen(call(self._client, self._kind, "get", name=name))
+        return _seen(self._client.call(*_method(self._client, self._kind, "get", name=name)))
 
     def cancel(self, name: str) -> None:
         call(self._client, self._kind, "cancel", name=name)
@@ -76,7 +78,13 @@ def call(client: AiPlatformClient, kind: str, verb: str, **fields: Any) -> Any:
         UserError: AI Platform refused the call, or can't be reached.
     """
     method, request = _method(client, kind, verb, **fields)
-    return patiently(lambda: client.call(method, request), "AI Platform")
+    whole = _all_pages(method) if verb == "list" else method
+    return patiently(lambda: client.call(whole, request), "AI Platform")
+
+
+def _all_pages(method: Callable[..., Any]) -> Callable[..., list[Any]]:
+    """A method that lists, as one call for all pages: each of them may fail."""
+    return wraps(method)(lambda request, **options: list(method(request, **options)))
 
 
 def _method(client: AiPlatformClient, kind: str, verb: str, **fields: Any) -> tuple[Any, Any]:

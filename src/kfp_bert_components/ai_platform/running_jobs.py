@@ -10,8 +10,7 @@ from google.cloud import aiplatform_v1 as v1
 from kfp_bert_components.ai_platform.remote_jobs import ENDED, call
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL
-from kfp_bert_components.jobs.running_jobs import JobPlace, RunningJob, lease_of
-from kfp_bert_components.leases import LeaseRecord
+from kfp_bert_components.jobs.running_jobs import JobPlace, RunningJob, with_lease
 
 if TYPE_CHECKING:
     from kfp_bert_components.ai_platform.client import AiPlatformClient
@@ -59,17 +58,16 @@ def cancel_job(client: AiPlatformClient, name: str) -> None:
 
 
 def _running(job: Any) -> RunningJob:
-    lease = _lease(job)
-    run = lease.run if lease and lease.run else job.labels.get(RUN_LABEL, "")
+    run = job.labels.get(RUN_LABEL, "")
     state = v1.JobState(job.state).name.removeprefix("JOB_STATE_").lower()
-    return RunningJob(job.name, state, job.create_time, run, lease.holder if lease else "")
+    return with_lease(RunningJob(job.name, state, job.create_time, run, "", started_by=run, place=_place(job)))
 
 
-def _lease(job: Any) -> LeaseRecord | None:
-    """The lease on a job, beside what it reads."""
+def _place(job: Any) -> str:
+    """The folder of a job's lease, beside what it reads."""
     try:
         if isinstance(job, v1.CustomJob):
-            return lease_of(job.job_spec.worker_pool_specs[0].container_spec.command[-1])
-        return lease_of(job.input_config.gcs_source.uris[0].rpartition("/")[0])
+            return str(job.job_spec.worker_pool_specs[0].container_spec.command[-1])
+        return str(job.input_config.gcs_source.uris[0]).rpartition("/")[0]
     except IndexError:
-        return None
+        return ""

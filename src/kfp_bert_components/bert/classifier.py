@@ -61,6 +61,7 @@ def load_checkpoint(
     dtype: str = "float32",
     texts: Sequence[str] = (),
     quiet: bool = False,
+    folder: Path | None = None,
 ) -> Classifier:
     """A classifier from a Hugging Face BERT checkpoint.
 
@@ -79,6 +80,7 @@ def load_checkpoint(
         dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
         texts: Texts that it will be used for: the tokenizer is checked on up to 1,000 of them, beside others.
         quiet: Print nothing, as where the same checkpoint is loaded again.
+        folder: Where its files are, from `source.checkpoint_folder`; None reads them from `base_model`.
 
     Raises:
         UserError: The checkpoint can't be found or downloaded, is no BERT, is incomplete or damaged, has another
@@ -91,7 +93,7 @@ def load_checkpoint(
         "classifier_dropout": classifier_dropout,
     }
     with tempfile.TemporaryDirectory() as scratch:
-        folder = source.checkpoint_folder(base_model, Path(scratch))
+        folder = folder or source.checkpoint_folder(base_model, Path(scratch))
         saved, tokenizer, notes = checkpoint.read_checkpoint(folder, _checked(labels), texts)
         given = {name: value for name, value in changes.items() if value is not None}
         config = dataclasses.replace(saved, labels=_checked(labels), **given)  # type: ignore[arg-type]

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from kfp_bert_components.bert.checkpoint_files import INDEX, refuse_pointer
-from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.fetch import Pinned, fingerprint
-from kfp_bert_components.storage import Address, Entry, is_folder, is_there, open_store, parse_address
+from kfp_bert_components.storage import Address, Entry, Store, is_folder, is_there, open_store, parse_address
 
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 # The files of a checkpoint that are read, beside its safetensors files.
@@ -21,32 +21,35 @@ _WANTED = (
 )
 
 
-def checkpoint_folder(base_model: str, scratch: Path) -> Path:
+def checkpoint_folder(base_model: str, scratch: Path, pin: str = "") -> Path:
     """A local folder with the files of a checkpoint.
 
     Args:
         base_model: Hub id ("google-bert/bert-base-uncased"), `gs://` or `s3://` folder, or local folder; of a model
             bundle its huggingface/ folder is taken.
         scratch: Empty folder to download into.
+        pin: What its files must be, as `pin_checkpoint` saw it; "" where that is not known.
 
     Raises:
+        ConflictError: Its files are others.
         UserError: There is no such folder or hub id, it can't be downloaded, or a file in it is a Git LFS pointer.
     """
-    folder = _folder(base_model, scratch)
+    folder = _folder(base_model, scratch, pin)
     for path in sorted(folder.iterdir()) if is_folder(folder) else []:
         if _wanted(path.name):
             refuse_pointer(path)
     return folder
 
 
-def _folder(base_model: str, scratch: Path) -> Path:
+def _folder(base_model: str, scratch: Path, pin: str) -> Path:
     address = checkpoint_address(base_model)
     if address is None:
         return _from_hub(base_model)
     if not address.is_local:
-        return _inside(_from_store(address, scratch))
+        return _inside(_from_store(base_model, address, scratch, pin))
     if not is_folder(address.path):
         raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// or s3:// path, or a hub id")
+    check_pin(base_model, pin)
     return _inside(address.path)
 
 
@@ -65,7 +68,11 @@ def pin_checkpoint(base_model: str) -> str:
         return ""
     if address.is_local and not is_folder(address.path):
         raise UserError(f"base_model {base_model!r} is no folder: give a folder, a gs:// or s3:// path, or a hub id")
-    files = _files_on_disk(address.path) if address.is_local else _files_in_bucket(address)
+    if address.is_local:
+        files = _files_on_disk(address.path)
+    else:
+        store = open_store(address)
+        files = _pinned(store, store.list())
     if not files:
         raise UserError(f"{address} holds no config.json: give the folder of a Hugging Face checkpoint")
     return fingerprint(files, changes=False)[:32] + fingerprint(files)[:32]
@@ -74,10 +81,14 @@ def pin_checkpoint(base_model: str) -> str:
 def check_pin(base_model: str, pin: str) -> None:
     """Raise a ConflictError where a checkpoint's files are not those that `pin_checkpoint` saw; "" is no pin."""
     if pin and pin_checkpoint(base_model)[:32] != pin[:32]:
-        raise ConflictError(
-            f"base_model {base_model!r} was changed since the run began: start the run again; trying this step again "
-            "does not help."
-        )
+        raise _changed(base_model)
+
+
+def _changed(base_model: str) -> ConflictError:
+    return ConflictError(
+        f"base_model {base_model!r} was changed since the run began: start the run again; trying this step again does "
+        "not help."
+    )
 
 
 def _files_on_disk(folder: Path) -> list[Pinned]:
@@ -90,9 +101,8 @@ def _files_on_disk(folder: Path) -> list[Pinned]:
         raise UserError(f"base_model {str(folder)!r} can't be read: {error.strerror or error}.") from None
 
 
-def _files_in_bucket(address: Address) -> list[Pinned]:
-    store = open_store(address)
-    entries = store.list()
+def _pinned(store: Store, entries: list[Entry]) -> list[Pinned]:
+    """The files of a checkpoint in a bucket, of all entries of its folder."""
     prefix = _prefix(entries)
     return [
         Pinned(store.describe(one.name), one.name, one.generation, one.size, one.crc32c)
@@ -124,17 +134,22 @@ def _wanted(name: str) -> bool:
     return name in _WANTED or name.endswith(".safetensors")
 
 
-def _from_store(address: Address, scratch: Path) -> Path:
+def _from_store(base_model: str, address: Address, scratch: Path, pin: str) -> Path:
     store = open_store(address)
-    entries = store.list(checksums=False)
+    entries = store.list(checksums=bool(pin))
+    if pin and fingerprint(_pinned(store, entries), changes=False)[:32] != pin[:32]:
+        raise _changed(base_model)
     prefix = _prefix(entries)
-    names = [entry.name for entry in entries if entry.name.startswith(prefix)]
-    if f"{prefix}config.json" not in names:
+    entries = [entry for entry in entries if entry.name.startswith(prefix)]
+    if f"{prefix}config.json" not in [entry.name for entry in entries]:
         raise UserError(f"{store.uri} holds no config.json: give the folder of a Hugging Face checkpoint")
-    for name in names:
-        plain = name.removeprefix(prefix)
+    for entry in entries:
+        plain = entry.name.removeprefix(prefix)
         if _wanted(plain):
-            store.download(name, scratch / plain)
+            try:
+                store.download_entry(entry, scratch / plain)
+            except NotFoundError:
+                raise _changed(base_model) from None
         elif "/" not in plain and plain.endswith((".bin", ".h5", ".msgpack", ".pt")):
             (scratch / plain).touch()  # pickled weights are never read: the error about them needs their name alone
     return scratch

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kfp_bert_components.cli.groups import Group, bundled, example
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.plain import plain
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _place_options = bundled(
 def list_(place: dict[str, str], as_json: bool) -> None:
     """List them, oldest first: state, age, run, who waits, name.
 
-    The run is the one that waits for the job now, or waited last.
+    The run is the one that waits for the job now, or waited last; where several wait, all are named.
     """
     opened = _open(place)
     jobs = opened.running()
@@ -60,17 +61,35 @@ def list_(place: dict[str, str], as_json: bool) -> None:
 def cancel(names: tuple[str, ...], run: str, place: dict[str, str]) -> None:
     """Cancel jobs, by their names or by their run.
 
-    A step that waits for one of them fails then.
+    A step that waits for one of them fails then. With --run, a job that another run waits for, too, is left to it.
+    Where one can't be cancelled, the others are all the same, and the exit code is not 0.
     """
     if bool(names) == bool(run):
         raise click.UsageError("Give the names of jobs, or --run.")
     opened = _open(place)
-    found = names or [job.name for job in opened.running() if job.belongs_to([run])]
-    for name in found:
-        opened.cancel(name)
-        click.echo(f"cancelled {plain(name)}")
-    if not found:
+    ours = {} if names else {job.name: job for job in opened.running() if job.belongs_to([run])}
+    errors = []
+    for name in names or ours:
+        try:
+            if others := _others(ours[name], run) if run else []:
+                click.echo(
+                    f"left {plain(name)}: {plain(', '.join(others))} waits for it, too; give its name to cancel it"
+                )
+                continue
+            opened.cancel(name)
+        except UserError as error:
+            errors.append(f"{plain(name)} ({str(error).rstrip('.')})")
+        else:
+            click.echo(f"cancelled {plain(name)}")
+    if errors:
+        raise UserError(f"Not cancelled: {', '.join(errors)}.")
+    if not (names or ours):
         click.echo(f"No job of run {plain(run)} is running there ({opened.options}).")
+
+
+def _others(job: "RunningJob", run: str) -> list[str]:
+    """Who waits for a job beside a run; nobody where this machine can't read that, as of a volume of the cluster."""
+    return [] if job.unread else job.leave([run])
 
 
 def _open(place: dict[str, str]) -> "JobPlace":
@@ -89,4 +108,5 @@ def _open(place: dict[str, str]) -> "JobPlace":
 def _line(job: "RunningJob") -> str:
     minutes = max(0, int((datetime.now(UTC) - job.created).total_seconds() // 60))
     age = f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
-    return f"{job.state:<9} {age:>10}  {job.run or 'run unknown'}  {job.holder or 'nobody waits'}  {job.name}"
+    runs = ", ".join(filter(None, [job.run, *job.others])) or "run unknown"
+    return f"{job.state:<9} {age:>10}  {runs}  {job.holder or 'nobody waits'}  {job.name}"

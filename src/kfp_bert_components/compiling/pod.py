@@ -1,5 +1,6 @@
 """A step's part of the platform specification for Kubernetes, written by the kfp-kubernetes library."""
 
+from collections.abc import Callable
 from posixpath import normpath
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ _PARTS = (
     "shared_memory",
     "time_limit_minutes",
 )
+_SHARED_MEMORY = "shared-memory"  # the name of its volume
 # What mounts something, and where it has the volume's name.
 _MOUNTS = {
     "pvcMount": "constant",
@@ -43,7 +45,7 @@ def pod_settings(step: str, before: dict[str, Any], settings: StepSettings) -> d
     from kfp import kubernetes
 
     # All that the library's functions want of a task is this attribute, and they leave their message in it.
-    task: Any = SimpleNamespace(platform_config={"kubernetes": before})
+    task: Any = SimpleNamespace(platform_config={"kubernetes": _without_what_is_said_anew(before, settings)})
     if settings.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, settings.image_pull_secrets)
     if settings.node_selector and "nodeSelectorJson" in before.get("nodeSelector", {}):
@@ -65,12 +67,38 @@ def pod_settings(step: str, before: dict[str, Any], settings: StepSettings) -> d
         for variable, key in secret.variables.items():
             kubernetes.use_secret_as_env(task, name, {key: variable})
     if settings.shared_memory:
-        kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", settings.shared_memory)
+        kubernetes.empty_dir_mount(task, _SHARED_MEMORY, "/dev/shm", "Memory", settings.shared_memory)
     if settings.time_limit_minutes:
         kubernetes.set_timeout(task, settings.time_limit_minutes * 60)
     made = {name: _once(value) for name, value in task.platform_config["kubernetes"].items()}
     _check_volumes(step, made)
     return made
+
+
+def _without_what_is_said_anew(before: dict[str, Any], settings: StepSettings) -> dict[str, Any]:
+    """What it says now without that which the settings say in another way: a pipeline may be compiled again."""
+    tolerated = {one.key for one in settings.tolerations}
+    folders = {name for name, secret in settings.secrets.items() if secret.path}
+    anew: dict[str, Callable[[dict[str, Any]], object]] = {
+        "emptyDirMounts": lambda one: settings.shared_memory and one.get("volumeName") == _SHARED_MEMORY,
+        "pvcMount": lambda one: one.get("constant") in settings.volumes,
+        "secretAsVolume": lambda one: one.get("secretName") in folders,
+        "tolerations": lambda one: "tolerationJson" not in one and one.get("key", "") in tolerated,
+    }
+    kept = {
+        name: [one for one in value if not anew[name](one)] if name in anew else value for name, value in before.items()
+    }
+    if "secretAsEnv" in kept:
+        kept["secretAsEnv"] = [_without_variables(one, settings) for one in kept["secretAsEnv"]]
+        kept["secretAsEnv"] = [one for one in kept["secretAsEnv"] if one["keyToEnv"]]
+    return {name: value for name, value in kept.items() if value or name not in (*anew, "secretAsEnv")}
+
+
+def _without_variables(given: dict[str, Any], settings: StepSettings) -> dict[str, Any]:
+    """The variables from a secret, without those that the settings take from the same one."""
+    secret = settings.secrets.get(given.get("secretName", ""))
+    taken = secret.variables if secret else {}
+    return {**given, "keyToEnv": [one for one in given["keyToEnv"] if one["envVar"] not in taken]}
 
 
 def _once(value: Any) -> Any:

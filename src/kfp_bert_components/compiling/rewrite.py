@@ -5,10 +5,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from kfp_bert_components import COMPONENTS
 from kfp_bert_components.compiling.pod import pod_settings
 from kfp_bert_components.compiling.settings import Cluster, Kind, StepSettings
-from kfp_bert_components.components._images import move_images
+from kfp_bert_components.components._images import component_of, move_images
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.progress import say
 
@@ -113,9 +112,8 @@ def _check_handed_on(spec: dict[str, Any], label: str, step: str, settings: Step
 
 def _kind(container: dict[str, Any]) -> Kind | None:
     """What a step of this package is, also in another image; None for all others."""
-    name = (container.get("args") or [""])[-1]
-    ours = any("from kfp_bert_components." in part for part in container.get("command", []))
-    if name not in COMPONENTS or not ours:
+    name = component_of(container)
+    if not name:
         return None
     return "deployment" if name.startswith("deploy_to_") else _KINDS.get(name, "light")
 

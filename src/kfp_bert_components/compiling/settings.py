@@ -167,8 +167,8 @@ class Retries(SettingsMap):
         default=None,
         ge=1,
         le=_YEAR_IN_MINUTES,
-        description="Minutes after the start of the first try; on Kubernetes a later try that still runs then is ended "
-        "too. By default a week, on Vertex an hour.",
+        description="Minutes after the start of the first try, by default a week; a later try that still runs then is "
+        "ended too. Not on Vertex, where there is no such limit.",
     )
 
 
@@ -224,7 +224,7 @@ class Cluster(SettingsMap):
     def settings(self, kind: Kind | None) -> StepSettings:
         """What holds for steps of a kind: `all`, with what the kind says itself on top; None: `all`.
 
-        Lists and mappings of the two are put together.
+        Lists and mappings of the two are put together; of tolerations with one key those of the kind count.
         """
         own = getattr(self, kind) if kind else StepSettings()
         merged = {}
@@ -233,7 +233,9 @@ class Cluster(SettingsMap):
             if isinstance(value, dict):
                 value = common | value
             elif isinstance(value, list):
-                value = common + [one for one in value if one not in common]
+                keys = {one.key for one in value if isinstance(one, Toleration)}
+                others = [one for one in common if not (isinstance(one, Toleration) and one.key in keys)]
+                value = others + [one for one in value if one not in others]
             merged[name] = value
         return self.all.model_copy(update=merged)
 
@@ -272,6 +274,11 @@ _NOT_ON_VERTEX = {
 def _check_platform(platform: str, place: str, name: str, value: Any) -> None:
     if platform == "vertex" and name in _NOT_ON_VERTEX:
         raise UserError(f"{place} does not apply on Vertex: leave it out; {_NOT_ON_VERTEX[name]}.")
+    if platform == "vertex" and name == "retries" and value and value.give_up_after_minutes:
+        raise UserError(
+            f"{place}.give_up_after_minutes does not apply on Vertex: leave it out; a step is tried again as often as "
+            "count says, after pauses of an hour at most."
+        )
     if name == "accelerator":
         _check_accelerator(platform, place, value)
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from kfp import dsl
 from kfp.dsl import base_component, yaml_component
 
-from kfp_bert_components import __version__
+from kfp_bert_components import COMPONENTS, __version__
 from kfp_bert_components.addresses import IMAGES
 from kfp_bert_components.components._compiled import as_pipeline, comments_of, compiled_documents, compiled_text
 from kfp_bert_components.errors import UserError
@@ -87,8 +87,17 @@ def use_images(
     return as_pipeline(documents, comments_of(text))
 
 
+def component_of(container: dict[str, Any]) -> str:
+    """The component of this package that a container runs, in whatever image; "" where it is none."""
+    name = (container.get("args") or [""])[-1]
+    ours = any("from kfp_bert_components." in part for part in container.get("command", []))
+    return name if ours and name in COMPONENTS else ""
+
+
 def move_images(name: str, moves: list[tuple[dict[str, Any], str]]) -> None:
     """Let containers of a compiled pipeline pull this package's images from another place; others stay.
+
+    A component of this package is known by itself: its image may have been moved before.
 
     Args:
         name: The pipeline's name, for the error.
@@ -99,7 +108,7 @@ def move_images(name: str, moves: list[tuple[dict[str, Any], str]]) -> None:
     """
     found = False
     for container, place in moves:
-        places = "|".join(map(re.escape, {IMAGES, PLACE, place}))
+        places = ".+" if component_of(container) else "|".join(map(re.escape, {IMAGES, PLACE, place}))
         if match := re.fullmatch(rf"(?:{places})/(python(?:-tensorflow)?(?:[:@].+)?)", container["image"]):
             container["image"] = f"{place}/{match[1]}"
             found = True

@@ -17,17 +17,22 @@ if TYPE_CHECKING:
     from kfp_bert_components.training import TrainingSettings
 
 
-def absolute_base_model(settings: TrainingSettings) -> TrainingSettings:
-    """The settings with the whole path of a base model in a local folder."""
-    from kfp_bert_components.bert.source import checkpoint_address
+def pinned_base_model(settings: TrainingSettings) -> TrainingSettings:
+    """The settings with what the files of the base model are, and with its whole path where it is in a local folder."""
+    from kfp_bert_components.bert.source import checkpoint_address, pin_checkpoint
 
     base = checkpoint_address(settings.base_model) if settings.base_model else None
-    return replace(settings, base_model=str(base)) if base and base.is_local else settings
+    if base is None:
+        return settings
+    pin = settings.base_model_pin or pin_checkpoint(settings.base_model)
+    return replace(settings, base_model=str(base) if base.is_local else settings.base_model, base_model_pin=pin)
 
 
 def job_key(train: Path, validation: Path, settings: TrainingSettings, image: str, machines: Sequence[Any]) -> str:
-    """A hash of data, base model, parameters, image and machines: jobs with the same key have the same outputs."""
-    from kfp_bert_components.bert.source import pin_checkpoint
+    """A hash of data, base model, parameters, image and machines: jobs with the same key have the same outputs.
+
+    The settings are from `pinned_base_model`.
+    """
     from kfp_bert_components.data.splits import read_split
     from kfp_bert_components.storage import file_crc32c, relative_files
 
@@ -36,7 +41,7 @@ def job_key(train: Path, validation: Path, settings: TrainingSettings, image: st
     if settings.base_model and base.is_dir():
         data += [f"{name} {file_crc32c(base / name)}" for name in relative_files(base)]
     elif settings.base_model:
-        data.append(pin_checkpoint(settings.base_model)[:32])
+        data.append(settings.base_model_pin[:32])
     steering = [settings.label_check_rows, settings.keep_texts]
     parts = [data, settings.parameters(), settings.export_precision, *steering, image, machines]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -64,14 +69,19 @@ def stage(
         validation: Folder of the split by which the best weights are chosen.
         settings: How to train.
         client: With what the job finds itself in the API that runs it.
+
+    Raises:
+        ConflictError: The base model was changed since it was pinned.
     """
+    from kfp_bert_components.bert.source import check_pin
     from kfp_bert_components.storage import upload_folder
 
     upload_folder(train, store, "train")
     upload_folder(validation, store, "validation")
     if settings.base_model and Path(settings.base_model).is_dir():
         upload_folder(Path(settings.base_model), store, "base_model")
-        settings = replace(settings, base_model=f"{place}/base_model")
+        check_pin(settings.base_model, settings.base_model_pin)
+        settings = replace(settings, base_model=f"{place}/base_model", base_model_pin="")
     if not settings.checkpoint_dir:  # so that a job whose machine is taken away loses minutes only
         settings = replace(settings, checkpoint_dir=f"{place}/checkpoints")
     write_settings(store, asdict(settings))

@@ -10,7 +10,7 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.validation import check_values, one_of, types_of, with_further
 
 # What training and jobs can be told, but no parameter of the step says.
-_NO_PARAMETERS = {"epsilon", "checkpoint_steps", "job_run", "job_poll_seconds", "job_stuck_seconds"}
+_NO_PARAMETERS = {"base_model_pin", "epsilon", "checkpoint_steps", "job_run", "job_poll_seconds", "job_stuck_seconds"}
 
 
 def check_settings(

@@ -8,7 +8,7 @@ from itertools import chain
 from shlex import quote
 
 from kfp_bert_components.errors import TransientError, UserError
-from kfp_bert_components.jobs.running_jobs import JobPlace
+from kfp_bert_components.jobs.running_jobs import JobPlace, RunningJob
 from kfp_bert_components.kubernetes_api import ForbiddenError
 from kfp_bert_components.origin import Origin, here, read_origin
 from kfp_bert_components.plain import plain
@@ -35,8 +35,8 @@ def clean_up_run(
 ) -> str:
     """Cancel the jobs of a run that are not over, unless the run ended well; say what came of it.
 
-    Jobs that another run waits for meanwhile go on. A rollout that stands between two steps is left to the next run,
-    which goes on with it; what serves, serves.
+    Jobs that another run waits for, too, go on, and so do those whose lease, which says that, can't be read. A rollout
+    that stands between two steps is left to the next run, which goes on with it; what serves, serves.
 
     Args:
         state: The run's state as KFP gives it: SUCCEEDED, FAILED, or RUNNING where the run was terminated.
@@ -147,6 +147,9 @@ def _cancelled(place: JobPlace, names: list[str]) -> Iterator[str]:
             if job.state == "cancelling":
                 yield f"Job {job.name} is being cancelled already."
                 continue
+            if why := _reason_to_leave(job, names):
+                yield why
+                continue
             try:
                 place.cancel(job.name)
             except UserError as error:  # the others are cancelled all the same
@@ -164,6 +167,21 @@ def _cancelled(place: JobPlace, names: list[str]) -> Iterator[str]:
             f"{str(error).rstrip('.')}. Jobs of this run may go on: see them with `kfp-bert jobs list {place.options}` "
             f"and cancel them with `kfp-bert jobs cancel NAME {place.options}`."
         ) from None
+
+
+def _reason_to_leave(job: RunningJob, names: list[str]) -> str:
+    """Why a job of this run is not cancelled, as a sentence; "" where it is to be."""
+    try:
+        if job.unread:
+            raise UserError(job.unread)
+        if others := job.leave(names):
+            return f"Job {job.name} goes on: {', '.join(others)} waits for it, too."
+    except UserError as error:
+        return (
+            f"Job {job.name} is left to its lease, as it can't be read here whether another run waits for it "
+            f"({str(error).rstrip('.')}). A training job ends when nobody has waited for it for job_abandoned_minutes."
+        )
+    return ""
 
 
 def _rollout(registry: str, target: str) -> list[str]:

@@ -53,7 +53,8 @@ def finetune_bert(
     if registry and not settings.checkpoint_dir and run_on == "pod":
         settings = replace(settings, checkpoint_dir=checkpoints_beside(registry))
     settings = _with_absolute_paths(settings)
-    check_pin(settings.base_model, base_model_pin)
+    check_pin(settings.base_model, base_model_pin)  # before a machine is started
+    settings = replace(settings, base_model_pin=base_model_pin)
     if run_on == "pod":
         return finetune(train, validation, model, report, settings)
     _check_local(settings.base_model, train)

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,7 @@ class Checkpoints:
         identity: What must be the same for a run to go on, as plain JSON values: settings, data, vocabulary.
         owner: What is the same each time that this run is started, and of no other run: where its model goes.
         minutes: Most minutes of training that a kill costs: the next checkpoint begins so early that it is whole then.
+            Where writing one takes longer than half of them, a kill costs up to twice that time, and a warning says so.
         steps: Steps between two checkpoints; 0 goes by time alone.
     """
 
@@ -76,6 +77,7 @@ class Checkpoints:
         self._took = self._seconds / 5  # seconds from the copy to the end of writing; until it is known, a guess
         self._last = time.monotonic()  # when the newest one was copied
         self._saved = (-1, -1)  # its trial and step
+        self._warned = False
         self._restored = ""
         self._copies: dict[str, np.ndarray] = {}
 
@@ -125,6 +127,14 @@ class Checkpoints:
             self._writing.result()
             self._writing = None
 
+    @contextlib.contextmanager
+    def whole_at_the_end(self) -> Iterator[None]:
+        """At the end of the block, also where SIGTERM or an error ends it, the newest checkpoint is whole."""
+        try:
+            yield
+        finally:
+            self.wait()
+
     def restore(self) -> Checkpoint | None:
         """The newest checkpoint, or None where there is none.
 
@@ -171,6 +181,13 @@ class Checkpoints:
         else:
             self._forget(before=name)
         self._took = time.monotonic() - started
+        if self._seconds and not self._steps and self._took > self._seconds / 2 and not self._warned:
+            self._warned = True
+            say(
+                f"warning: writing a checkpoint takes {self._took:.0f} s, so a kill may cost {2 * self._took:.0f} s of "
+                f"training, and not {self._seconds:.0f} s as checkpoint_minutes says: give more, or a faster "
+                "checkpoint_dir."
+            )
 
     def _names(self, prefix: str) -> list[str]:
         assert self._store is not None

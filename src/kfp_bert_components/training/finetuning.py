@@ -24,8 +24,14 @@ from kfp_bert_components.training.report import write_report
 from kfp_bert_components.training.rows import TokenizedRows, TrainingData, read_data, read_texts
 from kfp_bert_components.training.schedule import Schedule
 from kfp_bert_components.training.scoring import score
-from kfp_bert_components.training.settings import TrainingSettings
-from kfp_bert_components.training.start import check_servable, make_classifier, vocabulary_digest, weights_digest
+from kfp_bert_components.training.settings import NetworkSettings, TrainingSettings
+from kfp_bert_components.training.start import (
+    check_servable,
+    make_classifier,
+    read_once,
+    vocabulary_digest,
+    weights_digest,
+)
 from kfp_bert_components.training.state import RunState
 from kfp_bert_components.training.trainer import fusing_pays
 from kfp_bert_components.training.trials import train_all
@@ -45,9 +51,9 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
     settings, note = with_measurable_metric(settings, *splits)
     if note and distribution.chief:
         print(note, flush=True)
-    with Sigterm() as sigterm:
+    with Sigterm() as sigterm, read_once(settings.network) as network:
         with distribution.strategy.scope():
-            classifier = make_classifier(settings.network, splits[0], seed=settings.seed, dtype=settings.dtype)
+            classifier = make_classifier(network, splits[0], seed=settings.seed, dtype=settings.dtype)
         check_servable(classifier, splits[0], max_length=settings.max_length, truncation=settings.truncation)
         if distribution.chief:
             for parameter in ("checkpoint_dir", "tensorboard_dir"):
@@ -64,26 +70,32 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
         _announce(settings, classifier.model.count_params(), data, schedule.steps, distribution)
         _say_memory(settings, classifier, data, schedule, distribution)
         checkpoints = _open_checkpoints(settings, splits, classifier, str(model.absolute()))
-        state = train_all(settings, splits[0], classifier, data, schedule, distribution, checkpoints, sigterm)
-        metrics = state.metrics(schedule.steps_per_epoch, settings.seed)
-        if distribution.chief:
-            classifier = _with_best_weights(settings, splits[0], classifier, data.used, state, distribution)
-            _write_bundle(model, classifier, settings, splits, train / "data_profile.json")
-            write_report(
-                report,
-                parameters=settings.parameters(),
-                note=note,
-                steps_per_epoch=schedule.steps_per_epoch,
-                state=state,
-                metrics=metrics,
-                data=data,
-                model_fingerprint=read_bundle(model).fingerprint,
-                splits=splits,
-                keep_texts=settings.keep_texts == "all",
-                logits=_logits(classifier.model, data.validation, data.used, len(data.labels), settings.batch_size),
-                label_errors=find_label_errors(splits[0], settings) if settings.label_check_rows else None,
-            )
-            checkpoints.remove()
+        with checkpoints.whole_at_the_end():
+            with sigterm.noted():
+                state = train_all(
+                    settings, network, splits[0], classifier, data, schedule, distribution, checkpoints, sigterm
+                )
+            metrics = state.metrics(schedule.steps_per_epoch, settings.seed)
+            if distribution.chief:
+                classifier = _with_best_weights(
+                    settings, network, splits[0], classifier, data.used, state, distribution
+                )
+                _write_bundle(model, classifier, settings, splits, train / "data_profile.json")
+                write_report(
+                    report,
+                    parameters=settings.parameters(),
+                    note=note,
+                    steps_per_epoch=schedule.steps_per_epoch,
+                    state=state,
+                    metrics=metrics,
+                    data=data,
+                    model_fingerprint=read_bundle(model).fingerprint,
+                    splits=splits,
+                    keep_texts=settings.keep_texts == "all",
+                    logits=_logits(classifier.model, data.validation, data.used, len(data.labels), settings.batch_size),
+                    label_errors=find_label_errors(splits[0], settings, network) if settings.label_check_rows else None,
+                )
+                checkpoints.remove()
     return metrics
 
 
@@ -172,6 +184,7 @@ def _open_checkpoints(settings: TrainingSettings, splits: tuple[Any, Any], class
 
 def _with_best_weights(
     settings: TrainingSettings,
+    network: NetworkSettings,
     split: Any,
     classifier: Any,
     used: np.ndarray | None,
@@ -183,7 +196,7 @@ def _with_best_weights(
     assert best is not None  # every trial ends with an evaluation
     values = best.weights
     if settings.precision != "float32" or distribution.replicas > 1 or used is not None:
-        classifier = make_classifier(settings.network, split, seed=settings.seed + best.trial, again=True)
+        classifier = make_classifier(network, split, seed=settings.seed + best.trial, again=True)
     if used is not None:
         share = settings.layer_decay**classifier.config.num_hidden_layers  # that of the embeddings
         decay = weight_after_decay([rate * share for rate in state.rates_to_best()], settings.weight_decay)

@@ -17,7 +17,7 @@ import numpy as np
 from kfp_bert_components.progress import say, track
 from kfp_bert_components.training.rows import TokenizedRows, read_texts, tokenize_split
 from kfp_bert_components.training.scoring import score
-from kfp_bert_components.training.settings import TrainingSettings
+from kfp_bert_components.training.settings import NetworkSettings, TrainingSettings
 from kfp_bert_components.training.start import make_classifier
 
 FOLDS = 5
@@ -65,14 +65,15 @@ class FoldEvidence:
     skipped: list[str]
 
 
-def find_label_errors(split: Any, settings: TrainingSettings) -> LabelErrors:
+def find_label_errors(split: Any, settings: TrainingSettings, network: NetworkSettings | None = None) -> LabelErrors:
     """Check the labels of a split, of `settings.label_check_rows` rows where so many can be checked.
 
     Args:
         split: The `data.Split` to train on.
-        settings: Those of the run, for the checkpoint that it starts from.
+        settings: Those of the run.
+        network: The checkpoint that it starts from, as `start.read_once` gives it; by default that of `settings`.
     """
-    evidence = fold_evidence(split, settings)
+    evidence = fold_evidence(split, settings, network)
     suspects = confident_errors(evidence.probabilities, evidence.codes)
     found = evidence.probabilities[suspects]
     say(f"The labels of {len(suspects):,} rows are likely wrong; the report lists them.")
@@ -85,7 +86,7 @@ def find_label_errors(split: Any, settings: TrainingSettings) -> LabelErrors:
     )
 
 
-def fold_evidence(split: Any, settings: TrainingSettings) -> FoldEvidence:
+def fold_evidence(split: Any, settings: TrainingSettings, network: NetworkSettings | None = None) -> FoldEvidence:
     """Let a linear model that was trained on the other folds judge each row; the arguments are the same.
 
     Where fewer than two labels have enough texts, no row is checked.
@@ -101,7 +102,8 @@ def fold_evidence(split: Any, settings: TrainingSettings) -> FoldEvidence:
     say(f"Checking the labels of {len(rows):,} of {len(targets):,} training rows.")
     if not len(rows):
         return FoldEvidence(rows, np.array([0]), codes, np.empty((0, 1)), np.empty((0, 1)), skipped)
-    features = _features([texts[row] for row in rows], replace(split, table=split.table.take(rows)), settings)
+    checked = replace(split, table=split.table.take(rows))
+    features = _features([texts[row] for row in rows], checked, settings, network or settings.network)
     return FoldEvidence(rows, labels, codes, features, fold_probabilities(features, codes, groups[rows]), skipped)
 
 
@@ -125,12 +127,12 @@ def _some_rows(groups: np.ndarray, targets: np.ndarray, most: int) -> tuple[np.n
     return np.sort(rows) if np.count_nonzero(texts) > 1 else rows[:0], np.flatnonzero(few).tolist()
 
 
-def _features(texts: Sequence[str], split: Any, settings: TrainingSettings) -> np.ndarray:
+def _features(texts: Sequence[str], split: Any, settings: TrainingSettings, network: NetworkSettings) -> np.ndarray:
     from sklearn.preprocessing import StandardScaler
 
     features = _ngrams(texts)
     if settings.base_model:
-        features = np.hstack([features, _frozen_states(split, settings)])
+        features = np.hstack([features, _frozen_states(split, settings, network)])
     return StandardScaler(copy=False).fit_transform(features)
 
 
@@ -153,11 +155,11 @@ def _ngrams(texts: Sequence[str]) -> np.ndarray:
         return TruncatedSVD(size, random_state=0).fit_transform(counts).astype(np.float32)
 
 
-def _frozen_states(split: Any, settings: TrainingSettings) -> np.ndarray:
+def _frozen_states(split: Any, settings: TrainingSettings, network: NetworkSettings) -> np.ndarray:
     """Means over each row's tokens of the checkpoint's hidden states, of a middle and the last layer, [rows, 2 H]."""
     import tensorflow as tf
 
-    classifier = make_classifier(settings.network, split, seed=settings.seed, again=True)
+    classifier = make_classifier(network, split, seed=settings.seed, again=True)
     encoder, layers = classifier.model.encoder, classifier.config.num_hidden_layers
 
     @tf.function(reduce_retracing=True)

@@ -1,6 +1,7 @@
 """The settings of a fine-tuning run, with the defaults that the literature found to work."""
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -30,6 +31,9 @@ class NetworkSettings:
         layers: Transformer layers of a new network.
         width: Hidden width of a new network.
         heads: Attention heads of a new network.
+        pin: What the files of the checkpoint must be, as `bert.source.pin_checkpoint` saw it; "" where that is not
+            known.
+        folder: The folder of this machine that they were read into; None where they were not.
     """
 
     base_model: str
@@ -39,6 +43,8 @@ class NetworkSettings:
     layers: int
     width: int
     heads: int
+    pin: str = ""
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -104,11 +110,14 @@ class TrainingSettings:
 
         checkpoint_dir: Local, gs:// or s3:// folder for checkpoints; "" keeps none. A run that is started again with
             the same data and settings goes on from the newest one. Removed when the run ends.
-        checkpoint_minutes: Most minutes of training that a kill costs; a checkpoint is also written when the last step
-            is done, and on SIGTERM.
+        checkpoint_minutes: Most minutes of training that a kill costs, as long as a checkpoint is written in half of
+            them: else it costs up to twice the time that writing one takes. A checkpoint is also written when the last
+            step is done, and on SIGTERM.
         checkpoint_steps: Steps between checkpoints; 0 goes by time alone.
         tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files; "" writes none.
         keep_texts: "all", or "ids": the report shows file and row of its examples, and not their texts.
+
+        base_model_pin: What the files of `base_model` must be, as `pin_data` saw it; "" where that is not known.
 
         label_check_rows: Most training rows whose labels are checked by `label_errors`; 0 checks none. The report
             lists those that are likely wrong. Changes nothing else.
@@ -155,6 +164,8 @@ class TrainingSettings:
     tensorboard_dir: str = ""
     keep_texts: Annotated[str, one_of("all", "ids")] = "all"
 
+    base_model_pin: str = ""
+
     label_check_rows: Annotated[int, Field(ge=0, le=10_000_000)] = 0
 
     def __post_init__(self) -> None:
@@ -174,6 +185,7 @@ class TrainingSettings:
             layers=self.layers,
             width=self.width,
             heads=self.heads,
+            pin=self.base_model_pin,
         )
 
     @property
@@ -216,6 +228,7 @@ class TrainingSettings:
             "checkpoint_minutes",
             "checkpoint_steps",
             "tensorboard_dir",
+            "base_model_pin",
             "export_precision",
             "label_check_rows",
             "keep_texts",

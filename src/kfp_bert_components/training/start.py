@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +14,31 @@ from xxhash import xxh3_128
 
 from kfp_bert_components.bert import export_checks, load_checkpoint, new_classifier
 from kfp_bert_components.bert.encoder import BertClassifier
+from kfp_bert_components.bert.source import check_pin, checkpoint_address, checkpoint_folder, pin_checkpoint
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.training.rows import read_texts, sample_rows
 from kfp_bert_components.training.settings import NetworkSettings
+
+
+@contextmanager
+def read_once(network: NetworkSettings) -> Iterator[NetworkSettings]:
+    """The same network, whose checkpoint no one changes unnoticed while the block runs.
+
+    One in a bucket or on the hub is read into a folder of this machine; one in a local folder stays there.
+
+    Raises:
+        ConflictError: The checkpoint is another one than that which was pinned.
+        UserError: It can't be read.
+    """
+    if not network.base_model:
+        yield network
+        return
+    address = checkpoint_address(network.base_model)
+    stays = address is not None and address.is_local
+    pin = network.pin or (pin_checkpoint(network.base_model) if stays else "")
+    with tempfile.TemporaryDirectory(prefix="base-model-") as scratch:
+        folder = checkpoint_folder(network.base_model, Path(scratch), pin)
+        yield replace(network, folder=folder, pin=pin if stays else "")
 
 
 def make_classifier(
@@ -31,6 +57,7 @@ def make_classifier(
         A `bert.Classifier`.
 
     Raises:
+        ConflictError: The checkpoint was changed since it was pinned.
         UserError: The checkpoint can't be read, its tokenizer is of no use for the texts of the split, or it takes only
             shorter inputs than `max_length`.
     """
@@ -45,7 +72,9 @@ def make_classifier(
         dtype=dtype,
         texts=[text for row in sample_rows(split, 500) for text in row] if split.pair else sample_rows(split),
         quiet=again,
+        folder=network.folder,
     )
+    check_pin(network.base_model, network.pin)
     positions = classifier.config.max_position_embeddings
     if network.max_length > positions:
         raise UserError(

@@ -10,7 +10,7 @@ from kfp_bert_components.training.events import EventLog
 from kfp_bert_components.training.preemption import Sigterm
 from kfp_bert_components.training.rows import TrainingData
 from kfp_bert_components.training.schedule import Schedule
-from kfp_bert_components.training.settings import TrainingSettings
+from kfp_bert_components.training.settings import NetworkSettings, TrainingSettings
 from kfp_bert_components.training.start import make_classifier, vocabulary_digest
 from kfp_bert_components.training.state import RunState
 from kfp_bert_components.training.trainer import make_trainer
@@ -19,6 +19,7 @@ from kfp_bert_components.training.trial import Trial
 
 def train_all(
     settings: TrainingSettings,
+    network: NetworkSettings,
     split: Any,
     classifier: Any,
     data: TrainingData,
@@ -31,6 +32,7 @@ def train_all(
 
     Args:
         settings: The run's settings, resolved.
+        network: From `start.read_once`.
         split: The `data.Split` to train on, of which each trial makes its network.
         classifier: The `bert.Classifier` that the first of these trials trains.
         data: The rows.
@@ -80,7 +82,7 @@ def train_all(
         state.trial, state.step = state.trial + 1, 0
         with distribution.strategy.scope():
             classifier = make_classifier(
-                settings.network, split, seed=settings.seed + state.trial, dtype=settings.dtype, again=True
+                network, split, seed=settings.seed + state.trial, dtype=settings.dtype, again=True
             )
 
 

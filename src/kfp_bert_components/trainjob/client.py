@@ -40,7 +40,7 @@ class TrainJobs(JobClient):
         self._owners: list[dict[str, Any]] = []
 
     def find(self) -> list[RemoteJob]:
-        found = self._read()
+        found = self._patiently(self._read)
         return [self._seen(found)] if found else []
 
     def create(self, job: Any) -> str:
@@ -51,7 +51,10 @@ class TrainJobs(JobClient):
         return self.name
 
     def get(self, name: str) -> RemoteJob:
-        found = self._read()
+        try:
+            found = self._read()
+        except ForbiddenError as error:
+            raise _without_rights(error) from None
         if found is None:
             why = "somebody deleted it or the pod that had started it; run again to go on from its checkpoint"
             return RemoteJob(name, "deleted", over=True, why=why)
@@ -98,7 +101,7 @@ class TrainJobs(JobClient):
             say(f"The job would end if the pod that started it were deleted, as this step can't own it, too: {error}")
 
     def _read(self) -> dict[str, Any] | None:
-        found = self._patiently(lambda: self._cluster.find(self._path))
+        found = self._cluster.find(self._path)
         if found and found["metadata"].get("labels", {}).get(JOB_LABEL) != self._key:
             raise UserError(
                 f"There is a TrainJob {self.name} in the namespace {self._cluster.namespace} that is not of this "

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import DamagedError, UserError
 from kfp_bert_components.jobs.records import clear_results, read_parts
 from kfp_bert_components.jobs.remote_jobs import RemoteJob, RemoteJobs, patiently
-from kfp_bert_components.jobs.staging import absolute_base_model, collect, job_key, place_of, places, stage
+from kfp_bert_components.jobs.staging import collect, job_key, pinned_base_model, place_of, places, stage
 from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 from kfp_bert_components.leases import Lease
 from kfp_bert_components.origin import here
@@ -53,7 +53,7 @@ def run_as_train_job(
         UserError: The job failed, can't start or was deleted, the cluster refused it, or can't be reached.
     """
     one = job_settings
-    settings = absolute_base_model(settings)
+    settings = pinned_base_model(settings)
     namespace = _namespace(one)
     machines = [one.replicas, one.resources, one.accelerator_type, one.accelerator_count, one.runtime, one.staging]
     key = job_key(train, validation, settings, one.image, ["TrainJob", namespace, *machines])
@@ -105,7 +105,7 @@ def _follow(client: TrainJobs, pods: Pods, store: Store, settings: TrainJobSetti
 
     def follow(job: RemoteJob) -> None:
         there = pods.look()
-        failed = [f"worker {number}: {why}" for number, why in read_parts(store).items() if why]
+        failed = _failures(store)
         why = failed[0] if failed else pods.stuck(settings.stuck_seconds)
         waited = time.monotonic() - started
         # Trainer writes a status as soon as it has made the JobSet.
@@ -117,6 +117,17 @@ def _follow(client: TrainJobs, pods: Pods, store: Store, settings: TrainJobSetti
             raise UserError(f"TrainJob {job.name} {'failed' if failed else 'could not start, and was deleted'}: {why}")
 
     return follow
+
+
+def _failures(store: Store) -> list[str]:
+    """Why workers failed, as far as it can be read: a store out of reach is no reason to end."""
+    try:
+        return [f"worker {number}: {why}" for number, why in read_parts(store).items() if why]
+    except DamagedError:
+        raise
+    except UserError as error:
+        say(f"What the workers have written can't be read now, and is looked at again: {error}")
+        return []
 
 
 def _missing(store: Store, replicas: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.labels import JOB_LABEL, RUN_LABEL
 from kfp_bert_components.jobs.remote_jobs import patiently
-from kfp_bert_components.jobs.running_jobs import JobPlace, RunningJob, lease_of
+from kfp_bert_components.jobs.running_jobs import JobPlace, RunningJob, with_lease
 from kfp_bert_components.kubernetes_api import Cluster
 from kfp_bert_components.trainjob.objects import API
 
@@ -50,11 +50,6 @@ def _is_over(job: dict[str, Any]) -> bool:
 
 def _seen(job: dict[str, Any]) -> RunningJob:
     metadata, command = job["metadata"], job["spec"].get("trainer", {}).get("command") or [""]
-    lease = lease_of(command[-1]) if command[-1] else None
-    return RunningJob(
-        metadata["name"],
-        "cancelling" if metadata.get("deletionTimestamp") else "running",
-        datetime.fromisoformat(metadata["creationTimestamp"]),
-        lease.run if lease and lease.run else metadata["labels"].get(RUN_LABEL, ""),
-        lease.holder if lease else "",
-    )
+    state = "cancelling" if metadata.get("deletionTimestamp") else "running"
+    created, run = datetime.fromisoformat(metadata["creationTimestamp"]), metadata["labels"].get(RUN_LABEL, "")
+    return with_lease(RunningJob(metadata["name"], state, created, run, "", started_by=run, place=command[-1]))
