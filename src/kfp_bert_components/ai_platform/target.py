@@ -69,9 +69,13 @@ class AiPlatformTarget(Target):
         return self.endpoint.is_called(facts.get("endpoint", ""))
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
+        """As `serves`, with these settings."""
+        return facts.get("shape") == self._settings.deployment_hash() and self.serves(version, facts)
+
+    def serves(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the deployed model of the facts has all traffic that goes to our models. One call, and one read."""
         name = facts.get("endpoint", "")
-        if not name or facts.get("shape") != self._settings.deployment_hash():
+        if not name:
             return False
         if facts.get("fingerprint") not in (None, self._fingerprint(version)):  # older records do not have it
             return False

@@ -82,7 +82,9 @@ def roll_out(
                     if not rolled_out:
                         report(f"version {journal.version} is live: nothing to do")
                     return journal.live
-                report(f"version {journal.version} is recorded as live, but it is not: rolling it out again")
+                lost = _was_lost(target, journal)
+                what = "is recorded as live, but it is not" if lost else "serves with other settings"
+                report(f"version {journal.version} {what}: rolling it out again")
             try:
                 _with_retries(partial(target.admit, journal), journal.check, tries, pause_seconds, report)
             except RolloutError as error:
@@ -103,6 +105,10 @@ def _is_live(target: Target, journal: Journal) -> bool:
     return target.is_live(journal.version, journal.facts)
 
 
+def _serves(target: Target, journal: Journal) -> bool:
+    return target.serves(journal.version, journal.facts)
+
+
 def _record_refusal(target: Target, journal: Journal, error: RolloutError, report: Callable[[str], None]) -> None:
     """Let the record say no more than what is so now. A rollout can't go on where the place is another owner's."""
     under_way = journal.state not in IDLE
@@ -118,7 +124,7 @@ def _was_lost(target: Target, journal: Journal) -> bool:
     if not journal.live:
         return False
     try:
-        return not target.is_live(journal.live["version"], journal.live["facts"])
+        return not target.serves(journal.live["version"], journal.live["facts"])
     except (TransientError, UserError):
         return False
 
@@ -143,13 +149,13 @@ def _take_steps(
         FINISHING: target.finish,
         REVERTING: target.revert,
     }
-    is_live = partial(_is_live, target, journal)
+    serves = partial(_serves, target, journal)
     while journal.state not in IDLE:
         try:
             if words := target.words.get(journal.state, journal.state):
                 report(f"version {journal.version}: {words}")
             _with_retries(partial(steps[journal.state], journal), journal.check, tries, pause, report)
-            if journal.state == FINISHING and not _with_retries(is_live, journal.check, tries, pause, report):
+            if journal.state == FINISHING and not _with_retries(serves, journal.check, tries, pause, report):
                 journal.enter(FAILED, "it passed its test, but somebody else changed the place, and it does not serve")
             else:
                 journal.enter(NEXT[journal.state])

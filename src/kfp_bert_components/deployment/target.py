@@ -25,9 +25,9 @@ class Target(ABC):
 
     `roll_out` calls the methods in this order: prepare, introduce, test, shift, finish. If one of the first four
     raises, it calls `revert` instead of the rest. The state is written to the deployment record before each of them.
-    After finish it asks `is_live` before the record says so.
+    After finish it asks `serves` before the record says that the version is live.
 
-    Every method but `is_live` must keep five promises:
+    Every method but `is_live` and `serves` must keep five promises:
 
     1. It can be called again. A run can be killed at any line, and the next run calls the method from its start. So
        look at what is there first, and do only what is missing.
@@ -73,6 +73,13 @@ class Target(ABC):
             version: The registry's version.
             facts: The facts of the rollout that ended live.
         """
+
+    def serves(self, version: int, facts: dict[str, Any]) -> bool:
+        """As `is_live`, as the rollout with these facts left the version, whatever the settings are now.
+
+        It is asked before a record says that a version is live, or is not any more.
+        """
+        return self.is_live(version, facts)
 
     def admit(self, journal: Journal) -> None:
         """Raise ForeignOwnerError where the place belongs to others, RolloutError where anything else is in the way.
