@@ -81,8 +81,8 @@ class Before:
             what = "made" if found else "deleted"
             raise RolloutError(f"somebody {what} the InferenceService {name} during the rollout: run again")
         ours = [one for one in (wanted, facts["wrote"]) if one]
-        if found and (names := touched(before, without_values(kept(found)), ours)):
-            raise RolloutError(changed(name, names))
+        if found:
+            refuse_changed(name, touched(before, without_values(kept(found)), ours))
 
     def was_written(self, journal: Journal) -> bool:
         """Whether the rollout has begun to write; an older version of this package did not note it."""
@@ -129,12 +129,13 @@ class Before:
             services.apply(journal, copy, None)
 
 
-def changed(name: str, fields: list[str]) -> str:
-    """That somebody changed an InferenceService."""
-    return (
-        f"somebody changed the InferenceService {name} during the rollout ({', '.join(fields)}): run again where the "
-        "settings are to replace that"
-    )
+def refuse_changed(name: str, fields: list[str]) -> None:
+    """RolloutError where somebody changed these fields of an InferenceService."""
+    if fields:
+        raise RolloutError(
+            f"somebody changed the InferenceService {name} during the rollout ({', '.join(fields)}): run again where "
+            "the settings are to replace that"
+        )
 
 
 def _rollout(journal: Journal) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError
 from kfp_bert_components.errors import TransientError, UserError
-from kfp_bert_components.kserve.before import changed
+from kfp_bert_components.kserve.before import refuse_changed
 from kfp_bert_components.kserve.checks import is_there
 from kfp_bert_components.kserve.merging import touched
 from kfp_bert_components.kserve.modes import KNATIVE, Mode
@@ -174,7 +174,7 @@ class Knative(Mode):
         if found is None or found["metadata"].get("deletionTimestamp"):
             raise RolloutError(f"somebody deleted the InferenceService {name} during the rollout: run again")
         if not has_spec(found, wanted):
-            raise RolloutError(changed(name, touched(None, found["spec"], [wanted["spec"]], "spec")))
+            refuse_changed(name, touched(None, found["spec"], [wanted["spec"]], "spec"))
         if shares and percent_of(found) not in shares:
             raise RolloutError(
                 f"somebody set canaryTrafficPercent of the InferenceService {name} to {percent_of(found)} during the "
