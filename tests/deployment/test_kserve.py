@@ -281,6 +281,7 @@ def record_of(world):
     return world.registry.store.read("deployments/production.json").data.decode()
 
 
+@STANDARD
 def test_values_of_variables_are_in_no_record_and_no_line_and_come_back(secret):
     before, records, lines = container(secret.service()), [], []
 
@@ -299,6 +300,7 @@ def test_values_of_variables_are_in_no_record_and_no_line_and_come_back(secret):
     assert secret.state()["services"] == [NAME]
 
 
+@STANDARD
 def test_values_of_variables_come_back_where_another_run_takes_the_version_back(secret):
     before, asked = container(secret.service()), []
 
@@ -320,6 +322,7 @@ def test_values_of_variables_come_back_where_another_run_takes_the_version_back(
     assert secret.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
 
 
+@STANDARD
 def test_where_somebody_deletes_the_copy_of_the_values_it_is_said(secret):
     def lose(number, call):
         if (call.verb, call.name) == ("patch", NAME):

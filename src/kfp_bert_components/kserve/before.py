@@ -111,9 +111,16 @@ class Before:
         percent = before["spec"]["predictor"].get("canaryTrafficPercent")
         return with_percent(merged, percent)
 
-    def forget(self, journal: Journal) -> None:
-        """Remove the copy."""
+    def forget(self, journal: Journal, *, back: bool = False) -> None:
+        """Remove the copy.
+
+        Args:
+            journal: The rollout under way.
+            back: Whether all that was written is taken back; another run would look for the copy in vain.
+        """
         if journal.facts.get("copied"):
+            if back:
+                journal.note(wrote=None)
             self._services.remove_ours(journal, self._copy)
 
     def _keep(self, journal: Journal, before: dict[str, Any]) -> None:

@@ -165,8 +165,9 @@ class Knative(Mode):
         """Give the revision that was tested a larger share of the requests, where nobody changed anything since."""
         found = self.services.find(self.services.name)
         self._check_untouched(journal, found, [share])
-        journal.note(shares=[share, percent])
-        self.services.apply(journal, with_percent(self.wanted(journal.version), percent), found)
+        wanted = self.wanted(journal.version)
+        journal.note(shares=[share, percent], wrote=wanted)
+        self.services.apply(journal, with_percent(wanted, percent), found)
 
     def _check_untouched(self, journal: Journal, found: dict[str, Any] | None, shares: list[int] | None) -> None:
         """RolloutError where the InferenceService is not as the rollout left it, with one of these shares."""
@@ -208,7 +209,7 @@ class Knative(Mode):
                 self.services.look_again(journal, partial(self._take_back, journal))
         except ForeignOwnerError as error:
             self.services.report(f"{self.services.name} is left alone: {error}")
-        self.before.forget(journal)
+        self.before.forget(journal, back=True)
 
     def _take_back(self, journal: Journal) -> None:
         services, facts = self.services, journal.facts

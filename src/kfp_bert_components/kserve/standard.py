@@ -121,7 +121,7 @@ class Standard(Mode):
             services.report(f"{services.name} is left alone: {error}")
         finally:
             services.remove_ours(journal, services.next)
-        self.before.forget(journal)
+        self.before.forget(journal, back=True)
 
     def _take_back(self, journal: Journal) -> None:
         """Make the InferenceService what it was before, also where it can be written and not be read."""

@@ -163,7 +163,7 @@ class KServeTarget(Target):
         self._resume(journal)
         self._registry.id()
         if "before" not in journal.facts:
-            found = self._services.find(self._services.name)
+            found = self._services.wait_until_gone(journal, self._services.name)
             mode = self._choose(journal, found)
             mode.before.note(
                 journal,
