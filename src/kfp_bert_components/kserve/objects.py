@@ -232,7 +232,7 @@ def _hidden(variables: Any) -> Any:
     if not isinstance(variables, list):
         return variables
     shown = (STAMP, _STORAGE) if any(one.get("name") == STAMP for one in variables) else ()
-    return [{**one, "value": HIDDEN} if "value" in one and one["name"] not in shown else one for one in variables]
+    return [{**one, "value": HIDDEN} if "value" in one and one.get("name") not in shown else one for one in variables]
 
 
 def is_same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
