@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 
 MANAGER = "kfp-bert-components"  # the field manager of server-side apply
+NOT_THERE = "1"  # a `resourceVersion` that no object ever has: the first object of a cluster has a higher one
 _APPLY = "application/apply-patch+yaml"
 
 
@@ -19,6 +20,20 @@ class ForbiddenError(UserError):
 
 class ControllerDownError(TransientError):
     """The controller that checks each change of an object, such as KServe's, does not answer."""
+
+
+class ChangedError(TransientError):
+    """Somebody changed the object since it was read, or made one of its name: look again."""
+
+
+def is_same_quantity(one: Any, other: Any) -> bool:
+    """Whether two quantities, such as "1000m" and "1", are the same amount: the API writes them in its own form."""
+    from kubernetes.utils import parse_quantity
+
+    try:
+        return bool(parse_quantity(one) == parse_quantity(other))
+    except ValueError:
+        return bool(one == other)
 
 
 class Cluster:
@@ -68,15 +83,16 @@ class Cluster:
         """Create an object in a collection.
 
         Raises:
-            TransientError: There is one of its name, or as `send`.
-            UserError: As `send`.
+            ChangedError: There is one of its name.
+            TransientError, UserError: As `send`.
         """
         return _object(self.send("POST", path, query={"fieldValidation": "Strict"}, body=body), f"POST {path}")
 
     def apply(self, path: str, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create or change an object by server-side apply, so that it has these fields; other managers' stay.
 
-        A `resourceVersion` in the body is the condition that the object has not changed since.
+        A `resourceVersion` in the body is the condition that the object has not changed since, and a `uid` that it is
+        still the same one. With the `resourceVersion` NOT_THERE the object is made, unless there is one of its name.
 
         Args:
             path: The object.
@@ -87,8 +103,8 @@ class Cluster:
             The object as it is, or would be, then.
 
         Raises:
-            TransientError: Somebody changed the object meanwhile, or as `send`.
-            UserError: As `send`.
+            ChangedError: Somebody changed the object meanwhile.
+            TransientError, UserError: As `send`.
         """
         query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"}
         query |= {"dryRun": "All"} if dry_run else {}
@@ -111,6 +127,7 @@ class Cluster:
             NotFoundError: There is no such object.
             ForbiddenError: The account may not make this call.
             ControllerDownError: The API can't reach the controller that checks the change.
+            ChangedError: The object is not as the call says that it is (409).
             TransientError: It failed in a way that may pass. It may have taken effect all the same.
             UserError: The API refused it, or knows no such account.
         """
@@ -158,7 +175,9 @@ def _error(status: int, text: str, what: str) -> Exception:
     if status == 500 and "failed calling webhook" in message:
         whose = "KServe's" if "kserve" in message else "A"
         return ControllerDownError(f"{whose} controller does not answer ({message})")
-    if status in (408, 409, 410, 429) or status >= 500:
+    if status == 409:
+        return ChangedError(f"{what} failed (409 {message})")
+    if status in (408, 410, 429) or status >= 500:
         return TransientError(f"{what} failed ({status} {message})")
     if status == 401:
         return UserError(

@@ -6,13 +6,14 @@ import pytest
 import yaml
 
 from kfp_bert_components import __version__
-from kfp_bert_components.deployment import ForeignOwnerError, RolloutError
+from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.registry import Registry
 from tests.support import kserve_rollouts
 from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, SERVICES, STANDARD, KServeWorld
 from tests.support.kubernetes_server import Fault, KubernetesServer
+from tests.support.kubernetes_store import DEPLOYMENTS
 
 
 @pytest.fixture(params=MODES)
@@ -263,6 +264,124 @@ def test_a_foreign_one_that_is_taken_over_and_fails_is_theirs_again(empty):
     empty.wrong = set()
     empty.deploy(take_over=True)
     assert empty.state()["serving"] == {1: 100}
+
+
+@pytest.fixture
+def secret(empty):
+    """One of others, whose environment has a secret; kubectl has noted it in an annotation, too."""
+    variables = [{"name": "STORAGE_URI", "value": "pvc://c/m?t=s3cret"}, {"name": "TOKEN", "value": "s3cret"}]
+    predictor = {"containers": [{"name": "kserve-container", "image": "theirs", "env": variables}], "minReplicas": 1}
+    noted = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(predictor)}
+    metadata = {"name": NAME, "namespace": NAMESPACE, "labels": {"team": "theirs"}, "annotations": noted}
+    empty.server.cluster.store.create(SERVICES, {"metadata": metadata, "spec": {"predictor": predictor}})
+    return empty
+
+
+def record_of(world):
+    return world.registry.store.read("deployments/production.json").data.decode()
+
+
+@STANDARD
+def test_values_of_variables_are_in_no_record_and_no_line_and_come_back(secret):
+    before, records, lines = container(secret.service()), [], []
+
+    def look(number, call):
+        if (call.verb, call.name) == ("patch", NAME):
+            records.append(record_of(secret))
+            secret.wrong = {1}  # its pods answer wrongly, so that it is written back
+
+    secret.server.on_call = look
+    with pytest.raises(RolloutError, match="differs by"):
+        secret.deploy(take_over=True, report=lines.append)
+    assert container(secret.service())["env"] == before["env"]
+    records.append(record_of(secret))
+    assert f"patch inferenceservices {NAME}" in secret.changes()
+    assert not any("s3cret" in one for one in [*records, *lines])
+    assert secret.state()["services"] == [NAME]
+
+
+@STANDARD
+def test_values_of_variables_come_back_where_another_run_takes_the_version_back(secret):
+    before, asked = container(secret.service()), []
+
+    def stop(line):
+        asked.append(line) if "asked at" in line else None
+        if len(asked) == 2:  # the first InferenceService
+            raise LeaseLostError("stopped")
+
+    with pytest.raises(LeaseLostError):
+        secret.deploy(take_over=True, report=stop)
+    assert container(secret.service())["env"] != before["env"]
+    secret.wrong = {secret.promote()}
+    with pytest.raises(RolloutError, match="Version 2"):
+        secret.deploy(take_over=True)
+    assert container(secret.service())["env"] == before["env"]
+    assert "s3cret" not in record_of(secret) and secret.state()["services"] == [NAME]
+    secret.wrong = set()
+    secret.deploy(take_over=True)
+    assert secret.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
+
+
+@STANDARD
+def test_where_somebody_deletes_the_copy_of_the_values_it_is_said(secret):
+    def lose(number, call):
+        if (call.verb, call.name) == ("patch", NAME):
+            secret.wrong = {1}
+            secret.server.cluster.store.delete(SERVICES, NAMESPACE, f"{NAME}-before")
+
+    secret.server.on_call = lose
+    with pytest.raises(RolloutError, match=f"were in the InferenceService {NAME}-before, which somebody deleted"):
+        secret.deploy(take_over=True)
+    assert NEXT not in secret.state()["services"]
+
+
+def test_a_dry_run_shows_no_values_of_variables(secret):
+    lines = []
+    settings = KServeSettings(NAME, NAMESPACE, take_over=True)
+    deploy_to_kserve(
+        "gs://bucket/registry", settings, api_endpoint=secret.server.url, dry_run=True, report=lines.append
+    )
+    assert any("(hidden)" in line for line in lines) and any("versions/1/bundle" in line for line in lines)
+    assert not any("s3cret" in line for line in lines)
+
+
+@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"cpu": "1000", "memory": "1024Mi"},
+        {"cpu": "0.5", "cpu_limit": "1000m", "memory": "1.5Gi"},
+        {"cpu": "1", "tolerations": [{"key": "gpu", "operator": "Exists", "value": "", "effect": ""}]},
+    ],
+    ids=["large", "parts", "empty"],
+)
+def test_amounts_that_the_api_writes_in_its_own_form_are_no_difference(empty, given):
+    empty.server.cluster.node_cpu = 5000.0
+    empty.deploy(**given)
+    assert empty.state() == {"serving": {1: 100}, "services": [NAME], "record": ("live", 1)}
+    empty.registry.store.delete("deployments/production.json")
+    empty.server.calls.clear()
+    empty.deploy(**given)
+    assert f"patch inferenceservices {NAME}" not in empty.changes()
+
+
+@STANDARD
+def test_pods_of_another_image_are_not_live_whatever_the_service_says(world):
+    world.deploy()
+    cluster, name = world.server.cluster, f"{NAME}-predictor"
+
+    def write(one):
+        one["spec"]["template"]["spec"]["containers"][0]["image"] = "theirs:2"
+        return one
+
+    def report(line):
+        lines.append(line)
+        cluster.controller = True
+
+    lines, cluster.controller = [], False  # which would write its own again
+    cluster.store.change(DEPLOYMENTS, NAMESPACE, name, write)
+    world.deploy(report=report)
+    assert lines[0] == "version 2 is recorded as live, but it is not: rolling it out again"
 
 
 def test_the_record_names_the_whole_place(world):

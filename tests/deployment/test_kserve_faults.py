@@ -128,3 +128,41 @@ def test_a_run_that_cannot_remove_the_second_service_is_completed_by_the_next(wo
     world.server.faults = []
     world.deploy(lease_seconds=600)
     assert world.state() == DONE
+
+
+class Killed(BaseException):
+    """Ends a run at a line, as SIGKILL does: in *finishing* nothing is taken back."""
+
+
+def stop_in_finishing(line):
+    if "removing what only" in line:
+        raise Killed
+
+
+@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+@pytest.mark.parametrize("how", ["settings", "package"])
+def test_what_was_left_finishing_is_finished_as_it_was_whatever_the_settings_are_now(world, monkeypatch, how):
+    with pytest.raises(Killed):
+        world.deploy(report=stop_in_finishing)
+    assert world.registry.deployment("production").details["step"] == "finishing"
+    if how == "package":
+        for module in ("settings", "objects"):
+            monkeypatch.setattr(f"kfp_bert_components.kserve.{module}.IMAGE", "kfp-bert-components/serve:9.9.9")
+    given, lines = {"image": "reg/serve:2"} if how == "settings" else {}, []
+    world.deploy(report=lines.append, **given)
+    assert lines[1:4] == [
+        "version 2: removing what only the rollout needed",
+        "version 2: live",
+        "version 2 serves with other settings: rolling it out again",
+    ]
+    assert world.state() == DONE
+    image = world.service()["spec"]["predictor"]["containers"][0]["image"]
+    assert image == given.get("image", "kfp-bert-components/serve:9.9.9")
+
+
+def test_a_refusal_of_other_settings_does_not_say_that_what_serves_is_lost(world):
+    world.deploy()
+    with pytest.raises(UserError, match="There is no service account nobody"):
+        world.deploy(service_account="nobody")
+    assert world.registry.deployment("production").live_version == 2
+    assert world.state() == DONE

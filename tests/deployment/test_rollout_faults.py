@@ -125,3 +125,21 @@ def test_a_run_that_stops_before_the_end_does_not_keep_the_next_one_waiting(worl
     assert lines[0] == "another run stopped rolling out version 2 (finishing): going on in its place"
     assert world.state()["deployed"] == 1
     assert world.state()["record"] == ("live", 2)
+
+
+class Killed(BaseException):
+    """Ends a run at a line, as SIGKILL does: in *finishing* nothing is taken back."""
+
+
+def test_what_was_left_finishing_is_finished_as_it_was_whatever_the_settings_are_now(world):
+    def stop(line):
+        if world.registry.deployment("production").details.get("step") == "finishing":
+            raise Killed
+
+    with pytest.raises(Killed):
+        world.deploy(report=stop)
+    lines = []
+    live = world.deploy(report=lines.append, machine_type="n1-standard-8")
+    assert (live["version"], world.registry.deployment("production").state) == (2, "live")
+    assert lines.index("version 2: live") < lines.index("version 2 serves with other settings: rolling it out again")
+    assert not any("failed" in line for line in lines)

@@ -83,6 +83,31 @@ def test_apply_keeps_the_fields_of_managers_apart(api):
     assert forced["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/b"
 
 
+def test_an_apply_can_say_that_an_object_is_not_there_yet_or_is_still_the_same(api):
+    absent, other = inference_service("a"), inference_service("a")
+    absent["metadata"]["resourceVersion"] = "1"
+    made = api.apply(absent, "ours")
+    assert refused(api.apply, absent, "ours", force=True) == (409, "Conflict", MODIFIED)
+    other["metadata"]["uid"] = "another"
+    assert refused(api.apply, other, "ours", force=True)[:2] == (422, "Invalid")
+    other["metadata"]["uid"] = made["metadata"]["uid"]
+    assert version(api.apply(other, "ours")) == version(made)
+    other["metadata"]["name"] = "b"
+    assert refused(api.apply, other, "ours", force=True)[:2] == (409, "Conflict")
+
+
+def test_quantities_are_written_in_one_form(api):
+    """As the recordings f-unsched and b2-unsched have it, whose 1000 CPUs are "1k"."""
+    amounts = {"cpu": "1000", "memory": "1024Mi"}
+    made = api.create(inference_service("a", resources={"requests": amounts, "limits": amounts}))
+    assert made["spec"]["predictor"]["model"]["resources"]["limits"] == {"cpu": "1k", "memory": "1Gi"}
+    less = {"requests": {"cpu": "0.5", "memory": "1.5Gi"}, "limits": {"cpu": "1000m", "memory": "2Gi"}}
+    assert api.move("a", "pvc://models/a", resources=less)["spec"]["predictor"]["model"]["resources"] == {
+        "requests": {"cpu": "500m", "memory": "1536Mi"},
+        "limits": {"cpu": "1", "memory": "2Gi"},
+    }
+
+
 def test_a_merge_patch_takes_the_fields_that_it_changes(api):
     api.apply(inference_service("a"), "our-client")
     api.patch("a", {"spec": {"predictor": {"model": {"storageUri": "pvc://models/b"}}}}, field_manager="somebody")

@@ -2,7 +2,8 @@
 
 The documents are KServe's pages, and where they are silent its source of August 2026 (0.20):
 
-* Each change of the predictor or of an annotation makes a revision, with pods of its own. It gets traffic once it is
+* Each change of the predictor (its minReplicas and maxReplicas are annotations of the revision) or of an annotation
+  makes a revision, with pods of its own. It gets traffic once it is
   ready; until then the last one that is ready keeps it. With `canaryTrafficPercent` the new one gets that part, and the
   rest stays with the last one that had all of it (`latestRolledoutRevision`); without it, or with 100, or where none
   ever had all of it, the new one gets all.
@@ -82,8 +83,9 @@ class Knative:
 
     def _make_revision(self, isvc: Object, wanted: Object) -> str:
         """The name of the revision for a predictor; it is made if it is another than the last."""
-        template = wanted["spec"]["template"]
-        mark = f"{zlib.crc32(json.dumps(template, sort_keys=True).encode()):08x}"
+        template, predictor = wanted["spec"]["template"], isvc["spec"]["predictor"]
+        marked = [template, predictor.get("minReplicas"), predictor.get("maxReplicas")]
+        mark = f"{zlib.crc32(json.dumps(marked, sort_keys=True).encode()):08x}"
         metadata = isvc["metadata"]
         there = self._store.owned(REVISIONS, metadata["uid"])
         if there and there[-1]["metadata"]["annotations"]["template"] == mark:

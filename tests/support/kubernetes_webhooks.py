@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import re
+from decimal import Decimal
+from typing import Any
+
+from kubernetes.utils import parse_quantity
 
 from tests.support.kubernetes_pods import SOURCE
 from tests.support.kubernetes_store import ApiError, Object
@@ -16,6 +19,8 @@ PANIC = (
     "index out of range [0] with length 0 [recovered]"
 )
 NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+DECIMAL = {-3: "n", -2: "u", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P", 6: "E"}  # powers of 1000
+BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")  # powers of 1024
 OLDER_MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}
 
 
@@ -26,7 +31,7 @@ def add_defaults(new: Object, mode: str) -> Object:
         new: The object.
         mode: The deployment mode of one that does not say it.
     """
-    one = copy.deepcopy(new)
+    one = _rewritten(new)
     predictor = (one.get("spec") or {}).get("predictor") or {}
     annotations = one["metadata"].setdefault("annotations", {})
     for name in FORMATS:
@@ -50,6 +55,38 @@ def add_defaults(new: Object, mode: str) -> Object:
     if (said := annotations.get(f"{PREFIX}/deploymentMode", "" if mode == "Knative" else mode)) != "":
         annotations[f"{PREFIX}/deploymentMode"] = OLDER_MODES.get(said, said)
     return one
+
+
+def _rewritten(one: Any, name: str = "") -> Any:
+    """A value, that of the field `name`, as Go writes it: quantities in one form, and no empty fields.
+
+    The form of "1000" is in the recordings f-unsched and b2-unsched; the rest is what apimachinery's `Quantity` says of
+    its canonical form.
+    """
+    if isinstance(one, dict):
+        if name in ("limits", "requests"):
+            return {key: canonical(value) for key, value in one.items()}
+        return {key: _rewritten(value, key) for key, value in one.items()}
+    if isinstance(one, list):
+        entries = [_rewritten(each) for each in one]
+        if name in ("tolerations", "env"):
+            return [{key: value for key, value in each.items() if value not in ("", None)} for each in entries]
+        return entries
+    return one
+
+
+def canonical(quantity: str | int) -> str:
+    """A quantity as the API writes it."""
+    amount = parse_quantity(quantity)
+    if str(quantity).endswith("i") and abs(amount) >= 1024 and amount == int(amount):
+        power = 0
+        while power < len(BINARY) - 1 and amount % 1024 == 0:
+            amount, power = amount / 1024, power + 1
+        return f"{int(amount)}{BINARY[power]}"
+    amount, power = amount * Decimal(1000) ** 3, -3
+    while amount and power < 6 and amount % 1000 == 0:
+        amount, power = amount / 1000, power + 1
+    return f"{int(amount)}{DECIMAL[power]}" if amount else "0"
 
 
 def refuse_other_mode(new: Object, old: Object | None) -> None:

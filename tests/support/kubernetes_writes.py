@@ -57,6 +57,7 @@ class Write:
         metadata = {key: value for key, value in body.get("metadata", {}).items() if key != "managedFields"}
         metadata |= {"name": self._target.name} if self._target.name else {}
         metadata |= {"namespace": self._target.namespace} if self._resource.namespaced else {}
+        metadata.pop("resourceVersion", None)
         kept = {key: value for key, value in body.items() if key != "status"}
         return {"apiVersion": self._resource.api_version, "kind": self._resource.kind, **kept, "metadata": metadata}
 
@@ -77,9 +78,26 @@ class Write:
             raise ApiError(422, "Invalid", f"PatchOptions.meta.k8s.io is invalid: {told}")
         force = self._request.query.get("force") == "true"
         applied = partial(apply, manager=self._manager, force=force, stamp=self._stamp)
-        if self._store.find(*self._where) is None:
+        self._check_uid()
+        if self._store.find(*self._where) is None:  # whatever resourceVersion it names
             return self._create(applied(None, self._named(self._request.body)))
         return self._change(lambda old: applied(old, self._request.body))
+
+    def _check_uid(self) -> None:
+        """Refuse an apply to another object than the one with the uid that it names.
+
+        Words and order are those of the API server's source (endpoints/handlers/patch.go, registry/rest/update.go). So
+        is it that an object which is not there is made, and that another resourceVersion is a conflict
+        (registry/generic/registry/store.go).
+        """
+        there, said = self._store.find(*self._where), self._request.body.get("metadata", {})
+        uid = said.get("uid")
+        if not uid or (there and (there["metadata"]["uid"] == uid or said.get("resourceVersion"))):
+            return
+        if there is None:
+            told = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise ApiError(409, "Conflict", f'Operation cannot be fulfilled on "{self._target.name}": {told}')
+        raise ApiError(422, "Invalid", f'metadata.uid: Invalid value: "{uid}": field is immutable')
 
     def _patched(self, old: Object) -> Object:
         return self._recorded(old, PATCHES[self._request.content_type](old, self._request.body))

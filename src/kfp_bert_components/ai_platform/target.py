@@ -81,9 +81,9 @@ class AiPlatformTarget(Target):
         others = {number for number, share in seen.traffic_split.items() if share} - {facts["deployed"]}
         return not others and self.endpoint.is_labelled(seen)
 
-    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
-        """The version that was live, where its deployed model still has all traffic that goes to our models."""
-        return dict(live) if live and self._seen_live(live["version"], live["facts"]) is not None else {}
+    def serves(self, version: int, facts: dict[str, Any]) -> bool:
+        """Whether the deployed model of the facts has all traffic of ours, whatever the settings are now."""
+        return self._seen_live(version, facts) is not None
 
     def _seen_live(self, version: int, facts: Mapping[str, Any]) -> Any | None:
         """The endpoint, where the deployed model of the facts is all that gets traffic of ours; else None."""

@@ -82,7 +82,9 @@ def roll_out(
                     if not rolled_out:
                         report(f"version {journal.version} is live: nothing to do")
                     return journal.live
-                report(f"version {journal.version} is recorded as live, but it is not: rolling it out again")
+                lost = _was_lost(journal, _what_serves(target, journal))
+                what = "is recorded as live, but it is not" if lost else "serves with other settings"
+                report(f"version {journal.version} {what}: rolling it out again")
             try:
                 _with_retries(partial(target.admit, journal), journal.check, tries, pause_seconds, report)
             except RolloutError as error:
@@ -103,15 +105,23 @@ def _is_live(target: Target, journal: Journal) -> bool:
     return target.is_live(journal.version, journal.facts)
 
 
+def _serves(target: Target, journal: Journal) -> bool:
+    return target.serves(journal.version, journal.facts)
+
+
 def _record_refusal(target: Target, journal: Journal, error: RolloutError, report: Callable[[str], None]) -> None:
     """Let the record say no more than what is so now. A rollout can't go on where the place is another owner's."""
     under_way = journal.state not in IDLE
     if under_way and not isinstance(error, ForeignOwnerError):
         return
     live = _what_serves(target, journal)
-    lost = bool(journal.live) and live not in (None, journal.live)
-    if under_way or lost:
+    if under_way or _was_lost(journal, live):
         journal.retract(str(error), live, report)
+
+
+def _was_lost(journal: Journal, live: dict[str, Any] | None) -> bool:
+    """Whether what the record calls live does not serve. Where that cannot be told, it is not said."""
+    return bool(journal.live) and live not in (None, journal.live)
 
 
 def _what_serves(target: Target, journal: Journal) -> dict[str, Any] | None:
@@ -144,13 +154,13 @@ def _take_steps(
         FINISHING: target.finish,
         REVERTING: target.revert,
     }
-    is_live = partial(_is_live, target, journal)
+    serves = partial(_serves, target, journal)
     while journal.state not in IDLE:
         try:
             if words := target.words.get(journal.state, journal.state):
                 report(f"version {journal.version}: {words}")
             _with_retries(partial(steps[journal.state], journal), journal.check, tries, pause, report)
-            if journal.state == FINISHING and not _with_retries(is_live, journal.check, tries, pause, report):
+            if journal.state == FINISHING and not _with_retries(serves, journal.check, tries, pause, report):
                 journal.saw(_what_serves(target, journal))
                 journal.enter(FAILED, "it passed its test, but somebody else changed the place, and it does not serve")
             elif journal.state == REVERTING:

@@ -25,9 +25,9 @@ class Target(ABC):
 
     `roll_out` calls the methods in this order: prepare, introduce, test, shift, finish. If one of the first four
     raises, it calls `revert` instead of the rest. The state is written to the deployment record before each of them.
-    After finish it asks `is_live` before the record says so.
+    After finish it asks `serves` before the record says that the version is live.
 
-    Every method but `is_live` must keep five promises:
+    Every method but `is_live`, `serves` and `what_serves`, which only look, must keep five promises:
 
     1. It can be called again. A run can be killed at any line, and the next run calls the method from its start. So
        look at what is there first, and do only what is missing.
@@ -74,6 +74,13 @@ class Target(ABC):
             facts: The facts of the rollout that ended live.
         """
 
+    def serves(self, version: int, facts: dict[str, Any]) -> bool:
+        """As `is_live`, as the rollout with these facts left the version, whatever the settings are now.
+
+        It is asked before a record says that a version is live, or is not any more.
+        """
+        return self.is_live(version, facts)
+
     def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
         """What gets all requests at the place now, whatever the settings ask for; asked after a rollout that failed.
 
@@ -84,9 +91,9 @@ class Target(ABC):
 
         Returns:
             The same if this version still serves, or in its form what else of this registry does; {} where nothing of
-            it does. The default asks `is_live`.
+            it does. The default asks `serves`.
         """
-        return dict(live) if live and self.is_live(live["version"], live["facts"]) else {}
+        return dict(live) if live and self.serves(live["version"], live["facts"]) else {}
 
     def admit(self, journal: Journal) -> None:
         """Raise ForeignOwnerError where the place belongs to others, RolloutError where anything else is in the way.

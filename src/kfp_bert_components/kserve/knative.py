@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import LeaseLostError, RolloutError
+from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError
 from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.kserve.before import refuse_changed
 from kfp_bert_components.kserve.checks import is_there
+from kfp_bert_components.kserve.merging import touched
 from kfp_bert_components.kserve.modes import KNATIVE, Mode
-from kfp_bert_components.kserve.objects import has_spec, kept, percent_of, with_percent
+from kfp_bert_components.kserve.objects import has_spec, is_version, kept, percent_of, with_percent
 from kfp_bert_components.kserve.reasons import failure_of
 from kfp_bert_components.kserve.revisions import (
     TAGS,
@@ -44,8 +47,12 @@ class Knative(Mode):
     is the newest that is ready: that one would get the requests. And a version that has all requests does not get less,
     unless the rollout is taken back: KServe would give the rest to the revision before.
 
+    Before each step it is looked whether the InferenceService is as the step before left it. Where somebody changed it,
+    the rollout is taken back.
+
     Facts: `rolled_out`, the revision that had all requests before; `revision`, the newest one before the version was
-    written; and `served`, its revision.
+    written; `tested`, its revision that passed the test; `shares`, the percentages that the rollout gave it last; and
+    `served`, its revision.
     """
 
     name = KNATIVE
@@ -90,6 +97,13 @@ class Knative(Mode):
         wanted = self.wanted(version)
         return self._revisions.look(wanted, facts["fingerprint"], percent=100, brief=True).serves
 
+    def serves(self, version: int, facts: dict[str, Any]) -> bool:
+        """As `is_live`, with whatever settings the version was written."""
+        found = self.services.find(self.services.name)
+        if not found or not is_version(found, version, facts["fingerprint"]):
+            return False
+        return self._revisions.look(kept(found), facts["fingerprint"], percent=100, brief=True).serves
+
     def prepare(self, journal: Journal) -> None:
         """Remove a second InferenceService, as there is of a rollout in another mode."""
         self.services.remove(journal, self.services.next)
@@ -102,17 +116,22 @@ class Knative(Mode):
         """Ask the revision; a run that could not write its record may have taken it back."""
         seen = self._start(journal)
         self.services.ask(journal, seen.url, replace(self.services.smoke, bake_seconds=0.0))
+        journal.note(tested=seen.revision)
 
     def _start(self, journal: Journal) -> Seen:
         services = self.services
         found = services.wait_until_gone(journal, services.name)
         share = self._share(found, journal.version)
         if share is None:
-            # Noted here, as a run that could not write its record may have taken the version back.
-            rolled_out = predictor_of(found).get("latestRolledoutRevision", "")
-            journal.note(revision=newest_revision(found), rolled_out=rolled_out)
             share = 100 if journal.facts["before"] is None else 0
-            services.apply(journal, with_percent(self.wanted(journal.version), share), found)
+            # Noted here, as a run that could not write its record may have taken the version back.
+            facts = {"revision": newest_revision(found), "tested": "", "shares": [share]}
+            facts["rolled_out"] = predictor_of(found).get("latestRolledoutRevision", "")
+            self.before.write(journal, found, self.wanted(journal.version), share, **facts)
+        elif "shares" in journal.facts:
+            self._check_untouched(journal, found, journal.facts["shares"])
+        else:
+            journal.note(shares=[share])
         return self._wait(journal, share)
 
     def shift(self, journal: Journal) -> None:
@@ -121,18 +140,19 @@ class Knative(Mode):
         It is asked for `bake_seconds` before it has all: until then the old revision keeps its pods.
         """
         services, version = self.services, journal.version
-        share = self._share(services.find(services.name), version)
-        if share is None:
+        found = services.find(services.name)
+        if self._share(found, version) is None:
             self.test(journal)
-            share = self._share(services.find(services.name), version) or 0
-        smoke = services.smoke
+            found = services.find(services.name)
+        self._check_untouched(journal, found, journal.facts.get("shares"))
+        share, smoke = self._share(found, version) or 0, services.smoke
         for percent in self._steps():
             if percent <= share:
                 continue
             if percent == 100 and smoke.bake_seconds:
                 services.ask(journal, self._wait(journal, share).url, smoke)
                 smoke = replace(smoke, bake_seconds=0.0)
-            services.write(journal, with_percent(self.wanted(version), percent))
+            services.look_again(journal, partial(self._give, journal, share, percent))
             self._wait(journal, percent)
             share = percent
             services.report(f"version {version} gets {percent} % of the requests")
@@ -141,46 +161,94 @@ class Knative(Mode):
         services.ask(journal, seen.url, smoke)
         journal.note(served=seen.revision, url=seen.url, witnesses=list(seen.witnesses))
 
-    def finish(self, journal: Journal) -> None:
-        """Remove `canaryTrafficPercent`, which is 100 and means the same."""
+    def _give(self, journal: Journal, share: int, percent: int) -> None:
+        """Give the revision that was tested a larger share of the requests, where nobody changed anything since."""
         found = self.services.find(self.services.name)
-        if found and self._share(found, journal.version) == 100 and with_percent(found, None) != found:
-            self.services.apply(journal, self.wanted(journal.version), found)
+        self._check_untouched(journal, found, [share])
+        wanted = self.wanted(journal.version)
+        journal.note(shares=[share, percent], wrote=wanted)
+        self.services.apply(journal, with_percent(wanted, percent), found)
+
+    def _check_untouched(self, journal: Journal, found: dict[str, Any] | None, shares: list[int] | None) -> None:
+        """RolloutError where the InferenceService is not as the rollout left it, with one of these shares."""
+        name, facts, wanted = self.services.name, journal.facts, self.wanted(journal.version)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            raise RolloutError(f"somebody deleted the InferenceService {name} during the rollout: run again")
+        if not has_spec(found, wanted):
+            refuse_changed(name, touched(None, found["spec"], [wanted["spec"]], "spec"))
+        if shares and percent_of(found) not in shares:
+            raise RolloutError(
+                f"somebody set canaryTrafficPercent of the InferenceService {name} to {percent_of(found)} during the "
+                f"rollout, which had given version {journal.version} {shares[-1]} %: run again to give it the requests"
+            )
+        newest, tested = newest_revision(found), facts.get("tested")
+        if facts.get("wrote") and tested and newest != tested:
+            raise RolloutError(
+                f"the newest revision of the InferenceService {name} is {newest}, and {tested} was tested: somebody "
+                "changed its labels or annotations during the rollout. Run again to test it"
+            )
+
+    def finish(self, journal: Journal) -> None:
+        """Remove `canaryTrafficPercent`, which is 100 and means the same, and what only the rollout needed."""
+        self.services.look_again(journal, partial(self._remove_percent, journal))
+        self.before.forget(journal)
+
+    def _remove_percent(self, journal: Journal) -> None:
+        found, version = self.services.find(self.services.name), journal.version
+        if not found or not is_version(found, version, journal.facts["fingerprint"]):
+            return
+        if percent_of(found) == 100 and with_percent(found, None) != found:
+            # Other settings than those of the run that wrote it are for the next rollout.
+            whole = self.wanted(version) if has_spec(found, self.wanted(version)) else kept(found)
+            self.services.apply(journal, with_percent(whole, None), found)
 
     def revert(self, journal: Journal) -> None:
         """Give the requests back to the revision that had them, then write what was there, readable or not."""
-        services, before = self.services, journal.facts["before"]
-        if before is None:
-            services.remove(journal, services.name)
+        try:
+            if self.before.was_written(journal):
+                self.services.look_again(journal, partial(self._take_back, journal))
+        except ForeignOwnerError as error:
+            self.services.report(f"{self.services.name} is left alone: {error}")
+        self.before.forget(journal, back=True)
+
+    def _take_back(self, journal: Journal) -> None:
+        services, facts = self.services, journal.facts
+        if facts["before"] is None:
+            services.remove_ours(journal, services.name)
             return
         try:
-            self._write_back(journal, before)
+            services.find(services.name)
         except LeaseLostError:
             raise
         except (TransientError, UserError):
-            # The first step of the way back, which is right whatever is there, where the version may be.
-            services.force(with_percent(self.wanted(journal.version), 0) if "revision" in journal.facts else before)
-            self._write_back(journal, before)
+            # The first step of the way back, which is right whatever is there.
+            services.force(with_percent(facts.get("wrote") or self.wanted(journal.version), 0), facts.get("uid", ""))
+        self._write_back(journal, self.before.full(journal))
 
     def _write_back(self, journal: Journal, before: dict[str, Any]) -> None:
         services = self.services
         self._take_requests(journal, before)
         found = services.wait_until_gone(journal, services.name)
-        if found and kept(found) == before:
+        old = self.before.back(journal, found)
+        if found and kept(found) == old:
             return
         newest = ""
-        if found is None or not has_spec(found, with_percent(before, None)):
+        if found is None or not has_spec(found, with_percent(old, None)):
             newest = newest_revision(found)
-            services.apply(journal, with_percent(before, 0), found)
+            services.apply(journal, with_percent(old, 0), found)
         if percent_of(before) == 0:
             return
-        try:
-            look = partial(self._look_at_old, journal, before, newest)
-            seen = services.wait(journal, before, look, failure=failure_of(found))
-        except RolloutError as error:
-            services.report(f"{services.name} keeps canaryTrafficPercent: 0; the revision from before serves: {error}")
+        keeps = f"{services.name} keeps canaryTrafficPercent: 0; the revision from before serves"
+        if old["spec"] != before["spec"]:
+            services.report(f"{keeps}: look at what somebody changed meanwhile, and remove the field")
             return
-        services.apply(journal, before, seen.service)
+        try:
+            look = partial(self._look_at_old, journal, old, newest)
+            seen = services.wait(journal, old, look, failure=failure_of(found))
+        except RolloutError as error:
+            services.report(f"{keeps}: {error}")
+            return
+        services.apply(journal, old, seen.service)
 
     def _take_requests(self, journal: Journal, before: dict[str, Any]) -> None:
         """Let a revision that had no requests before get none, and wait until the old one has them."""
@@ -237,4 +305,12 @@ class Knative(Mode):
             percent=percent,
             rolled_out=facts["rolled_out"],
         )
-        return self.services.wait(journal, wanted, look, failure=facts["failure"])
+        return self.services.wait(
+            journal, wanted, partial(self._look, journal, look, percent), failure=facts["failure"]
+        )
+
+    def _look(self, journal: Journal, look: Callable[[], Seen], percent: int) -> Seen:
+        seen = look()
+        if seen.service:
+            self._check_untouched(journal, seen.service, [percent])
+        return seen

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.kserve.before import Before
 from kfp_bert_components.kserve.objects import MODE
 from kfp_bert_components.kserve.services import Services
 
@@ -27,6 +28,7 @@ class Mode(ABC):
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        self.before = Before(services)
 
     @abstractmethod
     def admit(self, found: dict[str, Any] | None, *, begun: bool = False) -> None:
@@ -54,6 +56,10 @@ class Mode(ABC):
         """Whether all requests get a version. At most one look at the InferenceService, one more call, one request."""
 
     @abstractmethod
+    def serves(self, version: int, facts: dict[str, Any]) -> bool:
+        """As `is_live`, as the rollout with these facts left it, whatever the settings are now."""
+
+    @abstractmethod
     def prepare(self, journal: Journal) -> None:
         """Remove what an earlier rollout left."""
 
@@ -75,7 +81,7 @@ class Mode(ABC):
 
     @abstractmethod
     def revert(self, journal: Journal) -> None:
-        """Let what served before get all requests, and make the InferenceService what it was."""
+        """Let what served before get all requests, and take back what the rollout wrote."""
 
 
 def mode_of(found: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import yaml
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve.settings import IMAGE, KServeSettings
+from kfp_bert_components.kubernetes_api import is_same_quantity
 
 KIND = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
 FORMAT = "kfp-bert"  # the model format of a ServingRuntime with our server
@@ -18,6 +19,10 @@ MODE = "serving.kserve.io/deploymentMode"  # the annotation
 PORT = 8080
 STAMP = "KFP_BERT_ROLLOUT"  # on the container, the version and its settings
 SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"  # on the pods, the address of their model
+HIDDEN = "(hidden)"  # in place of the value of an environment variable that is not ours
+_STORAGE = "STORAGE_URI"
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # holds the whole object, as text
+_QUANTITIES = ("limits", "requests")
 _PERCENT = "canaryTrafficPercent"
 _SCHEMES = ("gs://", "s3://", "pvc://")
 # KServe's own probe asks whether the port is open, which it is before the model is loaded.
@@ -71,13 +76,13 @@ def service(
         UserError: No storage initializer of KServe reads the model's address.
     """
     address = model_address(settings, registry, version)
-    stamp = {"name": STAMP, "value": f"{version}-{fingerprint[:16]}-{settings.pod_shape()}"}
+    stamp = {"name": STAMP, "value": f"{_stamp(version, fingerprint)}{settings.pod_shape()}"}
     predictor: dict[str, Any] = {
         "minReplicas": replicas[0],
         "maxReplicas": replicas[1],
         **({"serviceAccountName": settings.service_account} if settings.service_account else {}),
         **({"nodeSelector": settings.node_selector} if settings.node_selector else {}),
-        **({"tolerations": settings.tolerations} if settings.tolerations else {}),
+        **({"tolerations": _tolerations(settings)} if settings.tolerations else {}),
     }
     if settings.runtime:
         predictor["model"] = {
@@ -90,7 +95,7 @@ def service(
         }
     else:
         predictor["volumes"] = [{"name": "scratch", "emptyDir": {}}]
-        predictor["containers"] = [_container(settings, name, [{"name": "STORAGE_URI", "value": address}, stamp])]
+        predictor["containers"] = [_container(settings, name, [{"name": _STORAGE, "value": address}, stamp])]
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": settings.namespace,
@@ -135,12 +140,17 @@ def _resources(settings: KServeSettings) -> dict[str, Any]:
     return {"requests": {"cpu": settings.cpu, "memory": settings.memory, **devices}, "limits": limits}
 
 
+def _tolerations(settings: KServeSettings) -> list[dict[str, Any]]:
+    """The API keeps no empty fields of a toleration."""
+    return [{key: value for key, value in one.items() if value not in ("", None)} for one in settings.tolerations]
+
+
 def address_of(found: dict[str, Any]) -> str:
     """The address of the model that an InferenceService is to serve; "" where it names none."""
     predictor = found.get("spec", {}).get("predictor", {})
     if "model" in predictor:
         return str(predictor["model"].get("storageUri", ""))
-    return _variable(predictor.get("containers"), "STORAGE_URI")
+    return _variable(predictor.get("containers"), _STORAGE)
 
 
 def stamp_of(found: dict[str, Any]) -> str:
@@ -148,6 +158,15 @@ def stamp_of(found: dict[str, Any]) -> str:
     spec = found.get("spec", {})
     predictor = spec.get("predictor", spec)
     return _variable([predictor["model"]] if "model" in predictor else predictor.get("containers"), STAMP)
+
+
+def is_version(found: dict[str, Any], version: int, fingerprint: str) -> bool:
+    """Whether an InferenceService was written to serve a version with a bundle, in whichever pods."""
+    return stamp_of(found).startswith(_stamp(version, fingerprint))
+
+
+def _stamp(version: int, fingerprint: str) -> str:
+    return f"{version}-{fingerprint[:16]}-"
 
 
 def _variable(containers: Iterable[dict[str, Any]] | None, name: str) -> str:
@@ -177,7 +196,8 @@ def form_of(found: dict[str, Any]) -> str:
 def kept(found: dict[str, Any]) -> dict[str, Any]:
     """What must be written to make an InferenceService again what it is now."""
     metadata = found["metadata"]
-    labels, annotations = metadata.get("labels"), metadata.get("annotations")
+    labels = metadata.get("labels")
+    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != _LAST_APPLIED}
     return {
         **KIND,
         "metadata": {
@@ -190,6 +210,31 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def without_values(one: Any) -> Any:
+    """The same without the values of environment variables, which may be secret; those that we write stay."""
+    if isinstance(one, list):
+        return [without_values(each) for each in one]
+    if not isinstance(one, dict):
+        return one
+    return {key: _hidden(value) if key == "env" else without_values(value) for key, value in one.items()}
+
+
+def with_values(shown: Any, whole: Any) -> Any:
+    """What `without_values` made of an object, with the values of `whole`, which has all its fields."""
+    if isinstance(shown, dict):
+        return {key: with_values(value, whole[key]) for key, value in shown.items()}
+    if isinstance(shown, list):
+        return [with_values(one, other) for one, other in zip(shown, whole, strict=True)]
+    return whole if shown == HIDDEN else shown
+
+
+def _hidden(variables: Any) -> Any:
+    if not isinstance(variables, list):
+        return variables
+    shown = (STAMP, _STORAGE) if any(one.get("name") == STAMP for one in variables) else ()
+    return [{**one, "value": HIDDEN} if "value" in one and one.get("name") not in shown else one for one in variables]
+
+
 def is_same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether an InferenceService has all fields of another one with their values; what others added does not matter.
 
@@ -197,26 +242,30 @@ def is_same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """
     metadata = {key: value for key, value in wanted["metadata"].items() if key != "annotations"}
     annotations = {key: value for key, value in wanted["metadata"].get("annotations", {}).items() if key != MODE}
-    return _has(found, {**wanted, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}})
+    return has(found, {**wanted, "metadata": {**metadata, **({"annotations": annotations} if annotations else {})}})
 
 
 def has_spec(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """As `is_same`, of what makes the pods: other labels and annotations by hand make no other version."""
-    return _has(found["spec"], wanted["spec"])
+    return has(found["spec"], wanted["spec"])
 
 
-def _has(found: Any, wanted: Any) -> bool:
+def has(found: Any, wanted: Any, name: str = "") -> bool:
+    """Whether a value, that of the field `name`, has all that is wanted; quantities are compared as amounts."""
     if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            key in found and _has(found[key], value) for key, value in wanted.items()
-        )
+        same = _is_same_amount if name in _QUANTITIES else has
+        return isinstance(found, dict) and all(key in found and same(found[key], wanted[key], key) for key in wanted)
     if isinstance(wanted, list):
         return (
             isinstance(found, list)
             and len(found) == len(wanted)
-            and all(_has(one, other) for one, other in zip(found, wanted, strict=True))
+            and all(has(one, other) for one, other in zip(found, wanted, strict=True))
         )
     return bool(found == wanted)
+
+
+def _is_same_amount(found: Any, wanted: Any, name: str) -> bool:
+    return is_same_quantity(found, wanted)
 
 
 def check_form(found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -231,6 +280,10 @@ def check_form(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 
 def difference(found: dict[str, Any] | None, wanted: dict[str, Any]) -> list[str]:
-    """The lines by which two InferenceServices differ, as a unified diff of YAML; none where nothing does."""
-    now, then = (yaml.safe_dump(kept(one), sort_keys=True).splitlines() if one else [] for one in (found, wanted))
+    """The lines by which two InferenceServices differ, as a unified diff of YAML; none where nothing does.
+
+    Values of environment variables that are not ours are not shown.
+    """
+    shown = [without_values(kept(one)) if one else {} for one in (found, wanted)]
+    now, then = (yaml.safe_dump(one, sort_keys=True).splitlines() if one else [] for one in shown)
     return list(difflib.unified_diff(now, then, "now", "then", lineterm="", n=2))

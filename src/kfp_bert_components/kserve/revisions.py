@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.kserve.modes import KNATIVE, check_runs, check_same, mode_of
-from kfp_bert_components.kserve.objects import percent_of
+from kfp_bert_components.kserve.objects import has_spec, percent_of
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.witnesses import (
     SERVERS,
@@ -20,7 +20,6 @@ from kfp_bert_components.kserve.witnesses import (
     Seen,
     condition,
     is_wanted,
-    is_written,
     pods_of,
     server_says,
 )
@@ -135,7 +134,7 @@ class Revisions:
         pods = None if brief else pods_of(self._cluster, name)
         revision, predictor = ready_revision(found), predictor_of(found)
         seen = Seen(False, (), revision, "", found, pods)
-        if not is_written(found, wanted) or percent_of(found) != percent:
+        if not has_spec(found, wanted) or percent_of(found) != percent:
             return seen
         if not is_new(found, wanted, before, of_revision(pods, revision)):
             return seen

@@ -12,18 +12,19 @@ from kfp_bert_components.deployment import ForeignOwnerError, RolloutError, Smok
 from kfp_bert_components.deployment.labels import REGISTRY_LABEL, TARGET_LABEL, slug
 from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.errors import TransientError
-from kfp_bert_components.kserve.objects import is_same, kept, service
+from kfp_bert_components.kserve.objects import is_same, service
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import why
 from kfp_bert_components.kserve.settings import NEXT, KServeSettings
 from kfp_bert_components.kserve.witnesses import Seen
-from kfp_bert_components.kubernetes_api import Cluster, ControllerDownError
+from kfp_bert_components.kubernetes_api import NOT_THERE, ChangedError, Cluster, ControllerDownError
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment import Answer, Journal, SmokeRequests
     from kfp_bert_components.registry import Registry
 
 _MOST_UNREAD = 5  # looks in a row that fail
+_MOST_CHANGES = 20  # in a row that somebody else was faster; KServe writes the status some times in a second
 
 
 @dataclass(frozen=True)
@@ -87,20 +88,28 @@ class Services:
 
     def _made(self, name: str, version: int, replicas: tuple[int, int]) -> dict[str, Any]:
         fingerprint = self.fingerprint(version)
-        owner = {REGISTRY_LABEL: self.registry.id(create=False), TARGET_LABEL: slug(self._target, 63)}
-        return service(self.settings, name, version, self.registry.uri, fingerprint, owner, replicas)
+        return service(self.settings, name, version, self.registry.uri, fingerprint, self.owner, replicas)
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """The labels of an InferenceService that is ours."""
+        return {REGISTRY_LABEL: self.registry.id(create=False), TARGET_LABEL: slug(self._target, 63)}
 
     def find(self, name: str) -> dict[str, Any] | None:
         """The InferenceService of a name, as it is."""
         return self.cluster.find(inference_service(self.cluster.namespace, name))
 
+    def is_ours(self, found: dict[str, Any]) -> bool:
+        """Whether an InferenceService belongs to this target of this registry."""
+        labels = found["metadata"].get("labels", {})
+        return all(labels.get(key) == value for key, value in self.owner.items())
+
     def check_owner(self, found: dict[str, Any]) -> None:
         """ForeignOwnerError where an InferenceService belongs to others, and is not to be taken over."""
+        if self.settings.take_over or self.is_ours(found):
+            return
         labels, name = found["metadata"].get("labels", {}), found["metadata"]["name"]
         registry, target = labels.get(REGISTRY_LABEL), labels.get(TARGET_LABEL)
-        ours = (self.registry.id(create=False), slug(self._target, 63))
-        if self.settings.take_over or (registry, target) == ours:
-            return
         whose = f"belongs to the target {target!r} of the registry with the id {registry}"
         if not registry:
             whose = f"has no label {REGISTRY_LABEL}, so it is not this package's"
@@ -112,24 +121,28 @@ class Services:
     def write(self, journal: Journal, wanted: dict[str, Any]) -> None:
         """Make an InferenceService what is wanted, unless it is."""
         found = self.wait_until_gone(journal, wanted["metadata"]["name"])
-        if not found or not (is_same(found, wanted) or kept(found) == wanted):
+        if not found or not is_same(found, wanted):
             self.apply(journal, wanted, found)
 
     def apply(
-        self, journal: Journal, wanted: dict[str, Any], found: dict[str, Any] | None = None, *, dry_run: bool = False
+        self, journal: Journal, wanted: dict[str, Any], found: dict[str, Any] | None, *, dry_run: bool = False
     ) -> dict[str, Any]:
         """Write an InferenceService; the controller is waited for where it is down.
 
         Args:
             journal: The rollout under way.
             wanted: The InferenceService.
-            found: As it was seen, and must still be; None: however it is.
+            found: As it was seen, and must still be; None: there was none, and must still be none.
             dry_run: Whether the API only says what it would be.
+
+        Raises:
+            ForeignOwnerError: It belongs to others.
+            ChangedError: It is not as it was seen.
         """
         name = wanted["metadata"]["name"]
         if found:
-            version = found["metadata"]["resourceVersion"]
-            wanted = {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
+            self.check_owner(found)
+        wanted = {**wanted, "metadata": {**wanted["metadata"], **_as_seen(found)}}
         path = inference_service(self.cluster.namespace, name)
         end, told = time.monotonic() + self.settings.ready_seconds, False
         while True:
@@ -143,17 +156,43 @@ class Services:
                     told = True
             self.pause(journal)
 
-    def force(self, wanted: dict[str, Any]) -> None:
-        """Write the first InferenceService at once, however it is: for where it can be written and not be read."""
+    def force(self, wanted: dict[str, Any], uid: str) -> None:
+        """Write the first InferenceService at once, however it is: for where it can be written and not be read.
+
+        Args:
+            wanted: The InferenceService.
+            uid: Of the one that was there before; another one is not written.
+        """
+        wanted = {**wanted, "metadata": {**wanted["metadata"], **({"uid": uid} if uid else {})}}
         self.cluster.apply(inference_service(self.cluster.namespace, self.name), wanted)
+
+    def look_again(self, journal: Journal, step: Callable[[], None]) -> None:
+        """Take a step that looks and writes, and take it again where somebody else wrote in between."""
+        for _ in range(_MOST_CHANGES):
+            try:
+                return step()
+            except ChangedError:
+                self.pause(journal)
+        return step()
 
     def remove(self, journal: Journal, name: str) -> None:
         """Delete an InferenceService, if there is one that is not being deleted already."""
-        journal.check()
-        found = self.find(name)
-        if found and not found["metadata"].get("deletionTimestamp"):
+        if found := self._to_delete(journal, name):
             self.check_owner(found)
             self.cluster.delete(found, inference_service(self.cluster.namespace, name))
+
+    def remove_ours(self, journal: Journal, name: str) -> None:
+        """As `remove`; one of others is left alone, whatever `take_over` says."""
+        found = self._to_delete(journal, name)
+        if found and not self.is_ours(found):
+            self.report(f"the InferenceService {name} is not this package's: it is left alone")
+        elif found:
+            self.cluster.delete(found, inference_service(self.cluster.namespace, name))
+
+    def _to_delete(self, journal: Journal, name: str) -> dict[str, Any] | None:
+        journal.check()
+        found = self.find(name)
+        return None if found and found["metadata"].get("deletionTimestamp") else found
 
     def wait_until_gone(self, journal: Journal, name: str) -> dict[str, Any] | None:
         """An InferenceService; one that is being deleted is waited for: what is written to it would go with it."""
@@ -243,6 +282,13 @@ class Services:
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 1.0))
             journal.check()
+
+
+def _as_seen(found: dict[str, Any] | None) -> dict[str, str]:
+    """The condition of a write: that an InferenceService is as it was seen, or that there is still none."""
+    if not found:
+        return {"resourceVersion": NOT_THERE}
+    return {name: found["metadata"][name] for name in ("resourceVersion", "uid")}
 
 
 def _answer(server: ModelServer, instance: dict[str, str]) -> Answer:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import LeaseLostError, RolloutError
+from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.kserve.modes import STANDARD, Mode, check_runs, check_same, mode_of
-from kfp_bert_components.kserve.objects import is_same, kept
+from kfp_bert_components.kserve.objects import is_same, is_version, kept
+from kfp_bert_components.kserve.reasons import failure_of
 from kfp_bert_components.kserve.services import Services
-from kfp_bert_components.kserve.witnesses import Seen, Witnesses, is_written, revision_of
+from kfp_bert_components.kserve.witnesses import Seen, Witnesses, revision_of, shares_requests
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment import Journal
@@ -33,12 +34,17 @@ class Standard(Mode):
         self._witnesses = Witnesses(services.cluster)
 
     def admit(self, found: dict[str, Any] | None, *, begun: bool = False) -> None:
-        """RolloutError where settings are given that only Knative has."""
+        """RolloutError where settings are given that only Knative has, or somebody else moves the requests."""
         settings = self.services.settings
         if settings.traffic_steps or settings.step_seconds:
             raise RolloutError(
                 f"traffic_steps and step_seconds are for KServe's mode Knative, and {settings.name} is in {STANDARD}, "
                 "where Kubernetes replaces the pods: leave them out."
+            )
+        if found and not begun and shares_requests(found):
+            raise RolloutError(
+                f"The InferenceService {self.services.name} has spec.canary, so somebody shares its requests between "
+                "its predictor and canaries: remove the field."
             )
 
     def wanted(self, version: int) -> dict[str, Any]:
@@ -58,6 +64,13 @@ class Standard(Mode):
         """Whether the Deployment, or the status, and the server at the address say so."""
         before = facts.get("revision", "")
         return self._witnesses.look(self.wanted(version), facts["fingerprint"], before, brief=True).serves
+
+    def serves(self, version: int, facts: dict[str, Any]) -> bool:
+        """As `is_live`, with whatever settings the version was written."""
+        found = self.services.find(self.services.name)
+        if not found or not is_version(found, version, facts["fingerprint"]):
+            return False
+        return self._witnesses.look(kept(found), facts["fingerprint"], facts.get("revision", ""), brief=True).serves
 
     def prepare(self, journal: Journal) -> None:
         """Remove the second InferenceService, where it is another version's."""
@@ -82,39 +95,55 @@ class Standard(Mode):
 
     def shift(self, journal: Journal) -> None:
         """Change the first InferenceService, look until all its pods serve the version, and ask it."""
-        services, facts = self.services, journal.facts
-        wanted = self.wanted(journal.version)
-        services.write(journal, wanted)
+        services = self.services
+        wanted, found = self.wanted(journal.version), services.wait_until_gone(journal, services.name)
+        if not found or not is_same(found, wanted):
+            facts = self.facts(found, journal.version)
+            self.before.write(journal, found, wanted, failure=failure_of(found), **facts)
+        facts = journal.facts
         seen = self._wait(journal, wanted, failure=facts["failure"], revision=facts["revision"])
         services.ask(journal, seen.url, services.smoke)
         journal.note(served=seen.revision or services.name, url=seen.url, witnesses=list(seen.witnesses))
 
     def finish(self, journal: Journal) -> None:
         """Remove the second InferenceService, and wait while pods that were asked for are starting."""
-        self.services.remove(journal, self.services.next)
+        self.services.remove_ours(journal, self.services.next)
+        self.before.forget(journal)
         self._settle(journal)
 
     def revert(self, journal: Journal) -> None:
-        """Make the first InferenceService what it was before, and remove the second one."""
-        before = journal.facts["before"]
-        if before is None:
-            self.services.remove(journal, self.services.name)
-        else:
-            self._write_back(journal, before)
-        self.services.remove(journal, self.services.next)
-
-    def _write_back(self, journal: Journal, before: dict[str, Any]) -> None:
-        """Make the InferenceService what it was before, also where it can be written and not be read."""
+        """Take back what was written into the first InferenceService, and remove the second one."""
+        services = self.services
         try:
-            found = self.services.find(self.services.name)
-            if found and kept(found) == before:
-                return
-            self.services.write(journal, before)
-        except LeaseLostError:
+            if self.before.was_written(journal):
+                services.look_again(journal, partial(self._take_back, journal))
+        except ForeignOwnerError as error:
+            services.report(f"{services.name} is left alone: {error}")
+        finally:
+            services.remove_ours(journal, services.next)
+        self.before.forget(journal, back=True)
+
+    def _take_back(self, journal: Journal) -> None:
+        """Make the InferenceService what it was before, also where it can be written and not be read."""
+        services, facts = self.services, journal.facts
+        if facts["before"] is None:
+            services.remove_ours(journal, services.name)
+            return
+        try:
+            found = services.wait_until_gone(journal, services.name)
+            old = self.before.back(journal, found)
+        except (LeaseLostError, RolloutError):
             raise
         except (TransientError, UserError):
-            self.services.force(before)
-        self._wait_for_old(journal, before)
+            if facts.get("copied"):
+                raise
+            old = facts["before"]
+            services.force(old, facts.get("uid", ""))
+        else:
+            if found and kept(found) == old:
+                return
+            services.apply(journal, old, found)
+        self._wait_for_old(journal, old)
 
     def _wait(
         self, journal: Journal, wanted: dict[str, Any], *, failure: dict[str, Any] | None = None, revision: str = ""
@@ -149,19 +178,20 @@ class Standard(Mode):
         Where its status is the only witness, it says for a moment that it serves after more pods were asked for, and
         then that it does not, until they are there.
         """
-        wanted, facts, told = self.wanted(journal.version), journal.facts, False
-        end = time.monotonic() + self.services.settings.ready_seconds
+        services, facts, told = self.services, journal.facts, False
+        end = time.monotonic() + services.settings.ready_seconds
         while time.monotonic() < end:
-            seen = self._witnesses.look(wanted, facts["fingerprint"], facts.get("revision", ""), brief=True)
-            if seen.serves or seen.service is None or not is_written(seen.service, wanted):
+            found = services.find(services.name)
+            if not found or not is_version(found, journal.version, facts["fingerprint"]) or shares_requests(found):
+                return
+            if self.serves(journal.version, facts):
                 return
             if not told:
-                name = self.services.name
-                self.services.report(
-                    f"{name} was asked, and its status does not say yet that it serves: waiting for it"
+                services.report(
+                    f"{services.name} was asked, and its status does not say yet that it serves: waiting for it"
                 )
                 told = True
-            self.services.pause(journal)
+            services.pause(journal)
 
 
 def _of_pods(wanted: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from kfp_bert_components.kserve.modes import (
     check_same,
     mode_of,
 )
-from kfp_bert_components.kserve.objects import check_form, difference, kept, model_address
+from kfp_bert_components.kserve.objects import check_form, difference, model_address
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import failure_of
 from kfp_bert_components.kserve.services import Pace, Services
@@ -52,9 +52,9 @@ class KServeTarget(Target):
     How a version is introduced, gets requests and is taken back depends on KServe's mode, which is chosen when a
     rollout begins: `Standard` or `Knative`.
 
-    Facts: `mode`, `before` (what is written to go back; None where there was none), `failure` (what the status said
-    before it was changed), `fingerprint` (of the bundle), `shape` (`KServeSettings.shape`), `witnesses` (who says that
-    it serves), `url` (its address in the cluster), `served` (what KServe calls the pods), and those of the mode.
+    Facts: `mode`, `failure` (what the status said before it was changed), `fingerprint` (of the bundle), `shape`
+    (`KServeSettings.shape`), `witnesses` (who says that it serves), `url` (its address in the cluster), `served` (what
+    KServe calls the pods), those of `Before` and those of the mode.
 
     Args:
         cluster: The API.
@@ -118,17 +118,17 @@ class KServeTarget(Target):
 
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the InferenceService serves the version with these settings. At most two calls, and one to it."""
-        if facts.get("shape") != self._settings.shape() or "served" not in facts:
-            return False
-        if facts.get("fingerprint", "") != self._services.fingerprint(version):
+        if facts.get("shape") != self._settings.shape() or not self._is_of(version, facts):
             return False
         return self._mode(facts).is_live(version, facts)
 
-    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
-        """The version that was live; not known where the settings are others than it was rolled out with."""
-        if live and live["facts"].get("shape") != self._settings.shape():
-            raise UserError("It was rolled out with other settings, so it can't be told whether it still serves.")
-        return super().what_serves(live)
+    def serves(self, version: int, facts: dict[str, Any]) -> bool:
+        """Whether it serves the version, with whatever settings it was written."""
+        return self._is_of(version, facts) and self._mode(facts).serves(version, facts)
+
+    def _is_of(self, version: int, facts: dict[str, Any]) -> bool:
+        """Whether facts are of a rollout that let a version serve, with the content that it has now."""
+        return "served" in facts and facts.get("fingerprint", "") == self._services.fingerprint(version)
 
     def admit(self, journal: Journal) -> None:
         """Look at whose the two InferenceServices are, at what the pods need, and at the mode."""
@@ -163,11 +163,12 @@ class KServeTarget(Target):
         self._resume(journal)
         self._registry.id()
         if "before" not in journal.facts:
-            found = self._services.find(self._services.name)
+            found = self._services.wait_until_gone(journal, self._services.name)
             mode = self._choose(journal, found)
-            journal.note(
+            mode.before.note(
+                journal,
+                found,
                 mode=mode.name,
-                before=kept(found) if found else None,
                 failure=failure_of(found),
                 fingerprint=self._services.fingerprint(journal.version),
                 **mode.facts(found, journal.version),
@@ -197,7 +198,7 @@ class KServeTarget(Target):
         self._resume(journal).finish(journal)
 
     def revert(self, journal: Journal) -> None:
-        """Let what served before get all requests, and make the InferenceService what it was."""
+        """Let what served before get all requests, and take back what was written."""
         mode = self._resume(journal)
         if "before" in journal.facts:
             mode.revert(journal)
@@ -230,7 +231,7 @@ class KServeTarget(Target):
     def _choose(self, journal: Journal, found: dict[str, Any] | None) -> Mode:
         mode = self._said_mode(found)
         if not mode:
-            made = self._services.apply(journal, self._services.main(journal.version), dry_run=True)
+            made = self._services.apply(journal, self._services.main(journal.version), found, dry_run=True)
             mode = self._given_mode(made)
         self._modes[mode].admit(found)
         return self._modes[mode]

@@ -14,12 +14,14 @@ from typing import Any
 
 from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.errors import TransientError
-from kfp_bert_components.kserve.objects import PORT, SOURCE, address_of, stamp_of
+from kfp_bert_components.kserve.objects import PORT, SOURCE, address_of, has, has_spec, stamp_of
 from kfp_bert_components.kserve.paths import core, deployment, inference_service
 from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 
 POD_LABEL = "serving.kserve.io/inferenceservice"
 _ASK_SECONDS = 5.0
+_CONTAINER = "kserve-container"  # the one that serves, as KServe calls it
+_COMPARED = ("image", "command", "args", "resources")  # of that container
 _OVER = ("Failed", "Succeeded")  # phases of a pod that is not started again
 SERVERS, DEPLOYMENT, STATUS = "its servers", "its Deployment", "the InferenceService's status"
 
@@ -79,9 +81,8 @@ class Witnesses:
         url = str(status.get("address", {}).get("url", ""))
         pods = None if brief else pods_of(self._cluster, name)
         revision = _revision(status, name, pods, wanted)
-        seen = Seen(False, (), revision, url, found, pods)
-        if not is_written(found, wanted):
-            return seen
+        if doubt := _doubt(found, wanted):
+            return Seen(False, (), revision, url, found, pods, doubt)
         said = {DEPLOYMENT: self._deployment_says(wanted, whole=not brief)}
         if fingerprint and said[DEPLOYMENT] is not False:
             said[SERVERS] = self._servers_say(name, fingerprint, url, pods)
@@ -101,7 +102,7 @@ class Witnesses:
             return False
         template, status = found["spec"]["template"], found.get("status", {})
         source = template["metadata"].get("annotations", {}).get(SOURCE)
-        if (source, stamp_of(template)) != (address_of(wanted), stamp_of(wanted)):
+        if (source, stamp_of(template)) != (address_of(wanted), stamp_of(wanted)) or not _runs(template, wanted):
             return False
         if status.get("observedGeneration", 0) < found["metadata"]["generation"]:
             return False
@@ -144,9 +145,25 @@ def server_says(cluster: Cluster, url: str, name: str, fingerprint: str) -> bool
         return None
 
 
-def is_written(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether an InferenceService names the model that it was told to serve."""
-    return bool((address_of(found), stamp_of(found)) == (address_of(wanted), stamp_of(wanted)))
+def shares_requests(found: dict[str, Any]) -> bool:
+    """Whether somebody gave an InferenceService canaries, which get a part of its requests; this package has none."""
+    return bool(found["spec"].get("canary"))
+
+
+def _doubt(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Why an InferenceService does not say itself that all requests get what is wanted; "" where it does."""
+    if shares_requests(found):
+        return "somebody gave it spec.canary, which gets a part of the requests"
+    return "" if has_spec(found, wanted) else "its spec is not what was written: somebody changed it"
+
+
+def _runs(template: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether a Deployment's pods have the container that is wanted; a runtime adds fields of its own."""
+    predictor = wanted["spec"]["predictor"]
+    given = predictor["model"] if "model" in predictor else (predictor.get("containers") or [{}])[0]
+    there = template["spec"]["containers"]
+    container = next((one for one in there if one.get("name") == _CONTAINER), there[0])
+    return has(container, {name: given[name] for name in _COMPARED if given.get(name)})
 
 
 def is_ready(pod: dict[str, Any]) -> bool:
