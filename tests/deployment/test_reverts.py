@@ -164,7 +164,7 @@ def test_where_the_place_cannot_be_asked_that_is_what_is_said(ours, folder, tmp_
     open_store(folder).write("1/assets.extra/bundle.json", b"{")  # so that nobody knows what it is
     fail_before_it_is_visible(ours, folder)
     record = ours.deployment("production")
-    assert (record.state, record.live_version, record.live_is_known) == ("failed", 1, False)
+    assert (record.state, record.live_version, record.live_is_known) == ("failed", 1, True)
     assert "failed, and whether version 1 still serves is not known: " in ours.history()[-1].text
     assert "not known whether live on production as 1" in run("list", ours.uri)
     deploy_to_serving_directory(ours.uri, folder)
@@ -178,7 +178,7 @@ def run(*arguments):
     return done.output
 
 
-def test_where_the_settings_are_others_than_those_that_serve_nothing_is_said_to_have_ended(gcs):
+def test_after_a_failure_with_other_settings_the_version_before_is_said_to_serve(gcs):
     server = KubernetesServer(factor=200)
     world = KServeWorld("gs://bucket/registry", server)
     with server:
@@ -189,7 +189,7 @@ def test_where_the_settings_are_others_than_those_that_serve_nothing_is_said_to_
             world.deploy(max_replicas=3)
         assert world.versions_serving() == {1: 100}
     record = world.registry.deployment("production")
-    assert (record.state, record.live_version, record.live_is_known) == ("failed", 1, False)
+    assert (record.state, record.live_version, record.live_is_known) == ("failed", 1, True)
 
 
 def test_a_rollout_that_cannot_be_finished_leaves_a_record_that_says_what_serves(ours, folder, tmp_path, monkeypatch):
