@@ -159,7 +159,7 @@ def test_a_store_that_cannot_be_read_for_a_while_does_not_end_the_step(world, gc
 def test_an_answer_of_the_cluster_that_is_no_json_is_asked_for_again(world):
     server, folder = world
     Tape(server.cluster, "t-ok", on_complete=leave_outputs)
-    server.faults.append(Fault("get", "trainjobs", effect="half"))
+    server.faults.append(Fault("create", "trainjobs", effect="half"))
     assert run(folder, server.url) == {"validation_loss": 0.5}
     assert server.faults[0].times == 0
 
