@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.leases import change_lease
+from kfp_bert_components.leases import change_lease, read_lease
 from kfp_bert_components.storage import open_store
 from tests.conftest import ROOT
 from tests.support.kubernetes_resources import by_kind
@@ -140,6 +140,8 @@ def test_a_job_that_ended_itself_is_said_to_have_ended_so(world):
             time.sleep(0.02)
         # What the job does where this process has slept.
         store = open_store(job["spec"]["trainer"]["command"][-1])
+        while not read_lease(store)[0].waiters:
+            time.sleep(0.02)
         change_lease(store, lambda found: replace(found, waiters=(), ended="Nobody has waited for this job."))
         server.cluster.store.delete(JOBS, NAMESPACE, job["metadata"]["name"])
         with pytest.raises(UserError, match=r"ended as DELETED: Nobody has waited for this job\."):
