@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.leases import change_lease
+from kfp_bert_components.leases import change_lease, read_lease
 from kfp_bert_components.storage import open_store
 from tests.conftest import ROOT
 from tests.support.kubernetes_resources import by_kind
@@ -140,6 +140,8 @@ def test_a_job_that_ended_itself_is_said_to_have_ended_so(world):
             time.sleep(0.02)
         # What the job does where this process has slept.
         store = open_store(job["spec"]["trainer"]["command"][-1])
+        while not read_lease(store)[0].waiters:
+            time.sleep(0.02)
         change_lease(store, lambda found: replace(found, waiters=(), ended="Nobody has waited for this job."))
         server.cluster.store.delete(JOBS, NAMESPACE, job["metadata"]["name"])
         with pytest.raises(UserError, match=r"ended as DELETED: Nobody has waited for this job\."):
@@ -159,7 +161,7 @@ def test_a_store_that_cannot_be_read_for_a_while_does_not_end_the_step(world, gc
 def test_an_answer_of_the_cluster_that_is_no_json_is_asked_for_again(world):
     server, folder = world
     Tape(server.cluster, "t-ok", on_complete=leave_outputs)
-    server.faults.append(Fault("get", "trainjobs", effect="half"))
+    server.faults.append(Fault("create", "trainjobs", effect="half"))
     assert run(folder, server.url) == {"validation_loss": 0.5}
     assert server.faults[0].times == 0
 

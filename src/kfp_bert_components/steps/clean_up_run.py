@@ -172,8 +172,6 @@ def _cancelled(place: JobPlace, names: list[str]) -> Iterator[str]:
 def _reason_to_leave(job: RunningJob, names: list[str]) -> str:
     """Why a job of this run is not cancelled, as a sentence; "" where it is to be."""
     try:
-        if job.unread:
-            raise UserError(job.unread)
         if others := job.leave(names):
             return f"Job {job.name} goes on: {', '.join(others)} waits for it, too."
     except UserError as error:
