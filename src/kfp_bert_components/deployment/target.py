@@ -27,7 +27,7 @@ class Target(ABC):
     raises, it calls `revert` instead of the rest. The state is written to the deployment record before each of them.
     After finish it asks `is_live` before the record says so.
 
-    Every method but `is_live` must keep five promises:
+    Every method but `is_live` and `what_serves`, which only look, must keep five promises:
 
     1. It can be called again. A run can be killed at any line, and the next run calls the method from its start. So
        look at what is there first, and do only what is missing.
