@@ -381,3 +381,12 @@ def test_after_a_failure_a_version_that_somebody_undeployed_is_not_said_to_serve
         world.deploy()
     record = world.registry.deployment("production")
     assert (record.state, record.live_version) == ("failed", None)
+
+
+def test_an_upload_is_known_by_its_label_where_the_service_does_not_tell_its_container(world):
+    world.promote()
+    world.deploy()
+    (upload,) = world.server.cloud.models[MODEL]
+    upload.container_spec = v1.ModelContainerSpec()
+    world.deploy(machine_type="n1-standard-8")
+    assert world.server.cloud.models[MODEL] == [upload]

@@ -109,7 +109,7 @@ def test_what_passed_its_test_but_does_not_serve_is_not_recorded_as_live(registr
     with pytest.raises(RolloutError, match="somebody else changed the place"):
         roll_out(registry, "production", target)
     record = registry.deployment("production")
-    assert (record.state, record.version, record.live_version) == ("failed", 2, 1)
+    assert (record.state, record.version, record.live_version) == ("failed", 2, None)
     del target.finish
     assert roll_out(registry, "production", target)["version"] == 2
     assert target.read()["serving"] == 2

@@ -64,6 +64,7 @@ def test_the_command_after_a_rollback_deploys_it(tmp_path: Path) -> None:
         "state": "live",
         "version": 1,
         "live_version": 1,
+        "live_is_known": True,
         "served": "3",
         "place": serving,
         "origin": origin,

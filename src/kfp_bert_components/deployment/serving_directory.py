@@ -274,6 +274,8 @@ class DirectoryTarget(Target):
             return
         served = self._fetch(journal)
         journal.check()
+        if not self._is_ours(journal):
+            raise ForeignOwnerError(f"another owner took {self._folder.uri} over meanwhile")
         self._folder.add(served, number, journal.check)
         try:
             journal.check()
@@ -305,14 +307,12 @@ class DirectoryTarget(Target):
         all stays as it is.
         """
         own, tried = journal.facts["number"], self._tried(journal)
-        journal.check()
-        if not self._is_ours(journal):
-            return
-        self._folder.remove_leftovers(own)
         served = [number for number in self._deployed() if number not in tried]
         failed = [number for number in self._folder.numbers() if number in tried - {own}]
-        self._remove([*failed, *served[: 1 - self._keep]], journal)
-        journal.remember(tried=[])
+        journal.check()
+        if self._is_ours(journal):
+            self._remove([*failed, *served[: 1 - self._keep]], own, journal)
+            journal.remember(tried=[])
 
     def revert(self, journal: Journal) -> None:
         """Remove what was tried since a version went live last, so that this version is the newest again.
@@ -321,17 +321,16 @@ class DirectoryTarget(Target):
         another owner who took the folder over, do no harm.
         """
         tried = self._tried(journal)
+        there = [number for number in self._folder.numbers() if number in tried]
         journal.check()
-        if not tried or not self._is_ours(journal):
-            return
-        self._folder.remove_leftovers(max(tried))
-        self._remove([number for number in self._folder.numbers() if number in tried], journal)
+        if tried and self._is_ours(journal):
+            self._remove(there, max(tried), journal)
 
-    def _remove(self, numbers: Sequence[int], journal: Journal) -> None:
-        """Remove versions, for as long as the folder is ours."""
+    def _remove(self, numbers: Sequence[int], newest: int, journal: Journal) -> None:
+        """Remove versions, and what killed runs left that made one up to `newest`."""
+        self._folder.remove_leftovers(newest)
         for number in numbers:
-            if self._is_ours(journal):
-                self._folder.remove(number, journal.check)
+            self._folder.remove(number, journal.check)
 
     def _tried(self, journal: Journal) -> set[int]:
         """The numbers of which this record knows that they did not pass: an upload of any of them may still come."""
