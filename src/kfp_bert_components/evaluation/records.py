@@ -32,9 +32,9 @@ _ROUNDING, _SUM = 1e-6, 1e-3
 
 @dataclass(frozen=True)
 class _Metric:
-    """What an evaluation says of a metric: of its interval, where it has one."""
+    """What an evaluation says of a metric, each where it is known."""
 
-    value: float
+    value: float = 0.0
     low: float = 0.0
     high: float = 0.0
 
@@ -269,7 +269,8 @@ class Evaluation:
         """Metrics over all classes, latency and size; only those that are finite numbers."""
         from math import isfinite
 
-        values = {name: metric["value"] for name, metric in self.metrics.items() if ":" not in name}
+        known = {name: metric["value"] for name, metric in self.metrics.items() if "value" in metric}
+        values = {name: value for name, value in known.items() if ":" not in name}
         return {name: float(value) for name, value in (values | self.system).items() if isfinite(value)}
 
     def roc_curve(self, points: int = 100) -> tuple[list[float], list[float], list[float]]:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from operator import itemgetter
 
-from kfp_bert_components.errors import ConflictError, NotFoundError
+from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError
 from kfp_bert_components.registry._claim import Claim, write_claim
 from kfp_bert_components.registry._deployments import read_deployments
 from kfp_bert_components.registry._files import delete_files, promotion_name, removed_name
 from kfp_bert_components.registry._read import read_champion
-from kfp_bert_components.registry._records import Champion, Deployment, author, dump, now
+from kfp_bert_components.registry._records import Champion, Deployment, author, dump, load, now
 from kfp_bert_components.storage import Store
 
 
@@ -44,10 +45,8 @@ def remove(store: Store, number: int, claim: Claim, why: str, needed: Callable[[
             write_claim(store, number, replace(claim, removing=""))
         return False
     store.write(removed_name(number), dump({"version": number, "at": now(), "by": author(), "reason": why}))
-    if claim.decision_id:
-        with contextlib.suppress(NotFoundError):
-            store.delete(promotion_name(claim.decision_id))
     delete_files(store, number)
+    _forget(store, number, claim.decision_id)
     return True
 
 
@@ -73,6 +72,14 @@ def deployed_numbers(records: Iterable[Deployment]) -> set[int]:
     for record in [one for known in records for one in (known, *known.elsewhere())]:
         found |= {record.version, record.live_version, *(entry["version"] for entry in record.log)}
     return {number for number in found if number}
+
+
+def _forget(store: Store, number: int, identity: str) -> None:
+    """Delete the note by which a promotion finds its number: last, so that one that is killed goes on removing."""
+    with contextlib.suppress(NotFoundError, ConflictError, DamagedError):
+        noted, generation = load(store, promotion_name(identity), itemgetter("version"))
+        if noted == number:  # else it has taken another one
+            store.delete(promotion_name(identity), if_generation=generation)
 
 
 def _hide(store: Store, number: int, needed: Callable[[], bool]) -> bool:
