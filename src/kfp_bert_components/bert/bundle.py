@@ -215,10 +215,5 @@ def _read_1(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _read_2(fields: dict[str, Any]) -> dict[str, Any]:
     require(fields, ["labels", "pair", "fingerprint", "engines"])
-    check_metadata(fields)
-    return fields
-
-
-def check_metadata(fields: dict[str, Any]) -> None:
-    """Raise a ValueError where a field of bundle.json is not of its type; one that is not there is passed over."""
     check_types(fields, _TYPES)
+    return fields

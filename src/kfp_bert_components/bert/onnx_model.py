@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, OWN_WEIGHTS, TOKENIZER, WEIGHTS, check_metadata
+from kfp_bert_components.bert.bundle import BUNDLE_JSON, MODEL, OWN_WEIGHTS, TOKENIZER, WEIGHTS
 from kfp_bert_components.bert.cores import usable_cores
 from kfp_bert_components.bert.tokens import Tokens, encode, plain_backend, without_panics
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Of a bundle, and of a version in a serving directory.
 METADATA = (BUNDLE_JSON, "assets.extra/bundle.json")
+_FIELDS = {"labels": list, "pair": bool, "max_length": int, "truncation": str, "precision": str}
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -214,8 +215,10 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def _read(fields: dict[str, Any]) -> dict[str, Any]:
-    require(fields, ["labels", "pair", "max_length", "truncation", "precision"])
-    check_metadata(fields)
+    require(fields, _FIELDS)
+    for name, kind in _FIELDS.items():  # by hand, as pydantic may not be installed where models only answer
+        if not isinstance(fields[name], kind):
+            raise ValueError(f"{name} is {fields[name]!r}")
     return fields
 
 
