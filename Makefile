@@ -103,7 +103,8 @@ GOALS = tests/deployment/test_rollout_goals.py tests/deployment/test_rollout_fau
   tests/deployment/test_pipeline_ai_platform.py tests/deployment/test_pipeline_kserve.py tests/deployment/test_kserve_faults.py tests/registry/test_race.py tests/registry/test_kills.py \
   tests/registry/test_gc_and_promotion.py tests/fetch/test_faults.py \
   tests/fetch/test_kill.py tests/training/test_checkpoint_kills.py tests/data/test_random_tables.py tests/bert/test_wordpiece.py \
-  tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py tests/trainjob/test_rounds.py $(STORES)
+  tests/serving/test_requests.py tests/deployment/test_abandoned_jobs.py tests/trainjob/test_rounds.py \
+  tests/pipelines/test_killed_runs.py $(STORES)
 test-goals: export KFP_BERT_STORES = all
 # What runs on s3:// only where all stores are asked for.
 STORES = tests/registry/test_champion.py tests/registry/test_operations.py tests/registry/test_test_sets.py \
@@ -113,7 +114,8 @@ STORES = tests/registry/test_champion.py tests/registry/test_operations.py tests
 test-goals: $(READY) ## The tests that `make test` takes a sample of, at their whole count (an hour or more)
 	@KFP_BERT_ROUNDS=all KFP_BERT_RACE_PROMOTERS=50 KFP_BERT_RACE_ROUNDS=200 KFP_BERT_FAULTS=1000 KFP_BERT_KILLS=100 \
 	  KFP_BERT_REGISTRY_KILLS=200 KFP_BERT_CHECKPOINT_KILLS=200 KFP_BERT_ORDERS=all \
-	  KFP_BERT_TABLES=10000 KFP_BERT_RANDOM_TEXTS=100000 KFP_BERT_REQUESTS=10000 $(BIN)/python -m pytest -s $(GOALS)
+	  KFP_BERT_TABLES=10000 KFP_BERT_RANDOM_TEXTS=100000 KFP_BERT_REQUESTS=10000 $(BIN)/python -m pytest -s \
+	  -m 'not docker and not peers and not docs' $(GOALS)
 
 test-docker: $(READY) images ## Build the images, and run every component and the server in them
 	@$(BIN)/python -m pytest -m docker

@@ -165,7 +165,7 @@ def test_where_the_place_cannot_be_asked_that_is_what_is_said(ours, folder, tmp_
     open_store(folder).write("1/assets.extra/bundle.json", b"{")  # so that nobody knows what it is
     fail_before_it_is_visible(ours, folder)
     record = ours.deployment("production")
-    assert (record.state, record.live_version, record.live_is_known) == ("failed", 1, True)
+    assert (record.state, record.live_version, record.live_is_known) == ("failed", 1, False)
     assert "failed, and whether version 1 still serves is not known: " in ours.history()[-1].text
     assert "not known whether live on production as 1" in run("list", ours.uri)
     deploy_to_serving_directory(ours.uri, folder)

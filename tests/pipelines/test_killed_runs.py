@@ -25,15 +25,17 @@ STEPS = (
     "promote-model",
     "deploy-to-serving-directory",
 )
+SAMPLE = ("prepare-text-data", "finetune-bert", "promote-model", "deploy-to-serving-directory")
+EVERY = os.environ.get("KFP_BERT_ROUNDS") == "all"
 
 
 @pytest.mark.long
-def test_runs_killed_in_each_step_leave_everything_readable_and_the_next_one_goes_through(tmp_path):
+def test_runs_killed_in_a_step_leave_everything_readable_and_the_next_one_goes_through(tmp_path):
     stores = {"registry": str(tmp_path / "registry"), "serving_directory": str(tmp_path / "serving")}
     arguments = {"sources": [str(small_data(tmp_path))], "epochs": 8, **stores}
     compile_pipeline(PIPELINE, tmp_path / "pipeline.yaml")
     chance = random.Random(0)
-    for step in STEPS:
+    for step in STEPS if EVERY else SAMPLE:
         kill_in(step, tmp_path, arguments, seconds=chance.uniform(0.3, 2.0))
         assert_readable(tmp_path)
     arguments["sources"] = arguments["sources"][0]

@@ -83,6 +83,7 @@ def test_sigterm_while_the_model_is_exported_ends_at_once_and_the_next_run_goes_
         assert step.wait(60) == 143
     finally:
         step.kill()
+        step.communicate()
     assert not (folder / "model").exists()
     code, output = finish(start(folder, settings))
     assert code == 0 and "Going on from the checkpoint of seed 0 at step 3." in output
