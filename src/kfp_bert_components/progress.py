@@ -116,8 +116,15 @@ def log_line(line: str) -> None:
 
     So it is where a pipe's reader is gone, or a disk is full.
     """
-    with suppress(OSError):
+    try:
         print_line(line)
+    except BrokenPipeError:
+        # What is still to be written at the end of the process would fail then, and give it another exit code.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except OSError:
+        pass
 
 
 def is_progress(line: str) -> bool:

@@ -75,6 +75,16 @@ def test_a_log_that_nobody_reads_any_more_ends_neither_requests_nor_the_watching
     assert running.errors == ""
 
 
+def test_a_process_whose_log_nobody_reads_ends_well():
+    # The second line is that of a thread that the end of the process stops before it is written.
+    code = "import sys, kfp_bert_components.progress as p; sys.stdin.read(); p.log_line('a'); sys.stdout.write('b')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert (process.communicate("")[1], process.returncode) == ("", 0)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("lengths", [(1, 3, 9, 20), (20, 9, 3, 1)])
 def test_each_version_answers_with_its_own_weights_whatever_the_length(tmp_path, lengths):
