@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError
+from kfp_bert_components.deployment import LeaseLostError, RolloutError
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.kserve.before import refuse_changed
 from kfp_bert_components.kserve.checks import is_there
@@ -202,20 +202,9 @@ class Knative(Mode):
             whole = self.wanted(version) if has_spec(found, self.wanted(version)) else kept(found)
             self.services.apply(journal, with_percent(whole, None), found)
 
-    def revert(self, journal: Journal) -> None:
-        """Give the requests back to the revision that had them, then write what was there, readable or not."""
-        try:
-            if self.before.was_written(journal):
-                self.services.look_again(journal, partial(self._take_back, journal))
-        except ForeignOwnerError as error:
-            self.services.report(f"{self.services.name} is left alone: {error}")
-        self.before.forget(journal, back=True)
-
-    def _take_back(self, journal: Journal) -> None:
+    def write_back(self, journal: Journal) -> None:
+        """Give the requests back to the revision that had them, then write the old fields."""
         services, facts = self.services, journal.facts
-        if facts["before"] is None:
-            services.remove_ours(journal, services.name)
-            return
         try:
             services.find(services.name)
         except LeaseLostError:
@@ -223,9 +212,9 @@ class Knative(Mode):
         except (TransientError, UserError):
             # The first step of the way back, which is right whatever is there.
             services.force(with_percent(facts.get("wrote") or self.wanted(journal.version), 0), facts.get("uid", ""))
-        self._write_back(journal, self.before.full(journal))
+        self._write_old(journal, self.before.full(journal))
 
-    def _write_back(self, journal: Journal, before: dict[str, Any]) -> None:
+    def _write_old(self, journal: Journal, before: dict[str, Any]) -> None:
         services = self.services
         self._take_requests(journal, before)
         found = services.wait_until_gone(journal, services.name)

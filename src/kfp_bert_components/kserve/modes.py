@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.deployment import ForeignOwnerError, RolloutError
 from kfp_bert_components.kserve.before import Before
 from kfp_bert_components.kserve.objects import MODE
 from kfp_bert_components.kserve.services import Services
@@ -79,9 +80,25 @@ class Mode(ABC):
     def finish(self, journal: Journal) -> None:
         """Remove what only the rollout needed."""
 
-    @abstractmethod
     def revert(self, journal: Journal) -> None:
         """Let what served before get all requests, and take back what the rollout wrote."""
+        services = self.services
+        try:
+            if self.before.was_written(journal):
+                services.look_again(journal, partial(self._take_back, journal))
+        except ForeignOwnerError as error:
+            services.report(f"{services.name} is left alone: {error}")
+        self.before.forget(journal, back=True)
+
+    def _take_back(self, journal: Journal) -> None:
+        if journal.facts["before"] is None:
+            self.services.remove_ours(journal, self.services.name)
+        else:
+            self.write_back(journal)
+
+    @abstractmethod
+    def write_back(self, journal: Journal) -> None:
+        """Make the InferenceService what it was before, also where it can be written and not be read."""
 
 
 def mode_of(found: dict[str, Any]) -> str:

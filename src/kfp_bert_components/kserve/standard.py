@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError
+from kfp_bert_components.deployment import LeaseLostError, RolloutError
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.kserve.modes import STANDARD, Mode, check_runs, check_same, mode_of
 from kfp_bert_components.kserve.objects import is_same, is_version, kept
@@ -113,22 +113,14 @@ class Standard(Mode):
 
     def revert(self, journal: Journal) -> None:
         """Take back what was written into the first InferenceService, and remove the second one."""
-        services = self.services
         try:
-            if self.before.was_written(journal):
-                services.look_again(journal, partial(self._take_back, journal))
-        except ForeignOwnerError as error:
-            services.report(f"{services.name} is left alone: {error}")
+            super().revert(journal)
         finally:
-            services.remove_ours(journal, services.next)
-        self.before.forget(journal, back=True)
+            self.services.remove_ours(journal, self.services.next)
 
-    def _take_back(self, journal: Journal) -> None:
-        """Make the InferenceService what it was before, also where it can be written and not be read."""
+    def write_back(self, journal: Journal) -> None:
+        """Write the old fields, and wait until they serve."""
         services, facts = self.services, journal.facts
-        if facts["before"] is None:
-            services.remove_ours(journal, services.name)
-            return
         try:
             found = services.wait_until_gone(journal, services.name)
             old = self.before.back(journal, found)
