@@ -2,7 +2,7 @@
 
 That is a fast way and no promise. On Kubeflow a process is killed 0.1 to 1.4 s after SIGTERM, and with it everything
 that read what it prints. So what is to be done in that time is one request, sent before anything is printed; and what
-must not go on without this process is also held in another way, such as by a lease (leases.py).
+must not go on without this process is also held in another way, such as by a lease (leases/).
 """
 
 from __future__ import annotations
