@@ -1,19 +1,27 @@
 """`kfp-bert registry`: look at a registry, go back to an older version, tell mirrors, check it, repair it, clean it."""
 
 import json
-import shlex
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kfp_bert_components.cli.groups import Group, example
+from kfp_bert_components.cli.registry_list import (
+    first_metric,
+    mirror_command,
+    mirror_lines,
+    notes_on,
+    place_and_number,
+    version_lines,
+    versions_as_json,
+)
 from kfp_bert_components.plain import plain
 
 if TYPE_CHECKING:
-    from kfp_bert_components.registry import Deployment, Mirror, Registry, Version
+    from kfp_bert_components.registry import Mirror, Registry
 
 
 @click.group("registry", cls=Group, epilog=example("kfp-bert registry list gs://my-bucket/registry"))
@@ -50,29 +58,12 @@ def list_(registry: str, as_json: bool) -> None:
     number = champion.version if champion else None
     if as_json:
         told = {"mirrors": {address: asdict(one) for address, one in mirrors.items()}}
-        click.echo(json.dumps(_as_json(models, number, records) | told, indent=1, default=dict))
+        click.echo(json.dumps(versions_as_json(models, number, records) | told, indent=1, default=dict))
     else:
-        lines = _lines(models, number, records) or [f"The registry {models.uri} holds no version yet."]
-        for line in [*lines, *_mirror_lines(models, number, mirrors)]:
+        lines = version_lines(models, number, records) or [f"The registry {models.uri} holds no version yet."]
+        for line in [*lines, *mirror_lines(models, number, mirrors)]:
             click.echo(plain(line))
     _stop_for(problems)
-
-
-def _mirror_lines(models: "Registry", champion: int | None, mirrors: "dict[str, Mirror]") -> list[str]:
-    """A line for each mirror: what it was told, and what to do where that is not all."""
-    lines = []
-    for address, one in mirrors.items():
-        told = f"version {one.champion} ({one.named})" if one.champion else "no version yet"
-        why = f"the last try failed: {one.problem.rstrip('.')}" if one.problem else ""
-        if not why and one.champion != champion:
-            why = "the champion has changed since"
-        todo = f"; {why}. Run {_mirror_command(models)}" if why else ""
-        lines.append(f"mirror {address} was told of {told}{todo}")
-    return lines
-
-
-def _mirror_command(models: "Registry") -> str:
-    return f"kfp-bert registry mirror {shlex.quote(models.uri)}"
 
 
 def _stop_for(problems: list[str]) -> None:
@@ -90,95 +81,6 @@ def _open(registry: str) -> "Registry":
     models = Registry(registry)
     models.check_exists()
     return models
-
-
-def _lines(models: "Registry", champion: int | None, records: "dict[str, Deployment]") -> list[str]:
-    """A line for each version, and for each that should be there and is not."""
-    from kfp_bert_components.origin import read_origin
-
-    found, damaged = _versions(models)
-    needed = {champion} if champion else set()
-    places = [one for record in records.values() for one in (record, *record.elsewhere())]
-    needed |= {number for one in places for number in (one.version, one.live_version) if number}
-    lines = []
-    for number in sorted({*found, *damaged, *needed}):
-        what = f"{'is damaged' if number in damaged else 'is not there':<44}"
-        if one := found.get(number):
-            what = f"{one.at[:19]}Z  {_first_metric(one.metrics):<22}"
-        notes = ["champion"] if number == champion else []
-        notes += [note for name, record in records.items() for note in _notes(name, record, number)]
-        if one and (run := read_origin(one.origin).run):
-            notes.append(f"made by run {run}")
-        lines.append(f"{number:>5}  {what}  {', '.join(notes)}".rstrip())
-    return lines
-
-
-def _versions(models: "Registry") -> "tuple[dict[int, Version], dict[int, str]]":
-    """The complete versions by number, and what is wrong with those that can't be read."""
-    from kfp_bert_components.errors import DamagedError, NotFoundError
-
-    found, damaged = {}, {}
-    for number in models.numbers():
-        try:
-            found[number] = models.version(number)
-        except NotFoundError:  # never became complete
-            continue
-        except DamagedError as error:
-            damaged[number] = str(error)
-    return found, damaged
-
-
-def _notes(name: str, record: "Deployment", number: int) -> list[str]:
-    """What a deployment record says of a version."""
-    from kfp_bert_components.cli.deploy_command import served
-
-    known = served(record)
-    others = [
-        f"{'' if one.live_is_known else 'not known whether '}live on {name}, {_where(one)}"
-        for one in record.elsewhere()
-        if one.live_version == number
-    ]
-    live = f"live on {name}" + (f" as {known}" if known else "")
-    live = live if record.live_is_known else f"not known whether {live}"
-    if record.version == number and record.state == "live":
-        return [live, *others]
-    states = [f"{record.state} on {name}"] if record.version == number else []
-    return states + ([live] if record.live_version == number else []) + others
-
-
-def _where(record: "Deployment") -> str:
-    """A place that another one has taken the name of, and what it calls its version."""
-    from kfp_bert_components.cli.deploy_command import place_name, served
-
-    known = served(record)
-    return (place_name(record) or "another place") + (f" as {known}" if known else "")
-
-
-def _as_json(models: "Registry", champion: int | None, records: "dict[str, Deployment]") -> dict[str, Any]:
-    found, damaged = _versions(models)
-    return {
-        "champion": champion,
-        "versions": [asdict(one) for one in found.values()],
-        "damaged": damaged,
-        "deployments": {
-            name: {**_place_as_json(one), "elsewhere": [_place_as_json(other) for other in one.elsewhere()]}
-            for name, one in records.items()
-        },
-    }
-
-
-def _place_as_json(record: "Deployment") -> dict[str, Any]:
-    from kfp_bert_components.cli.deploy_command import place_name, served
-
-    return {
-        "state": record.state,
-        "version": record.version,
-        "live_version": record.live_version,
-        "live_is_known": record.live_is_known,
-        "served": served(record),
-        "place": place_name(record),
-        "origin": record.origin,
-    }
 
 
 @command.command(epilog=example("kfp-bert registry show gs://my-bucket/registry 3"))
@@ -331,8 +233,8 @@ def _repair_champion(models: "Registry", version: int | None, start_over: bool, 
         )
     records, _ = models.deployments()
     for one in found.whole:
-        notes = ", ".join(note for name, record in records.items() for note in _notes(name, record, one.version))
-        shown = f"version {one.version} is whole: {one.at[:19]}Z  {_first_metric(one.metrics):<22}  {notes}"
+        notes = ", ".join(note for name, record in records.items() for note in notes_on(name, record, one.version))
+        shown = f"version {one.version} is whole: {one.at[:19]}Z  {first_metric(one.metrics):<22}  {notes}"
         click.echo(plain(shown.rstrip()))
     whole = [one.version for one in found.whole]
     live = [number for number in whole if any(record.live_version == number for record in records.values())]
@@ -363,12 +265,14 @@ def _say_what_to_deploy(models: "Registry") -> None:
             _say_command(f"It has to be deployed to {target}", deploy_command(models.uri, record))
         for one in record.elsewhere():
             if one.live_version not in (None, champion):
-                where = f"Version {one.live_version} is live on {target}, {_where(one)}; if that is still used"
+                where = (
+                    f"Version {one.live_version} is live on {target}, {place_and_number(one)}; if that is still used"
+                )
                 _say_command(f"{where}, it has to be deployed there", deploy_command(models.uri, one))
     for problem in damaged:
         click.echo(plain(f"It may have to be deployed elsewhere too: {problem}"))
     if models.mirrors():
-        _say_command("Mirrors have to be told", _mirror_command(models))
+        _say_command("Mirrors have to be told", mirror_command(models))
 
 
 def _say_command(what: str, command: str) -> None:
@@ -460,11 +364,3 @@ def gc(registry: str, keep: int, unfinished_hours: float, dry_run: bool) -> None
         click.echo(plain(f"Former champions are kept, as they may be deployed: {problem}"))
     if not lines and not found.checkpoints:
         click.echo("There is nothing to remove.")
-
-
-def _first_metric(metrics: object) -> str:
-    """The first metric and its interval, for a table."""
-    for name, one in dict(metrics).items():  # type: ignore[call-overload]
-        if isinstance(one, dict) and isinstance(one.get("value"), (int, float)):
-            return f"{name} {one['value']:.4f}"
-    return ""
