@@ -8,20 +8,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from kfp.dsl import Artifact, Metrics
 from sklearn.metrics import roc_auc_score
 
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
 from kfp_bert_components.data.splits import read_split
-from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.evaluation import Slicing, evaluate, read_evaluation
 from kfp_bert_components.evaluation.measure import measure
-from kfp_bert_components.evaluation.slices import find_slices
 from kfp_bert_components.steps.evaluate_champion import evaluate_champion
 from kfp_bert_components.steps.evaluate_model import evaluate_model
-from tests.support.evaluations import scores, write_numbers
+from tests.support.evaluations import NO_PROBABILITIES, scores, write_numbers
 from tests.support.splits import write_split
 from tests.support.tiny_model import LABELS, write_tiny_saved_model
 
@@ -240,16 +238,6 @@ def test_pairs_of_texts_are_asked_together(tmp_path):
     assert found.predictions["text_pair"].to_pylist() == table["text_pair"]
 
 
-# What stands in row 7 instead of probabilities, and what is said about it.
-NO_PROBABILITIES = {
-    (float("nan"), 0.5): "nan, 0.5, which must lie between 0 and 1",
-    (float("inf"), 0.0): "inf, 0, which must lie between 0 and 1",
-    (-0.1, 1.1): "-0.1, 1.1, which must lie between 0 and 1",
-    (0.5, 0.498): "0.5, 0.498, which must add up to 1, not 0.998",
-    (0.6, 0.6): "0.6, 0.6, which must add up to 1, not 1.2",
-}
-
-
 @pytest.mark.parametrize(("wrong", "message"), NO_PROBABILITIES.items())
 def test_a_model_whose_answers_are_no_probabilities_is_refused_by_row(model, tmp_path, wrong, message):
     texts = ["a", "bb", "ccc", "dddd", "five", "six", "WRONG", "YES"]
@@ -277,105 +265,6 @@ def test_a_model_whose_answers_are_not_one_row_a_text_is_refused(model, tmp_path
         evaluate(model, split(tmp_path / "t"), tmp_path / "e", predict=lambda some, _: np.full(rows(len(some)), 0.5))
 
 
-@pytest.mark.parametrize(("wrong", "message"), [*NO_PROBABILITIES.items(), ((1.0,), "has 1 probabilities")])
-def test_an_evaluation_with_rows_that_are_no_probabilities_is_refused_by_file_and_row(tmp_path, wrong, message):
-    folder = write_numbers(tmp_path / "e", [0, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], LABELS)
-    kept = read_evaluation(folder).predictions
-    rows = pa.array([[0.9, 0.1], list(wrong), [0.7, 0.3]], pa.list_(pa.float32()))
-    pq.write_table(kept.drop(["probabilities"]).append_column("probabilities", rows), folder / "predictions.parquet")
-    with pytest.raises(DamagedError) as raised:
-        read_evaluation(folder)
-    assert "predictions.parquet is damaged: row 2 (id '00000001') has" in str(raised.value)
-    assert message in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("column", "values", "message"),
-    [
-        ("label", ["calm", "whisper", "calm"], "row 2 (id '00000001') has the label 'whisper', which the evaluation"),
-        ("label", ["calm", "shout", None], "row 3 (id '00000002') has no label"),
-        ("id", ["a", None, None], "row 2 (id None) has no id"),
-        ("text_key", [None] * 3, "row 1 (id '00000000') has no text_key"),
-        ("text_key", ["a", None, "b"], "row 2 (id '00000001') has no text_key"),
-        ("id", None, "the column 'id' is missing"),
-        ("label", None, "the column 'label' is missing"),
-        ("probabilities", None, "the column 'probabilities' is missing"),
-        ("cluster", None, "the column 'cluster' is missing"),
-        ("label", [], "there are no rows"),
-    ],
-)
-def test_an_evaluation_with_rows_that_say_nothing_is_refused_by_file_and_row(tmp_path, column, values, message):
-    answers = [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]
-    folder = write_numbers(tmp_path / "e", [0, 1, 0], answers, LABELS, evidence_by="id")
-    kept = read_evaluation(folder).predictions
-    table = kept.slice(0, 0) if values == [] else kept.drop([column])
-    if values:
-        table = table.append_column(column, pa.array(values, pa.string()))
-    pq.write_table(table, folder / "predictions.parquet")
-    with pytest.raises(DamagedError) as raised:
-        read_evaluation(folder)
-    assert f"predictions.parquet is damaged: {message}" in str(raised.value)
-    assert str(raised.value).endswith("; run evaluate_model again.")
-
-
-def test_damaged_evaluations_are_refused(tmp_path):
-    with pytest.raises(NotFoundError, match="holds no evaluation"):
-        read_evaluation(tmp_path)
-    for text, message in (
-        ('{"format": 9}', "format 9"),
-        ("nonsense", "no JSON"),
-        ('{"format": 1, "empty": true}', "is damaged: lacks 'labels', 'test_fingerprint'"),
-    ):
-        (tmp_path / "evaluation.json").write_text(text)
-        with pytest.raises(UserError, match=message):
-            read_evaluation(tmp_path)
-
-
-def test_rules_of_slices():
-    years = [1990, 2000, None, 2010]
-    table = pa.table({"text": ["a b c", "a", "b c", "d e f g"], "label": list("xyxy"), "year": years})
-    rules = {"long": "length > 2", "late": "year >= 2000", "not x": "label != 'x'"}
-    found = find_slices(table, ["label"], rules)
-    assert found["long"].tolist() == [True, False, False, True]
-    assert found["late"].tolist() == [False, True, False, True]
-    assert found["not x"].tolist() == found["label = y"].tolist() == [False, True, False, True]
-    for rule, message in (
-        ("what", "COLUMN OPERATOR VALUE"),
-        ("age > 3", "^s names the column 'age'"),
-        ("label > 3", "The rule of slice 's' compares numbers, but 'label' or '3' is none"),
-        ("text ~ (", "regular expression"),
-    ):
-        with pytest.raises(UserError, match=message):
-            find_slices(table, (), {"s": rule})
-    with pytest.raises(UserError, match="slice_columns names the column 'film'; the test split has text, label, year"):
-        find_slices(table, ["film"])
-
-
-def test_slices_of_a_column_are_its_values_and_a_missing_one_is_an_empty_text():
-    values = [None, *(str(k) for k in range(25) for _ in range(k + 1))]
-    table = pa.table({"text": ["a"] * len(values), "label": ["x"] * len(values), "kind": values})
-    found = find_slices(table, ["kind"])
-    assert list(found) == [*(f"kind = {k}" for k in range(24, 0, -1)), "kind = ", "kind = 0"]
-    assert found["kind = 24"].sum() == 25
-    many = pa.table({"text": ["a"] * 2_001, "label": ["x"] * 2_001, "who": [str(k) for k in range(2_001)]})
-    with pytest.raises(UserError, match="slice_columns names the column 'who', which has 2,001 values in the test spl"):
-        find_slices(many, ["who"])
-    assert find_slices(table, (), {"unknown": "kind == ''"})["unknown"].tolist() == [True] + [False] * (len(values) - 1)
-
-
-def test_texts_that_train_has_are_a_slice_where_the_split_says_which_they_are():
-    table = pa.table({"text": ["a", "b", "c"], "label": list("xyx")})
-    known = table.append_column("in_train", pa.array([True, False, True]))
-    found = find_slices(known)
-    assert list(found) == ["text in train", "text not in train"]
-    assert [rows.tolist() for rows in found.values()] == [[True, False, True], [False, True, False]]
-    assert find_slices(table) == {}
-    # all rows of one kind are no part of the test set
-    assert find_slices(table.append_column("in_train", pa.array([False] * 3))) == {}
-    # a column of the user's, from when splits did not have their own
-    assert find_slices(table.append_column("in_train", pa.array(["True", "", "True"]))) == {}
-
-
 def test_the_page_shows_accuracy_on_texts_that_train_has_and_on_the_others(model, tmp_path):
     place = split(tmp_path / "before")
     evaluate_model(model, place, tmp_path / "e", tmp_path / "r.html")
@@ -391,50 +280,6 @@ def test_the_page_shows_accuracy_on_texts_that_train_has_and_on_the_others(model
     write_split(tmp_path / "new", "test", LABELS, table.append_column("in_train", pa.array([False] * len(seen))))
     evaluate_model(model, tmp_path / "new", tmp_path / "e3", tmp_path / "r3.html")
     assert "No test row has a text that the train split of its run has" in (tmp_path / "r3.html").read_text()
-
-
-def test_slices_by_length_are_thirds_of_the_rows():
-    texts = [" ".join(["word"] * k) for k in (1, 1, 2, 3, 4, 5, 6, 7, 8)]
-    found = find_slices(pa.table({"text": [f"  {text} " for text in texts]}))
-    assert {name: rows.sum() for name, rows in found.items()} == {
-        "up to 3 words": 4,
-        "4 to 5 words": 2,
-        "more than 5 words": 3,
-    }
-    assert find_slices(pa.table({"text": ["a b", "c d"]})) == {}
-    texts = [" ".join(["word"] * k) for k in (1, 1, 1, 1, 2, 2, 3, 3, 3)]
-    assert [*find_slices(pa.table({"text": texts}))] == ["up to 1 words", "2 words", "more than 2 words"]
-
-
-def test_a_character_is_a_word_where_texts_are_written_without_spaces():
-    table = pa.table({"text": ["この映画は最高でした。" * k for k in range(1, 10)]})
-    found = find_slices(table, (), {"long": "length > 20", "first": "length == 10"})
-    assert [int(rows.sum()) for rows in found.values()] == [4, 2, 3, 7, 1]
-    assert next(iter(found)) == "up to 40 words"
-
-
-@pytest.mark.parametrize(
-    ("rule", "rows"),
-    [
-        ("length == 2", [1]),
-        ("length != 2", [0, 2, 3]),
-        ("length ~ ^[34]$", [2, 3]),
-        ("length <= 2", [0, 1]),
-        ("price < 2", [0]),
-        ("price >= 2", [2, 3]),
-        (" text == a b ", [1]),
-        ('text == "a b"', [1]),
-        ("text ~ d$", [3]),
-        ("list price == x", [0]),
-        ("text == '", []),
-        ("new == True", [0, 2]),
-        ("new != TRUE", [1, 3]),
-    ],
-)
-def test_what_a_rule_finds(rule, rows):
-    columns = {"text": ["a", "a b", "a b c", "a b c d"], "price": ["1.5", None, "2", "10"], "list price": list("xyyy")}
-    columns["new"] = ["true", "false", "true", ""]  # as prepare_text_data spells it
-    assert np.flatnonzero(find_slices(pa.table(columns), (), {"s": rule})["s"]).tolist() == rows
 
 
 def test_the_roc_curve_is_that_of_the_second_class_or_of_all_classes_together(tmp_path):

@@ -9,6 +9,15 @@ from kfp_bert_components.evaluation import Evaluation, write_evaluation
 from kfp_bert_components.evaluation.measure import measure
 from kfp_bert_components.evaluation.slices import find_slices
 
+# Answers of a model for a row, and what is said of them.
+NO_PROBABILITIES = {
+    (float("nan"), 0.5): "nan, 0.5, which must lie between 0 and 1",
+    (float("inf"), 0.0): "inf, 0, which must lie between 0 and 1",
+    (-0.1, 1.1): "-0.1, 1.1, which must lie between 0 and 1",
+    (0.5, 0.498): "0.5, 0.498, which must add up to 1, not 0.998",
+    (0.6, 0.6): "0.6, 0.6, which must add up to 1, not 1.2",
+}
+
 
 def write_numbers(
     folder: Path, truth, probabilities, labels, *, version=None, order=None, texts=None, system=None, ids=None, **known
