@@ -6,53 +6,32 @@ import pytest
 import yaml
 
 from kfp_bert_components import __version__
-from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
-from kfp_bert_components.registry import Registry
 from tests.support import kserve_rollouts
-from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, SERVICES, STANDARD, KServeWorld
-from tests.support.kubernetes_server import Fault, KubernetesServer
+from tests.support.kserve_rollouts import (
+    MODES,
+    NAME,
+    NAMESPACE,
+    NEXT,
+    SERVICES,
+    STANDARD,
+    KServeWorld,
+    change,
+    container,
+)
+from tests.support.kserve_worlds import empty, world
+from tests.support.kubernetes_resources import by_kind
+from tests.support.kubernetes_server import KubernetesServer
 from tests.support.kubernetes_store import DEPLOYMENTS
+
+__all__ = ["empty", "world"]
 
 
 @pytest.fixture(params=MODES)
 def mode(request):
     return request.param
-
-
-@pytest.fixture
-def empty(gcs, mode):
-    """A registry with one version, and a cluster on which nothing is deployed."""
-    server = KubernetesServer(factor=200)
-    world = KServeWorld("gs://bucket/registry", server, mode)
-    with server:
-        world.promote()
-        yield world
-
-
-@pytest.fixture
-def world(empty):
-    """The first version is live, and a second one is to be deployed."""
-    empty.deploy()
-    empty.promote()
-    empty.server.calls.clear()
-    return empty
-
-
-def container(service):
-    return service["spec"]["predictor"]["containers"][0]
-
-
-def change(world, name, **content):
-    """Change an InferenceService as somebody else would."""
-
-    def write(one):
-        one["metadata"] |= content.pop("metadata", {})
-        one["spec"]["predictor"] |= content
-        return one
-
-    world.server.cluster.store.change(SERVICES, NAMESPACE, name, write)
 
 
 @STANDARD
@@ -238,113 +217,6 @@ def test_others_fields_stay(world):
     assert world.service()["spec"]["predictor"]["timeout"] == 77
 
 
-@pytest.mark.parametrize("name", [NAME, NEXT])
-@pytest.mark.parametrize("labels", [{}, {"kfp-bert-registry": "another", "kfp-bert-target": "production"}])
-def test_a_foreign_one_is_refused_before_anything_is_written(empty, name, labels):
-    foreign = {"containers": [{"name": "kserve-container", "image": "theirs"}]}
-    empty.server.cluster.store.create(
-        SERVICES,
-        {"metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}, "spec": {"predictor": foreign}},
-    )
-    with pytest.raises(ForeignOwnerError, match=f"The InferenceService default/{name}"):
-        empty.deploy()
-    assert empty.changes() == []
-
-
-def test_a_foreign_one_that_is_taken_over_and_fails_is_theirs_again(empty):
-    theirs = {"name": "kserve-container", "image": "theirs", "env": [{"name": "STORAGE_URI", "value": "pvc://c/m"}]}
-    metadata = {"name": NAME, "namespace": NAMESPACE, "labels": {"team": "theirs"}}
-    empty.server.cluster.store.create(
-        SERVICES, {"metadata": metadata, "spec": {"predictor": {"containers": [theirs], "minReplicas": 1}}}
-    )
-    empty.wrong = {1}
-    with pytest.raises(RolloutError):
-        empty.deploy(take_over=True)
-    assert container(empty.service())["image"] == "theirs"
-    empty.wrong = set()
-    empty.deploy(take_over=True)
-    assert empty.state()["serving"] == {1: 100}
-
-
-@pytest.fixture
-def secret(empty):
-    """One of others, whose environment has a secret; kubectl has noted it in an annotation, too."""
-    variables = [{"name": "STORAGE_URI", "value": "pvc://c/m?t=s3cret"}, {"name": "TOKEN", "value": "s3cret"}]
-    predictor = {"containers": [{"name": "kserve-container", "image": "theirs", "env": variables}], "minReplicas": 1}
-    noted = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(predictor)}
-    metadata = {"name": NAME, "namespace": NAMESPACE, "labels": {"team": "theirs"}, "annotations": noted}
-    empty.server.cluster.store.create(SERVICES, {"metadata": metadata, "spec": {"predictor": predictor}})
-    return empty
-
-
-def record_of(world):
-    return world.registry.store.read("deployments/production.json").data.decode()
-
-
-@STANDARD
-def test_values_of_variables_are_in_no_record_and_no_line_and_come_back(secret):
-    before, records, lines = container(secret.service()), [], []
-
-    def look(number, call):
-        if (call.verb, call.name) == ("patch", NAME):
-            records.append(record_of(secret))
-            secret.wrong = {1}  # its pods answer wrongly, so that it is written back
-
-    secret.server.on_call = look
-    with pytest.raises(RolloutError, match="differs by"):
-        secret.deploy(take_over=True, report=lines.append)
-    assert container(secret.service())["env"] == before["env"]
-    records.append(record_of(secret))
-    assert f"patch inferenceservices {NAME}" in secret.changes()
-    assert not any("s3cret" in one for one in [*records, *lines])
-    assert secret.state()["services"] == [NAME]
-
-
-@STANDARD
-def test_values_of_variables_come_back_where_another_run_takes_the_version_back(secret):
-    before, asked = container(secret.service()), []
-
-    def stop(line):
-        asked.append(line) if "asked at" in line else None
-        if len(asked) == 2:  # the first InferenceService
-            raise LeaseLostError("stopped")
-
-    with pytest.raises(LeaseLostError):
-        secret.deploy(take_over=True, report=stop)
-    assert container(secret.service())["env"] != before["env"]
-    secret.wrong = {secret.promote()}
-    with pytest.raises(RolloutError, match="Version 2"):
-        secret.deploy(take_over=True)
-    assert container(secret.service())["env"] == before["env"]
-    assert "s3cret" not in record_of(secret) and secret.state()["services"] == [NAME]
-    secret.wrong = set()
-    secret.deploy(take_over=True)
-    assert secret.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
-
-
-@STANDARD
-def test_where_somebody_deletes_the_copy_of_the_values_it_is_said(secret):
-    def lose(number, call):
-        if (call.verb, call.name) == ("patch", NAME):
-            secret.wrong = {1}
-            secret.server.cluster.store.delete(SERVICES, NAMESPACE, f"{NAME}-before")
-
-    secret.server.on_call = lose
-    with pytest.raises(RolloutError, match=f"were in the InferenceService {NAME}-before, which somebody deleted"):
-        secret.deploy(take_over=True)
-    assert NEXT not in secret.state()["services"]
-
-
-def test_a_dry_run_shows_no_values_of_variables(secret):
-    lines = []
-    settings = KServeSettings(NAME, NAMESPACE, take_over=True)
-    deploy_to_kserve(
-        "gs://bucket/registry", settings, api_endpoint=secret.server.url, dry_run=True, report=lines.append
-    )
-    assert any("(hidden)" in line for line in lines) and any("versions/1/bundle" in line for line in lines)
-    assert not any("s3cret" in line for line in lines)
-
-
 @pytest.mark.parametrize("mode", ["Standard", "Knative"])
 @pytest.mark.parametrize(
     "given",
@@ -387,10 +259,9 @@ def test_pods_of_another_image_are_not_live_whatever_the_service_says(world):
 def test_the_record_names_the_whole_place(world):
     world.deploy()
     place = world.registry.deployment("production").place
-    uid = next(iter(world.server.cluster.store.list(SERVICES, NAMESPACE)))
-    assert uid
+    uid = world.server.cluster.store.find(by_kind("Namespace"), "", NAMESPACE)["metadata"]["uid"]
     assert (place["kind"], place["namespace"], place["name"]) == ("KServe", NAMESPACE, NAME)
-    assert place["cluster"]
+    assert place["cluster"] == uid
     world.deploy(name="other")
     record = world.registry.deployment("production")
     assert record.place["name"] == "other"
@@ -423,57 +294,6 @@ def test_a_runtime_of_our_server_is_used_instead_of_a_container(empty):
     assert empty.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
     with pytest.raises(RolloutError, match="can't be changed from one form to the other"):
         empty.deploy()
-
-
-def test_a_stopped_one_is_refused(world):
-    annotations = {**world.service()["metadata"]["annotations"], "serving.kserve.io/stop": "true"}
-    change(world, NAME, metadata={"annotations": annotations})
-    with pytest.raises(RolloutError, match="is stopped by its annotation"):
-        world.deploy()
-    assert world.changes() == []
-
-
-def test_one_in_a_mode_that_is_not_known_is_refused(world):
-    status = {**world.service()["status"], "deploymentMode": "ModelMesh"}
-    world.server.cluster.controller = False
-    world.server.cluster.store.set_status(SERVICES, NAMESPACE, NAME, status)
-    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode ModelMesh: .* Standard and Knative"):
-        world.deploy()
-    assert world.changes() == []
-
-
-def test_annotations_that_ask_for_another_mode_are_refused(world, mode):
-    other = "Serverless" if mode == "Standard" else "RawDeployment"
-    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode {mode}, and annotations ask for "):
-        world.deploy(annotations={"serving.kserve.io/deploymentMode": other})
-    assert world.changes() == []
-
-
-@STANDARD
-def test_steps_of_the_traffic_are_refused_where_there_are_none(empty):
-    for given in ({"traffic_steps": (50, 100)}, {"step_seconds": 1.0}):
-        with pytest.raises(RolloutError, match="traffic_steps and step_seconds are for KServe's mode Knative"):
-            empty.deploy(**given)
-    assert empty.changes() == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"name": "9films"}, "with a letter first"),
-        ({"name": "f" * 41}, "41 letters: KServe serves up to 40 in the namespace default"),
-        ({"name": "Films"}, "expected lower-case letters"),
-        ({"max_replicas": 0}, "expected min_replicas"),
-        ({"cpu": "lots"}, "expected a quantity"),
-        ({"accelerator": "nvidia.com/gpu"}, "belong together"),
-        ({"image": "a", "runtime": "b"}, "both given"),
-        ({"annotations": {"serving.kserve.io/stop": "true"}}, "ends all pods"),
-        ({"traffic_steps": (50, 10)}, "ascend to 100"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(changes, says):
-    with pytest.raises(UserError, match=says):
-        KServeSettings(**{"name": NAME, "namespace": NAMESPACE, **changes})
 
 
 def test_a_registry_in_a_folder_needs_its_address_in_the_cluster(tmp_path):
@@ -520,22 +340,6 @@ def test_while_the_controller_is_down_it_is_waited_for(world):
     world.deploy(report=report)
     assert any("KServe's controller does not answer" in line for line in lines)
     assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
-
-
-def test_an_api_that_never_answers_changes_nothing(world):
-    world.server.faults = [Fault(times=-1)]
-    settings = KServeSettings(NAME, NAMESPACE)
-    with pytest.raises(UserError, match="Kubernetes can't be reached"):
-        deploy_to_kserve("gs://bucket/registry", settings, api_endpoint=world.server.url, pause_seconds=0.01)
-    assert world.changes() == []
-
-
-def test_plain_http_is_for_this_machine_only(gcs):
-    Registry("gs://bucket/registry")
-    with pytest.raises(UserError, match="plain http and not on this machine"):
-        deploy_to_kserve(
-            "gs://bucket/registry", KServeSettings(NAME, NAMESPACE), api_endpoint="http://kubernetes.example.com"
-        )
 
 
 def test_the_runtime_in_the_docs_is_one_that_fits(empty):

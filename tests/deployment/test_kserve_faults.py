@@ -9,8 +9,11 @@ import pytest
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.directories import BlockedRegistry, start_thread
-from tests.support.kserve_rollouts import MODES, NAME, STANDARD, KServeWorld, deploy_to
-from tests.support.kubernetes_server import Fault, KubernetesServer
+from tests.support.kserve_rollouts import MODES, NAME, STANDARD, deploy_to
+from tests.support.kserve_worlds import empty, world
+from tests.support.kubernetes_server import Fault
+
+__all__ = ["empty", "world"]
 
 ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
 WRITES = range(1, 13) if ALL else (3, 8)  # of its record by one rollout, renewals not counted
@@ -20,19 +23,6 @@ DONE = {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
 @pytest.fixture(params=MODES)
 def mode(request):
     return request.param
-
-
-@pytest.fixture
-def world(gcs, mode):
-    """A version is live, and a second one is to be deployed."""
-    server = KubernetesServer(factor=200)
-    world = KServeWorld("gs://bucket/registry", server, mode)
-    with server:
-        world.promote()
-        world.deploy()
-        world.promote()
-        server.calls.clear()
-        yield world
 
 
 @pytest.mark.parametrize("position", WRITES)

@@ -16,9 +16,12 @@ from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.kserve.revisions import tag_addresses
-from tests.support.kserve_rollouts import FEW, NAME, NAMESPACE, PODS, SERVICES, KServeWorld
+from tests.support.kserve_rollouts import FEW, NAME, NAMESPACE, PODS, SERVICES
+from tests.support.kserve_worlds import empty, world
 from tests.support.kubernetes_predictors import wrong
-from tests.support.kubernetes_server import Fault, KubernetesServer
+from tests.support.kubernetes_server import Fault
+
+__all__ = ["empty", "world"]
 
 ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
 rarely = pytest.mark.skipif(not ALL, reason="tried with KFP_BERT_ROUNDS=all")
@@ -28,22 +31,8 @@ MODE = "serving.kserve.io/deploymentMode"
 
 
 @pytest.fixture
-def empty(gcs):
-    """A registry with one version, and a cluster with Knative on which nothing is deployed."""
-    server = KubernetesServer(factor=200)
-    world = KServeWorld("gs://bucket/registry", server, "Knative")
-    with server:
-        world.promote()
-        yield world
-
-
-@pytest.fixture
-def world(empty):
-    """The first version is live, and a second one is to be deployed."""
-    empty.deploy()
-    empty.promote()
-    empty.server.calls.clear()
-    return empty
+def mode():
+    return "Knative"
 
 
 def written(world):

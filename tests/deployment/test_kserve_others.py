@@ -5,8 +5,11 @@ import json
 import pytest
 
 from kfp_bert_components.deployment import RolloutError
-from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, SERVICES, KServeWorld
-from tests.support.kubernetes_server import Fault, KubernetesServer
+from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, SERVICES
+from tests.support.kserve_worlds import empty, world
+from tests.support.kubernetes_server import Fault
+
+__all__ = ["empty", "world"]
 
 THEIRS = {"name": "kserve-container", "image": "theirs", "env": [{"name": "STORAGE_URI", "value": "pvc://c/m"}]}
 LABELS = {"kfp-bert-registry": "another", "kfp-bert-target": "production"}
@@ -16,25 +19,6 @@ BOTH = pytest.mark.parametrize("mode", ["Standard", "Knative"])
 @pytest.fixture
 def mode():
     return "Standard"
-
-
-@pytest.fixture
-def empty(gcs, mode):
-    """A registry with one version, and a cluster on which nothing is deployed."""
-    server = KubernetesServer(factor=200)
-    world = KServeWorld("gs://bucket/registry", server, mode)
-    with server:
-        world.promote()
-        yield world
-
-
-@pytest.fixture
-def world(empty):
-    """The first version is live, and a second one is to be deployed."""
-    empty.deploy()
-    empty.promote()
-    empty.server.calls.clear()
-    return empty
 
 
 def make(world, **predictor):

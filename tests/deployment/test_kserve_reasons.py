@@ -7,26 +7,15 @@ from dataclasses import replace
 import pytest
 
 from kfp_bert_components.deployment import RolloutError
-from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, PODS, SERVICES, STANDARD, KServeWorld
-from tests.support.kubernetes_server import KubernetesServer
+from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, PODS, SERVICES, STANDARD
+from tests.support.kserve_worlds import empty, world
+
+__all__ = ["empty", "world"]
 
 
 @pytest.fixture(params=MODES)
 def mode(request):
     return request.param
-
-
-@pytest.fixture
-def world(gcs, mode):
-    """A version is live, and a second one is to be deployed."""
-    server = KubernetesServer(factor=200)
-    world = KServeWorld("gs://bucket/registry", server, mode)
-    with server:
-        world.promote()
-        world.deploy()
-        world.promote()
-        server.calls.clear()
-        yield world
 
 
 def fails(world, says, before_writing=False, **changes):

@@ -103,7 +103,8 @@ def test_with_kserves_own_role_another_number_of_pods_is_no_other_replica_set(wo
         is_second = pod["metadata"]["labels"]["serving.kserve.io/inferenceservice"] == NAME
         return not is_second or (missing and len(calls) >= missing[0] + 10)
 
-    world.server.cluster.downloads = may_come
+    # The status says that it serves until the controller of Deployments has seen that more pods are asked for.
+    world.server.cluster.downloads, world.server.cluster.held = may_come, {f"{NAME}-predictor"}
     live = world.deploy(min_replicas=2, max_replicas=3, report=lambda line: until_missing(world, line, missing))
     assert missing
     assert world.service()["spec"]["predictor"]["minReplicas"] == 2
@@ -115,6 +116,7 @@ def until_missing(world, line, missing):
     """Wait, before the last look, until the controller has seen that a pod is missing."""
     if "removing" not in line or missing:
         return
+    world.server.cluster.release(NAMESPACE, f"{NAME}-predictor")
     end = time.monotonic() + 60
     while condition(world.service()["status"], "PredictorReady")["status"] == "True":
         assert time.monotonic() < end, "the second pod was never missing"

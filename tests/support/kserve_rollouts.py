@@ -38,6 +38,23 @@ def fingerprint(version: int) -> str:
     return f"model m{version}"
 
 
+def container(service: dict[str, Any]) -> dict[str, Any]:
+    """The container of an InferenceService."""
+    found: dict[str, Any] = service["spec"]["predictor"]["containers"][0]
+    return found
+
+
+def change(world: KServeWorld, name: str, **content: Any) -> None:
+    """Change an InferenceService as somebody else would: `metadata`, and fields of the predictor."""
+
+    def write(one: dict[str, Any]) -> dict[str, Any]:
+        one["metadata"] |= content.pop("metadata", {})
+        one["spec"]["predictor"] |= content
+        return one
+
+    world.server.cluster.store.change(SERVICES, NAMESPACE, name, write)
+
+
 def deploy_to(
     registry: str | Registry,
     url: str,

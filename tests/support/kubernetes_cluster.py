@@ -59,6 +59,7 @@ class Cluster:
         kserve, gateway_api, knative, trainer, tf_operator: Whether they are installed.
         seconds: How long things take, in cluster time.
         downloads: Whether the model of a pod may be there already; a pod of which it may not waits.
+        held: Names of Deployments that their controller does not look at for now.
         addresses: The address of each Service, by namespace and name.
         ended: Whether the cluster is gone.
     """
@@ -74,6 +75,7 @@ class Cluster:
         self.node_cpu = 64.0
         self.ends_without_model = False
         self._controller = True
+        self.held: set[str] = set()
         self.default_mode = "Standard"
         self.kserve, self.gateway_api, self.knative, self.trainer, self.tf_operator = True, False, False, True, False
         self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5, "retire": 60.0}
@@ -96,6 +98,11 @@ class Cluster:
         self._controller = running
         for one in self.store.list(INFERENCE_SERVICES) if running else []:
             self.enqueue(0.1, "kserve", one["metadata"]["namespace"], one["metadata"]["name"])
+
+    def release(self, namespace: str, deployment: str) -> None:
+        """Let the controller of Deployments look at one again that is in `held`."""
+        self.held.discard(deployment)
+        self.enqueue(0.1, "deployment", namespace, deployment)
 
     def start(self) -> None:
         """Begin to work."""

@@ -51,7 +51,7 @@ class Workloads:
     def sync_deployment(self, namespace: str, name: str) -> None:
         """One step of a Deployment towards what it should be."""
         deployment = self._store.find(DEPLOYMENTS, namespace, name)
-        if deployment is None:
+        if deployment is None or name in self._cluster.held:
             return
         sets = self._store.owned(REPLICASETS, deployment["metadata"]["uid"])
         wanted = template_hash(deployment)

@@ -1,0 +1,85 @@
+"""What a rollout to KServe refuses before anything is written: settings, modes, an API that can't be asked."""
+
+import pytest
+
+from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.errors import UserError
+from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
+from kfp_bert_components.registry import Registry
+from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, SERVICES, STANDARD, change
+from tests.support.kserve_worlds import empty, world
+from tests.support.kubernetes_server import Fault
+
+__all__ = ["empty", "world"]
+
+
+@pytest.fixture(params=MODES)
+def mode(request):
+    return request.param
+
+
+def test_a_stopped_one_is_refused(world):
+    annotations = {**world.service()["metadata"]["annotations"], "serving.kserve.io/stop": "true"}
+    change(world, NAME, metadata={"annotations": annotations})
+    with pytest.raises(RolloutError, match="is stopped by its annotation"):
+        world.deploy()
+    assert world.changes() == []
+
+
+def test_one_in_a_mode_that_is_not_known_is_refused(world):
+    status = {**world.service()["status"], "deploymentMode": "ModelMesh"}
+    world.server.cluster.controller = False
+    world.server.cluster.store.set_status(SERVICES, NAMESPACE, NAME, status)
+    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode ModelMesh: .* Standard and Knative"):
+        world.deploy()
+    assert world.changes() == []
+
+
+def test_annotations_that_ask_for_another_mode_are_refused(world, mode):
+    other = "Serverless" if mode == "Standard" else "RawDeployment"
+    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode {mode}, and annotations ask for "):
+        world.deploy(annotations={"serving.kserve.io/deploymentMode": other})
+    assert world.changes() == []
+
+
+@STANDARD
+def test_steps_of_the_traffic_are_refused_where_there_are_none(empty):
+    for given in ({"traffic_steps": (50, 100)}, {"step_seconds": 1.0}):
+        with pytest.raises(RolloutError, match="traffic_steps and step_seconds are for KServe's mode Knative"):
+            empty.deploy(**given)
+    assert empty.changes() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": "9films"}, "with a letter first"),
+        ({"name": "f" * 41}, "41 letters: KServe serves up to 40 in the namespace default"),
+        ({"name": "Films"}, "expected lower-case letters"),
+        ({"max_replicas": 0}, "expected min_replicas"),
+        ({"cpu": "lots"}, "expected a quantity"),
+        ({"accelerator": "nvidia.com/gpu"}, "belong together"),
+        ({"image": "a", "runtime": "b"}, "both given"),
+        ({"annotations": {"serving.kserve.io/stop": "true"}}, "ends all pods"),
+        ({"traffic_steps": (50, 10)}, "ascend to 100"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, says):
+    with pytest.raises(UserError, match=says):
+        KServeSettings(**{"name": NAME, "namespace": NAMESPACE, **changes})
+
+
+def test_an_api_that_never_answers_changes_nothing(world):
+    world.server.faults = [Fault(times=-1)]
+    settings = KServeSettings(NAME, NAMESPACE)
+    with pytest.raises(UserError, match="Kubernetes can't be reached"):
+        deploy_to_kserve("gs://bucket/registry", settings, api_endpoint=world.server.url, pause_seconds=0.01)
+    assert world.changes() == []
+
+
+def test_plain_http_is_for_this_machine_only(gcs):
+    Registry("gs://bucket/registry")
+    with pytest.raises(UserError, match="plain http and not on this machine"):
+        deploy_to_kserve(
+            "gs://bucket/registry", KServeSettings(NAME, NAMESPACE), api_endpoint="http://kubernetes.example.com"
+        )
