@@ -65,6 +65,20 @@ def test_the_store_and_the_keys_are_those_of_a_profile(
     assert bare.headers[-1]["x-amz-security-token"] == "t"
 
 
+def test_a_token_of_the_environment_does_not_go_with_the_keys_of_a_profile(
+    bare: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".aws").mkdir()
+    keys = "aws_access_key_id = mine\naws_secret_access_key = s\n"
+    (tmp_path / ".aws" / "credentials").write_text(f"[default]\n{keys}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bare.url)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-other-keys")
+    assert open_store("s3://bucket").read("x").data == b"hello"
+    (signed,) = bare.authorizations
+    assert "Credential=mine/" in signed
+    assert "x-amz-security-token" not in bare.headers[-1]
+
+
 def test_a_public_bucket_is_read_without_a_signature(bare: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", bare.url)
     assert open_store("s3://bucket", Access(anonymous=True)).read("x").data == b"hello"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, PreconditionError
 from obstore.store import S3Store as Bucket
@@ -17,6 +17,9 @@ from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._http import TIMEOUT, client_options, retries
 from kfp_bert_components.storage._kubeflow import forget_sessions
 from kfp_bert_components.storage._s3_settings import S3Settings
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
 
 _CERTIFICATES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _UPLOAD_SECONDS = 3600  # for all of a large object, which is one request
@@ -75,7 +78,7 @@ def bucket_for(
 
 
 def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int, headers: dict[str, str]) -> Bucket:
-    config: dict[str, Any] = {"region": settings.region, "skip_signature": settings.anonymous, **dict(settings.keys)}
+    config: dict[str, Any] = {"region": settings.region, "skip_signature": settings.anonymous}
     if settings.endpoint:
         config["endpoint"] = settings.endpoint_of(bucket)
     if settings.hosted:
@@ -84,13 +87,30 @@ def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int
     config["disable_bulk_delete"] = True
     options = client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds, access.most_seconds or 86_400)
     try:
-        return Bucket(bucket, config=config, client_options=options, retry_config=retries(access))  # type: ignore[arg-type]
+        return Bucket(
+            bucket,
+            config=config,  # type: ignore[arg-type]
+            client_options=options,
+            retry_config=retries(access),
+            credential_provider=_provider(dict(settings.keys)) if settings.keys else None,
+        )
     except (BaseError, ValueError) as error:
         found = ", ".join(sorted(name for name in os.environ if name.startswith("AWS_")))
         raise UserError(
             f"The S3 store can't be used as the environment says: {_short(_text(error))}. Look at what is set of "
             f"AWS's variables: {found}."
         ) from None
+
+
+def _provider(keys: dict[str, str]) -> Callable[[], S3Credential]:
+    """Credentials that are these alone: given as settings, a token of the environment would be sent with them."""
+    made: S3Credential = {
+        "access_key_id": keys["access_key_id"],
+        "secret_access_key": keys["secret_access_key"],
+        "token": keys.get("session_token"),
+        "expires_at": None,
+    }
+    return lambda: made
 
 
 def close_buckets() -> None:
