@@ -112,6 +112,11 @@ def test_nothing_listens_there_and_the_outcome_is_the_same(registry, monkeypatch
     assert "secret" not in capsys.readouterr().out
 
 
+def test_a_label_calls_nobody_in_the_chat_and_an_address_stays_one(chat):
+    tell(chat.url, "label <!channel> of @all at https://ui/@me and <https://bad|good>")
+    assert chat.messages == ["label ‹!channel› of @\u200ball at https://ui/@me and ‹https://bad|good›"]
+
+
 def test_a_message_is_cut_where_chats_would_refuse_it(chat):
     assert tell(chat.url, "x" * 10_000).startswith("Told the webhook at 127.0.0.1:")
     assert len(chat.messages[0]) == 3000

@@ -1,11 +1,15 @@
 """A message to people, in bounded time: whether it arrives changes nothing else."""
 
+import re
 import threading
 from urllib.parse import urlsplit
 
 VARIABLE = "KFP_BERT_WEBHOOK"
 _SECONDS = 10.0
 _MOST = 3000  # characters; Google Chat takes 4,096
+# What calls people or hides an address in a chat: <!channel>, <https://a|b>, @all. Names and labels come from data.
+_BRACKETS = str.maketrans("<>", "‹›")
+_CALL = re.compile(r"(?<!\S)@(?=\w)")
 
 
 def tell(address: str, text: str, seconds: float = _SECONDS) -> str:
@@ -13,7 +17,8 @@ def tell(address: str, text: str, seconds: float = _SECONDS) -> str:
 
     Args:
         address: http:// or https:// address of the webhook. Who knows it can write there, so it is shown nowhere.
-        text: The message; cut after 3,000 characters.
+        text: The message; cut after 3,000 characters. `<` and `>` become ‹ and ›, and a space of no width comes after
+            an @ that begins a word, so that nothing in it calls people of the chat or hides an address.
         seconds: How long it may take, all in all.
 
     Returns:
@@ -27,9 +32,10 @@ def tell(address: str, text: str, seconds: float = _SECONDS) -> str:
         wrong = True
     if wrong:
         return "Nobody was told: the webhook's address must begin with https:// or http:// and name a host."
+    text = _CALL.sub("@\u200b", text.translate(_BRACKETS))[:_MOST]
     said: list[str] = []
     # A thread, because a time limit of a socket holds for one packet, and a slow server can send many.
-    thread = threading.Thread(target=lambda: said.append(_post(address, text[:_MOST], seconds)), daemon=True)
+    thread = threading.Thread(target=lambda: said.append(_post(address, text, seconds)), daemon=True)
     thread.start()
     thread.join(seconds)
     problem = said[0] if said else f"no answer within {seconds:g} s"
