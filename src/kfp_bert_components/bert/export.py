@@ -49,13 +49,15 @@ class ServedModel(tf.Module):
             for name in ("input_ids", "token_type_ids", "attention_mask")
         ]
         scores = [tf.TensorSpec([None, len(labels)], tf.float32, name="probabilities")]
-        self.tokenize = tf.function(self._tokenize_pair if pair else self._tokenize, input_signature=texts)
-        self.probabilities = tf.function(self._probabilities, input_signature=ids)
+        self.tokenize = tf.function(
+            self._tokenize_pair if pair else self._tokenize, autograph=False, input_signature=texts
+        )
+        self.probabilities = tf.function(self._probabilities, autograph=False, input_signature=ids)
         if self.weights:
             one = [tf.TensorSpec([1, None], spec.dtype, name=spec.name) for spec in ids]
-            self.probabilities_of_one = tf.function(self._probabilities, input_signature=one)
-        self.answer = tf.function(self._answer, input_signature=scores)
-        self.serve = tf.function(self._serve_pair if pair else self._serve, input_signature=texts)
+            self.probabilities_of_one = tf.function(self._probabilities, autograph=False, input_signature=one)
+        self.answer = tf.function(self._answer, autograph=False, input_signature=scores)
+        self.serve = tf.function(self._serve_pair if pair else self._serve, autograph=False, input_signature=texts)
 
     def _tokenize(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.wordpiece(text)

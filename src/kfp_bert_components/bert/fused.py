@@ -52,9 +52,9 @@ def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
     The gradient computes the function again, instead of keeping intermediate results in memory.
     """
-    forward = tf.function(function, jit_compile=True, reduce_retracing=True)
+    forward = tf.function(function, jit_compile=True, autograph=False, reduce_retracing=True)
 
-    @tf.function(jit_compile=True, reduce_retracing=True)
+    @tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
     def backward(upstream: tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor | None]:
         with tf.GradientTape() as tape:
             tape.watch([tensor for tensor in tensors if tensor.dtype.is_floating])

@@ -240,7 +240,7 @@ def differences(
 
     expected = tokenize(tokenizer, texts, pairs, max_length=graph._max_length, truncation=graph._truncation)
     signature = [tf.TensorSpec([None], tf.string)] * (1 if pairs is None else 2)
-    run, different = tf.function(graph.__call__, input_signature=signature), []
+    run, different = tf.function(graph.__call__, autograph=False, input_signature=signature), []
     for start in range(0, len(texts), batch_size):
         part = slice(start, start + batch_size)
         inputs = [texts[part]] if pairs is None else [texts[part], pairs[part]]

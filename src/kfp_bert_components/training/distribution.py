@@ -148,7 +148,7 @@ def _cluster(text: str) -> tuple[int, int]:
 
 
 def _summed(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
-    @tf.function
+    @tf.function(autograph=False)
     def add_up() -> tf.Tensor:
         def own() -> tf.Tensor:
             context = tf.distribute.get_replica_context()

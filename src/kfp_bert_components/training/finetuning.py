@@ -235,7 +235,7 @@ def _logits(model: Any, rows: TokenizedRows, used: np.ndarray | None, classes: i
     """What a network with the whole vocabulary gives for rows whose tokens may be places in `used`."""
     if used is not None:
         rows = replace(rows, tokens=used[rows.tokens].astype(np.int32))
-    network = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+    network = tf.function(lambda inputs: model(inputs, training=False), autograph=False, reduce_retracing=True)
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
         return network({name: tf.constant(array) for name, array in inputs.items()}).numpy()

@@ -162,7 +162,7 @@ def _frozen_states(split: Any, settings: TrainingSettings, network: NetworkSetti
     classifier = make_classifier(network, split, seed=settings.seed, again=True)
     encoder, layers = classifier.model.encoder, classifier.config.num_hidden_layers
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def means(inputs: dict[str, Any]) -> Any:
         states = encoder.hidden_states(**inputs)
         mask = tf.cast(inputs["attention_mask"], tf.float32)[:, :, None]

@@ -32,9 +32,11 @@ class TrainStep:
         self.model, self.optimizer, self.distribution = model, optimizer, distribution
         self.label_smoothing, self.max_gradient_norm = label_smoothing, max_gradient_norm
         self._sums: list[tf.Variable] = []  # gradients of earlier batches of the same step
-        self._compiled_step = tf.function(self._step, reduce_retracing=True)
-        self._compiled_add = tf.function(self._add, reduce_retracing=True)
-        self._predict = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+        self._compiled_step = tf.function(self._step, autograph=False, reduce_retracing=True)
+        self._compiled_add = tf.function(self._add, autograph=False, reduce_retracing=True)
+        self._predict = tf.function(
+            lambda inputs: model(inputs, training=False), autograph=False, reduce_retracing=True
+        )
 
     @property
     def variables(self) -> list[tf.Variable]:
