@@ -4,10 +4,14 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("tests")
 
 ROOT = Path(__file__).resolve().parent.parent
 

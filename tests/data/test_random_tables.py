@@ -84,7 +84,7 @@ policies = st.fixed_dictionaries({check: st.sampled_from(["drop", "keep", "error
 lenient = st.fixed_dictionaries({check: st.sampled_from(["drop", "keep"]) for check in CHECKS})
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(
     file=files(),
     policy=st.one_of(lenient, lenient, policies),
@@ -123,7 +123,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(
     content=st.lists(pieces, max_size=60).map("".join), block=st.integers(1, 99), encoding=st.sampled_from(ENCODINGS)
 )

@@ -59,7 +59,7 @@ def test_a_class_goes_to_train_first_then_to_test_then_to_validation():
 shares = st.sampled_from([(0.1, 0.1), (0.05, 0.05), (0.2, 0.1), (0.25, 0.25), (0.4, 0.4), (0.5, 0.3)])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sizes=st.lists(st.integers(1, 60), min_size=2, max_size=6), share=shares)
 def test_classes_of_any_size_have_their_shares_as_near_as_they_go(sizes: list[int], share: tuple[float, float]):
     test, validation = share
@@ -80,7 +80,7 @@ def test_classes_of_any_size_have_their_shares_as_near_as_they_go(sizes: list[in
 repeating = st.lists(st.tuples(st.integers(0, 12), st.sampled_from("abcd")), min_size=1, max_size=60)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(rows=repeating, share=shares)
 def test_every_class_is_in_train_and_no_text_in_two_splits_however_texts_and_labels_repeat(
     rows: list[tuple[int, str]], share: tuple[float, float]

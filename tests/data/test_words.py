@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
@@ -176,7 +176,6 @@ def share(one: list[str], other: list[str]) -> float:
     return (a & b).total() / (a | b).total()
 
 
-@settings(deadline=None)  # compiles at its first call
 @given(*[st.lists(st.sampled_from("abcde"), min_size=1)] * 2)
 def test_similarity_is_that_of_multisets(one, other):
     hashes = [hash_words(pa.array([" ".join(words)]))[0].hashes for words in (one, other)]
@@ -191,7 +190,6 @@ def fnv_1a(word: bytes) -> int:
     return found
 
 
-@settings(deadline=None)  # compiles at its first call
 @given(st.lists(st.text(st.characters(max_codepoint=126)), min_size=1, max_size=5))
 def test_ascii_words_are_runs_of_letters_and_digits_hashed_by_fnv_1a(texts):
     words, _ = hash_words(pa.array(texts))

@@ -168,7 +168,7 @@ def confusions(draw):
 @example(np.array([[97, 0, 0, 0], [0, 195, 0, 0], [0, 0, 125, 0], [0, 0, 2, 0]]))  # the last class is never predicted
 @example(np.array([[0, 0], [0, 2]]))
 @example(np.array([[0, 0, 0], [7, 0, 0], [0, 0, 0]]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_intervals_hold_the_values_and_reach_no_farther_than_those_of_the_classes_together(counts):
     assume(counts.any())
     present, rows = counts.sum(1) > 0, counts.sum()
@@ -198,7 +198,7 @@ def test_a_class_that_is_never_predicted_does_not_make_the_interval_of_an_averag
     rows=st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.02, 0.33, 0.5, 1.0])), min_size=1, max_size=8)
 )
 @example([(0, 0.0), (0, 0.0), (0, 1.0)])  # resampled rows that are all the same but for rounding
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_intervals_of_a_few_rows_hold_the_values_and_stay_where_the_metrics_do(rows):
     truth = np.array([one for one, _ in rows])
     first = np.array([share for _, share in rows])
@@ -209,7 +209,7 @@ def test_intervals_of_a_few_rows_hold_the_values_and_stay_where_the_metrics_do(r
 
 
 @given(counts=arrays(int, (3, 3), elements=st.integers(1, 60)))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_intervals_of_counts_are_those_of_the_normal_distribution_where_rows_are_many(counts):
     many = 10_000 * counts
     found = count_intervals(many)

@@ -22,7 +22,7 @@ from tests.support.stores import cloud, gcs, s3
 
 __all__ = ["cloud", "gcs", "s3"]
 
-KILLS = int(os.environ.get("KFP_BERT_KILLS", "4"))
+KILLS = int(os.environ.get("KFP_BERT_KILLS", "2"))
 
 
 def fetch_once(source: str, target: Path) -> None:

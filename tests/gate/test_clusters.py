@@ -52,7 +52,7 @@ def dense(name, counts):
     return values[true > 0].mean() if name.startswith("macro") else values @ true / total
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 12), name=st.sampled_from(list(COUNT_METRICS)))
 def test_the_difference_and_its_error_are_those_of_whole_confusion_matrices(seed, classes, name):
     truth, one, two, numbers = rows_of(seed, 60, 20, classes)
@@ -80,7 +80,7 @@ def p_value_of_all_swaps(metric, truth, one, two, numbers):
     return float(np.mean(np.array(found) >= observed - 1e-9))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), name=st.sampled_from(COUNTED), copies=st.booleans())
 def test_swaps_of_clusters_come_close_to_all_of_them(seed, name, copies):
     truth, one, two, numbers = rows_of(seed, copies=copies)
@@ -95,7 +95,7 @@ def test_swaps_of_clusters_come_close_to_all_of_them(seed, name, copies):
         assert pivot.p_value() == pytest.approx(exact, abs=0.04)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), copies=st.booleans())
 def test_few_clusters_that_differ_give_the_exact_test_of_accuracy(seed, copies):
     truth, one, two, numbers = rows_of(seed, copies=copies)

@@ -291,7 +291,7 @@ def test_a_much_better_candidate_is_promoted_also_at_the_alpha_that_40_uses_leav
     assert made.outcome == "PROMOTE", made.reason
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 10_000),
     rows=st.integers(5, 120),

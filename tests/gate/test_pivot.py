@@ -11,7 +11,7 @@ from kfp_bert_components.gate.swaps import pivot_of_accuracy, pivot_of_counts, p
 from kfp_bert_components.gate.tables import Table
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(wins=st.integers(0, 60), losses=st.integers(0, 60), more=st.integers(1, 500))
 def test_accuracy_is_the_exact_mcnemar_test_of_scipy_and_statsmodels(wins, losses, more):
     from statsmodels.stats.contingency_tables import mcnemar
@@ -26,7 +26,7 @@ def test_accuracy_is_the_exact_mcnemar_test_of_scipy_and_statsmodels(wins, losse
         assert 2 * pivot.p_value() == pytest.approx(mcnemar([[0, wins], [losses, 0]], exact=True).pvalue, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 # Parts of 64 add up exactly, so that scipy and we find the same ties.
 @given(st.lists(st.integers(-200, 200).filter(bool).map(lambda n: n / 64), min_size=2, max_size=10), st.integers(0, 40))
 def test_few_rows_that_differ_give_the_exact_permutation_test_of_scipy(gains, same):

@@ -20,7 +20,7 @@ from tests.support.stores import gcs, place, s3
 
 __all__ = ["gcs", "place", "s3"]
 
-STRIDE = 1 if os.environ.get("KFP_BERT_ORDERS") == "all" else 9
+STRIDE = 1 if os.environ.get("KFP_BERT_ORDERS") == "all" else 15
 CLOCKS = {"right": 24.0, "a day ahead": 0.0}  # ages are less by a day, or hours are more: it is the same
 
 

@@ -23,7 +23,7 @@ from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 
-KILLS = int(os.environ.get("KFP_BERT_REGISTRY_KILLS", "4"))
+KILLS = int(os.environ.get("KFP_BERT_REGISTRY_KILLS", "2"))
 LEASE_SECONDS = 1.0
 OPERATIONS = ("promote", "deploy", "rollback", "gc")
 

@@ -21,7 +21,7 @@ from tests.support.stores import gcs, s3
 
 __all__ = ["gcs", "place", "s3"]
 
-ROUNDS = int(os.environ.get("KFP_BERT_RACE_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("KFP_BERT_RACE_ROUNDS", "1"))
 PROMOTERS = int(os.environ.get("KFP_BERT_RACE_PROMOTERS", "12"))
 
 

@@ -92,7 +92,7 @@ headers = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=REQUESTS, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=REQUESTS, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(ADDRESSES), bodies | good | mangled | st.binary(max_size=100), headers)
 def test_no_body_gives_a_500(client, address, body, headers):
     reply = client.post(address, content=body, headers=headers)

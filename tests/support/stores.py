@@ -56,8 +56,8 @@ def every_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 def steps(place: str) -> Iterator[int]:
-    """The calls after which a test kills: all; on s3:// some of them, unless KFP_BERT_STORES=all."""
-    return count(1, 7 if place.startswith("s3:") and STORES != "all" else 1)
+    """The calls after which a test kills: all; in buckets some of them, unless KFP_BERT_STORES=all."""
+    return count(1, 1 if STORES == "all" else {"gs": 3, "s3": 7}.get(place.split(":")[0], 1))
 
 
 def _empty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:

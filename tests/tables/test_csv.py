@@ -175,7 +175,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(
     content=st.lists(pieces, max_size=60).map("".join),
     block=st.integers(1, 40),
