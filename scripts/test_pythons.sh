@@ -4,7 +4,7 @@
 # scripts/test_pythons.sh [--ends] [PYTHON...]
 #   PYTHON   interpreters to use; default: every Python >= 3.11 on the PATH and of pyenv
 #   --ends   only the oldest and the newest of them, and not the one of .venv, on which `make test` has run them all;
-#            without the tests of rollouts, kills and faults, which take minutes
+#            one case of each test, and none of rollouts, kills and faults, which take minutes
 # Does nothing, loudly, where no PYTHON is named and there is but one.
 #
 # Each version has an environment of its own in .pythons/<version>, which is kept.
@@ -34,6 +34,7 @@ fi
 # Rollouts, kills and faults in every order take minutes and differ in nothing that a version of Python changes.
 left_out=()
 if $ends; then
+  export KFP_BERT_ONE_CASE=1
   left_out=(--ignore=tests/deployment --ignore=tests/kubernetes --ignore=tests/trainjob)
   left_out+=(--ignore-glob='tests/*/test_*fault*.py' --ignore-glob='tests/*/test_*kill*.py')
   left_out+=(--ignore=tests/registry/test_gc_and_promotion.py --ignore=tests/registry/test_race.py)
