@@ -219,6 +219,23 @@ def test_what_is_no_http_is_refused_as_json(tmp_path):
     assert running.errors == ""
 
 
+@pytest.mark.parametrize("before", [1, 3])
+@pytest.mark.parametrize(
+    ("after", "status"),
+    [(b"\x16\x03\x01 no HTTP\r\n\r\n", 400), (b"GET / HTTP/1.1\r\na: " + b"a" * 200_000, 431), (b"GET / HT", 408)],
+)
+def test_requests_before_the_one_that_is_refused_are_answered_first(tmp_path, before, after, status):
+    with (
+        tiny_server(tmp_path, seconds=0.1, limits={"header_seconds": 0.3}) as running,
+        connected(running.port) as client,
+    ):
+        client.sendall(request() * before + after)
+        answers = read_answers(client, before + 1)
+        assert client.recv(1) == b""
+    assert [head.split()[1] for head, _ in answers] == ["200"] * before + [str(status)]
+    assert "Traceback" not in running.errors
+
+
 @pytest.mark.parametrize("where", ["in the body", "before the answer"])
 def test_a_client_that_hangs_up_leaves_no_traceback(tmp_path, where):
     with tiny_server(tmp_path, seconds=0.1, access_log=True) as running:

@@ -30,6 +30,7 @@ class Connection(HttpToolsProtocol):
     _goes_on = False  # the head that the parser reads is made by `_go_on`
     _idle_since = 0.0
     _refused = False
+    _later: tuple[int, str] | None = None  # a refusal that waits until the requests before are answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come. Where there are too many, the one that has asked for nothing for longest has to go."""
@@ -138,6 +139,9 @@ class Connection(HttpToolsProtocol):
         """An answer has been written."""
         self._idle_since = self.loop.time()
         super().on_response_complete()
+        if self._later and self.is_idle:
+            refusal, self._later, self._refused = self._later, None, False
+            self._refuse(*refusal)
 
     def pause_writing(self) -> None:
         """The client does not take its answer."""
@@ -173,6 +177,10 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, sentence: str) -> None:
         if self._refused or self.transport.is_closing():
+            return
+        if self._part != "body" and not self.is_idle:
+            self._refused, self._later = True, (status, sentence)
+            self._wait(0)
             return
         if self.is_idle or not self.cycle.response_started:  # else there would be a second answer in the first
             body = json.dumps({"error": sentence}).encode()
