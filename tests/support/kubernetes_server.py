@@ -22,7 +22,7 @@ What it offers:
   its first container (which is the real port of that pod: each has another one). `status.address.url` of the
   InferenceService is the Service of the stable predictor: it answers by the ready pods. The Service of any other
   predictor has its address in the annotation `address` (`server.cluster.addresses` has all of them, by name). With the
-  Gateway API `status.url` splits the traffic by the weights of `spec.canary`.
+  Gateway API `status.url` splits the traffic by the weights of the HTTPRoute; with `dns` Services have names.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,17 @@ from typing import Any
 import kubernetes
 import yaml
 
+from tests.support.cluster_dns import resolve_services
 from tests.support.kubernetes_cluster import Cluster
 from tests.support.kubernetes_http import Answer, Request, Server
-from tests.support.kubernetes_resources import Target, discover, find_target
+from tests.support.kubernetes_resources import (
+    SCHEMAS,
+    Target,
+    discover,
+    find_target,
+    schemas_of_inference_services,
+)
+from tests.support.kubernetes_schema import inference_service_schema
 from tests.support.kubernetes_store import ApiError, Object, selected
 from tests.support.kubernetes_writes import Write
 
@@ -119,10 +128,13 @@ class KubernetesServer:
         self.retry_after = "1"
         self.problem: Exception | None = None
         self._lock = threading.Lock()
+        self._names = ExitStack()
         self._server = Server(self.answer)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> KubernetesServer:
+        if self.cluster.dns:
+            self._names.enter_context(resolve_services())
         self.cluster.start()
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
@@ -131,6 +143,7 @@ class KubernetesServer:
         self._server.shutdown()
         self._server.server_close()
         self.cluster.stop()
+        self._names.close()
         if self.problem:
             raise self.problem
 
@@ -166,6 +179,8 @@ class KubernetesServer:
         groups = self.cluster.groups()
         if request.method == "GET" and (found := discover(request.path, groups)):
             return Answer(200, found)
+        if request.path == SCHEMAS and self.cluster.kserve:
+            return Answer(200, self._schemas())
         target = find_target(request.path, groups)
         if target is None:
             return Answer(404, ApiError(404, "NotFound", "the server could not find the requested resource").body())
@@ -193,6 +208,10 @@ class KubernetesServer:
                 return Answer(answer.status, text=text[: len(text) // 2])
             return None if fault.effect == "drop" else self._fault_answer(fault)
         return answer
+
+    def _schemas(self) -> Object:
+        fields = inference_service_schema()["properties"]["spec"]["properties"]
+        return schemas_of_inference_services([one for one in fields if self.cluster.canaries or one != "canary"])
 
     def _strike(self, number: int, call: Call) -> Fault | None:
         for fault in self.faults:
