@@ -110,13 +110,15 @@ class Canary(Standard):
         services, name = self.services, self.services.name
         if says_ready(found) and share_of(route_of(services.cluster, found), component(name)) is not None:
             return True
-        why = f"the HTTPRoute {name} does not name its canary, which is ready, so it gives it no share of the requests"
-        if services.settings.traffic_steps:
+        if services.settings.traffic_steps or services.settings.step_seconds:
             raise RolloutError(
-                f"{why}, and traffic_steps are given: install a KServe that writes the shares into it, or leave "
-                "traffic_steps and step_seconds out."
+                f"the HTTPRoute {name} gives its canary, which is ready, no share of the requests, and traffic_steps "
+                "or step_seconds are given: install a KServe that writes the shares into it, or leave them out."
             )
-        services.report(f"{why}: the pods are replaced after the test")
+        services.report(
+            f"the HTTPRoute {name} gives its canary, which is ready, no share of the requests: the pods are replaced "
+            "after the test"
+        )
         return False
 
     def shift(self, journal: Journal) -> None:

@@ -69,7 +69,8 @@ class CanaryWrites:
         if shares is not None and percent not in shares:
             raise RolloutError(
                 f"somebody set trafficPercent in spec.canary of the InferenceService {name} to {percent} during the "
-                f"rollout, which had given version {journal.version} {shares[-1]} %: run again to give it the requests"
+                f"rollout, which gave version {journal.version} {' or '.join(map(str, shares))} %: run again to give "
+                "it the requests"
             )
         return there[0]
 
@@ -113,7 +114,7 @@ class CanaryWrites:
         if journal.facts.get("splits"):
             self._let_go_unseen(journal)
             services.look_again(journal, partial(self._let_go, journal))
-            self.wait(journal, self._has_no_share, services.pace.stuck_seconds, self._still_shares)
+            self._wait_for_gateway(journal)
             services.pause(journal, _SETTLING * services.pace.poll_seconds)
         services.look_again(journal, partial(self._remove, journal))
         if find_canary(services.find(services.name)) is None:
@@ -161,9 +162,11 @@ class CanaryWrites:
         route = route_of(self._cluster, found)
         return route is None or (not share_of(route, component(self._services.name)) and is_followed(route))
 
-    def _still_shares(self) -> str:
+    def _wait_for_gateway(self, journal: Journal) -> None:
+        if self._comes(journal, self._has_no_share, self._services.pace.stuck_seconds):
+            return
         name = self._services.name
-        return (
+        raise RolloutError(
             f"the HTTPRoute {name} gives requests to {component(name)}, whose canary has trafficPercent: 0, so it is "
             "not removed yet. Do KServe's controller and the gateway run? Run again when they do"
         )
@@ -173,7 +176,11 @@ class CanaryWrites:
     def remove_rest(self, journal: Journal) -> None:
         """Wait until KServe has deleted the canary's Deployment, and delete its autoscaler, which KServe leaves."""
         services, name = self._services, component(self._services.name)
-        self.wait(journal, self._has_no_deployment, services.settings.ready_seconds, self._still_there)
+        if not self._comes(journal, self._has_no_deployment, services.settings.ready_seconds):
+            raise RolloutError(
+                f"there is a Deployment {name}, which would be the one of the canary: if KServe's controller runs and "
+                "does not delete it, it is not KServe's. Delete it, or give another name"
+            )
         path = autoscaler(self._cluster.namespace, name)
         found = services.find(services.name)
         try:
@@ -189,16 +196,11 @@ class CanaryWrites:
         except ForbiddenError:
             return True
 
-    def _still_there(self) -> str:
-        return (
-            f"there is a Deployment {component(self._services.name)}, which would be the one of the canary: if "
-            "KServe's controller runs and does not delete it, it is not KServe's. Delete it, or give another name"
-        )
-
-    def wait(self, journal: Journal, is_so: Callable[[], bool], seconds: float, problem: Callable[[], str]) -> None:
-        """Wait until something is so; RolloutError with the problem after so many seconds."""
+    def _comes(self, journal: Journal, is_so: Callable[[], bool], seconds: float) -> bool:
+        """Whether something comes to be so within this time."""
         end = time.monotonic() + seconds
         while not is_so():
             if time.monotonic() > end:
-                raise RolloutError(problem())
+                return False
             self._services.pause(journal)
+        return True

@@ -51,8 +51,8 @@ STUCK_SECONDS = 45.0
 class KServeTarget(Target):
     """An InferenceService as a rollout target.
 
-    How a version is introduced, gets requests and is taken back depends on KServe's mode, which is chosen when a
-    rollout begins: `Standard` or `Knative`.
+    How a version is introduced, gets requests and is taken back depends on KServe's mode, and on what is there beside
+    it. It is chosen when a rollout begins: `Standard`, `Canary` or `Knative`.
 
     Facts: `mode`, `failure` (what the status said before it was changed), `fingerprint` (of the bundle), `shape`
     (`KServeSettings.shape`), `witnesses` (who says that it serves), `url` (its address in the cluster), `served` (what
