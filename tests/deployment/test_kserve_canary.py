@@ -16,6 +16,7 @@ from kfp_bert_components.deployment import LeaseLostError, RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.kserve.canaries import address_beside
+from kfp_bert_components.kserve.witnesses import condition
 from tests.support.kserve_rollouts import CANARY, FEW, NAME, NAMESPACE, NEXT, PODS, SERVICES, container
 from tests.support.kserve_worlds import empty, world
 from tests.support.kubernetes_gateway import ROUTES
@@ -180,7 +181,13 @@ def test_the_requests_come_back_where_nothing_can_be_read(world):
 # Which way is taken
 
 
-@pytest.mark.parametrize("lacks", ["gateway", "route", "field", "right", "transformer", "nothing"])
+RIGHTS = {
+    "right to routes": ["", "apps", "serving.kserve.io"],
+    "right to Deployments": ["", "gateway.networking.k8s.io", "serving.kserve.io"],
+}
+
+
+@pytest.mark.parametrize("lacks", ["gateway", "route", "field", *RIGHTS, "transformer", "nothing"])
 def test_without_all_that_shares_the_requests_the_first_way_is_taken(world, lacks):
     cluster, report = world.server.cluster, at("without shares of the requests", lambda: None)
     if lacks == "gateway":
@@ -190,18 +197,19 @@ def test_without_all_that_shares_the_requests_the_first_way_is_taken(world, lack
         cluster.store.change(ROUTES, NAMESPACE, NAME, change_owner)
     elif lacks == "field":
         cluster.canaries = False
-    elif lacks == "right":
-        others = {"apiGroups": ["", "apps", "serving.kserve.io"], "resources": ["*"], "verbs": ["*"]}
-        world.server.rules = [others]
     elif lacks == "transformer":
         transformer = {"containers": [{"name": "kserve-container", "image": "t"}]}
         change(world, lambda one: one["spec"].update(transformer=transformer))
+    if lacks in RIGHTS or lacks == "gateway":  # where the kind is not there, the right is not missed
+        groups = RIGHTS.get(lacks, RIGHTS["right to routes"])
+        world.server.rules = [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}]
     settings = KServeSettings(NAME, NAMESPACE, cpu="100m", ready_seconds=10)
     deploy_to_kserve("gs://bucket/registry", settings, api_endpoint=world.server.url, dry_run=True, report=report)
     way = "in a canary that gets no requests" if lacks == "nothing" else "in an InferenceService of its own"
     assert any(way in line for line in report.lines)
     said = [line for line in report.lines if "without shares of the requests" in line]
-    assert len(said) == (lacks == "right") and all("httproutes" in line for line in said)
+    assert len(said) == (lacks in RIGHTS)
+    assert all("httproutes" in line or "deployments" in line for line in said)
 
 
 def test_where_the_route_gives_a_canary_no_share_the_pods_are_replaced_after_the_test(world):
@@ -219,7 +227,12 @@ def test_where_the_route_gives_a_canary_no_share_the_pods_are_replaced_after_the
 
 
 def test_steps_are_allowed_for_a_first_version_and_used_for_the_second(empty):
+    def stop():
+        raise LeaseLostError("stopped")
+
     given = {"traffic_steps": (30, 100), "step_seconds": 0.01}
+    with pytest.raises(LeaseLostError):
+        empty.deploy(report=at("removing what only", stop), **given)
     assert empty.deploy(**given)["facts"]["mode"] == "Standard"
     empty.promote()
     empty.server.calls.clear()
@@ -341,12 +354,46 @@ def test_a_gateway_that_stands_still_is_waited_for_before_the_canary_is_removed(
     gateway = world.server.cluster.gateway
     with pytest.raises(RolloutError, match="has trafficPercent: 0, so it is not removed yet"):
         world.deploy(report=at("gets 10 %", lambda: setattr(gateway, "followed", False)))
+    assert written(world) == ["canary 0", "canary 10", "canary 50", "canary 0"]
     assert world.server.cluster.store.find(DEPLOYMENTS, NAMESPACE, CANARY)  # requests still come to it
     gateway.followed = True
     for name in (NAME, f"{NAME}-predictor"):
         world.server.cluster.enqueue(0.0, "gateway", NAMESPACE, name)
     world.deploy(lease_seconds=0.3)
     assert world.state() == DONE
+
+
+def test_a_canary_whose_service_does_not_answer_gets_no_requests(world):
+    cluster, real = world.server.cluster, world.server.cluster.choose
+    cluster.choose = lambda namespace, name: None if name == CANARY else real(namespace, name)
+    with pytest.raises(RolloutError, match=f"the Service {CANARY} does not answer at http://{CANARY}.default.svc"):
+        world.deploy()
+    assert written(world) == ["canary 0", "no canary"]
+    assert world.state() == FAILED
+
+
+def test_a_version_takes_the_place_of_one_whose_pods_broke_between_two_steps(world):
+    cluster = world.server.cluster
+
+    def break_the_old():
+        world.broken = {1: "version 1 cannot be served"}
+        for pod in cluster.store.list(PODS, NAMESPACE, f"app=isvc.{NAME}-predictor"):
+            cluster.store.delete(PODS, NAMESPACE, pod["metadata"]["name"])
+        wait_until(lambda: condition(world.service()["status"], "PredictorReady")["status"] == "False")
+
+    report = at("gets 50 %", break_the_old)
+    world.deploy(report=report)
+    assert any(f"{NAME} is not ready, so its pods are replaced at once" in line for line in report.lines)
+    assert world.state() == DONE
+
+
+@rarely
+def test_an_autoscaler_of_others_stays(world):
+    kind = by_kind("HorizontalPodAutoscaler")
+    scaled = {"scaleTargetRef": {"kind": "Deployment", "name": CANARY}, "minReplicas": 1, "maxReplicas": 1}
+    world.server.cluster.add("HorizontalPodAutoscaler", CANARY, spec=scaled)
+    world.deploy()
+    assert world.server.cluster.store.find(kind, NAMESPACE, CANARY) and world.versions_serving() == {2: 100}
 
 
 def test_pods_come_before_requests(empty):

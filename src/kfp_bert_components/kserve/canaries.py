@@ -85,6 +85,13 @@ def address_beside(url: str, name: str) -> str:
     )
 
 
+def as_its_canary(found: dict[str, Any]) -> dict[str, Any]:
+    """An InferenceService whose status says of the predictor what it says of its canary, and nothing of the model."""
+    status = {key: value for key, value in found.get("status", {}).items() if key != "modelStatus"}
+    said = {**condition(status, "CanaryPredictorReady"), "type": "PredictorReady"}
+    return {**found, "status": {**status, "conditions": [said]}}
+
+
 class Canaries:
     """Looks at the canaries of the InferenceServices of a namespace.
 

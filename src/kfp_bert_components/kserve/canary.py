@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kfp_bert_components.deployment import ForeignOwnerError, RolloutError, SmokeSettings
 from kfp_bert_components.kserve.canaries import (
     Canaries,
+    as_its_canary,
     canary_of,
     component,
     find_canary,
@@ -106,11 +107,15 @@ class Canary(Standard):
         return seen
 
     def _splits(self, found: dict[str, Any]) -> bool:
-        """Whether the HTTPRoute names the canary. KServe changes it before it says that the canary is ready."""
+        """Whether the HTTPRoute names the canary. KServe changes it before it says that the canary is ready.
+
+        While the predictor is not ready, KServe leaves the HTTPRoute as it is.
+        """
         services, name = self.services, self.services.name
-        if says_ready(found) and share_of(route_of(services.cluster, found), component(name)) is not None:
+        ready = says_ready(found)
+        if ready and share_of(route_of(services.cluster, found), component(name)) is not None:
             return True
-        if services.settings.traffic_steps or services.settings.step_seconds:
+        if ready and (services.settings.traffic_steps or services.settings.step_seconds):
             raise RolloutError(
                 f"the HTTPRoute {name} gives its canary, which is ready, no share of the requests, and traffic_steps "
                 "or step_seconds are given: install a KServe that writes the shares into it, or leave them out."
@@ -147,7 +152,13 @@ class Canary(Standard):
             if percent == 100 and smoke.bake_seconds:
                 services.ask(journal, self._wait_for_canary(journal, share).url, smoke)
                 smoke = replace(smoke, bake_seconds=0.0)
-            self._give(journal, share, percent)
+            try:
+                self._give(journal, share, percent)
+            except RolloutError as error:
+                if says_ready(services.find(services.name) or {}):
+                    raise
+                services.report(f"{services.name} is not ready, so its pods are replaced at once ({error})")
+                return smoke
             share = percent
             services.report(f"version {journal.version} gets {percent} % of the requests")
             services.pause(journal, services.settings.step_seconds if percent < 100 else 0.0)
@@ -225,7 +236,8 @@ class Canary(Standard):
         share = percent if journal.facts.get("splits") else None
         fingerprint = journal.facts["fingerprint"]
         seen = self._canaries.look(self.services.name, canary, fingerprint, pods=pods, percent=share)
-        return self._checked(journal, seen, [percent])
+        self._checked(journal, seen, [percent])
+        return seen if seen.serves else replace(seen, service=as_its_canary(seen.service or {}))
 
     def _checked(self, journal: Journal, seen: Seen, shares: list[int]) -> Seen:
         """What was seen; RolloutError where somebody changed the canary, or stopped the InferenceService."""

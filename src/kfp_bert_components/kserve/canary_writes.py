@@ -15,7 +15,6 @@ from kfp_bert_components.kserve.canaries import (
     component,
     find_canary,
     only_canaries,
-    says_ready,
     with_share,
 )
 from kfp_bert_components.kserve.gateway import is_followed, is_owned, route_of, share_of
@@ -155,9 +154,9 @@ class CanaryWrites:
             services.apply(journal, only_canaries(found, left or None), made, manager=_MANAGER)
 
     def _has_no_share(self) -> bool:
-        """Whether the gateway sends the canary nothing. KServe leaves its HTTPRoute as it is while no pod is ready."""
+        """Whether the gateway sends it nothing. Else its successor, which has its name, would get requests untested."""
         found = self._services.find(self._services.name)
-        if found is None or not says_ready(found):
+        if found is None:
             return True
         route = route_of(self._cluster, found)
         return route is None or (not share_of(route, component(self._services.name)) and is_followed(route))
@@ -168,7 +167,8 @@ class CanaryWrites:
         name = self._services.name
         raise RolloutError(
             f"the HTTPRoute {name} gives requests to {component(name)}, whose canary has trafficPercent: 0, so it is "
-            "not removed yet. Do KServe's controller and the gateway run? Run again when they do"
+            "not removed yet. Do KServe's controller and the gateway run, and is the predictor ready, without which "
+            "KServe does not change it? Run again then"
         )
 
     # Its Deployment and its autoscaler
