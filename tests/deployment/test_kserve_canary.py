@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from kubernetes.client import CustomObjectsApi
 
 from kfp_bert_components.deployment import LeaseLostError, RolloutError
 from kfp_bert_components.errors import UserError
@@ -97,7 +98,7 @@ def test_a_version_gets_the_requests_in_steps_and_one_that_is_live_costs_five_ca
         if call.verb == "patch" and short(call) == "no canary":
             asked.append(dict(world.server.cluster.gateway.backends(NAMESPACE, NAME)))
 
-    world.server.on_call = look
+    world.server.on_call, world.server.cluster.seconds["proxies"] = look, 6.0
     live = world.deploy(report=lines.append)
     assert written(world) == STEPS
     assert world.state() == DONE
@@ -187,7 +188,7 @@ RIGHTS = {
 }
 
 
-@pytest.mark.parametrize("lacks", ["gateway", "route", "field", *RIGHTS, "transformer", "nothing"])
+@pytest.mark.parametrize("lacks", ["gateway", "route", "follower", "field", *RIGHTS, "transformer", "nothing"])
 def test_without_all_that_shares_the_requests_the_first_way_is_taken(world, lacks):
     cluster, report = world.server.cluster, at("without shares of the requests", lambda: None)
     if lacks == "gateway":
@@ -195,6 +196,8 @@ def test_without_all_that_shares_the_requests_the_first_way_is_taken(world, lack
     elif lacks == "route":
         change_owner = lambda one: one["metadata"].update(ownerReferences=[]) or one  # noqa: E731
         cluster.store.change(ROUTES, NAMESPACE, NAME, change_owner)
+    elif lacks == "follower":
+        cluster.store.set_status(ROUTES, NAMESPACE, NAME, {})
     elif lacks == "field":
         cluster.canaries = False
     elif lacks == "transformer":
@@ -310,18 +313,17 @@ def test_fields_that_the_settings_do_not_give_stay(world):
 
 
 @rarely
-def test_a_field_that_somebody_wrote_too_is_removed_all_the_same(world):
+def test_a_canary_that_somebody_wrote_too_is_removed_all_the_same(world):
     def write_too():
+        canary = world.service()["spec"]["canary"]
+        canary[0]["predictor"]["timeout"] = 77
         with world.server.client() as client:
-            from kubernetes.client import CustomObjectsApi
-
-            there = world.service()["spec"]["canary"]
             where = ("serving.kserve.io", "v1beta1", NAMESPACE, "inferenceservices", NAME)
-            there[0]["trafficPercent"] = 11
-            CustomObjectsApi(client).patch_namespaced_custom_object(*where, {"spec": {"canary": there}})
+            CustomObjectsApi(client).patch_namespaced_custom_object(*where, {"spec": {"canary": canary}})
 
-    with pytest.raises(RolloutError, match="to 11 during the rollout"):
-        world.deploy(report=at("gets 10 %", write_too), step_seconds=0.1)
+    world.wrong = {2}
+    with pytest.raises(RolloutError, match="differs by"):
+        world.deploy(report=at("asking it for texts", write_too))
     assert world.state() == FAILED
 
 
@@ -361,6 +363,14 @@ def test_a_gateway_that_stands_still_is_waited_for_before_the_canary_is_removed(
         world.server.cluster.enqueue(0.0, "gateway", NAMESPACE, name)
     world.deploy(lease_seconds=0.3)
     assert world.state() == DONE
+
+
+@rarely
+def test_a_gateway_that_stands_still_before_the_first_share_leaves_nothing_behind(world):
+    gateway = world.server.cluster.gateway
+    with pytest.raises(RolloutError, match="the gateway has not taken over its HTTPRoute"):
+        world.deploy(report=at("starting it beside", lambda: setattr(gateway, "followed", False)))
+    assert world.state() == FAILED
 
 
 def test_a_canary_whose_service_does_not_answer_gets_no_requests(world):

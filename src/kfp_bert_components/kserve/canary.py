@@ -19,7 +19,7 @@ from kfp_bert_components.kserve.canaries import (
     without_canaries,
 )
 from kfp_bert_components.kserve.canary_writes import CanaryWrites
-from kfp_bert_components.kserve.gateway import has_canaries, is_installed, route_of, share_of
+from kfp_bert_components.kserve.gateway import has_canaries, is_followed, is_installed, route_of, share_of
 from kfp_bert_components.kserve.modes import CANARY, Mode, check_runs, check_same, mode_of
 from kfp_bert_components.kserve.objects import has, has_spec, is_version, kept, pods_of_spec, with_pods
 from kfp_bert_components.kserve.paths import deployment
@@ -65,7 +65,8 @@ class Canary(Standard):
             return False
         try:
             cluster.find(deployment(cluster.namespace, f"{name}-predictor"))
-            return route_of(cluster, found) is not None and has_canaries(cluster)
+            route = route_of(cluster, found)
+            return route is not None and is_followed(route) and has_canaries(cluster)
         except ForbiddenError as error:
             if not self._told:
                 self._told = f"{name} gets the version without shares of the requests: {error}"

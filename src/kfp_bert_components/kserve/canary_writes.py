@@ -81,7 +81,7 @@ class CanaryWrites:
         found = self._services.wait_until_gone(journal, self._services.name)
         now = self.check(journal, found)
         if found and (now is None or not has(now, canary)):
-            self._write(journal, found, canary, [0], 0)
+            self._write(journal, found, canary, [now["trafficPercent"], 0] if now else [0], 0)
 
     def give(self, journal: Journal, canary: dict[str, Any], percents: list[int], pods: int) -> None:
         """Give the canary the last one of these shares, and a number of pods, where it has the first one."""
@@ -110,7 +110,7 @@ class CanaryWrites:
         services = self._services
         if not journal.facts.get("canaries"):
             return
-        if journal.facts.get("splits"):
+        if journal.facts.get("splits") and any(journal.facts["shares"]):
             self._let_go_unseen(journal)
             services.look_again(journal, partial(self._let_go, journal))
             self._wait_for_gateway(journal)
