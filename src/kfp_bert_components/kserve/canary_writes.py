@@ -141,12 +141,13 @@ class CanaryWrites:
     def _remove(self, journal: Journal) -> None:
         services = self._services
         found = services.find(services.name)
-        if found is None or not (there := canaries_of(found)):
+        if found is None or "canary" not in found["spec"]:
             return
+        there = canaries_of(found)
         left = [one for one in there if not self._is_ours(journal, one)]
         if find_canary({"spec": {"canary": left}}):
             services.report(f"{services.name} keeps a canary at trafficPercent: 0: look at what somebody changed in it")
-        if left == there:
+        if left and left == there:
             return
         made = services.apply(journal, only_canaries(found, left or None), found, manager=_MANAGER)
         if len(canaries_of(made)) > len(left):  # it is somebody else's field, too
