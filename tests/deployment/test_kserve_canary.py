@@ -98,7 +98,8 @@ def test_a_version_gets_the_requests_in_steps_and_one_that_is_live_costs_five_ca
         if call.verb == "patch" and short(call) == "no canary":
             asked.append(dict(world.server.cluster.gateway.backends(NAMESPACE, NAME)))
 
-    world.server.on_call, world.server.cluster.seconds["proxies"] = look, 6.0
+    world.server.on_call = look
+    world.server.cluster.seconds |= {"routes": 4.0, "proxies": 6.0}  # late enough to be waited for
     live = world.deploy(report=lines.append)
     assert written(world) == STEPS
     assert world.state() == DONE
@@ -393,7 +394,8 @@ def test_a_version_takes_the_place_of_one_whose_pods_broke_between_two_steps(wor
 
     report = at("gets 50 %", break_the_old)
     world.deploy(report=report)
-    assert any(f"{NAME} is not ready, so its pods are replaced at once" in line for line in report.lines)
+    (said,) = [line for line in report.lines if f"{NAME} is not ready, so its pods are replaced at once" in line]
+    assert "does not give the canary 100 %" in said
     assert world.state() == DONE
 
 

@@ -83,7 +83,7 @@ class Cluster:
         self.default_mode = "Standard"
         self.kserve, self.gateway_api, self.knative, self.trainer, self.tf_operator = True, False, False, True, False
         self.canaries, self.dns = True, False
-        self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5, "retire": 60.0, "proxies": 1.0}
+        self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5, "retire": 60.0, "routes": 0.05, "proxies": 1.0}
         self.downloads: Callable[[Object], bool] = lambda pod: True
         self.addresses: dict[tuple[str, str], str] = {}
         self.ended = False

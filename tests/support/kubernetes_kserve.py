@@ -86,7 +86,7 @@ class KServe:
             self._make(isvc, part)
         self._remove_others(isvc, [part["metadata"]["name"] for part in wanted])
         if self._cluster.gateway_api:  # a moment later, in which requests are sent
-            self._cluster.enqueue(0.05, "routes", namespace, name)
+            self._cluster.enqueue(self._cluster.seconds["routes"], "routes", namespace, name)
         else:
             self._statuses.write(isvc, self._statuses.of(isvc, *self._specs.runtime_names(isvc)))
 
