@@ -18,6 +18,7 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.kserve.canaries import address_beside
 from kfp_bert_components.kserve.witnesses import condition
+from tests.support import kubernetes_workloads
 from tests.support.kserve_rollouts import CANARY, FEW, NAME, NAMESPACE, NEXT, PODS, SERVICES, container
 from tests.support.kserve_worlds import empty, world
 from tests.support.kubernetes_gateway import ROUTES
@@ -408,8 +409,9 @@ def test_an_autoscaler_of_others_stays(world):
     assert world.server.cluster.store.find(kind, NAMESPACE, CANARY) and world.versions_serving() == {2: 100}
 
 
-def test_pods_come_before_requests(empty):
+def test_pods_come_before_requests(empty, monkeypatch):
     """Two pods: KServe lets the autoscaler take as many away from the predictor as the canary has."""
+    monkeypatch.setattr(kubernetes_workloads, "HPA_SECONDS", 100)  # so slow that it is waited for
     empty.deploy(min_replicas=2, max_replicas=3)
     empty.promote()
     empty.server.calls.clear()
