@@ -66,6 +66,19 @@ def only_canaries(found: dict[str, Any], canaries: list[dict[str, Any]] | None) 
     return {**KIND, "metadata": metadata, **({} if canaries is None else {"spec": {"canary": canaries}})}
 
 
+def pods_of_spec(found: dict[str, Any]) -> list[int]:
+    """The fewest and the most pods of an InferenceService."""
+    predictor = found["spec"]["predictor"]
+    least = max(1, int(predictor.get("minReplicas", 1)))
+    return [least, max(least, int(predictor.get("maxReplicas") or 0))]
+
+
+def with_pods(found: dict[str, Any], least: int, most: int) -> dict[str, Any]:
+    """An InferenceService with other numbers of pods."""
+    predictor = {**found["spec"]["predictor"], "minReplicas": least, "maxReplicas": most}
+    return {**found, "spec": {**found["spec"], "predictor": predictor}}
+
+
 def of_canary(name: str, canary: dict[str, Any]) -> dict[str, Any]:
     """A canary in the form of an InferenceService."""
     return {"metadata": {"name": name}, "spec": {"predictor": canary["predictor"]}}
@@ -80,9 +93,9 @@ def address_beside(url: str, name: str) -> str:
     """The address of the canary's Service, by that of the predictor's; "" where that is no name in the cluster."""
     parts = urlsplit(url)
     first, dot, rest = parts.netloc.partition(".")
-    return (
-        urlunsplit(parts._replace(netloc=f"{component(name)}.{rest}")) if dot and first == f"{name}-predictor" else ""
-    )
+    if not dot or first != f"{name}-predictor":
+        return ""
+    return urlunsplit(parts._replace(netloc=f"{component(name)}.{rest}"))
 
 
 def as_its_canary(found: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +166,8 @@ class Canaries:
             return ""
         route = route_of(self._cluster, found)
         if share_of(route, component(name)) != percent:
-            return f"its HTTPRoute does not give the canary {percent} % of the requests"
-        return "" if route and is_followed(route) else "the gateway has not taken over its HTTPRoute as it is"
+            return f"its HTTPRoute does not give the canary {percent} % of the requests yet"
+        return "" if route and is_followed(route) else "the gateway has not taken over its HTTPRoute as it is yet"
 
 
 def says_ready(found: dict[str, Any]) -> bool:

@@ -15,13 +15,15 @@ from kfp_bert_components.kserve.canaries import (
     component,
     find_canary,
     of_canary,
+    pods_of_spec,
     says_ready,
+    with_pods,
     without_canaries,
 )
 from kfp_bert_components.kserve.canary_writes import CanaryWrites
 from kfp_bert_components.kserve.gateway import has_canaries, is_followed, is_installed, route_of, share_of
 from kfp_bert_components.kserve.modes import CANARY, Mode, check_runs, check_same, mode_of
-from kfp_bert_components.kserve.objects import has, has_spec, is_version, kept, pods_of_spec, with_pods
+from kfp_bert_components.kserve.objects import has, has_spec, is_version, kept
 from kfp_bert_components.kserve.paths import deployment
 from kfp_bert_components.kserve.services import Services
 from kfp_bert_components.kserve.standard import Standard
@@ -64,7 +66,7 @@ class Canary(Standard):
         if _FURTHER & found["spec"].keys() or not is_installed(cluster):
             return False
         try:
-            cluster.find(deployment(cluster.namespace, f"{name}-predictor"))
+            cluster.find(deployment(cluster.namespace, f"{name}-predictor"))  # the status does not tell of a canary
             route = route_of(cluster, found)
             return route is not None and is_followed(route) and has_canaries(cluster)
         except ForbiddenError as error:

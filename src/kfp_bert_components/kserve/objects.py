@@ -188,19 +188,6 @@ def with_percent(found: dict[str, Any], percent: int | None) -> dict[str, Any]:
     return {**found, "spec": {**found["spec"], "predictor": predictor}}
 
 
-def pods_of_spec(found: dict[str, Any]) -> list[int]:
-    """The fewest and the most pods of an InferenceService."""
-    predictor = found["spec"]["predictor"]
-    least = max(1, int(predictor.get("minReplicas", 1)))
-    return [least, max(least, int(predictor.get("maxReplicas") or 0))]
-
-
-def with_pods(found: dict[str, Any], least: int, most: int) -> dict[str, Any]:
-    """An InferenceService with other numbers of pods."""
-    predictor = {**found["spec"]["predictor"], "minReplicas": least, "maxReplicas": most}
-    return {**found, "spec": {**found["spec"], "predictor": predictor}}
-
-
 def form_of(found: dict[str, Any]) -> str:
     """How its predictor is given: "containers", or "model", which the older forms become."""
     return "containers" if "containers" in found.get("spec", {}).get("predictor", {}) else "model"
