@@ -100,8 +100,8 @@ def test_a_version_gets_the_requests_in_steps_and_one_that_is_live_costs_five_ca
             asked.append(dict(world.server.cluster.gateway.backends(NAMESPACE, NAME)))
 
     world.server.on_call = look
-    world.server.cluster.seconds |= {"routes": 4.0, "proxies": 6.0}  # late enough to be waited for
-    live = world.deploy(report=lines.append)
+    world.server.cluster.seconds |= {"routes": 30.0, "proxies": 30.0}  # 0.15 s here, which is waited for
+    live = world.deploy(report=lines.append, poll_seconds=0.05, stuck_seconds=5.0)
     assert written(world) == STEPS
     assert world.state() == DONE
     # KServe deletes the canary's Service at once, so the gateway must not send it anything by then.

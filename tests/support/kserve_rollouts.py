@@ -68,6 +68,7 @@ def deploy_to(
     smoke: SmokeSettings = FEW,
     stuck_seconds: float = 0.4,
     target: str = "production",
+    poll_seconds: float = 0.01,
     **changes: Any,
 ) -> dict[str, Any]:
     """Roll the champion of a registry out to the fake at `url`."""
@@ -82,7 +83,7 @@ def deploy_to(
         lambda version: REQUESTS,
         fingerprint,
         report,
-        poll_seconds=0.01,
+        poll_seconds=poll_seconds,
         stuck_seconds=stuck_seconds,
         report_seconds=0.05,
     )
