@@ -196,8 +196,7 @@ def test_without_all_that_shares_the_requests_the_first_way_is_taken(world, lack
     if lacks == "gateway":
         cluster.gateway_api = False
     elif lacks == "route":
-        change_owner = lambda one: one["metadata"].update(ownerReferences=[]) or one  # noqa: E731
-        cluster.store.change(ROUTES, NAMESPACE, NAME, change_owner)
+        disown_route(world)
     elif lacks == "follower":
         cluster.store.set_status(ROUTES, NAMESPACE, NAME, {})
     elif lacks == "field":
@@ -245,9 +244,19 @@ def test_steps_are_allowed_for_a_first_version_and_used_for_the_second(empty):
     assert written(empty) == ["canary 0", "canary 30", *STEPS[3:]]
 
 
+def disown_route(world):
+    """Make the HTTPRoute one that KServe has not made."""
+
+    def change(one):
+        one["metadata"]["ownerReferences"] = []
+        return one
+
+    world.server.cluster.store.change(ROUTES, NAMESPACE, NAME, change)
+
+
 @rarely
 def test_steps_are_refused_where_there_is_no_route(world):
-    world.server.cluster.gateway_api = False
+    disown_route(world)
     with pytest.raises(
         RolloutError, match="traffic_steps and step_seconds are for KServe's mode Knative, and for Stan"
     ):

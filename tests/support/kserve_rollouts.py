@@ -208,9 +208,14 @@ class KServeWorld:
         return {"serving": self.versions_serving(), "services": names, "record": (record.state, record.version)}
 
     def _check_canary_is_gone(self) -> None:
-        """Nothing of a canary is left; what an InferenceService `NAME-next` had goes a moment after it."""
+        """Nothing of a canary is left; what an InferenceService `NAME-next` had goes a moment after it.
+
+        An autoscaler that may not be deleted stays.
+        """
         end = time.monotonic() + 10
-        while left := [one for kind in OF_CANARY if (one := self.server.cluster.store.find(kind, NAMESPACE, CANARY))]:
+        forbidden = {call.resource for call in self.server.forbidden}
+        kinds = [one for one in OF_CANARY if one.plural not in forbidden or one.plural != "horizontalpodautoscalers"]
+        while left := [one for kind in kinds if (one := self.server.cluster.store.find(kind, NAMESPACE, CANARY))]:
             owners = {owner["name"] for one in left for owner in one["metadata"]["ownerReferences"]}
             assert owners == {NEXT} and time.monotonic() < end, f"left: {left}"
             time.sleep(0.001)

@@ -43,6 +43,7 @@ from tests.support.cluster_dns import resolve_services
 from tests.support.kubernetes_cluster import Cluster
 from tests.support.kubernetes_http import Answer, Request, Server
 from tests.support.kubernetes_resources import (
+    RESOURCES,
     SCHEMAS,
     Target,
     discover,
@@ -109,6 +110,7 @@ class KubernetesServer:
         cluster: What is behind it.
         faults: Faults to come.
         calls: The calls, in order.
+        forbidden: Those that were answered with 403, of all times.
         on_call: Called after the effect of each call and before its answer, with its number and the call.
         rules: Of a Role; None: everything is allowed.
         cluster_rules: Of a ClusterRole.
@@ -121,6 +123,7 @@ class KubernetesServer:
         self.cluster = Cluster(factor)
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
+        self.forbidden: list[Call] = []
         self.on_call: Callable[[int, Call], None] = lambda number, call: None
         self.rules: list[Object] | None = None
         self.cluster_rules: list[Object] = []
@@ -183,7 +186,7 @@ class KubernetesServer:
             return Answer(200, self._schemas())
         target = find_target(request.path, groups)
         if target is None:
-            return Answer(404, ApiError(404, "NotFound", "the server could not find the requested resource").body())
+            return self._answer_unknown(request)
         call = _call(request, target)
         with self._lock:
             self.calls.append(call)
@@ -191,6 +194,8 @@ class KubernetesServer:
             fault = self._strike(position, call)
         if fault and fault.effect in ("before", "reset"):
             time.sleep(fault.seconds)
+            if fault.status == 403:
+                self.forbidden.append(call)
             return None if fault.effect == "reset" else self._fault_answer(fault)
         try:
             self._check_rights(call)
@@ -208,6 +213,16 @@ class KubernetesServer:
                 return Answer(answer.status, text=text[: len(text) // 2])
             return None if fault.effect == "drop" else self._fault_answer(fault)
         return answer
+
+    def _answer_unknown(self, request: Request) -> Answer:
+        """The answer about a kind that is not there: who has no right to it does not hear that."""
+        kind = find_target(request.path, {one.group for one in RESOURCES})
+        try:
+            if kind:
+                self._check_rights(_call(request, kind))
+        except ApiError as error:
+            return Answer(error.status, error.body())
+        return Answer(404, ApiError(404, "NotFound", "the server could not find the requested resource").body())
 
     def _schemas(self) -> Object:
         fields = inference_service_schema()["properties"]["spec"]["properties"]
