@@ -748,8 +748,9 @@ class _DeployToKserve(PythonComponent):
         The new version is started where it gets no requests, and asked for texts of the test split. If its answers are
         those of its evaluation, it gets all requests, and is asked again. If anything fails, the InferenceService is made
         what it was before, and the step fails. If the champion is live already, nothing is changed. In KServe's mode
-        Standard the version is tested in a second InferenceService; then Kubernetes replaces the pods of the first one. In
-        the mode Knative it is tested in a revision of its own, which then gets the requests in steps.
+        Standard the version is tested in a second InferenceService; then Kubernetes replaces the pods of the first one.
+        Where spec.canary and the Gateway API can share the requests, it is tested in a canary instead, and in the mode
+        Knative in a revision of its own; these get the requests in steps.
 
         Args:
             registry: Address of the registry: gs://, s3:// or a folder.
@@ -775,15 +776,16 @@ class _DeployToKserve(PythonComponent):
             labels: Labels of the InferenceService and its pods, beside the two of its owner.
             annotations: Annotations of both.
             ready_seconds: Longest time in seconds until a version is ready.
-            traffic_steps: In the mode Knative, the new version's shares of the requests after its test, in percent, in
-                ascending order; the last one is 100. Empty: 10, 50, 100. In the mode Standard it must be empty.
-            step_seconds: Pause in seconds after each of them; in the mode Standard it must be 0.
+            traffic_steps: In the mode Knative, and in Standard with a gateway, the new version's shares of the requests
+                after its test, in percent, in ascending order; the last one is 100. Empty: 10, 50, 100. In the mode
+                Standard without a gateway it must be empty.
+            step_seconds: Pause in seconds after each of them; in the mode Standard without a gateway it must be 0.
             smoke_answers: Answers of the new version that a test needs.
             smoke_tolerance: Largest difference of a probability from the one in the version's evaluation.
             max_error_rate: Largest share of a test's requests that may fail.
             max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
             bake_seconds: Least duration in seconds of the second test, in which the new version has all requests; in the
-                mode Knative the last share below 100 %.
+                mode Knative, and with a gateway, the last share below 100 %.
             take_over: Whether an InferenceService is taken from another registry or deployment target that it belongs to,
                 or from nobody.
             dry_run: Only print how the InferenceService would change.

@@ -88,7 +88,9 @@ class Cluster:
         """
         return _object(self.send("POST", path, query={"fieldValidation": "Strict"}, body=body), f"POST {path}")
 
-    def apply(self, path: str, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+    def apply(
+        self, path: str, body: dict[str, Any], *, dry_run: bool = False, manager: str = MANAGER
+    ) -> dict[str, Any]:
         """Create or change an object by server-side apply, so that it has these fields; other managers' stay.
 
         A `resourceVersion` in the body is the condition that the object has not changed since, and a `uid` that it is
@@ -98,6 +100,7 @@ class Cluster:
             path: The object.
             body: Its fields that are ours. One that was ours and is absent is removed.
             dry_run: Whether the API only says what the object would be.
+            manager: Whose fields they are.
 
         Returns:
             The object as it is, or would be, then.
@@ -106,7 +109,7 @@ class Cluster:
             ChangedError: Somebody changed the object meanwhile.
             TransientError, UserError: As `send`.
         """
-        query = {"fieldManager": MANAGER, "force": "true", "fieldValidation": "Strict"}
+        query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
         query |= {"dryRun": "All"} if dry_run else {}
         return _object(self.send("PATCH", path, query=query, body=body), f"PATCH {path}")
 

@@ -9,7 +9,7 @@ import pytest
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from tests.support.directories import BlockedRegistry, start_thread
-from tests.support.kserve_rollouts import MODES, NAME, STANDARD, deploy_to
+from tests.support.kserve_rollouts import EVERY, MODES, NAME, STANDARD, deploy_to
 from tests.support.kserve_worlds import empty, world
 from tests.support.kubernetes_server import Fault
 
@@ -129,7 +129,7 @@ def stop_in_finishing(line):
         raise Killed
 
 
-@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+@pytest.mark.parametrize("mode", EVERY)
 @pytest.mark.parametrize("how", ["settings", "package"])
 def test_what_was_left_finishing_is_finished_as_it_was_whatever_the_settings_are_now(world, monkeypatch, how):
     with pytest.raises(Killed):

@@ -36,8 +36,8 @@ def test_one_in_a_mode_that_is_not_known_is_refused(world):
 
 
 def test_annotations_that_ask_for_another_mode_are_refused(world, mode):
-    other = "Serverless" if mode == "Standard" else "RawDeployment"
-    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode {mode}, and annotations ask for "):
+    of_kserve, other = ("Knative", "RawDeployment") if mode == "Knative" else ("Standard", "Serverless")
+    with pytest.raises(RolloutError, match=f"{NAME} is in KServe's mode {of_kserve}, and annotations ask for "):
         world.deploy(annotations={"serving.kserve.io/deploymentMode": other})
     assert world.changes() == []
 

@@ -26,7 +26,25 @@ def world(gcs):
         yield world
 
 
-def test_the_role_is_all_that_rollouts_need_and_nothing_in_it_is_spare(world):
+@pytest.fixture
+def canary_world(gcs):
+    """One in which a version was rolled out by a canary, and another one failed."""
+    server = KubernetesServer(factor=200)
+    world = KServeWorld("gs://bucket/another", server, "Gateway")
+    with server:
+        server.rules = ROLE["rules"]
+        world.promote()
+        world.deploy()
+        world.promote()
+        assert world.deploy()["facts"]["mode"] == "Canary"
+        world.wrong = {world.promote()}
+        with pytest.raises(RolloutError, match="differs by"):
+            world.deploy()
+        assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("failed", 3)}
+        yield world
+
+
+def test_the_role_is_all_that_rollouts_need_and_nothing_in_it_is_spare(world, canary_world):
     world.server.rules = ROLE["rules"]
     cluster = world.server.cluster
     cluster.add("PersistentVolumeClaim", "models")
@@ -44,7 +62,8 @@ def test_the_role_is_all_that_rollouts_need_and_nothing_in_it_is_spare(world):
         world.deploy(name="other", runtime="crash")
     settings = KServeSettings(NAME, NAMESPACE, service_account="models", storage="pvc://models/registry")
     deploy_to_kserve("gs://bucket/registry", settings, smoke=FEW, api_endpoint=world.server.url, dry_run=True)
-    used = {(call.group, call.resource, call.verb) for call in world.server.calls if call.resource not in CLIENTS}
+    calls = [*world.server.calls, *canary_world.server.calls]
+    used = {(call.group, call.resource, call.verb) for call in calls if call.resource not in CLIENTS}
     allowed = {
         (group, resource, verb)
         for rule in ROLE["rules"]

@@ -44,12 +44,17 @@ def knative(registry):
     return kserve(registry, "Knative")
 
 
+def gateway(registry):
+    return kserve(registry, "Gateway")
+
+
 # A rollout to KServe waits for pods, so the sample has fewer of them.
-SPARSE = {ai_platform: 1, kserve: 1 if ALL else 2, knative: 1}
-# Of Knative the ordinary run tries what test_kserve_knative.py has.
+SPARSE = {ai_platform: 1, kserve: 1 if ALL else 2, knative: 1, gateway: 1}
+# Of the other two modes the ordinary run tries what test_kserve_knative.py and test_kserve_canary.py have.
 KINDS = pytest.mark.parametrize(
-    "kind", [ai_platform, kserve, *([knative] if ALL else [])], ids=lambda kind: kind.__name__
+    "kind", [ai_platform, kserve, *([knative, gateway] if ALL else [])], ids=lambda kind: kind.__name__
 )
+SHARED = (knative, gateway)  # where versions get shares of the requests
 
 
 @contextmanager
@@ -139,8 +144,8 @@ def test_whatever_call_fails_traffic_is_wholly_at_old_or_new_as_recorded(gcs, ki
             error = attempt(world)
             where = f"{calls[position - 1]} (call {position}) {effect} {times}: {error}"
             # Where nothing can be written any more, nobody can take the requests back.
-            lost = kind is knative and (effect, times, there.verb) == ("before", -1, "patch")
-            time.sleep(0.05 if kind is knative else 0.0)  # 10 s there, in which KServe follows what was written blindly
+            lost = kind in SHARED and (effect, times, there.verb) == ("before", -1, "patch")
+            time.sleep(0.05 if kind in SHARED else 0.0)  # 10 s there, in which KServe follows what was written blindly
             check_traffic(world, wrong, where, may_be_split=lost and not wrong)
             world.server.faults = []
             world.wrong = set()

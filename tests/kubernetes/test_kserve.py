@@ -176,6 +176,7 @@ def test_a_canary_is_asked_at_its_own_service_and_gets_its_part_at_the_gateway(s
     assert served(service.metadata.annotations["address"]) == "fingerprint-b"
     assert {served(status["url"]) for _ in range(20)} == {"fingerprint-a"}
     api.patch("can", canary(50))
+    server.cluster.clock.advance(2)
     assert {served(status["url"]) for _ in range(40)} == {"fingerprint-a", "fingerprint-b"}
     assert {served(status["address"]["url"]) for _ in range(20)} == {"fingerprint-a"}
 

@@ -48,7 +48,10 @@ def read_answers(client, count):
     with client.makefile("rb") as stream:
         answers = []
         for _ in range(count):
-            head = b"".join(iter(stream.readline, b"\r\n"))
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += (line := stream.readline())
+                assert line, "the connection ended before an answer"
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
             answers.append((head.decode(), json.loads(stream.read(length))))
     return answers

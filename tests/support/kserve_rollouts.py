@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from kfp_bert_components.deployment import SmokeSettings, roll_out
 from kfp_bert_components.kserve import KServeSettings, KServeTarget
 from kfp_bert_components.kubernetes_api import Cluster
 from kfp_bert_components.registry import Registry
+from tests.support.cluster_dns import resolve_services
 from tests.support.kubernetes_knative import LABEL, REVISIONS
 from tests.support.kubernetes_predictors import Model, wrong
 from tests.support.kubernetes_resources import by_kind
@@ -26,11 +28,14 @@ from tests.support.models import write_candidate
 from tests.support.rollouts import FEW, REQUESTS, RUNS
 
 NAME, NEXT, NAMESPACE = "films", "films-next", "default"
-# The ordinary run tries most in one mode; KFP_BERT_ROUNDS=all tries it in both.
-MODES = ["Standard", "Knative"] if os.environ.get("KFP_BERT_ROUNDS") == "all" else ["Standard"]
+# The ordinary run tries most in one mode; KFP_BERT_ROUNDS=all tries it in all. Gateway is Standard with a gateway.
+EVERY = ["Standard", "Knative", "Gateway"]
+MODES = EVERY if os.environ.get("KFP_BERT_ROUNDS") == "all" else ["Standard"]
 STANDARD = pytest.mark.parametrize("mode", ["Standard"])
 QUICK = KServeSettings(NAME, NAMESPACE, cpu="100m", ready_seconds=10)
 SERVICES, PODS = by_kind("InferenceService"), by_kind("Pod")
+CANARY = f"{NEXT}-predictor"  # what KServe makes of one
+OF_CANARY = [by_kind(one) for one in ("Deployment", "Service", "HorizontalPodAutoscaler")]
 
 
 def fingerprint(version: int) -> str:
@@ -63,6 +68,7 @@ def deploy_to(
     smoke: SmokeSettings = FEW,
     stuck_seconds: float = 0.4,
     target: str = "production",
+    poll_seconds: float = 0.01,
     **changes: Any,
 ) -> dict[str, Any]:
     """Roll the champion of a registry out to the fake at `url`."""
@@ -77,7 +83,7 @@ def deploy_to(
         lambda version: REQUESTS,
         fingerprint,
         report,
-        poll_seconds=0.01,
+        poll_seconds=poll_seconds,
         stuck_seconds=stuck_seconds,
         report_seconds=0.05,
     )
@@ -90,20 +96,25 @@ class KServeWorld:
     Args:
         registry_uri: Address of the registry.
         server: The cluster.
-        mode: KServe's mode on it, where an InferenceService does not ask for one: Standard or Knative.
+        mode: KServe's mode on it, where an InferenceService does not ask for one: Standard or Knative; or Gateway,
+            which is Standard with the Gateway API.
 
     Attributes:
         wrong: Registry versions whose models answer wrongly.
         broken: Registry versions that can't be loaded, and why.
-        first: The InferenceService that a version is first written into.
+        first: The InferenceService that a second version is first written into.
+        has_shares: Whether versions get shares of the requests.
     """
 
     def __init__(self, registry_uri: str, server: KubernetesServer, mode: str = "Standard") -> None:
         self.registry, self.server, self.mode = Registry(registry_uri), server, mode
-        server.cluster.default_mode, server.cluster.knative = mode, mode == "Knative"
+        server.cluster.default_mode = "Standard" if mode == "Gateway" else mode
+        server.cluster.knative, server.cluster.gateway_api = mode == "Knative", mode == "Gateway"
+        server.cluster.dns = mode == "Gateway"
         self.wrong: set[int] = set()
         self.broken: dict[int, str] = {}
         self.first = NEXT if mode == "Standard" else NAME
+        self.has_shares = mode != "Standard"
         server.cluster.find_model = self._find_model
         # A minute of the cluster, after which a revision has no pods, would be over before a busy test is.
         server.cluster.seconds |= {"download": 0.2, "pull": 0.2, "retire": 6000.0}
@@ -139,7 +150,16 @@ class KServeWorld:
         **changes: Any,
     ) -> dict[str, Any]:
         """Roll the champion out; further arguments as in `deploy_to`."""
-        return deploy_to(self.registry.uri, self.server.url, lease_seconds, report, smoke, **changes)
+        live = deploy_to(self.registry.uri, self.server.url, lease_seconds, report, smoke, **changes)
+        self.wait_for_route()
+        return live
+
+    def wait_for_route(self) -> None:
+        """Wait until requests come to what is deployed: the first HTTPRoute is made after the pods are ready."""
+        end = time.monotonic() + 10
+        while self.mode == "Gateway" and self.service() and not self.server.cluster.gateway.backends(NAMESPACE, NAME):
+            assert time.monotonic() < end, "there is no HTTPRoute"
+            time.sleep(0.001)
 
     def service(self, name: str = NAME) -> dict[str, Any] | None:
         """An InferenceService as it is now."""
@@ -149,6 +169,8 @@ class KServeWorld:
         """Share of the requests by registry version: of the ready pods behind the InferenceService, or of revisions."""
         if self.mode == "Knative":
             return self._shares()
+        if self.mode == "Gateway":
+            return self._shares_of_services()
         pods = self.server.cluster.store.list(PODS, NAMESPACE, f"serving.kserve.io/inferenceservice={NAME}")
         ready = [_version(one) for one in pods if _is_ready(one)]
         return {version: round(100 * ready.count(version) / len(ready)) for version in ready}
@@ -163,14 +185,40 @@ class KServeWorld:
                 shares[version] = shares.get(version, 0) + percent
         return shares
 
+    def _shares_of_services(self) -> dict[int, int]:
+        """By the weights that the gateway follows, of the ready pods behind each Service."""
+        shares: dict[int, float] = {}
+        for name, weight in self.server.cluster.kserve_controller.weights(NAMESPACE, NAME):
+            pods = self.server.cluster.store.list(PODS, NAMESPACE, f"app=isvc.{name}")
+            ready = [_version(one) for one in pods if _is_ready(one)]
+            for version in ready if weight else ():
+                shares[version] = shares.get(version, 0.0) + weight / len(ready)
+        whole = sum(shares.values())
+        return {version: round(100 * share / whole) for version, share in shares.items()}
+
     def state(self) -> dict[str, Any]:
         """What must be the same however a rollout went: what serves, what exists, what is recorded."""
         record = self.registry.deployment("production")
         there = self.server.cluster.store.list(SERVICES, NAMESPACE)
         names = [one["metadata"]["name"] for one in there if not one["metadata"].get("deletionTimestamp")]
-        predictor = (self.service() or {}).get("spec", {}).get("predictor", {})
-        assert "canaryTrafficPercent" not in predictor
+        spec = (self.service() or {}).get("spec", {"predictor": {}})
+        assert "canaryTrafficPercent" not in spec["predictor"] and "canary" not in spec
+        if self.mode == "Gateway":
+            self._check_canary_is_gone()
         return {"serving": self.versions_serving(), "services": names, "record": (record.state, record.version)}
+
+    def _check_canary_is_gone(self) -> None:
+        """Nothing of a canary is left; what an InferenceService `NAME-next` had goes a moment after it.
+
+        An autoscaler that may not be deleted stays.
+        """
+        end = time.monotonic() + 10
+        forbidden = {call.resource for call in self.server.forbidden}
+        kinds = [one for one in OF_CANARY if one.plural not in forbidden or one.plural != "horizontalpodautoscalers"]
+        while left := [one for kind in kinds if (one := self.server.cluster.store.find(kind, NAMESPACE, CANARY))]:
+            owners = {owner["name"] for one in left for owner in one["metadata"]["ownerReferences"]}
+            assert owners == {NEXT} and time.monotonic() < end, f"left: {left}"
+            time.sleep(0.001)
 
     def changes(self) -> list[str]:
         """The calls that changed something."""
@@ -183,12 +231,12 @@ class KServeWorld:
     def check_shares(self, wrong: bool, where: str) -> None:
         """The InferenceService was never written with a wrong model that would get requests."""
         written = [call.body for call in self.server.changing_calls() if call.name == NAME and call.body]
-        shown = [one for one in written if one["spec"]["predictor"].get("canaryTrafficPercent") != 0]
+        shown = [one for one in written if _share(one)]
         assert not wrong or not any("/versions/2/" in json.dumps(one) for one in shown), where
 
     def asker(self) -> Callable[[], str]:
         """Gives a function that sends one request on a new connection, as a client does, and returns the label."""
-        address = f"{NAME} (gateway)" if self.mode == "Knative" else f"{NAME}-predictor"
+        address = f"{NAME} (gateway)" if self.has_shares else f"{NAME}-predictor"
         url = f"{self.server.cluster.addresses[NAMESPACE, address]}/v1/models/{NAME}:predict"
         data = json.dumps({"instances": [{"text": "HELLO"}]}).encode()
 
@@ -210,7 +258,17 @@ def _deploy(registry_uri: str, url: str, storage: str | None, lease_seconds: flo
     if storage:
         os.environ["STORAGE_EMULATOR_HOST"] = storage
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    deploy_to(registry_uri, url, lease_seconds=lease_seconds)
+    with resolve_services():
+        deploy_to(registry_uri, url, lease_seconds=lease_seconds)
+
+
+def _share(written: dict[str, Any]) -> int:
+    """The share of the requests that a write into the InferenceService gives what it has."""
+    spec = written.get("spec", {})
+    if "canary" in spec:
+        return max([one["trafficPercent"] for one in spec["canary"]], default=0)
+    percent: int = spec.get("predictor", {}).get("canaryTrafficPercent", 100)
+    return percent
 
 
 def _version(pod: dict[str, Any]) -> int:

@@ -7,8 +7,10 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from tests.support.kubernetes_clock import Clock
+from tests.support.kubernetes_gateway import ROUTES, Gateway
 from tests.support.kubernetes_kserve import KServe
 from tests.support.kubernetes_pods import Kubelet
 from tests.support.kubernetes_predictors import Front, Model, Predictor, weighted
@@ -57,6 +59,8 @@ class Cluster:
         default_mode: Of InferenceServices without the annotation serving.kserve.io/deploymentMode: "Standard" or
             "Knative".
         kserve, gateway_api, knative, trainer, tf_operator: Whether they are installed.
+        canaries: Whether the CustomResourceDefinition of InferenceServices has `spec.canary`.
+        dns: Whether Services have addresses by name, which only this process and `resolve_services` know.
         seconds: How long things take, in cluster time.
         downloads: Whether the model of a pod may be there already; a pod of which it may not waits.
         held: Names of Deployments that their controller does not look at for now.
@@ -78,12 +82,15 @@ class Cluster:
         self.held: set[str] = set()
         self.default_mode = "Standard"
         self.kserve, self.gateway_api, self.knative, self.trainer, self.tf_operator = True, False, False, True, False
-        self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5, "retire": 60.0}
+        self.canaries, self.dns = True, False
+        self.seconds = {"end": 1.4, "download": 2.0, "pull": 0.5, "retire": 60.0, "routes": 0.05, "proxies": 1.0}
         self.downloads: Callable[[Object], bool] = lambda pod: True
         self.addresses: dict[tuple[str, str], str] = {}
         self.ended = False
         self.workloads, self.kubelet, self.kserve_controller = Workloads(self), Kubelet(self), KServe(self)
+        self.gateway = Gateway(self)
         self._fronts: dict[tuple[str, str], Front] = {}
+        self._by_name = Front(self._choose_by_host)
         self._numbers = itertools.count(1)
         self._told: dict[tuple[str, str, str], str] = {}  # events by object, reason and message
         self.store.listeners.append(self._on_event)
@@ -116,6 +123,7 @@ class Cluster:
         self.clock.stop()
         for front in self._fronts.values():
             front.stop()
+        self._by_name.stop()
         self.kubelet.stop()
         if self.clock.problem:
             raise self.clock.problem
@@ -159,6 +167,8 @@ class Cluster:
             "hpa": self.workloads.sync_hpa,
             "endpoints": self.workloads.sync_endpoints,
             "kserve": self.kserve_controller.reconcile,
+            "routes": self.kserve_controller.reconcile_routes,
+            "gateway": self.gateway.accept,
         }
         key = (controller, namespace, name, mark)
         self.clock.after(seconds, partial(controllers[controller], namespace, name), key)
@@ -185,6 +195,8 @@ class Cluster:
             self.enqueue(15, "hpa", *where, "again")
         elif event.resource == SERVICES:
             self._on_service(event, where)
+        elif event.resource == ROUTES and _changed(event):
+            self.enqueue(0.1, "gateway", *where)
         if event.type == "DELETED":
             self.clock.after(0.05, partial(self._collect, metadata["uid"]))
 
@@ -213,8 +225,12 @@ class Cluster:
     def open_service(self, namespace: str, name: str) -> str:
         """The address of a Service."""
         where = (namespace, name)
+        if self.dns:
+            self._by_name.start()
+            self.addresses[where] = f"http://{name}.{namespace}.svc.cluster.local:{self._by_name.port}"
+            return self.addresses[where]
         if where not in self._fronts:
-            self._fronts[where] = Front(partial(self.choose, namespace, name))
+            self._fronts[where] = Front(partial(_ignoring_host, self.choose, namespace, name))
             self._fronts[where].start()
             self.addresses[where] = self._fronts[where].url
         return self.addresses[where]
@@ -223,7 +239,7 @@ class Cluster:
         """The address of one revision of Knative mode."""
         where = (namespace, name)
         if where not in self._fronts:
-            self._fronts[where] = Front(partial(self._choose_pod, namespace, f"{REVISION}={name}"))
+            self._fronts[where] = Front(partial(_ignoring_host, self._choose_pod, namespace, f"{REVISION}={name}"))
             self._fronts[where].start()
             self.addresses[where] = self._fronts[where].url
         return self.addresses[where]
@@ -232,10 +248,14 @@ class Cluster:
         """The address outside of the cluster of an InferenceService, which splits its traffic."""
         where = (namespace, f"{name} (gateway)")
         if where not in self._fronts:
-            self._fronts[where] = Front(partial(self._choose_by_weight, namespace, name))
+            self._fronts[where] = Front(partial(_ignoring_host, self._choose_by_weight, namespace, name))
             self._fronts[where].start()
             self.addresses[where] = self._fronts[where].url
         return self.addresses[where]
+
+    def _choose_by_host(self, host: str) -> Predictor | None:
+        name, _, rest = host.partition(".")
+        return self.choose(rest.partition(".")[0], name)
 
     def choose(self, namespace: str, name: str) -> Predictor | None:
         """The predictor behind a Service that answers next: of one of its ready pods."""
@@ -255,7 +275,7 @@ class Cluster:
         with self.store.lock:
             chosen = weighted(self.kserve_controller.weights(namespace, name))
         found = self.choose(namespace, chosen) if chosen else None
-        end = time.monotonic() + WAIT_SECONDS
+        end = time.monotonic() + (WAIT_SECONDS if self.knative else 0.0)
         while chosen and not found and time.monotonic() < end:  # a revision without pods gets some
             found = self._choose_pod(namespace, f"{REVISION}={chosen}")
             time.sleep(0.01)
@@ -321,6 +341,15 @@ class Cluster:
     def has_claim(self, namespace: str, name: str) -> bool:
         """Whether there is a PersistentVolumeClaim."""
         return self.store.find(CLAIMS, namespace, name) is not None
+
+
+def _ignoring_host(choose: Callable[[str, str], Predictor | None], namespace: str, name: str, host: str) -> Any:
+    return choose(namespace, name)
+
+
+def _changed(event: Event) -> bool:
+    """Whether more than the status of an object changed."""
+    return event.before is None or event.before["metadata"]["generation"] != event.object["metadata"]["generation"]
 
 
 def _initializing(pod: Object) -> object:

@@ -5,9 +5,7 @@ its status is read off the Deployment's conditions and, for the model, off one o
 is told in the cluster's facts: `Ready` stays True through a whole roll, `observedGeneration` is the Deployment's, a
 failed first deployment says only MinimumReplicasUnavailable.
 
-Assumed, as no recording has it: with the Gateway API `status.url` splits the traffic by the weights of `spec.canary`,
-and what the canaries do not get goes to the stable predictor (pull request 5672 of kserve/kserve). Knative mode is in
-kubernetes_knative.py.
+What no recording has is in kubernetes_gateway.py, where the Gateway API is installed, and in kubernetes_knative.py.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.kubernetes_knative import Knative
 from tests.support.kubernetes_resources import by_kind
-from tests.support.kubernetes_specs import ReconcileError, RuntimeProblemError, Specs
+from tests.support.kubernetes_specs import ReconcileError, RuntimeProblemError, Specs, canary_pods
 from tests.support.kubernetes_status import Statuses, component_name
 from tests.support.kubernetes_store import DEPLOYMENTS, HPAS, INFERENCE_SERVICES, SERVICES, Object
 
@@ -47,10 +45,9 @@ class KServe:
             return []
         if revisions := self._knative.weights(namespace, name):
             return revisions
-        canaries = (isvc["spec"].get("canary") or []) if self._cluster.gateway_api else []
-        parts = [(component_name(isvc, one["predictor"]), one.get("trafficPercent", 0)) for one in canaries]
-        stable = component_name(isvc, isvc["spec"]["predictor"])
-        return [(stable, 100 - sum(part for _, part in parts)), *parts]
+        if self._cluster.gateway_api:
+            return self._cluster.gateway.backends(namespace, name)
+        return [(component_name(isvc, isvc["spec"]["predictor"]), 100)]
 
     def reconcile(self, namespace: str, name: str) -> None:
         """Look at an InferenceService, and at what belongs to it."""
@@ -84,10 +81,33 @@ class KServe:
             wanted[0].pop("predictor")
             self._knative.reconcile(isvc, wanted[0])
             return
+        wanted[0]["predictor"] = self._beside_canaries(isvc)
         for part in wanted:
             self._make(isvc, part)
         self._remove_others(isvc, [part["metadata"]["name"] for part in wanted])
-        self._statuses.write(isvc, self._statuses.of(isvc, *self._specs.runtime_names(isvc)))
+        if self._cluster.gateway_api:  # a moment later, in which requests are sent
+            self._cluster.enqueue(self._cluster.seconds["routes"], "routes", namespace, name)
+        else:
+            self._statuses.write(isvc, self._statuses.of(isvc, *self._specs.runtime_names(isvc)))
+
+    def reconcile_routes(self, namespace: str, name: str) -> None:
+        """The second half of a look at an InferenceService, where the Gateway API is installed."""
+        isvc = self._store.find(INFERENCE_SERVICES, namespace, name)
+        there = isvc and self._store.find(DEPLOYMENTS, namespace, component_name(isvc, isvc["spec"]["predictor"]))
+        if not isvc or not there or isvc["metadata"].get("deletionTimestamp"):
+            return
+        status = self._statuses.of(isvc, *self._specs.runtime_names(isvc))
+        self._cluster.gateway.reconcile(isvc, status)
+        self._statuses.write(isvc, status)
+
+    def _beside_canaries(self, isvc: Object) -> Object:
+        """The stable predictor with as many pods less as its canaries have that are ready."""
+        predictor = isvc["spec"]["predictor"]
+        canaries = [one for one in isvc["spec"].get("canary") or [] if self._statuses.canary(isvc, one)["ready"]]
+        taken = sum(canary_pods(isvc, one) for one in canaries)
+        if not taken or "minReplicas" not in predictor:
+            return dict(predictor)
+        return {**predictor, "minReplicas": max(1, predictor["minReplicas"] - taken)}
 
     def _tell_problem(self, isvc: Object, status: Object) -> None:
         """Write a status; what is known of revisions stays."""

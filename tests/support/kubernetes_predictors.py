@@ -69,7 +69,7 @@ class Predictor:
         self.model: Model | None = None
         self.problem = ""
         self.asked = 0
-        self._front = Front(lambda: self)
+        self._front = Front(lambda host: self)
         self.port = self._front.port
 
     def start(self) -> None:
@@ -158,10 +158,10 @@ class Front:
     """An address on loopback behind which one of several predictors answers, as behind a Service.
 
     Args:
-        choose: Gives the predictor for the next request; None where there is none: the connection breaks.
+        choose: Gives the predictor for the next request to a host; None where there is none: the connection breaks.
     """
 
-    def __init__(self, choose: Callable[[], Predictor | None]) -> None:
+    def __init__(self, choose: Callable[[str], Predictor | None]) -> None:
         handler = type("Handler", (_Handler,), {"choose": staticmethod(choose)})
         self._server = _Server(("127.0.0.1", 0), handler, bind_and_activate=False)
         self._server.server_bind()
@@ -199,13 +199,13 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    choose: Callable[[], Predictor | None]
+    choose: Callable[[str], Predictor | None]
     protocol_version = "HTTP/1.1"
     wbufsize = 1 << 16
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        predictor = self.choose()
+        predictor = self.choose((self.headers.get("Host") or "").partition(":")[0])
         if predictor is None:
             self.close_connection = True
             return

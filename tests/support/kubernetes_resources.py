@@ -109,6 +109,17 @@ def find_target(path: str, groups: set[str]) -> Target | None:
     return None
 
 
+SCHEMAS = f"/openapi/v3/apis/{KSERVE}/v1beta1"
+
+
+def schemas_of_inference_services(fields: list[str]) -> dict[str, Any]:
+    """What the API says at `SCHEMAS`: the names of the fields of their spec; the rest is left out."""
+    spec = {"type": "object", "properties": {name: {} for name in fields}}
+    kinds = [{"group": KSERVE, "kind": "InferenceService", "version": "v1beta1"}]
+    schema = {"type": "object", "properties": {"spec": spec}, "x-kubernetes-group-version-kind": kinds}
+    return {"openapi": "3.0.0", "components": {"schemas": {"io.kserve.serving.v1beta1.InferenceService": schema}}}
+
+
 def discover(path: str, groups: set[str]) -> dict[str, Any] | None:
     """The answer to a question of discovery; None where it is no such question, or nothing is there."""
     if path == "/version":

@@ -22,7 +22,7 @@ What it offers:
   its first container (which is the real port of that pod: each has another one). `status.address.url` of the
   InferenceService is the Service of the stable predictor: it answers by the ready pods. The Service of any other
   predictor has its address in the annotation `address` (`server.cluster.addresses` has all of them, by name). With the
-  Gateway API `status.url` splits the traffic by the weights of `spec.canary`.
+  Gateway API `status.url` splits the traffic by the weights of the HTTPRoute; with `dns` Services have names.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,18 @@ from typing import Any
 import kubernetes
 import yaml
 
+from tests.support.cluster_dns import resolve_services
 from tests.support.kubernetes_cluster import Cluster
 from tests.support.kubernetes_http import Answer, Request, Server
-from tests.support.kubernetes_resources import Target, discover, find_target
+from tests.support.kubernetes_resources import (
+    RESOURCES,
+    SCHEMAS,
+    Target,
+    discover,
+    find_target,
+    schemas_of_inference_services,
+)
+from tests.support.kubernetes_schema import inference_service_schema
 from tests.support.kubernetes_store import ApiError, Object, selected
 from tests.support.kubernetes_writes import Write
 
@@ -100,6 +110,7 @@ class KubernetesServer:
         cluster: What is behind it.
         faults: Faults to come.
         calls: The calls, in order.
+        forbidden: Those that were answered with 403, of all times.
         on_call: Called after the effect of each call and before its answer, with its number and the call.
         rules: Of a Role; None: everything is allowed.
         cluster_rules: Of a ClusterRole.
@@ -112,6 +123,7 @@ class KubernetesServer:
         self.cluster = Cluster(factor)
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
+        self.forbidden: list[Call] = []
         self.on_call: Callable[[int, Call], None] = lambda number, call: None
         self.rules: list[Object] | None = None
         self.cluster_rules: list[Object] = []
@@ -119,10 +131,13 @@ class KubernetesServer:
         self.retry_after = "1"
         self.problem: Exception | None = None
         self._lock = threading.Lock()
+        self._names = ExitStack()
         self._server = Server(self.answer)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> KubernetesServer:
+        if self.cluster.dns:
+            self._names.enter_context(resolve_services())
         self.cluster.start()
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
@@ -131,6 +146,7 @@ class KubernetesServer:
         self._server.shutdown()
         self._server.server_close()
         self.cluster.stop()
+        self._names.close()
         if self.problem:
             raise self.problem
 
@@ -166,9 +182,11 @@ class KubernetesServer:
         groups = self.cluster.groups()
         if request.method == "GET" and (found := discover(request.path, groups)):
             return Answer(200, found)
+        if request.path == SCHEMAS and self.cluster.kserve:
+            return Answer(200, self._schemas())
         target = find_target(request.path, groups)
         if target is None:
-            return Answer(404, ApiError(404, "NotFound", "the server could not find the requested resource").body())
+            return self._answer_unknown(request)
         call = _call(request, target)
         with self._lock:
             self.calls.append(call)
@@ -176,6 +194,8 @@ class KubernetesServer:
             fault = self._strike(position, call)
         if fault and fault.effect in ("before", "reset"):
             time.sleep(fault.seconds)
+            if fault.status == 403:
+                self.forbidden.append(call)
             return None if fault.effect == "reset" else self._fault_answer(fault)
         try:
             self._check_rights(call)
@@ -193,6 +213,20 @@ class KubernetesServer:
                 return Answer(answer.status, text=text[: len(text) // 2])
             return None if fault.effect == "drop" else self._fault_answer(fault)
         return answer
+
+    def _answer_unknown(self, request: Request) -> Answer:
+        """The answer about a kind that is not there: who has no right to it does not hear that."""
+        kind = find_target(request.path, {one.group for one in RESOURCES})
+        try:
+            if kind:
+                self._check_rights(_call(request, kind))
+        except ApiError as error:
+            return Answer(error.status, error.body())
+        return Answer(404, ApiError(404, "NotFound", "the server could not find the requested resource").body())
+
+    def _schemas(self) -> Object:
+        fields = inference_service_schema()["properties"]["spec"]["properties"]
+        return schemas_of_inference_services([one for one in fields if self.cluster.canaries or one != "canary"])
 
     def _strike(self, number: int, call: Call) -> Fault | None:
         for fault in self.faults:

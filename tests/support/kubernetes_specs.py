@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+from typing import Any
 
 from tests.support.kubernetes_pods import SOURCE
 from tests.support.kubernetes_resources import by_kind
@@ -46,7 +48,8 @@ class Specs:
 
     def components(self, isvc: Object) -> list[Object] | None:
         """The Deployments to make; None where no initializer reads the address of the model."""
-        predictors = [isvc["spec"]["predictor"], *(one["predictor"] for one in isvc["spec"].get("canary") or [])]
+        canaries = isvc["spec"].get("canary") or []
+        predictors = [isvc["spec"]["predictor"], *(canary_predictor(isvc, one) for one in canaries)]
         for predictor in predictors:
             uri = _storage_uri(predictor)
             if uri and uri.partition("://")[0] not in SCHEMES:
@@ -137,6 +140,26 @@ class Specs:
         runtime = self._runtime(isvc["metadata"]["namespace"], model)
         name = runtime["metadata"]["name"]
         return (name, "") if runtime["kind"] == "ServingRuntime" else ("", name)
+
+
+def canary_pods(isvc: Object, canary: Object) -> int:
+    """How many pods a canary has."""
+    least = isvc["spec"]["predictor"].get("minReplicas", 1)
+    return int(canary["predictor"].get("minReplicas", math.ceil(least * canary.get("trafficPercent", 0) / 100)))
+
+
+def canary_predictor(isvc: Object, canary: Object) -> Object:
+    """The predictor of a canary: the fields of the stable one, and its own over them."""
+    merged: Object = _merged(isvc["spec"]["predictor"], canary["predictor"])
+    merged.pop("maxReplicas", None)
+    return {**merged, "minReplicas": canary_pods(isvc, canary)}
+
+
+def _merged(one: Any, other: Any) -> Any:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return copy.deepcopy(other)
+    both = {name: _merged(one[name], other[name]) for name in one.keys() & other.keys()}
+    return {**copy.deepcopy(one), **copy.deepcopy(other), **both}
 
 
 def _storage_uri(predictor: Object) -> str:

@@ -66,16 +66,17 @@ class Statuses:
         outside = self._cluster.open_gateway(metadata["namespace"], metadata["name"])
         status["url"] = outside if self._cluster.gateway_api else address
         if canaries := spec.get("canary"):
-            status["canaryStatuses"] = [self._canary(isvc, one) for one in canaries]
+            status["canaryStatuses"] = [self.canary(isvc, one) for one in canaries]
             all_ready = all(one["ready"] for one in status["canaryStatuses"])
             reason = "AllCanariesReady" if all_ready else "CanariesNotReady"
             known = {"type": "CanaryPredictorReady", "severity": "Info"}
             conditions.append({**known, "status": str(all_ready), "reason": reason})
         return status
 
-    def _canary(self, isvc: Object, canary: Object) -> Object:
+    def canary(self, isvc: Object, canary: Object) -> Object:
+        """What it says of a canary."""
         name = component_name(isvc, canary["predictor"])
-        deployment = self._store.get(DEPLOYMENTS, isvc["metadata"]["namespace"], name)
+        deployment = self._store.find(DEPLOYMENTS, isvc["metadata"]["namespace"], name) or {}
         ready = _is_true(deployment.get("status", {}).get("conditions", []), "Available")
         known = {"name": canary["predictor"]["name"], "ready": ready, "trafficPercent": canary.get("trafficPercent", 0)}
         return {**known, "modelStatus": {"transitionStatus": ""}}

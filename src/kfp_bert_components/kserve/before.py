@@ -69,14 +69,14 @@ class Before:
         else:
             journal.note(**({"wrote": wanted} if known else {}), **facts)
         self._services.apply(journal, with_percent(wanted, percent), found)
-        self._done = _rollout(journal)
+        self._done = rollout_of(journal)
 
     def _check(self, journal: Journal, found: dict[str, Any] | None, wanted: dict[str, Any]) -> None:
         facts, name = journal.facts, self._services.name
         if "wrote" not in facts:  # a rollout that an older version of this package began
             return
         # A run that could not write its record may have taken the version back; this one has not.
-        before = facts["wrote"] if self._done == _rollout(journal) else facts["before"]
+        before = facts["wrote"] if self._done == rollout_of(journal) else facts["before"]
         if bool(before) != bool(found):
             what = "made" if found else "deleted"
             raise RolloutError(f"somebody {what} the InferenceService {name} during the rollout: run again")
@@ -145,5 +145,6 @@ def refuse_changed(name: str, fields: list[str]) -> None:
         )
 
 
-def _rollout(journal: Journal) -> tuple[Any, ...]:
+def rollout_of(journal: Journal) -> tuple[Any, ...]:
+    """Which rollout is under way: its version, and which attempt it is."""
     return (journal.version, journal.facts.get("attempt"))

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from kfp_bert_components.deployment import Journal
 
 _API = "/apis/serving.knative.dev/v1"
-_STEPS = (10, 50, 100)
 
 
 class Knative(Mode):
@@ -55,7 +54,7 @@ class Knative(Mode):
     `served`, its revision.
     """
 
-    name = KNATIVE
+    name = of_kserve = KNATIVE
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
@@ -82,7 +81,7 @@ class Knative(Mode):
 
     def plan(self, version: int) -> str:
         """The steps."""
-        steps = ", ".join(str(one) for one in self._steps())
+        steps = ", ".join(str(one) for one in self.steps())
         return (
             f"would test version {version} in a revision that gets no requests, give it {steps} % of them, and so "
             "change this:"
@@ -146,7 +145,7 @@ class Knative(Mode):
             found = services.find(services.name)
         self._check_untouched(journal, found, journal.facts.get("shares"))
         share, smoke = self._share(found, version) or 0, services.smoke
-        for percent in self._steps():
+        for percent in self.steps():
             if percent <= share:
                 continue
             if percent == 100 and smoke.bake_seconds:
@@ -275,9 +274,6 @@ class Knative(Mode):
             ]
             is_old = False in says
         return Seen(is_old, service=found, pods=pods)
-
-    def _steps(self) -> tuple[int, ...]:
-        return self.services.settings.traffic_steps or _STEPS
 
     def _share(self, found: dict[str, Any] | None, version: int) -> int | None:
         """The share of the requests that a version is to get as it is written; None where it is not written."""

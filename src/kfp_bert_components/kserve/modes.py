@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kfp_bert_components.deployment import Journal
 
 STANDARD, KNATIVE = "Standard", "Knative"
+CANARY = "Canary"  # what a record calls the mode Standard where spec.canary and a gateway share the requests
+_STEPS = (10, 50, 100)
 _OLDER = {"RawDeployment": STANDARD, "Serverless": KNATIVE}  # names of the same
 
 
@@ -23,9 +25,14 @@ class Mode(ABC):
 
     Args:
         services: The InferenceServices.
+
+    Attributes:
+        name: What a deployment record calls it.
+        of_kserve: What KServe calls it.
     """
 
     name: ClassVar[str]
+    of_kserve: ClassVar[str]
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -95,6 +102,10 @@ class Mode(ABC):
             self.services.remove_ours(journal, self.services.name)
         else:
             self.write_back(journal)
+
+    def steps(self) -> tuple[int, ...]:
+        """The shares of the requests, in percent, that a version gets one after the other."""
+        return self.services.settings.traffic_steps or _STEPS
 
     @abstractmethod
     def write_back(self, journal: Journal) -> None:

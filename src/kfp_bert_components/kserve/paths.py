@@ -1,6 +1,7 @@
 """Addresses of Kubernetes' API."""
 
 SERVING = "/apis/serving.kserve.io"
+GATEWAY = "/apis/gateway.networking.k8s.io/v1"
 
 
 def inference_service(namespace: str, name: str) -> str:
@@ -11,6 +12,16 @@ def inference_service(namespace: str, name: str) -> str:
 def deployment(namespace: str, name: str) -> str:
     """A Deployment."""
     return f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+
+
+def autoscaler(namespace: str, name: str) -> str:
+    """A HorizontalPodAutoscaler."""
+    return f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers/{name}"
+
+
+def http_route(namespace: str, name: str) -> str:
+    """An HTTPRoute of the Gateway API."""
+    return f"{GATEWAY}/namespaces/{namespace}/httproutes/{name}"
 
 
 def core(namespace: str, kind: str, name: str = "") -> str:

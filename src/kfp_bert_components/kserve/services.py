@@ -17,7 +17,7 @@ from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import why
 from kfp_bert_components.kserve.settings import NEXT, KServeSettings
 from kfp_bert_components.kserve.witnesses import Seen
-from kfp_bert_components.kubernetes_api import NOT_THERE, ChangedError, Cluster, ControllerDownError
+from kfp_bert_components.kubernetes_api import MANAGER, NOT_THERE, ChangedError, Cluster, ControllerDownError
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment import Answer, Journal, SmokeRequests
@@ -125,7 +125,13 @@ class Services:
             self.apply(journal, wanted, found)
 
     def apply(
-        self, journal: Journal, wanted: dict[str, Any], found: dict[str, Any] | None, *, dry_run: bool = False
+        self,
+        journal: Journal,
+        wanted: dict[str, Any],
+        found: dict[str, Any] | None,
+        *,
+        dry_run: bool = False,
+        manager: str = MANAGER,
     ) -> dict[str, Any]:
         """Write an InferenceService; the controller is waited for where it is down.
 
@@ -134,6 +140,7 @@ class Services:
             wanted: The InferenceService.
             found: As it was seen, and must still be; None: there was none, and must still be none.
             dry_run: Whether the API only says what it would be.
+            manager: Whose fields are written.
 
         Raises:
             ForeignOwnerError: It belongs to others.
@@ -147,7 +154,7 @@ class Services:
         end, told = time.monotonic() + self.settings.ready_seconds, False
         while True:
             try:
-                return self.cluster.apply(path, wanted, dry_run=dry_run)
+                return self.cluster.apply(path, wanted, dry_run=dry_run, manager=manager)
             except ControllerDownError as error:
                 if time.monotonic() > end:
                     raise RolloutError(f"{name} can't be written: {error}") from error
@@ -156,15 +163,16 @@ class Services:
                     told = True
             self.pause(journal)
 
-    def force(self, wanted: dict[str, Any], uid: str) -> None:
+    def force(self, wanted: dict[str, Any], uid: str, manager: str = MANAGER) -> None:
         """Write the first InferenceService at once, however it is: for where it can be written and not be read.
 
         Args:
             wanted: The InferenceService.
             uid: Of the one that was there before; another one is not written.
+            manager: Whose fields are written.
         """
         wanted = {**wanted, "metadata": {**wanted["metadata"], **({"uid": uid} if uid else {})}}
-        self.cluster.apply(inference_service(self.cluster.namespace, self.name), wanted)
+        self.cluster.apply(inference_service(self.cluster.namespace, self.name), wanted, manager=manager)
 
     def look_again(self, journal: Journal, step: Callable[[], None]) -> None:
         """Take a step that looks and writes, and take it again where somebody else wrote in between."""

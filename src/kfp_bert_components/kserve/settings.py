@@ -47,8 +47,8 @@ class KServeSettings:
         labels: Labels of the InferenceService and its pods, beside those of the owner.
         annotations: Annotations of both.
         ready_seconds: Longest time until a version is ready.
-        traffic_steps: In KServe's mode Knative, the version's shares of the requests in percent, in ascending order;
-            the last one is 100. (): 10, 50, 100. In Standard there are none.
+        traffic_steps: In KServe's mode Knative, and in Standard with a gateway, the version's shares of the requests in
+            percent, in ascending order; the last one is 100. (): 10, 50, 100. Else there are none.
         step_seconds: Pause after each of them, likewise.
         take_over: Whether an InferenceService is taken from another owner.
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import LeaseLostError, RolloutError
+from kfp_bert_components.deployment import LeaseLostError, RolloutError, SmokeSettings
 from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.kserve.gateway import is_installed
 from kfp_bert_components.kserve.modes import STANDARD, Mode, check_runs, check_same, mode_of
 from kfp_bert_components.kserve.objects import is_same, is_version, kept
 from kfp_bert_components.kserve.reasons import failure_of
@@ -27,20 +28,27 @@ class Standard(Mode):
     Facts: `revision`, the ReplicaSet that the status named before it was changed, and `served`, the one of its pods.
     """
 
-    name = STANDARD
+    name = of_kserve = STANDARD
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self._witnesses = Witnesses(services.cluster)
+        self.witnesses = Witnesses(services.cluster)
 
     def admit(self, found: dict[str, Any] | None, *, begun: bool = False) -> None:
-        """RolloutError where settings are given that only Knative has, or somebody else moves the requests."""
+        """RolloutError where settings are given that do nothing here, or somebody else moves the requests."""
         settings = self.services.settings
-        if settings.traffic_steps or settings.step_seconds:
+        # A first version gets all requests at once; the next one can get them in steps where there is a gateway.
+        steps = settings.traffic_steps or settings.step_seconds
+        if steps and ((found and not begun) or not is_installed(self.services.cluster)):
             raise RolloutError(
-                f"traffic_steps and step_seconds are for KServe's mode Knative, and {settings.name} is in {STANDARD}, "
-                "where Kubernetes replaces the pods: leave them out."
+                f"traffic_steps and step_seconds are for KServe's mode Knative, and for {STANDARD} where spec.canary "
+                f"and an HTTPRoute of the Gateway API share the requests, which is not so for {settings.name}: leave "
+                "them out."
             )
+        self.check_canaries(found, begun=begun)
+
+    def check_canaries(self, found: dict[str, Any] | None, *, begun: bool) -> None:
+        """RolloutError where somebody gave an InferenceService canaries."""
         if found and not begun and shares_requests(found):
             raise RolloutError(
                 f"The InferenceService {self.services.name} has spec.canary, so somebody shares its requests between "
@@ -63,14 +71,14 @@ class Standard(Mode):
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the Deployment, or the status, and the server at the address say so."""
         before = facts.get("revision", "")
-        return self._witnesses.look(self.wanted(version), facts["fingerprint"], before, brief=True).serves
+        return self.witnesses.look(self.wanted(version), facts["fingerprint"], before, brief=True).serves
 
     def serves(self, version: int, facts: dict[str, Any]) -> bool:
         """As `is_live`, with whatever settings the version was written."""
         found = self.services.find(self.services.name)
         if not found or not is_version(found, version, facts["fingerprint"]):
             return False
-        return self._witnesses.look(kept(found), facts["fingerprint"], facts.get("revision", ""), brief=True).serves
+        return self.witnesses.look(kept(found), facts["fingerprint"], facts.get("revision", ""), brief=True).serves
 
     def prepare(self, journal: Journal) -> None:
         """Remove the second InferenceService, where it is another version's."""
@@ -95,21 +103,27 @@ class Standard(Mode):
 
     def shift(self, journal: Journal) -> None:
         """Change the first InferenceService, look until all its pods serve the version, and ask it."""
+        found = self.services.wait_until_gone(journal, self.services.name)
+        self.change(journal, found, self.wanted(journal.version), self.services.smoke)
+
+    def change(
+        self, journal: Journal, found: dict[str, Any] | None, wanted: dict[str, Any], smoke: SmokeSettings
+    ) -> None:
+        """Make the first InferenceService what is wanted, look until all its pods serve the version, and ask it."""
         services = self.services
-        wanted, found = self.wanted(journal.version), services.wait_until_gone(journal, services.name)
         if not found or not is_same(found, wanted):
             facts = self.facts(found, journal.version)
             self.before.write(journal, found, wanted, failure=failure_of(found), **facts)
         facts = journal.facts
         seen = self._wait(journal, wanted, failure=facts["failure"], revision=facts["revision"])
-        services.ask(journal, seen.url, services.smoke)
+        services.ask(journal, seen.url, smoke)
         journal.note(served=seen.revision or services.name, url=seen.url, witnesses=list(seen.witnesses))
 
     def finish(self, journal: Journal) -> None:
         """Remove the second InferenceService, and wait while pods that were asked for are starting."""
         self.services.remove_ours(journal, self.services.next)
         self.before.forget(journal)
-        self._settle(journal)
+        self.settle(journal)
 
     def revert(self, journal: Journal) -> None:
         """Take back what was written into the first InferenceService, and remove the second one."""
@@ -140,10 +154,11 @@ class Standard(Mode):
     def _wait(
         self, journal: Journal, wanted: dict[str, Any], *, failure: dict[str, Any] | None = None, revision: str = ""
     ) -> Seen:
-        return self.services.wait(journal, wanted, partial(self._look, journal, wanted, revision), failure=failure)
+        return self.services.wait(journal, wanted, partial(self.look, journal, wanted, revision), failure=failure)
 
-    def _look(self, journal: Journal, wanted: dict[str, Any], revision: str) -> Seen:
-        seen = self._witnesses.look(wanted, journal.facts["fingerprint"], revision)
+    def look(self, journal: Journal, wanted: dict[str, Any], revision: str) -> Seen:
+        """Look whether an InferenceService serves the version."""
+        seen = self.witnesses.look(wanted, journal.facts["fingerprint"], revision)
         if seen.service and not seen.serves:
             check_same(wanted["metadata"]["name"], mode_of(seen.service), STANDARD)
             check_runs(seen.service)
@@ -154,7 +169,7 @@ class Standard(Mode):
         end = time.monotonic() + self.services.pace.stuck_seconds
         while time.monotonic() < end:
             try:
-                if self._witnesses.look(before, "").serves:
+                if self.witnesses.look(before, "").serves:
                     return
             except LeaseLostError:
                 raise
@@ -164,7 +179,7 @@ class Standard(Mode):
         name = self.services.name
         self.services.report(f"{name} was written back, and does not serve from all its pods yet: look at them")
 
-    def _settle(self, journal: Journal) -> None:
+    def settle(self, journal: Journal) -> None:
         """Wait for the pods of an InferenceService that was not changed by others.
 
         Where its status is the only witness, it says for a moment that it serves after more pods were asked for, and

@@ -16,9 +16,11 @@ from kfp_bert_components.deployment.states import (
     TESTING,
 )
 from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.kserve.canary import Canary
 from kfp_bert_components.kserve.checks import check_surroundings
 from kfp_bert_components.kserve.knative import Knative
 from kfp_bert_components.kserve.modes import (
+    CANARY,
     KNATIVE,
     STANDARD,
     Mode,
@@ -49,8 +51,8 @@ STUCK_SECONDS = 45.0
 class KServeTarget(Target):
     """An InferenceService as a rollout target.
 
-    How a version is introduced, gets requests and is taken back depends on KServe's mode, which is chosen when a
-    rollout begins: `Standard` or `Knative`.
+    How a version is introduced, gets requests and is taken back depends on KServe's mode, and on what is there beside
+    it. It is chosen when a rollout begins: `Standard`, `Canary` or `Knative`.
 
     Facts: `mode`, `failure` (what the status said before it was changed), `fingerprint` (of the bundle), `shape`
     (`KServeSettings.shape`), `witnesses` (who says that it serves), `url` (its address in the cluster), `served` (what
@@ -98,6 +100,7 @@ class KServeTarget(Target):
         services = Services(cluster, registry, target, settings, smoke, requests, fingerprint, report, pace)
         self._cluster, self._registry, self._settings, self._services = cluster, registry, settings, services
         self._modes: dict[str, Mode] = {one.name: one(services) for one in (Standard, Knative)}
+        self._canary = Canary(services)
         self._identity: dict[str, str] = {}
 
     def place(self) -> dict[str, str]:
@@ -144,16 +147,17 @@ class KServeTarget(Target):
         begun = "before" in journal.facts and journal.state not in IDLE
         mode = self._said_mode(main)
         if begun:
-            check_same(services.name, mode, self._mode(journal.facts).name)
-            mode = self._mode(journal.facts).name
-        if mode:
-            self._modes[mode].admit(main, begun=begun)
+            began = self._mode(journal.facts)
+            check_same(services.name, mode, began.of_kserve)
+            began.admit(main, begun=True)
+        elif mode:
+            self._mode_for(mode, main).admit(main)
 
     def plan(self, version: int) -> list[str]:
         """What a rollout would do, and the InferenceService's diff; asked of the API, which writes nothing."""
         found = self._services.find(self._services.name)
         path = inference_service(self._cluster.namespace, self._services.name)
-        mode = self._modes[self._said_mode(found) or self._given_mode(self._dry_run(version))]
+        mode = self._mode_for(self._said_mode(found) or self._given_mode(self._dry_run(version)), found)
         wanted = mode.wanted(version)
         lines = difference(found, self._cluster.apply(path, wanted, dry_run=True))
         return [mode.plan(version), *(lines or ["nothing: the InferenceService is already as it should be"])]
@@ -207,7 +211,12 @@ class KServeTarget(Target):
 
     def _mode(self, facts: Mapping[str, Any]) -> Mode:
         """The one in which a rollout began; records of older versions do not say it."""
-        return self._modes[facts.get("mode", STANDARD)]
+        name = facts.get("mode", STANDARD)
+        return self._canary if name == CANARY else self._modes[name]
+
+    def _mode_for(self, mode: str, found: dict[str, Any] | None) -> Mode:
+        """What is done in a mode of KServe, by what is there."""
+        return self._canary if mode == STANDARD and found and self._canary.fits(found) else self._modes[mode]
 
     def _resume(self, journal: Journal) -> Mode:
         """The mode. From here on no call is made without the lease."""
@@ -233,8 +242,9 @@ class KServeTarget(Target):
         if not mode:
             made = self._services.apply(journal, self._services.main(journal.version), found, dry_run=True)
             mode = self._given_mode(made)
-        self._modes[mode].admit(found)
-        return self._modes[mode]
+        chosen = self._mode_for(mode, found)
+        chosen.admit(found)
+        return chosen
 
     def _dry_run(self, version: int) -> dict[str, Any]:
         path = inference_service(self._cluster.namespace, self._services.name)

@@ -60,7 +60,16 @@ class Witnesses:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def look(self, wanted: dict[str, Any], fingerprint: str, before: str = "", *, brief: bool = False) -> Seen:
+    def look(
+        self,
+        wanted: dict[str, Any],
+        fingerprint: str,
+        before: str = "",
+        *,
+        brief: bool = False,
+        with_canaries: bool = False,
+        least: int = 1,
+    ) -> Seen:
         """Look at one.
 
         Args:
@@ -69,6 +78,8 @@ class Witnesses:
             before: The revision before it was written.
             brief: Whether it is asked through its own address only, and whether more pods may be starting: at most two
                 calls of the API, and one to the server. Else every pod is asked, and all must be there.
+            with_canaries: Whether it may have canaries, which get a part of its requests.
+            least: How many pods it must have.
 
         Raises:
             TransientError, UserError: The API can't be asked.
@@ -79,23 +90,28 @@ class Witnesses:
             return Seen(False, service=found)
         status = found.get("status", {})
         url = str(status.get("address", {}).get("url", ""))
-        pods = None if brief else pods_of(self._cluster, name)
+        pods = None if brief else pods_of(self._cluster, name, component_of(wanted))
         revision = _revision(status, name, pods, wanted)
-        if doubt := _doubt(found, wanted):
+        if doubt := _doubt(found, wanted, with_canaries):
             return Seen(False, (), revision, url, found, pods, doubt)
-        said = {DEPLOYMENT: self._deployment_says(wanted, whole=not brief)}
+        said = {DEPLOYMENT: self.deployment_says(wanted, whole=not brief, least=least)}
         if fingerprint and said[DEPLOYMENT] is not False:
-            said[SERVERS] = self._servers_say(name, fingerprint, url, pods)
+            said[SERVERS] = self.servers_say(name, fingerprint, url, pods)
         if said[DEPLOYMENT] is None:
             said[STATUS] = _status_says(status, before)
         told = {who: answer for who, answer in said.items() if answer is not None}
         return Seen(bool(told) and all(told.values()), tuple(told), revision, url, found, pods)
 
-    def _deployment_says(self, wanted: dict[str, Any], *, whole: bool) -> bool | None:
-        name, part = wanted["metadata"]["name"], wanted["spec"]["predictor"].get("name")
-        path = deployment(self._cluster.namespace, "-".join(filter(None, [name, part, "predictor"])))
+    def deployment_says(self, wanted: dict[str, Any], *, whole: bool = True, least: int = 1) -> bool | None:
+        """Whether the Deployment of its predictor has its pods; None where that may not be read.
+
+        Args:
+            wanted: The InferenceService as it was written.
+            whole: Whether all of them must be there, and none of another version.
+            least: How many must be there.
+        """
         try:
-            found = self._cluster.find(path)
+            found = self._cluster.find(deployment(self._cluster.namespace, component_of(wanted)))
         except ForbiddenError:
             return None
         if found is None or found["metadata"].get("deletionTimestamp"):
@@ -108,10 +124,10 @@ class Witnesses:
             return False
         pods, updated, available = (status.get(one, 0) for one in ("replicas", "updatedReplicas", "availableReplicas"))
         if whole:
-            return bool(updated == pods == available == found["spec"].get("replicas") and available > 0)
+            return bool(updated == pods == available == found["spec"].get("replicas") and available >= least)
         return bool(updated == pods and available > 0)
 
-    def _servers_say(self, name: str, fingerprint: str, url: str, pods: list[dict[str, Any]] | None) -> bool | None:
+    def servers_say(self, name: str, fingerprint: str, url: str, pods: list[dict[str, Any]] | None) -> bool | None:
         """Whether every server has loaded it; None where none of them can be reached."""
         addresses = [address for one in pods or () if (address := pod_address(one))]
         answers = [server_says(self._cluster, one, name, fingerprint) for one in addresses]
@@ -122,10 +138,23 @@ class Witnesses:
         return True if answers and None not in answers else None
 
 
-def pods_of(cluster: Cluster, name: str) -> list[dict[str, Any]] | None:
-    """The pods of an InferenceService that are neither over nor being deleted; None where they may not be read."""
+def component_of(wanted: dict[str, Any]) -> str:
+    """The name that KServe gives the Deployment and the Service of the predictor of an InferenceService."""
+    names = [wanted["metadata"]["name"], wanted["spec"]["predictor"].get("name"), "predictor"]
+    return "-".join(filter(None, names))
+
+
+def pods_of(cluster: Cluster, name: str, component: str = "") -> list[dict[str, Any]] | None:
+    """The pods of an InferenceService that are neither over nor being deleted; None where they may not be read.
+
+    Args:
+        cluster: The API.
+        name: Of the InferenceService.
+        component: Name of the one Deployment of it that is meant; "": all.
+    """
+    labels = f"{POD_LABEL}={name}" + (f",app=isvc.{component}" if component else "")
     try:
-        pods = cluster.get(core(cluster.namespace, "pods"), labelSelector=f"{POD_LABEL}={name}")
+        pods = cluster.get(core(cluster.namespace, "pods"), labelSelector=labels)
     except ForbiddenError:
         return None
     # One that is over, as after an eviction, stays beside the one that takes its place.
@@ -146,13 +175,13 @@ def server_says(cluster: Cluster, url: str, name: str, fingerprint: str) -> bool
 
 
 def shares_requests(found: dict[str, Any]) -> bool:
-    """Whether somebody gave an InferenceService canaries, which get a part of its requests; this package has none."""
+    """Whether an InferenceService has canaries, which get a part of its requests; ours are there in rollouts only."""
     return bool(found["spec"].get("canary"))
 
 
-def _doubt(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _doubt(found: dict[str, Any], wanted: dict[str, Any], with_canaries: bool) -> str:
     """Why an InferenceService does not say itself that all requests get what is wanted; "" where it does."""
-    if shares_requests(found):
+    if shares_requests(found) and not with_canaries:
         return "somebody gave it spec.canary, which gets a part of the requests"
     return "" if has_spec(found, wanted) else "its spec is not what was written: somebody changed it"
 

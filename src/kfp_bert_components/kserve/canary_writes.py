@@ -1,0 +1,207 @@
+"""The canary of a rollout: written, given shares of the requests, and removed. Other fields are not written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kfp_bert_components.deployment import LeaseLostError, RolloutError
+from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.kserve.before import rollout_of
+from kfp_bert_components.kserve.canaries import (
+    canaries_of,
+    component,
+    find_canary,
+    only_canaries,
+    with_share,
+)
+from kfp_bert_components.kserve.gateway import is_followed, is_owned, route_of, share_of
+from kfp_bert_components.kserve.objects import has
+from kfp_bert_components.kserve.paths import autoscaler, deployment
+from kfp_bert_components.kserve.services import Services
+from kfp_bert_components.kubernetes_api import MANAGER, ForbiddenError
+
+if TYPE_CHECKING:
+    from kfp_bert_components.deployment import Journal
+
+_MANAGER = f"{MANAGER}-canary"  # whose field spec.canary is; all other fields keep their managers
+_SETTLING = 5  # looks, in which the proxies of a gateway follow what it has taken over
+
+
+class CanaryWrites:
+    """Writes `spec.canary`. Facts: `canaries`, as one was written last, and `shares`, the percentages likewise.
+
+    Args:
+        services: The InferenceServices.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services, self._cluster = services, services.cluster
+        self._done: tuple[Any, ...] = ()  # the rollout in which this run has written one
+
+    def check(
+        self, journal: Journal, found: dict[str, Any] | None, shares: list[int] | None = None
+    ) -> dict[str, Any] | None:
+        """The canary as the rollout left it; None where it has written none, or another run has taken it back.
+
+        Args:
+            journal: The rollout under way.
+            found: The InferenceService.
+            shares: The shares that the canary may have; None: any.
+
+        Raises:
+            RolloutError: Somebody changed it.
+        """
+        name, again = self._services.name, "during the rollout: run again"
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            raise RolloutError(f"somebody deleted the InferenceService {name} {again}")
+        there = canaries_of(found)
+        if not there:
+            if self._done == rollout_of(journal):
+                raise RolloutError(f"somebody removed spec.canary of the InferenceService {name} {again}")
+            return None
+        if len(there) > 1 or not self._is_ours(journal, there[0]):
+            raise RolloutError(f"somebody changed spec.canary of the InferenceService {name} {again}")
+        percent = there[0]["trafficPercent"]
+        if shares is not None and percent not in shares:
+            raise RolloutError(
+                f"somebody set trafficPercent in spec.canary of the InferenceService {name} to {percent} during the "
+                f"rollout, which gave version {journal.version} {' or '.join(map(str, shares))} %: run again to give "
+                "it the requests"
+            )
+        return there[0]
+
+    def _is_ours(self, journal: Journal, one: dict[str, Any]) -> bool:
+        return any(has(one, written) for written in journal.facts.get("canaries", ()))
+
+    def begin(self, journal: Journal, canary: dict[str, Any]) -> None:
+        """Write a canary without requests, unless it is there."""
+        found = self._services.wait_until_gone(journal, self._services.name)
+        now = self.check(journal, found)
+        if found and (now is None or not has(now, canary)):
+            self._write(journal, found, canary, [now["trafficPercent"], 0] if now else [0], 0)
+
+    def give(self, journal: Journal, canary: dict[str, Any], percents: list[int], pods: int) -> None:
+        """Give the canary the last one of these shares, and a number of pods, where it has the first one."""
+        found = self._services.find(self._services.name)
+        now = self.check(journal, found, percents)
+        if found and now != with_share(now or canary, percents[-1], pods):
+            self._write(journal, found, canary, percents, pods)
+
+    def _write(
+        self, journal: Journal, found: dict[str, Any], canary: dict[str, Any], percents: list[int], pods: int
+    ) -> None:
+        written = [one for one in journal.facts.get("canaries", ())[-1:] if one != canary]
+        journal.note(canaries=[*written, canary], shares=percents)
+        wanted = only_canaries(found, [with_share(canary, percents[-1], pods)])
+        self._services.apply(journal, wanted, found, manager=_MANAGER)
+        self._done = rollout_of(journal)
+
+    # The way back, and the end
+
+    def take_away(self, journal: Journal) -> None:
+        """Let the canary get no requests, wait until the gateway follows, and remove it with its autoscaler.
+
+        Raises:
+            RolloutError: The gateway does not follow: requests would still be sent to the canary.
+        """
+        services = self._services
+        if not journal.facts.get("canaries"):
+            return
+        if journal.facts.get("splits") and any(journal.facts["shares"]):
+            self._let_go_unseen(journal)
+            services.look_again(journal, partial(self._let_go, journal))
+            self._wait_for_gateway(journal)
+            services.pause(journal, _SETTLING * services.pace.poll_seconds)
+        services.look_again(journal, partial(self._remove, journal))
+        if find_canary(services.find(services.name)) is None:
+            self.remove_rest(journal)
+
+    def _let_go_unseen(self, journal: Journal) -> None:
+        """The first step of the way back, which is right whatever is there, where it can't be read."""
+        services, facts = self._services, journal.facts
+        try:
+            services.find(services.name)
+        except LeaseLostError:
+            raise
+        except (TransientError, UserError):
+            metadata = {"name": services.name, "namespace": self._cluster.namespace}
+            wanted = only_canaries({"metadata": metadata}, [with_share(facts["canaries"][-1], 0)])
+            services.force(wanted, facts.get("uid", ""), _MANAGER)
+
+    def _let_go(self, journal: Journal) -> None:
+        found = self._services.find(self._services.name)
+        canary = find_canary(found)
+        if found and canary and canary["trafficPercent"]:
+            left = [{**one, "trafficPercent": 0} if one == canary else one for one in canaries_of(found)]
+            self._services.apply(journal, only_canaries(found, left), found, manager=_MANAGER)
+
+    def _remove(self, journal: Journal) -> None:
+        services = self._services
+        found = services.find(services.name)
+        if found is None or "canary" not in found["spec"]:
+            return
+        there = canaries_of(found)
+        left = [one for one in there if not self._is_ours(journal, one)]
+        if find_canary({"spec": {"canary": left}}):
+            services.report(f"{services.name} keeps a canary at trafficPercent: 0: look at what somebody changed in it")
+        if left and left == there:
+            return
+        made = services.apply(journal, only_canaries(found, left or None), found, manager=_MANAGER)
+        if len(canaries_of(made)) > len(left):  # it is somebody else's field, too
+            made = services.apply(journal, only_canaries(found, left), made, manager=_MANAGER)
+            services.apply(journal, only_canaries(found, left or None), made, manager=_MANAGER)
+
+    def _has_no_share(self) -> bool:
+        """Whether the gateway sends it nothing. Else its successor, which has its name, would get requests untested."""
+        found = self._services.find(self._services.name)
+        if found is None:
+            return True
+        route = route_of(self._cluster, found)
+        return route is None or (not share_of(route, component(self._services.name)) and is_followed(route))
+
+    def _wait_for_gateway(self, journal: Journal) -> None:
+        if self._comes(journal, self._has_no_share, self._services.pace.stuck_seconds):
+            return
+        name = self._services.name
+        raise RolloutError(
+            f"the HTTPRoute {name} gives requests to {component(name)}, whose canary has trafficPercent: 0, so it is "
+            "not removed yet. Do KServe's controller and the gateway run, and is the predictor ready, without which "
+            "KServe does not change it? Run again then"
+        )
+
+    # Its Deployment and its autoscaler
+
+    def remove_rest(self, journal: Journal) -> None:
+        """Wait until KServe has deleted the canary's Deployment, and delete its autoscaler, which KServe leaves."""
+        services, name = self._services, component(self._services.name)
+        if not self._comes(journal, self._has_no_deployment, services.settings.ready_seconds):
+            raise RolloutError(
+                f"there is a Deployment {name}, which would be the one of the canary: if KServe's controller runs and "
+                "does not delete it, it is not KServe's. Delete it, or give another name"
+            )
+        path = autoscaler(self._cluster.namespace, name)
+        found = services.find(services.name)
+        try:
+            there = self._cluster.find(path)
+            if there and found and is_owned(there, found["metadata"]["uid"]):
+                self._cluster.delete(there, path)
+        except ForbiddenError as error:
+            services.report(f"the autoscaler {name} stays, which does nothing without its Deployment: {error}")
+
+    def _has_no_deployment(self) -> bool:
+        try:
+            return self._cluster.find(deployment(self._cluster.namespace, component(self._services.name))) is None
+        except ForbiddenError:
+            return True
+
+    def _comes(self, journal: Journal, is_so: Callable[[], bool], seconds: float) -> bool:
+        """Whether something comes to be so within this time."""
+        end = time.monotonic() + seconds
+        while not is_so():
+            if time.monotonic() > end:
+                return False
+            self._services.pause(journal)
+        return True
