@@ -6,8 +6,6 @@ import time
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
 from kfp_bert_components.registry import checkpoints_beside
 from kfp_bert_components.steps.finetune_bert import finetune_bert
@@ -58,8 +56,8 @@ def _resumed(whole, tmp_path, signal_name, code, steps):
 
 @pytest.mark.long
 def test_sigkill_at_several_steps_changes_nothing(whole, tmp_path):
-    # in the first epoch, in a later one, and in the second seed
-    output = _resumed(whole, tmp_path, "SIGKILL", -9, [2, 5, 11])
+    # in the first epoch, and in the second seed
+    output = _resumed(whole, tmp_path, "SIGKILL", -9, [2, 11])
     # the one of the step before the kill was written for sure
     assert re.search(r"Going on from the checkpoint of seed 1 at step [12]\.", output)
 
@@ -103,31 +101,3 @@ def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(
     assert re.search(r"^Memory: about [\d.]+ GB expected; it may have [\d.]+ GB.$", said, re.MULTILINE)
     assert (tmp_path / "progress").read_text() == "192/192\n"
     assert not list(tmp_path.rglob("*-checkpoints/**/*.safetensors"))
-
-
-@pytest.mark.long
-def test_a_checkpoint_of_another_base_model_at_the_same_address_is_not_gone_on_from(tmp_path):
-    folder, base = make_splits(tmp_path), make_base_model(tmp_path / "base")
-    settings = {"epochs": 1, "batch_size": 16, "max_length": 32, "checkpoint_steps": 1, "base_model": str(base)}
-    settings["checkpoint_dir"] = str(tmp_path / "checkpoints")
-    finish(start(folder, settings, kill=(4, "SIGKILL")))
-    arrays = load_file(base / "model.safetensors")
-    save_file({name: value + 0.01 for name, value in arrays.items()}, base / "model.safetensors", {"format": "pt"})
-    ended, output = finish(start(folder, settings))
-    assert ended == 0 and "Going on" not in output, output
-
-
-@pytest.mark.long
-def test_a_checkpoint_of_other_weights_is_refused_in_a_sentence(whole, tmp_path):
-    folder, settings = make_splits(tmp_path), whole[1] | {"checkpoint_dir": str(tmp_path / "checkpoints")}
-    finish(start(folder, settings, kill=(3, "SIGKILL")))
-    path = max((tmp_path / "checkpoints").rglob("*.safetensors"))
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata()
-    arrays = load_file(path)
-    del arrays[f"others/{sum(name.startswith('others/') for name in arrays) - 1}"]
-    save_file(arrays, path, metadata=metadata)
-    ended, output = finish(start(folder, settings))
-    assert ended == 1
-    assert "checkpoint of this run holds other weights than this version of the package trains; remove it" in output
-    assert path.exists()
