@@ -103,12 +103,12 @@ def test_an_s3_store_is_named_with_what_says_so(s3, tmp_path, monkeypatch):
     s3.put("bucket", "lines/a.csv", b"text,label\n")
     words = ["--sources", "s3://bucket/lines", "--registry", "s3://bucket/registry"]
     found = look(*words)
-    where = f"s3://bucket/registry: the store at {s3.url} is reached with credentials from AWS_ACCESS_KEY_ID"
+    where = f"s3://bucket/registry: the store at {s3.url} is asked with credentials from AWS_ACCESS_KEY_ID"
     assert found["S3 store"] == ("ok", f"{where}, region us-east-1")
     assert found["registry"] == ("ok", "s3://bucket/registry is readable and writable")
     assert s3.names("bucket") == ["lines/a.csv"]
     monkeypatch.setenv("KFP_BERT_ANONYMOUS", "true")
-    assert "is reached without credentials" in look(*words[:2])["S3 store"][1]
+    assert "is asked without credentials" in look(*words[:2])["S3 store"][1]
     monkeypatch.delenv("KFP_BERT_ANONYMOUS")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")

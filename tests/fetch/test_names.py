@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from pathlib import Path
 
@@ -99,3 +100,14 @@ def test_unusual_but_harmless_names_come_whole(cloud: GcsServer, tmp_path: Path)
 def test_sources_that_name_nothing_are_refused(tmp_path: Path, sources: list[str]) -> None:
     with pytest.raises(UserError):
         fetch(sources, tmp_path / "data")
+
+
+@pytest.mark.parametrize("beside", ["a.csv", "b.csv"])
+def test_bytes_under_the_name_of_a_folder_are_not_left_out_in_silence(
+    cloud: GcsServer, tmp_path: Path, beside: str
+) -> None:
+    cloud.put("bucket", f"in/{beside}", b"1")
+    time.sleep(1.1)  # the newest object of a listing is looked at
+    cloud.put("bucket", "in/b.csv/", b"2")
+    with pytest.raises(UserError, match=f"{cloud.root}/in/b.csv/ holds bytes, and its name ends with '/'"):
+        fetch([f"{cloud.root}/in"], tmp_path / "out")

@@ -1,13 +1,14 @@
 """What is seen of the sources without reading them, and what a fetch does where they changed since."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.fetch import fetch, fingerprint, look
-from kfp_bert_components.storage import Access
+from kfp_bert_components.storage import Access, open_store
 from tests.support.files import files_of, folders_of_one_moment
 from tests.support.gcs_server import GcsServer
 from tests.support.stores import cloud, gcs, s3
@@ -102,6 +103,14 @@ def test_in_a_bucket_it_is_the_fingerprint_of_what_is_fetched(cloud: GcsServer, 
     assert seen(f"{cloud.root}/in/") == before
     cloud.put("bucket", "in/a", b"first b")
     assert seen(f"{cloud.root}/in/") != before
+
+
+def test_what_lies_beside_the_objects_of_a_glob_changes_nothing(cloud: GcsServer) -> None:
+    open_store(f"{cloud.root}/in").write("a.csv", b"first")  # has a checksum on S3 too
+    before = seen(f"{cloud.root}/in/*.csv")
+    time.sleep(1.1)
+    cloud.put("bucket", "in/README.md", b"newest, and has none")
+    assert seen(f"{cloud.root}/in/*.csv") == before
 
 
 def test_what_was_looked_at_is_what_is_fetched(folder: Path, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def test_a_parameter_takes_the_text_or_the_address_of_a_file(tmp_path, monkeypat
             assert policy_from(given, base) == wanted, given
         with pytest.raises(NotFoundError, match=r"The policy file gs://bucket/none\.yaml does not exist"):
             policy_from("gs://bucket/none.yaml")
+        with pytest.raises(NotFoundError, match=r"policy\.yaml does not exist: there is no bucket gs://other"):
+            policy_from("gs://other/policy.yaml")
     assert policy_from("", base) == policy_from("# nothing", base) == base
     (tmp_path / "bad.yaml").write_text("alfa: 0.05")
     with pytest.raises(UserError, match=r"bad\.yaml: There is no rule 'alfa'; did you mean 'alpha'\?"):

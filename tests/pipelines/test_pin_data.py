@@ -104,6 +104,42 @@ def test_a_registry_with_nothing_but_lists_has_no_champion_yet(world) -> None:
     assert world.registry.verify() == []
 
 
+@pytest.mark.parametrize("below", ["data/registry", "data"])
+def test_a_registry_in_the_data_is_refused(tmp_path: Path, place: str, below: str) -> None:
+    Registry(f"{place}/data").store.write("lines.csv", b"first")
+    with pytest.raises(UserError, match="would be data itself, because of the source"):
+        pin_data([f"{place}/data"], f"{place}/{below}", tmp_path / "page.md")
+    assert not Registry(f"{place}/{below}").store.list("pins/")
+
+
+@pytest.mark.parametrize("source", ["data/*.csv", "data/lines.csv", "dat"])
+def test_a_registry_beside_the_data_is_none_of_them(tmp_path: Path, place: str, source: str) -> None:
+    for name in ("data/lines.csv", "dat/lines.csv"):
+        Registry(place).store.write(name, b"first")
+    for registry in ("data/registry", ""):
+        first, again = (pin_data([f"{place}/{source}"], f"{place}/{registry}", tmp_path / "page.md") for _ in "12")
+        assert first == again
+
+
+def test_a_glob_that_means_the_registry_too_is_refused(tmp_path: Path, place: str) -> None:
+    Registry(place).store.write("lines.json", b"first")
+    pin_data([f"{place}/**.json"], f"{place}/registry", tmp_path / "page.md")  # nothing is there yet
+    with pytest.raises(UserError, match="would be data itself"):
+        pin_data([f"{place}/**.json"], f"{place}/registry", tmp_path / "page.md")
+
+
+def test_a_registry_in_a_relative_folder_or_behind_a_link_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "lines.csv").write_text("first")
+    (tmp_path / "link").symlink_to("data")
+    monkeypatch.chdir(tmp_path)
+    for source, registry in (("link", "data/registry"), (".", "registry"), ("data", "link")):
+        with pytest.raises(UserError, match="would be data itself"):
+            pin_data([source], registry, tmp_path / "page.md")
+
+
 def list_of(manifest: str) -> str:
     """The name of a list in the registry, by its address."""
     return f"pins/{manifest.rpartition('/')[2]}"

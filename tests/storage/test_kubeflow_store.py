@@ -94,7 +94,7 @@ def test_a_store_and_its_keys_are_those_of_kfp_launcher(cluster, s3):
     assert open_store("s3://bucket/y").list() == []
     assert [str(call) for call in cluster.calls] == ["get configmaps", "get secrets"]  # once a process
     who = "credentials from the secret mine, which kfp-launcher names"
-    assert s3_account("s3://bucket") == f"the store at {s3.url} is reached with {who}, region eu-west-1"
+    assert s3_account("s3://bucket") == f"the store at {s3.url} is asked with {who}, region eu-west-1"
 
 
 @pytest.mark.parametrize("overrides", ["overrides", "Overrides"])

@@ -392,6 +392,12 @@ def test_what_consoles_make_as_folders_is_no_object(s3: S3Server, listed: str) -
     assert [entry.name for entry in open_store("s3://bucket").list(listed)] == ["in/a", "in/empty"]
 
 
+def test_what_has_the_name_of_an_object_and_a_slash_is_no_loss_of_the_object(s3: S3Server) -> None:
+    for name, data in (("in/a.csv", b"1"), ("in/a.csv/", b"")):
+        s3.put("bucket", name, data)
+    assert [entry.name for entry in open_store("s3://bucket").list("in/")] == ["in/a.csv"]
+
+
 def test_a_large_file_goes_up_in_parts_and_comes_back_checked(s3: S3Server, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(bytes(range(256)) * 80_000)  # 20 MB
     store = open_store("s3://bucket")

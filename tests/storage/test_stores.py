@@ -95,6 +95,14 @@ def test_listings_are_sorted_and_recursive_and_folders_are_named(place: str) -> 
     assert {(entry.size, entry.crc32c) for entry in store.list()} == {(9, "4waSgw==")}
 
 
+@pytest.mark.parametrize("root", ["file", "file/below", "."])
+def test_a_place_that_is_a_file_is_said_where_something_is_written(tmp_path: Path, root: str) -> None:
+    (tmp_path / "file").write_text("data")
+    with pytest.raises(UserError, match="is no folder: it is a file, or lies under one. Check the address"):
+        open_store(tmp_path / root).write("file/x" if root == "." else "x", b"1")
+    assert (tmp_path / "file").read_text() == "data"
+
+
 @pytest.mark.parametrize("size", [0, 1, 9_000_000])
 def test_files_go_up_and_come_back_the_same(place: str, tmp_path: Path, size: int) -> None:
     store = open_store(place)

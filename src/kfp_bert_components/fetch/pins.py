@@ -17,9 +17,9 @@ from kfp_bert_components.storage import file_crc32c, is_fuse, split_object
 def fingerprint(objects: Iterable[Pinned], *, changes: bool = True) -> str:
     """A hash by which one sees, without reading, whether any of the objects is another one now.
 
-    Of an object in a bucket its path, size and checksum count: it is the fingerprint of a manifest. On s3:// its ETag
-    (and version) counts where there is no checksum. Of a local file that was not read its path, size and times count,
-    and which file it is.
+    Of an object on gs:// its path, size and checksum count: it is the fingerprint of a manifest. On s3:// its ETag (and
+    version) counts, also where it has a checksum, as whether that is asked for depends on the objects beside it. Of a
+    local file that was not read its path, size and times count, and which file it is.
 
     Args:
         objects: The objects.
@@ -32,7 +32,8 @@ def fingerprint(objects: Iterable[Pinned], *, changes: bool = True) -> str:
     """
     digest, in_fuse = hashlib.sha256(), cache(is_fuse)
     for one in sorted(objects, key=lambda one: one.path):
-        facts: list[object] = [one.path, one.size, one.crc32c or one.generation]
+        checksum = one.crc32c if split_object(one.source)[0].scheme in ("gs", "file") else ""
+        facts: list[object] = [one.path, one.size, checksum or one.generation]
         if changes and _on_disk(one):
             facts += _which(one.source, in_fuse)
         digest.update(json.dumps(facts).encode() + b"\n")

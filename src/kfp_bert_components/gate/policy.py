@@ -193,7 +193,9 @@ def read_policy(place: str | Path, base: Policy | None = None) -> Policy:
     folder, name = parse_address(place, "policy").split()
     try:
         text = open_store(folder, parameter="policy").read(name, limit=_LARGEST).data.decode()
-    except NotFoundError:
+    except NotFoundError as error:
+        if "there is no bucket" in str(error):
+            raise
         raise NotFoundError(f"The policy file {place} does not exist{_hint(str(place))}.") from None
     except (UserError, UnicodeDecodeError) as error:
         raise UserError(

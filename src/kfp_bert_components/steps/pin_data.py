@@ -12,7 +12,7 @@ from kfp_bert_components.fetch import fingerprint, look
 from kfp_bert_components.plain import markdown
 from kfp_bert_components.progress import say
 from kfp_bert_components.registry import Registry
-from kfp_bert_components.storage import Access
+from kfp_bert_components.storage import Access, Address, known_address, parse_address
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,14 @@ def pin_data(
         access: Credentials for sources on gs://.
 
     Raises:
-        UserError: A source matches nothing or can't be listed, or `base_model` is no folder.
+        UserError: A source matches nothing or can't be listed, the registry lies in one, or `base_model` is no folder.
     """
     manifest, sizes = look(sources, access or Access())
+    models = Registry(registry)
+    _check_apart(models.uri, sources, [one.source for one in manifest.objects])
     data = fingerprint(manifest.objects)
     base = pin_checkpoint(base_model) if base_model else ""
     pin = f"{data}-{base}" if base else data
-    models = Registry(registry)
     address, first = models.keep_pin(data, manifest.fields(), run)
     champion = models.champion()
     before = _pin_of(models, champion.version) if champion else ""
@@ -70,6 +71,27 @@ def pin_data(
     say(sentence)
     _write_page(summary, sentence, data, rows)
     return Seen(data, address, base, pin, before != pin)
+
+
+def _check_apart(registry: str, sources: Sequence[str], files: Sequence[str]) -> None:
+    """UserError where what is written to the registry would be data, which then had changed in every run."""
+    here = _real(known_address(registry))
+    folders = [one for one in sources if here.startswith(_real(_address(one)))]
+    if inside := folders or [one for one in files if _real(known_address(one)).startswith(f"{here}pins/")]:
+        raise UserError(
+            f"The registry {registry} would be data itself, because of the source {inside[0]}, and every run would "
+            "change them: give another place."
+        )
+
+
+def _address(source: str) -> Address:
+    # `look` has said already what a relative path stands for.
+    local = ":" not in source and not source.startswith("/")
+    return parse_address(str(Path(source).expanduser().absolute()) if local else source, "the source")
+
+
+def _real(address: Address) -> str:
+    return f"{address.path.resolve() if address.is_local else address}/"
 
 
 def _pin_of(models: Registry, version: int) -> str:

@@ -47,4 +47,4 @@ def s3_account(place: str, access: Access | None = None) -> str:
 
     found = s3_settings(place.rstrip("/"), with_environment(access or Access()).anonymous)
     who = "without credentials" if found.anonymous else f"with credentials from {found.source}"
-    return f"{found.place} is reached {who}, region {found.region}"
+    return f"{found.place} is asked {who}, region {found.region}"

@@ -26,6 +26,7 @@ from kfp_bert_components.storage._types import (
     Store,
     check_name,
     content_type,
+    unreadable_marker,
     without_markers,
 )
 
@@ -121,6 +122,9 @@ class GcsStore(Store):
         with explained(self.describe(prefix), self.access):
             blobs = self._bucket().list_blobs(prefix=self._start + prefix, fields=_FIELDS, **self._calls)
             found = sorted((self._entry(blob) for blob in blobs), key=lambda one: one.name)
+        for one in found:
+            if one.size and one.name.endswith("/"):
+                raise unreadable_marker(self.describe(one.name.rstrip("/")))
         return without_markers(found)
 
     def folders(self, prefix: str = "") -> Names:

@@ -140,9 +140,7 @@ class LocalStore(Store):
         except FileNotFoundError:
             return []
         except NotADirectoryError:
-            raise UserError(
-                f"{self.root / prefix} is no folder: it is a file, or lies under one. Check the address."
-            ) from None
+            raise _no_folder(self.root / prefix) from None
         except OSError as error:
             raise self._explained(error, prefix) from None
 
@@ -177,6 +175,8 @@ class LocalStore(Store):
                     return self._publish(temporary, path, name, if_generation)
                 finally:
                     temporary.unlink(missing_ok=True)
+        except NotADirectoryError:
+            raise _no_folder(path.parent) from None
         except OSError as error:
             raise self._explained(error, name) from None
 
@@ -287,6 +287,10 @@ class LocalStore(Store):
         if isinstance(error, IsADirectoryError):
             return UserError(f"{where} is a folder, not a file.")
         return UserError(f"{where} can't be read or written: {error.strerror or error}.")
+
+
+def _no_folder(path: Path) -> UserError:
+    return UserError(f"{path} is no folder: it is a file, or lies under one. Check the address.")
 
 
 def file_entry(path: Path, name: str, *, checksum: bool = True) -> Entry:

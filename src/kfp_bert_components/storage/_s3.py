@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +47,7 @@ from kfp_bert_components.storage._types import (
     check_name,
     content_type,
     too_large,
+    unreadable_marker,
     without_markers,
 )
 
@@ -243,7 +245,19 @@ class S3Store(Store):
         seen = wait_for(self._heads({one.name for one in [*empty, *newest]})) if empty or newest else {}
         if newest and (last := seen[newest[0].name]) and (last.crc32c or " " in str(last.generation)):
             seen |= wait_for(self._heads({one.name for one in found} - seen.keys()))
-        return [one for listed in found if (one := seen.get(listed.name, listed))]
+        twice = {one.name for one, other in pairwise(sorted(found, key=lambda one: one.name)) if one.name == other.name}
+        for listed in found:
+            if listed.size and (listed.name in twice or seen.get(listed.name, listed) is None):
+                self._check_end(listed.name)
+        # "a" and the folder "a/", which obstore names "a" too, are one object.
+        return list({one.name: one for listed in found if (one := seen.get(listed.name, listed))}.values())
+
+    def _check_end(self, name: str) -> None:
+        """UserError where an object's name is this one with a "/" at its end, which obstore leaves out."""
+        path = self._start + name
+        # What is listed below a folder begins with its name and "/".
+        if any(meta["path"] == path and meta["size"] for page in obstore.list(self._bucket(), path) for meta in page):
+            raise unreadable_marker(self.describe(name))
 
     def _surely_nothing(self) -> Any:
         """An empty list, after a look whether it is a store that said so: any page reads as an empty listing."""

@@ -205,6 +205,11 @@ def without_markers(found: Entries) -> Entries:
     return [one for one in found if not is_marker(one)]
 
 
+def unreadable_marker(where: str) -> UserError:
+    """The error for an object that has a folder's name and bytes of its own, which would be left out in silence."""
+    return UserError(f"The object {where}/ holds bytes, and its name ends with '/', as that of a folder: rename it.")
+
+
 def content_type(name: str) -> str:
     """What an object of this name is said to hold."""
     endings = {".json": "application/json", ".md": "text/markdown", ".txt": "text/plain", ".html": "text/html"}
