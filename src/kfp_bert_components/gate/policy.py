@@ -197,10 +197,10 @@ def read_policy(place: str | Path, base: Policy | None = None) -> Policy:
         if "there is no bucket" in str(error):
             raise
         raise NotFoundError(f"The policy file {place} does not exist{_hint(str(place))}.") from None
-    except (UserError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"The policy file {place} can't be read ({error}): give a text file in UTF-8, at most 1 MB."
-        ) from None
+    except UserError as error:
+        raise UserError(f"The policy file {place} can't be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"The policy file {place} is no text in UTF-8 ({error}): save it as one.") from None
     return parse_policy(text, base, str(place))
 
 
