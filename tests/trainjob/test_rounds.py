@@ -25,7 +25,8 @@ KINDS = ("killed", "SIGTERM", "asleep", *(["network cut"] if ALL else []))
 PARTS, ROUNDS = (4, 50) if ALL else (1, 3)
 AT_ONCE = 5 if ALL else 3
 LATENCY = 0.3  # seconds between a job's creation and the answer that it was created
-LONG = 3 * LONGEST  # where the network is cut the step itself goes on for half a minute
+HURRIED = (2.0, 5.0)  # seconds for a call to the API, and for which a step goes on whose API does not answer
+LONG = 5 * LONGEST  # where the network is cut the step itself goes on until it gives up
 
 
 class Round:
@@ -41,7 +42,12 @@ class Round:
 
     def step(self, number, url=""):
         return Step(
-            run_step, str(self.folder), url or self.server.url, ABANDONED, log=str(self.folder / f"log-{number}")
+            run_step,
+            str(self.folder),
+            url or self.server.url,
+            ABANDONED,
+            *HURRIED,
+            log=str(self.folder / f"log-{number}"),
         )
 
     def is_over(self):

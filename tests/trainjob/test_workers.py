@@ -50,11 +50,19 @@ def start_step(world, number=1, abandoned=60.0, **environment):
     return Step(run_step, str(folder), server.url, abandoned, log=str(folder / f"log-{number}"), **environment)
 
 
-def run_step(folder, url, abandoned):
+def run_step(folder, url, abandoned, call_seconds=30.0, patience=600.0):
+    from functools import partialmethod
     from pathlib import Path
+    from unittest.mock import patch
+
+    from kfp_bert_components.kubernetes_api import Cluster
 
     out = Path(folder)
-    run(out, url, replicas=2, abandoned_minutes=abandoned / 60, run=f"run-{os.getpid()}", poll_seconds=0.05)
+    with (
+        patch.object(Cluster, "__init__", partialmethod(Cluster.__init__, call_seconds=call_seconds)),
+        patch("kfp_bert_components.jobs.remote_jobs._PATIENCE", patience),
+    ):
+        run(out, url, replicas=2, abandoned_minutes=abandoned / 60, run=f"run-{os.getpid()}", poll_seconds=0.05)
 
 
 def until(holds, seconds=LONGEST):
