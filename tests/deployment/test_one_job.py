@@ -9,7 +9,7 @@ from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform import AiPlatformClient
 from kfp_bert_components.ai_platform.remote_jobs import AiPlatformJobs
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.jobs.remote_jobs import RemoteJobs
 from kfp_bert_components.leases import Lease, Watch, read_lease
 from kfp_bert_components.storage import open_store
@@ -228,3 +228,27 @@ def test_a_job_that_cannot_be_looked_at_any_more_is_said_to_go_on_as_it_does(ser
     monkeypatch.setattr("kfp_bert_components.jobs.remote_jobs._PATIENCE", 0.0)
     with pytest.raises(UserError, match=r"could not be looked at for .* until clean_up_run cancels it"):
         jobs.wait(name, 0.01)
+
+
+def test_a_job_that_was_made_though_the_answer_was_lost_for_good_ends_itself(server, store, monkeypatch):
+    first = step(server, store, "run-1")
+    monkeypatch.setattr("kfp_bert_components.jobs.remote_jobs.time.sleep", lambda seconds: None)
+
+    def cut_off():
+        server.faults = [Fault("CreateCustomJob", "after", times=-1), Fault("ListCustomJobs", times=-1)]
+        return make()
+
+    with pytest.raises((UserError, TransientError)):
+        first.start(cut_off)
+    monkeypatch.undo()
+    assert states(server) == ["RUNNING"]
+    watch, end = Watch(store), time.monotonic() + 20 * ALLOWED
+    while not watch.look() and time.monotonic() < end:
+        time.sleep(ALLOWED / 10)
+    assert watch.ended.startswith("Nobody has waited for this job for")
+    # The next one starts another job, as soon as this one is gone.
+    server.faults = []
+    for job in server.cloud.jobs.values():
+        job.state = v1.JobState.JOB_STATE_CANCELLED
+    step(server, store, "run-2").start(make)
+    assert states(server) == ["CANCELLED", "RUNNING"]

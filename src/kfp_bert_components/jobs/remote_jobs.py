@@ -77,6 +77,7 @@ class RemoteJobs:
         self._client, self._has_outputs = client, has_outputs
         self._lease, self._name = lease, ""
         self._said = ""
+        self._may_exist = False  # whether a job may have been created whose answer was lost
 
     @contextmanager
     def cancelled_with_this_process(self) -> Iterator[None]:
@@ -192,7 +193,8 @@ class RemoteJobs:
             job = make()
             name = self._submit(job) if job and self._lease.confirm() else ""
         except Exception:
-            self._lease.give_back()
+            if not self._may_exist:  # else the lease, which gets old, ends the job
+                self._lease.give_back()
             raise
         if name and self._lease.take(name, started=True):
             self._cancel_others(_running(self._client.find()), name)
@@ -233,6 +235,7 @@ class RemoteJobs:
                     self._name = self._client.create(job)
                 return self._name
             except TransientError:
+                self._may_exist = True
                 if attempt == 4:
                     raise
                 time.sleep(2**attempt / 2)
