@@ -6,7 +6,6 @@ What is the same in both modes is tried by test_kserve.py, its neighbours and te
 
 import os
 import signal
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -16,17 +15,13 @@ from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.kserve.revisions import tag_addresses
-from tests.support.kserve_rollouts import FEW, NAME, NAMESPACE, PODS, SERVICES
+from tests.support.kserve_rollouts import FEW, NAME, NAMESPACE, SERVICES
+from tests.support.kserve_shares import DONE, FAILED, rarely, spoil, stamp, wait_until
 from tests.support.kserve_worlds import empty, world
-from tests.support.kubernetes_predictors import wrong
 from tests.support.kubernetes_server import Fault
 
 __all__ = ["empty", "world"]
 
-ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
-rarely = pytest.mark.skipif(not ALL, reason="tried with KFP_BERT_ROUNDS=all")
-DONE = {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
-FAILED = {"serving": {1: 100}, "services": [NAME], "record": ("failed", 2)}
 MODE = "serving.kserve.io/deploymentMode"
 
 
@@ -41,10 +36,6 @@ def written(world):
     return [(int(stamp(one).split("-")[0]), one.get("canaryTrafficPercent")) for one in bodies]
 
 
-def stamp(predictor):
-    return next(one["value"] for one in predictor["containers"][0]["env"] if one["name"] == "KFP_BERT_ROLLOUT")
-
-
 def change(world, **fields):
     """Change the predictor as somebody else would."""
 
@@ -53,22 +44,6 @@ def change(world, **fields):
         return one
 
     world.server.cluster.store.change(SERVICES, NAMESPACE, NAME, write)
-
-
-def spoil(world, when, line):
-    """From that line on version 2 answers wrongly."""
-    if line == when:
-        for pod in world.server.cluster.store.list(PODS, NAMESPACE):
-            predictor = world.server.cluster.kubelet.predictor(pod)
-            if predictor.model.registry_version == 2:
-                predictor.model.predict = wrong
-
-
-def wait_until(condition):
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def test_a_version_gets_the_requests_in_steps_and_one_that_is_live_costs_five_calls(world):

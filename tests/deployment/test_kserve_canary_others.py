@@ -1,0 +1,241 @@
+"""What others, KServe and the gateway do while a canary gets shares of the requests."""
+
+import pytest
+from kubernetes.client import CustomObjectsApi
+
+from kfp_bert_components.deployment import LeaseLostError, RolloutError
+from kfp_bert_components.kserve.canaries import address_beside
+from kfp_bert_components.kserve.witnesses import condition
+from tests.support import kubernetes_workloads
+from tests.support.kserve_canaries import At, change, short, written
+from tests.support.kserve_rollouts import CANARY, NAME, NAMESPACE, NEXT, PODS, container
+from tests.support.kserve_shares import ALL, DONE, FAILED, rarely, wait_until
+from tests.support.kserve_worlds import empty, world
+from tests.support.kubernetes_resources import by_kind
+from tests.support.kubernetes_store import DEPLOYMENTS
+
+__all__ = ["empty", "world"]
+
+
+@pytest.fixture
+def mode():
+    return "Gateway"
+
+
+def set_share(percent):
+    return lambda one: one["spec"]["canary"][0].update(trafficPercent=percent)
+
+
+def set_image(one):
+    one["spec"]["canary"][0]["predictor"]["containers"][0]["image"] = "theirs:2"
+
+
+def add_another(one):
+    theirs = {"name": "theirs", "containers": [{"name": "kserve-container", "image": "theirs"}]}
+    one["spec"]["canary"].append({"trafficPercent": 0, "predictor": theirs})
+
+
+OTHERS = {
+    "share": (set_share(30), "set trafficPercent in spec.canary of the InferenceService films to 30", []),
+    "stopped": (set_share(0), "set trafficPercent in spec.canary of the InferenceService films to 0", []),
+    "removed": (lambda one: one["spec"].pop("canary") and None, "somebody removed spec.canary", []),
+    "image": (set_image, "somebody changed spec.canary", ["next"]),
+    "another": (add_another, "somebody changed spec.canary", ["theirs"]),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS if ALL else ["removed", "image", "another"])
+def test_what_somebody_does_to_the_canary_between_two_steps_ends_the_rollout(world, what):
+    write, told, left = OTHERS[what]
+    report = At("gets 10 %", lambda: change(world, write))
+    with pytest.raises(RolloutError, match=told):
+        world.deploy(report=report, step_seconds=0.1)
+    assert world.registry.deployment("production").state == "failed"
+    assert not any("gets 50 %" in line for line in report.lines)
+    wait_until(lambda: world.versions_serving() == {1: 100})
+    canaries = world.service()["spec"].get("canary", [])
+    assert [one["predictor"]["name"] for one in canaries] == left
+    assert all(one["trafficPercent"] == 0 for one in canaries)  # nobody tested what is in it
+    assert any("keeps a canary at trafficPercent: 0" in line for line in report.lines) == (left == ["next"])
+
+
+def test_what_somebody_changes_in_the_predictor_is_not_overwritten(world):
+    def change_theirs(one):
+        one["spec"]["predictor"] |= {"timeout": 77}
+        container(one)["image"] = "theirs:2"
+
+    with pytest.raises(RolloutError, match=r"somebody changed the InferenceService films .*spec.predictor.containers"):
+        world.deploy(report=At("gets 10 %", lambda: change(world, change_theirs)), step_seconds=0.1)
+    assert container(world.service())["image"] == "theirs:2"
+    assert world.service()["spec"]["predictor"]["timeout"] == 77
+    assert "predictor 2" not in written(world) and world.state()["record"] == ("failed", 2)
+
+
+@rarely
+def test_fields_that_the_settings_do_not_give_stay(world):
+    world.deploy(report=At("gets 10 %", lambda: change(world, lambda one: one["spec"]["predictor"].update(timeout=77))))
+    assert world.service()["spec"]["predictor"]["timeout"] == 77
+    assert world.state() == DONE
+
+
+@rarely
+def test_a_canary_that_somebody_wrote_too_is_removed_all_the_same(world):
+    def write_too():
+        canary = world.service()["spec"]["canary"]
+        canary[0]["predictor"]["timeout"] = 77
+        with world.server.client() as client:
+            where = ("serving.kserve.io", "v1beta1", NAMESPACE, "inferenceservices", NAME)
+            CustomObjectsApi(client).patch_namespaced_custom_object(*where, {"spec": {"canary": canary}})
+
+    world.wrong = {2}
+    with pytest.raises(RolloutError, match="differs by"):
+        world.deploy(report=At("asking it for texts", write_too))
+    assert world.state() == FAILED
+
+
+def test_a_deployment_of_others_with_the_name_of_the_canarys_is_left_alone(world):
+    labels = {"app": "theirs"}
+    spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}
+    world.server.cluster.add("Deployment", CANARY, spec=spec)
+    with pytest.raises(RolloutError, match=f"there is a Deployment {CANARY}, which would be the one of the canary"):
+        world.deploy(ready_seconds=0.2)
+    assert written(world) == [] and world.server.cluster.store.find(DEPLOYMENTS, NAMESPACE, CANARY)
+
+
+# KServe and the gateway
+
+
+def test_a_canary_that_is_changed_in_place_serves_only_when_its_deployment_is_new(world):
+    def stop():
+        raise LeaseLostError("stopped")
+
+    with pytest.raises(LeaseLostError):
+        world.deploy(report=At("asking it for texts", stop))
+    world.server.cluster.missing_images.add("nope:9")
+    with pytest.raises(RolloutError, match="nope:9"):
+        world.deploy(image="nope:9")
+    assert written(world) == ["canary 0", "canary 0", "no canary"]
+    assert world.state() == FAILED
+
+
+def test_a_gateway_that_stands_still_is_waited_for_before_the_canary_is_removed(world):
+    gateway = world.server.cluster.gateway
+    with pytest.raises(RolloutError, match="has trafficPercent: 0, so it is not removed yet"):
+        world.deploy(report=At("gets 10 %", lambda: setattr(gateway, "followed", False)))
+    assert written(world) == ["canary 0", "canary 10", "canary 50", "canary 0"]
+    assert world.server.cluster.store.find(DEPLOYMENTS, NAMESPACE, CANARY)  # requests still come to it
+    gateway.followed = True
+    for name in (NAME, f"{NAME}-predictor"):
+        world.server.cluster.enqueue(0.0, "gateway", NAMESPACE, name)
+    world.deploy(lease_seconds=0.3)
+    assert world.state() == DONE
+
+
+@rarely
+def test_a_gateway_that_stands_still_before_the_first_share_leaves_nothing_behind(world):
+    gateway = world.server.cluster.gateway
+    with pytest.raises(RolloutError, match="the gateway has not taken over its HTTPRoute"):
+        world.deploy(report=At("starting it beside", lambda: setattr(gateway, "followed", False)))
+    assert world.state() == FAILED
+
+
+def test_a_canary_whose_service_does_not_answer_gets_no_requests(world):
+    cluster, real = world.server.cluster, world.server.cluster.choose
+    cluster.choose = lambda namespace, name: None if name == CANARY else real(namespace, name)
+    with pytest.raises(RolloutError, match=f"the Service {CANARY} does not answer at http://{CANARY}.default.svc"):
+        world.deploy()
+    assert written(world) == ["canary 0", "no canary"]
+    assert world.state() == FAILED
+
+
+def test_a_version_takes_the_place_of_one_whose_pods_broke_between_two_steps(world):
+    cluster = world.server.cluster
+
+    def break_the_old():
+        world.broken = {1: "version 1 cannot be served"}
+        for pod in cluster.store.list(PODS, NAMESPACE, f"app=isvc.{NAME}-predictor"):
+            cluster.store.delete(PODS, NAMESPACE, pod["metadata"]["name"])
+        wait_until(lambda: condition(world.service()["status"], "PredictorReady")["status"] == "False")
+
+    report = At("gets 50 %", break_the_old)
+    world.deploy(report=report)
+    (said,) = [line for line in report.lines if f"{NAME} is not ready, so its pods are replaced at once" in line]
+    assert "does not give the canary 100 %" in said
+    assert world.state() == DONE
+
+
+@rarely
+def test_an_autoscaler_of_others_stays(world):
+    kind = by_kind("HorizontalPodAutoscaler")
+    scaled = {"scaleTargetRef": {"kind": "Deployment", "name": CANARY}, "minReplicas": 1, "maxReplicas": 1}
+    world.server.cluster.add("HorizontalPodAutoscaler", CANARY, spec=scaled)
+    world.deploy()
+    assert world.server.cluster.store.find(kind, NAMESPACE, CANARY) and world.versions_serving() == {2: 100}
+
+
+def test_pods_come_before_requests(empty, monkeypatch):
+    """Two pods: KServe lets the autoscaler take as many away from the predictor as the canary has."""
+    monkeypatch.setattr(kubernetes_workloads, "HPA_SECONDS", 100)  # so slow that it is waited for
+    empty.deploy(min_replicas=2, max_replicas=3)
+    empty.promote()
+    empty.server.calls.clear()
+    seen = {}
+
+    def look(number, call):
+        if call.verb != "patch" or call.name != NAME:
+            return
+        if short(call) == "canary 100":
+            seen["before all"] = pods(empty, CANARY)
+            shrink(empty)
+        elif short(call) == "canary 0" and seen:
+            seen["before the end"] = pods(empty, f"{NAME}-predictor")
+
+    empty.server.on_call = look
+    empty.deploy(min_replicas=2, max_replicas=3)
+    assert seen == {"before all": 2, "before the end": 2}
+    predictor = empty.service()["spec"]["predictor"]
+    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 3)
+    assert empty.state() == DONE
+
+
+def pods(world, component):
+    """How many pods of a Deployment are available."""
+    return world.server.cluster.store.get(DEPLOYMENTS, NAMESPACE, component)["status"]["availableReplicas"]
+
+
+def shrink(world):
+    """Let the autoscaler of the predictor, whose pods have nothing to do, go down as far as it may."""
+    least = world.server.cluster.store.get(by_kind("HorizontalPodAutoscaler"), NAMESPACE, f"{NAME}-predictor")["spec"]
+    world.server.cluster.store.change(
+        DEPLOYMENTS,
+        NAMESPACE,
+        f"{NAME}-predictor",
+        lambda one: {**one, "spec": {**one["spec"], "replicas": least["minReplicas"]}},
+    )
+
+
+@rarely
+def test_another_number_of_pods_is_rolled_out(empty):
+    empty.deploy(min_replicas=3, max_replicas=3)
+    empty.promote()
+    empty.deploy(min_replicas=1, max_replicas=1)
+    predictor = empty.service()["spec"]["predictor"]
+    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (1, 1)
+    assert empty.state() == DONE
+
+
+@rarely
+def test_an_autoscaler_that_may_not_be_removed_stays_and_is_told(world):
+    allowed = {"apiGroups": ["", "apps", "serving.kserve.io", "gateway.networking.k8s.io"], "resources": ["*"]}
+    world.server.rules, lines = [{**allowed, "verbs": ["*"]}], []
+    world.deploy(report=lines.append)
+    assert any(f"the autoscaler {CANARY} stays" in line for line in lines)
+    assert world.versions_serving() == {2: 100}
+
+
+def test_the_canary_has_an_address_beside_the_one_of_the_predictor():
+    inside = "http://films-predictor.team.svc.cluster.local"
+    assert address_beside(inside, "films") == f"http://{NEXT}-predictor.team.svc.cluster.local"
+    assert address_beside(f"{inside}:8080", "films") == f"http://{NEXT}-predictor.team.svc.cluster.local:8080"
+    assert address_beside("http://films-transformer.team.svc.cluster.local", "films") == ""
+    assert address_beside("http://127.0.0.1:80", "films") == ""
