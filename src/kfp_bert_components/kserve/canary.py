@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import ForeignOwnerError, RolloutError, SmokeSettings
+from kfp_bert_components.deployment import ForeignOwnerError, RolloutError
 from kfp_bert_components.kserve.canaries import (
     Canaries,
     as_its_canary,
@@ -141,34 +141,25 @@ class Canary(Standard):
             now = {"trafficPercent": 0}
         smoke = services.smoke
         if journal.facts["splits"]:
-            smoke = self._raise_share(journal, now["trafficPercent"])
+            wait = partial(self._wait_for_canary, journal)
+            smoke = self.raise_share(journal, now["trafficPercent"], partial(self._give, journal), wait)
         found = services.find(services.name)
         self._writes.check(journal, found, journal.facts["shares"])
         self.change(journal, without_canaries(found or {}), self._with_room(journal, found or {}), smoke)
 
-    def _raise_share(self, journal: Journal, share: int) -> SmokeSettings:
-        """Raise it step by step to 100; what is left of the test."""
-        services, smoke = self.services, self.services.smoke
-        for percent in self.steps():
-            if percent <= share:
-                continue
-            if percent == 100 and smoke.bake_seconds:
-                services.ask(journal, self._wait_for_canary(journal, share).url, smoke)
-                smoke = replace(smoke, bake_seconds=0.0)
-            try:
-                self._give(journal, share, percent)
-            except RolloutError as error:
-                if says_ready(services.find(services.name) or {}):
-                    raise
-                services.report(f"{services.name} is not ready, so its pods are replaced at once ({error})")
-                return smoke
-            share = percent
-            services.report(f"version {journal.version} gets {percent} % of the requests")
-            services.pause(journal, services.settings.step_seconds if percent < 100 else 0.0)
-        return smoke
+    def _give(self, journal: Journal, share: int, percent: int) -> bool:
+        """Give the canary a larger share of the requests; False where the predictor is broken, which ends the steps."""
+        services = self.services
+        try:
+            self._give_pods_and_share(journal, share, percent)
+        except RolloutError as error:
+            if says_ready(services.find(services.name) or {}):
+                raise
+            services.report(f"{services.name} is not ready, so its pods are replaced at once ({error})")
+            return False
+        return True
 
-    def _give(self, journal: Journal, share: int, percent: int) -> None:
-        """Give the canary the pods for a share of the requests, and then the share."""
+    def _give_pods_and_share(self, journal: Journal, share: int, percent: int) -> None:
         found, canary = self.services.find(self.services.name), self._canary(journal.version)
         pods = math.ceil(pods_of_spec(found)[0] * percent / 100) if found else 1
         for percents in ([share], [share, percent]) if pods > 1 else ([share, percent],):

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import LeaseLostError, RolloutError
-from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.kserve.before import rollout_of
 from kfp_bert_components.kserve.canaries import (
     canaries_of,
@@ -122,11 +121,7 @@ class CanaryWrites:
     def _let_go_unseen(self, journal: Journal) -> None:
         """The first step of the way back, which is right whatever is there, where it can't be read."""
         services, facts = self._services, journal.facts
-        try:
-            services.find(services.name)
-        except LeaseLostError:
-            raise
-        except (TransientError, UserError):
+        if not services.can_read():
             metadata = {"name": services.name, "namespace": self._cluster.namespace}
             wanted = only_canaries({"metadata": metadata}, [with_share(facts["canaries"][-1], 0)])
             services.force(wanted, facts.get("uid", ""), _MANAGER)

@@ -7,8 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import LeaseLostError, RolloutError
-from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.kserve.before import refuse_changed
 from kfp_bert_components.kserve.checks import is_there
 from kfp_bert_components.kserve.merging import touched
@@ -134,34 +133,26 @@ class Knative(Mode):
         return self._wait(journal, share)
 
     def shift(self, journal: Journal) -> None:
-        """Raise the share of the revision in steps, ask it again, give it all requests, and ask it where these go.
-
-        It is asked for `bake_seconds` before it has all: until then the old revision keeps its pods.
-        """
+        """Raise the share of the revision in steps, give it all requests, and ask it where these go."""
         services, version = self.services, journal.version
         found = services.find(services.name)
         if self._share(found, version) is None:
             self.test(journal)
             found = services.find(services.name)
         self._check_untouched(journal, found, journal.facts.get("shares"))
-        share, smoke = self._share(found, version) or 0, services.smoke
-        for percent in self.steps():
-            if percent <= share:
-                continue
-            if percent == 100 and smoke.bake_seconds:
-                services.ask(journal, self._wait(journal, share).url, smoke)
-                smoke = replace(smoke, bake_seconds=0.0)
-            services.look_again(journal, partial(self._give, journal, share, percent))
-            self._wait(journal, percent)
-            share = percent
-            services.report(f"version {version} gets {percent} % of the requests")
-            services.pause(journal, services.settings.step_seconds if percent < 100 else 0.0)
+        share = self._share(found, version) or 0
+        smoke = self.raise_share(journal, share, partial(self._give, journal), partial(self._wait, journal))
         seen = self._wait(journal, 100)
         services.ask(journal, seen.url, smoke)
         journal.note(served=seen.revision, url=seen.url, witnesses=list(seen.witnesses))
 
-    def _give(self, journal: Journal, share: int, percent: int) -> None:
+    def _give(self, journal: Journal, share: int, percent: int) -> bool:
         """Give the revision that was tested a larger share of the requests, where nobody changed anything since."""
+        self.services.look_again(journal, partial(self._write_share, journal, share, percent))
+        self._wait(journal, percent)
+        return True
+
+    def _write_share(self, journal: Journal, share: int, percent: int) -> None:
         found = self.services.find(self.services.name)
         self._check_untouched(journal, found, [share])
         wanted = self.wanted(journal.version)
@@ -204,12 +195,7 @@ class Knative(Mode):
     def write_back(self, journal: Journal) -> None:
         """Give the requests back to the revision that had them, then write the old fields."""
         services, facts = self.services, journal.facts
-        try:
-            services.find(services.name)
-        except LeaseLostError:
-            raise
-        except (TransientError, UserError):
-            # The first step of the way back, which is right whatever is there.
+        if not services.can_read():  # the first step of the way back, which is right whatever is there
             services.force(with_percent(facts.get("wrote") or self.wanted(journal.version), 0), facts.get("uid", ""))
         self._write_old(journal, self.before.full(journal))
 

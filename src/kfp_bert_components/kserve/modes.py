@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kfp_bert_components.deployment import ForeignOwnerError, RolloutError
+from kfp_bert_components.deployment import ForeignOwnerError, RolloutError, SmokeSettings
 from kfp_bert_components.kserve.before import Before
 from kfp_bert_components.kserve.objects import MODE
 from kfp_bert_components.kserve.services import Services
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment import Journal
+    from kfp_bert_components.kserve.witnesses import Seen
 
 STANDARD, KNATIVE = "Standard", "Knative"
 CANARY = "Canary"  # what a record calls the mode Standard where spec.canary and a gateway share the requests
@@ -106,6 +109,36 @@ class Mode(ABC):
     def steps(self) -> tuple[int, ...]:
         """The shares of the requests, in percent, that a version gets one after the other."""
         return self.services.settings.traffic_steps or _STEPS
+
+    def raise_share(
+        self, journal: Journal, share: int, give: Callable[[int, int], bool], wait: Callable[[int], Seen]
+    ) -> SmokeSettings:
+        """Raise the share of a version step by step to 100 percent.
+
+        It is asked for `bake_seconds` before it has all: until then the old version keeps its pods.
+
+        Args:
+            journal: Of the rollout.
+            share: What it has.
+            give: Gives it a larger share than it has, and waits until it has it. False ends the steps.
+            wait: Waits until it serves with a share.
+
+        Returns:
+            What is left of the test.
+        """
+        services, smoke = self.services, self.services.smoke
+        for percent in self.steps():
+            if percent <= share:
+                continue
+            if percent == 100 and smoke.bake_seconds:
+                services.ask(journal, wait(share).url, smoke)
+                smoke = replace(smoke, bake_seconds=0.0)
+            if not give(share, percent):
+                break
+            share = percent
+            services.report(f"version {journal.version} gets {percent} % of the requests")
+            services.pause(journal, services.settings.step_seconds if percent < 100 else 0.0)
+        return smoke
 
     @abstractmethod
     def write_back(self, journal: Journal) -> None:

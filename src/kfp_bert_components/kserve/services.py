@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import ForeignOwnerError, RolloutError, SmokeSettings, smoke_test
+from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError, SmokeSettings, smoke_test
 from kfp_bert_components.deployment.labels import REGISTRY_LABEL, TARGET_LABEL, slug
 from kfp_bert_components.deployment.model_server import ModelServer
-from kfp_bert_components.errors import TransientError
+from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.kserve.objects import is_same, service
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import why
@@ -98,6 +98,16 @@ class Services:
     def find(self, name: str) -> dict[str, Any] | None:
         """The InferenceService of a name, as it is."""
         return self.cluster.find(inference_service(self.cluster.namespace, name))
+
+    def can_read(self) -> bool:
+        """Whether the InferenceService can be read now, be it there or not."""
+        try:
+            self.find(self.name)
+        except LeaseLostError:
+            raise
+        except (TransientError, UserError):
+            return False
+        return True
 
     def is_ours(self, found: dict[str, Any]) -> bool:
         """Whether an InferenceService belongs to this target of this registry."""
