@@ -29,6 +29,10 @@ class NotFoundError(UserError):
     """The file or object that was asked for does not exist."""
 
 
+class NoBucketError(NotFoundError):
+    """The bucket of an address does not exist."""
+
+
 class NoChampionError(UserError):
     """A registry has no version to deploy yet, as after a first model that was held back."""
 

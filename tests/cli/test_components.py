@@ -131,3 +131,26 @@ def test_a_name_alone_is_a_ready_pipeline_or_an_error(tmp_path):
     specs = [yaml.safe_load((tmp_path / name).read_text())["root"] for name in ("a.yaml", "b.yaml")]
     assert specs[0] == specs[1]
     assert "'nothing' is no pipeline" in run("compile", "nothing", tmp_path / "a.yaml", fails=UserError)
+
+
+@pytest.mark.parametrize(
+    ("words", "parameter"),
+    [
+        (["compile", "train_and_deploy", "out.yaml", "--cluster", "PLACE"], "--cluster"),
+        (["compile", "train_and_deploy", "PLACE"], "TARGET"),
+        (["run", "train_and_deploy", "--params-file", "PLACE"], "--params-file"),
+        (["components", "copy", "pin_data", "PLACE"], "DEST"),
+        (["pipelines", "copy", "train_and_deploy", "PLACE"], "DEST"),
+    ],
+)
+@pytest.mark.parametrize("place", ["s3://bucket/x.yaml", "gs://bucket/x.yaml"])
+def test_a_file_of_this_machine_is_no_address_in_a_bucket(tmp_path, monkeypatch, words, parameter, place):
+    monkeypatch.chdir(tmp_path)
+    said = run(*(place if word == "PLACE" else word for word in words), fails=UserError)
+    assert said.startswith(f"{parameter} {place!r} is of the kind ") and said.endswith("give a local path.")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_this_machine_may_be_an_address(tmp_path):
+    run("components", "copy", "pin_data", (tmp_path / "a b.yaml").as_uri())
+    assert components.load_component_from_file(str(tmp_path / "a b.yaml"))

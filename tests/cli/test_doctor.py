@@ -84,7 +84,7 @@ def test_buckets_are_read_and_written(monkeypatch):
         server.put("bucket", "lines/a.csv", b"text,label\n")
         words = ["--sources", "gs://bucket/lines", "--registry", "gs://bucket/registry"]
         found = look(*words, "--serving-directory", "gs://bucket/serving")
-        assert found["sources"] == ("ok", "gs://bucket/lines: 1 objects, 11 bytes")
+        assert found["sources"] == ("ok", "gs://bucket/lines: 1 object, 11 bytes")
         assert found["registry"] == ("ok", "gs://bucket/registry is readable and writable")
         assert found["serving directory"][0] == found["credentials"][0] == "ok"
         found = look("--sources", "gs://bucket/none", "--registry", "gs://nothing/registry", code=1)

@@ -41,6 +41,10 @@ def test_a_parameter_takes_the_text_or_the_address_of_a_file(tmp_path, monkeypat
             assert policy_from(given, base) == wanted, given
         with pytest.raises(NotFoundError, match=r"The policy file gs://bucket/none\.yaml does not exist"):
             policy_from("gs://bucket/none.yaml")
+        with pytest.raises(NotFoundError, match="The policy gs://bucket/gate is a folder: give the address of a file"):
+            read_policy("gs://bucket/gate")
+        with pytest.raises(UserError, match=f"{tmp_path} is a folder, not a file"):
+            read_policy(tmp_path)
         with pytest.raises(NotFoundError, match=r"policy\.yaml does not exist: there is no bucket gs://other"):
             policy_from("gs://other/policy.yaml")
     assert policy_from("", base) == policy_from("# nothing", base) == base

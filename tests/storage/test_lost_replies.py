@@ -71,6 +71,14 @@ def test_whether_a_place_can_be_written_is_found_out(
     assert ([entry.name for entry in store.list()], fault.hits) == (["other"], 1)
 
 
+def test_what_a_trial_leaves_where_nothing_may_be_deleted_is_named(cloud: GcsServer, store: Store) -> None:
+    cloud.faults.add("403", match=r"\.check-", method="DELETE", times=None)
+    with pytest.raises(UserError, match=r"can't be written: .*forbidden.* The empty object (\S+), by which") as raised:
+        check_writable(store.uri, "registry")
+    (left,) = [entry.name for entry in store.list() if entry.name != "other"]
+    assert f"The empty object {store.describe(left)}, by which this was tried, is left." in str(raised.value)
+
+
 @pytest.mark.parametrize("conditions", [True, False])
 def test_a_trial_that_took_effect_and_failed_leaves_nothing(cloud: GcsServer, store: Store, conditions: bool) -> None:
     cloud.break_write("late_403", "check-")

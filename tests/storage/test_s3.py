@@ -65,6 +65,20 @@ def test_the_store_and_the_keys_are_those_of_a_profile(
     assert bare.headers[-1]["x-amz-security-token"] == "t"
 
 
+@pytest.mark.parametrize("key", ["role_arn", "credential_process", "sso_session"])
+def test_a_profile_whose_credentials_are_made_by_tools_is_named(
+    bare: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text(f"[profile work]\n{key} = something\nendpoint_url = {bare.url}\n")
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    with pytest.raises(UserError, match=rf"profile work has none: it has {key}, .* --profile work --format env"):
+        open_store("s3://bucket").read("x")
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    assert open_store("s3://bucket").read("x").data == b"hello"
+
+
 def test_a_token_of_the_environment_does_not_go_with_the_keys_of_a_profile(
     bare: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +109,10 @@ def test_a_public_bucket_is_read_without_a_signature(bare: S3Server, monkeypatch
         (
             {"AWS_ENDPOINT_URL": "minio:9000"},
             "The address of the S3 store is 'minio:9000', from AWS_ENDPOINT_URL: give",
+        ),
+        (
+            {"AWS_PROFILE": "prod"},
+            r"AWS_PROFILE names the profile 'prod', and neither .*/config nor .*/credentials has it",
         ),
         ({"AWS_CONFIG_FILE": "/"}, "^/ can't be read as AWS's tools write it: .*directory"),
         ({"AWS_SHARED_CREDENTIALS_FILE": __file__}, "test_s3.py can't be read as AWS's tools write it: "),

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 
+from kfp_bert_components.cli.folders import LocalFile
 from kfp_bert_components.cli.groups import bundled, example
 from kfp_bert_components.errors import UserError
 
@@ -15,7 +16,7 @@ cluster_options = bundled(
     click.option(
         "--cluster",
         metavar="FILE",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=LocalFile(),
         help="What the steps need where they run: a cluster.yaml.",
     ),
     click.option("--images", metavar="PLACE", help="Where the cluster pulls this package's images from: all.images."),
@@ -34,7 +35,7 @@ cluster_options = bundled(
 
 @click.command(epilog=example("kfp-bert compile train_and_deploy pipeline.yaml --images my-registry/my-team"))
 @click.argument("pipeline")
-@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("target", type=LocalFile())
 @cluster_options
 def command(pipeline: str, target: Path, cluster_settings: dict[str, Any]) -> None:
     """Write PIPELINE to the YAML file TARGET, for a cluster.

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
 from kfp_bert_components import COMPONENTS, __version__
+from kfp_bert_components.cli.folders import LocalFile
 from kfp_bert_components.cli.groups import Group, example, known, write_new
 from kfp_bert_components.cli.ports import first_sentence, port_lines
 from kfp_bert_components.errors import UserError
@@ -62,16 +64,16 @@ def url(name: str) -> None:
     epilog=example("kfp-bert components copy finetune_bert finetune_bert.yaml --images my-registry/my-team")
 )
 @click.argument("name")
-@click.argument("dest", type=click.Path(dir_okay=False))
+@click.argument("dest", type=LocalFile())
 @click.option("--images", metavar="PLACE", help="Where the cluster pulls this package's images from.")
 @click.option("--force", is_flag=True, help="Replace DEST if it is there.")
-def copy(name: str, dest: str, images: str | None, force: bool) -> None:
+def copy(name: str, dest: Path, images: str | None, force: bool) -> None:
     """Write the spec of NAME to the YAML file DEST, for kfp.components.load_component_from_file."""
     import kfp_bert_components as package
     from kfp_bert_components.components._compiled import compiled_text
 
     component = getattr(package, known("component", name, COMPONENTS))
-    if not dest.endswith((".yaml", ".yml")):
+    if dest.suffix not in (".yaml", ".yml"):
         raise UserError(f"{dest} is no name of a spec: expected one that ends with .yaml.")
     write_new(dest, compiled_text(package.use_images(component, images) if images else component), force)
 

@@ -17,6 +17,7 @@ import click
 from kfp_bert_components import __version__
 from kfp_bert_components.cli.groups import example
 from kfp_bert_components.errors import TransientError, UserError
+from kfp_bert_components.formats import counted
 from kfp_bert_components.plain import plain
 
 PATIENCE = 10.0
@@ -166,7 +167,7 @@ def _readable(source: str) -> str:
     from kfp_bert_components.storage import Access, find_objects
 
     found = find_objects(source, Access(patience=PATIENCE), "--sources", checksums=False)
-    return f"{source}: {len(found):,} objects, {sum(one.entry.size for one in found):,} bytes"
+    return f"{source}: {counted(len(found), 'objects')}, {counted(sum(one.entry.size for one in found), 'bytes')}"
 
 
 def _usable(what: str, place: str) -> str:

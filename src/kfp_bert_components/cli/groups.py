@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -55,14 +56,12 @@ def known(kind: str, name: str, names: tuple[str, ...] | list[str]) -> str:
     return name
 
 
-def write_new(target: str, text: str, force: bool) -> None:
+def write_new(target: Path, text: str, force: bool) -> None:
     """Write a file; UserError where it is there already, unless `force`, and where it can't be written."""
-    from pathlib import Path
-
     from kfp_bert_components.errors import UserError
 
     try:
-        with Path(target).open("w" if force else "x", encoding="utf-8") as file:
+        with target.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise UserError(f"{target} is there already: name another file, or add --force to replace it.") from None

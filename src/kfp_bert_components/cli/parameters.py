@@ -1,10 +1,10 @@
 """The parameters of a pipeline on the command line and in a file."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
+from kfp_bert_components.cli.folders import LocalFile
 from kfp_bert_components.cli.groups import bundled
 from kfp_bert_components.errors import UserError
 
@@ -14,7 +14,7 @@ parameter_options = bundled(
     click.option(
         "--params-file",
         metavar="FILE",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=LocalFile(),
         help="YAML or JSON file with parameters by name; --param wins.",
     ),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from kfp_bert_components.cli.folders import LocalFile
 from kfp_bert_components.cli.groups import Group, example, known, write_new
 from kfp_bert_components.cli.ports import first_sentence, port_lines
 from kfp_bert_components.errors import UserError
@@ -47,16 +48,16 @@ def show(name: str, as_json: bool) -> None:
 
 @command.command(epilog=example("kfp-bert pipelines copy train_and_deploy my_pipeline.py"))
 @click.argument("name")
-@click.argument("dest", type=click.Path(dir_okay=False))
+@click.argument("dest", type=LocalFile())
 @click.option("--force", is_flag=True, help="Replace DEST if it is there.")
-def copy(name: str, dest: str, force: bool) -> None:
+def copy(name: str, dest: Path, force: bool) -> None:
     """Write pipeline NAME to the Python file DEST, whole, to edit it.
 
     The file imports this package's components, and nothing else of the package. For the YAML file that a cluster takes,
     see kfp-bert compile.
     """
     known("ready pipeline", name, _names())
-    if not dest.endswith(".py"):
+    if dest.suffix != ".py":
         raise UserError(f"{dest} must end with .py. A compiled file is written by: kfp-bert compile {name} {dest}.")
     write_new(dest, one_file(name), force)
     click.echo(f"Wrote {dest}. It runs by: kfp-bert run {dest}:{name}")

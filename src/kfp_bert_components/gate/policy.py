@@ -1,15 +1,16 @@
 """What must be shown before a model is promoted: the rules of the gate, given as parameters or as a YAML file."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import NoBucketError, NotFoundError, UserError
 from kfp_bert_components.evaluation.names import CLASS_METRICS, METRICS, is_metric, metric_range
-from kfp_bert_components.storage import open_store, parse_address
+from kfp_bert_components.storage import Store, open_store, parse_address
 from kfp_bert_components.validation import Format1, did_you_mean, load_yaml, sentence
 
 
@@ -191,11 +192,14 @@ def read_policy(place: str | Path, base: Policy | None = None) -> Policy:
         UserError: It is no YAML mapping, or a key or value is not in the schema.
     """
     folder, name = parse_address(place, "policy").split()
+    store = open_store(folder, parameter="policy")
     try:
-        text = open_store(folder, parameter="policy").read(name, limit=_LARGEST).data.decode()
-    except NotFoundError as error:
-        if "there is no bucket" in str(error):
-            raise
+        text = store.read(name, limit=_LARGEST).data.decode()
+    except NoBucketError:
+        raise
+    except NotFoundError:
+        if _holds_files(store, name):
+            raise NotFoundError(f"The policy {place} is a folder: give the address of a file in it.") from None
         raise NotFoundError(f"The policy file {place} does not exist{_hint(str(place))}.") from None
     except UserError as error:
         raise UserError(f"The policy file {place} can't be read: {error}") from None
@@ -217,6 +221,13 @@ def parse_policy(text: str, base: Policy | None = None, place: str = "policy") -
         return Policy(**known | {str(key): value for key, value in values.items()})
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
+
+
+def _holds_files(store: Store, name: str) -> bool:
+    """Whether a name is that of a folder, as far as the account may list."""
+    with suppress(UserError):
+        return bool(store.list(f"{name}/", checksums=False))
+    return False
 
 
 def _hint(place: str) -> str:

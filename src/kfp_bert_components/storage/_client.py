@@ -26,9 +26,9 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from obstore.exceptions import BaseError
 from obstore.store import GCSStore
 
-from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.errors import ConflictError, NoBucketError, NotFoundError, UserError
 from kfp_bert_components.storage._access import Access
-from kfp_bert_components.storage._http import client_options, retries
+from kfp_bert_components.storage._http import client_options, retries, said_when_long
 
 if TYPE_CHECKING:
     from obstore.store import GCSCredential
@@ -148,9 +148,10 @@ def close_clients() -> None:
 
 @contextlib.contextmanager
 def explained(where: str, access: Access) -> Iterator[None]:
-    """Turn the client's errors about `where` into one sentence each."""
+    """Turn the client's errors about `where` into one sentence each; a long wait is said."""
     try:
-        yield
+        with said_when_long(where):
+            yield
     except (api.GoogleAPICallError, InvalidResponse, auth.GoogleAuthError, api.RetryError) as error:
         raise translate(error, where, access) from None
     except DataCorruption:
@@ -187,7 +188,7 @@ def explain_status(status: int, text: str, where: str, access: Access) -> UserEr
     if status == 404:
         if "bucket does not exist" in lowered:
             bucket = "/".join(where.split("/")[:3])
-            return NotFoundError(f"{where} does not exist: there is no bucket {bucket}.")
+            return NoBucketError(f"{where} does not exist: there is no bucket {bucket}.")
         return NotFoundError(f"{where} does not exist.")
     if status in (409, 412):
         return ConflictError(f"{where} was changed by somebody else since it was read.")

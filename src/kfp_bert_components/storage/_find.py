@@ -54,6 +54,8 @@ def find_objects(
     found = _on_disk(address.path, checksums) if address.is_local else _in_bucket(address, access)
     if not found:
         wild = _WILD.search(address.name)
+        if not (address.is_local or address.name):
+            raise NotFoundError(f"{source} is a bucket in which there is nothing.")
         what = "matches no object" if wild else "does not exist, neither as a file nor as a folder"
         raise NotFoundError(f"{source} {what}: check its spelling, and that the account may list it.")
     return found

@@ -1,9 +1,12 @@
-"""How obstore's clients speak HTTP: time limits, certificates, retries."""
+"""How the clients of stores speak HTTP: time limits, certificates, retries, and what is said of a long wait."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +18,7 @@ from kfp_bert_components.storage._access import Access
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
+LONG = 10.0  # seconds after which a wait is said
 TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
@@ -66,3 +70,22 @@ def retries(access: Access) -> RetryConfig:
         "retry_timeout": timedelta(seconds=access.patience),
         "backoff": {"init_backoff": min(timedelta(seconds=0.1), pause), "max_backoff": pause, "base": 2.0},
     }
+
+
+@contextmanager
+def said_when_long(where: str) -> Iterator[None]:
+    """Say on stderr that the block still waits for a store, once it has for `LONG` seconds."""
+    timer = threading.Timer(LONG, say_waiting, [where])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def say_waiting(where: str) -> None:
+    """Say on stderr that an answer is waited for: standard output may be what somebody reads as JSON."""
+    print(
+        f"Still waiting for an answer about {where}; a request that fails is tried again.", file=sys.stderr, flush=True
+    )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.extras import named_extra
 from kfp_bert_components.storage._access import HURRIED, Access, with_environment
 from kfp_bert_components.storage._address import Address, parse_address
@@ -54,16 +53,28 @@ def check_writable(place: str, parameter: str, *, conditions: bool = False) -> N
             conditions.
     """
     store = open_store(place, parameter=parameter)
-    name = f".check-{uuid.uuid4().hex}"
+    name, written = f".check-{uuid.uuid4().hex}", False
     try:
         store.write(name, b"", if_generation=0 if conditions else None)
+        written = True
         store.delete(name)
     except (OSError, UserError) as error:
-        with suppress(OSError, UserError):  # what failed may have taken effect
-            open_store(place, Access(patience=HURRIED)).delete(name)
+        left = not _removed(place, name) and written
         cause = error if isinstance(error, OSError) else error.__context__
         reason = f"{cause.strerror}." if isinstance(cause, OSError) and cause.strerror else str(error)
-        raise UserError(f"{parameter} {store.uri} can't be written: {reason}") from None
+        also = f" The empty object {store.describe(name)}, by which this was tried, is left." if left else ""
+        raise UserError(f"{parameter} {store.uri} can't be written: {reason}{also}") from None
+
+
+def _removed(place: str, name: str) -> bool:
+    """Whether an object is away, after one more try to delete it: what failed may have taken effect."""
+    try:
+        open_store(place, Access(patience=HURRIED)).delete(name)
+    except NotFoundError:
+        return True
+    except (OSError, UserError):
+        return False
+    return True
 
 
 def close_clients() -> None:

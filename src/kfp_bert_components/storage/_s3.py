@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import obstore
 from obstore.exceptions import BaseError
 
-from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.errors import ConflictError, NoBucketError, NotFoundError, UserError
 from kfp_bert_components.storage._access import HURRIED, Access
 from kfp_bert_components.storage._checksums import Check, crc32c, file_crc32c
+from kfp_bert_components.storage._http import said_when_long
 from kfp_bert_components.storage._s3_client import UnreachableError, bucket_for, explain, explained
 from kfp_bert_components.storage._s3_settings import S3Settings, s3_settings
 from kfp_bert_components.storage._transfer import PART, TRIES, Bodies, Download, wait_for, wrong_bytes
@@ -174,15 +175,16 @@ class S3Store(Store):
     def _patiently(self, call: Callable[[], _Answer], where: str) -> _Answer:
         """What a call gives, made again where a connection broke: in such ones obstore gives up."""
         until, pause = time.monotonic() + self.access.patience, _PAUSES[0]
-        while True:
-            try:
-                return call()
-            except (BaseError, OSError, ValueError) as error:
-                found = explain(error, where, self._settings)
-                if not isinstance(found, UnreachableError) or time.monotonic() > until:
-                    raise found from None
-            time.sleep(min(pause, max(until - time.monotonic(), 0.0)))
-            pause = min(2 * pause, _PAUSES[1])
+        with said_when_long(f"{where} from {self._settings.place}"):
+            while True:
+                try:
+                    return call()
+                except (BaseError, OSError, ValueError) as error:
+                    found = explain(error, where, self._settings)
+                    if not isinstance(found, UnreachableError) or time.monotonic() > until:
+                        raise found from None
+                time.sleep(min(pause, max(until - time.monotonic(), 0.0)))
+                pause = min(2 * pause, _PAUSES[1])
 
     def list(self, prefix: str = "", *, checksums: bool = True) -> Entries:
         start = self._start + prefix
@@ -360,7 +362,7 @@ class _S3Bodies(Bodies):
     def explained(self, error: Exception, entry: Entry) -> UserError:
         where = self.where(entry)
         found = explain(error, where, self._settings)
-        if isinstance(found, (ConflictError, NotFoundError)) and "there is no bucket" not in str(found):
+        if isinstance(found, (ConflictError, NotFoundError)) and not isinstance(found, NoBucketError):
             return GoneError(f"{where} was replaced or deleted since it was listed.", where)
         return found
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, PreconditionError
 from obstore.store import S3Store as Bucket
 
-from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
+from kfp_bert_components.errors import ConflictError, NoBucketError, NotFoundError, UserError
 from kfp_bert_components.storage._access import Access
-from kfp_bert_components.storage._http import TIMEOUT, client_options, retries
+from kfp_bert_components.storage._http import TIMEOUT, client_options, retries, said_when_long
 from kfp_bert_components.storage._kubeflow import forget_sessions
 from kfp_bert_components.storage._s3_settings import S3Settings
 
@@ -121,9 +121,10 @@ def close_buckets() -> None:
 
 @contextmanager
 def explained(where: str, settings: S3Settings) -> Iterator[None]:
-    """Turn obstore's errors about `where` into one sentence each."""
+    """Turn obstore's errors about `where` into one sentence each; a long wait is said."""
     try:
-        yield
+        with said_when_long(f"{where} from {settings.place}"):
+            yield
     except (BaseError, OSError, ValueError) as error:
         raise explain(error, where, settings) from None
 
@@ -134,7 +135,7 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
     code = _found(r"<Code>(\w+)</Code>", text)
     status = int(_found(r"status (?:code:? )?(\d{3})", text) or 0)
     if code == "NoSuchBucket":
-        return NotFoundError(f"{where} does not exist: there is no bucket {'/'.join(where.split('/')[:3])}.")
+        return NoBucketError(f"{where} does not exist: there is no bucket {'/'.join(where.split('/')[:3])}.")
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"{where} does not exist.")
     if isinstance(error, (AlreadyExistsError, PreconditionError)) or status in (409, 412):

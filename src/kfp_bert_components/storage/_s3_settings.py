@@ -34,6 +34,11 @@ _ROLES = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+# Of these AWS's tools make credentials, for a profile that has no keys.
+_BY_TOOLS = (
+    *("role_arn", "credential_process", "sso_session", "sso_start_url", "source_profile", "credential_source"),
+    *("web_identity_token_file", "login_session"),
+)
 _MACHINE = "169.254.169.254"  # answers on machines of AWS, with the credentials of their role
 
 
@@ -82,10 +87,10 @@ def s3_settings(uri: str, anonymous: bool) -> S3Settings:
 
     Raises:
         NoKeysError: There are no credentials.
-        UserError: A file or its profile can't be read, a value can't be what it stands for, or Kubernetes does not
-            answer in a step that has to ask it.
+        UserError: A file can't be read, AWS_PROFILE names a profile that is in none, a value can't be what it stands
+            for, or Kubernetes does not answer in a step that has to ask it.
     """
-    profile = {**_profile("AWS_CONFIG_FILE", "config"), **_profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")}
+    profile = _named_profile()
     endpoint, said = _said(_ENDPOINTS, profile, "endpoint_url")
     anonymous = anonymous or os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
     keys, source = ({}, "nobody: requests are not signed") if anonymous else _given(profile, uri)
@@ -123,6 +128,12 @@ def _given(profile: dict[str, str], where: str) -> tuple[dict[str, str], str]:
         check_key(value, f"aws_{name} of the profile {_profile_name()}")
     if kept.keys() >= {"access_key_id", "secret_access_key"}:
         return kept, f"the profile {_profile_name()}"
+    if by := next((name for name in _BY_TOOLS if name in profile), ""):
+        name = _profile_name()
+        raise NoKeysError(
+            f"{where} needs credentials, and the profile {name} has none: it has {by}, by which only AWS's tools get "
+            f'some. Let them: eval "$(aws configure export-credentials --profile {name} --format env)"'
+        )
     return {}, next((name for name in _ROLES[1:] if os.environ.get(name)), "")
 
 
@@ -179,18 +190,27 @@ def _file(variable: str) -> Path:
     return Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser()
 
 
-def _profile(variable: str, kind: str) -> dict[str, str]:
-    """What a file of AWS's tools says of the profile in use; nothing where there is no such file."""
+def _named_profile() -> dict[str, str]:
+    """What the files of AWS's tools say of the profile in use."""
+    found = [_profile("AWS_CONFIG_FILE", "config"), _profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")]
+    if found == [None, None] and (name := os.environ.get("AWS_PROFILE")):
+        files = f"{_file('AWS_CONFIG_FILE')} nor {_file('AWS_SHARED_CREDENTIALS_FILE')}"
+        raise UserError(f"AWS_PROFILE names the profile {name!r}, and neither {files} has it: name another one.")
+    return {key: value for part in found if part for key, value in part.items()}
+
+
+def _profile(variable: str, kind: str) -> dict[str, str] | None:
+    """What one file says of the profile in use; None where there is no such file, or no such profile in it."""
     path, name, parser = _file(variable), _profile_name(), configparser.RawConfigParser()
     try:
         parser.read_string(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return None
     except (OSError, ValueError, configparser.Error) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} can't be read as AWS's tools write it: {reason}.") from None
     sections = [f"profile {name}", name] if kind == "config" else [name]
-    return next((dict(parser[section]) for section in sections if parser.has_section(section)), {})
+    return next((dict(parser[section]) for section in sections if parser.has_section(section)), None)
 
 
 def _on_aws() -> bool:

@@ -24,6 +24,7 @@ from obstore.exceptions import BaseError, UnauthenticatedError
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage._checksums import Check
+from kfp_bert_components.storage._http import LONG, say_waiting
 from kfp_bert_components.storage._types import Entry, too_large
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Download:
         self._parts: deque[_Part] = deque()
         self._file: BinaryIO | None = None
         self._check: Check | None = None
+        self._said = False
 
     def run(self, wanted: Sequence[tuple[Entry, Path]]) -> None:
         """Bring these objects to these files; each appears whole or not at all."""
@@ -117,7 +119,7 @@ class Download:
                     asked.append((part, asyncio.create_task(self._body(part))))
                     size += part.end - part.start
                 part, task = asked[0]
-                self._take(part, await task)
+                self._take(part, await self._said_when_long(part, task))
                 asked.popleft()
                 size -= part.end - part.start
         finally:
@@ -127,6 +129,15 @@ class Download:
             with suppress(OSError):  # of a full disk, which is said already
                 if self._file:
                     self._file.close()
+
+    async def _said_when_long(self, part: _Part, task: asyncio.Task[Result]) -> Result:
+        """What `task` gives. Only the first long wait is said: what moves forward has a progress bar."""
+        if not self._said:
+            await asyncio.wait({task}, timeout=LONG)
+            if not task.done():
+                self._said = True
+                say_waiting(self._bodies.where(part.entry))
+        return await task
 
     async def _body(self, part: _Part) -> Sequence[bytes]:
         """The bytes of a part; others, or none, where the server offers another number of them than it should.
