@@ -1,11 +1,13 @@
 """The lease on a job that runs elsewhere: renewed, looked at, taken over, and never ended for a wrong reason."""
 
+import fcntl
 import os
 import signal
 import time
 
 import pytest
 
+from kfp_bert_components.errors import UserError
 from kfp_bert_components.leases import LEASE, Lease, Watch, ended_when_abandoned, read_lease, take_out
 from kfp_bert_components.storage import Access, open_store
 from tests.conftest import ROOT
@@ -76,6 +78,50 @@ def test_a_store_out_of_reach_is_no_reason_to_end(gcs, monkeypatch, capsys):
     assert not look_for(watch, ALLOWED * 0.7)
     assert not look_for(watch, 2 * ALLOWED, lease.renew)
     assert capsys.readouterr().out.count("That somebody waits for the job can't be written now") == 1
+
+
+def refuse(*_, **__):
+    raise UserError("it is read-only")
+
+
+def test_a_job_that_can_only_read_its_lease_ends_after_twice_the_time(store, monkeypatch):
+    lease, watch = holder(store, "pod-1", monkeypatch), Watch(store)
+    write = store.write
+    for _ in range(2):  # what is renewed is begun anew
+        monkeypatch.setattr(store, "write", refuse)
+        assert not look_for(watch, 1.7 * ALLOWED)
+        monkeypatch.setattr(store, "write", write)
+        lease.renew()
+    monkeypatch.setattr(store, "write", refuse)
+    assert look_for(watch, 4 * ALLOWED)
+    assert "(last pod-1 of run run of pod-1)" in watch.ended and not read_lease(store)[0].ended
+
+
+def test_one_who_was_stopped_with_the_lock_of_a_folder_does_not_keep_a_job_running(tmp_path, monkeypatch):
+    store = open_store(str(tmp_path), Access(patience=0.1))
+    holder(store, "pod-1", monkeypatch)
+    with (tmp_path / ".store" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert look_for(Watch(store), 5 * ALLOWED)
+
+
+def test_a_job_whose_write_comes_too_late_goes_on_however_long_it_was_away(store, monkeypatch):
+    lease = holder(store, "pod-1", monkeypatch)
+    job_store = open_store(store.uri)
+    write = job_store.write
+
+    def too_late(*given, **more):
+        lease.renew()
+        return write(*given, **more)
+
+    writes = iter([refuse, too_late])
+    monkeypatch.setattr(job_store, "write", lambda *given, **more: next(writes)(*given, **more))
+    watch = Watch(job_store)
+    watch.look()
+    for _ in range(2):  # the second time it would end, had nobody come
+        time.sleep(1.2 * ALLOWED)
+        assert not watch.look()
+    assert not list(writes)
 
 
 def waiting(store):

@@ -14,7 +14,7 @@ from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.leases.record import LeaseRecord, named, pause_of, read_lease, write_lease
 from kfp_bert_components.progress import say
 from kfp_bert_components.sight import Sight
-from kfp_bert_components.storage import Store
+from kfp_bert_components.storage import Generation, Store
 
 
 class Watch:
@@ -26,32 +26,43 @@ class Watch:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store, self._sight, self._last = store, Sight(), LeaseRecord()
+        self._store, self._last = store, LeaseRecord()
+        self._sight, self._unwritten = Sight(), Sight()
         self.ended, self.pause = "", 1.0
 
     def look(self) -> str:
         """Look at the lease, and return `ended`.
 
         The job ends by a write over the generation that was seen unchanged, so that one who begins to wait for it at
-        this moment is not overlooked.
+        this moment is not overlooked. Where that write fails for as long again, as one who was stopped keeps the lock of
+        a folder, the job ends without it: who can write would have been seen.
         """
         try:
             found, generation = read_lease(self._store)
-            self._last = found or self._last  # an object that was removed is one that is not renewed
-            allowed = self._last.abandoned_seconds
-            self.pause = pause_of(allowed)
-            unseen = self._sight.unchanged(generation)
-            self.ended = self._last.ended
-            if not self.ended and allowed and unseen > allowed:
-                last = named(self._last.last)
-                why = f"Nobody has waited for this job for {allowed / 60:.3g} minutes (last {last})."
-                write_lease(self._store, replace(self._last, waiters=(), starter=None, ended=why), generation)
-                self.ended = why
-        except ConflictError:
-            pass
         except UserError:  # out of reach, which is no reason to end
             self._sight.lose()
+            return self.ended
+        self._last = found or self._last  # an object that was removed is one that is not renewed
+        allowed = self._last.abandoned_seconds
+        self.pause = pause_of(allowed)
+        unseen = self._sight.unchanged(generation)
+        self.ended = self._last.ended
+        if not self.ended and allowed and unseen > allowed:
+            why = f"Nobody has waited for this job for {allowed / 60:.3g} minutes (last {named(self._last.last)})."
+            if self._write(why, generation) or self._unwritten.unchanged(generation) > allowed:
+                self.ended = why
         return self.ended
+
+    def _write(self, why: str, generation: Generation) -> bool:
+        """Write why the job ends; whether that could be done."""
+        try:
+            write_lease(self._store, replace(self._last, waiters=(), starter=None, ended=why), generation)
+        except ConflictError:
+            self._unwritten.lose()
+            return False
+        except UserError:
+            return False
+        return True
 
 
 @contextmanager
