@@ -49,6 +49,7 @@ class Watch:
         self.ended = self._last.ended
         if not self.ended and allowed and unseen > allowed:
             why = f"Nobody has waited for this job for {allowed / 60:.3g} minutes (last {named(self._last.last)})."
+            self._unwritten.unchanged(generation)  # from here on, as a try may take long
             if self._write(why, generation) or self._unwritten.unchanged(generation) > allowed:
                 self.ended = why
         return self.ended
