@@ -11,6 +11,7 @@ from kfp_bert_components.errors import UserError
 
 SELF, NOTHING = -1, -2  # in a row of the table: the character itself; the row ends here
 BLOCK = 128  # code points in a block; a power of two
+_ASKED = 512  # code points of which the tokenizer is asked at once
 _LAST = 0x110000
 
 
@@ -53,12 +54,12 @@ def _table(normalizer: str, pre_tokenizer: str) -> CharacterTable:
     numbers: dict[tuple[int, ...], int] = {(): 0}
     of_character = np.zeros(_LAST, np.int32)
     pre_tokenized = functools.cache(lambda character: _pre_tokenized(backend, character))
-    for start in range(0, _LAST, 4096):
-        codes = [c for c in range(start, start + 4096) if not 0xD800 <= c < 0xE000]
-        texts = _normalized(backend, codes)
-        if not any(texts):  # most of Unicode is unassigned, and dropped
+    for start in range(0, _LAST, _ASKED):
+        codes = _codes(start, _ASKED)
+        if _unchanged(backend, codes):  # as most of Unicode is
+            of_character[codes] = numbers.setdefault((SELF,), len(numbers))
             continue
-        for code, text in zip(codes, texts, strict=True):
+        for code, text in zip(codes, _normalized(backend, codes), strict=True):
             new = "".join(map(pre_tokenized, text))
             row = tuple([SELF if ord(c) == code else ord(c) for c in new])
             of_character[code] = numbers.setdefault(row, len(numbers))
@@ -98,12 +99,22 @@ def _backend(normalizer: str, pre_tokenizer: str) -> Any:
     )
 
 
+def _codes(start: int, count: int) -> list[int]:
+    """Code points of characters: half of a surrogate pair is none."""
+    return [code for code in range(start, start + count) if not 0xD800 <= code < 0xE000]
+
+
+def _unchanged(backend: Any, codes: list[int]) -> bool:
+    """Whether the tokenizer leaves all of these characters as they are."""
+    text = "a".join(map(chr, codes))
+    same = backend.normalizer is None or backend.normalizer.normalize_str(text) == text
+    return same and _pre_tokenized(backend, text) == text
+
+
 def _normalized(backend: Any, codes: list[int]) -> list[str]:
     """What the normalizer makes of each character, asked for in one call: the digit 0 separates them."""
-    if backend.normalizer is None:
+    if backend.normalizer is None or not codes:
         return [chr(code) for code in codes]
-    if not codes:
-        return []
     zero = ord("0")
     text = "0" + "0".join(chr(code) if code != zero else "" for code in codes) + "0"
     parts = backend.normalizer.normalize_str(text).split("0")[1:-1]
