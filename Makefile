@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 DOCKER ?= $(or $(DOCKER_CLI),docker)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/kfp_bert_components/__init__.py)
 
-.PHONY: help quickstart test test-long test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films store-table
+.PHONY: help quickstart test test-long test-slow test-pythons test-lowest test-newest test-goals test-wheel release-check test-peers test-docker test-docs docs mutants lint generate check-generated constraints peers images image-digests compare-with-trainer gate-on-films store-table
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-long: $(READY) ## The tests that take minutes each: training killed and res
 
 test-docs: $(READY) ## Run or check every code block and command of README and docs, and run the examples
 	@$(BIN)/python -m pytest $(PARALLEL) -m docs
+
+test-slow: $(READY) ## The tests of test-long and test-docs in one run
+	@$(BIN)/python -m pytest $(PARALLEL) -m 'long or docs'
 
 test-pythons: ## The tests that need no TensorFlow on every Python at hand (PYTHONS="python3.11 python3.13")
 	@scripts/test_pythons.sh $(PYTHONS)

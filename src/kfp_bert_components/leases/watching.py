@@ -34,8 +34,8 @@ class Watch:
         """Look at the lease, and return `ended`.
 
         The job ends by a write over the generation that was seen unchanged, so that one who begins to wait for it at
-        this moment is not overlooked. Where that write fails for as long again, as one who was stopped keeps the lock of
-        a folder, the job ends without it: who can write would have been seen.
+        this moment is not overlooked. Where that write fails for as long again, as one who was stopped keeps the lock
+        of a folder, the job ends without it: who can write would have been seen.
         """
         try:
             found, generation = read_lease(self._store)
