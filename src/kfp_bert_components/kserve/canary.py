@@ -22,8 +22,8 @@ from kfp_bert_components.kserve.canaries import (
 )
 from kfp_bert_components.kserve.canary_writes import CanaryWrites
 from kfp_bert_components.kserve.gateway import has_canaries, is_followed, is_installed, route_of, share_of
-from kfp_bert_components.kserve.modes import CANARY, Mode, check_runs, check_same, mode_of
-from kfp_bert_components.kserve.objects import has, has_spec, is_version, kept
+from kfp_bert_components.kserve.modes import CANARY, Mode, check_same, mode_of
+from kfp_bert_components.kserve.objects import check_runs, has, has_spec, is_stopped, is_version, kept
 from kfp_bert_components.kserve.paths import deployment
 from kfp_bert_components.kserve.services import Services
 from kfp_bert_components.kserve.standard import Standard
@@ -153,7 +153,8 @@ class Canary(Standard):
         try:
             self._give_pods_and_share(journal, share, percent)
         except RolloutError as error:
-            if says_ready(services.find(services.name) or {}):
+            found = services.find(services.name)
+            if not found or says_ready(found) or is_stopped(found):
                 raise
             services.report(f"{services.name} is not ready, so its pods are replaced at once ({error})")
             return False

@@ -17,7 +17,7 @@ from kfp_bert_components.kserve.canaries import (
     with_share,
 )
 from kfp_bert_components.kserve.gateway import is_followed, is_owned, route_of, share_of
-from kfp_bert_components.kserve.objects import has
+from kfp_bert_components.kserve.objects import check_runs, has, is_stopped
 from kfp_bert_components.kserve.paths import autoscaler, deployment
 from kfp_bert_components.kserve.services import Services
 from kfp_bert_components.kubernetes_api import MANAGER, ForbiddenError
@@ -51,11 +51,12 @@ class CanaryWrites:
             shares: The shares that the canary may have; None: any.
 
         Raises:
-            RolloutError: Somebody changed it.
+            RolloutError: Somebody changed it, or stopped the InferenceService.
         """
         name, again = self._services.name, "during the rollout: run again"
         if found is None or found["metadata"].get("deletionTimestamp"):
             raise RolloutError(f"somebody deleted the InferenceService {name} {again}")
+        check_runs(found)
         there = canaries_of(found)
         if not there:
             if self._done == rollout_of(journal):
@@ -152,7 +153,7 @@ class CanaryWrites:
     def _has_no_share(self) -> bool:
         """Whether the gateway sends it nothing. Else its successor, which has its name, would get requests untested."""
         found = self._services.find(self._services.name)
-        if found is None:
+        if found is None or is_stopped(found):  # KServe changes no HTTPRoute of one that has no pods
             return True
         route = route_of(self._cluster, found)
         return route is None or (not share_of(route, component(self._services.name)) and is_followed(route))

@@ -27,11 +27,10 @@ from kfp_bert_components.kserve.modes import (
     asked_mode,
     check_asked,
     check_known,
-    check_runs,
     check_same,
     mode_of,
 )
-from kfp_bert_components.kserve.objects import check_form, difference, model_address
+from kfp_bert_components.kserve.objects import check_form, check_runs, difference, model_address
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import failure_of
 from kfp_bert_components.kserve.services import Pace, Services
