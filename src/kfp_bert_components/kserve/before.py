@@ -39,7 +39,7 @@ class Before:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._copy = f"{services.name}-before"
+        self._copy = services.copy
         self._done: tuple[Any, ...] = ()  # the rollout that has written, as this run knows
 
     def note(self, journal: Journal, found: dict[str, Any] | None, **facts: Any) -> None:

@@ -50,7 +50,7 @@ class KServeSettings:
         traffic_steps: In KServe's mode Knative, and in Standard with a gateway, the version's shares of the requests in
             percent, in ascending order; the last one is 100. (): 10, 50, 100. Else there are none.
         step_seconds: Pause after each of them, likewise.
-        take_over: Whether an InferenceService is taken from another owner.
+        take_over: Whether the InferenceService `name` is taken from another owner.
 
     Raises:
         UserError: A value is not allowed, or does not fit the others.

@@ -133,10 +133,10 @@ class KServeTarget(Target):
         return "served" in facts and facts.get("fingerprint", "") == self._services.fingerprint(version)
 
     def admit(self, journal: Journal) -> None:
-        """Look at whose the two InferenceServices are, at what the pods need, and at the mode."""
+        """Look at whose the InferenceServices are, at what the pods need, and at the mode."""
         services = self._services
-        main, second = services.find(services.name), services.find(services.next)
-        for found in filter(None, (main, second)):
+        main, *others = (services.find(name) for name in (services.name, services.next, services.copy))
+        for found in filter(None, (main, *others)):
             services.check_owner(found)
         version = self._registry.require_champion().version
         check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
