@@ -97,8 +97,8 @@ def test_a_deployment_of_others_with_the_name_of_the_canarys_is_left_alone(world
     labels = {"app": "theirs"}
     spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}
     world.server.cluster.add("Deployment", CANARY, spec=spec)
-    with pytest.raises(RolloutError, match=f"there is a Deployment {CANARY}, which would be the one of the canary"):
-        world.deploy(ready_seconds=0.2)
+    with pytest.raises(RolloutError, match=f"there is a Deployment {CANARY}, .* not KServe's: delete it, or give anot"):
+        world.deploy(ready_seconds=1000)  # it is not waited for
     assert written(world) == [] and world.server.cluster.store.find(DEPLOYMENTS, NAMESPACE, CANARY)
 
 
@@ -121,7 +121,7 @@ def test_a_canary_that_is_changed_in_place_serves_only_when_its_deployment_is_ne
 def test_a_gateway_that_stands_still_is_waited_for_before_the_canary_is_removed(world):
     gateway = world.server.cluster.gateway
     with pytest.raises(RolloutError, match="has trafficPercent: 0, so it is not removed yet"):
-        world.deploy(report=At("gets 10 %", lambda: setattr(gateway, "followed", False)))
+        world.deploy(report=At("gets 10 %", lambda: setattr(gateway, "followed", False)), ready_seconds=1)
     assert written(world) == ["canary 0", "canary 10", "canary 50", "canary 0"]
     assert world.server.cluster.store.find(DEPLOYMENTS, NAMESPACE, CANARY)  # requests still come to it
     gateway.followed = True
@@ -131,11 +131,82 @@ def test_a_gateway_that_stands_still_is_waited_for_before_the_canary_is_removed(
     assert world.state() == DONE
 
 
+def slow_gateway(world, seconds):
+    """Let the gateway take an HTTPRoute over so late, and its proxies follow later still."""
+    cluster, real = world.server.cluster, world.server.cluster.gateway.accept
+    cluster.gateway.accept = lambda *where: cluster.clock.after(seconds, lambda: real(*where))
+    cluster.seconds["proxies"] = 4.0
+
+
+def test_a_gateway_that_is_late_is_waited_for(world):
+    slow_gateway(world, 60.0)  # 0.3 s here
+    lines = At("gets 100 %", world.promote)
+    world.deploy(report=lines, traffic_steps=(50, 100), stuck_seconds=0.2)
+    assert any("the gateway has not taken over its HTTPRoute as it is yet" in line for line in lines.lines)
+    assert any(f"the gateway sends requests to {CANARY}" in line for line in lines.lines)
+    assert lines.lines.count("version 3 gets 50 % of the requests") == 1
+    assert world.state() == {**DONE, "serving": {3: 100}, "record": ("live", 3)}
+
+
+def test_pods_to_which_requests_come_get_no_other_settings(world):
+    """The run is killed at 50 %; the next one has another image, and the gateway is slow."""
+
+    def stop():
+        raise LeaseLostError("stopped")
+
+    with pytest.raises(LeaseLostError):
+        world.deploy(report=At("gets 50 %", stop))
+    slow_gateway(world, 40.0)
+    shares = []
+
+    def look(number, call):
+        if call.verb == "patch" and "other:2" in str(call.body.get("spec", {}).get("canary")):
+            shares.append(dict(world.server.cluster.gateway.backends(NAMESPACE, NAME))[CANARY])
+
+    world.server.on_call = look
+    world.deploy(image="other:2", lease_seconds=0.3, poll_seconds=0.02)
+    assert shares[0] == 0 and world.state() == DONE
+
+
+@pytest.mark.parametrize("percent", [30, 100])
+def test_a_canary_that_somebody_gives_a_share_while_it_is_tested_loses_it_before_it_is_removed(world, percent):
+    shares = []
+
+    def backends():
+        return dict(world.server.cluster.gateway.backends(NAMESPACE, NAME)).get(CANARY)
+
+    def give():
+        change(world, set_share(percent))
+        wait_until(lambda: backends() == percent)
+
+    def look(number, call):
+        if call.verb == "patch" and short(call) == "no canary":
+            shares.append(backends())
+
+    slow_gateway(world, 0.0)
+    world.server.on_call = look
+    with pytest.raises(RolloutError, match=f"to {percent} during the rollout"):
+        world.deploy(report=At("asking it for texts", give), poll_seconds=0.02)
+    assert written(world) == ["canary 0", "canary 0", "no canary"]
+    assert shares == [0] and world.state() == FAILED
+
+
+def test_a_controller_that_does_not_delete_the_pods_of_the_canary_is_told(world):
+    def stop(number, call):
+        if call.verb == "patch" and short(call) == "no canary":
+            world.server.cluster.controller = False
+
+    world.server.on_call, lines = stop, []
+    with pytest.raises(RolloutError, match=f"KServe has not deleted the Deployment {CANARY}.* does its controller run"):
+        world.deploy(report=lines.append, ready_seconds=0.5)
+    assert any(f"s: KServe has not deleted the Deployment {CANARY}" in line for line in lines)
+
+
 @rarely
 def test_a_gateway_that_stands_still_before_the_first_share_leaves_nothing_behind(world):
     gateway = world.server.cluster.gateway
     with pytest.raises(RolloutError, match="the gateway has not taken over its HTTPRoute"):
-        world.deploy(report=At("starting it beside", lambda: setattr(gateway, "followed", False)))
+        world.deploy(report=At("starting it beside", lambda: setattr(gateway, "followed", False)), ready_seconds=1)
     assert world.state() == FAILED
 
 

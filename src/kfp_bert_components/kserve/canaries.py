@@ -140,8 +140,10 @@ class Canaries:
         if self._witnesses.deployment_says(of_canary(name, canary), least=pods) is not True:
             return seen
         url = address_beside(str(found.get("status", {}).get("address", {}).get("url", "")), name)
-        if doubt := self._doubt_of_servers(name, fingerprint, url, there) or self._doubt(found, percent):
+        if doubt := self._doubt_of_servers(name, fingerprint, url, there):
             return replace(seen, doubt=doubt)
+        if doubt := self._doubt(found, percent):  # which KServe does nothing about while the predictor is not ready
+            return replace(seen, doubt=doubt, heals=says_ready(found))
         return replace(seen, serves=True, witnesses=(DEPLOYMENT, SERVERS), url=url)
 
     def _doubt_of_servers(self, name: str, fingerprint: str, url: str, pods: list[dict[str, Any]] | None) -> str:

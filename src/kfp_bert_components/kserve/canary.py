@@ -21,7 +21,7 @@ from kfp_bert_components.kserve.canaries import (
     without_canaries,
 )
 from kfp_bert_components.kserve.canary_writes import CanaryWrites
-from kfp_bert_components.kserve.gateway import has_canaries, is_followed, is_installed, route_of, share_of
+from kfp_bert_components.kserve.gateway import has_canaries, is_installed, route_of, share_of, was_followed
 from kfp_bert_components.kserve.modes import CANARY, Mode, check_same, mode_of
 from kfp_bert_components.kserve.objects import check_runs, has, has_spec, is_stopped, is_version, kept
 from kfp_bert_components.kserve.paths import deployment
@@ -61,19 +61,29 @@ class Canary(Standard):
         self._told = ""
 
     def fits(self, found: dict[str, Any]) -> bool:
-        """Whether a gateway can share the requests to an InferenceService in the mode Standard."""
-        cluster, name = self.services.cluster, self.services.name
-        if _FURTHER & found["spec"].keys() or not is_installed(cluster):
+        """Whether a gateway can share the requests to an InferenceService in the mode Standard; why not is told."""
+        if not is_installed(self.services.cluster):
             return False
+        why = self._why_no_shares(found)
+        if why and why != self._told:
+            self.services.report(f"{self.services.name} gets the version without shares of the requests: {why}")
+        self._told = why
+        return not why
+
+    def _why_no_shares(self, found: dict[str, Any]) -> str:
+        cluster, name = self.services.cluster, self.services.name
+        if further := _FURTHER & found["spec"].keys():
+            return f"KServe would send them past its {min(further)}"
         try:
             cluster.find(deployment(cluster.namespace, f"{name}-predictor"))  # the status does not tell of a canary
             route = route_of(cluster, found)
-            return route is not None and is_followed(route) and has_canaries(cluster)
         except ForbiddenError as error:
-            if not self._told:
-                self._told = f"{name} gets the version without shares of the requests: {error}"
-                self.services.report(self._told)
-            return False
+            return str(error)
+        if route is None:
+            return "KServe has made no HTTPRoute for it"
+        if not was_followed(route):
+            return f"no gateway has taken over the HTTPRoute {name}"
+        return "" if has_canaries(cluster) else "the cluster's KServe is older than 0.20, and has no spec.canary"
 
     def admit(self, found: dict[str, Any] | None, *, begun: bool = False) -> None:
         """RolloutError where somebody else moves the requests."""
