@@ -269,6 +269,67 @@ def test_pods_come_before_requests(empty, monkeypatch):
     assert empty.state() == DONE
 
 
+def scale(world, number):
+    """Let the autoscaler of the predictor have started so many pods, for the load that it has."""
+    count = {"replicas": number}
+    store = world.server.cluster.store
+    store.change(DEPLOYMENTS, NAMESPACE, f"{NAME}-predictor", lambda one: {**one, "spec": {**one["spec"], **count}})
+    wait_until(lambda: pods(world, f"{NAME}-predictor") == number)
+
+
+def test_as_many_pods_as_the_autoscaler_had_started_get_the_requests(empty):
+    empty.deploy(max_replicas=8)
+    empty.promote()
+    scale(empty, 4)
+    empty.server.calls.clear()
+    seen = []
+
+    def look(number, call):
+        if call.verb == "patch" and call.name == NAME and call.body:
+            seen.append((short(call), pods(empty, f"{NAME}-predictor"), pods(empty, CANARY)))
+
+    empty.server.on_call = look
+    empty.deploy(max_replicas=8)
+    assert [of_canary for what, _, of_canary in seen if what == "canary 100"][-1] == 4
+    assert [of_predictor for what, of_predictor, _ in seen if what == "canary 0"][-1] >= 4
+    predictor = empty.service()["spec"]["predictor"]
+    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (1, 8)
+    assert empty.state() == DONE
+
+
+def test_the_predictor_gets_its_pods_back_before_the_requests(empty, monkeypatch):
+    monkeypatch.setattr(kubernetes_workloads, "HPA_SECONDS", 5)
+    empty.deploy(min_replicas=3, max_replicas=3)
+    empty.promote()
+    empty.server.calls.clear()
+    seen = []
+
+    def look(number, call):
+        if call.verb == "patch" and call.name == NAME and call.body and short(call) == "canary 0":
+            seen.append(pods(empty, f"{NAME}-predictor"))
+
+    def shrink_and_fail():
+        scale(empty, 1)
+        change(empty, lambda one: one["spec"]["canary"][0].update(trafficPercent=90))
+
+    before, empty.server.on_call = empty.service()["spec"], look
+    with pytest.raises(RolloutError, match="somebody set trafficPercent"):
+        empty.deploy(min_replicas=3, max_replicas=3, stuck_seconds=5.0, report=At("gets 100 %", shrink_and_fail))
+    assert seen[-1] == 3
+    assert empty.service()["spec"] == before and empty.state() == FAILED
+
+
+def test_a_predictor_that_may_have_no_pods_gives_its_canary_one(empty):
+    empty.deploy()
+    change(empty, lambda one: one["spec"]["predictor"].update(minReplicas=0))
+    empty.promote()
+    with pytest.raises(RolloutError, match="somebody set trafficPercent"):
+        empty.deploy(report=At("gets 50 %", lambda: change(empty, set_share(30))), step_seconds=0.1)
+    assert empty.service()["spec"]["predictor"]["minReplicas"] == 0
+    empty.deploy()
+    assert empty.service()["spec"]["predictor"]["minReplicas"] == 1 and empty.state() == DONE
+
+
 def pods(world, component):
     """How many pods of a Deployment are available."""
     return world.server.cluster.store.get(DEPLOYMENTS, NAMESPACE, component)["status"]["availableReplicas"]

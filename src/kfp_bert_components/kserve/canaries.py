@@ -26,12 +26,12 @@ from kfp_bert_components.kserve.witnesses import (
 from kfp_bert_components.kubernetes_api import Cluster
 
 CANARY_NAME = NEXT.removeprefix("-")
-_REPLICAS = ("minReplicas", "maxReplicas")
+REPLICAS = ("minReplicas", "maxReplicas")
 
 
 def canary_of(service: dict[str, Any]) -> dict[str, Any]:
     """The canary that serves what an InferenceService serves, without a share and a number of pods."""
-    predictor = {key: value for key, value in service["spec"]["predictor"].items() if key not in _REPLICAS}
+    predictor = {key: value for key, value in service["spec"]["predictor"].items() if key not in REPLICAS}
     return {"predictor": {**predictor, "name": CANARY_NAME}}
 
 
@@ -69,7 +69,7 @@ def only_canaries(found: dict[str, Any], canaries: list[dict[str, Any]] | None) 
 def pods_of_spec(found: dict[str, Any]) -> list[int]:
     """The fewest and the most pods of an InferenceService."""
     predictor = found["spec"]["predictor"]
-    least = max(1, int(predictor.get("minReplicas", 1)))
+    least = int(predictor.get("minReplicas", 1))
     return [least, max(least, int(predictor.get("maxReplicas") or 0))]
 
 
@@ -77,6 +77,12 @@ def with_pods(found: dict[str, Any], least: int, most: int) -> dict[str, Any]:
     """An InferenceService with other numbers of pods."""
     predictor = {**found["spec"]["predictor"], "minReplicas": least, "maxReplicas": most}
     return {**found, "spec": {**found["spec"], "predictor": predictor}}
+
+
+def only_pods(found: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:
+    """What is to be written of an InferenceService so that its predictor has these numbers of pods."""
+    metadata = {key: found["metadata"][key] for key in ("name", "namespace")}
+    return {**KIND, "metadata": metadata, "spec": {"predictor": numbers}}
 
 
 def of_canary(name: str, canary: dict[str, Any]) -> dict[str, Any]:
