@@ -244,6 +244,35 @@ def test_an_autoscaler_of_others_stays(world):
     assert world.server.cluster.store.find(kind, NAMESPACE, CANARY) and world.versions_serving() == {2: 100}
 
 
+def test_a_predictor_that_breaks_while_the_canary_starts_is_replaced_after_the_test_and_that_is_said(world):
+    def break_the_old():
+        world.broken = {1: "version 1 cannot be served"}
+        for pod in world.server.cluster.store.list(PODS, NAMESPACE, f"app=isvc.{NAME}-predictor"):
+            world.server.cluster.store.delete(PODS, NAMESPACE, pod["metadata"]["name"])
+        wait_until(lambda: condition(world.service()["status"], "PredictorReady")["status"] == "False")
+
+    report = At("starting it beside", break_the_old)
+    world.deploy(report=report, traffic_steps=(50, 100))
+    assert f"{NAME} is not ready, so KServe leaves its HTTPRoute as it is: its pods are replaced" in "".join(
+        report.lines
+    )
+    assert not any("its canary, which is ready" in line for line in report.lines)
+    assert written(world) == ["canary 0", "predictor 2", "no canary"] and world.state() == DONE
+
+
+def test_without_the_right_to_deployments_a_canary_is_not_waited_for(world):
+    def stop():
+        raise LeaseLostError("stopped")
+
+    with pytest.raises(LeaseLostError):
+        world.deploy(report=At("asking it for texts", stop))
+    groups = ["", "gateway.networking.k8s.io", "autoscaling", "serving.kserve.io"]
+    world.server.rules = [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}]
+    with pytest.raises(RolloutError, match=f"only the Deployment {CANARY} tells .* the right to get deployments"):
+        world.deploy(ready_seconds=3, lease_seconds=0.3, stuck_seconds=3)
+    assert world.state() == FAILED
+
+
 def test_pods_come_before_requests(empty, monkeypatch):
     """Two pods: KServe lets the autoscaler take as many away from the predictor as the canary has."""
     monkeypatch.setattr(kubernetes_workloads, "HPA_SECONDS", 100)  # so slow that it is waited for

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.kserve.gateway import is_followed, route_of, share_of
 from kfp_bert_components.kserve.objects import KIND, has
 from kfp_bert_components.kserve.paths import inference_service
@@ -134,6 +135,7 @@ class Canaries:
             percent: The share of the requests that the HTTPRoute is to give it; None: none is asked for.
 
         Raises:
+            RolloutError: Its Deployment may not be read.
             TransientError, UserError: The API can't be asked.
         """
         found = self._cluster.find(inference_service(self._cluster.namespace, name))
@@ -143,7 +145,13 @@ class Canaries:
         seen = Seen(False, service=found, pods=there)
         if not has(find_canary(found), canary):
             return replace(seen, doubt="its canary is not what was written: somebody changed it")
-        if self._witnesses.deployment_says(of_canary(name, canary), least=pods) is not True:
+        says = self._witnesses.deployment_says(of_canary(name, canary), least=pods)
+        if says is None:
+            raise RolloutError(
+                f"only the Deployment {component(name)} tells whether the canary of {name} serves, and this account "
+                f"may not read it: give it the right to get deployments of the group apps in {self._cluster.namespace}"
+            )
+        if not says:
             return seen
         url = address_beside(str(found.get("status", {}).get("address", {}).get("url", "")), name)
         if doubt := self._doubt_of_servers(name, fingerprint, url, there):

@@ -52,7 +52,8 @@ class Canary(Standard):
     Where the HTTPRoute does not name a canary that is ready, as with KServe 0.20.0, there are no steps.
 
     Facts: `splits`, whether the HTTPRoute shares the requests; `pods`, the numbers of pods that the InferenceService
-    has while it has the canary, `pods_after`, those of the settings, and `needed`, those for all requests; those of `Room`, of `CanaryWrites` and of `Standard`.
+    has while it has the canary, `pods_after`, those of the settings, and `needed`, the pods for all requests; those of
+    `Room`, of `CanaryWrites` and of `Standard`.
     """
 
     name = CANARY
@@ -118,19 +119,24 @@ class Canary(Standard):
         self.services.look_again(journal, partial(self._writes.begin, journal, self._canary(journal.version)))
         seen = self._wait_for_canary(journal, 0)
         if "splits" not in journal.facts:
-            journal.note(splits=self._splits(seen.service or {}))
+            journal.note(splits=self._splits(journal, seen.service or {}))
         return seen
 
-    def _splits(self, found: dict[str, Any]) -> bool:
+    def _splits(self, journal: Journal, found: dict[str, Any]) -> bool:
         """Whether the HTTPRoute names the canary. KServe changes it before it says that the canary is ready.
 
         While the predictor is not ready, KServe leaves the HTTPRoute as it is.
         """
         services, name = self.services, self.services.name
-        ready = says_ready(found)
-        if ready and share_of(route_of(services.cluster, found), component(name)) is not None:
+        if not says_ready(found):
+            why = f"{name} is not ready, so KServe leaves its HTTPRoute as it is"
+            self._writes.comes(journal, self._is_shared, why, services.pace.stuck_seconds)
+            if not says_ready(services.find(name) or {}):
+                services.report(f"{why}: its pods are replaced after the test, without shares of the requests")
+                return False
+        if self._is_shared():
             return True
-        if ready and (services.settings.traffic_steps or services.settings.step_seconds):
+        if services.settings.traffic_steps or services.settings.step_seconds:
             raise RolloutError(
                 f"the HTTPRoute {name} gives its canary, which is ready, no share of the requests, and traffic_steps "
                 "or step_seconds are given: install a KServe that writes the shares into it, or leave them out."
@@ -140,6 +146,12 @@ class Canary(Standard):
             "after the test"
         )
         return False
+
+    def _is_shared(self) -> bool:
+        found = self.services.find(self.services.name)
+        if not found or not says_ready(found):
+            return False
+        return share_of(route_of(self.services.cluster, found), component(self.services.name)) is not None
 
     def shift(self, journal: Journal) -> None:
         """Raise the share of the canary in steps, let the InferenceService get the version, and ask it.

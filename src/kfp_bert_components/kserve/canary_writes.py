@@ -135,7 +135,7 @@ class CanaryWrites:
         return bool(share_of(route_of(self._cluster, found), component(self._services.name)))
 
     def _take_share(self, journal: Journal, what: str) -> None:
-        """Let the canary get no requests, and wait until the gateway follows; only then can it be changed, or removed."""
+        """Let the canary get no requests, and wait until the gateway follows: then it can be changed, or removed."""
         services = self._services
         services.look_again(journal, partial(self._let_go, journal))
         self._wait_for_gateway(journal, what)
@@ -183,7 +183,7 @@ class CanaryWrites:
 
     def _wait_for_gateway(self, journal: Journal, what: str) -> None:
         name = self._services.name
-        if self._comes(journal, self._has_no_share, f"the gateway sends requests to {component(name)}"):
+        if self.comes(journal, self._has_no_share, f"the gateway sends requests to {component(name)}"):
             return
         raise RolloutError(
             f"the HTTPRoute {name} gives requests to {component(name)}, whose canary has trafficPercent: 0, so it is "
@@ -196,7 +196,7 @@ class CanaryWrites:
     def remove_rest(self, journal: Journal) -> None:
         """Wait until KServe has deleted the canary's Deployment, and delete its autoscaler, which KServe leaves."""
         services, name = self._services, component(self._services.name)
-        if not self._comes(journal, self._has_no_deployment, f"KServe has not deleted the Deployment {name}"):
+        if not self.comes(journal, self._has_no_deployment, f"KServe has not deleted the Deployment {name}"):
             raise RolloutError(
                 f"KServe has not deleted the Deployment {name}, which the canary or {services.next} had, for "
                 f"{services.settings.ready_seconds:g} s: does its controller run? Run again then"
@@ -225,13 +225,14 @@ class CanaryWrites:
             )
         return found is None
 
-    def _comes(self, journal: Journal, is_so: Callable[[], bool], while_not: str) -> bool:
-        """Whether something comes to be so in time; what is the case until then is told."""
+    def comes(self, journal: Journal, is_so: Callable[[], bool], while_not: str, seconds: float = 0.0) -> bool:
+        """Whether something comes to be so in time, by default `ready_seconds`; what is so until then is told."""
         services, started = self._services, time.monotonic()
+        seconds = seconds or services.settings.ready_seconds
         report_at = started + services.pace.report_seconds
         while not is_so():
             now = time.monotonic()
-            if now - started > services.settings.ready_seconds:
+            if now - started > seconds:
                 return False
             if now > report_at:
                 services.report(f"{services.name}, {now - started:.0f} s: {while_not}")
