@@ -295,6 +295,15 @@ def check_form(found: dict[str, Any], wanted: dict[str, Any]) -> None:
         )
 
 
+def check_component(found: dict[str, Any]) -> None:
+    """RolloutError where Deployment and Service of a predictor have other names than KServe gives them by itself."""
+    if name := found["spec"]["predictor"].get("name"):
+        raise RolloutError(
+            f"The InferenceService {found['metadata']['name']} has predictor.name: {name}, which is in the names of "
+            "its Deployment and its Service: give another name, or remove the field, which changes its address."
+        )
+
+
 def difference(found: dict[str, Any] | None, wanted: dict[str, Any]) -> list[str]:
     """The lines by which two InferenceServices differ, as a unified diff of YAML; none where nothing does.
 

@@ -30,7 +30,7 @@ from kfp_bert_components.kserve.modes import (
     check_same,
     mode_of,
 )
-from kfp_bert_components.kserve.objects import check_form, check_runs, difference, model_address
+from kfp_bert_components.kserve.objects import check_component, check_form, check_runs, difference, model_address
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import failure_of
 from kfp_bert_components.kserve.services import Pace, Services
@@ -141,6 +141,7 @@ class KServeTarget(Target):
         version = self._registry.require_champion().version
         check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
         if main:
+            check_component(main)
             check_form(main, services.main(version))
             check_runs(main)
         begun = "before" in journal.facts and journal.state not in IDLE
