@@ -49,7 +49,7 @@ class KServeSettings:
         ready_seconds: Longest time until a version is ready.
         traffic_steps: In KServe's mode Knative, and in Standard with a gateway, the version's shares of the requests in
             percent, in ascending order; the last one is 100. (): 10, 50, 100. Else there are none.
-        step_seconds: Pause after each of them, likewise.
+        step_seconds: Pause after each of them but the last, likewise.
         take_over: Whether the InferenceService `name` is taken from another owner.
 
     Raises:
