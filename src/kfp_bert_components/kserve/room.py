@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.kserve.canaries import REPLICAS, find_canary, only_pods, pods_of_spec
-from kfp_bert_components.kserve.objects import is_version
+from kfp_bert_components.kserve.objects import is_stopped, is_version
 from kfp_bert_components.kserve.paths import deployment
 from kfp_bert_components.kserve.services import Services
 from kfp_bert_components.kubernetes_api import MANAGER
@@ -44,12 +44,12 @@ class Room:
         services = self._services
         found = services.find(services.name)
         canary = find_canary(found)
-        if not found or not canary or not canary["trafficPercent"]:
+        if not found or is_stopped(found) or not canary or not canary["trafficPercent"]:
             return
         if is_version(found, journal.version, journal.facts["fingerprint"]):
             return  # its pods were waited for before
         least, taken = pods_of_spec(found)[0], int(canary["predictor"].get("minReplicas", 0))
-        if taken and not self._has(least):
+        if taken and least > 1 and not self._has(least):  # KServe never takes the last one
             services.report(f"{services.name} gets its {least} pods back before the requests")
             services.look_again(journal, partial(self._widen, journal, least + taken))
             end = time.monotonic() + services.pace.stuck_seconds
