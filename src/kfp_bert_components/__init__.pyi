@@ -779,7 +779,8 @@ class _DeployToKserve(PythonComponent):
             traffic_steps: In the mode Knative, and in Standard with a gateway, the new version's shares of the requests
                 after its test, in percent, in ascending order; the last one is 100. Empty: 10, 50, 100. In the mode
                 Standard without a gateway it must be empty.
-            step_seconds: Pause in seconds after each of them; in the mode Standard without a gateway it must be 0.
+            step_seconds: Pause in seconds after each of them but the last; in the mode Standard without a gateway it must
+                be 0.
             smoke_answers: Answers of the new version that a test needs.
             smoke_tolerance: Largest difference of a probability from the one in the version's evaluation.
             max_error_rate: Largest share of a test's requests that may fail.

@@ -97,8 +97,8 @@ def test_a_deployment_of_others_with_the_name_of_the_canarys_is_left_alone(world
     labels = {"app": "theirs"}
     spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}
     world.server.cluster.add("Deployment", CANARY, spec=spec)
-    with pytest.raises(RolloutError, match=f"there is a Deployment {CANARY}, which would be the one of the canary"):
-        world.deploy(ready_seconds=0.2)
+    with pytest.raises(RolloutError, match=f"there is a Deployment {CANARY}, .* not KServe's: delete it, or give anot"):
+        world.deploy(ready_seconds=1000)  # it is not waited for
     assert written(world) == [] and world.server.cluster.store.find(DEPLOYMENTS, NAMESPACE, CANARY)
 
 
@@ -121,7 +121,7 @@ def test_a_canary_that_is_changed_in_place_serves_only_when_its_deployment_is_ne
 def test_a_gateway_that_stands_still_is_waited_for_before_the_canary_is_removed(world):
     gateway = world.server.cluster.gateway
     with pytest.raises(RolloutError, match="has trafficPercent: 0, so it is not removed yet"):
-        world.deploy(report=At("gets 10 %", lambda: setattr(gateway, "followed", False)))
+        world.deploy(report=At("gets 10 %", lambda: setattr(gateway, "followed", False)), ready_seconds=1)
     assert written(world) == ["canary 0", "canary 10", "canary 50", "canary 0"]
     assert world.server.cluster.store.find(DEPLOYMENTS, NAMESPACE, CANARY)  # requests still come to it
     gateway.followed = True
@@ -131,11 +131,82 @@ def test_a_gateway_that_stands_still_is_waited_for_before_the_canary_is_removed(
     assert world.state() == DONE
 
 
+def slow_gateway(world, seconds):
+    """Let the gateway take an HTTPRoute over so late, and its proxies follow later still."""
+    cluster, real = world.server.cluster, world.server.cluster.gateway.accept
+    cluster.gateway.accept = lambda *where: cluster.clock.after(seconds, lambda: real(*where))
+    cluster.seconds["proxies"] = 4.0
+
+
+def test_a_gateway_that_is_late_is_waited_for(world):
+    slow_gateway(world, 60.0)  # 0.3 s here
+    lines = At("gets 100 %", world.promote)
+    world.deploy(report=lines, traffic_steps=(50, 100), stuck_seconds=0.2)
+    assert any("the gateway has not taken over its HTTPRoute as it is yet" in line for line in lines.lines)
+    assert any(f"the gateway sends requests to {CANARY}" in line for line in lines.lines)
+    assert lines.lines.count("version 3 gets 50 % of the requests") == 1
+    assert world.state() == {**DONE, "serving": {3: 100}, "record": ("live", 3)}
+
+
+def test_pods_to_which_requests_come_get_no_other_settings(world):
+    """The run is killed at 50 %; the next one has another image, and the gateway is slow."""
+
+    def stop():
+        raise LeaseLostError("stopped")
+
+    with pytest.raises(LeaseLostError):
+        world.deploy(report=At("gets 50 %", stop))
+    slow_gateway(world, 40.0)
+    shares = []
+
+    def look(number, call):
+        if call.verb == "patch" and "other:2" in str(call.body.get("spec", {}).get("canary")):
+            shares.append(dict(world.server.cluster.gateway.backends(NAMESPACE, NAME))[CANARY])
+
+    world.server.on_call = look
+    world.deploy(image="other:2", lease_seconds=0.3, poll_seconds=0.02)
+    assert shares[0] == 0 and world.state() == DONE
+
+
+@pytest.mark.parametrize("percent", [30, 100])
+def test_a_canary_that_somebody_gives_a_share_while_it_is_tested_loses_it_before_it_is_removed(world, percent):
+    shares = []
+
+    def backends():
+        return dict(world.server.cluster.gateway.backends(NAMESPACE, NAME)).get(CANARY)
+
+    def give():
+        change(world, set_share(percent))
+        wait_until(lambda: backends() == percent)
+
+    def look(number, call):
+        if call.verb == "patch" and short(call) == "no canary":
+            shares.append(backends())
+
+    slow_gateway(world, 0.0)
+    world.server.on_call = look
+    with pytest.raises(RolloutError, match=f"to {percent} during the rollout"):
+        world.deploy(report=At("asking it for texts", give), poll_seconds=0.02)
+    assert written(world) == ["canary 0", "canary 0", "no canary"]
+    assert shares == [0] and world.state() == FAILED
+
+
+def test_a_controller_that_does_not_delete_the_pods_of_the_canary_is_told(world):
+    def stop(number, call):
+        if call.verb == "patch" and short(call) == "no canary":
+            world.server.cluster.controller = False
+
+    world.server.on_call, lines = stop, []
+    with pytest.raises(RolloutError, match=f"KServe has not deleted the Deployment {CANARY}.* does its controller run"):
+        world.deploy(report=lines.append, ready_seconds=0.5)
+    assert any(f"s: KServe has not deleted the Deployment {CANARY}" in line for line in lines)
+
+
 @rarely
 def test_a_gateway_that_stands_still_before_the_first_share_leaves_nothing_behind(world):
     gateway = world.server.cluster.gateway
     with pytest.raises(RolloutError, match="the gateway has not taken over its HTTPRoute"):
-        world.deploy(report=At("starting it beside", lambda: setattr(gateway, "followed", False)))
+        world.deploy(report=At("starting it beside", lambda: setattr(gateway, "followed", False)), ready_seconds=1)
     assert world.state() == FAILED
 
 
@@ -173,6 +244,35 @@ def test_an_autoscaler_of_others_stays(world):
     assert world.server.cluster.store.find(kind, NAMESPACE, CANARY) and world.versions_serving() == {2: 100}
 
 
+def test_a_predictor_that_breaks_while_the_canary_starts_is_replaced_after_the_test_and_that_is_said(world):
+    def break_the_old():
+        world.broken = {1: "version 1 cannot be served"}
+        for pod in world.server.cluster.store.list(PODS, NAMESPACE, f"app=isvc.{NAME}-predictor"):
+            world.server.cluster.store.delete(PODS, NAMESPACE, pod["metadata"]["name"])
+        wait_until(lambda: condition(world.service()["status"], "PredictorReady")["status"] == "False")
+
+    report = At("starting it beside", break_the_old)
+    world.deploy(report=report, traffic_steps=(50, 100))
+    assert f"{NAME} is not ready, so KServe leaves its HTTPRoute as it is: its pods are replaced" in "".join(
+        report.lines
+    )
+    assert not any("its canary, which is ready" in line for line in report.lines)
+    assert written(world) == ["canary 0", "predictor 2", "no canary"] and world.state() == DONE
+
+
+def test_without_the_right_to_deployments_a_canary_is_not_waited_for(world):
+    def stop():
+        raise LeaseLostError("stopped")
+
+    with pytest.raises(LeaseLostError):
+        world.deploy(report=At("asking it for texts", stop))
+    groups = ["", "gateway.networking.k8s.io", "autoscaling", "serving.kserve.io"]
+    world.server.rules = [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}]
+    with pytest.raises(RolloutError, match=f"only the Deployment {CANARY} tells .* the right to get deployments"):
+        world.deploy(ready_seconds=3, lease_seconds=0.3, stuck_seconds=3)
+    assert world.state() == FAILED
+
+
 def test_pods_come_before_requests(empty, monkeypatch):
     """Two pods: KServe lets the autoscaler take as many away from the predictor as the canary has."""
     monkeypatch.setattr(kubernetes_workloads, "HPA_SECONDS", 100)  # so slow that it is waited for
@@ -196,6 +296,67 @@ def test_pods_come_before_requests(empty, monkeypatch):
     predictor = empty.service()["spec"]["predictor"]
     assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 3)
     assert empty.state() == DONE
+
+
+def scale(world, number):
+    """Let the autoscaler of the predictor have started so many pods, for the load that it has."""
+    count = {"replicas": number}
+    store = world.server.cluster.store
+    store.change(DEPLOYMENTS, NAMESPACE, f"{NAME}-predictor", lambda one: {**one, "spec": {**one["spec"], **count}})
+    wait_until(lambda: pods(world, f"{NAME}-predictor") == number)
+
+
+def test_as_many_pods_as_the_autoscaler_had_started_get_the_requests(empty):
+    empty.deploy(max_replicas=8)
+    empty.promote()
+    scale(empty, 4)
+    empty.server.calls.clear()
+    seen = []
+
+    def look(number, call):
+        if call.verb == "patch" and call.name == NAME and call.body:
+            seen.append((short(call), pods(empty, f"{NAME}-predictor"), pods(empty, CANARY)))
+
+    empty.server.on_call = look
+    empty.deploy(max_replicas=8)
+    assert [of_canary for what, _, of_canary in seen if what == "canary 100"][-1] == 4
+    assert [of_predictor for what, of_predictor, _ in seen if what == "canary 0"][-1] >= 4
+    predictor = empty.service()["spec"]["predictor"]
+    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (1, 8)
+    assert empty.state() == DONE
+
+
+def test_the_predictor_gets_its_pods_back_before_the_requests(empty, monkeypatch):
+    monkeypatch.setattr(kubernetes_workloads, "HPA_SECONDS", 5)
+    empty.deploy(min_replicas=3, max_replicas=3)
+    empty.promote()
+    empty.server.calls.clear()
+    seen = []
+
+    def look(number, call):
+        if call.verb == "patch" and call.name == NAME and call.body and short(call) == "canary 0":
+            seen.append(pods(empty, f"{NAME}-predictor"))
+
+    def shrink_and_fail():
+        scale(empty, 1)
+        change(empty, lambda one: one["spec"]["canary"][0].update(trafficPercent=90))
+
+    before, empty.server.on_call = empty.service()["spec"], look
+    with pytest.raises(RolloutError, match="somebody set trafficPercent"):
+        empty.deploy(min_replicas=3, max_replicas=3, stuck_seconds=5.0, report=At("gets 100 %", shrink_and_fail))
+    assert seen[-1] == 3
+    assert empty.service()["spec"] == before and empty.state() == FAILED
+
+
+def test_a_predictor_that_may_have_no_pods_gives_its_canary_one(empty):
+    empty.deploy()
+    change(empty, lambda one: one["spec"]["predictor"].update(minReplicas=0))
+    empty.promote()
+    with pytest.raises(RolloutError, match="somebody set trafficPercent"):
+        empty.deploy(report=At("gets 50 %", lambda: change(empty, set_share(30))), step_seconds=0.1)
+    assert empty.service()["spec"]["predictor"]["minReplicas"] == 0
+    empty.deploy()
+    assert empty.service()["spec"]["predictor"]["minReplicas"] == 1 and empty.state() == DONE
 
 
 def pods(world, component):

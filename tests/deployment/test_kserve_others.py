@@ -6,12 +6,14 @@ import pytest
 
 from kfp_bert_components.deployment import RolloutError
 from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, SERVICES
+from tests.support.kserve_shares import wait_until
 from tests.support.kserve_worlds import empty, world
 from tests.support.kubernetes_server import Fault
 
 __all__ = ["empty", "world"]
 
 THEIRS = {"name": "kserve-container", "image": "theirs", "env": [{"name": "STORAGE_URI", "value": "pvc://c/m"}]}
+STOP = "serving.kserve.io/stop"
 LABELS = {"kfp-bert-registry": "another", "kfp-bert-target": "production"}
 BOTH = pytest.mark.parametrize("mode", ["Standard", "Knative"])
 
@@ -172,6 +174,73 @@ def test_what_somebody_took_away_before_the_write_does_not_come_back(world):
         world.deploy(report=Once(says("asking it for texts"), take_away))
     assert "timeout" not in world.service()["spec"]["predictor"]
     assert world.state() == {"serving": {1: 100}, "services": [NAME], "record": ("failed", 2)}
+
+
+def test_what_somebody_took_away_after_the_write_does_not_come_back_either(world):
+    def take_away():
+        world.server.cluster.store.change(
+            SERVICES, NAMESPACE, NAME, lambda one: one["spec"]["predictor"].pop("timeout") and one
+        )
+
+    change(world, timeout=60)
+    world.server.on_call = Once(calls("patch"), lambda: world.wrong.add(2))
+    with pytest.raises(RolloutError, match="differs by"):
+        world.deploy(report=Once(says("what it was before"), take_away))
+    assert "timeout" not in world.service()["spec"]["predictor"]
+    assert world.state() == {"serving": {1: 100}, "services": [NAME], "record": ("failed", 2)}
+
+
+def test_what_the_version_before_had_and_the_settings_no_longer_give_comes_back(empty):
+    empty.deploy(labels={"team": "films"}, node_selector={"disk": "fast"})
+    change(empty, timeout=60)
+    before = empty.service()
+    empty.promote()
+    empty.server.on_call = Once(calls("patch"), lambda: empty.wrong.add(2))
+    with pytest.raises(RolloutError, match="differs by"):
+        empty.deploy()
+    after = empty.service()
+    assert after["spec"] == before["spec"] and after["metadata"]["labels"] == before["metadata"]["labels"]
+
+
+def set_stop(world, *, stopped):
+    """Stop the InferenceService, or start it, as somebody else would."""
+
+    def write(one):
+        annotations = one["metadata"].setdefault("annotations", {})
+        annotations.pop(STOP, None)
+        one["metadata"]["annotations"] = {**annotations, STOP: "true"} if stopped else annotations
+        return one
+
+    world.server.cluster.store.change(SERVICES, NAMESPACE, NAME, write)
+
+
+@pytest.mark.parametrize(
+    ("mode", "when"),
+    [("Standard", "changing the InferenceService"), ("Gateway", "gets 50 %")],
+)
+def test_one_that_somebody_stops_does_not_get_the_version_and_is_not_stopped_again(world, when):
+    with pytest.raises(RolloutError, match=f"{NAME} is stopped by its annotation {STOP}"):
+        world.deploy(report=Once(says(when), lambda: set_stop(world, stopped=True)))
+    written = [call.body.get("spec", {}) for call in world.server.changing_calls() if call.name == NAME and call.body]
+    assert not any("predictor" in spec for spec in written)
+    assert world.service()["metadata"]["annotations"][STOP] == "true"
+    assert world.registry.deployment("production").state == "failed"
+    set_stop(world, stopped=False)
+    wait_until(world.versions_serving)
+    world.deploy()
+    assert STOP not in world.service()["metadata"]["annotations"]
+    assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
+    assert not any(STOP in json.dumps(call.body) for call in world.server.changing_calls())
+
+
+@pytest.mark.parametrize("mode", ["Knative"])
+def test_one_that_somebody_stops_between_two_steps_of_knative_gets_no_further_step(world):
+    report = Once(says("gets 10 %"), lambda: set_stop(world, stopped=True))
+    with pytest.raises(RolloutError, match=f"{NAME} is stopped by its annotation {STOP}"):
+        world.deploy(report=report)
+    shares = [call.body["spec"]["predictor"].get("canaryTrafficPercent") for call in world.server.changing_calls()]
+    assert max(share or 0 for share in shares) == 10
+    assert world.service()["metadata"]["annotations"][STOP] == "true"
 
 
 def test_who_changes_it_while_it_is_written_back_is_waited_for(world):

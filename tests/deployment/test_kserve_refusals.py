@@ -26,6 +26,15 @@ def test_a_stopped_one_is_refused(world):
     assert world.changes() == []
 
 
+def test_one_whose_deployment_has_another_name_is_refused(world):
+    world.server.cluster.store.change(
+        SERVICES, NAMESPACE, NAME, lambda one: one["spec"]["predictor"].update(name="v2") or one
+    )
+    with pytest.raises(RolloutError, match=f"{NAME} has predictor.name: v2, .*: give another name, or remove the fiel"):
+        world.deploy()
+    assert world.changes() == []
+
+
 def test_one_in_a_mode_that_is_not_known_is_refused(world):
     status = {**world.service()["status"], "deploymentMode": "ModelMesh"}
     world.server.cluster.controller = False
@@ -55,6 +64,7 @@ def test_steps_of_the_traffic_are_refused_where_there_are_none(empty):
     [
         ({"name": "9films"}, "with a letter first"),
         ({"name": "f" * 41}, "41 letters: KServe serves up to 40 in the namespace default"),
+        ({"name": "f" * 44, "namespace": "ml"}, "44 letters: KServe serves up to 43 in the namespace ml"),
         ({"name": "Films"}, "expected lower-case letters"),
         ({"max_replicas": 0}, "expected min_replicas"),
         ({"cpu": "lots"}, "expected a quantity"),

@@ -12,12 +12,15 @@ from tests.support.kserve_worlds import empty, world
 __all__ = ["empty", "world"]
 
 
+BEFORE = f"{NAME}-before"
+
+
 @pytest.fixture(params=MODES)
 def mode(request):
     return request.param
 
 
-@pytest.mark.parametrize("name", [NAME, NEXT])
+@pytest.mark.parametrize("name", [NAME, NEXT, BEFORE])
 @pytest.mark.parametrize("labels", [{}, {"kfp-bert-registry": "another", "kfp-bert-target": "production"}])
 def test_a_foreign_one_is_refused_before_anything_is_written(empty, name, labels):
     foreign = {"containers": [{"name": "kserve-container", "image": "theirs"}]}
@@ -28,6 +31,15 @@ def test_a_foreign_one_is_refused_before_anything_is_written(empty, name, labels
     with pytest.raises(ForeignOwnerError, match=f"The InferenceService default/{name}"):
         empty.deploy()
     assert empty.changes() == []
+
+
+@pytest.mark.parametrize("name", [NEXT, BEFORE])
+def test_take_over_takes_no_other_than_the_one_that_is_named(secret, name):
+    theirs = {"name": name, "namespace": NAMESPACE, "labels": {"team": "others"}}
+    secret.server.cluster.store.create(SERVICES, {"metadata": theirs, "spec": secret.service()["spec"]})
+    with pytest.raises(ForeignOwnerError, match=f"default/{name} has no label kfp-bert-registry.*give another name"):
+        secret.deploy(take_over=True)
+    assert secret.changes() == [] and secret.service(name)["metadata"]["labels"] == {"team": "others"}
 
 
 def test_a_foreign_one_that_is_taken_over_and_fails_is_theirs_again(empty):

@@ -19,6 +19,8 @@ def written(world: KServeWorld) -> list[str]:
 def short(call: Any) -> str:
     """What one call wrote into the InferenceService."""
     spec = call.body.get("spec", {})
+    if "containers" not in spec.get("predictor", {"containers": []}):
+        return f"pods {spec['predictor']['minReplicas']}"
     if "predictor" in spec:
         return f"predictor {stamp(spec['predictor']).split('-')[0]}"
     return " ".join(f"canary {one['trafficPercent']}" for one in spec.get("canary", ())) or "no canary"

@@ -185,6 +185,47 @@ def test_a_job_that_is_complete_counts_only_with_the_part_of_each_worker(world):
     assert [str(call) for call in server.changing_calls()].count("create trainjobs") == 2
 
 
+@pytest.mark.parametrize("what", ["quota", "volume", "forbidden"])
+def test_workers_that_do_not_start_are_told_with_the_events(world, capsys, what):
+    """No pod is made, or the container of one is never created: no pod says why."""
+    server, folder = world
+    store, about = server.cluster.store, {"quota": "node-0", "volume": "node-0-0-x", "forbidden": "node-0-0-x"}[what]
+    message = {"quota": "exceeded quota: team", "volume": "MountVolume.SetUp failed"}.get(what, "")
+
+    def play():
+        while not (job := job_of(server)):
+            time.sleep(0.01)
+        name = job["metadata"]["name"]
+        store.set_status(JOBS, NAMESPACE, name, {"jobsStatus": [{"name": "node", "active": 1}]})
+        if what == "quota":
+            one = {"kind": "Job", "apiVersion": "batch/v1", "metadata": {"name": f"{name}-{about}", "uid": "1"}}
+        else:
+            labels = {"jobset.sigs.k8s.io/jobset-name": name, "batch.kubernetes.io/job-completion-index": "0"}
+            metadata = {"name": f"{name}-{about}", "namespace": NAMESPACE, "labels": labels}
+            one = store.create(PODS, {"metadata": metadata, "spec": {"containers": [{"name": "node"}]}})
+            creating = [{"name": "node", "state": {"waiting": {"reason": "ContainerCreating"}}}]
+            status = {"phase": "Pending", "containerStatuses": creating}
+            store.set_status(PODS, NAMESPACE, metadata["name"], status)
+        one["metadata"]["namespace"] = NAMESPACE
+        server.cluster.tell(one, "Warning", "Failed", message)
+        time.sleep(1.0)
+        late = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "x"}
+        store.set_status(JOBS, NAMESPACE, name, {"conditions": [late]})
+
+    server.cluster.kubelet.on_event = lambda event: None  # it starts nothing
+    if what == "forbidden":
+        own = {"apiGroups": ["trainer.kubeflow.org"], "resources": ["*"], "verbs": ["*"]}
+        server.rules = [own, {"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["*"]}]
+    with ThreadPoolExecutor(1) as pool:
+        playing = pool.submit(play)
+        with pytest.raises(UserError) as told:
+            run(folder, server.url, stuck_seconds=0.3)
+        playing.result()
+    said = "can't be read here" if what == "forbidden" else f"Failed: {message}"
+    assert said in str(told.value) and "before that, " in str(told.value)
+    assert capsys.readouterr().out.count("Not all workers have started yet: ") == 1
+
+
 def test_a_job_that_is_suspended_is_waited_for(world, capsys):
     server, folder = world
     Tape(server.cluster, "t-susp", on_complete=leave_outputs)

@@ -2,7 +2,7 @@
 
 `deploy_to_kserve` (deploy.py) rolls out to the target in target.py. It leaves the steps to a mode of KServe (modes.py):
 standard.py, canary.py where a gateway shares the requests, or knative.py. They work with services.py, and go back by
-before.py and merging.py. What is written is in objects.py and canary_writes.py, what is refused before that in
+before.py and merging.py. What is written is in objects.py, canary_writes.py and room.py, what is refused before that in
 checks.py; witnesses.py, canaries.py, gateway.py and revisions.py look whether a version serves, and reasons.py why it
 does not.
 """

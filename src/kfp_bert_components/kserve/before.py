@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment import RolloutError
-from kfp_bert_components.kserve.merging import put_back, touched
-from kfp_bert_components.kserve.objects import MODE, has, kept, with_percent, with_values, without_values
+from kfp_bert_components.kserve.merging import over, owned, put_back, touched
+from kfp_bert_components.kserve.objects import (
+    MODE,
+    STOP,
+    check_runs,
+    has,
+    kept,
+    with_percent,
+    with_values,
+    without_values,
+)
 from kfp_bert_components.kserve.services import Services
+from kfp_bert_components.kubernetes_api import MANAGER
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment import Journal
-
-_STOPPED = {"serving.kserve.io/stop": "true"}  # KServe makes no pods of an InferenceService with this annotation
 
 
 class Before:
@@ -21,8 +29,9 @@ class Before:
     Values of environment variables can be secret, so they are in no record. Where there are some, the InferenceService
     is copied into another one, `NAME-before`, that is stopped and has no pods. It is deleted when the rollout ends.
 
-    Facts: `before` (what was there, without those values; None where there was none), `copied` (whether `NAME-before`
-    has the values), `uid` (of the InferenceService), and `wrote` (what the rollout writes; None before that).
+    Facts: `before` (what was there, without those values; None where there was none), `gave` (what of it this package
+    had set, which goes where it is not set again), `copied` (whether `NAME-before` has the values), `uid` (of the
+    InferenceService), and `wrote` (what the rollout writes; None before that).
 
     Args:
         services: The InferenceServices.
@@ -30,7 +39,7 @@ class Before:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._copy = f"{services.name}-before"
+        self._copy = services.copy
         self._done: tuple[Any, ...] = ()  # the rollout that has written, as this run knows
 
     def note(self, journal: Journal, found: dict[str, Any] | None, **facts: Any) -> None:
@@ -40,7 +49,8 @@ class Before:
         if before and shown != before:
             self._keep(journal, before)
         uid = found["metadata"]["uid"] if found else ""
-        journal.note(**{"wrote": None, "before": shown, "copied": shown != before, "uid": uid, **facts})
+        known = {"before": shown, "gave": _given(found, shown), "copied": shown != before, "uid": uid}
+        journal.note(**{"wrote": None, **known, **facts})
 
     def write(
         self,
@@ -60,7 +70,7 @@ class Before:
             facts: Noted before.
 
         Raises:
-            RolloutError: Somebody else changed, since the rollout began, what would be written.
+            RolloutError: Somebody else changed, since the rollout began, what would be written, or stopped it.
         """
         self._check(journal, found, wanted)
         known = journal.facts.get("wrote", {})
@@ -82,6 +92,7 @@ class Before:
             raise RolloutError(f"somebody {what} the InferenceService {name} during the rollout: run again")
         ours = [one for one in (wanted, facts["wrote"]) if one]
         if found:
+            check_runs(found)
             refuse_changed(name, touched(before, without_values(kept(found)), ours))
 
     def was_written(self, journal: Journal) -> bool:
@@ -90,7 +101,7 @@ class Before:
 
     def full(self, journal: Journal) -> dict[str, Any]:
         """What was there before, with the values of environment variables."""
-        before: dict[str, Any] = journal.facts["before"]
+        before = kept(journal.facts["before"])  # records of older versions of this package may have more
         if not journal.facts.get("copied"):
             return before
         copy = self._services.find(self._copy)
@@ -107,7 +118,9 @@ class Before:
         if found is None or wrote is None:
             return before
         now = with_percent(kept(found), None)
-        merged: dict[str, Any] = put_back(with_percent(before, None), wrote, now)
+        # Older versions of this package did not note what they gave.
+        ours = over(journal.facts.get("gave", journal.facts["before"]), wrote)
+        merged: dict[str, Any] = put_back(with_percent(before, None), ours, now)
         percent = before["spec"]["predictor"].get("canaryTrafficPercent")
         return with_percent(merged, percent)
 
@@ -127,13 +140,20 @@ class Before:
         services = self._services
         mode = {key: value for key, value in before["metadata"].get("annotations", {}).items() if key == MODE}
         metadata = {**before["metadata"], "name": self._copy, "labels": services.owner}
-        copy = {**before, "metadata": {**metadata, "annotations": {**mode, **_STOPPED}}}
+        copy = {**before, "metadata": {**metadata, "annotations": {**mode, STOP: "true"}}}
         found = services.wait_until_gone(journal, self._copy)
         if found and not has(found["spec"], copy["spec"]):
             services.remove(journal, self._copy)
             found = services.wait_until_gone(journal, self._copy)
         if not found:
             services.apply(journal, copy, None)
+
+
+def _given(found: dict[str, Any] | None, shown: dict[str, Any] | None) -> dict[str, Any]:
+    """What this package has set of the fields of an InferenceService."""
+    entries = found["metadata"].get("managedFields") or () if found else ()
+    fields = [one["fieldsV1"] for one in entries if (one["manager"], one["operation"]) == (MANAGER, "Apply")]
+    return dict(owned(shown, fields[0])) if fields and shown else {}
 
 
 def refuse_changed(name: str, fields: list[str]) -> None:

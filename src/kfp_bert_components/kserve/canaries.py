@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.kserve.gateway import is_followed, route_of, share_of
 from kfp_bert_components.kserve.objects import KIND, has
 from kfp_bert_components.kserve.paths import inference_service
@@ -26,12 +27,12 @@ from kfp_bert_components.kserve.witnesses import (
 from kfp_bert_components.kubernetes_api import Cluster
 
 CANARY_NAME = NEXT.removeprefix("-")
-_REPLICAS = ("minReplicas", "maxReplicas")
+REPLICAS = ("minReplicas", "maxReplicas")
 
 
 def canary_of(service: dict[str, Any]) -> dict[str, Any]:
     """The canary that serves what an InferenceService serves, without a share and a number of pods."""
-    predictor = {key: value for key, value in service["spec"]["predictor"].items() if key not in _REPLICAS}
+    predictor = {key: value for key, value in service["spec"]["predictor"].items() if key not in REPLICAS}
     return {"predictor": {**predictor, "name": CANARY_NAME}}
 
 
@@ -69,7 +70,7 @@ def only_canaries(found: dict[str, Any], canaries: list[dict[str, Any]] | None) 
 def pods_of_spec(found: dict[str, Any]) -> list[int]:
     """The fewest and the most pods of an InferenceService."""
     predictor = found["spec"]["predictor"]
-    least = max(1, int(predictor.get("minReplicas", 1)))
+    least = int(predictor.get("minReplicas", 1))
     return [least, max(least, int(predictor.get("maxReplicas") or 0))]
 
 
@@ -77,6 +78,12 @@ def with_pods(found: dict[str, Any], least: int, most: int) -> dict[str, Any]:
     """An InferenceService with other numbers of pods."""
     predictor = {**found["spec"]["predictor"], "minReplicas": least, "maxReplicas": most}
     return {**found, "spec": {**found["spec"], "predictor": predictor}}
+
+
+def only_pods(found: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:
+    """What is to be written of an InferenceService so that its predictor has these numbers of pods."""
+    metadata = {key: found["metadata"][key] for key in ("name", "namespace")}
+    return {**KIND, "metadata": metadata, "spec": {"predictor": numbers}}
 
 
 def of_canary(name: str, canary: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +135,7 @@ class Canaries:
             percent: The share of the requests that the HTTPRoute is to give it; None: none is asked for.
 
         Raises:
+            RolloutError: Its Deployment may not be read.
             TransientError, UserError: The API can't be asked.
         """
         found = self._cluster.find(inference_service(self._cluster.namespace, name))
@@ -137,11 +145,19 @@ class Canaries:
         seen = Seen(False, service=found, pods=there)
         if not has(find_canary(found), canary):
             return replace(seen, doubt="its canary is not what was written: somebody changed it")
-        if self._witnesses.deployment_says(of_canary(name, canary), least=pods) is not True:
+        says = self._witnesses.deployment_says(of_canary(name, canary), least=pods)
+        if says is None:
+            raise RolloutError(
+                f"only the Deployment {component(name)} tells whether the canary of {name} serves, and this account "
+                f"may not read it: give it the right to get deployments of the group apps in {self._cluster.namespace}"
+            )
+        if not says:
             return seen
         url = address_beside(str(found.get("status", {}).get("address", {}).get("url", "")), name)
-        if doubt := self._doubt_of_servers(name, fingerprint, url, there) or self._doubt(found, percent):
+        if doubt := self._doubt_of_servers(name, fingerprint, url, there):
             return replace(seen, doubt=doubt)
+        if doubt := self._doubt(found, percent):  # which KServe does nothing about while the predictor is not ready
+            return replace(seen, doubt=doubt, heals=says_ready(found))
         return replace(seen, serves=True, witnesses=(DEPLOYMENT, SERVERS), url=url)
 
     def _doubt_of_servers(self, name: str, fingerprint: str, url: str, pods: list[dict[str, Any]] | None) -> str:

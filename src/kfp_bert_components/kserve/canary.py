@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment import ForeignOwnerError, RolloutError
+from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError
+from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.kserve.canaries import (
     Canaries,
     as_its_canary,
@@ -21,10 +22,11 @@ from kfp_bert_components.kserve.canaries import (
     without_canaries,
 )
 from kfp_bert_components.kserve.canary_writes import CanaryWrites
-from kfp_bert_components.kserve.gateway import has_canaries, is_followed, is_installed, route_of, share_of
-from kfp_bert_components.kserve.modes import CANARY, Mode, check_runs, check_same, mode_of
-from kfp_bert_components.kserve.objects import has, has_spec, is_version, kept
+from kfp_bert_components.kserve.gateway import has_canaries, is_installed, route_of, share_of, was_followed
+from kfp_bert_components.kserve.modes import CANARY, Mode, check_same, mode_of
+from kfp_bert_components.kserve.objects import check_runs, has, has_spec, is_stopped, is_version, kept
 from kfp_bert_components.kserve.paths import deployment
+from kfp_bert_components.kserve.room import Room
 from kfp_bert_components.kserve.services import Services
 from kfp_bert_components.kserve.standard import Standard
 from kfp_bert_components.kserve.witnesses import Seen
@@ -50,7 +52,8 @@ class Canary(Standard):
     Where the HTTPRoute does not name a canary that is ready, as with KServe 0.20.0, there are no steps.
 
     Facts: `splits`, whether the HTTPRoute shares the requests; `pods`, the numbers of pods that the InferenceService
-    has while it has the canary, and `pods_after`, those of the settings; those of `CanaryWrites` and of `Standard`.
+    has while it has the canary, `pods_after`, those of the settings, and `needed`, the pods for all requests; those of
+    `Room`, of `CanaryWrites` and of `Standard`.
     """
 
     name = CANARY
@@ -58,22 +61,32 @@ class Canary(Standard):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._canaries, self._writes = Canaries(services.cluster), CanaryWrites(services)
-        self._told = ""
+        self._room, self._told = Room(services), ""
 
     def fits(self, found: dict[str, Any]) -> bool:
-        """Whether a gateway can share the requests to an InferenceService in the mode Standard."""
-        cluster, name = self.services.cluster, self.services.name
-        if _FURTHER & found["spec"].keys() or not is_installed(cluster):
+        """Whether a gateway can share the requests to an InferenceService in the mode Standard; why not is told."""
+        if not is_installed(self.services.cluster):
             return False
+        why = self._why_no_shares(found)
+        if why and why != self._told:
+            self.services.report(f"{self.services.name} gets the version without shares of the requests: {why}")
+        self._told = why
+        return not why
+
+    def _why_no_shares(self, found: dict[str, Any]) -> str:
+        cluster, name = self.services.cluster, self.services.name
+        if further := _FURTHER & found["spec"].keys():
+            return f"KServe would send them past its {min(further)}"
         try:
             cluster.find(deployment(cluster.namespace, f"{name}-predictor"))  # the status does not tell of a canary
             route = route_of(cluster, found)
-            return route is not None and is_followed(route) and has_canaries(cluster)
         except ForbiddenError as error:
-            if not self._told:
-                self._told = f"{name} gets the version without shares of the requests: {error}"
-                self.services.report(self._told)
-            return False
+            return str(error)
+        if route is None:
+            return "KServe has made no HTTPRoute for it"
+        if not was_followed(route):
+            return f"no gateway has taken over the HTTPRoute {name}"
+        return "" if has_canaries(cluster) else "the cluster's KServe is older than 0.20, and has no spec.canary"
 
     def admit(self, found: dict[str, Any] | None, *, begun: bool = False) -> None:
         """RolloutError where somebody else moves the requests."""
@@ -106,19 +119,24 @@ class Canary(Standard):
         self.services.look_again(journal, partial(self._writes.begin, journal, self._canary(journal.version)))
         seen = self._wait_for_canary(journal, 0)
         if "splits" not in journal.facts:
-            journal.note(splits=self._splits(seen.service or {}))
+            journal.note(splits=self._splits(journal, seen.service or {}))
         return seen
 
-    def _splits(self, found: dict[str, Any]) -> bool:
+    def _splits(self, journal: Journal, found: dict[str, Any]) -> bool:
         """Whether the HTTPRoute names the canary. KServe changes it before it says that the canary is ready.
 
         While the predictor is not ready, KServe leaves the HTTPRoute as it is.
         """
         services, name = self.services, self.services.name
-        ready = says_ready(found)
-        if ready and share_of(route_of(services.cluster, found), component(name)) is not None:
+        if not says_ready(found):
+            why = f"{name} is not ready, so KServe leaves its HTTPRoute as it is"
+            self._writes.comes(journal, self._is_shared, why, services.pace.stuck_seconds)
+            if not says_ready(services.find(name) or {}):
+                services.report(f"{why}: its pods are replaced after the test, without shares of the requests")
+                return False
+        if self._is_shared():
             return True
-        if ready and (services.settings.traffic_steps or services.settings.step_seconds):
+        if services.settings.traffic_steps or services.settings.step_seconds:
             raise RolloutError(
                 f"the HTTPRoute {name} gives its canary, which is ready, no share of the requests, and traffic_steps "
                 "or step_seconds are given: install a KServe that writes the shares into it, or leave them out."
@@ -128,6 +146,12 @@ class Canary(Standard):
             "after the test"
         )
         return False
+
+    def _is_shared(self) -> bool:
+        found = self.services.find(self.services.name)
+        if not found or not says_ready(found):
+            return False
+        return share_of(route_of(self.services.cluster, found), component(self.services.name)) is not None
 
     def shift(self, journal: Journal) -> None:
         """Raise the share of the canary in steps, let the InferenceService get the version, and ask it.
@@ -145,7 +169,10 @@ class Canary(Standard):
             smoke = self.raise_share(journal, now["trafficPercent"], partial(self._give, journal), wait)
         found = services.find(services.name)
         self._writes.check(journal, found, journal.facts["shares"])
-        self.change(journal, without_canaries(found or {}), self._with_room(journal, found or {}), smoke)
+        room = self._with_room(journal, found or {})
+        if found and not is_version(found, journal.version, journal.facts["fingerprint"]):
+            found = self._room.before(journal, found)
+        self.change(journal, without_canaries(found or {}), room, smoke)
 
     def _give(self, journal: Journal, share: int, percent: int) -> bool:
         """Give the canary a larger share of the requests; False where the predictor is broken, which ends the steps."""
@@ -153,13 +180,15 @@ class Canary(Standard):
         try:
             self._give_pods_and_share(journal, share, percent)
         except RolloutError as error:
-            if says_ready(services.find(services.name) or {}):
+            found = services.find(services.name)
+            if not found or says_ready(found) or is_stopped(found):
                 raise
             services.report(f"{services.name} is not ready, so its pods are replaced at once ({error})")
             return False
         return True
 
     def _give_pods_and_share(self, journal: Journal, share: int, percent: int) -> None:
+        self.services.look_again(journal, partial(self._room.hold, journal))
         found, canary = self.services.find(self.services.name), self._canary(journal.version)
         pods = math.ceil(pods_of_spec(found)[0] * percent / 100) if found else 1
         for percents in ([share], [share, percent]) if pods > 1 else ([share, percent],):
@@ -167,18 +196,19 @@ class Canary(Standard):
             self._wait_for_canary(journal, percents[-1], pods)
 
     def _with_room(self, journal: Journal, found: dict[str, Any]) -> dict[str, Any]:
-        """The InferenceService with so many pods more as KServe takes away from it for its canary."""
+        """The InferenceService with the canary's pods, and so many more as KServe takes away from it for them."""
         wanted = self.wanted(journal.version)
         taken = int((find_canary(found) or {"predictor": {}})["predictor"].get("minReplicas", 0))
         after = pods_of_spec(wanted)
-        least = after[0] + taken if after[0] > 1 else max(1, taken)
+        needed = max(after[0], taken)
+        least = needed + taken if needed > 1 else 1
         pods = [least, max(least, after[1])]
-        journal.note(pods=pods, pods_after=after)
+        journal.note(pods=pods, pods_after=after, needed=needed)
         return with_pods(wanted, *pods)
 
     def look(self, journal: Journal, wanted: dict[str, Any], revision: str) -> Seen:
-        """Look whether the InferenceService serves the version beside its canary, with all the pods of the settings."""
-        least = self.services.settings.min_replicas
+        """Look whether the InferenceService serves the version beside its canary, with all the pods that it needs."""
+        least = journal.facts.get("needed", self.services.settings.min_replicas)
         fingerprint = journal.facts["fingerprint"]
         seen = self.witnesses.look(wanted, fingerprint, revision, with_canaries=True, least=least)
         return self._checked(journal, seen, journal.facts["shares"])
@@ -204,12 +234,24 @@ class Canary(Standard):
 
     def revert(self, journal: Journal) -> None:
         """Give the requests back, remove the canary, and take back what was written into the InferenceService."""
+        self._give_room_back(journal)
         try:
             self._writes.take_away(journal)
+            self.services.look_again(journal, partial(self._room.release, journal))
         except ForeignOwnerError as error:
             self.services.report(f"{self.services.name} is left alone: {error}")
         finally:
             Mode.revert(self, journal)
+
+    def _give_room_back(self, journal: Journal) -> None:
+        """The requests go back also where this can't be done."""
+        try:
+            if journal.facts.get("canaries"):
+                self._room.give_back(journal)
+        except LeaseLostError:
+            raise
+        except (TransientError, UserError) as error:
+            self.services.report(f"{self.services.name} may have too few pods for all requests: {error}")
 
     # The canary
 

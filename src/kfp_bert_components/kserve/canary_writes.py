@@ -17,7 +17,7 @@ from kfp_bert_components.kserve.canaries import (
     with_share,
 )
 from kfp_bert_components.kserve.gateway import is_followed, is_owned, route_of, share_of
-from kfp_bert_components.kserve.objects import has
+from kfp_bert_components.kserve.objects import check_runs, has, is_stopped
 from kfp_bert_components.kserve.paths import autoscaler, deployment
 from kfp_bert_components.kserve.services import Services
 from kfp_bert_components.kubernetes_api import MANAGER, ForbiddenError
@@ -51,11 +51,12 @@ class CanaryWrites:
             shares: The shares that the canary may have; None: any.
 
         Raises:
-            RolloutError: Somebody changed it.
+            RolloutError: Somebody changed it, or stopped the InferenceService.
         """
         name, again = self._services.name, "during the rollout: run again"
         if found is None or found["metadata"].get("deletionTimestamp"):
             raise RolloutError(f"somebody deleted the InferenceService {name} {again}")
+        check_runs(found)
         there = canaries_of(found)
         if not there:
             if self._done == rollout_of(journal):
@@ -76,9 +77,16 @@ class CanaryWrites:
         return any(has(one, written) for written in journal.facts.get("canaries", ()))
 
     def begin(self, journal: Journal, canary: dict[str, Any]) -> None:
-        """Write a canary without requests, unless it is there."""
+        """Write a canary without requests, unless it is there.
+
+        One with other settings keeps its pods as long as requests come to it: nobody tested the new ones.
+        """
         found = self._services.wait_until_gone(journal, self._services.name)
         now = self.check(journal, found)
+        if found and now and not has(now, canary) and self._may_get_requests(journal, found):
+            self._take_share(journal, "changed")
+            found = self._services.find(self._services.name)
+            now = self.check(journal, found)
         if found and (now is None or not has(now, canary)):
             self._write(journal, found, canary, [now["trafficPercent"], 0] if now else [0], 0)
 
@@ -109,14 +117,30 @@ class CanaryWrites:
         services = self._services
         if not journal.facts.get("canaries"):
             return
-        if journal.facts.get("splits") and any(journal.facts["shares"]):
+        if any(journal.facts["shares"]):
             self._let_go_unseen(journal)
-            services.look_again(journal, partial(self._let_go, journal))
-            self._wait_for_gateway(journal)
-            services.pause(journal, _SETTLING * services.pace.poll_seconds)
+        if self._may_get_requests(journal, services.find(services.name)):
+            self._take_share(journal, "removed")
         services.look_again(journal, partial(self._remove, journal))
         if find_canary(services.find(services.name)) is None:
             self.remove_rest(journal)
+
+    def _may_get_requests(self, journal: Journal, found: dict[str, Any] | None) -> bool:
+        """Whether the canary has a share of the requests, from us or from somebody else."""
+        canary = find_canary(found)
+        if found is None or canary is None:
+            return False
+        if any(journal.facts["shares"]) or canary["trafficPercent"]:
+            return True
+        return bool(share_of(route_of(self._cluster, found), component(self._services.name)))
+
+    def _take_share(self, journal: Journal, what: str) -> None:
+        """Let the canary get no requests, and wait until the gateway follows: then it can be changed, or removed."""
+        services = self._services
+        services.look_again(journal, partial(self._let_go, journal))
+        self._wait_for_gateway(journal, what)
+        services.pause(journal, _SETTLING * services.pace.poll_seconds)
+        journal.note(shares=[0])
 
     def _let_go_unseen(self, journal: Journal) -> None:
         """The first step of the way back, which is right whatever is there, where it can't be read."""
@@ -152,18 +176,18 @@ class CanaryWrites:
     def _has_no_share(self) -> bool:
         """Whether the gateway sends it nothing. Else its successor, which has its name, would get requests untested."""
         found = self._services.find(self._services.name)
-        if found is None:
+        if found is None or is_stopped(found):  # KServe changes no HTTPRoute of one that has no pods
             return True
         route = route_of(self._cluster, found)
         return route is None or (not share_of(route, component(self._services.name)) and is_followed(route))
 
-    def _wait_for_gateway(self, journal: Journal) -> None:
-        if self._comes(journal, self._has_no_share, self._services.pace.stuck_seconds):
-            return
+    def _wait_for_gateway(self, journal: Journal, what: str) -> None:
         name = self._services.name
+        if self.comes(journal, self._has_no_share, f"the gateway sends requests to {component(name)}"):
+            return
         raise RolloutError(
             f"the HTTPRoute {name} gives requests to {component(name)}, whose canary has trafficPercent: 0, so it is "
-            "not removed yet. Do KServe's controller and the gateway run, and is the predictor ready, without which "
+            f"not {what} yet. Do KServe's controller and the gateway run, and is the predictor ready, without which "
             "KServe does not change it? Run again then"
         )
 
@@ -172,10 +196,10 @@ class CanaryWrites:
     def remove_rest(self, journal: Journal) -> None:
         """Wait until KServe has deleted the canary's Deployment, and delete its autoscaler, which KServe leaves."""
         services, name = self._services, component(self._services.name)
-        if not self._comes(journal, self._has_no_deployment, services.settings.ready_seconds):
+        if not self.comes(journal, self._has_no_deployment, f"KServe has not deleted the Deployment {name}"):
             raise RolloutError(
-                f"there is a Deployment {name}, which would be the one of the canary: if KServe's controller runs and "
-                "does not delete it, it is not KServe's. Delete it, or give another name"
+                f"KServe has not deleted the Deployment {name}, which the canary or {services.next} had, for "
+                f"{services.settings.ready_seconds:g} s: does its controller run? Run again then"
             )
         path = autoscaler(self._cluster.namespace, name)
         found = services.find(services.name)
@@ -187,16 +211,31 @@ class CanaryWrites:
             services.report(f"the autoscaler {name} stays, which does nothing without its Deployment: {error}")
 
     def _has_no_deployment(self) -> bool:
+        """RolloutError where there is one of others, which KServe would not delete."""
+        name = component(self._services.name)
         try:
-            return self._cluster.find(deployment(self._cluster.namespace, component(self._services.name))) is None
+            found = self._cluster.find(deployment(self._cluster.namespace, name))
         except ForbiddenError:
             return True
+        owners = [one["name"] for one in (found or {"metadata": {}})["metadata"].get("ownerReferences") or ()]
+        if found and not {self._services.name, self._services.next} & set(owners):
+            raise RolloutError(
+                f"there is a Deployment {name}, which would be the one of the canary, and it is not KServe's: delete "
+                "it, or give another name"
+            )
+        return found is None
 
-    def _comes(self, journal: Journal, is_so: Callable[[], bool], seconds: float) -> bool:
-        """Whether something comes to be so within this time."""
-        end = time.monotonic() + seconds
+    def comes(self, journal: Journal, is_so: Callable[[], bool], while_not: str, seconds: float = 0.0) -> bool:
+        """Whether something comes to be so in time, by default `ready_seconds`; what is so until then is told."""
+        services, started = self._services, time.monotonic()
+        seconds = seconds or services.settings.ready_seconds
+        report_at = started + services.pace.report_seconds
         while not is_so():
-            if time.monotonic() > end:
+            now = time.monotonic()
+            if now - started > seconds:
                 return False
-            self._services.pause(journal)
+            if now > report_at:
+                services.report(f"{services.name}, {now - started:.0f} s: {while_not}")
+                report_at = now + services.pace.report_seconds
+            services.pause(journal)
         return True

@@ -67,10 +67,19 @@ def _share(backends: list[dict[str, Any]], service: str) -> int | None:
     return round(100 * weights[service] / whole) if service in weights and whole else None
 
 
+def was_followed(route: dict[str, Any]) -> bool:
+    """Whether a gateway has taken over an HTTPRoute, as it is or as it was: it may be late."""
+    return any((one["type"], one["status"]) == ("Accepted", "True") for one in _conditions(route))
+
+
+def _conditions(route: dict[str, Any]) -> list[dict[str, Any]]:
+    parents = route.get("status", {}).get("parents") or ()
+    return [one for parent in parents for one in parent.get("conditions") or ()]
+
+
 def is_followed(route: dict[str, Any]) -> bool:
     """Whether the gateways say that they have taken over an HTTPRoute as it is now."""
-    parents, generation = route.get("status", {}).get("parents") or (), route["metadata"].get("generation", 0)
-    conditions = [one for parent in parents for one in parent.get("conditions") or ()]
+    conditions, generation = _conditions(route), route["metadata"].get("generation", 0)
     return bool(conditions) and all(
         one["status"] != "False" and one.get("observedGeneration", generation) >= generation for one in conditions
     )

@@ -12,7 +12,7 @@ from kfp_bert_components.kserve.before import refuse_changed
 from kfp_bert_components.kserve.checks import is_there
 from kfp_bert_components.kserve.merging import touched
 from kfp_bert_components.kserve.modes import KNATIVE, Mode
-from kfp_bert_components.kserve.objects import has_spec, is_version, kept, percent_of, with_percent
+from kfp_bert_components.kserve.objects import check_runs, has_spec, is_version, kept, percent_of, with_percent
 from kfp_bert_components.kserve.reasons import failure_of
 from kfp_bert_components.kserve.revisions import (
     TAGS,
@@ -164,6 +164,7 @@ class Knative(Mode):
         name, facts, wanted = self.services.name, journal.facts, self.wanted(journal.version)
         if found is None or found["metadata"].get("deletionTimestamp"):
             raise RolloutError(f"somebody deleted the InferenceService {name} during the rollout: run again")
+        check_runs(found)
         if not has_spec(found, wanted):
             refuse_changed(name, touched(None, found["spec"], [wanted["spec"]], "spec"))
         if shares and percent_of(found) not in shares:
@@ -241,6 +242,8 @@ class Knative(Mode):
 
     def _look_at_requests(self, old: str) -> Seen:
         found = self.services.find(self.services.name)
+        if found:
+            check_runs(found)
         return Seen(share_of(predictor_of(found), old) == 100, service=found)
 
     def _look_at_old(self, journal: Journal, before: dict[str, Any], newest: str) -> Seen:
@@ -250,6 +253,8 @@ class Knative(Mode):
         """
         services = self.services
         found = services.find(services.name)
+        if found:
+            check_runs(found)
         pods, revision = pods_of(services.cluster, services.name), ready_revision(found)
         own = of_revision(pods, revision)
         is_old = is_new(found, before, newest, own)

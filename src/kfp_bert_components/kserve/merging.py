@@ -43,18 +43,34 @@ def put_back(before: Any, wrote: Any, now: Any) -> Any:
     Args:
         before: As it was before we wrote.
         wrote: What we wrote of it.
-        now: As it is.
+        now: As it is. What is gone comes back only where we wrote it.
     """
     if now is _GONE:
-        return before
+        return _GONE if wrote is _GONE else before
     if isinstance(now, dict):
         return _put_back_fields(before, wrote, now)
     if all(_is_named(one) for one in (before, wrote, now)):
-        fields = _put_back_fields(*(_by_name(one) for one in (before, wrote, now)))
+        was, ours, there = (_by_name(one) for one in (before, wrote, now))
+        # A list is written whole, so what is gone of one that we wrote may have gone with that.
+        fields = _put_back_fields(was, ours if wrote is _GONE else over(was, ours), there)
         return [{"name": name, **entry} for name, entry in fields.items()] if fields or before is not _GONE else _GONE
     if wrote is _GONE:
         return now
     return before if _is_still(now, wrote) else now
+
+
+def over(old: Any, new: Any) -> Any:
+    """A value with another one over it, field by field."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    return {**old, **{key: over(old.get(key), value) for key, value in new.items()}}
+
+
+def owned(value: Any, fields: dict[str, Any]) -> Any:
+    """What of a value a manager has set, by the `fieldsV1` of its entry in `metadata.managedFields`."""
+    if not isinstance(value, dict) or not any(name.startswith("f:") for name in fields):
+        return value
+    return {key: owned(one, fields[f"f:{key}"]) for key, one in value.items() if f"f:{key}" in fields}
 
 
 def _put_back_fields(before: Any, wrote: Any, now: dict[str, Any]) -> Any:

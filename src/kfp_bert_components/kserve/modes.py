@@ -182,12 +182,3 @@ def check_asked(name: str, mode: str, asked: str) -> None:
             f"The InferenceService {name} is in KServe's mode {mode}, and annotations ask for {asked}: KServe does not "
             f"change the mode. Leave {MODE} out of annotations, or give a name that is new."
         )
-
-
-def check_runs(found: dict[str, Any]) -> None:
-    """RolloutError where an InferenceService is stopped."""
-    if found["metadata"].get("annotations", {}).get("serving.kserve.io/stop") == "true":
-        raise RolloutError(
-            f"The InferenceService {found['metadata']['name']} is stopped by its annotation serving.kserve.io/stop: "
-            "remove the annotation."
-        )

@@ -21,6 +21,7 @@ STAMP = "KFP_BERT_ROLLOUT"  # on the container, the version and its settings
 SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"  # on the pods, the address of their model
 HIDDEN = "(hidden)"  # in place of the value of an environment variable that is not ours
 _STORAGE = "STORAGE_URI"
+STOP = "serving.kserve.io/stop"  # the annotation with which KServe makes no pods
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # holds the whole object, as text
 _QUANTITIES = ("limits", "requests")
 _PERCENT = "canaryTrafficPercent"
@@ -194,10 +195,11 @@ def form_of(found: dict[str, Any]) -> str:
 
 
 def kept(found: dict[str, Any]) -> dict[str, Any]:
-    """What must be written to make an InferenceService again what it is now."""
+    """What must be written to make an InferenceService again what it is now; whoever stops it also starts it."""
     metadata = found["metadata"]
     labels = metadata.get("labels")
-    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != _LAST_APPLIED}
+    given = metadata.get("annotations", {})
+    annotations = {key: value for key, value in given.items() if key not in (_LAST_APPLIED, STOP)}
     return {
         **KIND,
         "metadata": {
@@ -268,6 +270,20 @@ def _is_same_amount(found: Any, wanted: Any, name: str) -> bool:
     return is_same_quantity(found, wanted)
 
 
+def is_stopped(found: dict[str, Any]) -> bool:
+    """Whether somebody stopped an InferenceService, so that it has no pods."""
+    return bool(found["metadata"].get("annotations", {}).get(STOP) == "true")
+
+
+def check_runs(found: dict[str, Any]) -> None:
+    """RolloutError where an InferenceService is stopped."""
+    if is_stopped(found):
+        raise RolloutError(
+            f"The InferenceService {found['metadata']['name']} is stopped by its annotation {STOP}: remove the "
+            "annotation."
+        )
+
+
 def check_form(found: dict[str, Any], wanted: dict[str, Any]) -> None:
     """RolloutError where server-side apply would leave both forms of a predictor, of which KServe takes one."""
     there, new = form_of(found), form_of(wanted)
@@ -276,6 +292,15 @@ def check_form(found: dict[str, Any], wanted: dict[str, Any]) -> None:
         raise RolloutError(
             f"The InferenceService {found['metadata']['name']} has {given}, and the settings do not: its predictor "
             "can't be changed from one form to the other while it serves. Give another name, or the same form."
+        )
+
+
+def check_component(found: dict[str, Any]) -> None:
+    """RolloutError where Deployment and Service of a predictor have other names than KServe gives them by itself."""
+    if name := found["spec"]["predictor"].get("name"):
+        raise RolloutError(
+            f"The InferenceService {found['metadata']['name']} has predictor.name: {name}, which is in the names of "
+            "its Deployment and its Service: give another name, or remove the field, which changes its address."
         )
 
 

@@ -50,7 +50,7 @@ def why(cluster: Cluster, seen: Seen, wanted: dict[str, Any], known: dict[str, A
             return reason
     if reason := _of_status(seen, known):
         return reason
-    return Reason(seen.doubt, False) if seen.doubt else _unknown(seen)
+    return Reason(seen.doubt, seen.heals) if seen.doubt else _unknown(seen)
 
 
 def _of_pod(cluster: Cluster, pod: dict[str, Any], wanted: dict[str, Any]) -> Reason | None:

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kfp_bert_components.deployment import RolloutError
-from kfp_bert_components.kserve.modes import KNATIVE, check_runs, check_same, mode_of
-from kfp_bert_components.kserve.objects import has_spec, percent_of
+from kfp_bert_components.kserve.modes import KNATIVE, check_same, mode_of
+from kfp_bert_components.kserve.objects import check_runs, has_spec, percent_of
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.witnesses import (
     SERVERS,

@@ -59,6 +59,7 @@ class Services:
     Attributes:
         name: Name of the InferenceService that serves.
         next: Name of the second one, in which a version can be tested.
+        copy: Name of the one that keeps what the first one was before.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Services:
         self.cluster, self.registry, self.settings, self.smoke = cluster, registry, settings, smoke
         self.fingerprint, self.report, self.pace = fingerprint, report, pace
         self._target, self._requests = target, requests
-        self.name, self.next = settings.name, f"{settings.name}{NEXT}"
+        self.name, self.next, self.copy = settings.name, f"{settings.name}{NEXT}", f"{settings.name}-before"
 
     def main(self, version: int) -> dict[str, Any]:
         """The InferenceService that serves a version."""
@@ -115,18 +116,18 @@ class Services:
         return all(labels.get(key) == value for key, value in self.owner.items())
 
     def check_owner(self, found: dict[str, Any]) -> None:
-        """ForeignOwnerError where an InferenceService belongs to others, and is not to be taken over."""
-        if self.settings.take_over or self.is_ours(found):
-            return
+        """ForeignOwnerError where an InferenceService belongs to others; only the first one can be taken over."""
         labels, name = found["metadata"].get("labels", {}), found["metadata"]["name"]
+        if self.is_ours(found) or (self.settings.take_over and name == self.name):
+            return
         registry, target = labels.get(REGISTRY_LABEL), labels.get(TARGET_LABEL)
         whose = f"belongs to the target {target!r} of the registry with the id {registry}"
         if not registry:
             whose = f"has no label {REGISTRY_LABEL}, so it is not this package's"
-        raise ForeignOwnerError(
-            f"The InferenceService {self.cluster.namespace}/{name} {whose}: give a name of its own, or take_over=True "
-            "to take this one over."
-        )
+        advice = "give a name of its own, or take_over=True to take this one over"
+        if name != self.name:
+            advice = f"give another name, as a rollout of {self.name} would delete it"
+        raise ForeignOwnerError(f"The InferenceService {self.cluster.namespace}/{name} {whose}: {advice}.")
 
     def write(self, journal: Journal, wanted: dict[str, Any]) -> None:
         """Make an InferenceService what is wanted, unless it is."""

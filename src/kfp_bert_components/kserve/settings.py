@@ -49,8 +49,8 @@ class KServeSettings:
         ready_seconds: Longest time until a version is ready.
         traffic_steps: In KServe's mode Knative, and in Standard with a gateway, the version's shares of the requests in
             percent, in ascending order; the last one is 100. (): 10, 50, 100. Else there are none.
-        step_seconds: Pause after each of them, likewise.
-        take_over: Whether an InferenceService is taken from another owner.
+        step_seconds: Pause after each of them but the last, likewise.
+        take_over: Whether the InferenceService `name` is taken from another owner.
 
     Raises:
         UserError: A value is not allowed, or does not fit the others.
@@ -125,9 +125,9 @@ def _check_names(name: str, namespace: str) -> None:
                 + (", with a letter first." if what == "name" else ".")
             )
     # KServe makes names of 63 letters at most, and accepts longer ones without ever serving them.
-    most = _LABEL_LENGTH - len(f"{NEXT}-predictor-{namespace}")
+    most = _LABEL_LENGTH - max(len(f"{NEXT}-predictor-{namespace}"), len(f"isvc.{NEXT}-predictor"))
     if len(name) > most:
         raise UserError(
             f"name is {name!r}, {len(name)} letters: KServe serves up to {most} in the namespace {namespace} "
-            f"(NAME{NEXT}-predictor-{namespace} has 63 at most). Give a shorter name."
+            f"(NAME{NEXT}-predictor-{namespace} and isvc.NAME{NEXT}-predictor have 63 at most). Give a shorter name."
         )

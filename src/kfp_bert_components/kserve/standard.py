@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kfp_bert_components.deployment import LeaseLostError, RolloutError, SmokeSettings
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.kserve.gateway import is_installed
-from kfp_bert_components.kserve.modes import STANDARD, Mode, check_runs, check_same, mode_of
-from kfp_bert_components.kserve.objects import is_same, is_version, kept
+from kfp_bert_components.kserve.modes import STANDARD, Mode, check_same, mode_of
+from kfp_bert_components.kserve.objects import check_runs, is_same, is_version, kept
 from kfp_bert_components.kserve.reasons import failure_of
 from kfp_bert_components.kserve.services import Services
 from kfp_bert_components.kserve.witnesses import Seen, Witnesses, revision_of, shares_requests
@@ -143,7 +143,7 @@ class Standard(Mode):
         except (TransientError, UserError):
             if facts.get("copied"):
                 raise
-            old = facts["before"]
+            old = kept(facts["before"])
             services.force(old, facts.get("uid", ""))
         else:
             if found and kept(found) == old:

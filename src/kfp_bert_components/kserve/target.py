@@ -27,11 +27,10 @@ from kfp_bert_components.kserve.modes import (
     asked_mode,
     check_asked,
     check_known,
-    check_runs,
     check_same,
     mode_of,
 )
-from kfp_bert_components.kserve.objects import check_form, difference, model_address
+from kfp_bert_components.kserve.objects import check_component, check_form, check_runs, difference, model_address
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import failure_of
 from kfp_bert_components.kserve.services import Pace, Services
@@ -134,14 +133,15 @@ class KServeTarget(Target):
         return "served" in facts and facts.get("fingerprint", "") == self._services.fingerprint(version)
 
     def admit(self, journal: Journal) -> None:
-        """Look at whose the two InferenceServices are, at what the pods need, and at the mode."""
+        """Look at whose the InferenceServices are, at what the pods need, and at the mode."""
         services = self._services
-        main, second = services.find(services.name), services.find(services.next)
-        for found in filter(None, (main, second)):
+        main, *others = (services.find(name) for name in (services.name, services.next, services.copy))
+        for found in filter(None, (main, *others)):
             services.check_owner(found)
         version = self._registry.require_champion().version
         check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
         if main:
+            check_component(main)
             check_form(main, services.main(version))
             check_runs(main)
         begun = "before" in journal.facts and journal.state not in IDLE

@@ -38,6 +38,7 @@ class Seen:
         service: The InferenceService; None where there is none.
         pods: Its pods that are neither over nor being deleted; None where they may not be read.
         doubt: What is wrong with a version that was started, where nothing else says so.
+        heals: Whether that can pass by itself.
     """
 
     serves: bool
@@ -47,6 +48,7 @@ class Seen:
     service: dict[str, Any] | None = None
     pods: list[dict[str, Any]] | None = None
     doubt: str = ""
+    heals: bool = False
 
 
 class Witnesses:

@@ -130,7 +130,8 @@ class TrainJobs(JobClient):
 
     def _why(self, failed: dict[str, Any]) -> str:
         if failed.get("reason") == "DeadlineExceeded":
-            waited = f"; before that, {self._pods.trouble}" if self._pods.trouble else ""
+            said = self._pods.trouble or self._pods.waits
+            waited = f"; before that, {said}" if said else ""
             return f"it ran, or waited for nodes, for more than job_max_hours ({self._max_hours:g}){waited}"
         said = failed.get("message") or failed.get("reason", "")
         self._pods.look()

@@ -59,7 +59,7 @@ def run_as_train_job(
     key = job_key(train, validation, settings, one.image, ["TrainJob", namespace, *machines])
     place = place_of(one.staging, key)
     store, cluster = open_store(place), Cluster(namespace, one.api_endpoint)
-    pods = Pods(cluster, job_name(key))
+    pods = Pods(cluster, job_name(key), one.replicas)
     client = TrainJobs(cluster, key, one.max_hours, pods)
     lease = Lease(store, one.run, one.abandoned_minutes * 60)
     jobs = RemoteJobs(client, lease, lambda job: not _missing(store, one.replicas))
@@ -107,6 +107,8 @@ def _follow(client: TrainJobs, pods: Pods, store: Store, settings: TrainJobSetti
         there = pods.look()
         failed = _failures(store)
         why = failed[0] if failed else pods.stuck(settings.stuck_seconds)
+        if there is not None and not (job.over or job.ending):
+            pods.tell_waits(settings.stuck_seconds)
         waited = time.monotonic() - started
         # Trainer writes a status as soon as it has made the JobSet.
         if not (there or job.over or job.detail.get("status")) and waited > settings.stuck_seconds:

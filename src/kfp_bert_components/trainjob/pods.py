@@ -37,15 +37,18 @@ class Pods:
     Args:
         cluster: The namespace.
         job: Name of the TrainJob.
+        workers: How many pods it is to have.
 
     Attributes:
         trouble: Why pods do not start, "" while they do.
+        waits: What the cluster says of the job while not all of its workers run, and no pod says why; "" before that.
     """
 
-    def __init__(self, cluster: Cluster, job: str) -> None:
-        self._cluster, self._job = cluster, job
+    def __init__(self, cluster: Cluster, job: str, workers: int = 1) -> None:
+        self._cluster, self._job, self._workers = cluster, job, workers
         self._path = f"/api/v1/namespaces/{cluster.namespace}/pods"
         self.trouble, self._since, self._attempt = "", 0.0, 0
+        self.waits, self._all_ran = "", time.monotonic()
         self._ends: dict[str, _End] = {}  # by the pod's uid
         self._printed: dict[str, str] = {}  # the time of the last line that was printed, by the pod's uid
         self._read_out: set[str] = set()  # pods that have ended, whose logs were printed to the end
@@ -69,12 +72,34 @@ class Pods:
             if _number(pod) == 0 and _container(pod).keys() & {"running", "terminated"}:
                 self._print_log(pod)
         self._note_trouble(pods)
+        if len(pods) >= self._workers and all(_container(pod).keys() & {"running", "terminated"} for pod in pods):
+            self.waits, self._all_ran = "", time.monotonic()
         return bool(pods)
 
     def stuck(self, seconds: float) -> str:
         """Why pods can't start, where that does not heal by itself and they have not for so long; else ""."""
         heals = not self.trouble or (self.trouble.startswith("no node") and "not found" not in self.trouble)
         return "" if heals or time.monotonic() - self._since < seconds else self.trouble
+
+    def tell_waits(self, seconds: float) -> None:
+        """Print what the cluster says of workers that have not started for so long, where no pod says why."""
+        if self.trouble or time.monotonic() - self._all_ran < seconds:
+            return
+        self._all_ran += seconds  # it is asked again after as long
+        self.waits = self._warning()
+        self._say_once(f"Not all workers have started yet: {self.waits.rstrip('.')}.")
+
+    def _warning(self) -> str:
+        """The last warning about the job, its Jobs and its pods."""
+        try:
+            found = self._cluster.get(self._path.removesuffix("pods") + "events", fieldSelector="type=Warning")["items"]
+        except (TransientError, UserError):
+            return "the events of the job and its pods may say why, and can't be read here"
+        told = [one for one in found if f"{one['involvedObject'].get('name')}-".startswith(f"{self._job}-")]
+        if not told:
+            return "no event of the job and its pods says why"
+        last = max(told, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
+        return f"{last.get('reason')}: {last.get('message', '')}"[:_LONGEST]
 
     def why(self) -> str:
         """How the first worker that ended badly in the last attempt did, "" where that is not known."""
