@@ -6,6 +6,7 @@ what must not be forgotten (`details.memory`).
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -77,13 +78,13 @@ def write_deployment(
             raise _taken(target, value)
         record = _next(value, target, new, details, place, stamp(origin))
         record["registry"] = value.get("registry") or registry_id()
-        data = dump_record(record, FORMAT).encode("utf-8", "backslashreplace")
+        data = dump_record(record, FORMAT).encode()
         try:
-            return _deployment(record, store.write(_name(target), data, if_generation=generation))
+            return _deployment(json.loads(data), store.write(_name(target), data, if_generation=generation))
         except ConflictError:
             value, generation = _read(store, target)
             if value.get("id") == record["id"]:  # our own write, whose reply was lost
-                return _deployment(record, generation)
+                return _deployment(value, generation)
             if if_generation is not None:
                 raise _taken(target, value) from None
     raise ConflictError(f"The deployment record of {target} changes all the time: try again later.")
