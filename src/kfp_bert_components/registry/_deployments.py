@@ -22,7 +22,8 @@ from kfp_bert_components.storage import Generation, Store
 
 FORMAT = 2
 _EVENT = {"state": Literal[STATES], "version": int, "reason": str, "at": str, "by": str}
-_DETAILS = dict.fromkeys(("facts", "memory", "live", "elsewhere"), dict[str, Any]) | {"step": str}
+_PLACE = {"place": dict[str, str]}
+_DETAILS = dict.fromkeys(("facts", "memory", "live", "elsewhere"), dict[str, Any]) | {"step": str, "lease_seconds": float}
 # What names a place, by its kind.
 _PLACES = {
     "serving directory": ("uri",),
@@ -108,8 +109,14 @@ def _next(
         "place": value.get("place", {}) if place is None else place,
         **written,
         "details": details,
-        "log": _log(value, new, {**_after(new, live, details), **written}),
+        "log": _log(value, new, {**_after(new, live, details), **_moved(value, place), **written}),
     }
+
+
+def _moved(value: Mapping[str, Any], place: Mapping[str, str] | None) -> dict[str, Any]:
+    """What the log says of the place: where the entry is about another one than that before."""
+    before = next((one["place"] for one in reversed(value.get("log", [])) if "place" in one), value.get("place", {}))
+    return {} if place in (None, before) else {"place": place}
 
 
 def _after(new: Mapping[str, Any], live: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +173,7 @@ def _from_format_2(found: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"state is {record.state!r}, which is none of {', '.join(STATES)}")
     for event in record.log:
         require(event, _EVENT)
-        check_types(event, _EVENT)
+        check_types(event, _EVENT | _PLACE)
         read_origin(event.get("origin", {}))
     check_types(record.details, _DETAILS)
     check_types(record.details.get("memory", {}), {"number": int, "served": list[int], "tried": list[int]})
