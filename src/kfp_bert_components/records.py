@@ -105,7 +105,7 @@ def check_types(found: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
 
     for name in sorted(found.keys() & kinds.keys()):
         try:
-            _adapter(kinds[name]).validate_json(json.dumps(found[name]), strict=True)
+            _adapter(kinds[name]).validate_json(json.dumps(found[name], allow_nan=False), strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             if first["type"] == "missing":

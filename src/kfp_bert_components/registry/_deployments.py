@@ -23,7 +23,11 @@ from kfp_bert_components.storage import Generation, Store
 FORMAT = 2
 _EVENT = {"state": Literal[STATES], "version": int, "reason": str, "at": str, "by": str}
 _PLACE = {"place": dict[str, str]}
-_DETAILS = dict.fromkeys(("facts", "memory", "live", "elsewhere"), dict[str, Any]) | {"step": str, "lease_seconds": float}
+_DETAILS = dict.fromkeys(("facts", "memory", "live"), dict[str, Any]) | {
+    "elsewhere": dict[str, dict[str, Any]],
+    "step": str,
+    "lease_seconds": float,
+}
 # What names a place, by its kind.
 _PLACES = {
     "serving directory": ("uri",),
@@ -169,19 +173,32 @@ def _read(store: Store, target: str) -> tuple[dict[str, Any], Generation]:
 
 def _from_format_2(found: dict[str, Any]) -> dict[str, Any]:
     record = _deployment(found, 0)
-    if record.state not in STATES:
-        raise ValueError(f"state is {record.state!r}, which is none of {', '.join(STATES)}")
     for event in record.log:
         require(event, _EVENT)
         check_types(event, _EVENT | _PLACE)
         read_origin(event.get("origin", {}))
-    check_types(record.details, _DETAILS)
-    check_types(record.details.get("memory", {}), {"number": int, "served": list[int], "tried": list[int]})
-    check_types(record.details.get("live", {}), {"version": int | None, "facts": dict[str, Any]})
+    _check_details(record.state, record.details)
+    for entry in record.details.get("elsewhere", {}).values():
+        _check_details(entry["state"], entry)
     read_origin(record.origin)
     for one in (record, *record.elsewhere()):
         require(one.place, _PLACES.get(one.place.get("kind", ""), ()))
     return {**found, "place": _by_its_id(found["place"], found["details"])}
+
+
+def _check_details(state: str, details: Mapping[str, Any]) -> None:
+    """Raise an error that names what of a place is not as a rollout writes it."""
+    if state not in STATES:
+        raise ValueError(f"state is {state!r}, which is none of {', '.join(STATES)}")
+    check_types(details, _DETAILS)
+    facts, live = details.get("facts", {}), details.get("live", {})
+    check_types(facts, {"attempt": int})
+    check_types(details.get("memory", {}), {"number": int, "served": list[int], "tried": list[int]})
+    if live:
+        require(live, ("version", "facts"))
+    check_types(live, {"version": int, "facts": dict[str, Any]})
+    if state == "live" and facts and not live:
+        raise ValueError("live is {}, but its state is 'live'")
 
 
 def _by_its_id(place: dict[str, str], details: Mapping[str, Any]) -> dict[str, str]:
