@@ -1,6 +1,6 @@
 """Pipelines that take seconds, for the tests of local runs."""
 
-from typing import List, NamedTuple  # noqa: UP035
+from typing import List, NamedTuple, Optional  # noqa: UP035
 
 from kfp import dsl
 
@@ -395,3 +395,18 @@ def lacking_a_key(items: list):
 def lacking_a_key_of_a_text(items: list):
     with dsl.ParallelFor(items) as item:
         say(text=f"the {item.letter}")
+
+
+@component
+def tell(text: Optional[str] = None, number: Optional[int] = None, of: int = 3):  # noqa: UP045
+    """Print what was given."""
+    print("told", text, number, of)
+
+
+@dsl.pipeline
+def with_optional_parameters(text: Optional[str] = None, number: Optional[int] = None):  # noqa: UP045
+    tell(text=text, number=number)
+    with dsl.If(text == "go"):
+        say(text="went")
+    with dsl.ParallelFor([7]) as item:
+        tell(text=text, number=item)

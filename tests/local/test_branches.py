@@ -129,3 +129,10 @@ def test_a_key_that_an_item_lacks_ends_the_run_with_its_cause(tmp_path, pipeline
     done = run(pipeline, 'items=[{"title": "a"}, "a"]', root=tmp_path)
     assert re.search(r"^error: .* of a loop has no key 'letter': add it to each item\.$", done.stderr, re.MULTILINE)
     assert done.returncode == 1 and "say" not in done.stdout
+
+
+def test_an_optional_parameter_without_a_value_is_none(tmp_path):
+    done = run("with_optional_parameters", root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "told None None 3" in done.stdout and "told None 7 3" in done.stdout
+    assert "skipped: text == 'go' does not hold, because text is None" in done.stdout

@@ -17,6 +17,7 @@
 - A whole number is written without a point where it becomes part of a text or of a list, as on a cluster: "2", not
   "2.0".
 - An exit handler is told which step failed. kfp.local names the handler itself.
+- An optional parameter of a pipeline that has no default is None. kfp.local stops at it.
 - The caller names the folder of the run.
 
 tests/local/test_kfp_changes.py fails where a kfp release no longer has a function that is replaced, or changes it.
@@ -36,6 +37,7 @@ from typing import Any
 import kfp
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.local import executor_input_utils, importer_handler
+from kfp.local.executor_output_utils import pb2_value_to_python
 from kfp.local.io import IOStore
 from kfp.local.orchestrator import enhanced_dag_orchestrator, task_spec_utils
 from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
@@ -43,6 +45,7 @@ from kfp.local.orchestrator.task_spec_utils import get_artifact_iterator_items
 from kfp.local.status import Status
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
 from kfp.pipeline_spec.pipeline_spec_pb2 import (
+    ComponentInputsSpec,
     ComponentSpec,
     DagOutputsSpec,
     ParameterType,
@@ -91,10 +94,22 @@ def change_kfp_local(run: str, report: Report) -> None:
         "executor_input component_spec",
         lambda to_dict: lambda **arguments: _whole(to_dict(**arguments)),
     )
+    replace(
+        executor_input_utils,
+        "construct_executor_input",
+        "component_spec arguments task_root block_input_artifact",
+        _without_none,
+    )
     failed: list[str] = []
     replace(SubprocessTaskHandler, "run", "self", lambda _: lambda handler: _run_step(handler, report, failed))
     replace(OrchestratorUtils, "make_task_arguments", _INPUTS, lambda make: staticmethod(_told(make, failed)))
     replace(importer_handler, "run_importer", _IMPORTER, lambda run_importer: _reported(run_importer, report))
+    replace(
+        OrchestratorUtils,
+        "join_user_inputs_and_defaults",
+        "dag_arguments dag_inputs_spec",
+        lambda _: staticmethod(_with_defaults),
+    )
     replace(
         enhanced_dag_orchestrator.ConditionEvaluator,
         "evaluate_condition",
@@ -259,6 +274,27 @@ def _decide(branch: str, io_store: IOStore, report: Report) -> bool:
 def _as_text(value: Any) -> Any:
     """What a parameter that is declared a text is on a cluster: JSON of what is none."""
     return value if value is None or isinstance(value, str) else json.dumps(_whole(value))
+
+
+def _with_defaults(dag_arguments: dict[str, Any], dag_inputs_spec: ComponentInputsSpec) -> dict[str, Any]:
+    defaults = {name: one.default_value for name, one in dag_inputs_spec.parameters.items()}
+    known = {name: pb2_value_to_python(one) if one.WhichOneof("kind") else None for name, one in defaults.items()}
+    return known | dag_arguments
+
+
+def _without_none(construct: Callable[..., Any]) -> Callable[..., Any]:
+    """`construct`, which makes a step's input, where a parameter that is None is left out: the step has its default."""
+
+    def run(component_spec: ComponentSpec, arguments: dict[str, Any], **others: Any) -> Any:
+        inputs = component_spec.input_definitions.parameters
+        given = {name: value for name, value in arguments.items() if value is not None or name not in inputs}
+        made = construct(component_spec=component_spec, arguments=given, **others)
+        for name in inputs:
+            if not made.inputs.parameter_values[name].WhichOneof("kind"):
+                del made.inputs.parameter_values[name]
+        return made
+
+    return run
 
 
 def _with_cause(execute: Callable[..., Any], report: Report) -> Callable[..., Any]:
