@@ -95,6 +95,13 @@ def test_gc_says_what_it_keeps_and_removes(uri: str) -> None:
     assert len(run("list", uri).splitlines()) == 2
 
 
+@pytest.mark.parametrize("verb", ["list", "gc", "repair", "history", "verify"])
+def test_a_folder_that_is_no_registry_is_named(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    result = CliRunner().invoke(command, [verb, str(tmp_path)])
+    assert str(result.exception) == f"{tmp_path} is no registry: nothing is there that one holds. Check the address."
+
+
 def test_an_empty_registry_says_so(tmp_path: Path) -> None:
     assert "holds no version yet" in run("list", str(tmp_path))
     assert "Nothing has happened yet" in run("history", str(tmp_path))

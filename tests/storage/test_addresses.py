@@ -39,7 +39,15 @@ UNUSABLE = [
     "file:x",
     *(f"{name}:x" for name in ("https", "pvc", "abfs", "wasb", "wasbs", "az", "dbfs", "s3:", "FILE")),
 ]
-UNUSABLE += ["file://machine/x", "file:///a%ff", "gs://buc\tket/x", "/caf\udce9", "gs://bucket/\udce9", "~nobody-of-this-name/x"]
+UNUSABLE += ["s3://bucket/a//b", "minio://bucket//a"]
+UNUSABLE += [
+    "file://machine/x",
+    "file:///a%ff",
+    "gs://buc\tket/x",
+    "/caf\udce9",
+    "gs://bucket/\udce9",
+    "~nobody-of-this-name/x",
+]
 
 
 @pytest.fixture

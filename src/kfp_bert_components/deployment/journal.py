@@ -215,7 +215,7 @@ class Journal:
 
     @property
     def _patience(self) -> float:
-        """Seconds without a write after which another run's lease is over; older records do not have those of the run."""
+        """Seconds without a write after which another run's lease is over; older records do not name its own."""
         return max(self._lease_seconds, self._record.details.get("lease_seconds", 0.0))
 
     def _begin(self, version: int) -> None:

@@ -115,7 +115,7 @@ class VersionedFolder(ABC):
         """
 
     def remove_parts(self, number: int, is_ours: Callable[[Entry], bool], check: Check = bool) -> None:
-        """Delete what an upload left that did not make a version whole; on a disk, where none is made in parts, nothing.
+        """Delete what an upload left that did not make a version whole. On a disk none is made in parts.
 
         Args:
             number: The version's number.

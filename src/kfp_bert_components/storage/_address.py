@@ -105,6 +105,8 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
             raise refused("names no bucket")
         if scheme != "gs" and {".", ".."} & set(name.split("/")):
             raise refused("has a part '.' or '..', which a store takes for a name")
+        if scheme != "gs" and "//" in f"/{name.rstrip('/')}":
+            raise refused("has an empty part, as in a//b")
         return Address(scheme, bucket, name)
     if found:
         return Address("file", "", _path_of_uri(rest, refused))
