@@ -7,6 +7,7 @@ for each, and an old reader stays for good.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import lru_cache
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Record = TypeVar("Record")
+# Halves of surrogate pairs: what Python makes of bytes that are not UTF-8, in a reason, a user's name or a path.
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def dump_record(fields: Mapping[str, Any], format_number: int = 1) -> str:
-    """The JSON text of a record, ending with a newline.
+    """The JSON text of a record, ending with a newline. What is no valid Unicode becomes an escape, as in `plain`.
 
     Args:
         fields: Plain values; NaN and infinity are refused with a ValueError.
         format_number: The newest format of this kind of record.
     """
     record = {"format": format_number, **fields}
-    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return _valid(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def load_record(
@@ -47,7 +50,7 @@ def load_record(
         UserError: It is of a format that this version does not know.
     """
     try:
-        found = json.loads(data)
+        found = json.loads(_valid(json.dumps(json.loads(data), ensure_ascii=False)))
         number = found.pop("format", None)
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise DamagedError(f"{place} is damaged: it is no JSON object; {remedy}.") from None
@@ -63,6 +66,11 @@ def load_record(
         raise DamagedError(f"{place} is damaged: lacks {', '.join(map(repr, error.args))}; {remedy}.") from error
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise DamagedError(f"{place} is damaged: its fields are not as expected ({error}); {remedy}.") from error
+
+
+def _valid(text: str) -> str:
+    """JSON whose texts are valid Unicode: records of older versions have others too."""
+    return _HALVES.sub(lambda half: f"\\\\u{ord(half[0]):x}", text)
 
 
 def require(found: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -97,7 +105,7 @@ def check_types(found: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
 
     for name in sorted(found.keys() & kinds.keys()):
         try:
-            _adapter(kinds[name]).validate_json(json.dumps(found[name]), strict=True)
+            _adapter(kinds[name]).validate_json(json.dumps(found[name], allow_nan=False), strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             if first["type"] == "missing":

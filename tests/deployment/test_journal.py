@@ -89,6 +89,22 @@ def test_a_run_that_writes_nothing_for_the_lease_is_taken_over_and_stops(registr
     assert registry.deployment("production").details["facts"]["name"] == "y"
 
 
+def test_a_run_with_a_longer_lease_is_not_taken_over_before_its_end(registry):
+    dead = journal(registry, lease_seconds=1.2)
+    dead.acquire(1)
+    lines, started = [], time.monotonic()
+    assert journal(registry).acquire(2, lines.append)
+    assert time.monotonic() - started >= 1.2
+    assert lines[1] == "it has written nothing for 1.2 s: going on in its place"
+
+
+def test_a_run_whose_record_does_not_name_its_lease_is_waited_for_as_before(registry):
+    registry.record_deployment("production", "rolling", 1, details={"holder": "a", "step": "preparing"})
+    lines = []
+    assert journal(registry).acquire(2, lines.append)
+    assert lines[1] == "it has written nothing for 0.3 s: going on in its place"
+
+
 def test_a_run_that_begins_at_the_same_moment_does_not_get_the_lease(registry):
     one, two = journal(registry), journal(registry)
     assert one.acquire(1) and not two.acquire(1)
@@ -237,7 +253,7 @@ def test_a_reply_that_is_lost_again_and_again_is_an_error(registry, monkeypatch)
         run.enter("introducing")
 
 
-@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
 def test_a_lease_that_never_lasts_is_refused(tmp_path, seconds):
     registry = Registry(str(tmp_path / "registry"))
     with pytest.raises(UserError, match=f"lease_seconds is {seconds}: expected a number above 0"):

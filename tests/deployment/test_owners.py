@@ -328,7 +328,10 @@ def test_an_endpoint_by_a_label_is_not_created_where_the_id_is_taken(world):
     assert world.server.changing_calls() == []
 
 
-@pytest.mark.parametrize("endpoint", [ENDPOINT.replace("/p/", "/q/"), ENDPOINT.replace("region-1", "region-2"), "a/b"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [ENDPOINT.replace("/p/", "/q/"), ENDPOINT.replace("region-1", "region-2"), "a/b", "Mood", " mood", "label:a=B"],
+)
 def test_a_full_name_of_an_endpoint_elsewhere_is_refused(endpoint):
     with pytest.raises(UserError, match=rf"endpoint is '{endpoint}'.*(project and location are|expected an id)"):
         replace(QUICK, endpoint=endpoint)
@@ -347,3 +350,18 @@ def test_an_endpoint_that_an_old_record_names_with_the_projects_number_is_known_
     live = world.deploy()
     assert live["facts"]["deployed"] == first  # found there, though the record's project reads otherwise
     assert dict(endpoint.traffic_split) == {first: 100}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("team", "A", "no capital letters"),
+        ("team", "a b", "up to 63"),
+        ("1", "a", "a letter first"),
+        ("", "", "up to 63"),
+    ],
+)
+def test_a_label_that_ai_platform_refuses_is_refused_up_front(name, value, says):
+    with pytest.raises(UserError, match=f"labels has '{name}' with the value '{value}': expected .*{says}"):
+        replace(QUICK, labels={name: value})
+    replace(QUICK, labels={"team": "a_1-é", "cost": ""})

@@ -140,6 +140,32 @@ def test_what_a_failed_rollout_put_there_too_late_is_taken_away_by_the_next_one_
     assert ours.deployment("production").live_version == 1
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_somebody_put_under_a_number_that_failed_stays(ours, folder, tmp_path, capsys, fails, fail_when_visible):
+    promote_graph(ours, tmp_path / "ours", "second")
+    fail_when_visible(ours, folder)
+    by_hand = {"2/saved_model.pb": b"a hotfix", "2/variables/variables.index": b"mine", "2/notes.txt": b"why"}
+    for name, data in by_hand.items():
+        open_store(folder).write(name, data)
+    if fails:
+        fail_before_it_is_visible(ours, folder)
+    else:
+        deploy_to_serving_directory(ours.uri, folder)
+    assert {name: open_store(folder).read(name).data for name in by_hand} == by_hand
+    assert f"{folder}/2 holds what is not this registry's: it is left there." in capsys.readouterr().out
+
+
+def test_of_an_upload_that_was_stopped_only_its_own_files_are_removed(gcs, tmp_path, fail_when_visible):
+    registry, folder = Registry("gs://bucket/ours"), "gs://bucket/serving"
+    promote_graph(registry, tmp_path / "ours", "first")
+    fail_when_visible(registry, folder)
+    graph = registry.store.read("versions/1/bundle/saved_model/saved_model.pb").data
+    gcs.put("bucket", "serving/1/saved_model.pb", graph)
+    gcs.put("bucket", "serving/1/notes.txt", b"mine")
+    assert deploy_to_serving_directory(registry.uri, folder).serving_uri == f"{folder}/2"
+    assert [entry.name for entry in open_store(folder).list("1/")] == ["1/notes.txt"]
+
+
 # What the record says after a failure
 
 

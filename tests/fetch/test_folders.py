@@ -226,3 +226,9 @@ def test_an_empty_object_alone_and_a_full_one_beside_a_prefix_are_objects(cloud:
     assert fetched(f"{cloud.root}/full", tmp_path) == {"full": b"x"}
     with pytest.raises(NotFoundError):
         fetched(f"{cloud.root}/none", tmp_path)
+
+
+def test_an_empty_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(NotFoundError, match=r"/in is a folder with nothing in it\.$"):
+        fetched(tmp_path / "in", tmp_path)

@@ -1,6 +1,6 @@
 """Pipelines that take seconds, for the tests of local runs."""
 
-from typing import List, NamedTuple  # noqa: UP035
+from typing import List, NamedTuple, Optional  # noqa: UP035
 
 from kfp import dsl
 
@@ -358,3 +358,55 @@ def looping_over_constants(go: bool = True):
             say(text=f"both {number}")
     with dsl.ExitHandler(say(text="end")), dsl.ParallelFor(["g"]) as item:
         say(text=f"exit {item}")
+
+
+@component
+def things() -> list:
+    """Items with keys of several types."""
+    return [
+        {"letter": "a", "number": 1, "yes": True, "inner": ["x"]},
+        {"letter": "b", "number": 2, "yes": False, "inner": []},
+    ]
+
+
+@dsl.pipeline
+def looping_over_keys(go: bool = True):
+    """Keys of an item: in conditions, in texts, in a branch, and as the items of a loop."""
+    made = things()
+    with dsl.If(go == True), dsl.ParallelFor(made.output) as item:  # noqa: E712
+        say(text=f"both {item.letter}{item.number}")
+        with dsl.If(item.number == 1):
+            say(text=f"one {item.letter}")
+            with dsl.ParallelFor(item.inner) as inner:
+                say(text=f"deep {inner}{item.letter}")
+        with dsl.If(item.yes == True):  # noqa: E712
+            say(text="yes")
+    with dsl.If(go == True), dsl.ParallelFor([{"letter": "c", "number": 3}]) as item:  # noqa: E712
+        say(text=f"constant {item.letter}{item.number}")
+
+
+@dsl.pipeline
+def lacking_a_key(items: list):
+    with dsl.ParallelFor(items) as item:
+        say(text=item.letter)
+
+
+@dsl.pipeline
+def lacking_a_key_of_a_text(items: list):
+    with dsl.ParallelFor(items) as item:
+        say(text=f"the {item.letter}")
+
+
+@component
+def tell(text: Optional[str] = None, number: Optional[int] = None, of: int = 3):  # noqa: UP045
+    """Print what was given."""
+    print("told", text, number, of)
+
+
+@dsl.pipeline
+def with_optional_parameters(text: Optional[str] = None, number: Optional[int] = None):  # noqa: UP045
+    tell(text=text, number=number)
+    with dsl.If(text == "go"):
+        say(text="went")
+    with dsl.ParallelFor([7]) as item:
+        tell(text=text, number=item)

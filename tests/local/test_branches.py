@@ -117,3 +117,22 @@ def test_loops_over_constants_run_wherever_they_stand(tmp_path):
     done = run("looping_over_constants", root=tmp_path)
     loops = ["loop ce", "loop cf", "loop de", "loop df"]
     assert said(done) == ["both 7", "branch a", "branch b", "end", "exit g", *loops]
+
+
+def test_a_key_of_an_item_has_its_value_wherever_it_stands(tmp_path):
+    done = run("looping_over_keys", root=tmp_path)
+    assert said(done) == ["both a1", "both b2", "constant c3", "deep xa", "one a", "yes"]
+
+
+@pytest.mark.parametrize("pipeline", ["lacking_a_key", "lacking_a_key_of_a_text"])
+def test_a_key_that_an_item_lacks_ends_the_run_with_its_cause(tmp_path, pipeline):
+    done = run(pipeline, 'items=[{"title": "a"}, "a"]', root=tmp_path)
+    assert re.search(r"^error: .* of a loop has no key 'letter': add it to each item\.$", done.stderr, re.MULTILINE)
+    assert done.returncode == 1 and "say" not in done.stdout
+
+
+def test_an_optional_parameter_without_a_value_is_none(tmp_path):
+    done = run("with_optional_parameters", root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "told None None 3" in done.stdout and "told None 7 3" in done.stdout
+    assert "skipped: text == 'go' does not hold, because text is None" in done.stdout

@@ -1,5 +1,6 @@
 """Runs on this machine use finished steps of earlier runs again, where nothing changed that these depend on."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -100,3 +101,11 @@ def test_a_person_sees_from_which_run_a_step_is_and_can_run_all_of_them(tmp_path
     (first,) = [path for path in tmp_path.glob("counting-*") if not (path / "count").is_symlink()]
     assert f"count  unchanged: used again from the run {first.name}\n" in again.stdout
     assert "> count" not in again.stdout
+
+
+def test_a_step_of_a_loop_is_named_with_the_run_that_it_is_from(tmp_path):
+    run_command("collecting", 'names=["a", "b"]', root=tmp_path)
+    (first,) = tmp_path.glob("collecting-*")
+    again = run_command("collecting", 'names=["b", "a"]', root=tmp_path)  # each pass is as the other one was before
+    said = re.findall(r"iteration-.*/(?:say|write)  unchanged: used again from the run (.*)", again.stdout)
+    assert set(said) == {first.name}

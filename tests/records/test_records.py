@@ -20,6 +20,12 @@ def test_a_record_is_written_with_its_number_and_each_number_has_its_reader():
     assert load(dump_record({"names": ["a"]}, 2).encode()) == ("new", "a")
 
 
+def test_what_is_no_valid_unicode_is_written_and_read_as_an_escape():
+    written = dump_record({"name": "caf\udce9 é 😀"}, 1).encode()
+    assert load(written) == ("old", "caf\\udce9 é 😀")
+    assert load(rb'{"format": 1, "name": "caf\udce9 \ud83d\ude00"}') == ("old", "caf\\udce9 😀")  # of an older version
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_json_cannot_say_is_not_written(value):
     with pytest.raises(ValueError):

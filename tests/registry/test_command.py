@@ -68,6 +68,15 @@ def test_rollback_says_what_is_left_to_do_and_history_why(uri: str) -> None:
     assert "rolled back from version 3 to version 2: wrong labels." in run("history", uri)
 
 
+def test_a_reason_and_a_user_of_another_encoding_damage_nothing(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "caf\udce9")
+    Registry(uri).record_deployment("production", "failed", 3, reason="\udcb0")
+    run("rollback", uri, "--reason", "\udcb0\udca1")
+    assert "champion" in run("list", uri).splitlines()[1]
+    assert r"\udcb0\udca1. (caf\udce9 on" in run("history", uri)
+    run("verify", uri)
+
+
 def test_verify_succeeds_or_names_each_problem(uri: str) -> None:
     assert "Everything is as it was stored." in run("verify", uri)
     assert json.loads(CliRunner().invoke(command, ["verify", uri, "--json"]).stdout) == {"problems": []}
@@ -84,6 +93,13 @@ def test_gc_says_what_it_keeps_and_removes(uri: str) -> None:
     assert "would remove  1: older than" in run("gc", uri, "--keep", "1", "--dry-run")
     assert "removed  1: older than" in run("gc", uri, "--keep", "1")
     assert len(run("list", uri).splitlines()) == 2
+
+
+@pytest.mark.parametrize("verb", ["list", "gc", "repair", "history", "verify"])
+def test_a_folder_that_is_no_registry_is_named(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    result = CliRunner().invoke(command, [verb, str(tmp_path)])
+    assert str(result.exception) == f"{tmp_path} is no registry: nothing is there that one holds. Check the address."
 
 
 def test_an_empty_registry_says_so(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_a_record_keeps_of_another_place_is_a_record_too(place: str) -> Non
         "reason": "wrong answers",
         "live": {"version": 2, "facts": {"directory": "gs://b/serving", "served": 7}},
     }
-    of_facts = {"state": "live", "version": 0, "facts": {"directory": "gs://b/other"}}
+    of_facts = {"state": "pending", "version": 0, "facts": {"directory": "gs://b/other"}}
     kept = {"elsewhere": {"one": entry, "two": of_facts, "three": {**entry, "place": {"kind": "another"}}}}
     registry.record_deployment("production", "live", 1, details=kept)
     one, two, three = registry.deployment("production").elsewhere()
@@ -76,7 +76,7 @@ def test_a_record_of_format_1_gives_the_place_and_numbers_of_what_is_live(place:
     for details, served, memory in (
         ({"facts": {"number": 6}, "live": live}, ("6", "4"), {"number": 6, "served": [4]}),
         ({"facts": {"number": 6}}, ("6", ""), {"number": 6, "served": []}),
-        ({"facts": {}, "live": {"facts": endpoint}}, ("", "77"), {"models": ["55", "77"]}),
+        ({"facts": {}, "live": {"version": 1, "facts": endpoint}}, ("", "77"), {"models": ["55", "77"]}),
     ):
         record = json.loads(registry.store.read("deployments/production.json").data)
         old = {name: record[name] for name in ("target", "state", "version", "reason", "live_version", "log")}

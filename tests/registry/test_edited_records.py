@@ -24,6 +24,7 @@ def edit(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+ENTRY: dict[str, Any] = {"state": "live", "version": 1, "facts": {"number": 1}}
 DETAILS: dict[str, Any] = {"facts": {}, "memory": {"number": 1, "served": [1]}}
 
 
@@ -52,7 +53,17 @@ def deployed(tmp_path: Path) -> Registry:
         ({"details": {**DETAILS, "memory": {"number": 9, "served": ["1"]}}}, 'served is ["1"]'),
         ({"details": {**DETAILS, "elsewhere": [1]}}, "elsewhere is [1]"),
         ({"details": {**DETAILS, "elsewhere": {"a": {"state": 5, "version": 1}}}}, "state is 5"),
-        ({"details": {**DETAILS, "live": {"version": "1"}}}, 'version is "1"'),
+        ({"details": {**DETAILS, "live": {"version": "1", "facts": {}}}}, 'version is "1"'),
+        ({"details": {**DETAILS, "live": {"version": 1}}}, "lacks 'facts'"),
+        ({"details": {**DETAILS, "facts": {"number": 1}}}, "live is {}, but its state is 'live'"),
+        ({"details": {**DETAILS, "facts": {"attempt": None}}}, "attempt is null"),
+        ({"details": {**DETAILS, "facts": {"attempt": 1.5}}}, "attempt is 1.5"),
+        ({"details": {**DETAILS, "lease_seconds": float("nan")}}, "Out of range float values are not JSON compliant"),
+        ({"details": {"elsewhere": {"a": {"version": 1}}}}, "lacks 'state'"),
+        ({"details": {"elsewhere": {"a": {"state": "", "version": 1}}}}, "state is ''"),
+        ({"details": {"elsewhere": {"a": {**ENTRY, "live": {}}}}}, "live is {}, but its state is 'live'"),
+        ({"details": {"elsewhere": {"a": {**ENTRY, "facts": ["a"]}}}}, 'facts is ["a"]'),
+        ({"details": {"elsewhere": {"a": {**ENTRY, "memory": {"tried": ""}}}}}, 'tried is ""'),
         ({"place": {"kind": "serving directory"}}, "lacks 'uri'"),
         ({"log": [{"state": "lost", "version": 1, "reason": "", "at": "", "by": ""}]}, 'state is "lost"'),
         ({"format": 1, "details": {"facts": {"directory": 5}}}, 'place is {"kind": "serving directory", "uri": 5}'),

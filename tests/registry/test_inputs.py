@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,17 @@ def test_a_record_that_lacks_fields_is_named_with_them(examined, tmp_path):
     path.write_text('{"format": 2, "outcome": "PROMOTE"}')
     message = refusal(tmp_path, examined)
     assert f"{path} is damaged: lacks 'reason', 'decision_id', 'candidate_fingerprint'" in message
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_no_file_of_a_bundle_is_named(tmp_path: Path, kind: str) -> None:
+    bundle, evaluation, decision = write_candidate(tmp_path / "c")
+    (tmp_path / "elsewhere").mkdir()
+    if kind == "link":
+        (bundle / "more").symlink_to(tmp_path / "elsewhere")
+        says = "more is a link to a folder: put the folder itself in its place"
+    else:
+        os.mkfifo(bundle / "more")
+        says = "more is a named pipe, and only files can be read: take it away"
+    with pytest.raises(UserError, match=says):
+        Registry(str(tmp_path / "registry")).promote(bundle, evaluation, decision)

@@ -193,6 +193,26 @@ def test_the_history_tells_of_rollouts_that_wait_and_fail(registry: Registry) ->
     ]
 
 
+def test_the_history_says_of_each_place_what_serves_there(registry: Registry) -> None:
+    for state, version, reason, uri, live in (
+        ("live", 4, "", "/a", 4),
+        ("failed", 4, "no room", "/b", None),
+        ("failed", 5, "too slow", "/a", 4),
+        ("live", 5, "", "/b", 5),
+        ("failed", 4, "taken over", "/a", None),
+    ):
+        place = {"kind": "serving directory", "uri": uri}
+        seen = {"version": live, "facts": {"served": "1"}} if live else {}
+        registry.record_deployment("production", state, version, reason, details={"live": seen}, place=place)
+    assert [event.text for event in registry.history()][5:] == [
+        "Version 4 went live on production.",
+        "The rollout of version 4 to production failed: no room.",
+        "The rollout of version 5 to production failed, and version 4 serves as before: too slow.",
+        "Version 5 went live on production.",
+        "The rollout of version 4 to production failed, and version 4 does not serve there any more: taken over.",
+    ]
+
+
 def test_a_deployment_record_keeps_what_is_live_its_details_and_its_newest_200_moves(registry: Registry) -> None:
     registry.record_deployment("production", "live", 1, details={"a": 1})
     for number in range(202):

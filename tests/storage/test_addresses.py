@@ -39,7 +39,15 @@ UNUSABLE = [
     "file:x",
     *(f"{name}:x" for name in ("https", "pvc", "abfs", "wasb", "wasbs", "az", "dbfs", "s3:", "FILE")),
 ]
-UNUSABLE += ["file://machine/x", "file:///a%ff", "gs://buc\tket/x", "~nobody-of-this-name/x"]
+UNUSABLE += ["s3://bucket/a//b", "minio://bucket//a"]
+UNUSABLE += [
+    "file://machine/x",
+    "file:///a%ff",
+    "gs://buc\tket/x",
+    "/caf\udce9",
+    "gs://bucket/\udce9",
+    "~nobody-of-this-name/x",
+]
 
 
 @pytest.fixture
@@ -83,6 +91,13 @@ def test_a_name_that_looks_like_a_scheme_is_a_path_after_a_dot_and_a_slash(here:
 def test_a_relative_path_is_made_absolute_and_said(here: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     assert parse_address(text, "registry").path == here / "a/b"
     assert capsys.readouterr().err == f"registry {text!r} is {here}/a/b on this machine.\n"
+
+
+def test_a_working_folder_whose_name_is_not_utf_8_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "caf\udce9").mkdir()
+    monkeypatch.chdir(here / "caf\udce9")
+    with pytest.raises(UserError, match=r"registry 'a' is '.*caf\\udce9/a' on this machine, which is not UTF-8: give"):
+        parse_address("a", "registry")
 
 
 @pytest.mark.parametrize("text", UNUSABLE)

@@ -89,6 +89,7 @@ class AiPlatformSettings:
                 f"max_replicas is {self.max_replicas}: expected min_replicas ({self.min_replicas}) or more."
             )
         check_endpoint(self.endpoint, self.project, self.location)
+        _check_labels(self.labels)
         if self.staging:
             parse_address(self.staging, "staging", schemes=["gs"])
         if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,62}", self.model_id):
@@ -160,6 +161,7 @@ class JobSettings:
                 raise UserError(f"A custom job needs the {name} that it runs with: set job_{name}.")
         check_abandoned_minutes(self.abandoned_minutes, self.poll_seconds)
         parse_address(self.staging, "job_staging", schemes=["gs"])
+        _check_labels(self.labels)
         _check_accelerator(self.accelerator_type, self.accelerator_count)
 
 
@@ -205,6 +207,7 @@ class BatchJobSettings:
             if not getattr(self, name):
                 raise UserError(f"A batch prediction job needs the {name} that it runs in: set job_{name}.")
         parse_address(self.staging, "job_staging", schemes=["gs"])
+        _check_labels(self.labels)
         _check_accelerator(self.accelerator_type, self.accelerator_count)
 
 
@@ -218,15 +221,26 @@ def _check_accelerator(kind: str, count: int) -> None:
             raise UserError(f"AI Platform knows no accelerator {kind!r}: give a name such as NVIDIA_TESLA_T4.")
 
 
+def _check_labels(labels: dict[str, str]) -> None:
+    for name, value in labels.items():
+        if not (re.fullmatch(r"[^\W\d_][\w-]{0,62}", name) and re.fullmatch(r"[\w-]{0,63}", value)):
+            what = "expected up to 63 letters, digits, '_' and '-', and a letter first in the name"
+        elif (name + value).lower() != name + value:
+            what = "expected no capital letters"
+        else:
+            continue
+        raise UserError(f"labels has {name!r} with the value {value!r}: {what}.")
+
+
 def check_endpoint(endpoint: str, project: str, location: str) -> None:
-    """UserError where a full name is none, or names another project or location, or where a label has no value."""
-    if re.fullmatch(r"label:[^=]+=.+|(?!label:)[^/]*", endpoint):
+    """UserError where an id or a full name is none, or a name is of another project, or where a label has no value."""
+    if re.fullmatch(r"label:[^=\sA-Z]+=[^\sA-Z]+|[a-z0-9-]*", endpoint):
         return
-    parts = re.fullmatch(r"projects/([^/]+)/locations/([^/]+)/endpoints/([^/]+)", endpoint)
+    parts = re.fullmatch(r"projects/([^/]+)/locations/([^/]+)/endpoints/([a-z0-9-]+)", endpoint)
     if not parts:
         raise UserError(
             f"endpoint is {endpoint!r}: expected an id, projects/PROJECT/locations/LOCATION/endpoints/ID, or "
-            "label:key=value."
+            "label:key=value, without capital letters or white space in an id or a label."
         )
     if not may_be_same(parts[1], project) or parts[2] != location:
         raise UserError(

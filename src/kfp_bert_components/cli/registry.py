@@ -75,11 +75,12 @@ def _stop_for(problems: list[str]) -> None:
 
 
 def _open(registry: str) -> "Registry":
-    """A registry; NotFoundError where there is nothing at its address."""
+    """A registry; UserError where there is nothing at its address, or something else."""
     from kfp_bert_components.registry import Registry
 
     models = Registry(registry)
     models.check_exists()
+    models.check_contents()
     return models
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -185,7 +186,9 @@ class DirectoryTarget(Target):
         failed = [number for number in self._folder.numbers() if number in tried - {own}]
         journal.check()
         if self._is_ours(journal):
-            self._remove([*failed, *served[: 1 - self._keep]], own, journal)
+            self._remove(failed, own, journal)
+            for number in served[: 1 - self._keep]:
+                self._folder.remove(number, journal.check)
             journal.remember(tried=[])
 
     def revert(self, journal: Journal) -> None:
@@ -200,11 +203,34 @@ class DirectoryTarget(Target):
         if tried and self._is_ours(journal):
             self._remove(there, max(tried), journal)
 
-    def _remove(self, numbers: Sequence[int], newest: int, journal: Journal) -> None:
-        """Remove versions, and what killed runs left that made one up to `newest`."""
+    def _remove(self, tried: Sequence[int], newest: int, journal: Journal) -> None:
+        """Remove what was tried, and what killed runs left that made a version up to `newest`.
+
+        What others have put under such a number since is left there.
+        """
         self._folder.remove_leftovers(newest)
-        for number in numbers:
-            self._folder.remove(number, journal.check)
+        for number in tried:
+            if self._look_at(number):
+                self._folder.remove(number, journal.check)
+            else:
+                self._folder.remove_parts(number, self._is_part, journal.check)
+                if number in self._folder.in_use():
+                    say(f"{self._folder.uri}/{number} holds what is not this registry's: it is left there.")
+
+    def _is_part(self, file: Entry) -> bool:
+        """Whether a file of a folder is one of a version of the registry: part of an upload that was stopped."""
+        return (file.name.partition("/")[2], file.size, file.crc32c) in self._parts
+
+    @cached_property
+    def _parts(self) -> set[tuple[str, int, str]]:
+        """Name, size and checksum of each file that is served of the registry's versions."""
+        parts = {(GRAPH, 0, "AAAAAA==")}  # the empty one of a version that has none
+        for number in self._registry.numbers():
+            with suppress(UserError):  # one that is damaged, or that nobody finished
+                files = self._registry.version(number).files
+                bundle = {name.removeprefix("bundle/"): one for name, one in files.items()}
+                parts |= {(name, bundle[of]["size"], bundle[of]["crc32c"]) for of, name in served_files(bundle).items()}
+        return parts
 
     def _tried(self, journal: Journal) -> set[int]:
         """The numbers of which this record knows that they did not pass: an upload of any of them may still come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import uuid
@@ -31,7 +32,8 @@ class Journal:
 
     The record is the lease as well: every write is a compare-and-swap on its generation, and a thread writes it again
     before the lease expires. A run that sees the record unchanged for `lease_seconds`, by its own clock, takes it
-    over, so the clocks of two machines need not agree. For its holder the lease ends `lease_seconds` after the begin of
+    over, so the clocks of two machines need not agree. Of its own seconds and those of the holder, which are in the
+    record, the longer ones count. For its holder the lease ends `lease_seconds` after the begin of
     its last write, which is earlier; so it knows by its own clock when it must stop. A run that stops before the end
     releases the lease, and the next run need not wait.
 
@@ -73,7 +75,7 @@ class Journal:
         place: Mapping[str, str] | None = None,
         is_named_by: Callable[[Mapping[str, Any]], bool] = lambda facts: False,
     ) -> None:
-        if not lease_seconds > 0:
+        if not 0 < lease_seconds < math.inf:
             raise UserError(f"lease_seconds is {lease_seconds}: expected a number above 0, such as 60.")
         self._registry, self._target, self._lease_seconds = registry, target, lease_seconds
         self._pauses = [share * pause_seconds for share in _PAUSES]
@@ -189,7 +191,7 @@ class Journal:
             report(f"another run is rolling out {what}: waiting for it")
             if self._changes_within_lease():
                 return False
-            report(f"it has written nothing for {self._lease_seconds:g} s: going on in its place")
+            report(f"it has written nothing for {self._patience:g} s: going on in its place")
         elif self.state not in IDLE:
             report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
         if not self._here and self._record.state == "rolling":
@@ -202,7 +204,7 @@ class Journal:
     def _changes_within_lease(self) -> bool:
         """Wait for the end of another run's lease. Whether the rollout ended, or its lease was released, meanwhile."""
         version, generation, changed_at = self._record.version, self.generation, clock()
-        while clock() - changed_at < self._lease_seconds:
+        while clock() - changed_at < self._patience:
             time.sleep(min(1.0, self._lease_seconds / 10))
             self.read()
             if not self._held_by_another() or self._record.version != version:
@@ -210,6 +212,11 @@ class Journal:
             if self.generation != generation:
                 generation, changed_at = self.generation, clock()
         return False
+
+    @property
+    def _patience(self) -> float:
+        """Seconds without a write after which another run's lease is over; older records do not name its own."""
+        return max(self._lease_seconds, self._record.details.get("lease_seconds", 0.0))
 
     def _begin(self, version: int) -> None:
         """Start a new rollout with one write. Facts of the last one are dropped; if it is live, `live` has them."""
@@ -321,6 +328,7 @@ class Journal:
     def _fields(self, write_id: str) -> dict[str, Any]:
         details = {"step": self.state, "holder": self._signature, "beat": write_id, "facts": self.facts}
         details |= {"live": self.live, "memory": self.memory, "elsewhere": self._elsewhere}
+        details |= {"lease_seconds": self._lease_seconds}
         details |= {} if self.live_is_known else {"live_is_known": False}
         return {
             "state": recorded_as(self.state),

@@ -114,6 +114,16 @@ class VersionedFolder(ABC):
             check: Called before each change.
         """
 
+    def remove_parts(self, number: int, is_ours: Callable[[Entry], bool], check: Check = bool) -> None:
+        """Delete what an upload left that did not make a version whole. On a disk none is made in parts.
+
+        Args:
+            number: The version's number.
+            is_ours: Whether a file is part of the upload: others may have put files there too.
+            check: Called before each change.
+        """
+        return
+
     @abstractmethod
     def remove_leftovers(self, number: int) -> None:
         """Delete the temporary files that were made for `number` or a lower one, by deployments that are over."""
@@ -392,7 +402,12 @@ class _StoreFolder(VersionedFolder):
                 raise
 
     def remove(self, number: int, check: Check = bool) -> None:
-        entries = self._store.list(f"{number}/", checksums=False)
+        self._delete(self._store.list(f"{number}/", checksums=False), check)
+
+    def remove_parts(self, number: int, is_ours: Callable[[Entry], bool], check: Check = bool) -> None:
+        self._delete([entry for entry in self._store.list(f"{number}/") if is_ours(entry)], check)
+
+    def _delete(self, entries: Sequence[Entry], check: Check) -> None:
         for entry in sorted(entries, key=lambda entry: not entry.name.endswith(f"/{GRAPH}")):
             check()
             with suppress(NotFoundError):  # another run deletes the same version

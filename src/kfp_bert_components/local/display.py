@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -69,10 +68,9 @@ class Display:
             case StepEnded():
                 self._end(self._running.pop(event.step), event)
             case StepReused():
-                run = _run_of(event)
-                self._console.print(f"[bold]{event.step}[/]  unchanged: used again from the run {escape(run)}")
+                self._console.print(f"[bold]{event.step}[/]  unchanged: used again from the run {escape(event.run)}")
             case StepNotReused():
-                why = f"{event.reason} since the run {_run_of(event)}"
+                why = f"{event.reason} since the run {event.run}"
                 self._console.print(f"[bold]{event.step}[/]  not used again: {escape(why)}")
             case BranchSkipped():
                 self._console.print(f"[bold]{event.branch}[/]  skipped: {escape(event.reason)}")
@@ -119,11 +117,6 @@ class Display:
         if self._status:
             self._status.stop()
             self._status = None
-
-
-def _run_of(event: StepReused | StepNotReused) -> str:
-    """Name of the run that a step is from, or could have been from."""
-    return Path(event.folder.removesuffix(event.step)).name
 
 
 class _Step:

@@ -34,18 +34,20 @@ class StepEnded:
 
 @dataclass(frozen=True)
 class StepReused:
-    """A step does not run: nothing changed that it depends on since its run in `folder`."""
+    """A step does not run: nothing changed that it depends on since `run`, which made it in `folder`."""
 
     step: str
     folder: str
+    run: str
 
 
 @dataclass(frozen=True)
 class StepNotReused:
-    """A step runs again, because what its run in `folder` has made is not as it was."""
+    """A step runs again, because what `run` has made of it in `folder` is not as it was."""
 
     step: str
     folder: str
+    run: str
     reason: str
 
 

@@ -6,6 +6,9 @@
   skips the branch, and pastes values into Python source, which a quote in a text breaks.
 - The body of a loop gets all its inputs. kfp.local finds no items in a named output, and gives the loop's item in
   place of the output of a step outside.
+- A key of a loop's item has its value in each pass, and a text that is compared with a number is that number's text, as
+  on a cluster. kfp.local gives the whole item for a key that is part of a text, and for one that the item lacks.
+- What goes wrong in a pass of a loop is reported. kfp.local keeps it to its log.
 - A loop over constants runs in a branch, in another loop, and before an exit handler. The compiler lists its item as an
   input of what is around it, which nothing can give, so that kfp.local stops.
 - Collected gives what the loop's passes have made: nothing for a pass that skipped the branch, and an empty list for a
@@ -14,6 +17,7 @@
 - A whole number is written without a point where it becomes part of a text or of a list, as on a cluster: "2", not
   "2.0".
 - An exit handler is told which step failed. kfp.local names the handler itself.
+- An optional parameter of a pipeline that has no default is None. kfp.local stops at it.
 - The caller names the folder of the run.
 
 tests/local/test_kfp_changes.py fails where a kfp release no longer has a function that is replaced, or changes it.
@@ -23,6 +27,7 @@ import contextlib
 import inspect
 import json
 import os
+import reprlib
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
@@ -32,15 +37,18 @@ from typing import Any
 import kfp
 from kfp.compiler.pipeline_spec_builder import to_protobuf_value
 from kfp.local import executor_input_utils, importer_handler
+from kfp.local.executor_output_utils import pb2_value_to_python
 from kfp.local.io import IOStore
-from kfp.local.orchestrator import enhanced_dag_orchestrator
+from kfp.local.orchestrator import enhanced_dag_orchestrator, task_spec_utils
 from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
 from kfp.local.orchestrator.task_spec_utils import get_artifact_iterator_items
 from kfp.local.status import Status
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
 from kfp.pipeline_spec.pipeline_spec_pb2 import (
+    ComponentInputsSpec,
     ComponentSpec,
     DagOutputsSpec,
+    ParameterType,
     PipelineSpec,
     PipelineTaskSpec,
     TaskInputsSpec,
@@ -59,6 +67,10 @@ _IMPORTER = (
 _LOOP = (
     "task_name task_spec pipeline_resource_name components executors io_store pipeline_root runner unique_pipeline_id "
     "fail_stack parallel_executor"
+)
+_TASK = (
+    "task_name task_spec pipeline_resource_name components executors io_store pipeline_root runner unique_pipeline_id "
+    "fail_stack"
 )
 
 _INPUTS = "task_inputs_spec io_store"
@@ -82,16 +94,37 @@ def change_kfp_local(run: str, report: Report) -> None:
         "executor_input component_spec",
         lambda to_dict: lambda **arguments: _whole(to_dict(**arguments)),
     )
+    replace(
+        executor_input_utils,
+        "construct_executor_input",
+        "component_spec arguments task_root block_input_artifact",
+        _without_none,
+    )
     failed: list[str] = []
     replace(SubprocessTaskHandler, "run", "self", lambda _: lambda handler: _run_step(handler, report, failed))
     replace(OrchestratorUtils, "make_task_arguments", _INPUTS, lambda make: staticmethod(_told(make, failed)))
     replace(importer_handler, "run_importer", _IMPORTER, lambda run_importer: _reported(run_importer, report))
     replace(
+        OrchestratorUtils,
+        "join_user_inputs_and_defaults",
+        "dag_arguments dag_inputs_spec",
+        lambda _: staticmethod(_with_defaults),
+    )
+    replace(
         enhanced_dag_orchestrator.ConditionEvaluator,
         "evaluate_condition",
         "condition io_store",
-        lambda _: staticmethod(lambda condition, io_store: _decide(condition, io_store, report)),
+        lambda _: staticmethod(lambda branch, io_store: _decide(branch, io_store, report)),
     )
+    replace(enhanced_dag_orchestrator, "execute_task", _TASK, lambda execute: _with_cause(execute, report))
+    replace(
+        task_spec_utils,
+        "create_parameter_loop_iteration_task_spec",
+        "original_task_spec loop_item loop_task_name",
+        _with_keys,
+    )
+    replace(task_spec_utils, "evaluate_parameter_expression", "loop_item expression", lambda _: _taken)
+    replace(OrchestratorUtils, "_apply_expression_selector", "value expression", lambda _: staticmethod(_taken))
     replace(
         enhanced_dag_orchestrator, "_run_parallel_for_task", _LOOP, lambda run_loop: _collecting(_with_values(run_loop))
     )
@@ -126,12 +159,17 @@ def replace(owner: Any, name: str, parameters: str, replacement: Callable[[Any],
 
 
 def put_inputs_into_conditions(pipeline: PipelineSpec) -> None:
-    """Put name and inputs of each branch into the text of its condition, which is all that `_decide` is given."""
+    """Put name and inputs of each branch into the text of its condition, which is all that `_decide` is given.
+
+    The names of the inputs that are texts are put there too: a key of a loop's item may be declared as one and be none.
+    """
     for component in (pipeline.root, *pipeline.components.values()):
         for name, task in component.dag.tasks.items():
             if condition := task.trigger_policy.condition:
                 inputs = task.inputs.SerializeToString().hex()
-                task.trigger_policy.condition = json.dumps([name, condition, inputs])
+                declared = pipeline.components[task.component_ref.name].input_definitions.parameters
+                texts = [one for one in declared if declared[one].parameter_type == ParameterType.STRING]
+                task.trigger_policy.condition = json.dumps([name, condition, inputs, texts])
 
 
 def drop_items_of_inner_loops(pipeline: PipelineSpec) -> None:
@@ -145,7 +183,7 @@ def _drop_items(component: ComponentSpec, components: Mapping[str, ComponentSpec
     for task in component.dag.tasks.values():
         called = components[task.component_ref.name]
         inside = _drop_items(called, components)
-        for name in inside & set(task.inputs.parameters):
+        for name in [one for one in task.inputs.parameters if one.partition("-subvar-")[0] in inside or one in inside]:
             del task.inputs.parameters[name], called.input_definitions.parameters[name]
         items |= inside | {task.parameter_iterator.item_input}
     return items
@@ -221,20 +259,85 @@ def _reported(run_importer: Callable[..., Any], report: Report) -> Callable[...,
 
 
 def _decide(branch: str, io_store: IOStore, report: Report) -> bool:
-    name, text, inputs = json.loads(branch)
+    name, text, inputs, texts = json.loads(branch)
     condition = read_condition(text)
     given = TaskInputsSpec.FromString(bytes.fromhex(inputs)).parameters
     spec = TaskInputsSpec(parameters={name: given[name] for name in condition.inputs})
     values = OrchestratorUtils.make_task_arguments(spec, io_store)
-    try:
-        holds = condition.holds(values)
-    except UserError as error:
-        # In a loop, kfp.local keeps an exception to its log.
-        report(RunFailed(str(error)))
-        raise
+    values |= {name: _as_text(values[name]) for name in values.keys() & set(texts)}
+    holds = condition.holds(values)
     if not holds:
         report(BranchSkipped(name, f"{condition} does not hold, because {condition.describe(values)}"))
     return holds
+
+
+def _as_text(value: Any) -> Any:
+    """What a parameter that is declared a text is on a cluster: JSON of what is none."""
+    return value if value is None or isinstance(value, str) else json.dumps(_whole(value))
+
+
+def _with_defaults(dag_arguments: dict[str, Any], dag_inputs_spec: ComponentInputsSpec) -> dict[str, Any]:
+    defaults = {name: one.default_value for name, one in dag_inputs_spec.parameters.items()}
+    known = {name: pb2_value_to_python(one) if one.WhichOneof("kind") else None for name, one in defaults.items()}
+    return known | dag_arguments
+
+
+def _without_none(construct: Callable[..., Any]) -> Callable[..., Any]:
+    """`construct`, which makes a step's input, where a parameter that is None is left out: the step has its default."""
+
+    def run(component_spec: ComponentSpec, arguments: dict[str, Any], **others: Any) -> Any:
+        inputs = component_spec.input_definitions.parameters
+        given = {name: value for name, value in arguments.items() if value is not None or name not in inputs}
+        made = construct(component_spec=component_spec, arguments=given, **others)
+        for name in inputs:
+            if not made.inputs.parameter_values[name].WhichOneof("kind"):
+                del made.inputs.parameter_values[name]
+        return made
+
+    return run
+
+
+def _with_cause(execute: Callable[..., Any], report: Report) -> Callable[..., Any]:
+    """`execute`, which runs a task, where an exception in the pass of a loop is reported."""
+
+    def run(*, task_name: str, **arguments: Any) -> Any:
+        try:
+            return execute(task_name=task_name, **arguments)
+        except Exception as error:
+            if "-iteration-" in task_name:
+                report(RunFailed(printed(f"{task_name}: {str(error) or repr(error)}")))
+            raise
+
+    return run
+
+
+def _with_keys(create: Callable[..., PipelineTaskSpec]) -> Callable[..., PipelineTaskSpec]:
+    """`create`, which makes the task of a pass, with the keys of the item that the compiler lists as inputs."""
+
+    def run(loop: PipelineTaskSpec, item: Any, name: str) -> PipelineTaskSpec:
+        made = create(loop, item, name)
+        for one, parameter in made.inputs.parameters.items():
+            of, _, key = one.rpartition("-subvar-")
+            if of == loop.parameter_iterator.item_input:
+                parameter.runtime_value.constant.CopyFrom(to_protobuf_value(_key(item, key)))
+        return made
+
+    return run
+
+
+def _taken(item: Any, expression: str) -> Any:
+    """What an expression such as `parseJson(string_value)["key"]`, the only kind that KFP's compiler writes, takes."""
+    return _key(item, expression.partition('["')[2].removesuffix('"]'))
+
+
+def _key(item: Any, key: str) -> Any:
+    found = item
+    if isinstance(item, str):
+        with contextlib.suppress(ValueError):
+            found = json.loads(item)
+    if not isinstance(found, dict) or key not in found:
+        raise UserError(f"The item {printed(reprlib.repr(item))} of a loop has no key {key!r}: add it to each item.")
+    return found[key]
 
 
 def _with_values(run_loop: Callable[..., bool]) -> Callable[..., bool]:

@@ -62,21 +62,21 @@ class _StepCache(cache.LocalCache):
             if not (before := _folder_of(entry, key)):
                 continue
             if reason := _difference(before):
-                self._report(StepNotReused(self._next.step, str(before), reason))
+                self._report(StepNotReused(self._next.step, str(before), entry.parent.parent.name, reason))
             elif outputs := cache.LocalCache(str(entry.parent)).get(key):
                 del outputs[_FOLDER]
                 for name, uri in outputs.pop(_ABSENT).items():
                     outputs[name].uri = uri
-                self._use(before)
+                self._use(before, entry.parent.parent.name)
                 return outputs
         return None
 
-    def _use(self, before: Path) -> None:
+    def _use(self, before: Path, run: str) -> None:
         folder = self._next.folder
         if not folder.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.symlink_to(os.path.relpath(before, folder.parent), target_is_directory=True)
-        self._report(StepReused(self._next.step, str(before)))
+        self._report(StepReused(self._next.step, str(before), run))
 
 
 def reuse_steps(run: Path, report: Report) -> None:

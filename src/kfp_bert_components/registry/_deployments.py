@@ -6,6 +6,7 @@ what must not be forgotten (`details.memory`).
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -21,7 +22,12 @@ from kfp_bert_components.storage import Generation, Store
 
 FORMAT = 2
 _EVENT = {"state": Literal[STATES], "version": int, "reason": str, "at": str, "by": str}
-_DETAILS = dict.fromkeys(("facts", "memory", "live", "elsewhere"), dict[str, Any]) | {"step": str}
+_PLACE = {"place": dict[str, str]}
+_DETAILS = dict.fromkeys(("facts", "memory", "live"), dict[str, Any]) | {
+    "elsewhere": dict[str, dict[str, Any]],
+    "step": str,
+    "lease_seconds": float,
+}
 # What names a place, by its kind.
 _PLACES = {
     "serving directory": ("uri",),
@@ -77,13 +83,13 @@ def write_deployment(
             raise _taken(target, value)
         record = _next(value, target, new, details, place, stamp(origin))
         record["registry"] = value.get("registry") or registry_id()
-        data = dump_record(record, FORMAT).encode("utf-8", "backslashreplace")
+        data = dump_record(record, FORMAT).encode()
         try:
-            return _deployment(record, store.write(_name(target), data, if_generation=generation))
+            return _deployment(json.loads(data), store.write(_name(target), data, if_generation=generation))
         except ConflictError:
             value, generation = _read(store, target)
             if value.get("id") == record["id"]:  # our own write, whose reply was lost
-                return _deployment(record, generation)
+                return _deployment(value, generation)
             if if_generation is not None:
                 raise _taken(target, value) from None
     raise ConflictError(f"The deployment record of {target} changes all the time: try again later.")
@@ -107,8 +113,14 @@ def _next(
         "place": value.get("place", {}) if place is None else place,
         **written,
         "details": details,
-        "log": _log(value, new, {**_after(new, live, details), **written}),
+        "log": _log(value, new, {**_after(new, live, details), **_moved(value, place), **written}),
     }
+
+
+def _moved(value: Mapping[str, Any], place: Mapping[str, str] | None) -> dict[str, Any]:
+    """What the log says of the place: where the entry is about another one than that before."""
+    before = next((one["place"] for one in reversed(value.get("log", [])) if "place" in one), value.get("place", {}))
+    return {} if place in (None, before) else {"place": place}
 
 
 def _after(new: Mapping[str, Any], live: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,19 +173,32 @@ def _read(store: Store, target: str) -> tuple[dict[str, Any], Generation]:
 
 def _from_format_2(found: dict[str, Any]) -> dict[str, Any]:
     record = _deployment(found, 0)
-    if record.state not in STATES:
-        raise ValueError(f"state is {record.state!r}, which is none of {', '.join(STATES)}")
     for event in record.log:
         require(event, _EVENT)
-        check_types(event, _EVENT)
+        check_types(event, _EVENT | _PLACE)
         read_origin(event.get("origin", {}))
-    check_types(record.details, _DETAILS)
-    check_types(record.details.get("memory", {}), {"number": int, "served": list[int], "tried": list[int]})
-    check_types(record.details.get("live", {}), {"version": int | None, "facts": dict[str, Any]})
+    _check_details(record.state, record.details)
+    for entry in record.details.get("elsewhere", {}).values():
+        _check_details(entry["state"], entry)
     read_origin(record.origin)
     for one in (record, *record.elsewhere()):
         require(one.place, _PLACES.get(one.place.get("kind", ""), ()))
     return {**found, "place": _by_its_id(found["place"], found["details"])}
+
+
+def _check_details(state: str, details: Mapping[str, Any]) -> None:
+    """Raise an error that names what of a place is not as a rollout writes it."""
+    if state not in STATES:
+        raise ValueError(f"state is {state!r}, which is none of {', '.join(STATES)}")
+    check_types(details, _DETAILS)
+    facts, live = details.get("facts", {}), details.get("live", {})
+    check_types(facts, {"attempt": int})
+    check_types(details.get("memory", {}), {"number": int, "served": list[int], "tried": list[int]})
+    if live:
+        require(live, ("version", "facts"))
+    check_types(live, {"version": int, "facts": dict[str, Any]})
+    if state == "live" and facts and not live:
+        raise ValueError("live is {}, but its state is 'live'")
 
 
 def _by_its_id(place: dict[str, str], details: Mapping[str, Any]) -> dict[str, str]:

@@ -70,14 +70,16 @@ def _event(one: Mapping[str, Any], text: str) -> HistoryEvent:
 
 
 def _rollouts(target: str, log: Sequence[Mapping[str, Any]]) -> Iterator[HistoryEvent]:
-    live = None
+    live: dict[str, int] = {}  # by place; older entries do not name theirs
+    place = ""
     for one, after in zip_longest(log, log[1:]):
+        place = " ".join(one["place"].values()) if "place" in one else place
         if one["reason"] and after and _is_end_of(after, one):
             continue  # a rollout that is being undone: the next line says so, with the reason
         text = _STATES[one["state"]].format(version=one["version"], target=target)
-        text += _what_serves(one, live)
+        text += _what_serves(one, live.get(place))
         if one["state"] == "live":
-            live = one["version"]
+            live[place] = one["version"]
         yield _event(one, text)
 
 

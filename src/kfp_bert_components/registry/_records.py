@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.origin import Origin
+from kfp_bert_components.plain import plain
 from kfp_bert_components.records import build, dump_record, load_record
 from kfp_bert_components.registry._deployment_format_1 import place_of
 from kfp_bert_components.storage import Generation, Store
@@ -172,7 +173,7 @@ def author() -> str:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user may have no name
         user = f"uid {os.getuid()}"
-    return f"{user} on {socket.gethostname()}"
+    return plain(f"{user} on {socket.gethostname()}")
 
 
 def stamp(origin: Origin) -> dict[str, Any]:
@@ -182,8 +183,7 @@ def stamp(origin: Origin) -> dict[str, Any]:
 
 def dump(fields: Mapping[str, Any], format_number: int = 1) -> bytes:
     """The JSON of a record, of the newest format of its kind."""
-    # What is no valid Unicode, such as a reason typed in another encoding, becomes an escape, as JSON allows.
-    return dump_record(fields, format_number).encode("utf-8", "backslashreplace")
+    return dump_record(fields, format_number).encode()
 
 
 def load(

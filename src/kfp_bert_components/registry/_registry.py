@@ -63,6 +63,13 @@ class Registry:
         if not self.exists():
             raise NotFoundError(f"{self.uri} is no registry: there is no such folder. Check the address.")
 
+    def check_contents(self) -> None:
+        """UserError where something is at the address, and nothing that a registry holds."""
+        from kfp_bert_components.registry._verify import check_names
+
+        if not self.numbers() and (names := [entry.name for entry in self.store.list(checksums=False)]):
+            check_names(self.store, names)
+
     def champion(self) -> Champion | None:
         """The version to serve, or None while nothing was promoted.
 

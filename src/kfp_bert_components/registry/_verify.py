@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from operator import itemgetter
@@ -42,6 +42,12 @@ _ROOT_FILES = {"champion.json", "registry.json", MIRRORS}
 _ROOT_FOLDERS = {"versions", "decisions", "deployments", "pins", "promotions", "removed", "test_sets"}
 
 
+def check_names(store: Store, names: Sequence[str]) -> None:
+    """UserError where none of these names of a store is one that a registry holds."""
+    if not any(name in _ROOT_FILES or name.partition("/")[0] in _ROOT_FOLDERS for name in names):
+        raise UserError(f"{store.uri} is no registry: nothing is there that one holds. Check the address.")
+
+
 def verify(store: Store, version: int | None = None) -> list[str]:
     """What is wrong with a registry, one sentence each; empty if nothing is.
 
@@ -55,8 +61,7 @@ def verify(store: Store, version: int | None = None) -> list[str]:
     if version is not None:
         return check_files(store, [read_version(store, version)])
     names = [entry.name for entry in store.list(checksums=False)]
-    if not any(name in _ROOT_FILES or name.partition("/")[0] in _ROOT_FOLDERS for name in names):
-        raise UserError(f"{store.uri} is no registry: nothing is there that one holds. Check the address.")
+    check_names(store, names)
     problems = [*_pointers(store), *_records(store, names), *test_set_problems(store)]
     readable = _readable(store, problems)
     problems += check_files(store, readable)

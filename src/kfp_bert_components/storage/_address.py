@@ -24,6 +24,7 @@ _SAID = [scheme for scheme in _FORMS if scheme != "minio"]  # the other name of 
 _KNOWN = "gs|file|s3a?|hdfs|https?|pvc|minio|abfss?|wasbs?|az|dbfs"
 _SCHEME = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*(?=:/)|(?i:{_KNOWN})):")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what Python makes of such bytes
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -77,7 +78,7 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
         schemes: What is allowed: "gs", "s3", "minio", "file"; by default all.
 
     Raises:
-        UserError: It is empty, has white space around it, or is of another scheme.
+        UserError: It is empty, has white space around it, is not UTF-8, or is of another scheme.
     """
     text = os.fspath(text)
     forms = [_FORMS[one] for one in schemes if one in _SAID]
@@ -92,6 +93,8 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
         raise UserError(f"{parameter} {text!r} has white space around it: leave that out.")
     if _CONTROL.search(text):
         raise refused("holds a control character")
+    if _NOT_UTF_8.search(text):
+        raise refused("is not UTF-8")
     found = _SCHEME.match(text)
     scheme, rest = (found[1], text[found.end() :]) if found else ("file", text)
     if scheme not in schemes:
@@ -102,6 +105,8 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
             raise refused("names no bucket")
         if scheme != "gs" and {".", ".."} & set(name.split("/")):
             raise refused("has a part '.' or '..', which a store takes for a name")
+        if scheme != "gs" and "//" in f"/{name.rstrip('/')}":
+            raise refused("has an empty part, as in a//b")
         return Address(scheme, bucket, name)
     if found:
         return Address("file", "", _path_of_uri(rest, refused))
@@ -138,6 +143,8 @@ def _absolute(text: str, parameter: str, refused: Callable[[str], UserError]) ->
         path = str(Path(text).expanduser().absolute())
     except RuntimeError:
         raise refused("names the home of nobody known here") from None
+    if _NOT_UTF_8.search(path):
+        raise refused(f"is {path!r} on this machine, which is not UTF-8")
     if not text.startswith("/"):
         print(f"{parameter} {text!r} is {path} on this machine.", file=sys.stderr, flush=True)
     return path

@@ -56,6 +56,8 @@ def find_objects(
         wild = _WILD.search(address.name)
         if not (address.is_local or address.name):
             raise NotFoundError(f"{source} is a bucket in which there is nothing.")
+        if address.is_local and is_folder(address.path):
+            raise NotFoundError(f"{source} is a folder with nothing in it.")
         what = "matches no object" if wild else "does not exist, neither as a file nor as a folder"
         raise NotFoundError(f"{source} {what}: check its spelling, and that the account may list it.")
     return found

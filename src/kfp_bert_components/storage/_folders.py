@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.storage._checksums import file_sha256
 from kfp_bert_components.storage._look import is_folder
 from kfp_bert_components.storage._types import Generation, Store
+from kfp_bert_components.storage._walk import check_regular, status_of
 
 _THREADS = 8
 
@@ -74,15 +76,18 @@ def publish_folder(scratch: Path, target: Path, last: Sequence[str] = ()) -> Non
 
 
 def relative_files(folder: Path) -> list[str]:
-    """The files below a folder as relative paths with "/", sorted."""
+    """The files below a folder as relative paths with "/", sorted; UserError for what is neither file nor folder."""
     if not is_folder(folder):
         raise NotFoundError(f"{folder} is not a folder: give the folder that the step before wrote.")
     files = []
     for path in folder.rglob("*"):
-        if path.is_file():
-            files.append(path.relative_to(folder).as_posix())
+        name = path.relative_to(folder).as_posix()
+        status = status_of(path, name)
+        if not stat.S_ISDIR(status.st_mode):
+            check_regular(path, status)
+            files.append(name)
         elif path.is_symlink():
-            raise UserError(f"{path} is a link to nothing: remove it or put the file in its place.")
+            raise UserError(f"{path} is a link to a folder: put the folder itself in its place.")
     return sorted(files)
 
 

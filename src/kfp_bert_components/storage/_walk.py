@@ -43,7 +43,7 @@ def walk(
             name, path = prefix + entry.name, Path(entry.path)
             if not (wanted(name) or entered(name)) or _is_of_a_store(name, path):
                 continue
-            status = _status(path, name)
+            status = status_of(path, name)
             if not (entered(name) if stat.S_ISDIR(status.st_mode) else wanted(name)):
                 continue
             real = path.resolve()
@@ -83,7 +83,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     return entries
 
 
-def _status(path: Path, name: str) -> os.stat_result:
+def status_of(path: Path, name: str) -> os.stat_result:
+    """The status of a file, by way of links; UserError where it has none, or its name is not UTF-8."""
     try:
         name.encode()
         return path.stat()
