@@ -16,14 +16,10 @@ from kfp.local.orchestrator import task_executor
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineTaskSpec
 
 from kfp_bert_components.local.events import StepNotReused, StepReused
-from kfp_bert_components.local.kfp_changes import Report, replace
+from kfp_bert_components.local.kfp_functions import TASK, Report, replace
 
 _CACHE, _KEY = ".cache", ".cache_key"
 _FOLDER, _ABSENT = "folder of the step", "artifacts without a file"
-_EXECUTE = (
-    "task_name task_spec pipeline_resource_name components executors io_store pipeline_root runner unique_pipeline_id "
-    "fail_stack"
-)
 
 
 class _StepCache(cache.LocalCache):
@@ -94,7 +90,7 @@ def reuse_steps(run: Path, report: Report) -> None:
     """
     steps = _StepCache(run, report)
     replace(cache, "get_local_cache", "", lambda _: lambda: steps)
-    replace(task_executor, "execute_single_task", _EXECUTE, lambda execute: _announced(execute, steps))
+    replace(task_executor, "execute_single_task", TASK, lambda execute: _announced(execute, steps))
 
 
 def _announced(execute: Callable[..., Any], steps: _StepCache) -> Callable[..., Any]:

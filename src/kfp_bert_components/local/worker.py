@@ -43,11 +43,8 @@ def main(spec_path: str, arguments_path: str, run: str, cache: str = "") -> None
 def _run(spec_path: str, arguments: dict[str, object], run: Path, cache: str) -> None:
     from kfp import components, local
 
-    from kfp_bert_components.local.kfp_changes import (
-        change_kfp_local,
-        drop_items_of_inner_loops,
-        put_inputs_into_conditions,
-    )
+    from kfp_bert_components.local.kfp_branches import drop_items_of_inner_loops, put_inputs_into_conditions
+    from kfp_bert_components.local.kfp_changes import change_kfp_local
     from kfp_bert_components.local.step_cache import reuse_steps
 
     change_kfp_local(run.name, _report)
