@@ -5,13 +5,13 @@ A place is a `Target`: one file beside this one, or in another folder, that impl
 
 from kfp_bert_components.deployment.directory_target import DirectoryTarget
 from kfp_bert_components.deployment.journal import Journal, LeaseLostError
+from kfp_bert_components.deployment.open_folder import open_versioned_folder
 from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.serving_directory import DeployedVersion, deploy_to_serving_directory
 from kfp_bert_components.deployment.smoke_requests import SmokeRequest, SmokeRequests, load_smoke_requests
 from kfp_bert_components.deployment.smoke_test import Answer, SmokeSettings, smoke_test
 from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
 from kfp_bert_components.deployment.traffic import TrafficSplit, beside_others, restored_split, split_with
-from kfp_bert_components.deployment.versioned_folder import open_versioned_folder
 
 __all__ = [
     "Answer",
