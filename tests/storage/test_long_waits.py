@@ -29,13 +29,14 @@ def test_a_call_that_is_tried_again_says_so(
     capsys: pytest.CaptureFixture[str],
     call: str,
 ) -> None:
+    entry = store.stat("x")
     calls = {
         "read": lambda: store.read("x"),
         "list": lambda: store.list(),
         "write": lambda: store.write("y", b"2"),
         "create": lambda: store.write("y", b"2", if_generation=0),
         "delete": lambda: store.delete("x"),
-        "download": lambda: store.download_all([(store.stat("x"), tmp_path / "x")], tmp_path),
+        "download": lambda: store.download_all([(entry, tmp_path / "x")], tmp_path),
     }
     store.write("honest", b"", if_generation=0)  # an S3 store is tried before the first write with a condition
     calls["list"]()
