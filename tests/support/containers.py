@@ -106,11 +106,13 @@ class FirstLines:
             return
         name = words[words.index("--function_to_execute") + 1]
         started = _time(container.attrs["State"]["StartedAt"])
-        for line in container.logs(stream=True, timestamps=True, stderr=False):  # TensorFlow logs to stderr
-            when, _, text = line.decode().partition(" ")
-            if text.strip() and not text.startswith(("[KFP Executor", "{", " ", "}")):
-                self.seconds.setdefault(name, (_time(when) - started).total_seconds())
-                return
+        lines = container.logs(stream=True, timestamps=True, stderr=False)  # TensorFlow logs to stderr
+        with contextlib.closing(lines):
+            for line in lines:
+                when, _, text = line.decode().partition(" ")
+                if text.strip() and not text.startswith(("[KFP Executor", "{", " ", "}")):
+                    self.seconds.setdefault(name, (_time(when) - started).total_seconds())
+                    return
 
 
 def _time(text: str) -> datetime:
