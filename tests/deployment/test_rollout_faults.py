@@ -46,7 +46,7 @@ def test_a_registry_that_fails_leaves_traffic_wholly_at_old_or_new(world, monkey
 @pytest.mark.parametrize("position", range(1, WRITES + 1, 1 if ALL else 4))
 @pytest.mark.slow
 def test_killed_at_a_write_of_its_record_the_next_run_ends_the_same(world, position, moment):
-    run = world.deploy_elsewhere(lease_seconds=60, kill_at=(moment, position))  # so long that it renews nothing
+    run = world.deploy_elsewhere(lease_seconds=10, kill_at=(moment, position))  # long enough to renew nothing
     run.join(60)
     assert run.exitcode == -signal.SIGKILL
     world.deploy(lease_seconds=0.3)
