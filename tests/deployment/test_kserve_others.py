@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.deployment import LeaseLostError, RolloutError
 from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, SERVICES
 from tests.support.kserve_shares import wait_until
 from tests.support.kserve_worlds import empty, world
@@ -228,6 +228,32 @@ def test_one_that_somebody_stops_between_two_steps_of_knative_gets_no_further_st
     shares = [call.body["spec"]["predictor"].get("canaryTrafficPercent") for call in world.server.changing_calls()]
     assert max(share or 0 for share in shares) == 10
     assert world.service()["metadata"]["annotations"][STOP] == "true"
+    set_stop(world, stopped=False)
+    wait_until(lambda: world.versions_serving() == {1: 100})
+    world.deploy()
+    assert STOP not in world.service()["metadata"]["annotations"]
+    assert "canaryTrafficPercent" not in world.service()["spec"]["predictor"]
+    assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
+
+
+@pytest.mark.parametrize("mode", ["Knative"])
+def test_a_version_to_which_knative_gave_all_requests_after_a_stop_is_taken_back_by_the_next_run(world):
+    """KServe forgets the revisions of one that is stopped, and with them who had the requests."""
+
+    def die():
+        raise LeaseLostError("killed")
+
+    with pytest.raises(LeaseLostError):
+        world.deploy(report=Once(says("gets 10 %"), die))
+    set_stop(world, stopped=True)
+    wait_until(lambda: not world.versions_serving())
+    set_stop(world, stopped=False)
+    wait_until(lambda: world.versions_serving() == {2: 100})
+    with pytest.raises(RolloutError, match="films-predictor-00001, and films-predictor-00002 was tested"):
+        world.deploy()
+    assert world.state() == {"serving": {1: 100}, "services": [NAME], "record": ("failed", 2)}
+    world.deploy()
+    assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
 
 
 def test_who_changes_it_while_it_is_written_back_is_waited_for(world):

@@ -20,6 +20,9 @@ The documents are KServe's pages, and where they are silent its source of August
 * A revision that has lost its place in the traffic has no pods after the stable window, 60 s; one with 0 % has them.
   https://knative.dev/docs/serving/autoscaling/kpa-specific/
   https://knative.dev/docs/serving/autoscaling/scale-to-zero/
+* With the annotation serving.kserve.io/stop the Knative Service and its revisions are deleted, and the status is
+  emptied. Started again, the revisions begin at 00001, and the only one gets all requests, whatever the part.
+  pkg/controller/v1beta1/inferenceservice/reconcilers/knative/ksvc_reconciler.go, components/predictor.go
 * Without Knative Serving nothing happens.
   pkg/controller/v1beta1/inferenceservice/controller.go
 """

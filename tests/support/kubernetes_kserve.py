@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from tests.support.kubernetes_knative import Knative
+from tests.support.kubernetes_knative import REVISIONS, Knative
 from tests.support.kubernetes_resources import by_kind
 from tests.support.kubernetes_specs import ReconcileError, RuntimeProblemError, Specs, canary_pods
 from tests.support.kubernetes_status import Statuses, component_name
@@ -175,8 +175,9 @@ class KServe:
 
     def _stop(self, isvc: Object) -> None:
         self._remove_others(isvc, [])
-        for one in self._store.owned(HPAS, isvc["metadata"]["uid"]):
-            self._store.delete(HPAS, one["metadata"]["namespace"], one["metadata"]["name"])
+        for resource in (HPAS, REVISIONS):
+            for one in self._store.owned(resource, isvc["metadata"]["uid"]):
+                self._store.delete(resource, one["metadata"]["namespace"], one["metadata"]["name"])
         self._statuses.write(isvc, self._statuses.stopped(isvc))
 
     def _finalize(self, isvc: Object) -> None:

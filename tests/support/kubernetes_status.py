@@ -132,7 +132,8 @@ class Statuses:
         told = {"status": "False", "reason": "Stopped"}
         conditions = [{"type": kind, **told} for kind in ("PredictorReady", "Ready")]
         conditions.append({"type": "Stopped", "status": "True", "severity": "Info"})
-        return {"conditions": conditions, "deploymentMode": "Standard", "modelStatus": {"transitionStatus": ""}}
+        mode = isvc.get("status", {}).get("deploymentMode", "Standard")
+        return {"conditions": conditions, "deploymentMode": mode, "modelStatus": {"transitionStatus": ""}}
 
 
 def predictor_condition(deployment: Object) -> Object:
