@@ -225,6 +225,7 @@ def test_an_upload_that_ends_late_is_found_by_the_next_run(world):
     world.server.cloud.outcomes = {"UploadModel": "late"}
     with pytest.raises(RolloutError, match="did not end"):
         world.deploy(operation_seconds=0.1)
+    world.server.cloud.outcomes = {}
     world.deploy()
     assert world.state()["models"] == ["kfp-bert version 1"]
 

@@ -40,7 +40,8 @@ class Operations:
 
     Attributes:
         operation_seconds: Time that an operation takes.
-        outcomes: Method -> "fail", "hang" or "late" (takes twenty times as long) for its operations.
+        outcomes: Method -> "fail", "hang" or "late" for its operations. Those that are late take twenty times as long,
+            and do not end while it stands here.
     """
 
     operation_seconds: float = 0.02
@@ -88,9 +89,10 @@ class Operations:
 
     def _settle(self) -> None:
         for pending in list(self.operations.values()):
-            if pending.done or pending.due > time.monotonic():
+            outcome = self.outcomes.get(pending.method)
+            if pending.done or pending.due > time.monotonic() or outcome == "late":
                 continue
-            if self.outcomes.get(pending.method) == "fail":
+            if outcome == "fail":
                 self._end(pending, status_pb2.Status(code=code_pb2.INTERNAL, message="the machine broke"))
                 continue
             result = pending.apply()
