@@ -13,6 +13,7 @@ import pytest
 
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.registry import Registry
 from tests.support.kserve_canaries import STEPS, At, short, written
 from tests.support.kserve_rollouts import CANARY, FEW, NAME, NAMESPACE
 from tests.support.kserve_shares import DONE, FAILED, spoil, wait_until
@@ -51,6 +52,18 @@ def test_a_version_gets_the_requests_in_steps_and_one_that_is_live_costs_five_ca
     world.deploy(report=lines.append)
     assert lines[-1] == "version 2 is live: nothing to do"
     assert len(world.server.calls) <= 5 and world.changes() == []
+
+
+def test_where_its_record_cant_be_written_any_more_the_canary_is_removed_and_the_next_run_goes_on(world, monkeypatch):
+    def fail(*arguments, **options):
+        raise UserError("the storage is down")
+
+    with monkeypatch.context() as broken, pytest.raises(UserError, match="the storage is down"):
+        world.deploy(report=At("gets 10 %", lambda: broken.setattr(Registry, "record_deployment", fail)))
+    assert written(world)[-2:] == ["canary 0", "no canary"]
+    assert world.versions_serving() == {1: 100}
+    world.deploy(lease_seconds=0.3)
+    assert world.state() == DONE
 
 
 def test_a_wrong_version_never_gets_a_request_and_the_predictor_is_not_touched(world):

@@ -85,6 +85,7 @@ class CanaryWrites:
         now = self.check(journal, found)
         if found and now and not has(now, canary) and self._may_get_requests(journal, found):
             self._take_share(journal, "changed")
+            journal.note(shares=[0])
             found = self._services.find(self._services.name)
             now = self.check(journal, found)
         if found and (now is None or not has(now, canary)):
@@ -140,7 +141,6 @@ class CanaryWrites:
         services.look_again(journal, partial(self._let_go, journal))
         self._wait_for_gateway(journal, what)
         services.pause(journal, _SETTLING * services.pace.poll_seconds)
-        journal.note(shares=[0])
 
     def _let_go_unseen(self, journal: Journal) -> None:
         """The first step of the way back, which is right whatever is there, where it can't be read."""
