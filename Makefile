@@ -56,7 +56,7 @@ lint: $(READY) ## Check style and types, and the files for GitHub by their schem
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy --allow-untyped-defs examples
+	@$(BIN)/mypy --allow-untyped-defs --cache-dir .mypy_cache/examples examples
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
