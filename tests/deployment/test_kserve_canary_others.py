@@ -118,6 +118,21 @@ def test_a_canary_that_is_changed_in_place_serves_only_when_its_deployment_is_ne
     assert world.state() == FAILED
 
 
+def test_of_a_run_that_was_killed_while_its_canary_lost_its_share_the_next_one_takes_over(world):
+    def stop():
+        raise LeaseLostError("killed")
+
+    with pytest.raises(LeaseLostError):
+        world.deploy(report=At("gets 50 %", stop))
+    world.server.cluster.gateway.followed = False
+    with pytest.raises(LeaseLostError):
+        world.deploy(image="other:2", report=At("the gateway sends requests", stop))
+    assert written(world)[-1] == "canary 0"
+    world.server.cluster.gateway.followed = True
+    world.deploy()
+    assert world.state() == DONE
+
+
 def test_a_gateway_that_stands_still_is_waited_for_before_the_canary_is_removed(world):
     gateway = world.server.cluster.gateway
     with pytest.raises(RolloutError, match="has trafficPercent: 0, so it is not removed yet"):

@@ -84,8 +84,8 @@ class CanaryWrites:
         found = self._services.wait_until_gone(journal, self._services.name)
         now = self.check(journal, found)
         if found and now and not has(now, canary) and self._may_get_requests(journal, found):
+            journal.note(shares=[now["trafficPercent"], 0])
             self._take_share(journal, "changed")
-            journal.note(shares=[0])
             found = self._services.find(self._services.name)
             now = self.check(journal, found)
         if found and (now is None or not has(now, canary)):
