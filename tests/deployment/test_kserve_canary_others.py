@@ -207,11 +207,13 @@ def test_a_canary_that_somebody_gives_a_share_while_it_is_tested_loses_it_before
 
 
 def test_a_controller_that_does_not_delete_the_pods_of_the_canary_is_told(world):
-    def stop(number, call):
-        if call.verb == "patch" and short(call) == "no canary":
+    def stop(event):  # as soon as the canary is removed, before the controller sees it
+        one = event.object
+        if one["kind"] == "InferenceService" and "canary 100" in written(world) and "canary" not in one["spec"]:
             world.server.cluster.controller = False
 
-    world.server.on_call, lines = stop, []
+    world.server.cluster.store.listeners.append(stop)
+    lines = []
     with pytest.raises(RolloutError, match=f"KServe has not deleted the Deployment {CANARY}.* does its controller run"):
         world.deploy(report=lines.append, ready_seconds=0.5)
     assert any(f"s: KServe has not deleted the Deployment {CANARY}" in line for line in lines)

@@ -84,9 +84,9 @@ class Fault:
     sticky: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
-    """A call that came, with the verb and the resource as in a Role."""
+    """A call that came, with the verb and the resource as in a Role. `conflicts`: it was refused with 409."""
 
     verb: str
     resource: str
@@ -95,6 +95,7 @@ class Call:
     name: str
     body: Any
     query: dict[str, str]
+    conflicts: bool = False
 
     def __str__(self) -> str:
         return f"{self.verb} {self.resource}"
@@ -172,8 +173,9 @@ class KubernetesServer:
         return file
 
     def changing_calls(self) -> list[Call]:
-        """The calls that were no reads and no dry runs."""
-        return [one for one in self.calls if one.verb not in READ_ONLY and "dryRun" not in one.query]
+        """The calls that were no reads, no dry runs, and not refused because the object had changed meanwhile."""
+        changing = [one for one in self.calls if one.verb not in READ_ONLY and "dryRun" not in one.query]
+        return [one for one in changing if not one.conflicts]
 
     # Below: one request
 
@@ -201,6 +203,7 @@ class KubernetesServer:
             self._check_rights(call)
             answer = self._carry_out(request, target, call)
         except ApiError as error:
+            call.conflicts = error.status == 409
             answer = Answer(error.status, error.body())
         except Exception as error:  # of the fake itself
             self.problem = self.problem or error
