@@ -145,6 +145,8 @@ def main() -> None:
             ):
                 missing[name] = "nginx is not installed (Debian: apt-get install nginx-light)"
         against_obstore(place, given, results)
+    if not results and not missing:
+        parser.error(f"--only {given.only}: no comparison has that in its name, such as large_vs_boto3")
     environment = {
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
