@@ -3,13 +3,16 @@
 import csv
 import errno
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import numpy as np
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -19,8 +22,8 @@ from kfp_bert_components import batch_predict as batch_predict_component
 from kfp_bert_components.bert import new_classifier, read_bundle, write_bundle
 from kfp_bert_components.cli import group
 from kfp_bert_components.deployment import deploy_to_serving_directory
-from kfp_bert_components.errors import UserError
-from kfp_bert_components.prediction import PredictionSettings
+from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.prediction import PredictionSettings, one_file
 from kfp_bert_components.prediction.output import PartWriter
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps import batch_predict as step
@@ -189,6 +192,88 @@ def test_one_file_has_all_rows_and_nothing_stays_beside_it(tmp_path, bundle, kin
         rows = pq.read_table(out).to_pylist()
     assert [int(row["two\nlines"]) for row in rows] == list(range(25))
     assert {row["label"] for row in rows} <= {"no", "yes", "maybe"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("moment", ["before its parts are read", "before its file is there"])
+def test_one_file_that_two_runs_make_is_whole(tmp_path, bundle, lines, monkeypatch, kind, moment):
+    out, done = tmp_path / f"out.{kind}", []
+    settings = PredictionSettings(part_rows=1)
+    target, name = (one_file, "write_joined") if moment == "before its parts are read" else (os, "replace")
+    real = getattr(target, name)
+
+    def after_another_run(*arguments):
+        if not done and (target is one_file or Path(arguments[1]) == out):
+            done.append(True)
+            batch_predict(str(lines), str(out), str(bundle), settings)
+        return real(*arguments)
+
+    monkeypatch.setattr(target, name, after_another_run)
+    with pytest.raises(ConflictError, match=f"Another process has made {out} meanwhile"):
+        batch_predict(str(lines), str(out), str(bundle), settings)
+    rows = pq.read_table(out) if kind == "parquet" else pyarrow.csv.read_csv(out)
+    assert rows.column("text").to_pylist() == TEXTS
+    assert {path.name for path in tmp_path.iterdir()} - {"lines.csv"} == {out.name}
+
+
+def test_one_file_of_fewer_parts_than_there_were_is_not_made(tmp_path, bundle, lines, monkeypatch):
+    """As while another run, which has joined them, removes them."""
+    real = step.join_parts
+
+    def without_one(folder, *arguments):
+        next(folder.glob("part-*")).unlink()
+        real(folder, *arguments)
+
+    monkeypatch.setattr(step, "join_parts", without_one)
+    with pytest.raises(ConflictError, match="Another process has made"):
+        batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle), PredictionSettings(part_rows=1))
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.fixture
+def mounted(monkeypatch):
+    """As if all folders lay on a mount where files can't be renamed."""
+    monkeypatch.setattr(step, "is_fuse", lambda path: True)
+
+
+def test_one_file_on_a_mount_is_one_file(tmp_path, bundle, lines, mounted):
+    batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle), PredictionSettings(part_rows=1))
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == TEXTS
+
+
+def test_a_folder_on_a_mount_has_the_parts_of_one_run_only(tmp_path, bundle, lines, mounted, monkeypatch, capsys):
+    out, settings = tmp_path / "out", PredictionSettings(part_rows=1)
+    batch_predict(str(lines), str(out), str(bundle), settings)
+    assert len(list(out.glob("part-*"))) == len(TEXTS)
+    batch_predict(str(lines), str(out), str(bundle), settings)
+    assert "holds the predictions already" in capsys.readouterr().out
+
+    def stop(source, target):
+        if target.name == "part-00001.parquet":
+            raise KeyboardInterrupt
+        copy(source, target)
+
+    copy = shutil.copyfile
+    write_csv(lines, enumerate(TEXTS[:2]))
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(shutil, "copyfile", stop)
+        batch_predict(str(lines), str(out), str(bundle), settings)
+    assert not json.loads((out / "_predictions.json").read_text())["complete"]
+    batch_predict(str(lines), str(out), str(bundle), settings)
+    assert [row["text"] for row in rows_of(out)] == TEXTS[:2]
+    assert len(list(out.glob("part-*"))) == 2
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds notes\.txt, which no prediction of a table wrote"):
+        batch_predict(str(lines), str(out), str(bundle), settings)
+
+
+def test_shards_on_a_mount_share_a_folder(tmp_path, bundle, lines, mounted):
+    out = tmp_path / "out"
+    for index in (0, 1, 0):
+        batch_predict(str(lines), str(out), str(bundle), PredictionSettings(num_shards=2, shard_index=index))
+    assert sorted(row["text"] for row in rows_of(out)) == sorted(TEXTS)
+    assert len(list(out.glob("_shard-*predictions.json"))) == 2
 
 
 @pytest.mark.parametrize(("full", "name"), [(PartWriter, "close"), (step, "join_parts")])

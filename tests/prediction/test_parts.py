@@ -16,13 +16,15 @@ import pytest
 
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.prediction import PredictionSettings, predict_table
+from kfp_bert_components.prediction.parts import Parts
 from kfp_bert_components.storage import download_folder, open_store
 from tests.conftest import ROOT
 from tests.prediction.test_rows import rows_of, write_csv
 from tests.support.predictors import shout_predictor
 from tests.support.stores import cloud, gcs, s3
+from tests.support.stores import every_place as place
 
-__all__ = ["cloud", "gcs", "s3"]
+__all__ = ["cloud", "gcs", "place", "s3"]
 
 SMALL = {"part_rows": 100}
 
@@ -166,6 +168,64 @@ def test_two_runs_at_once_do_not_mix_their_parts(tmp_path, lines):
     outer = type(good)(answer, good.labels, False, good.fingerprint)
     with pytest.raises(ConflictError, match="Another process writes predictions"):
         predict_table(str(lines), str(out), outer, PredictionSettings(**SMALL))
+
+
+@pytest.fixture
+def two_runs(place, tmp_path):
+    """An older run, and one that began since: writers of parts, and a function that says what is there."""
+
+    def begin(model):
+        parts = Parts(f"{place}/out", {"model": model}, ["a"])
+        parts.begin()
+        return parts
+
+    def add(parts, content):
+        path = tmp_path / "part"
+        path.write_text(content)
+        parts.add(path, 1, {"rows": 1})
+
+    def there():
+        store = open_store(f"{place}/out")
+        return {one.name: store.read(one.name).data.decode() for one in store.list("part")}
+
+    return begin, add, there
+
+
+@pytest.mark.parametrize("model", ["same", "another"])
+def test_an_older_run_that_still_lives_does_not_write_over_the_parts_of_the_one_that_began_last(two_runs, model):
+    begin, add, there = two_runs
+    old = begin("same")
+    new = begin(model)
+    add(new, "new 0")
+    for _ in range(2):
+        with pytest.raises(ConflictError, match="Another process writes predictions"):
+            add(old, "old, and longer")
+    add(new, "new 1")
+    new.finish({"rows": 2})
+    with pytest.raises(ConflictError, match="Another process writes predictions"):
+        old.finish({"rows": 0})
+    assert there() == {"part-00000.parquet": "new 0", "part-00001.parquet": "new 1"}
+
+
+def test_what_an_older_run_had_under_way_is_written_over_and_removed(two_runs, place, tmp_path):
+    begin, add, there = two_runs
+    begin("same")
+    new = begin("same")
+    for number in (0, 3):  # requests of the older run that had left it before the other one began
+        open_store(f"{place}/out").write(f"part-0000{number}.parquet", b"old")
+    add(new, "new 0")
+    new.finish({"rows": 1})
+    assert there() == {"part-00000.parquet": "new 0"}
+
+
+@pytest.mark.parametrize("name", ["write", "delete"])
+def test_a_part_that_is_not_what_was_written_ends_the_run(two_runs, place, name):
+    begin, add, _ = two_runs
+    run = begin("same")
+    add(run, "new 0")
+    getattr(open_store(f"{place}/out"), name)("part-00000.parquet", *([b"of others"] if name == "write" else []))
+    with pytest.raises(ConflictError, match="Another process writes predictions"):
+        run.finish({"rows": 1})
 
 
 def test_an_output_that_cannot_be_written_is_a_clear_error_before_a_text_is_asked(tmp_path, lines):
@@ -340,6 +400,7 @@ MEASURED = """
 import sys
 from pathlib import Path
 from kfp_bert_components.prediction import PredictionSettings, predict_table
+from kfp_bert_components.prediction.parts import Parts
 from tests.support.predictors import shout_predictor
 found = predict_table(sys.argv[1], sys.argv[2], shout_predictor(), PredictionSettings())
 (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
@@ -371,6 +432,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
 ENDLESS = """
 import sys, time
 from kfp_bert_components.prediction import PredictionSettings, predict_table
+from kfp_bert_components.prediction.parts import Parts
 from tests.support.predictors import shout_predictor
 good = shout_predictor()
 def slow(texts, pairs):

@@ -1,22 +1,54 @@
 """The parts of a table as one file."""
 
 import csv
+import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from kfp_bert_components.errors import ConflictError
 
-def join_parts(folder: Path, target: Path) -> None:
+
+def join_parts(folder: Path, target: Path, parts: int) -> None:
     """Make one file of the parts in a local folder, whole or not at all, and remove the folder.
 
     Args:
         folder: From `predict_table`, complete.
         target: The file, on the same disk as the folder; its name ends with .csv or .parquet.
+        parts: How many there are.
+
+    Raises:
+        ConflictError: Another process has joined them meanwhile.
     """
-    parts, made = sorted(folder.glob(f"part-*{target.suffix}")), folder / ".joined"
-    if target.suffix == ".csv":
+    try:
+        handle, name = tempfile.mkstemp(prefix=".joined-", dir=folder)
+        os.close(handle)
+        write_joined(folder, Path(name), target.suffix, parts)
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+        joined = folder.with_name(f".{folder.name}-{os.getpid()}")
+        folder.rename(joined)  # whoever joins them too has nothing left at once
+    except FileNotFoundError as error:
+        raise ConflictError(f"Another process has made {target} meanwhile, and has removed {error.filename}.") from None
+    shutil.rmtree(joined)
+
+
+def write_joined(folder: Path, made: Path, suffix: str, count: int) -> None:
+    """Write the rows of the parts in a local folder into one file.
+
+    Args:
+        folder: From `predict_table`, complete.
+        made: The file.
+        suffix: Of the parts: .csv or .parquet.
+        count: How many parts there are; FileNotFoundError where there are others.
+    """
+    parts = sorted(folder.glob(f"part-*{suffix}"))
+    if len(parts) != count:
+        raise FileNotFoundError(errno.ENOENT, f"{len(parts)} of {count} parts", str(folder))
+    if suffix == ".csv":
         with made.open("wb") as joined:
             for index, part in enumerate(parts):
                 with part.open("rb") as source:
@@ -28,8 +60,6 @@ def join_parts(folder: Path, target: Path) -> None:
             for part in parts:
                 for batch in pq.ParquetFile(part).iter_batches():
                     writer.write_batch(batch)
-    os.replace(made, target)
-    shutil.rmtree(folder)
 
 
 def _header_lines(part: Path) -> int:

@@ -4,12 +4,16 @@ The record `_predictions.json` says which parts there are and what they were mad
 part, and again after each: a part that it does not name yet is written again. To start anew, the parts are deleted
 first and the record is written then, so that whoever is killed in between leaves a record that the next run starts anew
 by. Each shard has parts and a record of its own, and touches no others'.
+
+Of two runs at once the one that began last has the record, and the other one ends: a part is written only by who has
+the record, and where nobody else has written it since. What the other one had under way is removed at the end.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,11 +22,12 @@ from typing import Any
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.records import build, dump_record, load_record
-from kfp_bert_components.storage import Generation, check_writable, open_store
+from kfp_bert_components.storage import Entry, Generation, check_writable, open_store
 
 RECORD = "predictions.json"
 # Of what the parts of a shard are made of: what is the same for all shards, and what is its own.
 TABLE, OWN = "table", "input"
+_TRIES = 5  # each one lost to a process that has lost the record
 _NAME = re.compile(r"_?(?:shard-(\d{5})-of-(\d{5})-)?(?:part-(\d{5})\.(?:parquet|csv)|predictions\.json)")
 
 
@@ -82,12 +87,14 @@ class Parts:
         self._store = open_store(folder, parameter="the output")
         self._stem = f"shard-{shard_index:05d}-of-{num_shards:05d}-" if num_shards > 1 else ""
         self._record, self._suffix = f"_{self._stem}{RECORD}", suffix
-        sizes = {one.name: one.size for one in self._store.list(checksums=False)}
+        there = self._store.list(checksums=False)
+        sizes = {one.name: one.size for one in there}
         self._check(list(sizes), num_shards)
         self.progress = Progress(dict(run), labels)
         self._check_others(list(sizes))
         found, self._generation = self._read(self._record)
-        own = [name for name in sizes if self._is_part(name)]
+        self._states = {one.name: one.generation for one in there if self._is_part(one.name)}
+        own = list(self._states)
         if found is None and own:
             raise UserError(
                 f"{folder} holds {own[0]} of another run, without its record {self._record}: give an empty folder."
@@ -107,7 +114,9 @@ class Parts:
         """
         check_writable(self._store.uri, "the output")
         for name in self._stale:
-            self._store.delete(name)
+            with suppress(NotFoundError):
+                self._store.delete(name)
+            del self._states[name]
         self._write()
 
     def next_name(self) -> str:
@@ -126,7 +135,7 @@ class Parts:
             ConflictError: Another process writes the same parts.
         """
         name = self.next_name()
-        self._store.upload(path, name)
+        self._put(path, name)
         self.progress.parts.append({"name": name, "rows": rows, "bytes": path.stat().st_size})
         self.progress.counts = dict(counts)
         self._write()
@@ -136,10 +145,49 @@ class Parts:
 
         Raises:
             UserError: A shard of another table has come meanwhile.
+            ConflictError: Another process writes the same parts.
         """
-        self._check_others([one.name for one in self._store.list(checksums=False)])
+        there = self._store.list(checksums=False)
+        self._check_others([one.name for one in there])
+        self._check_owner()
+        self._clean(there)
         self.progress.counts, self.progress.complete = dict(counts), True
         self._write()
+
+    def _put(self, path: Path, name: str) -> None:
+        """Write a part that nobody has written since it was looked at, or only who has lost the record meanwhile."""
+        for _ in range(_TRIES):
+            try:
+                self._store.upload(
+                    path, name, if_generation=self._states.get(name, 0), check=self._check_owner
+                )
+                return
+            except ConflictError:
+                self._check_owner()
+                self._states[name] = self._state(name)
+        raise self._conflict()
+
+    def _clean(self, there: Sequence[Entry]) -> None:
+        """Remove the parts of a run that has lost the record; ConflictError where a part is not what was written."""
+        written = {part["name"]: part["bytes"] for part in self.progress.parts}
+        sizes = {one.name: one.size for one in there}
+        if any(sizes.get(name) != size for name, size in written.items()):
+            raise self._conflict()
+        for one in there:
+            if self._is_part(one.name) and one.name not in written:
+                with suppress(NotFoundError, ConflictError):
+                    self._store.delete(one.name, if_generation=one.generation)
+
+    def _state(self, name: str) -> Generation:
+        try:
+            return self._store.stat(name).generation
+        except NotFoundError:
+            return 0
+
+    def _check_owner(self) -> None:
+        """ConflictError where another process has written the record since: the parts are its own now."""
+        if self._state(self._record) != self._generation:
+            self._write()
 
     def _check(self, names: list[str], num_shards: int) -> None:
         for name in names:
@@ -202,6 +250,9 @@ class Parts:
         try:
             self._generation = self._store.write(self._record, data, if_generation=self._generation)
         except ConflictError:
-            raise ConflictError(
-                f"Another process writes predictions to {self._store.uri}: let it end, or give another folder."
-            ) from None
+            raise self._conflict() from None
+
+    def _conflict(self) -> ConflictError:
+        return ConflictError(
+            f"Another process writes predictions to {self._store.uri}: let it end, or give another folder."
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,11 @@ from typing import Any
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.prediction import Predicted, PredictionSettings, Predictor, predict_table
+from kfp_bert_components.prediction.mounted import predict_file, predict_folder
 from kfp_bert_components.prediction.one_file import join_parts
 from kfp_bert_components.progress import say
 from kfp_bert_components.steps.predictor import as_bundle, find_model, open_predictor
-from kfp_bert_components.storage import Address, is_file, is_fuse, open_store, parse_address
+from kfp_bert_components.storage import Address, is_file, is_fuse, parse_address
 
 _ONE_FILE = (".csv", ".parquet")
 # Names that nobody means for a folder.
@@ -62,15 +62,18 @@ def batch_predict(
     with _named_full_disk(place), tempfile.TemporaryDirectory(prefix="model-") as scratch:
         predictor = _open_predictor(model, Path(scratch), run_on, job_settings)
         say(f"Predicting with {predictor.name}: {len(predictor.labels)} labels.")
+
+        def predict(folder: str) -> Predicted:
+            return predict_table(table, folder, predictor, settings)
+
         if place.is_local and (is_fuse(place.path) or not resumable):
-            made = Path(scratch, "output")
-            found = predict_table(table, str(made), predictor, settings)
-            _copy(made, place.path)
+            predict_there = predict_file if one_file else predict_folder
+            found = predict_there(predict, place.path, Path(scratch))
         else:
             folder = f"{place}.parts" if one_file else str(place)
-            found = predict_table(table, folder, predictor, settings)
+            found = predict(folder)
             if one_file:
-                join_parts(Path(folder), place.path)
+                join_parts(Path(folder), place.path, found.parts)
     _print_summary(found, str(place))
     return found, predictor
 
@@ -102,14 +105,6 @@ def _open_predictor(model: str, scratch: Path, run_on: str, job_settings: dict[s
     bundle = as_bundle(folder, scratch)
     version = version or int(bundle.metadata.get("registry_version") or 0)
     return predictor_of_job(bundle, folder, settings, version)
-
-
-def _copy(made: Path, target: Path) -> None:
-    """Copy the parts of a finished run, each file from start to end, the record of what there is last."""
-    target.mkdir(parents=True, exist_ok=True)
-    names = [one.name for one in open_store(str(made)).list(checksums=False)]
-    for name in sorted(names, key=lambda name: (name.startswith("_"), name)):
-        shutil.copyfile(made / name, target / name)
 
 
 def _check_output(output: Address, table: Address, settings: PredictionSettings) -> None:
