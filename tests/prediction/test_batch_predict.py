@@ -177,6 +177,19 @@ def test_an_output_that_cannot_be_used_is_a_clear_error_before_any_work(tmp_path
         batch_predict(str(tmp_path / "tables"), "gs://b/out.parquet", "no model")
 
 
+@pytest.mark.parametrize(
+    ("table", "kind", "grows"),
+    [
+        *(("**", "parquet", True), ("**.csv", "csv", True), ("*/*.csv", "csv", True), ("{out,in}/**", "csv", True)),
+        *(("*.csv", "csv", False), ("**.csv", "parquet", False), ("in/**", "csv", False)),
+    ],
+)
+def test_an_output_that_its_own_glob_means_is_refused(table, kind, grows):
+    said = "The output s3://b/out lies in the table s3://b/.*, which would grow by it" if grows else "no model"
+    with pytest.raises(UserError, match=said):
+        batch_predict(f"s3://b/{table}", "s3://b/out", "no model", PredictionSettings(output_format=kind))
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_one_file_has_all_rows_and_nothing_stays_beside_it(tmp_path, bundle, kind):
     table = tmp_path / "lines.jsonl"

@@ -230,10 +230,10 @@ def test_a_part_that_is_not_what_was_written_ends_the_run(two_runs, place, name)
 
 def test_an_output_that_cannot_be_written_is_a_clear_error_before_a_text_is_asked(tmp_path, lines):
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file" / "out", Path("/proc/out")):
+    for target in (tmp_path / "file" / "out", Path("/proc/out")):
         asked = []
-        with pytest.raises(UserError, match=f"the output {place} can't be written"):
-            predict_table(str(lines), str(place), shout_predictor(asked=asked))
+        with pytest.raises(UserError, match=f"the output {target} can't be written"):
+            predict_table(str(lines), str(target), shout_predictor(asked=asked))
         assert not asked
 
 
@@ -384,6 +384,19 @@ def test_a_bucket_is_read_and_written(cloud, tmp_path):
     assert ids(tmp_path / "out") == [10 * number + i for number in range(3) for i in range(10)]
     again = predict_table(f"{table}/**/[01].csv", f"{cloud.root}/out2", shout_predictor())
     assert again.rows == 20
+
+
+def test_an_object_beside_the_table_that_is_no_part_of_it_does_not_start_a_run_anew(cloud, tmp_path, lines):
+    open_store(cloud.root).upload(lines, "tables/lines.csv")  # with a checksum, which the newest object may not have
+    with pytest.raises(Killed):
+        predict_table(f"{cloud.root}/tables", f"{cloud.root}/out", killing(after=3), PredictionSettings(**SMALL))
+    time.sleep(1.1)  # times of a listing are whole seconds
+    cloud.put("bucket", "tables/_SUCCESS", b"done")
+    asked = []
+    predict_table(
+        f"{cloud.root}/tables", f"{cloud.root}/out", shout_predictor(asked=asked), PredictionSettings(**SMALL)
+    )
+    assert sum(map(len, asked)) == 700
 
 
 @pytest.mark.parametrize("kind", ["lost_reply", "late_504"])

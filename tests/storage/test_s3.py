@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,13 @@ def test_the_store_and_the_keys_are_those_of_the_environment(
     assert open_store(find_objects(f"{scheme}://bucket/*")[0].address.removesuffix("/x")).exists("x")
 
 
-@pytest.mark.parametrize("profile", ["default", "work"])
+@pytest.mark.parametrize("profile", ["default", "work", "my team"])
 def test_the_store_and_the_keys_are_those_of_a_profile(
     bare: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
 ) -> None:
     (tmp_path / ".aws").mkdir()
-    section = profile if profile == "default" else f"profile {profile}"
+    quoted = f'"{profile}"' if " " in profile else profile
+    section = profile if profile == "default" else f"profile {quoted}"
     (tmp_path / ".aws" / "config").write_text(f"[{section}]\nendpoint_url = {bare.url}\nregion = eu-west-1\n")
     keys = "aws_access_key_id = mine\naws_secret_access_key = s\naws_session_token = t\n"
     (tmp_path / ".aws" / "credentials").write_text(f"[other]\naws_access_key_id = no\n[{profile}]\n{keys}")
@@ -113,6 +115,14 @@ def test_a_public_bucket_is_read_without_a_signature(bare: S3Server, monkeypatch
         (
             {"AWS_PROFILE": "prod"},
             r"AWS_PROFILE names the profile 'prod', and neither .*/config nor .*/credentials has it",
+        ),
+        (
+            {"AWS_WEB_IDENTITY_TOKEN_FILE": "/token"},
+            "AWS_WEB_IDENTITY_TOKEN_FILE is set without AWS_ROLE_ARN, which belongs to it: set both, or",
+        ),
+        (
+            {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://x/", "AWS_CONTAINER_AUTHORIZATION_TOKEN": "t"},
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI is set without AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, which belongs",
         ),
         ({"AWS_CONFIG_FILE": "/"}, "^/ can't be read as AWS's tools write it: .*directory"),
         ({"AWS_SHARED_CREDENTIALS_FILE": __file__}, "test_s3.py can't be read as AWS's tools write it: "),
@@ -227,6 +237,113 @@ CALLS: dict[str, Callable[[str], object]] = {
     "delete": lambda place: open_store(place, Access(patience=0.3)).delete("x"),
     "registry": lambda place: Registry(place, Access(patience=0.3)).champion(),
 }
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        *(
+            "AWS_ENDPOINT_URL_S3",
+            "AWS_ENDPOINT",
+            "AWS_SESSION_TOKEN",
+            "AWS_REGION",
+            "AWS_SKIP_SIGNATURE",
+            "AWS_PROFILE",
+        ),
+        *("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "AWS_REQUEST_PAYER", "AWS_SERVER_SIDE_ENCRYPTION", "AWS_ROLE_ARN"),
+        *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONDITIONAL_PUT"),
+    ],
+)
+def test_a_variable_that_is_set_and_empty_is_none(s3: S3Server, monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    monkeypatch.setenv(empty, "")
+    store = open_store("s3://bucket")
+    store.write("x", b"hello", if_generation=0)
+    assert store.read("x").data == b"hello"
+
+
+def test_that_the_environment_wants_no_conditions_is_not_heeded(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
+    store = open_store("s3://bucket")
+    store.write("x", b"hello", if_generation=0)
+    with pytest.raises(ConflictError):
+        store.write("x", b"other", if_generation=0)
+
+
+class _SignIn(BaseHTTPRequestHandler):
+    """What AWS answers to a role that signs in: an error, or keys."""
+
+    status, answer = 403, ""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.answer.encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+SIGNED_IN = (
+    "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>of-role</AccessKeyId>"
+    "<SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>"
+    "</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+)
+
+
+@pytest.fixture
+def sign_in(bare: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[_SignIn]]:
+    """The service at which a role of a service account signs in, and an environment that has such a role."""
+    trustme = pytest.importorskip("trustme")
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("localhost").configure_cert(context)
+    answers = type("Answers", (_SignIn,), {})
+    (tmp_path / "token").write_text("token")
+    with ThreadingHTTPServer(("127.0.0.1", 0), answers) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        variables = {
+            "AWS_ENDPOINT_URL": bare.url,
+            "AWS_ENDPOINT_URL_STS": f"https://localhost:{server.server_port}",
+            "AWS_CA_BUNDLE": str(tmp_path / "ca.pem"),
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+            "AWS_ROLE_ARN": "arn:aws:iam::1:role/reader",
+            "AWS_ACCESS_KEY_ID": "",
+        }
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield answers
+        close_clients()
+        server.shutdown()
+
+
+def test_a_role_of_a_service_account_signs_in_where_its_keys_are_set_and_empty(
+    bare: S3Server, sign_in: type[_SignIn]
+) -> None:
+    sign_in.status, sign_in.answer = 200, SIGNED_IN
+    assert open_store("s3://bucket").read("x").data == b"hello"
+    assert all("Credential=of-role/" in one for one in bare.authorizations)
+
+
+@pytest.mark.parametrize("call", ["read", "list", "write"])
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(403, "Not authorized to perform sts:Assume"), (400, "Token expired"), (404, "no such role")],
+)
+def test_a_sign_in_that_fails_is_not_taken_for_an_answer_of_the_store(
+    sign_in: type[_SignIn], status: int, message: str, call: str
+) -> None:
+    sign_in.status, sign_in.answer = (
+        status,
+        f"<ErrorResponse><Error><Message>{message}</Message></Error></ErrorResponse>",
+    )
+    gave = rf"AWS gave no credentials for AWS_WEB_IDENTITY_TOKEN_FILE \({status}: {message}\)"
+    check = "Check whether the role arn:aws:iam::1:role/reader trusts the account of the token in .*/token"
+    with pytest.raises(UserError, match=rf"^s3://bucket\S* can't be asked for: {gave}. {check}"):
+        CALLS[call]("s3://bucket")
 
 
 @pytest.mark.parametrize(

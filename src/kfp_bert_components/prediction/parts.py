@@ -158,9 +158,7 @@ class Parts:
         """Write a part that nobody has written since it was looked at, or only who has lost the record meanwhile."""
         for _ in range(_TRIES):
             try:
-                self._store.upload(
-                    path, name, if_generation=self._states.get(name, 0), check=self._check_owner
-                )
+                self._store.upload(path, name, if_generation=self._states.get(name, 0), check=self._check_owner)
                 return
             except ConflictError:
                 self._check_owner()

@@ -33,8 +33,15 @@ class Source:
     entry: Entry | None = None
 
     def checksum(self) -> str:
-        """The crc32c of its content, for which a local file is read; for an object without one what tells its state."""
-        return self.entry.crc32c or str(self.entry.generation) if self.entry else file_crc32c(Path(self.address))
+        """The crc32c of its content, for which a local file is read; on s3:// its ETag.
+
+        There a listing has checksums and versions or not, according to its newest object, which may be no table.
+        """
+        if not self.entry:
+            return file_crc32c(Path(self.address))
+        if isinstance(self.entry.generation, str):
+            return self.entry.generation.partition(" ")[0]
+        return self.entry.crc32c
 
     def fetch(self, scratch: Path) -> TableFile:
         """The file on this machine: an object is copied below `scratch`."""

@@ -16,7 +16,7 @@ from kfp_bert_components.prediction.mounted import predict_file, predict_folder
 from kfp_bert_components.prediction.one_file import join_parts
 from kfp_bert_components.progress import say
 from kfp_bert_components.steps.predictor import as_bundle, find_model, open_predictor
-from kfp_bert_components.storage import Address, is_file, is_fuse, parse_address
+from kfp_bert_components.storage import Address, is_file, is_fuse, is_meant, parse_address
 
 _ONE_FILE = (".csv", ".parquet")
 # Names that nobody means for a folder.
@@ -110,7 +110,8 @@ def _open_predictor(model: str, scratch: Path, run_on: str, job_settings: dict[s
 def _check_output(output: Address, table: Address, settings: PredictionSettings) -> None:
     """UserError where the output can't be what is asked for, before any work."""
     here, there = f"{output}/", f"{table}/"
-    if here.startswith(there):
+    made = str(output) if output.name.endswith(_ONE_FILE) else f"{here}part-00000.{settings.output_format}"
+    if here.startswith(there) or (not table.is_local and is_meant(str(table), made)):
         raise UserError(f"The output {output} lies in the table {table}, which would grow by it: give another place.")
     if output.is_local and is_file(output.path):
         raise UserError(f"The output {output} is a file that is there already: remove it, or give another name.")

@@ -4,7 +4,7 @@ from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._account import google_account, s3_account
 from kfp_bert_components.storage._address import Address, known_address, parse_address
 from kfp_bert_components.storage._checksums import file_crc32c, file_sha256, is_copy
-from kfp_bert_components.storage._find import Found, find_objects, split_object
+from kfp_bert_components.storage._find import Found, find_objects, is_meant, split_object
 from kfp_bert_components.storage._folders import (
     download_folder,
     file_hashes,
@@ -41,6 +41,7 @@ __all__ = [
     "is_file",
     "is_folder",
     "is_fuse",
+    "is_meant",
     "is_there",
     "job_access",
     "known_address",

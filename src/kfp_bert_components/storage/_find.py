@@ -63,6 +63,14 @@ def find_objects(
     return found
 
 
+def is_meant(glob: str, address: str) -> bool:
+    """Whether a glob means an address, be there such an object or not; a source without wildcards means none."""
+    base, pattern = _split_glob(glob, lambda part: False)
+    return bool(
+        _WILD.search(pattern) and address.startswith(f"{base}/") and _matcher(pattern)(address[len(base) + 1 :])
+    )
+
+
 def split_object(address: str) -> tuple[Address, str]:
     """The store to open for one object that was found, and its name in there; objects of a bucket share a store."""
     scheme, separator, rest = address.partition("://")

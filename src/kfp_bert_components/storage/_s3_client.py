@@ -16,7 +16,7 @@ from kfp_bert_components.errors import ConflictError, NoBucketError, NotFoundErr
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._http import TIMEOUT, client_options, retries, said_when_long
 from kfp_bert_components.storage._kubeflow import forget_sessions
-from kfp_bert_components.storage._s3_settings import S3Settings
+from kfp_bert_components.storage._s3_settings import ROLE_ARN, WEB_IDENTITY, S3Settings
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -81,11 +81,15 @@ def _opened(bucket: str, settings: S3Settings, access: Access, read_seconds: int
     config: dict[str, Any] = {"region": settings.region, "skip_signature": settings.anonymous}
     if settings.endpoint:
         config["endpoint"] = settings.endpoint_of(bucket)
+    config["conditional_put"] = "etag"  # whatever the environment says: what is written with a condition relies on it
     if settings.hosted:
         config["virtual_hosted_style_request"] = True
     # Deletions one by one: not every store knows many at once, and only so do they have a condition.
     config["disable_bulk_delete"] = True
     options = client_options(settings.endpoint, headers, _CERTIFICATES, read_seconds, access.most_seconds or 86_400)
+    # AWS's tools take a variable that is empty for none, obstore for a value.
+    for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value.strip()]:
+        del os.environ[name]
     try:
         return Bucket(
             bucket,
@@ -134,6 +138,8 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
     text = _text(error)
     code = _found(r"<Code>(\w+)</Code>", text)
     status = int(_found(r"status (?:code:? )?(\d{3})", text) or 0)
+    if "REDACTED" in text:  # as obstore writes the address of a sign-in
+        return _no_sign_in(where, settings, status, text)
     if code == "NoSuchBucket":
         return NoBucketError(f"{where} does not exist: there is no bucket {'/'.join(where.split('/')[:3])}.")
     if isinstance(error, FileNotFoundError):
@@ -169,6 +175,19 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
     return UnreachableError(
         f"{where} can't be reached: {_short(text)}. Check the network and the address of the store, here "
         f"{settings.place} (AWS_ENDPOINT_URL), and try again later."
+    )
+
+
+def _no_sign_in(where: str, settings: S3Settings, status: int, text: str) -> UserError:
+    """The sentence where the store was never asked, as no credentials came for a role."""
+    message = _found(r"<Message>([^<]*)</Message>", text) or text
+    answer = f"{status}: {message}" if status else message
+    check = "whether the address of the credentials is right, and answers"
+    if settings.source == WEB_IDENTITY:
+        role, file = os.environ.get(ROLE_ARN, ""), os.environ.get(WEB_IDENTITY, "")
+        check = f"whether the role {role} trusts the account of the token in {file}, and that token"
+    return UserError(
+        f"{where} can't be asked for: AWS gave no credentials for {settings.source} ({_short(answer)}). Check {check}."
     )
 
 

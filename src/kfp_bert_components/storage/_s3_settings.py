@@ -29,11 +29,11 @@ _KEYS = {
     "session_token": "AWS_SESSION_TOKEN",
 }
 # Of these obstore makes credentials itself, and renews them: roles of service accounts, and of containers.
-_ROLES = (
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-)
+WEB_IDENTITY, ROLE_ARN = "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"
+_CONTAINER_FULL = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+_ROLES = (WEB_IDENTITY, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", _CONTAINER_FULL)
+# What it needs beside one of them.
+_BESIDE = {WEB_IDENTITY: ROLE_ARN, _CONTAINER_FULL: "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"}
 # Of these AWS's tools make credentials, for a profile that has no keys.
 _BY_TOOLS = (
     *("role_arn", "credential_process", "sso_session", "sso_start_url", "source_profile", "credential_source"),
@@ -121,7 +121,7 @@ def _given(profile: dict[str, str], where: str) -> tuple[dict[str, str], str]:
         raise NoKeysError(
             f"{where} needs credentials, and only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set: set both."
         )
-    if role := next((name for name in _ROLES[:1] if os.environ.get(name)), ""):
+    if role := _role_of_variables(_ROLES[:1], where):
         return {}, role
     kept = {name: profile[f"aws_{name}"] for name in _KEYS if f"aws_{name}" in profile}
     for name, value in kept.items():
@@ -134,7 +134,18 @@ def _given(profile: dict[str, str], where: str) -> tuple[dict[str, str], str]:
             f"{where} needs credentials, and the profile {name} has none: it has {by}, by which only AWS's tools get "
             f'some. Let them: eval "$(aws configure export-credentials --profile {name} --format env)"'
         )
-    return {}, next((name for name in _ROLES[1:] if os.environ.get(name)), "")
+    return {}, _role_of_variables(_ROLES[1:], where)
+
+
+def _role_of_variables(names: tuple[str, ...], where: str) -> str:
+    """The first of these variables that is set; NoKeysError where obstore needs another one beside it."""
+    role = next((name for name in names if os.environ.get(name)), "")
+    if (beside := _BESIDE.get(role)) and not os.environ.get(beside):
+        raise NoKeysError(
+            f"{where} needs credentials, and {role} is set without {beside}, which belongs to it: set both, or let "
+            'AWS\'s tools get credentials: eval "$(aws configure export-credentials --format env)"'
+        )
+    return role
 
 
 def _of_secret(secret: SecretKeys, named_by: str) -> tuple[dict[str, str], str, str]:
@@ -209,7 +220,8 @@ def _profile(variable: str, kind: str) -> dict[str, str] | None:
     except (OSError, ValueError, configparser.Error) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} can't be read as AWS's tools write it: {reason}.") from None
-    sections = [f"profile {name}", name] if kind == "config" else [name]
+    quoted = [name, f'"{name}"', f"'{name}'"]
+    sections = [*(f"profile {one}" for one in quoted), name] if kind == "config" else [name]
     return next((dict(parser[section]) for section in sections if parser.has_section(section)), None)
 
 
