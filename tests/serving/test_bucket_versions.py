@@ -1,5 +1,6 @@
 """Versions in a bucket are downloaded when they are to be loaded, and not to see that nothing has changed."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -112,3 +113,49 @@ def test_a_version_in_a_bucket_that_needs_no_record_any_more_is_loaded_at_once(c
     cloud.remove("bucket", "serving/.kfp-bert-owner.json")
     models.refresh()
     assert (models.model.version.number, models.problem) == (2, "")
+
+
+def clean(scratch, what):
+    """Remove the temporary copies, as the system may do with old ones."""
+    for path in list(scratch.iterdir()):
+        if what == "folder":
+            shutil.rmtree(path)
+    for path in list(scratch.rglob("variables.index" if what == "some files" else "*")):
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.parametrize("what", ["some files", "all files", "folder"])
+def test_copies_that_were_cleaned_away_harm_no_version(cloud, clock, scratch, what):
+    put(cloud, 1)
+    put(cloud, 2, b"bad")
+    models = managed(cloud)
+    served = models.model
+    clean(scratch, what)
+    models.refresh()
+    assert models.model is served and models.problem == "version 2 cannot be served: its graph is bad"
+    clock.now += 10  # version 2 is tried again
+    models.refresh()
+    assert models.model is served and models.refused[2].tries == 2
+    assert models.problem == "version 2 cannot be served: its graph is bad"
+    put(cloud, 3)
+    models.refresh()
+    assert (models.model.version.number, models.problem) == (3, "")
+    clean(scratch, what)
+    for number in (2, 3):
+        for name in ("saved_model.pb", "variables/variables.index"):
+            cloud.remove("bucket", f"serving/{number}/{name}")
+    models.refresh()
+    assert (models.model.version.number, models.problem) == (1, "")
+    files = [path.name for path in models.model.version.folder.rglob("*") if path.is_file()]
+    assert sorted(files) == ["saved_model.pb", "variables.index"]
+
+
+def test_the_folder_of_the_copies_can_be_read_by_its_owner_only_also_when_it_was_made_again(cloud, clock, scratch):
+    put(cloud, 1)
+    models = managed(cloud)
+    clean(scratch, "folder")
+    put(cloud, 2)
+    models.refresh()
+    (folder,) = scratch.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700

@@ -50,15 +50,7 @@ def open_source(path: str | Path) -> Source:
 
     address = parse_address(path, "the path to serve")
     if not address.is_local:
-        try:
-            scratch = Path(tempfile.mkdtemp(prefix="kfp-bert-serve-"))
-        except FileNotFoundError:
-            raise UserError(
-                f"{address} is copied to a temporary folder, and there is no place here that can be written: mount a "
-                "volume at /tmp, or set TMPDIR to a folder."
-            ) from None
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-        return _Bucket(address, scratch).versions
+        return _Bucket(address).versions
 
     def versions() -> list[Found]:
         if not any(is_file(address.path / name) for name in REGISTRY):
@@ -78,18 +70,31 @@ def _champion(registry: str) -> int:
     return champion.version if champion else 0
 
 
+def _new_scratch(address: Address) -> Path:
+    """A folder for copies of what is at an address, which goes when the process ends."""
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix="kfp-bert-serve-"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{address} is copied to a temporary folder, and there is no place here that can be written: mount a "
+            "volume at /tmp, or set TMPDIR to a folder."
+        ) from None
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    return scratch
+
+
 class _Bucket:
     """A source in a bucket.
 
     A version is known by the names, sizes and generations of its objects, which a listing says: nothing is downloaded
-    to see that it is the same. In `scratch` there are at most three copies, of the versions that were downloaded last:
-    one of them may be gone back to, or tried again.
+    to see that it is the same. In a temporary folder there are at most three copies, of the versions that were
+    downloaded last: one of them may be gone back to, or tried again. What is cleaned away there is downloaded again.
     """
 
-    def __init__(self, address: Address, scratch: Path) -> None:
+    def __init__(self, address: Address) -> None:
         from kfp_bert_components.storage import open_store
 
-        self._address, self._scratch = address, scratch
+        self._address, self._scratch = address, _new_scratch(address)
         self._store = open_store(address)
 
     def versions(self) -> list[Found]:
@@ -132,20 +137,23 @@ class _Bucket:
         return Found(number, partial(self._read, number, stamp, start, entries, deployed), stamp)
 
     def _read(self, number: int, stamp: str, start: str, entries: list[Entry], deployed: bool) -> ModelVersion:
-        """What is in a version: it is downloaded, unless there is a copy of these generations of its objects."""
+        """What is in a version: it is downloaded, unless there is a whole copy of these generations of its objects."""
+        if not self._scratch.is_dir():
+            self._scratch = _new_scratch(self._address)  # of a new name: another user may have made one of the old name
         folder = self._scratch / f"{number}-{stamp[:32]}"
-        if not folder.exists():
-            self._download(folder, start, entries)
+        # What a console makes for a folder holds nothing: its name is empty, or ends with a slash.
+        files = {entry.name.removeprefix(start): entry for entry in entries if entry.name[-1:] not in ("", "/")}
+        if not all((folder / name).is_file() for name in files):
+            self._download(folder, files)
         return read_version(folder, number, deployed=deployed, stamp=stamp)
 
-    def _download(self, folder: Path, start: str, entries: list[Entry]) -> None:
+    def _download(self, folder: Path, files: dict[str, Entry]) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
         for old in sorted(self._scratch.iterdir(), key=lambda path: path.stat().st_mtime)[:-2]:
             shutil.rmtree(old, ignore_errors=True)
-        # What a console makes for a folder holds nothing: its name is empty, or ends with a slash.
-        files = [entry for entry in entries if entry.name[-1:] not in ("", "/")]
         with tempfile.TemporaryDirectory(prefix=".download-", dir=self._scratch) as scratch:
             new = Path(scratch, folder.name)
-            wanted = [(entry, new / entry.name.removeprefix(start)) for entry in files]
+            wanted = [(entry, new / name) for name, entry in files.items()]
             for _, path in wanted:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._store.download_all(wanted, Path(scratch))
