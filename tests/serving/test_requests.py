@@ -236,8 +236,11 @@ def test_prometheus_sees_requests_calls_and_what_is_served(client):
 
 def test_a_model_that_fails_is_a_500_in_answer_numbers_and_log(client):
     before = numbers(client)
-    reply = client.post(ADDRESSES[0], json={"instances": ["fail"]})
+    reply = client.post(ADDRESSES[0], json={"instances": ["fail"]}, headers={"X-Request-Id": "abc-3"})
     assert (reply.status_code, "see the log" in reply.json()["error"]) == (500, True)
+    assert (reply.headers["x-request-id"], reply.headers["x-model-version"]) == ("abc-3", "1")
     name = 'kfp_bert_requests_total{handler="predict",status="500"}'
     assert numbers(client)[name] == before.get(name, 0) + 1
-    assert [json.loads(line)["status"] for line in client.lines[-2:]] == [500, 200]
+    failed, after = map(json.loads, client.lines[-2:])
+    assert (failed["status"], after["status"]) == (500, 200)
+    assert (failed["request_id"], failed["version"]) == ("abc-3", 1)

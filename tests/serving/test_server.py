@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 
@@ -73,6 +74,25 @@ def test_a_log_that_nobody_reads_any_more_ends_neither_requests_nor_the_watching
                 time.sleep(0.02)
         assert json.loads(read(f"{running.url}/healthz"))["refused"] == []
     assert running.errors == ""
+
+
+def test_a_request_on_which_the_model_fails_has_an_id_and_is_logged_once(tmp_path):
+    with tiny_server(tmp_path, access_log=True) as running:
+        for name in ("first", "second"):
+            request = urllib.request.Request(
+                f"{running.url}/v1/models/bert:predict", b'{"instances": ["fail"]}', {"X-Request-Id": name}
+            )
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(request, timeout=10)
+            with caught.value as reply:
+                assert (reply.status, reply.headers["X-Request-Id"], reply.headers["X-Model-Version"]) == (
+                    500,
+                    name,
+                    "1",
+                )
+    lines = [json.loads(line) for line in running.lines if line.startswith("{")]
+    assert [(one["status"], one["request_id"]) for one in lines] == [(500, "first"), (500, "second")]
+    assert running.errors.count("ValueError: this text fails") == 2
 
 
 def test_a_process_whose_log_nobody_reads_ends_well():

@@ -40,6 +40,7 @@ UNUSABLE = [
     *(f"{name}:x" for name in ("https", "pvc", "abfs", "wasb", "wasbs", "az", "dbfs", "s3:", "FILE")),
 ]
 UNUSABLE += ["s3://bucket/a//b", "minio://bucket//a"]
+UNUSABLE += [f"{scheme}://bucket/{name}" for scheme in ("gs", "s3", "minio") for name in ("/lead", "a//", "/", "/a/")]
 UNUSABLE += [
     "file://machine/x",
     "file:///a%ff",
@@ -64,6 +65,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("gs://bucket", Address("gs", "bucket", "")),
         ("gs://bucket/a/b.csv", Address("gs", "bucket", "a/b.csv")),
         ("gs://bucket/a%20b#1?", Address("gs", "bucket", "a%20b#1?")),
+        ("gs://bucket/a//b", Address("gs", "bucket", "a//b")),
         ("s3://bucket", Address("s3", "bucket", "")),
         ("s3://bucket/a%20b#1?", Address("s3", "bucket", "a%20b#1?")),
         ("minio://mlpipeline/v2/artifacts", Address("minio", "mlpipeline", "v2/artifacts")),

@@ -188,6 +188,19 @@ def test_an_address_of_another_form_is_one_too(s3: S3Server, monkeypatch: pytest
     assert job_access(["s3://bucket/x"]).variables["AWS_ENDPOINT_URL"] == endpoint.rstrip("/")
 
 
+@pytest.mark.parametrize("scheme", ["HTTP", "Http"])
+def test_an_address_without_tls_may_have_its_scheme_in_capitals(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    s3.put("bucket", "x", b"text")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url.replace("http", scheme))
+    store = open_store("s3://bucket", Access(patience=0.3))
+    assert (store.read("x").data, [one.name for one in store.list()]) == (b"text", ["x"])
+    s3.faults.add("corrupt", method="GET", match="/x$", times=None)
+    with pytest.raises(UserError, match=r"s3://bucket/x came with wrong bytes"):  # without TLS the bytes are compared
+        store.read("x")
+
+
 class _Machine(BaseHTTPRequestHandler):
     """What a machine's own server answers: on AWS 200 with a token, elsewhere another status."""
 

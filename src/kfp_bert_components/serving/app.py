@@ -127,7 +127,6 @@ def create_app(
             UserError: _bad_request,
             BusyError: _busy,
             ClientDisconnect: _gone,
-            Exception: _unexpected_error,
         },
     )
     app.router.redirect_slashes = False
@@ -159,7 +158,3 @@ async def _busy(request: Request, error: Any) -> Response:
 
 async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=HUNG_UP)
-
-
-async def _unexpected_error(request: Request, error: Exception) -> Response:
-    return _error(500, "The model failed on this request: see the log of the server.")

@@ -29,7 +29,7 @@ class Refusal:
         number: Its number.
         reason: Why it could not be loaded.
         tries: How often that was tried with these files.
-        stamp: What was in it; see `ModelVersion`.
+        stamp: What was in it, see `ModelVersion`; "" where it could not be read.
         again: When it is tried again, in seconds of `time.monotonic`. Where its files change that is at once.
     """
 
@@ -146,17 +146,20 @@ class ModelManager:
 
     def _serve(self, found: Found) -> bool:
         """Whether this version answers now, or the model that answers is to go on instead of an older one."""
-        is_current = self.model is not None and self.model.version.number == found.number
-        stamp = ""
+        current = self.model.version if self.model else None
+        is_current = current is not None and current.number == found.number
+        stamp, version = found.stamp, None
         try:
-            version = found.read()
-            if self.model and self.model.version == version:
+            if not stamp:
+                version = found.read()
+                stamp = version.stamp
+            if current and is_current and current.stamp == stamp:
                 self.refused.pop(found.number, None)
                 return True
-            stamp, known = version.stamp, self.refused.get(found.number)
+            known = self.refused.get(found.number)
             if known and known.stamp == stamp and time.monotonic() < known.again:
                 return is_current
-            self._load(version)
+            self._load(version or found.read())  # in a bucket it is downloaded only now
         except Exception as error:  # whatever is wrong with a version, the one that answers goes on
             self._refuse(found.number, stamp, str(error) or repr(error))
             return is_current

@@ -21,6 +21,7 @@ VERSION = "x-model-version"  # the number of the version that answers
 _GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACE = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+){2}-[0-9a-f]{2}(-[\x21-\x7e]*)?")  # W3C Trace Context
 ENDS = "The server ends: send the request again, to another one."
+FAILED = "The model failed on this request: see the log of the server."
 HUNG_UP = 499  # what is logged where the client is gone; nobody gets it
 
 
@@ -59,8 +60,10 @@ class Observed:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            status = 500  # which is sent further out
-            raise
+            if not sent:
+                await JSONResponse({"error": FAILED}, 500)(scope, receive, send_with_id)
+            status = 500
+            raise  # the server logs it
         except asyncio.CancelledError:  # the server ends, and its time for requests under way is over
             if not sent:
                 ends = JSONResponse({"error": ENDS}, 503, {"Retry-After": "1", "Connection": "close"})

@@ -50,15 +50,7 @@ def open_source(path: str | Path) -> Source:
 
     address = parse_address(path, "the path to serve")
     if not address.is_local:
-        try:
-            scratch = Path(tempfile.mkdtemp(prefix="kfp-bert-serve-"))
-        except FileNotFoundError:
-            raise UserError(
-                f"{address} is copied to a temporary folder, and there is no place here that can be written: mount a "
-                "volume at /tmp, or set TMPDIR to a folder."
-            ) from None
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-        return _Bucket(address, scratch).versions
+        return _Bucket(address).versions
 
     def versions() -> list[Found]:
         if not any(is_file(address.path / name) for name in REGISTRY):
@@ -78,24 +70,41 @@ def _champion(registry: str) -> int:
     return champion.version if champion else 0
 
 
-class _Bucket:
-    """A source in a bucket. In `scratch` there are copies of the versions that were read last."""
+def _new_scratch(address: Address) -> Path:
+    """A folder for copies of what is at an address, which goes when the process ends."""
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix="kfp-bert-serve-"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{address} is copied to a temporary folder, and there is no place here that can be written: mount a "
+            "volume at /tmp, or set TMPDIR to a folder."
+        ) from None
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    return scratch
 
-    def __init__(self, address: Address, scratch: Path) -> None:
+
+class _Bucket:
+    """A source in a bucket.
+
+    A version is known by the names, sizes and generations of its objects, which a listing says: nothing is downloaded
+    to see that it is the same. In a temporary folder there are at most three copies, of the versions that were
+    downloaded last: one of them may be gone back to, or tried again. What is cleaned away there is downloaded again.
+    """
+
+    def __init__(self, address: Address) -> None:
         from kfp_bert_components.storage import open_store
 
-        self._address, self._scratch = address, scratch
+        self._address, self._scratch = address, _new_scratch(address)
         self._store = open_store(address)
 
     def versions(self) -> list[Found]:
         if any(self._store.exists(name) for name in REGISTRY):
             number = _champion(str(self._address))
+            if not number:
+                return []
             start = f"versions/{number}/bundle/"
-            entries = {number: self._store.list(start, checksums=False)} if number else {}
-            found = [
-                Found(number, lambda: replace(self._read(number, start, entries[number]), registry_version=number))
-            ]
-            return found if number else []
+            found = self._found(number, start, self._store.list(start, checksums=False))
+            return [replace(found, read=lambda: replace(found.read(), registry_version=number))]
         return self._folder_versions()
 
     def _folder_versions(self) -> list[Found]:
@@ -104,7 +113,7 @@ class _Bucket:
             raise NotFoundError(f"{self._address} holds no files: give a model bundle, or a folder of versions.")
         names = {entry.name for entry in entries}
         if names & {BUNDLE, GRAPH, f"saved_model/{GRAPH}"}:
-            return [Found(1, partial(self._read, 1, "", entries))]
+            return [self._found(1, "", entries)]
         above, folders = self._address.split()[0], {name.partition("/")[0] for name in names}
         numbers = version_names(folders)
         if OF_REGISTRY in names:
@@ -117,29 +126,35 @@ class _Bucket:
         metadata = {f"{name}/{file}" for name in numbers.values() for file in (METADATA, BUNDLE)}
         deployed = OWNER in names or bool(metadata & names)
         return [
-            Found(
-                number,
-                partial(self._read, number, start, [one for one in entries if one.name.startswith(start)], deployed),
-            )
+            self._found(number, start, [one for one in entries if one.name.startswith(start)], deployed)
             for number, start in sorted(((number, f"{name}/") for number, name in numbers.items()), reverse=True)
             if {start + name for name in (GRAPH, f"saved_model/{GRAPH}", BUNDLE)} & names
         ]
 
-    def _read(self, number: int, start: str, entries: list[Entry], deployed: bool = False) -> ModelVersion:
-        """What is in a version: it is downloaded, unless that was done for these generations of its objects."""
-        stamp = hashlib.sha256(repr([(entry.name, entry.generation) for entry in entries]).encode()).hexdigest()
+    def _found(self, number: int, start: str, entries: list[Entry], deployed: bool = False) -> Found:
+        known = [(entry.name, entry.size, entry.generation) for entry in entries]
+        stamp = hashlib.sha256(repr((deployed, known)).encode()).hexdigest()
+        return Found(number, partial(self._read, number, stamp, start, entries, deployed), stamp)
+
+    def _read(self, number: int, stamp: str, start: str, entries: list[Entry], deployed: bool) -> ModelVersion:
+        """What is in a version: it is downloaded, unless there is a whole copy of these generations of its objects."""
+        if not self._scratch.is_dir():
+            self._scratch = _new_scratch(self._address)  # of a new name: another user may have made one of the old name
         folder = self._scratch / f"{number}-{stamp[:32]}"
-        if not folder.exists():
-            # The one that answers, and one to go back to, stay.
-            for old in sorted(self._scratch.iterdir(), key=lambda path: path.stat().st_mtime)[:-2]:
-                shutil.rmtree(old, ignore_errors=True)
-            new = self._scratch / f".{folder.name}"
-            # What a console makes for a folder holds nothing: its name is empty, or ends with a slash.
-            files = [entry for entry in entries if entry.name[-1:] not in ("", "/")]
-            wanted = [(entry, new / entry.name.removeprefix(start)) for entry in files]
+        # What a console makes for a folder holds nothing: its name is empty, or ends with a slash.
+        files = {entry.name.removeprefix(start): entry for entry in entries if entry.name[-1:] not in ("", "/")}
+        if not all((folder / name).is_file() for name in files):
+            self._download(folder, files)
+        return read_version(folder, number, deployed=deployed, stamp=stamp)
+
+    def _download(self, folder: Path, files: dict[str, Entry]) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        for old in sorted(self._scratch.iterdir(), key=lambda path: path.stat().st_mtime)[:-2]:
+            shutil.rmtree(old, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=self._scratch) as scratch:
+            new = Path(scratch, folder.name)
+            wanted = [(entry, new / name) for name, entry in files.items()]
             for _, path in wanted:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".download-", dir=self._scratch) as scratch:
-                self._store.download_all(wanted, Path(scratch))
+            self._store.download_all(wanted, Path(scratch))
             new.rename(folder)
-        return read_version(folder, number, deployed=deployed)

@@ -29,7 +29,8 @@ class ModelVersion:
         fingerprint: Changes with what is in the folder, also where the number stays: the fingerprint of its bundle if a
             deployment wrote it down, else `stamp`.
         registry_version: The registry's version of the model, if a deployment wrote it down.
-        stamp: Made of the names, sizes and times of all files: another one is loaded again.
+        stamp: Made of the names, sizes and times of all files, in a bucket of their generations: another one is loaded
+            again.
         onnx: The folder that holds `model.onnx`; None where the model is a SavedModel only.
         metadata: What its bundle.json says; empty where there is none.
     """
@@ -45,10 +46,17 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class Found:
-    """A version that is there; `read` looks at what is in it now, as `read_version` does."""
+    """A version that is there.
+
+    Attributes:
+        number: Its number.
+        read: Looks at what is in it now, as `read_version` does.
+        stamp: The stamp of what `read` would give; "" where only reading it tells.
+    """
 
     number: int
     read: Callable[[], ModelVersion]
+    stamp: str = ""
 
 
 def find_versions(path: Path) -> list[Found]:
@@ -120,13 +128,14 @@ def newest_version(path: Path) -> ModelVersion | None:
     return versions[0].read() if versions else None
 
 
-def read_version(folder: Path, number: int, *, deployed: bool = False) -> ModelVersion:
+def read_version(folder: Path, number: int, *, deployed: bool = False, stamp: str = "") -> ModelVersion:
     """What is in a version's folder now.
 
     Args:
         folder: A bundle, or the folder that holds `saved_model.pb`.
         number: Its number.
         deployed: Whether a whole version has its bundle.json, as those have that a deployment wrote.
+        stamp: Its stamp where that is known; by default it is made of the files in the folder.
 
     Raises:
         NotFoundError: The version was taken away at this moment.
@@ -136,7 +145,7 @@ def read_version(folder: Path, number: int, *, deployed: bool = False) -> ModelV
     try:
         if not _is_complete(folder):
             raise FileNotFoundError
-        stamp = _stamp(folder)
+        stamp = stamp or _stamp(folder)
         known = _read_metadata(folder)
         metadata = known or {}
         onnx = folder if (folder / ONNX).is_file() else None

@@ -78,7 +78,8 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
         schemes: What is allowed: "gs", "s3", "minio", "file"; by default all.
 
     Raises:
-        UserError: It is empty, has white space around it, is not UTF-8, or is of another scheme.
+        UserError: It is empty, has white space around it, is not UTF-8, is of another scheme, or has parts that a store
+            does not take.
     """
     text = os.fspath(text)
     forms = [_FORMS[one] for one in schemes if one in _SAID]
@@ -105,8 +106,10 @@ def parse_address(text: str | Path, parameter: str = "the address", schemes: Seq
             raise refused("names no bucket")
         if scheme != "gs" and {".", ".."} & set(name.split("/")):
             raise refused("has a part '.' or '..', which a store takes for a name")
-        if scheme != "gs" and "//" in f"/{name.rstrip('/')}":
+        if scheme != "gs" and "//" in f"/{name}":
             raise refused("has an empty part, as in a//b")
+        if name.startswith("/") or name.endswith("//"):  # which a store leaves out, as it does one slash at the end
+            raise refused("has an empty part at an end, as in //a or a//")
         return Address(scheme, bucket, name)
     if found:
         return Address("file", "", _path_of_uri(rest, refused))

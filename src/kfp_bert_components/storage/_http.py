@@ -43,7 +43,7 @@ def client_options(
         UserError: The certificates can't be read.
     """
     options: ClientConfig = {
-        "allow_http": url.startswith("http://"),
+        "allow_http": is_plain(url),
         "connect_timeout": timedelta(seconds=min(TIMEOUT[0], most_seconds)),
         "default_headers": dict(headers),
         "read_timeout": timedelta(seconds=min(read_seconds, most_seconds)),
@@ -60,6 +60,11 @@ def client_options(
                 f"The certificates in {trusted}, which the environment names, can't be read: {error}."
             ) from None
     return options
+
+
+def is_plain(url: str) -> bool:
+    """Whether an address is one without TLS. Its scheme may be in capitals."""
+    return url.lower().startswith("http://")
 
 
 def retries(access: Access) -> RetryConfig:

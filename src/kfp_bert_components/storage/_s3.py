@@ -32,7 +32,7 @@ from obstore.exceptions import BaseError
 from kfp_bert_components.errors import ConflictError, NoBucketError, NotFoundError, UserError
 from kfp_bert_components.storage._access import HURRIED, Access
 from kfp_bert_components.storage._checksums import Check, crc32c, file_crc32c
-from kfp_bert_components.storage._http import said_when_long
+from kfp_bert_components.storage._http import is_plain, said_when_long
 from kfp_bert_components.storage._s3_client import UnreachableError, bucket_for, explain, explained
 from kfp_bert_components.storage._s3_settings import S3Settings, s3_settings
 from kfp_bert_components.storage._transfer import PART, TRIES, Bodies, Download, wait_for, wrong_bytes
@@ -227,7 +227,7 @@ class S3Store(Store):
     @property
     def _plain(self) -> bool:
         """Whether bytes come without TLS, which would see to it that they are right."""
-        return self._settings.endpoint.startswith("http://")
+        return is_plain(self._settings.endpoint)
 
     def _bucket(self, **kind: Any) -> Bucket:
         return bucket_for(self._name, self._settings, self.access, **kind)
