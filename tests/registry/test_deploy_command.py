@@ -16,6 +16,10 @@ from kfp_bert_components.local.arguments import parse_arguments
 from kfp_bert_components.local.pipelines import compile_pipeline
 from kfp_bert_components.registry import Registry
 from tests.support.models import candidate_for
+from tests.support.s3_server import S3Server
+from tests.support.stores import s3
+
+__all__ = ["s3"]
 
 
 def run(*arguments: str) -> str:
@@ -70,6 +74,27 @@ def test_the_command_after_a_rollback_deploys_it(tmp_path: Path) -> None:
         "origin": origin,
         "elsewhere": [],
     }
+
+
+def test_the_command_for_a_folder_on_minio_names_it_as_the_step_did(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an endpoint in the environment minio:// is the store of Kubeflow, and s3:// is AWS."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setattr("kfp_bert_components.storage._s3_settings.STORE", s3.url)
+    registry = Registry("minio://bucket/registry")
+    for name in ("a", "b"):
+        promote(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, "minio://bucket/first")
+    deploy_to_serving_directory(registry.uri, "minio://bucket/second")
+    assert "live on production, minio://bucket/first as 2" in run("list", registry.uri)
+    output = run("rollback", registry.uri)
+    commands = [shlex.split(line) for line in output.splitlines() if line.startswith("    kfp-bert run ")]
+    assert [[one for one in command if "serving_directory=" in one] for command in commands] == [
+        ["serving_directory=minio://bucket/second"],
+        ["serving_directory=minio://bucket/first"],
+    ]
+    assert deploy_to_serving_directory(registry.uri, "minio://bucket/second").version == 1
 
 
 def test_the_command_for_an_endpoint_names_project_and_location(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from kfp_bert_components.deployment.directory_target import one_name
 from kfp_bert_components.registry import Deployment
 
 
@@ -58,9 +59,12 @@ def place_name(record: Deployment) -> str:
 
 def _place(record: Deployment) -> Mapping[str, Any]:
     """The identity of the place; an older record has it among the facts of the rollout."""
+    known = (_live_facts(record), record.details.get("facts", {}))
     if place := getattr(record, "place", {}):
-        return place
-    for facts in (_live_facts(record), record.details.get("facts", {})):
+        # An identity has s3:// for minio://, which can lead to another store: the facts have the address as given.
+        given = [facts["directory"] for facts in known if one_name(facts.get("directory", "")) == place.get("uri")]
+        return {**place, "uri": given[-1]} if given else place
+    for facts in known:
         if "directory" in facts:
             return {"kind": "serving directory", "uri": facts["directory"]}
         parts = str(facts.get("endpoint", "")).split("/")
