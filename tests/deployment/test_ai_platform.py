@@ -1,6 +1,7 @@
 """Rollouts to AI Platform: the real client against a server that speaks the API."""
 
 import re
+import time
 from dataclasses import replace
 
 import pytest
@@ -453,3 +454,27 @@ def test_an_upload_is_known_by_its_label_where_the_service_does_not_tell_its_con
     upload.container_spec = v1.ModelContainerSpec()
     world.deploy(machine_type="n1-standard-8")
     assert world.server.cloud.models[MODEL] == [upload]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_copy_of_an_upload_that_another_target_deletes_first_is_no_failure(world, monkeypatch, gone):
+    world.promote()
+    world.deploy(target="staging")
+    cloud = world.server.cloud
+    (upload,) = cloud.models[MODEL]
+    cloud.models[MODEL].append(v1.Model(v1.Model.wrap(v1.Model.pb(upload)), version_id="2", version_aliases=[]))
+    delete, seconds = cloud.delete_model_version, cloud.operation_seconds
+
+    def delete_after_another(request):
+        cloud.operation_seconds = 0.0 if gone else seconds
+        delete(request)
+        cloud.operation_seconds = seconds
+        cloud.call("ListModelVersions", v1.ListModelVersionsRequest(name=MODEL))  # what is over takes effect
+        return delete(request)
+
+    monkeypatch.setattr(cloud, "delete_model_version", delete_after_another)
+    world.deploy()
+    assert world.state()["record"] == ("live", 1) and world.state()["serving"] == {1: 100}
+    time.sleep(seconds)
+    cloud.call("ListModelVersions", v1.ListModelVersionsRequest(name=MODEL))
+    assert [one.version_id for one in cloud.models[MODEL]] == ["1"]
