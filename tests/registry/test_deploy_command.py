@@ -15,6 +15,9 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.arguments import parse_arguments
 from kfp_bert_components.local.pipelines import compile_pipeline
 from kfp_bert_components.registry import Registry
+from tests.support.kserve_rollouts import NAMESPACE, KServeWorld
+from tests.support.kubernetes_resources import by_kind
+from tests.support.kubernetes_server import KubernetesServer
 from tests.support.models import candidate_for
 from tests.support.s3_server import S3Server
 from tests.support.stores import s3
@@ -138,6 +141,25 @@ def test_the_command_for_kserve_names_namespace_and_name(tmp_path: Path) -> None
         "deployment_target": "production",
     }
     assert "Add the settings that your pipeline gives" in output
+
+
+def test_the_commands_for_one_name_on_two_clusters_say_which_is_which(tmp_path: Path) -> None:
+    registry, servers = str(tmp_path / "registry"), [KubernetesServer(factor=200) for _ in range(2)]
+    worlds = [KServeWorld(registry, server) for server in servers]
+    with servers[0], servers[1]:
+        for _ in range(2):
+            worlds[0].promote()
+        for world in worlds:
+            world.deploy(storage="gs://bucket/registry")
+        first, second = (one.cluster.store.get(by_kind("Namespace"), "", NAMESPACE) for one in servers)
+    uids = [one["metadata"]["uid"] for one in (second, first)]
+    assert f"live on production, default/films (cluster {uids[1]}) as " in run("list", registry)
+    lines = run("rollback", registry).splitlines()
+    commands = [line for line in lines if line.startswith("    kfp-bert run ")]
+    assert len(commands) == 2
+    assert [line for line in lines if "kubeconfig" in line] == [
+        f"Run it with the kubeconfig of the cluster on which the namespace default has the uid {uid}." for uid in uids
+    ]
 
 
 def test_a_record_without_a_place_gets_no_command(tmp_path: Path) -> None:

@@ -53,8 +53,19 @@ def place_name(record: Deployment) -> str:
     """The address of the place, "" where the record does not know it."""
     place = _place(record)
     if place.get("kind") == "KServe":
-        return f"{place['namespace']}/{place['name']}"
+        return f"{place['namespace']}/{place['name']}" + (f" (cluster {one})" if (one := place.get("cluster")) else "")
     return str(place.get("uri") or place.get("endpoint") or "")
+
+
+def cluster_of(record: Deployment) -> str:
+    """Which cluster an InferenceService is on, in words; "" where the record does not know it, and for other places."""
+    place = _place(record)
+    cluster = place.get("cluster", "")
+    if not cluster:
+        return ""
+    if "://" in cluster:
+        return f"the cluster at {cluster}"
+    return f"the cluster on which the namespace {place['namespace']} has the uid {cluster}"
 
 
 def _place(record: Deployment) -> Mapping[str, Any]:

@@ -257,30 +257,32 @@ def _ask(default: int) -> int:
 
 def _say_what_to_deploy(models: "Registry") -> None:
     """For each place where the champion is not live, the command that deploys it."""
-    from kfp_bert_components.cli.deploy_command import deploy_command
+    from kfp_bert_components.cli.deploy_command import cluster_of, deploy_command
 
     champion = models.require_champion().version
     records, damaged = models.deployments()
     for target, record in records.items():
         if (record.state, record.version) != ("live", champion):
-            _say_command(f"It has to be deployed to {target}", deploy_command(models.uri, record))
+            _say_command(f"It has to be deployed to {target}", deploy_command(models.uri, record), cluster_of(record))
         for one in record.elsewhere():
             if one.live_version not in (None, champion):
                 where = (
                     f"Version {one.live_version} is live on {target}, {place_and_number(one)}; if that is still used"
                 )
-                _say_command(f"{where}, it has to be deployed there", deploy_command(models.uri, one))
+                _say_command(f"{where}, it has to be deployed there", deploy_command(models.uri, one), cluster_of(one))
     for problem in damaged:
         click.echo(plain(f"It may have to be deployed elsewhere too: {problem}"))
     if models.mirrors():
         _say_command("Mirrors have to be told", mirror_command(models))
 
 
-def _say_command(what: str, command: str) -> None:
+def _say_command(what: str, command: str, cluster: str = "") -> None:
     if not command:
         click.echo(plain(f"{what}."))
         return
     click.echo(f"{plain(what)}:\n\n    {plain(command)}\n")
+    if cluster:
+        click.echo(f"Run it with the kubeconfig of {plain(cluster)}.")
     for component, setting in (("deploy_to_ai_platform", "machine_type"), ("deploy_to_kserve", "image and storage")):
         if component in command:
             click.echo(f"Add the settings that your pipeline gives, such as {setting}.")
