@@ -194,6 +194,33 @@ def test_every_place_of_a_name_is_listed_and_gets_its_command(tmp_path: Path) ->
     assert (other["live_version"], other["place"], other["served"]) == (2, prod, "1")
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["its place", "a place it had before"])
+def test_a_folder_that_another_target_took_over_is_that_ones(tmp_path: Path, moved: bool) -> None:
+    registry, serving = Registry(str(tmp_path / "registry")), str(tmp_path / "serving")
+    promote(registry, tmp_path, "a")
+    deploy_to_serving_directory(registry.uri, serving, "former")
+    if moved:
+        deploy_to_serving_directory(registry.uri, str(tmp_path / "second"), "former")
+    deploy_to_serving_directory(registry.uri, serving, "prod", take_over=True)
+    promote(registry, tmp_path, "b")
+    deploy_to_serving_directory(registry.uri, serving, "prod")
+
+    def targets() -> list[str]:
+        """Of the commands for this folder, after a rollback."""
+        lines = [line for line in run("rollback", registry.uri, "--to", "1").splitlines() if serving in line]
+        registry.rollback(2)
+        return [shlex.split(line)[-1].partition("=")[2] for line in lines if "kfp-bert run" in line]
+
+    assert targets() == ["prod"]
+    assert run("list", registry.uri).count("live on ") == 1 + moved
+    with pytest.raises(UserError, match="belongs to the target 'prod'"):
+        deploy_to_serving_directory(registry.uri, serving, "former")
+    assert targets() == ["prod"]
+    deploy_to_serving_directory(registry.uri, serving, "former", take_over=True)
+    assert targets() == ["former"]
+    assert "on prod" not in run("list", registry.uri)
+
+
 def test_what_serves_under_a_name_that_went_to_another_place_is_kept(tmp_path: Path) -> None:
     registry, first = Registry(str(tmp_path / "registry")), str(tmp_path / "first")
     for name in ("a", "b", "c", "d"):

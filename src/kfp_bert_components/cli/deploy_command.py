@@ -69,19 +69,32 @@ def cluster_of(record: Deployment) -> str:
 
 
 def _place(record: Deployment) -> Mapping[str, Any]:
+    """As `identity`, with the address of a folder as it was given.
+
+    An identity has s3:// for minio://, which can lead to another store.
+    """
+    place = identity(record)
+    given = [facts["directory"] for facts in _facts(record) if "directory" in facts]
+    same = [directory for directory in given if one_name(directory) == place.get("uri")]
+    return {**place, "uri": same[-1]} if same else place
+
+
+def identity(record: Deployment) -> Mapping[str, Any]:
     """The identity of the place; an older record has it among the facts of the rollout."""
-    known = (_live_facts(record), record.details.get("facts", {}))
     if place := getattr(record, "place", {}):
-        # An identity has s3:// for minio://, which can lead to another store: the facts have the address as given.
-        given = [facts["directory"] for facts in known if one_name(facts.get("directory", "")) == place.get("uri")]
-        return {**place, "uri": given[-1]} if given else place
-    for facts in known:
+        return place
+    for facts in _facts(record):
         if "directory" in facts:
             return {"kind": "serving directory", "uri": facts["directory"]}
         parts = str(facts.get("endpoint", "")).split("/")
         if len(parts) == 6:
             return {"kind": "AI Platform endpoint", "project": parts[1], "location": parts[3], "endpoint": parts[5]}
     return {}
+
+
+def _facts(record: Deployment) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The facts of what is live, and of the last rollout."""
+    return _live_facts(record), record.details.get("facts", {})
 
 
 def _live_facts(record: Deployment) -> Mapping[str, Any]:

@@ -210,6 +210,7 @@ def repair(registry: str, version: int | None, start_over: bool) -> None:
 
 def _repair_champion(models: "Registry", version: int | None, start_over: bool, *, silent: bool) -> None:
     """The rest of `repair`; `silent` says nothing where the champion is whole."""
+    from kfp_bert_components.cli.taken_over import TakenOver
     from kfp_bert_components.errors import UserError
 
     found = models.diagnose()
@@ -233,12 +234,15 @@ def _repair_champion(models: "Registry", version: int | None, start_over: bool, 
             "them all, so that the next model is judged as the first one."
         )
     records, _ = models.deployments()
+    gone = TakenOver(records)
     for one in found.whole:
-        notes = ", ".join(note for name, record in records.items() for note in notes_on(name, record, one.version))
+        notes = ", ".join(
+            note for name, record in records.items() for note in notes_on(name, record, one.version, gone)
+        )
         shown = f"version {one.version} is whole: {one.at[:19]}Z  {first_metric(one.metrics):<22}  {notes}"
         click.echo(plain(shown.rstrip()))
-    whole = [one.version for one in found.whole]
-    live = [number for number in whole if any(record.live_version == number for record in records.values())]
+    whole, there = [one.version for one in found.whole], [one for one in records.values() if one not in gone]
+    live = [number for number in whole if any(record.live_version == number for record in there)]
     champion = models.repair(_ask((live or whole)[-1]) if version is None else version)
     click.echo(f"The champion is version {champion.version}.")
     _say_what_to_deploy(models)
@@ -258,14 +262,16 @@ def _ask(default: int) -> int:
 def _say_what_to_deploy(models: "Registry") -> None:
     """For each place where the champion is not live, the command that deploys it."""
     from kfp_bert_components.cli.deploy_command import cluster_of, deploy_command
+    from kfp_bert_components.cli.taken_over import TakenOver
 
     champion = models.require_champion().version
     records, damaged = models.deployments()
+    gone = TakenOver(records)
     for target, record in records.items():
-        if (record.state, record.version) != ("live", champion):
+        if (record.state, record.version) != ("live", champion) and record not in gone:
             _say_command(f"It has to be deployed to {target}", deploy_command(models.uri, record), cluster_of(record))
         for one in record.elsewhere():
-            if one.live_version not in (None, champion):
+            if one.live_version not in (None, champion) and one not in gone:
                 where = (
                     f"Version {one.live_version} is live on {target}, {place_and_number(one)}; if that is still used"
                 )
