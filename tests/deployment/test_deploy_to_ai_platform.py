@@ -75,6 +75,13 @@ def test_a_dry_run_reports_the_plan_and_changes_nothing(server, tmp_path):
     assert f"would undeploy {first.deployed_model_id}" in text
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_where_nothing_was_promoted_yet_the_component_says_so_and_succeeds(server, tmp_path, capsys, dry_run):
+    given = {"project": "p", "location": "region-1", "api_endpoint": server.url, "dry_run": dry_run}
+    assert component.python_func(registry=str(tmp_path), **given) == ("", "")
+    assert f"There is nothing to deploy: the registry {tmp_path} has no champion yet." in capsys.readouterr().out
+
+
 def test_an_api_that_cannot_be_reached_is_reported_in_a_sentence(server, tmp_path):
     registry = Registry("gs://bucket/registry")
     promote(registry, tmp_path, "first")

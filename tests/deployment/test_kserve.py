@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from kfp_bert_components import __version__
+from kfp_bert_components.components.deploy_to_kserve import deploy_to_kserve as component
 from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
@@ -280,6 +281,15 @@ def test_a_dry_run_prints_the_difference_and_writes_nothing(world):
         changed
     )
     assert world.changes() == []
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_where_nothing_was_promoted_yet_the_component_says_so_and_succeeds(tmp_path, capsys, dry_run):
+    with KubernetesServer() as server:
+        server.cluster.add("Namespace", NAMESPACE)
+        given = {"name": NAME, "namespace": NAMESPACE, "api_endpoint": server.url, "dry_run": dry_run}
+        assert component.python_func(registry=str(tmp_path), **given) == ("", "")
+    assert f"There is nothing to deploy: the registry {tmp_path} has no champion yet." in capsys.readouterr().out
 
 
 def test_a_runtime_of_our_server_is_used_instead_of_a_container(empty):

@@ -88,6 +88,25 @@ def test_steps_are_allowed_for_a_first_version_and_used_for_the_second(empty):
     assert written(empty) == ["canary 0", "canary 30", *STEPS[3:]]
 
 
+def test_a_dry_run_says_whether_a_rollout_that_stopped_is_taken_back(world):
+    def stop():
+        raise LeaseLostError("stopped")
+
+    def plan():
+        lines = []
+        settings = KServeSettings(NAME, NAMESPACE, cpu="100m", ready_seconds=10)
+        deploy_to_kserve(world.registry.uri, settings, api_endpoint=world.server.url, dry_run=True, report=lines.append)
+        return lines[0]
+
+    with pytest.raises(LeaseLostError):
+        world.deploy(report=At("gets 50 %", stop))
+    assert plan() == "would go on with the rollout of version 2, which is shifting"
+    world.registry.rollback()
+    assert plan() == "would take back version 2, which is shifting"
+    world.deploy()
+    assert world.versions_serving() == {1: 100}
+
+
 def disown_route(world):
     """Make the HTTPRoute one that KServe has not made."""
 

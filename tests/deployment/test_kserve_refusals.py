@@ -79,6 +79,21 @@ def test_settings_that_cannot_work_are_refused(changes, says):
         KServeSettings(**{"name": NAME, "namespace": NAMESPACE, **changes})
 
 
+@STANDARD
+@pytest.mark.parametrize("default", ["Standard", "Knative"])
+def test_a_dry_run_refuses_what_the_run_refuses_in_the_mode_of_the_cluster(empty, default):
+    """Nobody asks for a mode: which one it is only a dry run of the API says."""
+    empty.server.cluster.default_mode = default
+    given = {"Standard": {"traffic_steps": (50, 100)}, "Knative": {}}[default]
+    settings = KServeSettings(NAME, NAMESPACE, cpu="100m", ready_seconds=10, **given)
+    with pytest.raises(RolloutError) as refused:
+        deploy_to_kserve(empty.registry.uri, settings, api_endpoint=empty.server.url, dry_run=True)
+    assert empty.changes() == []
+    with pytest.raises(RolloutError) as failed:
+        empty.deploy(**given)
+    assert str(failed.value) == f"Version 1 was not rolled out: {refused.value}"
+
+
 def test_an_api_that_never_answers_changes_nothing(world):
     world.server.faults = [Fault(times=-1)]
     settings = KServeSettings(NAME, NAMESPACE)

@@ -15,7 +15,14 @@ from kfp_bert_components.errors import UserError
 from kfp_bert_components.local.arguments import parse_arguments
 from kfp_bert_components.local.pipelines import compile_pipeline
 from kfp_bert_components.registry import Registry
+from tests.support.kserve_rollouts import NAMESPACE, KServeWorld
+from tests.support.kubernetes_resources import by_kind
+from tests.support.kubernetes_server import KubernetesServer
 from tests.support.models import candidate_for
+from tests.support.s3_server import S3Server
+from tests.support.stores import s3
+
+__all__ = ["s3"]
 
 
 def run(*arguments: str) -> str:
@@ -72,6 +79,27 @@ def test_the_command_after_a_rollback_deploys_it(tmp_path: Path) -> None:
     }
 
 
+def test_the_command_for_a_folder_on_minio_names_it_as_the_step_did(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an endpoint in the environment minio:// is the store of Kubeflow, and s3:// is AWS."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setattr("kfp_bert_components.storage._s3_settings.STORE", s3.url)
+    registry = Registry("minio://bucket/registry")
+    for name in ("a", "b"):
+        promote(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, "minio://bucket/first")
+    deploy_to_serving_directory(registry.uri, "minio://bucket/second")
+    assert "live on production, minio://bucket/first as 2" in run("list", registry.uri)
+    output = run("rollback", registry.uri)
+    commands = [shlex.split(line) for line in output.splitlines() if line.startswith("    kfp-bert run ")]
+    assert [[one for one in command if "serving_directory=" in one] for command in commands] == [
+        ["serving_directory=minio://bucket/second"],
+        ["serving_directory=minio://bucket/first"],
+    ]
+    assert deploy_to_serving_directory(registry.uri, "minio://bucket/second").version == 1
+
+
 def test_the_command_for_an_endpoint_names_project_and_location(tmp_path: Path) -> None:
     registry = Registry(str(tmp_path / "registry"))
     for name in ("a", "b"):
@@ -115,6 +143,25 @@ def test_the_command_for_kserve_names_namespace_and_name(tmp_path: Path) -> None
     assert "Add the settings that your pipeline gives" in output
 
 
+def test_the_commands_for_one_name_on_two_clusters_say_which_is_which(tmp_path: Path) -> None:
+    registry, servers = str(tmp_path / "registry"), [KubernetesServer(factor=200) for _ in range(2)]
+    worlds = [KServeWorld(registry, server) for server in servers]
+    with servers[0], servers[1]:
+        for _ in range(2):
+            worlds[0].promote()
+        for world in worlds:
+            world.deploy(storage="gs://bucket/registry")
+        first, second = (one.cluster.store.get(by_kind("Namespace"), "", NAMESPACE) for one in servers)
+    uids = [one["metadata"]["uid"] for one in (second, first)]
+    assert f"live on production, default/films (cluster {uids[1]}) as " in run("list", registry)
+    lines = run("rollback", registry).splitlines()
+    commands = [line for line in lines if line.startswith("    kfp-bert run ")]
+    assert len(commands) == 2
+    assert [line for line in lines if "kubeconfig" in line] == [
+        f"Run it with the kubeconfig of the cluster on which the namespace default has the uid {uid}." for uid in uids
+    ]
+
+
 def test_a_record_without_a_place_gets_no_command(tmp_path: Path) -> None:
     registry = Registry(str(tmp_path / "registry"))
     for name in ("a", "b"):
@@ -145,6 +192,33 @@ def test_every_place_of_a_name_is_listed_and_gets_its_command(tmp_path: Path) ->
     assert lines[1].endswith(f"live on production, {prod} as 1")
     (other,) = json.loads(run("list", registry.uri, "--json"))["deployments"]["production"]["elsewhere"]
     assert (other["live_version"], other["place"], other["served"]) == (2, prod, "1")
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["its place", "a place it had before"])
+def test_a_folder_that_another_target_took_over_is_that_ones(tmp_path: Path, moved: bool) -> None:
+    registry, serving = Registry(str(tmp_path / "registry")), str(tmp_path / "serving")
+    promote(registry, tmp_path, "a")
+    deploy_to_serving_directory(registry.uri, serving, "former")
+    if moved:
+        deploy_to_serving_directory(registry.uri, str(tmp_path / "second"), "former")
+    deploy_to_serving_directory(registry.uri, serving, "prod", take_over=True)
+    promote(registry, tmp_path, "b")
+    deploy_to_serving_directory(registry.uri, serving, "prod")
+
+    def targets() -> list[str]:
+        """Of the commands for this folder, after a rollback."""
+        lines = [line for line in run("rollback", registry.uri, "--to", "1").splitlines() if serving in line]
+        registry.rollback(2)
+        return [shlex.split(line)[-1].partition("=")[2] for line in lines if "kfp-bert run" in line]
+
+    assert targets() == ["prod"]
+    assert run("list", registry.uri).count("live on ") == 1 + moved
+    with pytest.raises(UserError, match="belongs to the target 'prod'"):
+        deploy_to_serving_directory(registry.uri, serving, "former")
+    assert targets() == ["prod"]
+    deploy_to_serving_directory(registry.uri, serving, "former", take_over=True)
+    assert targets() == ["former"]
+    assert "on prod" not in run("list", registry.uri)
 
 
 def test_what_serves_under_a_name_that_went_to_another_place_is_kept(tmp_path: Path) -> None:

@@ -73,6 +73,25 @@ def test_where_no_record_names_the_id_repair_says_what_to_do(registry: Registry,
     assert deploy_to_serving_directory(registry.uri, str(tmp_path / "served"), take_over=True).version == 2
 
 
+@pytest.mark.parametrize("content", [b"{}", None])
+def test_where_records_name_two_ids_repair_says_which_ones_to_delete(
+    registry: Registry, tmp_path: Path, content: bytes | None
+) -> None:
+    identity, other = registry.id(), Registry(str(tmp_path / "other"))
+    promote_graph(other, tmp_path / "of the other", "a")
+    deploy_to_serving_directory(other.uri, str(tmp_path / "served by the other"), "staging")
+    registry.store.write("deployments/staging.json", other.store.read("deployments/staging.json").data)
+    damage(registry, content)
+    _, error = run("repair", registry.uri)
+    assert f"{identity} (production.json)" in error and f"{other.id()} (staging.json)" in error
+    assert "delete the records that are not this registry's" in error
+    registry.store.delete("deployments/staging.json")  # as it says
+    output, error = run("repair", registry.uri)
+    assert f"the registry's id is {identity}." in output and error == ""
+    promote_graph(registry, tmp_path, "b")
+    assert deploy_to_serving_directory(registry.uri, str(tmp_path / "served")).version == 2
+
+
 def test_a_registry_that_never_had_an_id_gets_one(tmp_path: Path) -> None:
     registry = Registry(str(tmp_path / "registry"))
     registry.record_deployment("production", "live", 1)

@@ -51,6 +51,9 @@ class Models(Operations):
 
     def delete_model_version(self, request: Any) -> Any:
         model = self._model(request.name)
+        mark = f"delete {request.name}"
+        if self._running(f"{model.name}/", mark):
+            raise RefusalError(404, "NOT_FOUND", f"{request.name} does not exist")
         if self.in_use(model) or len(self.models[model.name]) == 1:
             raise RefusalError(400, "FAILED_PRECONDITION", f"{request.name} is deployed, or the only version")
 
@@ -58,7 +61,7 @@ class Models(Operations):
             self.models[model.name].remove(model)
             return v1.DeployModelResponse()
 
-        return self._begin(model.name, "DeleteModelVersion", apply, v1.DeleteOperationMetadata())
+        return self._begin(model.name, "DeleteModelVersion", apply, v1.DeleteOperationMetadata(), mark)
 
     def merge_version_aliases(self, request: Any) -> Any:
         model = self._model(request.name)

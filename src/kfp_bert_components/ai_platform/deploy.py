@@ -15,6 +15,7 @@ from kfp_bert_components.deployment import (
     Journal,
     SmokeSettings,
     beside_others,
+    champion_to_deploy,
     load_smoke_requests,
     roll_out,
     split_with,
@@ -74,7 +75,8 @@ def deploy_to_ai_platform(
 
     Raises:
         RolloutError: The version failed; the traffic is as it was before, and the record says why.
-        UserError: There is no champion, or AI Platform refuses a call or can't be reached.
+        NoChampionError: Nothing was promoted yet.
+        UserError: There is no registry, or AI Platform refuses a call or can't be reached.
     """
     opened, smoke = Registry(registry, origin=origin), smoke or SmokeSettings()
     # A call that is under way when the lease ends would be one too many.
@@ -103,7 +105,7 @@ def _plan(
     report: Callable[[str], None],
 ) -> DeployedModel:
     """Say what a rollout would do. At most seven calls, none of which changes anything."""
-    champion = registry.require_champion()
+    champion = champion_to_deploy(registry)
     record = Journal(registry, target, place=place.place(), is_named_by=place.is_named_by)
     facts = record.facts
     would = partial(_report_plan, report)
@@ -112,23 +114,30 @@ def _plan(
         report(f"version {champion.version} is live already: nothing to do")
         return DeployedModel(facts["endpoint"], facts["deployed"], champion.version)
     place.admit(record)
-    if record.state not in ("pending", "live", "failed"):
-        would(f"go on with the rollout of version {record.version}, which is {record.state}")
+    if first := record.unfinished(champion.version):
+        report(first)
     found = place.endpoint.find()
     would(f"use endpoint {found.name}" if found else f"create an endpoint in {settings.location}")
     uploaded = models.find(champion.version)
     would(f"use model version {uploaded[0]}" if uploaded else f"upload version {champion.version}")
-    split = dict(found.traffic_split) if found else {}
-    known = set(split) if settings.take_over else known_models(record)
-    before = {number: share for number, share in split.items() if number in known}
-    would(f"deploy it on {settings.min_replicas} to {settings.max_replicas} x {settings.machine_type}")
-    for percent in (settings.canary_percent, *settings.traffic_steps):
-        would(f"set the traffic to {beside_others(split, split_with(before, 'new', percent), known)}")
-        if percent == settings.canary_percent:
+    split = {one: share for one, share in found.traffic_split.items() if share} if found else {}
+    known = known_models(record) | (set(split) if settings.take_over else set())
+    before = {one: share for one, share in split.items() if one in known}
+    if first:  # these are the shares that the rollout began with
+        before = facts.get("before", before)
+    number = place.find_deployed(found, uploaded[0], known) if found and uploaded else ""
+    machines = f"{settings.min_replicas} to {settings.max_replicas} x {settings.machine_type}"
+    would(f"use deployed model {number}, which is there already" if number else f"deploy it on {machines}")
+    least = max(settings.canary_percent, before.get(number, 0))
+    for percent in (least, *(one for one in settings.traffic_steps if one > least)):
+        would(f"set the traffic to {beside_others(split, split_with(before, number or 'new', percent), known)}")
+        if percent == least:
             would("test it with texts of the test split")
-    old = sorted(set(before) & deployed_ids(found)) if found else []
-    if old:
-        would(f"{'keep' if settings.keep_warm else 'undeploy'} {', '.join(old)}")
+    others = deployed_ids(found) & known - {number} if found else set()
+    warm = others & set(before) if settings.keep_warm else set()
+    for what, numbers in (("keep", warm), ("undeploy", others - warm)):
+        if numbers:
+            would(f"{what} {', '.join(sorted(numbers))}")
     return DeployedModel(found.name if found else "", "", champion.version)
 
 

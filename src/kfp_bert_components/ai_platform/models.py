@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,8 +146,9 @@ class UploadedModels:
             if name != keep:
                 journal.check()
                 request = v1.DeleteModelVersionRequest(name=name)
-                operation = self._client.call(self._client.models.delete_model_version, request).operation.name
-                self._client.wait(operation, f"deleting {name}", self._settings.operation_seconds, journal.check)
+                with suppress(NotFoundError):  # another target, which has the same copies, was faster
+                    operation = self._client.call(self._client.models.delete_model_version, request).operation.name
+                    self._client.wait(operation, f"deleting {name}", self._settings.operation_seconds, journal.check)
 
     def _request(self, version: int) -> Any:
         settings = self._settings

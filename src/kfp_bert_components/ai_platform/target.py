@@ -139,7 +139,7 @@ class AiPlatformTarget(Target):
         known = known_models(journal) | (set(split) if self._settings.take_over else set())
         before = {number: share for number, share in split.items() if number in known}
         others = {number: share for number, share in split.items() if number not in known}
-        number = self._find_deployed(seen, journal.facts["model"], known) or self._new_id(journal)
+        number = self.find_deployed(seen, journal.facts["model"], known) or self._new_id(journal)
         ours = sorted({*known, number})
         beside_others(split, split_with(before, number, self._settings.canary_percent), set(ours))  # is there room?
         journal.remember(models=ours)
@@ -222,7 +222,7 @@ class AiPlatformTarget(Target):
         split = self.endpoint.get().traffic_split
         return 100 * split.get(number, 0) / (sum(split.get(one, 0) for one in known) or 1)
 
-    def _find_deployed(self, endpoint: Any, model: str, known: set[str]) -> str:
+    def find_deployed(self, endpoint: Any, model: str, known: set[str]) -> str:
         """The id under which we deployed the same version on the same machines already; "" if we did not."""
         base, _, version = model.partition("@")
         for one in endpoint.deployed_models:

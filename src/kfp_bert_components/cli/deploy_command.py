@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from kfp_bert_components.deployment.directory_target import one_name
 from kfp_bert_components.registry import Deployment
 
 
@@ -52,21 +53,48 @@ def place_name(record: Deployment) -> str:
     """The address of the place, "" where the record does not know it."""
     place = _place(record)
     if place.get("kind") == "KServe":
-        return f"{place['namespace']}/{place['name']}"
+        return f"{place['namespace']}/{place['name']}" + (f" (cluster {one})" if (one := place.get("cluster")) else "")
     return str(place.get("uri") or place.get("endpoint") or "")
 
 
+def cluster_of(record: Deployment) -> str:
+    """Which cluster an InferenceService is on, in words; "" where the record does not know it, and for other places."""
+    place = _place(record)
+    cluster = place.get("cluster", "")
+    if not cluster:
+        return ""
+    if "://" in cluster:
+        return f"the cluster at {cluster}"
+    return f"the cluster on which the namespace {place['namespace']} has the uid {cluster}"
+
+
 def _place(record: Deployment) -> Mapping[str, Any]:
+    """As `identity`, with the address of a folder as it was given.
+
+    An identity has s3:// for minio://, which can lead to another store.
+    """
+    place = identity(record)
+    given = [facts["directory"] for facts in _facts(record) if "directory" in facts]
+    same = [directory for directory in given if one_name(directory) == place.get("uri")]
+    return {**place, "uri": same[-1]} if same else place
+
+
+def identity(record: Deployment) -> Mapping[str, Any]:
     """The identity of the place; an older record has it among the facts of the rollout."""
     if place := getattr(record, "place", {}):
         return place
-    for facts in (_live_facts(record), record.details.get("facts", {})):
+    for facts in _facts(record):
         if "directory" in facts:
             return {"kind": "serving directory", "uri": facts["directory"]}
         parts = str(facts.get("endpoint", "")).split("/")
         if len(parts) == 6:
             return {"kind": "AI Platform endpoint", "project": parts[1], "location": parts[3], "endpoint": parts[5]}
     return {}
+
+
+def _facts(record: Deployment) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The facts of what is live, and of the last rollout."""
+    return _live_facts(record), record.details.get("facts", {})
 
 
 def _live_facts(record: Deployment) -> Mapping[str, Any]:

@@ -210,6 +210,7 @@ def repair(registry: str, version: int | None, start_over: bool) -> None:
 
 def _repair_champion(models: "Registry", version: int | None, start_over: bool, *, silent: bool) -> None:
     """The rest of `repair`; `silent` says nothing where the champion is whole."""
+    from kfp_bert_components.cli.taken_over import TakenOver
     from kfp_bert_components.errors import UserError
 
     found = models.diagnose()
@@ -233,12 +234,15 @@ def _repair_champion(models: "Registry", version: int | None, start_over: bool, 
             "them all, so that the next model is judged as the first one."
         )
     records, _ = models.deployments()
+    gone = TakenOver(records)
     for one in found.whole:
-        notes = ", ".join(note for name, record in records.items() for note in notes_on(name, record, one.version))
+        notes = ", ".join(
+            note for name, record in records.items() for note in notes_on(name, record, one.version, gone)
+        )
         shown = f"version {one.version} is whole: {one.at[:19]}Z  {first_metric(one.metrics):<22}  {notes}"
         click.echo(plain(shown.rstrip()))
-    whole = [one.version for one in found.whole]
-    live = [number for number in whole if any(record.live_version == number for record in records.values())]
+    whole, there = [one.version for one in found.whole], [one for one in records.values() if one not in gone]
+    live = [number for number in whole if any(record.live_version == number for record in there)]
     champion = models.repair(_ask((live or whole)[-1]) if version is None else version)
     click.echo(f"The champion is version {champion.version}.")
     _say_what_to_deploy(models)
@@ -257,30 +261,34 @@ def _ask(default: int) -> int:
 
 def _say_what_to_deploy(models: "Registry") -> None:
     """For each place where the champion is not live, the command that deploys it."""
-    from kfp_bert_components.cli.deploy_command import deploy_command
+    from kfp_bert_components.cli.deploy_command import cluster_of, deploy_command
+    from kfp_bert_components.cli.taken_over import TakenOver
 
     champion = models.require_champion().version
     records, damaged = models.deployments()
+    gone = TakenOver(records)
     for target, record in records.items():
-        if (record.state, record.version) != ("live", champion):
-            _say_command(f"It has to be deployed to {target}", deploy_command(models.uri, record))
+        if (record.state, record.version) != ("live", champion) and record not in gone:
+            _say_command(f"It has to be deployed to {target}", deploy_command(models.uri, record), cluster_of(record))
         for one in record.elsewhere():
-            if one.live_version not in (None, champion):
+            if one.live_version not in (None, champion) and one not in gone:
                 where = (
                     f"Version {one.live_version} is live on {target}, {place_and_number(one)}; if that is still used"
                 )
-                _say_command(f"{where}, it has to be deployed there", deploy_command(models.uri, one))
+                _say_command(f"{where}, it has to be deployed there", deploy_command(models.uri, one), cluster_of(one))
     for problem in damaged:
         click.echo(plain(f"It may have to be deployed elsewhere too: {problem}"))
     if models.mirrors():
         _say_command("Mirrors have to be told", mirror_command(models))
 
 
-def _say_command(what: str, command: str) -> None:
+def _say_command(what: str, command: str, cluster: str = "") -> None:
     if not command:
         click.echo(plain(f"{what}."))
         return
     click.echo(f"{plain(what)}:\n\n    {plain(command)}\n")
+    if cluster:
+        click.echo(f"Run it with the kubeconfig of {plain(cluster)}.")
     for component, setting in (("deploy_to_ai_platform", "machine_type"), ("deploy_to_kserve", "image and storage")):
         if component in command:
             click.echo(f"Add the settings that your pipeline gives, such as {setting}.")

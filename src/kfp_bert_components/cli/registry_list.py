@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kfp_bert_components.cli.taken_over import TakenOver
     from kfp_bert_components.registry import Deployment, Mirror, Registry, Version
 
 
@@ -28,9 +29,11 @@ def mirror_command(models: "Registry") -> str:
 
 def version_lines(models: "Registry", champion: int | None, records: "dict[str, Deployment]") -> list[str]:
     """A line for each version, and for each that should be there and is not."""
+    from kfp_bert_components.cli.taken_over import TakenOver
     from kfp_bert_components.origin import read_origin
 
     found, damaged = _versions(models)
+    gone = TakenOver(records)
     needed = {champion} if champion else set()
     places = [one for record in records.values() for one in (record, *record.elsewhere())]
     needed |= {number for one in places for number in (one.version, one.live_version) if number}
@@ -40,7 +43,7 @@ def version_lines(models: "Registry", champion: int | None, records: "dict[str, 
         if one := found.get(number):
             what = f"{one.at[:19]}Z  {first_metric(one.metrics):<22}"
         notes = ["champion"] if number == champion else []
-        notes += [note for name, record in records.items() for note in notes_on(name, record, number)]
+        notes += [note for name, record in records.items() for note in notes_on(name, record, number, gone)]
         if one and (run := read_origin(one.origin).run):
             notes.append(f"made by run {run}")
         lines.append(f"{number:>5}  {what}  {', '.join(notes)}".rstrip())
@@ -62,16 +65,18 @@ def _versions(models: "Registry") -> "tuple[dict[int, Version], dict[int, str]]"
     return found, damaged
 
 
-def notes_on(name: str, record: "Deployment", number: int) -> list[str]:
-    """What a deployment record says of a version."""
+def notes_on(name: str, record: "Deployment", number: int, gone: "TakenOver") -> list[str]:
+    """What a deployment record says of a version, but for places that are another target's now."""
     from kfp_bert_components.cli.deploy_command import served
 
     known = served(record)
     others = [
         f"{'' if one.live_is_known else 'not known whether '}live on {name}, {place_and_number(one)}"
         for one in record.elsewhere()
-        if one.live_version == number
+        if one.live_version == number and one not in gone
     ]
+    if record in gone:
+        return others
     live = f"live on {name}" + (f" as {known}" if known else "")
     live = live if record.live_is_known else f"not known whether {live}"
     if record.version == number and record.state == "live":

@@ -6,7 +6,7 @@ A place is a `Target`: one file beside this one, or in another folder, that impl
 from kfp_bert_components.deployment.directory_target import DirectoryTarget
 from kfp_bert_components.deployment.journal import Journal, LeaseLostError
 from kfp_bert_components.deployment.open_folder import open_versioned_folder
-from kfp_bert_components.deployment.rollout import roll_out
+from kfp_bert_components.deployment.rollout import champion_to_deploy, roll_out
 from kfp_bert_components.deployment.serving_directory import DeployedVersion, deploy_to_serving_directory
 from kfp_bert_components.deployment.smoke_requests import SmokeRequest, SmokeRequests, load_smoke_requests
 from kfp_bert_components.deployment.smoke_test import Answer, SmokeSettings, smoke_test
@@ -27,6 +27,7 @@ __all__ = [
     "Target",
     "TrafficSplit",
     "beside_others",
+    "champion_to_deploy",
     "deploy_to_serving_directory",
     "load_smoke_requests",
     "open_versioned_folder",

@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kfp_bert_components.deployment.states import FAILED, IDLE, NEXT, PENDING, PREPARING, TRANSITIONS, recorded_as
+from kfp_bert_components.deployment.states import (
+    FAILED,
+    IDLE,
+    NEXT,
+    PENDING,
+    PREPARING,
+    REVERTING,
+    TRANSITIONS,
+    recorded_as,
+)
 from kfp_bert_components.deployment.time_limits import clock, within
 from kfp_bert_components.errors import ConflictError, DamagedError, UserError
 
@@ -152,6 +161,18 @@ class Journal:
             Whether the record is about this place. If not, another run changed it: read it and decide anew.
         """
         return self._here or (self._wait_for_others(report) and self._is_written())
+
+    def unfinished(self, version: int) -> str:
+        """What the next run would do first with a rollout that is under way, in words; "" where none is.
+
+        Args:
+            version: The champion.
+        """
+        if self.state in IDLE:
+            return ""
+        reverts = self.state == REVERTING or (self.version != version and REVERTING in TRANSITIONS[self.state])
+        what = "take back" if reverts else "go on with the rollout of"
+        return f"would {what} version {self.version}, which is {self.state}"
 
     def retract(self, reason: str, live: dict[str, Any] | None, report: Callable[[str], None] = print) -> bool:
         """Write that the rollout to this place failed for good, as the place is not ours any more.

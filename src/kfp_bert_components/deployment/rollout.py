@@ -28,7 +28,7 @@ from kfp_bert_components.errors import NoChampionError, TransientError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
-    from kfp_bert_components.registry import Registry
+    from kfp_bert_components.registry import Champion, Registry
 
 
 T = TypeVar("T")
@@ -69,10 +69,7 @@ def roll_out(
     report, rolled_out = _never_raising(report), False
     with cancellable():
         while True:
-            champion = registry.champion()
-            if champion is None:
-                registry.check_exists()
-                raise NoChampionError(f"There is nothing to deploy: the registry {registry.uri} has no champion yet.")
+            champion = champion_to_deploy(registry)
             place = _with_retries(target.place, lambda: None, tries, pause_seconds, report)
             journal = Journal(registry, name, lease_seconds, pause_seconds, place, target.is_named_by)
             if journal.state == LIVE and journal.version == champion.version:
@@ -99,6 +96,20 @@ def roll_out(
             rolled_out = True
             if journal.state == FAILED and not reverts_another:
                 raise RolloutError(f"Version {journal.version} was not rolled out: {journal.reason}") from cause
+
+
+def champion_to_deploy(registry: Registry) -> Champion:
+    """The version that a place is to serve.
+
+    Raises:
+        NoChampionError: Nothing was promoted yet.
+        UserError: There is no registry.
+    """
+    champion = registry.champion()
+    if champion is None:
+        registry.check_exists()
+        raise NoChampionError(f"There is nothing to deploy: the registry {registry.uri} has no champion yet.")
+    return champion
 
 
 def _is_live(target: Target, journal: Journal) -> bool:

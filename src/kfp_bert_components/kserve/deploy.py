@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from kfp_bert_components.deployment import Journal, SmokeSettings, load_smoke_requests, roll_out
+from kfp_bert_components.deployment import Journal, SmokeSettings, champion_to_deploy, load_smoke_requests, roll_out
 from kfp_bert_components.deployment.smoke_requests import read_stored_bundle
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.kserve.settings import KServeSettings
@@ -69,7 +69,8 @@ def deploy_to_kserve(
 
     Raises:
         RolloutError: The version was not rolled out; what served before serves, and the record says why.
-        UserError: There is no champion, or Kubernetes refuses a call or can't be reached.
+        NoChampionError: Nothing was promoted yet.
+        UserError: There is no registry, or Kubernetes refuses a call or can't be reached.
     """
     opened, smoke = Registry(registry, origin=origin), smoke or SmokeSettings()
     # A call that is under way when the lease ends would be one too many.
@@ -97,14 +98,14 @@ def deploy_to_kserve(
 
 def _plan(registry: Registry, target: str, place: KServeTarget, report: Callable[[str], None]) -> ServedVersion:
     """Say how the InferenceService would change. The one write is a dry run of the API."""
-    champion = registry.require_champion()
+    champion = champion_to_deploy(registry)
     record = Journal(registry, target, place=place.place(), is_named_by=place.is_named_by)
     if (record.state, record.version) == ("live", champion.version) and place.is_live(champion.version, record.facts):
         report(f"version {champion.version} is live already: nothing to do")
         return ServedVersion(record.facts["url"], record.facts["served"], champion.version)
     place.admit(record)
-    if record.state not in ("pending", "live", "failed"):
-        report(f"would go on with the rollout of version {record.version}, which is {record.state}")
-    for line in place.plan(champion.version):
+    if first := record.unfinished(champion.version):
+        report(first)
+    for line in place.plan(champion.version, begun=bool(first)):
         report(line)
     return ServedVersion("", "", champion.version)

@@ -153,11 +153,22 @@ class KServeTarget(Target):
         elif mode:
             self._mode_for(mode, main).admit(main)
 
-    def plan(self, version: int) -> list[str]:
-        """What a rollout would do, and the InferenceService's diff; asked of the API, which writes nothing."""
+    def plan(self, version: int, *, begun: bool = False) -> list[str]:
+        """What a rollout would do, and the InferenceService's diff; asked of the API, which writes nothing.
+
+        Args:
+            version: The registry's version.
+            begun: Whether a rollout is under way.
+
+        Raises:
+            RolloutError: A mode that nobody asked for, KServe's default, is not allowed; `admit` looks at the others.
+        """
         found = self._services.find(self._services.name)
         path = inference_service(self._cluster.namespace, self._services.name)
-        mode = self._mode_for(self._said_mode(found) or self._given_mode(self._dry_run(version)), found)
+        said = self._said_mode(found)
+        mode = self._mode_for(said or self._given_mode(self._dry_run(version)), found)
+        if not said:
+            mode.admit(found, begun=begun)
         wanted = mode.wanted(version)
         lines = difference(found, self._cluster.apply(path, wanted, dry_run=True))
         return [mode.plan(version), *(lines or ["nothing: the InferenceService is already as it should be"])]

@@ -47,18 +47,29 @@ def repair_id(store: Store) -> str:
     else:
         return ""
     known = _recorded(store)
-    if len(known) != 1:
-        told = f"the deployment records name {', '.join(sorted(known))}" if known else "no deployment record names it"
+    if len(known) > 1:
+        named = "; ".join(f"{one} ({', '.join(targets)})" for one, targets in sorted(known.items()))
         raise UserError(
-            f"{problem} Which id it held is not known: {told}. Without a backup delete the file: the next promotion "
-            "makes another id. Then each place that serves has to be deployed to once with take_over=true."
+            f"{problem} Which id it held is not known, as the records in {store.describe('deployments')} name several: "
+            f"{named}. Without a backup delete the records that are not this registry's, such as copies from another "
+            "one, and run the command again: it writes the id that is left."
         )
-    return _write(store, known.pop(), store.stat(NAME).generation if store.exists(NAME) else 0)
+    if not known:
+        raise UserError(
+            f"{problem} Which id it held is not known: no deployment record names it. Without a backup delete the "
+            "file: the next promotion makes another id. Then each place that serves has to be deployed to once with "
+            "take_over=true."
+        )
+    return _write(store, next(iter(known)), store.stat(NAME).generation if store.exists(NAME) else 0)
 
 
-def _recorded(store: Store) -> set[str]:
-    """The ids that the deployment records name."""
-    return {one.registry for one in read_deployments(store)[0].values() if one.registry}
+def _recorded(store: Store) -> dict[str, list[str]]:
+    """The ids that the deployment records name, with the names of the records."""
+    found: dict[str, list[str]] = {}
+    for target, one in read_deployments(store)[0].items():
+        if one.registry:
+            found.setdefault(one.registry, []).append(f"{target}.json")
+    return found
 
 
 def _write(store: Store, identity: str, generation: Generation) -> str:
