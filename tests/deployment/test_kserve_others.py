@@ -287,7 +287,8 @@ def test_a_version_that_shares_its_requests_with_a_canary_is_not_live(world):
     change(world, canary=[{"trafficPercent": 50, "predictor": theirs}])
     with pytest.raises(RolloutError, match="has spec.canary"):
         world.deploy()
-    assert world.registry.deployment("production").live_version is None
+    record = world.registry.deployment("production")
+    assert (record.state, record.live_version, record.live_is_known) == ("failed", 2, False)
 
 
 @pytest.mark.parametrize("mode", ["Knative"])
