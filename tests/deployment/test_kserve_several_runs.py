@@ -3,9 +3,10 @@
 import pytest
 
 from kfp_bert_components.deployment import LeaseLostError, RolloutError
-from tests.support.kserve_rollouts import EVERY, container
+from tests.support.kserve_rollouts import EVERY, NAME, NAMESPACE, container
 from tests.support.kserve_shares import DONE, FAILED
 from tests.support.kserve_worlds import empty, world
+from tests.support.kubernetes_resources import by_kind
 from tests.support.kubernetes_server import Fault
 
 __all__ = ["empty", "world"]
@@ -99,3 +100,58 @@ def test_writes_of_the_first_place_that_are_never_made_do_not_hide_what_is_there
                 world.deploy(cpu=cpu)
     world.deploy(cpu="500m")
     assert world.state() == DONE and container(world.service())["resources"]["limits"]["cpu"] == "500m"
+
+
+def leave_half_done(world, **given):
+    """Let a run be killed when a version has a share of the requests, or is written, and go back to the one before."""
+    kill_when_written(world, **given)
+    world.registry.rollback()
+
+
+def test_a_service_account_that_is_gone_does_not_block_the_way_back(world):
+    world.server.cluster.add("ServiceAccount", "models")
+    world.deploy(service_account="models")
+    world.promote()
+    leave_half_done(world, service_account="models")
+    world.server.cluster.store.delete(by_kind("ServiceAccount"), NAMESPACE, "models")
+    with pytest.raises(RolloutError, match="There is no service account models"):
+        world.deploy(service_account="models")
+    assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("failed", 3)}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"runtime": "kfp-bert"}, "There is no ServingRuntime kfp-bert"),
+        ({"annotations": {"serving.kserve.io/deploymentMode": "ModelMesh"}}, "annotations ask for ModelMesh"),
+    ],
+    ids=["runtime", "mode"],
+)
+def test_settings_that_do_not_fit_do_not_block_the_way_back(world, given, told):
+    leave_half_done(world)
+    with pytest.raises(RolloutError, match=told):
+        world.deploy(**given)
+    assert world.state() == FAILED
+
+
+def test_a_version_that_goes_on_is_still_refused_where_its_account_is_gone(world):
+    kill_when_written(world)
+    world.server.calls.clear()
+    with pytest.raises(RolloutError, match="There is no service account nobody"):
+        world.deploy(service_account="nobody")
+    assert world.changes() == [] and world.registry.deployment("production").details["step"] == "shifting"
+
+
+def test_what_is_only_to_be_finished_is_finished_without_the_account(world):
+    class Killed(BaseException):
+        pass
+
+    def report(line):
+        if "removing what only" in line:
+            raise Killed
+
+    with pytest.raises(Killed):
+        world.deploy(report=report)
+    with pytest.raises(RolloutError, match="There is no service account nobody"):
+        world.deploy(service_account="nobody")
+    assert world.state() == DONE

@@ -176,16 +176,24 @@ class KServeTarget(Target):
         main, *others = (services.find(name) for name in (services.name, services.next, services.copy))
         for found in filter(None, (main, *others)):
             services.check_owner(found)
-        version = self._registry.require_champion().version
-        check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
         if main:
             check_component(main)
-            check_form(main, services.main(version))
             check_runs(main)
-        begun = "before" in journal.facts and journal.state not in IDLE
+        began = self._mode(journal.facts) if "before" in journal.facts and journal.state not in IDLE else None
+        if began:
+            check_same(services.name, mode_of(main) if main else "", began.of_kserve)
+        version = self._registry.require_champion().version
+        if not _only_ends(journal, version):
+            self._check_settings(main, version, began)
+
+    def _check_settings(self, main: dict[str, Any] | None, version: int, began: Mode | None) -> None:
+        """RolloutError where a version can't be served with these settings, in the mode in which its rollout began."""
+        services = self._services
+        check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
+        if main:
+            check_form(main, services.main(version))
         mode = self._said_mode(main)
-        if begun:
-            began = self._mode(journal.facts)
+        if began:
             check_same(services.name, mode, began.of_kserve)
             began.admit(main, begun=True)
         elif mode:
@@ -287,3 +295,10 @@ class KServeTarget(Target):
     def _dry_run(self, version: int) -> dict[str, Any]:
         path = inference_service(self._cluster.namespace, self._services.name)
         return self._cluster.apply(path, self._services.main(version), dry_run=True)
+
+
+def _only_ends(journal: Journal, champion: int) -> bool:
+    """Whether the rollout under way is only taken back or finished now: for that, no pod of the champion is started."""
+    if journal.state in (FINISHING, REVERTING):
+        return True
+    return journal.state not in IDLE and journal.version != champion
