@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kfp_bert_components.deployment import LeaseLostError, RolloutError
-from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, NEXT, SERVICES
+from tests.support.kserve_rollouts import EVERY, MODES, NAME, NAMESPACE, NEXT, SERVICES
 from tests.support.kserve_shares import wait_until
 from tests.support.kserve_worlds import empty, world
 from tests.support.kubernetes_server import Fault
@@ -287,7 +287,8 @@ def test_a_version_that_shares_its_requests_with_a_canary_is_not_live(world):
     change(world, canary=[{"trafficPercent": 50, "predictor": theirs}])
     with pytest.raises(RolloutError, match="has spec.canary"):
         world.deploy()
-    assert world.registry.deployment("production").live_version is None
+    record = world.registry.deployment("production")
+    assert (record.state, record.live_version, record.live_is_known) == ("failed", 2, False)
 
 
 @pytest.mark.parametrize("mode", ["Knative"])
@@ -348,3 +349,29 @@ def test_a_version_in_other_pods_than_the_settings_say_is_rolled_out_again(world
     assert lines[0].endswith("rolling it out again")
     assert world.service()["spec"] == given
     assert world.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}
+
+
+@pytest.mark.parametrize("mode", EVERY)
+def test_a_record_of_the_first_rollout_that_is_restored_does_not_delete_the_version_of_now(empty):
+    old, serving = [], []
+    empty.deploy(report=lambda line: old.append(empty.registry.deployment("production")))
+    empty.promote()
+    empty.deploy()
+    record = empty.registry.deployment("production")
+    first = next(one for one in old if one.details.get("facts", {}).get("wrote"))
+    empty.registry.record_deployment(
+        "production",
+        if_generation=record.generation,
+        state=first.state,
+        version=first.version,
+        details={**first.details, "holder": ""},
+        place=first.place,
+        served="",
+    )
+    lines = []
+    empty.server.calls.clear()
+    empty.server.on_call = lambda number, call: serving.append(empty.versions_serving())
+    empty.deploy(report=lines.append)
+    assert any(f"{NAME} has not the version 1 that this rollout wrote: it is left alone" in line for line in lines)
+    assert f"delete inferenceservices {NAME}" not in empty.changes() and {} not in serving
+    assert empty.state() == {"serving": {2: 100}, "services": [NAME], "record": ("live", 2)}

@@ -79,7 +79,7 @@ def roll_out(
                     if not rolled_out:
                         report(f"version {journal.version} is live: nothing to do")
                     return journal.live
-                lost = _was_lost(journal, _what_serves(target, journal))
+                lost = _was_lost(target, journal, _what_serves(target, journal))
                 what = "is recorded as live, but it is not" if lost else "serves with other settings"
                 report(f"version {journal.version} {what}: rolling it out again")
             try:
@@ -126,13 +126,20 @@ def _record_refusal(target: Target, journal: Journal, error: RolloutError, repor
     if under_way and not isinstance(error, ForeignOwnerError):
         return
     live = _what_serves(target, journal)
-    if under_way or _was_lost(journal, live):
+    if under_way or _was_lost(target, journal, live):
         journal.retract(str(error), live, report)
 
 
-def _was_lost(journal: Journal, live: dict[str, Any] | None) -> bool:
+def _was_lost(target: Target, journal: Journal, live: dict[str, Any] | None) -> bool:
     """Whether what the record calls live does not serve. Where that cannot be told, it is not said."""
-    return bool(journal.live) and live not in (None, journal.live)
+    if live is not None or not journal.live:
+        return bool(journal.live) and live != journal.live
+    try:  # that it does not serve can be told where it is not known what serves instead
+        return not target.serves(journal.live["version"], journal.live["facts"])
+    except LeaseLostError:
+        raise
+    except Exception:
+        return False
 
 
 def _what_serves(target: Target, journal: Journal) -> dict[str, Any] | None:

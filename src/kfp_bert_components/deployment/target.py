@@ -91,7 +91,7 @@ class Target(ABC):
 
         Returns:
             The same if this version still serves, or in its form what else of this registry does; {} where nothing of
-            it does. The default asks `serves`.
+            it does, or will by itself: the files of what is not named here may be removed. The default asks `serves`.
         """
         return dict(live) if live and self.serves(live["version"], live["facts"]) else {}
 

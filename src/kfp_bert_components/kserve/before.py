@@ -31,7 +31,8 @@ class Before:
 
     Facts: `before` (what was there, without those values; None where there was none), `gave` (what of it this package
     had set, which goes where it is not set again), `copied` (whether `NAME-before` has the values), `uid` (of the
-    InferenceService), and `wrote` (what the rollout writes; None before that).
+    InferenceService), and `wrote` (what the rollout writes, once for each of the settings that its runs had, the newest
+    last: one of them is there, as a write can be noted and not be made; None before that).
 
     Args:
         services: The InferenceServices.
@@ -73,11 +74,13 @@ class Before:
             RolloutError: Somebody else changed, since the rollout began, what would be written, or stopped it.
         """
         self._check(journal, found, wanted)
-        known = journal.facts.get("wrote", {})
-        if known is None:  # what others changed since, in fields that stay, was there before
-            self.note(journal, found, wrote=wanted, **facts)
+        known = written(journal)
+        if known:
+            journal.note(wrote=[*(one for one in known if one != wanted), wanted], **facts)
+        elif "wrote" in journal.facts:  # what others changed since, in fields that stay, was there before
+            self.note(journal, found, wrote=[wanted], **facts)
         else:
-            journal.note(**({"wrote": wanted} if known else {}), **facts)
+            journal.note(**facts)
         self._services.apply(journal, with_percent(wanted, percent), found)
         self._done = rollout_of(journal)
 
@@ -86,14 +89,14 @@ class Before:
         if "wrote" not in facts:  # a rollout that an older version of this package began
             return
         # A run that could not write its record may have taken the version back; this one has not.
-        before = facts["wrote"] if self._done == rollout_of(journal) else facts["before"]
+        known = written(journal)
+        before = known[-1] if known and self._done == rollout_of(journal) else facts["before"]
         if bool(before) != bool(found):
             what = "made" if found else "deleted"
             raise RolloutError(f"somebody {what} the InferenceService {name} during the rollout: run again")
-        ours = [one for one in (wanted, facts["wrote"]) if one]
         if found:
             check_runs(found)
-            refuse_changed(name, touched(before, without_values(kept(found)), ours))
+            refuse_changed(name, touched(before, without_values(kept(found)), [wanted, *known]))
 
     def was_written(self, journal: Journal) -> bool:
         """Whether the rollout has begun to write; an older version of this package did not note it."""
@@ -114,13 +117,14 @@ class Before:
 
     def back(self, journal: Journal, found: dict[str, Any] | None) -> dict[str, Any]:
         """What is to be written to take back what the rollout wrote; what others changed since stays."""
-        before, wrote = self.full(journal), journal.facts.get("wrote")
-        if found is None or wrote is None:
+        before, known = self.full(journal), written(journal)
+        if found is None or not known:
             return before
-        now = with_percent(kept(found), None)
         # Older versions of this package did not note what they gave.
-        ours = over(journal.facts.get("gave", journal.facts["before"]), wrote)
-        merged: dict[str, Any] = put_back(with_percent(before, None), ours, now)
+        gave = journal.facts.get("gave", journal.facts["before"])
+        merged = with_percent(kept(found), None)
+        for one in known:
+            merged = put_back(with_percent(before, None), over(gave, one), merged)
         percent = before["spec"]["predictor"].get("canaryTrafficPercent")
         return with_percent(merged, percent)
 
@@ -154,6 +158,12 @@ def _given(found: dict[str, Any] | None, shown: dict[str, Any] | None) -> dict[s
     entries = found["metadata"].get("managedFields") or () if found else ()
     fields = [one["fieldsV1"] for one in entries if (one["manager"], one["operation"]) == (MANAGER, "Apply")]
     return dict(owned(shown, fields[0])) if fields and shown else {}
+
+
+def written(journal: Journal) -> list[dict[str, Any]]:
+    """What the rollout may have written into the InferenceService, the newest last."""
+    wrote = journal.facts.get("wrote") or []
+    return wrote if isinstance(wrote, list) else [wrote]  # older versions of this package noted the newest only
 
 
 def refuse_changed(name: str, fields: list[str]) -> None:

@@ -30,7 +30,7 @@ _SETTLING = 5  # looks, in which the proxies of a gateway follow what it has tak
 
 
 class CanaryWrites:
-    """Writes `spec.canary`. Facts: `canaries`, as one was written last, and `shares`, the percentages likewise.
+    """Writes `spec.canary`. Facts: `canaries`, each that the rollout wrote, and `shares`, the last percentages.
 
     Args:
         services: The InferenceServices.
@@ -101,7 +101,7 @@ class CanaryWrites:
     def _write(
         self, journal: Journal, found: dict[str, Any], canary: dict[str, Any], percents: list[int], pods: int
     ) -> None:
-        written = [one for one in journal.facts.get("canaries", ())[-1:] if one != canary]
+        written = [one for one in journal.facts.get("canaries", ()) if one != canary]
         journal.note(canaries=[*written, canary], shares=percents)
         wanted = only_canaries(found, [with_share(canary, percents[-1], pods)])
         self._services.apply(journal, wanted, found, manager=_MANAGER)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment import RolloutError
-from kfp_bert_components.kserve.before import refuse_changed
+from kfp_bert_components.kserve.before import refuse_changed, written
 from kfp_bert_components.kserve.checks import is_there
 from kfp_bert_components.kserve.merging import touched
 from kfp_bert_components.kserve.modes import KNATIVE, Mode
@@ -156,7 +156,7 @@ class Knative(Mode):
         found = self.services.find(self.services.name)
         self._check_untouched(journal, found, [share])
         wanted = self.wanted(journal.version)
-        journal.note(shares=[share, percent], wrote=wanted)
+        journal.note(shares=[share, percent], wrote=[wanted])
         self.services.apply(journal, with_percent(wanted, percent), found)
 
     def _check_untouched(self, journal: Journal, found: dict[str, Any] | None, shares: list[int] | None) -> None:
@@ -197,7 +197,8 @@ class Knative(Mode):
         """Give the requests back to the revision that had them, then write the old fields."""
         services, facts = self.services, journal.facts
         if not services.can_read():  # the first step of the way back, which is right whatever is there
-            services.force(with_percent(facts.get("wrote") or self.wanted(journal.version), 0), facts.get("uid", ""))
+            known = written(journal) or [self.wanted(journal.version)]
+            services.force(with_percent(known[-1], 0), facts.get("uid", ""))
         self._write_old(journal, self.before.full(journal))
 
     def _write_old(self, journal: Journal, before: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kfp_bert_components.deployment import ForeignOwnerError, RolloutError, SmokeSettings
 from kfp_bert_components.kserve.before import Before
-from kfp_bert_components.kserve.objects import MODE
+from kfp_bert_components.kserve.objects import MODE, is_version
 from kfp_bert_components.kserve.services import Services
 
 if TYPE_CHECKING:
@@ -102,9 +102,21 @@ class Mode(ABC):
 
     def _take_back(self, journal: Journal) -> None:
         if journal.facts["before"] is None:
-            self.services.remove_ours(journal, self.services.name)
+            self._remove_first(journal)
         else:
             self.write_back(journal)
+
+    def _remove_first(self, journal: Journal) -> None:
+        """Delete what a first version was written into; one that has another version by now is not the rollout's."""
+        services = self.services
+        found = services.find(services.name)
+        if found and services.is_ours(found) and not is_version(found, journal.version, journal.facts["fingerprint"]):
+            services.report(
+                f"the InferenceService {services.name} has not the version {journal.version} that this rollout wrote: "
+                "it is left alone"
+            )
+            return
+        services.remove_ours(journal, services.name)
 
     def steps(self) -> tuple[int, ...]:
         """The shares of the requests, in percent, that a version gets one after the other."""

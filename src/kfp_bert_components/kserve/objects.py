@@ -166,6 +166,12 @@ def is_version(found: dict[str, Any], version: int, fingerprint: str) -> bool:
     return stamp_of(found).startswith(_stamp(version, fingerprint))
 
 
+def version_of(found: dict[str, Any]) -> int:
+    """The version that an InferenceService was written to serve, by its stamp; 0 where it has none."""
+    number = stamp_of(found).partition("-")[0]
+    return int(number) if number.isdecimal() else 0
+
+
 def _stamp(version: int, fingerprint: str) -> str:
     return f"{version}-{fingerprint[:16]}-"
 

@@ -15,7 +15,7 @@ from kfp_bert_components.deployment.states import (
     SHIFTING,
     TESTING,
 )
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 from kfp_bert_components.kserve.canary import Canary
 from kfp_bert_components.kserve.checks import check_surroundings
 from kfp_bert_components.kserve.knative import Knative
@@ -30,12 +30,22 @@ from kfp_bert_components.kserve.modes import (
     check_same,
     mode_of,
 )
-from kfp_bert_components.kserve.objects import check_component, check_form, check_runs, difference, model_address
+from kfp_bert_components.kserve.objects import (
+    check_component,
+    check_form,
+    check_runs,
+    difference,
+    is_version,
+    model_address,
+    version_of,
+)
 from kfp_bert_components.kserve.paths import inference_service
 from kfp_bert_components.kserve.reasons import failure_of
+from kfp_bert_components.kserve.revisions import ready_revision
 from kfp_bert_components.kserve.services import Pace, Services
 from kfp_bert_components.kserve.settings import KServeSettings
 from kfp_bert_components.kserve.standard import Standard
+from kfp_bert_components.kserve.witnesses import revision_of
 from kfp_bert_components.kubernetes_api import Cluster, ForbiddenError
 from kfp_bert_components.progress import say
 
@@ -132,22 +142,58 @@ class KServeTarget(Target):
         """Whether facts are of a rollout that let a version serve, with the content that it has now."""
         return "served" in facts and facts.get("fingerprint", "") == self._services.fingerprint(version)
 
+    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
+        """The version that the InferenceService was written to serve, if it is one of this registry's.
+
+        Raises:
+            TransientError: It does not serve now, or not alone: it may have no pod for a moment, and Knative may give
+                the requests to another revision. Its pods need its files all the same.
+        """
+        name = self._services.name
+        found = self._services.find(name)
+        version = version_of(found) if found and not found["metadata"].get("deletionTimestamp") else 0
+        of_record = version == live.get("version")
+        if not found or not version or not (of_record or self._services.is_ours(found)):
+            return {}
+        fingerprint = self._services.fingerprint(version)
+        if not is_version(found, version, fingerprint):
+            return {}
+        seen = dict(live) if of_record else self._as_live(found, version, fingerprint)
+        if not self.serves(version, seen["facts"]):
+            raise TransientError(f"{name} was written to serve version {version}, and does not now")
+        return seen
+
+    def _as_live(self, found: dict[str, Any], version: int, fingerprint: str) -> dict[str, Any]:
+        """As `Journal.live`, of a version that the record does not call live."""
+        mode = self._given_mode(found)
+        served = ready_revision(found) if mode == KNATIVE else revision_of(found.get("status", {}))
+        facts = {"mode": mode, "fingerprint": fingerprint, "served": served or self._services.name}
+        return {"version": version, "facts": facts}
+
     def admit(self, journal: Journal) -> None:
         """Look at whose the InferenceServices are, at what the pods need, and at the mode."""
         services = self._services
         main, *others = (services.find(name) for name in (services.name, services.next, services.copy))
         for found in filter(None, (main, *others)):
             services.check_owner(found)
-        version = self._registry.require_champion().version
-        check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
         if main:
             check_component(main)
-            check_form(main, services.main(version))
             check_runs(main)
-        begun = "before" in journal.facts and journal.state not in IDLE
+        began = self._mode(journal.facts) if "before" in journal.facts and journal.state not in IDLE else None
+        if began:
+            check_same(services.name, mode_of(main) if main else "", began.of_kserve)
+        version = self._registry.require_champion().version
+        if not _only_ends(journal, version):
+            self._check_settings(main, version, began)
+
+    def _check_settings(self, main: dict[str, Any] | None, version: int, began: Mode | None) -> None:
+        """RolloutError where a version can't be served with these settings, in the mode in which its rollout began."""
+        services = self._services
+        check_surroundings(self._cluster, self._settings, model_address(self._settings, self._registry.uri, version))
+        if main:
+            check_form(main, services.main(version))
         mode = self._said_mode(main)
-        if begun:
-            began = self._mode(journal.facts)
+        if began:
             check_same(services.name, mode, began.of_kserve)
             began.admit(main, begun=True)
         elif mode:
@@ -260,3 +306,10 @@ class KServeTarget(Target):
     def _dry_run(self, version: int) -> dict[str, Any]:
         path = inference_service(self._cluster.namespace, self._services.name)
         return self._cluster.apply(path, self._services.main(version), dry_run=True)
+
+
+def _only_ends(journal: Journal, champion: int) -> bool:
+    """Whether the rollout under way is only taken back or finished now: for that, no pod of the champion is started."""
+    if journal.state in (FINISHING, REVERTING):
+        return True
+    return journal.state not in IDLE and journal.version != champion
