@@ -11,6 +11,7 @@ from kfp_bert_components.deployment import Journal, LeaseLostError, deploy_to_se
 from kfp_bert_components.errors import ConflictError, UserError
 from kfp_bert_components.registry import Registry
 from tests.support.directories import promote_graph
+from tests.support.kserve_shares import wait_until
 
 
 @pytest.fixture
@@ -137,16 +138,15 @@ def test_a_run_that_lost_its_lease_does_not_release_that_of_the_other(registry):
 
 
 def test_a_lease_is_renewed_while_a_step_takes_long(registry):
-    with journal(registry, 0.4) as run:
+    with journal(registry, 1.5) as run:
         run.acquire(1)
         before = registry.deployment("production").generation
-        time.sleep(1.0)
-        assert registry.deployment("production").generation > before
+        wait_until(lambda: registry.deployment("production").generation > before)
         run.check()
-        waiting = journal(registry, 0.4)
+        waiting = journal(registry, 1.5)
         started = time.monotonic()
         complete(run)
-        assert not waiting.acquire(2) and time.monotonic() - started < 0.4
+        assert not waiting.acquire(2) and time.monotonic() - started < 1.5
 
 
 def test_a_run_that_fails_leaves_no_thread_behind(registry):
@@ -165,6 +165,7 @@ import sys, time
 from kfp_bert_components.deployment import Journal
 from kfp_bert_components.registry import Registry
 from tests.support.directories import promote_graph
+from tests.support.kserve_shares import wait_until
 run = Journal(Registry(sys.argv[1]), "production", lease_seconds=0.4, pause_seconds=0.01)
 run.call_seconds = 0.1
 with run:
