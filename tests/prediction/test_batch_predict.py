@@ -244,9 +244,13 @@ def test_one_file_of_fewer_parts_than_there_were_is_not_made(tmp_path, bundle, l
 
 
 @pytest.fixture
-def mounted(monkeypatch):
-    """As if all folders lay on a mount where files can't be renamed."""
-    monkeypatch.setattr(step, "is_fuse", lambda path: True)
+def mounted(monkeypatch, tmp_path):
+    """As if the folder of the test lay in a mounted bucket, and the temporary folder on a disk."""
+
+    def file_system(path):
+        return "fuse.gcsfuse" if tmp_path in path.absolute().parents else "ext4"
+
+    monkeypatch.setattr("kfp_bert_components.storage.mounts.file_system", file_system)
 
 
 def test_one_file_on_a_mount_is_one_file(tmp_path, bundle, lines, mounted):

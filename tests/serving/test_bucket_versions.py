@@ -8,7 +8,7 @@ import pytest
 from kfp_bert_components.serving import manager
 from kfp_bert_components.serving.manager import ModelManager
 from tests.support.stores import cloud, gcs, s3
-from tests.support.tiny_engine import TinyEngine
+from tests.support.tiny_engine import load_graph
 
 __all__ = ["cloud", "gcs", "s3"]
 
@@ -24,15 +24,7 @@ def clock(monkeypatch):
 @pytest.fixture(autouse=True)
 def scratch(tmp_path, monkeypatch):
     """The temporary folder. A version whose graph there is b"bad" can't be loaded."""
-
-    def load(version, threads):
-        if (version.folder / "saved_model.pb").read_bytes() == b"bad":
-            raise ValueError("its graph is bad")
-        engine = TinyEngine(number=version.number)
-        engine.version = version
-        return engine
-
-    monkeypatch.setattr(manager, "load_engine", load)
+    monkeypatch.setattr(manager, "load_engine", load_graph)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
 

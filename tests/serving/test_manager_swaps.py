@@ -10,7 +10,7 @@ import pytest
 
 from kfp_bert_components.serving import manager
 from kfp_bert_components.serving.manager import ModelManager
-from tests.support.tiny_engine import TinyEngine
+from tests.support.tiny_engine import TinyEngine, load_graph
 
 
 @pytest.fixture
@@ -20,11 +20,7 @@ def loads(monkeypatch):
 
     def load(version, threads):
         loaded.append(version.number)
-        if (version.folder / "saved_model.pb").read_bytes() == b"bad":
-            raise ValueError("its graph is bad")
-        engine = TinyEngine(number=version.number)
-        engine.version = version
-        return engine
+        return load_graph(version, threads)
 
     monkeypatch.setattr(manager, "load_engine", load)
     return loaded

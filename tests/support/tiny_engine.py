@@ -39,3 +39,12 @@ class TinyEngine:
         time.sleep(self.seconds * sum(2 + len(text) // 4 for text in texts))
         high = np.array([0.75 if text.isupper() else 0.25 for text in texts], np.float32)
         return Answers([self.labels[int(score > 0.5)] for score in high], np.stack([1 - high, high], axis=1))
+
+
+def load_graph(version: ModelVersion, threads: int) -> TinyEngine:
+    """In the place of `load_engine`: a version whose graph is b"bad" can't be loaded."""
+    if (version.folder / "saved_model.pb").read_bytes() == b"bad":
+        raise ValueError("its graph is bad")
+    engine = TinyEngine(number=version.number)
+    engine.version = version
+    return engine
