@@ -27,7 +27,7 @@ from kfp_bert_components.storage import Entry, Generation, check_writable, open_
 RECORD = "predictions.json"
 # Of what the parts of a shard are made of: what is the same for all shards, and what is its own.
 TABLE, OWN = "table", "input"
-_TRIES = 5  # each one lost to a process that has lost the record
+_TRIES = 5  # one for each part that another process may still have under way
 _NAME = re.compile(r"_?(?:shard-(\d{5})-of-(\d{5})-)?(?:part-(\d{5})\.(?:parquet|csv)|predictions\.json)")
 
 
@@ -155,7 +155,7 @@ class Parts:
         self._write()
 
     def _put(self, path: Path, name: str) -> None:
-        """Write a part that nobody has written since it was looked at, or only who has lost the record meanwhile."""
+        """Write a part. What a run without the record has written there meanwhile is written over."""
         for _ in range(_TRIES):
             try:
                 self._store.upload(path, name, if_generation=self._states.get(name, 0), check=self._check_owner)
@@ -166,7 +166,7 @@ class Parts:
         raise self._conflict()
 
     def _clean(self, there: Sequence[Entry]) -> None:
-        """Remove the parts of a run that has lost the record; ConflictError where a part is not what was written."""
+        """Remove parts of a run without the record; ConflictError where a part is not the one that was written."""
         written = {part["name"]: part["bytes"] for part in self.progress.parts}
         sizes = {one.name: one.size for one in there}
         if any(sizes.get(name) != size for name, size in written.items()):
