@@ -39,7 +39,8 @@ def parse(body: bytes, inputs: Sequence[str], limits: Limits) -> Asked:
     Raises:
         UserError: It is something else, or beyond the limits; the message names the field.
     """
-    request = read_object(body, '{"instances": ["text"]}', ("instances", "inputs", "signature_name", "parameters"))
+    fields = ("instances", "inputs", "signature_name", "parameters")
+    request = read_object(body, '{"instances": ["text"]}', fields, limits)
     check_signature(request)
     if ("instances" in request) == ("inputs" in request):
         raise UserError('The body must have either "instances" or "inputs": send {"instances": ["text", ...]}.')
@@ -54,25 +55,29 @@ def parse_examples(body: bytes, inputs: Sequence[str], limits: Limits) -> list[I
     Raises:
         UserError: As `parse`.
     """
-    request = read_object(body, '{"examples": [{"text": "..."}]}', ("examples", "context", "signature_name"))
+    request = read_object(body, '{"examples": [{"text": "..."}]}', ("examples", "context", "signature_name"), limits)
     check_signature(request)
     if "examples" not in request:
         raise UserError('The body has no "examples": send {"examples": [{"text": "..."}, ...]}.')
     context = request.get("context", {})
     if not isinstance(context, dict):
         raise UserError('"context" must be an object: what all examples have in common.')
+    if unknown := sorted(set(context) - set(inputs)):
+        raise UserError(f'"context" has an unknown field {unknown[0][:100]!r}: it takes {", ".join(inputs)}.')
     examples = request["examples"]
     if context and isinstance(examples, list):
         examples = [context | example if isinstance(example, dict) else example for example in examples]
     return _from_rows(examples, "examples", inputs, limits)
 
 
-def read_object(body: bytes, form: str, known: Sequence[str]) -> dict[str, Any]:
+def read_object(body: bytes, form: str, known: Sequence[str], limits: Limits) -> dict[str, Any]:
     """Read a JSON object with no other fields than the known ones.
 
     Raises:
-        UserError: It is something else; the message shows the `form` that is expected.
+        UserError: It is something else; the message shows the `form` that is expected. Or it has more values than any
+            request within the limits.
     """
+    _check_values(body, limits)
     try:
         request = orjson.loads(body)
     except ValueError as error:
@@ -83,6 +88,20 @@ def read_object(body: bytes, form: str, known: Sequence[str]) -> dict[str, Any]:
         takes = ", ".join(f'"{name}"' for name in known)
         raise UserError(f"The body has an unknown field {unknown[0][:100]!r}: it takes {takes}.")
     return request
+
+
+def _check_values(body: bytes, limits: Limits) -> None:
+    """Count the values before they are read: to read millions of empty lists takes seconds and 500 MB; UserError."""
+    if _marks(body) <= limits.values:
+        return
+    pieces = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', 4 * limits.values)
+    if len(pieces) > 4 * limits.values or sum(_marks(outside) for outside in pieces[::2]) > limits.values:
+        raise UserError(f"The body has more than {limits.values} values: send at most {limits.instances} texts.")
+
+
+def _marks(text: bytes) -> int:
+    """How often a value may begin in JSON: there are no more values than this and one."""
+    return len(text) - len(text.translate(None, b",:[{"))
 
 
 def check_signature(request: Mapping[str, Any]) -> None:

@@ -36,3 +36,8 @@ class Limits:
     idle_seconds: float = 60
     unread_seconds: float = 30
     drain_seconds: float = 20
+
+    @property
+    def values(self) -> int:
+        """Most values in a JSON body, lists and objects among them: far more than the instances can have."""
+        return 100 * self.instances

@@ -126,7 +126,7 @@ def parse(
         if not (header.isascii() and header.isdigit() and len(header) < 19 and int(header) <= len(body)):
             raise UserError(f"The header Inference-Header-Content-Length must be at most {len(body)}, the body's size.")
         length = int(header)
-    request = read_object(body[:length], FORM, ("inputs", "outputs", "parameters", "id", *model))
+    request = read_object(body[:length], FORM, ("inputs", "outputs", "parameters", "id", *model), limits)
     for field, value in model.items():  # KServe's client repeats those of the address
         if request.get(field) not in (None, "", value):
             raise UserError(f'"{field}" must be {value!r}, as the model has it that answers here; or leave it out.')
@@ -155,7 +155,7 @@ def _read_tensors(tensors: Any, data: memoryview, inputs: Sequence[str], limits:
         if size is None:
             values = _flat(tensor.get("data"), field)
         elif isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= len(data):
-            values, data = _split(data[:size], field), data[size:]
+            values, data = _split(data[:size], field, limits), data[size:]
         else:
             raise UserError(f"{field}.parameters.binary_data_size must be the number of bytes after the JSON.")
         check_count(len(values), f"{field}.data", limits)
@@ -177,10 +177,12 @@ def _flat(data: Any, field: str) -> list[Any]:
     return data
 
 
-def _split(data: memoryview, field: str) -> list[str]:
+def _split(data: memoryview, field: str, limits: Limits) -> list[str]:
     """Binary strings: each has 4 bytes in front, its length, the lowest byte first."""
     texts: list[str] = []
     while len(data):
+        if len(texts) == limits.instances:
+            raise UserError(f'"{field}.data" has more entries than {limits.instances}: send at most so many.')
         end = 4 + struct.unpack_from("<I", data)[0] if len(data) >= 4 else 4
         if end > len(data):
             raise UserError(f"{field}: the binary data ends within a string.")
