@@ -217,7 +217,7 @@ def _interfaces(entries: list[dict[str, Any]]) -> str:
 
 def _commands() -> Iterator[dict[str, str]]:
     """The help text of each command, subcommands included."""
-    root = click.Context(cli.group, info_name="kfp-bert")
+    root = click.Context(cli.group, info_name="kfp-bert", **cli.group.context_settings)
     yield {"name": "kfp-bert", "help": cli.group.get_help(root)}
     for name in cli.group.list_commands(root):
         command = cli.group.get_command(root, name)

@@ -40,6 +40,7 @@ compiler.Compiler().compile(train_and_deploy, "pipeline.yaml")
 print("the wheel works with its core dependencies:", package.__version__)
 PYTHON
 "$venv/bin/kfp-bert" --version
+"$venv/bin/kfp-bert" compile train_and_deploy compiled.yaml --images my-registry/my-team
 # Running steps needs more than the core; the sentence says what.
 { "$venv/bin/kfp-bert" run pipeline.yaml || true; } 2>&1 | grep "pip install 'kfp-bert-components\[local\]'"
 

@@ -84,3 +84,71 @@ def test_the_readme_says_what_each_extra_holds():
     readme = (ROOT / "README.md").read_text()
     for extra in extras:
         assert f"| `{extra}` |" in readme, extra
+
+
+# Python with what `pip install kfp-bert-components` alone brings.
+BARE = """
+import importlib.abc, re, sys
+from importlib import metadata
+from packaging.requirements import Requirement
+
+def closure(name, extras=()):
+    done = set()
+    todo = [(name, ("", *extras))]
+    while todo:
+        name, extras = todo.pop()
+        key = (re.sub("[-_.]+", "-", name).lower(), extras)
+        if key in done:
+            continue
+        done.add(key)
+        for line in metadata.requires(name) or []:
+            one = Requirement(line)
+            if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras):
+                todo.append((one.name, ("", *sorted(one.extras))))
+    return {name for name, _ in done}
+
+wanted = closure("kfp-bert-components")
+lacks = {
+    module for module, owners in metadata.packages_distributions().items()
+    if not wanted & {re.sub("[-_.]+", "-", owner).lower() for owner in owners}
+}
+class Bare(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in lacks:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Bare())
+assert {"tqdm", "tensorflow", "numpy"} <= lacks
+"""
+
+
+TO_SUBMIT = ["-p", 'sources=["gs://b/x"]', "-p", "registry=gs://b/r", "-p", "serving_directory=gs://b/s"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["compile", "train_and_deploy", "OUT", "--images", "my-registry/my-team"], 0, ""),
+        (["components", "list"], 0, "finetune_bert"),
+        (["components", "copy", "finetune_bert", "OUT"], 0, ""),
+        (["pipelines", "show", "train_and_deploy"], 0, "min_improvement"),
+        (["submit", "train_and_deploy", "--host", "http://127.0.0.1:9", *TO_SUBMIT], 1, "127.0.0.1"),
+        (["schedule", "list", "--host", "http://127.0.0.1:9"], 1, "127.0.0.1"),
+        (["doctor"], None, "kfp"),
+    ],
+)
+def test_what_a_cluster_is_given_needs_no_extra(tmp_path, arguments, code, says):
+    arguments = [str(tmp_path / "out.yaml") if one == "OUT" else one for one in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", BARE + COMMAND, *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert code is None or done.returncode == code, done.stderr
+    assert says in done.stdout + done.stderr
+    assert "is not installed" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_package_compiles_without_an_extra(tmp_path):
+    code = "from kfp_bert_components import compile, pipelines; compile(pipelines.train_and_deploy, sys.argv[1])"
+    command = [sys.executable, "-c", BARE + code, str(tmp_path / "out.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pipelineInfo" in (tmp_path / "out.yaml").read_text()

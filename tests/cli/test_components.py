@@ -125,6 +125,13 @@ def test_a_copied_pipeline_is_one_file_that_compiles_to_the_same(tmp_path, name)
     assert f"kfp-bert compile {name}" in said
 
 
+def test_images_that_nobody_publishes_are_said(tmp_path):
+    says = "No cluster finds the images kfp-bert-components/...: say where yours are by --images."
+    for words, unknown in ((), True), (("--images", "my-registry/my-team"), False):
+        done = CliRunner().invoke(cli.group, ["compile", "train_and_deploy", str(tmp_path / "a.yaml"), *words])
+        assert (says in done.stderr) is (unknown and not addresses.RELEASED)
+
+
 def test_a_name_alone_is_a_ready_pipeline_or_an_error(tmp_path):
     run("compile", "train_and_deploy", tmp_path / "a.yaml")
     compiler.Compiler().compile(pipelines.train_and_deploy, str(tmp_path / "b.yaml"))

@@ -153,6 +153,16 @@ def test_the_champion_compared_with_itself_spends_nothing(tmp_path):
     assert run(tmp_path, champion, candidate, registry).test_set["number"] == 1
 
 
+def test_the_same_models_compared_again_after_a_rollback_are_the_same_use(tmp_path):
+    registry, (champion, candidate) = str(tmp_path / "registry"), models(tmp_path, 0, 400, "a")
+    assert run(tmp_path, champion, candidate, registry).test_set["number"] == 1
+    # A rollback makes the same version champion again, and its pointer has another generation.
+    write_evaluation(replace(read_evaluation(champion), champion_generation=99), champion)
+    assert run(tmp_path, champion, candidate, registry).test_set["number"] == 1
+    write_evaluation(replace(read_evaluation(champion), model_version=2), champion)
+    assert run(tmp_path, champion, candidate, registry).test_set["number"] == 2
+
+
 def test_evidence_counted_in_another_way_is_another_use(tmp_path):
     registry, folders = str(tmp_path / "registry"), models(tmp_path, 0, 400, "a")
     assert run(tmp_path, *folders, registry).test_set["number"] == 1

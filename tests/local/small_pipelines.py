@@ -10,7 +10,7 @@ component = dsl.component(base_image="python:3.11", install_kfp_package=False)
 @component
 def count(to: int) -> int:
     """Count to a number."""
-    from kfp_bert_components.progress import track
+    from kfp_bert_components.progress_bar import track
 
     with track(to, "counting", "numbers", every=0.0) as bar:
         for _ in range(to):

@@ -92,8 +92,10 @@ def test_a_step_that_says_nothing_fails_with_how_it_ended(tmp_path, how, sentenc
         ("missing.yaml", "There is no file missing.yaml."),
         ("os:path", "os has no pipeline or component called 'path'."),
         ("no_such_module:p", "There is no module 'no_such_module'"),
-        ("nonsense", "'nonsense' is no pipeline"),
-        (f"{PIPELINES.parent}/test_run.py", "is no pipeline"),
+        ("nonsense", "'nonsense' is no pipeline: give a .yaml file"),
+        ("train_and_deploi", "'train_and_deploi' is no pipeline: did you mean 'train_and_deploy'?"),
+        ("kfp_bert_components.pipelines:train_and_deply", "called 'train_and_deply': did you mean 'train_and_deploy'?"),
+        (f"{PIPELINES.parent}/test_run.py", "is no pipeline: name the function in it, as "),
     ],
 )
 def test_what_is_no_pipeline_is_refused_in_a_sentence(name, sentence):

@@ -96,7 +96,7 @@ def test_notes_of_promotions_and_of_what_gc_removed(registry):
 def test_uses_of_a_test_set(registry):
     recorded = json.loads((SAMPLES / "registry" / "test_sets" / "test.json").read_text())["uses"][0]["policy"]
     rules = {key: value for key, value in Policy().as_dict().items() if key in recorded}
-    known = {"candidate": "model old", "champion_version": None, "champion_generation": 0, "policy": rules}
+    known = {"candidate": "model old", "champion_version": None, "policy": rules}
     test = read_evaluation(Path(registry.uri) / "versions" / "1" / "evaluation")
     again, rows = registry.count_use(test, 0.05, known)
     assert (again.number, again.left_out) == (1, 0) and rows.all()

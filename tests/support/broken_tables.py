@@ -143,7 +143,7 @@ def sentence_of(source: Path, settings: dict) -> str:
     """What a user reads: the error, or what the step prints."""
     from kfp_bert_components.data.settings import PrepareSettings
     from kfp_bert_components.errors import UserError
-    from kfp_bert_components.progress import is_progress
+    from kfp_bert_components.progress_bar import is_progress
     from kfp_bert_components.steps.prepare_text_data import prepare_text_data
 
     printed = io.StringIO()

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 
+from kfp_bert_components.addresses import IMAGES, NOT_RELEASED, RELEASED
 from kfp_bert_components.cli.folders import LocalFile
 from kfp_bert_components.cli.groups import bundled, example
 from kfp_bert_components.errors import UserError
@@ -114,7 +115,12 @@ def compile_for(
         check_settings(spec, {})
         is_file = pipeline.endswith((".yaml", ".yml", ".json"))
         compile(pipeline if is_file else load_component_from_file(str(compiled)), target, checked)
-        said = re.search(r"^# Submit with service_account='(.*)'$", target.read_text(), re.MULTILINE)
+        text = target.read_text()
+    said = re.search(r"^# Submit with service_account='(.*)'$", text, re.MULTILINE)
+    if not RELEASED and f"image: {IMAGES}/python" in text:
+        click.echo(
+            f"{NOT_RELEASED} No cluster finds the images {IMAGES}/...: say where yours are by --images.", err=True
+        )
     return spec, checked.service_account or (said[1] if said else "")
 
 

@@ -21,7 +21,7 @@ from kfp_bert_components.formats import counted
 from kfp_bert_components.plain import plain
 
 PATIENCE = 10.0
-EXTRAS = ("data", "gate", "tensorflow", "serve", "ai-platform", "local")
+EXTRAS = ("data", "gate", "tensorflow", "serve", "ai-platform", "local", "mlflow")
 
 
 @dataclass(frozen=True)

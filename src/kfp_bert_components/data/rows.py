@@ -16,7 +16,7 @@ from kfp_bert_components.data.labels import BLANKS, spelled, spelled_column
 from kfp_bert_components.data.settings import LABEL, METADATA, PAIR, PLACE, TEXT
 from kfp_bert_components.data.words import Words, hash_words, is_ascii
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.progress import track
+from kfp_bert_components.progress_bar import track
 from kfp_bert_components.tables import Batch, Column, FileFacts, TableFile, TableSettings, open_table
 from kfp_bert_components.tables.arrow import string_bytes, to_arrow, to_numpy
 

@@ -136,7 +136,7 @@ def _say_memory(bundle: Any, texts: list[str], pairs: list[str] | None) -> None:
 
 def _score(ask: Callable, texts: list[str], pairs: list[str] | None) -> np.ndarray:
     """Probabilities [rows, classes], with progress."""
-    from kfp_bert_components.progress import track
+    from kfp_bert_components.progress_bar import track
 
     # Texts of like length go together, so that a chunk is not padded to its one long text.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.fetch.manifest import Manifest, Pinned
-from kfp_bert_components.progress import track
+from kfp_bert_components.progress_bar import track
 from kfp_bert_components.storage import (
     Access,
     Address,

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.extras import missing_extra
 from kfp_bert_components.local.conditions import read_condition
 
 
@@ -39,7 +40,8 @@ def check_pipeline(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
 def check_settings(spec: dict[str, Any], known: Mapping[str, Any], here: bool = False) -> None:
     """Check the settings of this package's steps, as far as they are known before a run.
 
-    A step is passed over where one of its parameters is not known, and where a condition decides whether it runs.
+    A step is passed over where one of its parameters is not known, where a condition decides whether it runs, and where
+    what it would run by is not installed here: it looks itself when it starts.
 
     Args:
         spec: A compiled pipeline, as read from its YAML.
@@ -75,6 +77,9 @@ def _check_tasks(spec: dict[str, Any], component: dict[str, Any], known: Mapping
                 check(values, here)
             except UserError as error:
                 raise UserError(f"Step {name}: {error}") from None
+            except ImportError as error:
+                if here or not missing_extra(str(error)):
+                    raise
         _check_tasks(spec, called, values, here)
 
 

@@ -19,7 +19,7 @@ from kfp_bert_components.local.events import (
     StepStarted,
 )
 from kfp_bert_components.local.failure import explain
-from kfp_bert_components.progress import is_progress
+from kfp_bert_components.progress_bar import is_progress
 
 _EXECUTOR = re.compile(r"^ *\[KFP Executor ")
 _EXECUTOR_FRAME = re.compile(r'^  File "(<frozen runpy>|.*\bkfp/dsl/executor(_main)?\.py)", line ')

@@ -7,6 +7,7 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage import is_file
+from kfp_bert_components.validation import did_you_mean
 
 _READY = "kfp_bert_components.pipelines"
 _LIBRARIES = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -69,16 +71,29 @@ def _compile_function(name: str, target: Path) -> None:
     ready = hasattr(_module(_READY), name)
     module_name, colon, function_name = (f"{_READY}:{name}" if ready else name).rpartition(":")
     if not colon or not module_name:
-        raise UserError(
-            f"{name!r} is no pipeline: give a .yaml file, module:function, file.py:function, or the name of a ready "
-            "one (kfp-bert pipelines list)."
-        )
+        raise UserError(f"{name!r} is no pipeline: {_advice(name)}")
     with _importing_from(Path(module_name).parent if module_name.endswith(".py") else Path.cwd()):
         pipeline = getattr(_module(module_name), function_name, None)
         if not isinstance(pipeline, base_component.BaseComponent):
-            raise UserError(f"{module_name} has no pipeline or component called {function_name!r}.")
+            known = _pipelines_of(_module(module_name))
+            advice = f": {did_you_mean(function_name, known)}" if known else "."
+            raise UserError(f"{module_name} has no pipeline or component called {function_name!r}{advice}")
         with _mistakes_in(module_name):
             compile_with_kfp(pipeline, target)
+
+
+def _advice(name: str) -> str:
+    if name.endswith(".py"):
+        return f"name the function in it, as {name}:function."
+    if near := get_close_matches(name, _pipelines_of(_module(_READY)), 1):
+        return f"did you mean {near[0]!r}?"
+    return "give a .yaml file, module:function, file.py:function, or the name of a ready one (kfp-bert pipelines list)."
+
+
+def _pipelines_of(module: ModuleType) -> list[str]:
+    from kfp.dsl import base_component
+
+    return [name for name, value in vars(module).items() if isinstance(value, base_component.BaseComponent)]
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from kfp_bert_components.prediction.predictor import Predictor
 from kfp_bert_components.prediction.rows import MENDED, UNREADABLE, WINDOW, WITHOUT_TEXT, TableRows, Window
 from kfp_bert_components.prediction.settings import PredictionSettings
 from kfp_bert_components.prediction.sources import Share, Source, find_sources, share_of
-from kfp_bert_components.progress import say, track
+from kfp_bert_components.progress import say
+from kfp_bert_components.progress_bar import track
 
 # Texts in one call of the model: as often progress is counted.
 _CALL = 256

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.plain import plain
-from kfp_bert_components.progress import track
+from kfp_bert_components.progress_bar import track
 from kfp_bert_components.registry._checkpoints import checkpoints_beside, is_checkpoint
 from kfp_bert_components.registry._claim import read_claim
 from kfp_bert_components.registry._decisions import FOLDER, load_decision

@@ -91,7 +91,6 @@ def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: P
     identity = {
         "candidate": candidate.model_fingerprint,
         "champion_version": champion.model_version,
-        "champion_generation": champion.champion_generation,
         "policy": rules,
         **({"evidence_by": candidate.evidence_by} if candidate.evidence_by != "text" else {}),
     }

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from kfp_bert_components.progress import say, track
+from kfp_bert_components.progress import say
+from kfp_bert_components.progress_bar import track
 from kfp_bert_components.training.rows import TokenizedRows, read_texts, tokenize_split
 from kfp_bert_components.training.scoring import score
 from kfp_bert_components.training.settings import NetworkSettings, TrainingSettings

@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from kfp_bert_components.progress import track
+from kfp_bert_components.progress_bar import track
 from kfp_bert_components.training.checkpoints import Checkpoints
 from kfp_bert_components.training.diagnosis import check_finite
 from kfp_bert_components.training.distribution import Distribution

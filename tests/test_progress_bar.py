@@ -3,7 +3,7 @@
 import pytest
 
 from kfp_bert_components.fetch import fetch
-from kfp_bert_components.progress import track
+from kfp_bert_components.progress_bar import track
 
 
 @pytest.fixture
