@@ -166,11 +166,14 @@ def test_a_version_in_bfloat16_is_a_saved_model_alone(tmp_path, classifier):
     assert not {"model.onnx", "huggingface/tokenizer.json"} & files_of(folder / "1")
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
 @pytest.mark.parametrize("image", ["", "eu-docker.pkg.dev/p/others/server:1"])
-def test_a_container_that_takes_the_saved_model_gets_no_version_that_tensorflow_was_not_shown_for(gcs, tmp_path, image):
+def test_a_container_that_takes_the_saved_model_gets_no_version_that_tensorflow_was_not_shown_for(
+    gcs, tmp_path, image, dry_run
+):
     registry = stored(tmp_path, {"onnxruntime": MOVED}, "onnxruntime", "gs://bucket/registry")
     settings = AiPlatformSettings("p", "region-1", image=image, drain_seconds=0)
     with AiPlatformServer() as server:
         with pytest.raises(UserError, match="exported in int8, and holds nothing for the engine tensorflow"):
-            deploy_to_ai_platform(registry.uri, settings, api_endpoint=server.url, poll_seconds=0.01)
-        assert not server.cloud.models
+            deploy_to_ai_platform(registry.uri, settings, api_endpoint=server.url, poll_seconds=0.01, dry_run=dry_run)
+        assert server.changing_calls() == []

@@ -18,7 +18,7 @@ from kfp_bert_components.deployment import SmokeRequest, SmokeRequests, SmokeSet
 from kfp_bert_components.registry import Registry
 from tests.support.ai_platform_cloud import shout
 from tests.support.ai_platform_server import AiPlatformServer
-from tests.support.models import write_candidate
+from tests.support.examined import write_examined
 
 RUNS = multiprocessing.get_context("forkserver")
 RUNS.set_forkserver_preload(["tests.support.rollouts"])
@@ -74,13 +74,8 @@ class World:
         """Make another model champion."""
         champion = self.registry.champion()
         with tempfile.TemporaryDirectory() as scratch:
-            folders = write_candidate(
-                Path(scratch),
-                name,
-                champion_generation=champion.generation if champion else 0,
-                champion_version=champion.version if champion else None,
-            )
-            return self.registry.promote(*folders)
+            known = (champion.version, champion.generation) if champion else None
+            return self.registry.promote(*write_examined(Path(scratch), name, champion=known, saved_model=False))
 
     def deploy(
         self,

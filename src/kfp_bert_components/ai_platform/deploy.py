@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from kfp_bert_components.ai_platform.client import AiPlatformClient
-from kfp_bert_components.ai_platform.endpoint import deployed_ids, known_models
 from kfp_bert_components.ai_platform.models import UploadedModels
+from kfp_bert_components.ai_platform.plan import Plan
 from kfp_bert_components.ai_platform.settings import AiPlatformSettings
 from kfp_bert_components.ai_platform.target import AiPlatformTarget
 from kfp_bert_components.deployment import (
     Journal,
     SmokeSettings,
-    beside_others,
     champion_to_deploy,
     load_smoke_requests,
     roll_out,
-    split_with,
 )
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.origin import Origin
@@ -84,12 +82,12 @@ def deploy_to_ai_platform(
     client = AiPlatformClient(
         settings.project, settings.location, api_endpoint, poll_seconds=poll_seconds, call_seconds=limit
     )
-    requests = partial(load_smoke_requests, opened)
+    requests = cache(partial(load_smoke_requests, opened))
     place = AiPlatformTarget(client, opened, target, settings, smoke, requests, report)
     try:
         if dry_run:
             models = UploadedModels(client, opened, settings)
-            return _plan(opened, target, place, models, settings, report)
+            return _plan(opened, target, place, models, settings, lease_seconds, report)
         live = roll_out(opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report)
     except TransientError as error:
         raise UserError(f"AI Platform can't be reached: {error}. Try again later.") from error
@@ -102,44 +100,19 @@ def _plan(
     place: AiPlatformTarget,
     models: UploadedModels,
     settings: AiPlatformSettings,
+    lease_seconds: float,
     report: Callable[[str], None],
 ) -> DeployedModel:
-    """Say what a rollout would do. At most seven calls, none of which changes anything."""
+    """Say what a rollout would do. At most nine calls, none of which changes anything."""
     champion = champion_to_deploy(registry)
-    record = Journal(registry, target, place=place.place(), is_named_by=place.is_named_by)
+    record = Journal(registry, target, lease_seconds, place=place.place(), is_named_by=place.is_named_by)
     facts = record.facts
-    would = partial(_report_plan, report)
     recorded = (record.state, record.version) == ("live", champion.version)
     if recorded and place.is_live(champion.version, facts):
         report(f"version {champion.version} is live already: nothing to do")
         return DeployedModel(facts["endpoint"], facts["deployed"], champion.version)
     place.admit(record)
-    if first := record.unfinished(champion.version):
-        report(first)
-    found = place.endpoint.find()
-    would(f"use endpoint {found.name}" if found else f"create an endpoint in {settings.location}")
-    uploaded = models.find(champion.version)
-    would(f"use model version {uploaded[0]}" if uploaded else f"upload version {champion.version}")
-    split = {one: share for one, share in found.traffic_split.items() if share} if found else {}
-    known = known_models(record) | (set(split) if settings.take_over else set())
-    before = {one: share for one, share in split.items() if one in known}
-    if first:  # these are the shares that the rollout began with
-        before = facts.get("before", before)
-    number = place.find_deployed(found, uploaded[0], known) if found and uploaded else ""
-    machines = f"{settings.min_replicas} to {settings.max_replicas} x {settings.machine_type}"
-    would(f"use deployed model {number}, which is there already" if number else f"deploy it on {machines}")
-    least = max(settings.canary_percent, before.get(number, 0))
-    for percent in (least, *(one for one in settings.traffic_steps if one > least)):
-        would(f"set the traffic to {beside_others(split, split_with(before, number or 'new', percent), known)}")
-        if percent == least:
-            would("test it with texts of the test split")
-    others = deployed_ids(found) & known - {number} if found else set()
-    warm = others & set(before) if settings.keep_warm else set()
-    for what, numbers in (("keep", warm), ("undeploy", others - warm)):
-        if numbers:
-            would(f"{what} {', '.join(sorted(numbers))}")
-    return DeployedModel(found.name if found else "", "", champion.version)
-
-
-def _report_plan(report: Callable[[str], None], text: str) -> None:
-    report(f"would {text}")
+    plan = Plan(place, models, settings, record, champion.version)
+    for line in plan.lines():
+        report(line)
+    return DeployedModel(plan.endpoint.name if plan.endpoint else "", "", champion.version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -18,16 +19,22 @@ from kfp_bert_components.deployment import (
     LeaseLostError,
     TrafficSplit,
     beside_others,
+    largest_that_fit,
     restored_split,
 )
 from kfp_bert_components.deployment.labels import REGISTRY_LABEL, TARGET_LABEL, short_slug, slug
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
 from kfp_bert_components.jobs.labels import RUN_LABEL, run_label
+from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.ai_platform.client import AiPlatformClient
     from kfp_bert_components.deployment import Journal
     from kfp_bert_components.registry import Registry
+
+
+# The ids that an endpoint can be created with; those of digits are given by AI Platform.
+_CREATABLE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Endpoint:
@@ -83,7 +90,7 @@ class Endpoint:
         try:
             found = self.get(self._full())
         except NotFoundError:
-            if self._id.isdigit() or self._is_named_otherwise():  # ids of digits are given by AI Platform
+            if not _CREATABLE.fullmatch(self._id) or self._is_named_otherwise():
                 raise UserError(
                     f"There is no endpoint {asked or self._id} in {self._client.parent}: give one that is there, or an "
                     f"id of letters, such as endpoint={self._default_id()!r}, to create it."
@@ -91,6 +98,12 @@ class Endpoint:
             return None
         check_endpoint(asked, found.name.split("/")[1], self._settings.location)
         return found
+
+    def find_again(self, name: str) -> Any | None:
+        """The endpoint that a rollout began at; None where it had none yet, or somebody deleted it since."""
+        with suppress(NotFoundError):
+            return self.get(name) if name else None
+        return None
 
     def admit(self, found: Any, journal: Journal) -> None:
         """Raise ForeignOwnerError where it belongs to others. One without an owner may be used by its id or label.
@@ -273,8 +286,8 @@ class Endpoint:
         if dict(seen.traffic_split) != split:
             self._update(split, seen.etag)
 
-    def restore_traffic(self, journal: Journal, before: TrafficSplit, new: str) -> None:
-        """Let our models share as before the rollout.
+    def restore_traffic(self, journal: Journal, before: TrafficSplit, new: str) -> bool:
+        """Let our models share as before the rollout, those that are still deployed, in what others leave them.
 
         If the endpoint cannot be read or updated, the new model is undeployed instead, with the split in that request.
 
@@ -283,32 +296,51 @@ class Endpoint:
             before: How our models shared before the rollout.
             new: The id of the deployed model that was rolled out.
 
+        Returns:
+            Whether that was done. If not, no model of `before` is deployed any more, and the traffic is as it was.
+
         Raises:
-            UserError: No model of `before` is deployed any more; the traffic stays as it is.
+            NotFoundError: Somebody deleted the endpoint.
         """
-        wanted, etag, seen = {**before, **journal.facts.get("others", {})}, "", self._get_or_none()
+        wanted, etag, seen = {**before, **journal.facts.get("others", {})}, "", self._get_if_readable()
         if seen is not None:
-            ours, etag = restored_split(before, deployed_ids(seen)), seen.etag
-            if before and not ours:
-                raise UserError(
-                    f"No model that served {self.name} before is deployed any more: the traffic stays as it is."
-                )
-            if not seen.traffic_split.get(new) and new not in before:
-                ours = restored_split(dict(seen.traffic_split), known_models(journal))  # nothing to take back
-            wanted = beside_others(dict(seen.traffic_split), ours, known_models(journal))
-            if dict(seen.traffic_split) == wanted:
-                return
+            split = self.split_before(journal, seen, before, new)
+            if split is None or split == dict(seen.traffic_split):
+                return split is not None
+            wanted, etag = split, seen.etag
         try:
             self._update(wanted, etag)
         except (TransientError, UserError) as error:
             if new in before or isinstance(error, LeaseLostError):
                 raise
-            self._undeploy(new, wanted)
+            with suppress(NotFoundError):  # it is not deployed
+                self._undeploy(new, wanted)
+        return True
 
-    def _get_or_none(self) -> Any | None:
+    def split_before(self, journal: Journal, seen: Any, before: TrafficSplit, new: str) -> TrafficSplit | None:
+        """The split that takes a rollout back; None where no model of `before` is deployed any more.
+
+        Args:
+            journal: The rollout.
+            seen: The endpoint as it is.
+            before: As in `restore_traffic`.
+            new: As in `restore_traffic`.
+        """
+        now, known, ours = dict(seen.traffic_split), known_models(journal), restored_split(before, deployed_ids(seen))
+        if not now.get(new) and new not in before:
+            ours = restored_split(now, known)  # nothing to take back
+        elif before and not ours:
+            return None
+        fitting = largest_that_fit(now, ours, known)
+        if left_out := sorted(set(ours) - set(fitting)):
+            say(f"The traffic of others at {seen.name} leaves none for {', '.join(left_out)}, which had some before.")
+        return beside_others(now, fitting, known)
+
+    def _get_if_readable(self) -> Any | None:
+        """The endpoint; None where that cannot be told now, NotFoundError where there is none."""
         try:
             return self.get()
-        except LeaseLostError:
+        except (LeaseLostError, NotFoundError):
             raise
         except (TransientError, UserError):
             return None
@@ -324,11 +356,11 @@ class Endpoint:
         """Undeploy a model that has no traffic, and wait until it is gone. Nothing happens if it is not deployed."""
         description = f"undeploying {number}"
         self.wait_for_operations(journal, description)
-        seen = self._get_or_none()
-        if seen is not None and number not in deployed_ids(seen):
-            return
-        journal.check()
-        with suppress(NotFoundError):
+        with suppress(NotFoundError):  # the model, or the endpoint
+            seen = self._get_if_readable()
+            if seen is not None and number not in deployed_ids(seen):
+                return
+            journal.check()
             operation = self._undeploy(number, {})
             self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
 
@@ -336,8 +368,8 @@ class Endpoint:
         """Cancel the operations under way, and wait up to `seconds` for the end of each."""
         for operation in self._client.running_operations(self.name):
             journal.check()
-            self._client.cancel(operation)
             with _unless_lost():
+                self._client.cancel(operation)
                 self._client.wait(operation, "cancelling", seconds, journal.check)
 
     def _undeploy(self, number: str, split: TrafficSplit) -> str:

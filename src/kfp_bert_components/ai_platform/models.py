@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from google.cloud import aiplatform_v1 as v1
 
 from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE, AiPlatformSettings
 from kfp_bert_components.bert.bundle import TENSORFLOW
-from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.deployment import LeaseLostError, RolloutError
 from kfp_bert_components.deployment.engines import check_engines
 from kfp_bert_components.deployment.labels import REGISTRY_LABEL
 from kfp_bert_components.errors import NotFoundError, UserError
@@ -50,8 +49,11 @@ class UploadedModels:
         Its owner is that of the version with the alias `champion`, or of the first one where none has it. What was made
         before owners existed is ours if it was uploaded from this registry, or the deployment record names it.
         """
-        labels = self._labels("@champion")
-        labels = self._labels("") if labels is None else labels
+        self._check_owner(self.name, journal)
+
+    def _check_owner(self, name: str, journal: Journal) -> None:
+        labels = self._labels(f"{name}@champion")
+        labels = self._labels(name) if labels is None else labels
         if labels is None or self._settings.take_over:
             return
         registry, uploaded = labels.get(REGISTRY_LABEL), labels.get(LABEL, "")
@@ -59,27 +61,58 @@ class UploadedModels:
         if registry:
             ours = registry == self._registry.id(create=False)
         else:
-            ours = uploaded.startswith(self._label("")) or self.name in named
+            ours = uploaded.startswith(self._label("")) or name in named
         if not ours:
             whose = f"the registry with the id {registry}" if registry else "others"
             raise RolloutError(
-                f"The model {self.name} belongs to {whose}: give a model_id of its own, such as model_id='my-model' "
+                f"The model {name} belongs to {whose}: give a model_id of its own, such as model_id='my-model' "
                 "(both can be in one project), or take_over=True to add versions to this one."
             )
         if registry and not uploaded.startswith(self._label("")) and not self._warned:
             self._warned = True
             say(
-                f"warning: {self.name} was uploaded by this registry from another address than {self._registry.uri}. A "
+                f"warning: {name} was uploaded by this registry from another address than {self._registry.uri}. A "
                 "copy of a registry counts as the same one: if both deploy, each replaces what the other one serves."
             )
 
-    def _labels(self, alias: str) -> dict[str, str] | None:
-        """The labels of a version of the parent model; None if there is none."""
+    def _labels(self, name: str) -> dict[str, str] | None:
+        """The labels of a model, or of its version with an alias; None if there is none."""
         try:
-            found = self._client.call(self._client.models.get_model, v1.GetModelRequest(name=f"{self.name}{alias}"))
+            found = self._client.call(self._client.models.get_model, v1.GetModelRequest(name=name))
         except NotFoundError:
             return None
         return dict(found.labels)
+
+    def check(self, version: int) -> list[str]:
+        """The uploads of a registry version, as `find` gives them; UserError where it has none and can't be uploaded.
+
+        Raises:
+            UserError: The registry has no such version; its container can't serve it; or AI Platform can't read the
+                registry, and there is no staging folder that can be written.
+        """
+        self._fingerprint(version)
+        found = self.find(version)
+        if not found:
+            self._check_upload(version)
+        return found
+
+    def _check_upload(self, version: int) -> None:
+        if not is_own_image(self._settings.image):
+            check_engines(self._registry, version, TENSORFLOW)
+        if self._is_readable():
+            return
+        if not self._settings.staging:
+            raise UserError(
+                f"The registry {self._registry.uri} is not on gs://, so AI Platform cannot read it: "
+                "give a gs:// folder for staging, or a registry on gs://."
+            )
+        from kfp_bert_components.storage import check_may_write
+
+        check_may_write(self._settings.staging, "staging")
+
+    def _is_readable(self) -> bool:
+        """Whether AI Platform can read the registry."""
+        return self._registry.uri.startswith("gs://")
 
     def find(self, version: int) -> list[str]:
         """The uploads of a registry version: full names such as "projects/.../models/m@3", oldest first.
@@ -135,25 +168,40 @@ class UploadedModels:
     def _fingerprint(self, version: int) -> str:
         return self._registry.version(version).bundle_fingerprint[:32]
 
-    def make_champion(self, name: str) -> None:
-        """Move the alias `champion` to the version with this full name."""
+    def make_champion(self, journal: Journal, name: str) -> None:
+        """Move the alias `champion` to the version with this full name.
+
+        It stays where it is if others took the parent model over meanwhile, or deleted the version; a line says so.
+        """
         request = v1.MergeVersionAliasesRequest(name=name, version_aliases=["champion"])
-        self._client.call(self._client.models.merge_version_aliases, request)
+        try:
+            self._check_owner(name.partition("@")[0], journal)
+            self._client.call(self._client.models.merge_version_aliases, request)
+        except (RolloutError, NotFoundError) as error:
+            say(f"The alias champion is not moved to {name}: {error}")
 
     def remove_copies(self, journal: Journal, keep: str) -> None:
-        """Delete the uploads of the journal's version other than `keep`; see `find` for why there may be any."""
+        """Delete the uploads of the journal's version other than `keep`; see `find` for why there may be any.
+
+        One that others have deployed is left; a line says so.
+        """
         for name in self.find(journal.version):
             if name != keep:
                 journal.check()
                 request = v1.DeleteModelVersionRequest(name=name)
-                with suppress(NotFoundError):  # another target, which has the same copies, was faster
+                try:
                     operation = self._client.call(self._client.models.delete_model_version, request).operation.name
                     self._client.wait(operation, f"deleting {name}", self._settings.operation_seconds, journal.check)
+                except NotFoundError:  # another target, which has the same copies, was faster
+                    continue
+                except LeaseLostError:
+                    raise
+                except UserError as error:
+                    say(f"{name}, a second upload of version {journal.version}, is left: {error}")
 
     def _request(self, version: int) -> Any:
         settings = self._settings
-        if not is_own_image(settings.image):
-            check_engines(self._registry, version, TENSORFLOW)
+        self._check_upload(version)
         model = v1.Model(
             display_name=f"{settings.model_id} version {version}",
             artifact_uri=self._artifact(version),
@@ -170,7 +218,7 @@ class UploadedModels:
         if settings.encryption_key:
             model.encryption_spec = v1.EncryptionSpec(kms_key_name=settings.encryption_key)
         request = v1.UploadModelRequest(parent=self._client.parent, model=model)
-        if self._labels("") is not None:
+        if self._labels(self.name) is not None:
             request.parent_model = self.name
         else:
             request.model_id = settings.model_id
@@ -182,13 +230,8 @@ class UploadedModels:
         It is copied to `staging` if the registry is not on gs://.
         """
         part = "" if is_own_image(self._settings.image) else "/saved_model"
-        if self._registry.uri.startswith("gs://"):
+        if self._is_readable():
             return f"{self._registry.uri}/versions/{version}/bundle{part}"
-        if not self._settings.staging:
-            raise UserError(
-                f"The registry {self._registry.uri} is not on gs://, so AI Platform cannot read it: "
-                "give a gs:// folder for staging, or a registry on gs://."
-            )
         from kfp_bert_components.storage import open_store, upload_folder
 
         name = f"{self._label(version)}-{self._fingerprint(version)}/bundle{part}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
@@ -14,13 +15,42 @@ from kfp_bert_components.ai_platform.client import AiPlatformClient
 from kfp_bert_components.ai_platform.endpoint import Endpoint, deployed_ids, known_models
 from kfp_bert_components.ai_platform.models import UploadedModels
 from kfp_bert_components.ai_platform.settings import AiPlatformSettings
-from kfp_bert_components.deployment import Answer, SmokeSettings, Target, beside_others, smoke_test, split_with
-from kfp_bert_components.errors import NotFoundError
+from kfp_bert_components.deployment import (
+    Answer,
+    LeaseLostError,
+    RolloutError,
+    SmokeSettings,
+    Target,
+    TrafficSplit,
+    beside_others,
+    smoke_test,
+    split_with,
+)
+from kfp_bert_components.deployment.smoke_test import NO_ROWS
+from kfp_bert_components.deployment.states import IDLE, PREPARING
+from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.progress import say
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment import Journal, SmokeRequests
     from kfp_bert_components.registry import Registry
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """From what a version is introduced.
+
+    Attributes:
+        number: The id under which the same version is deployed on the same machines already; "" if it is not.
+        before: The shares of our models.
+        others: The shares of others' models.
+        known: The ids of our models, also of those without a share.
+    """
+
+    number: str
+    before: TrafficSplit
+    others: TrafficSplit
+    known: set[str]
 
 
 class AiPlatformTarget(Target):
@@ -99,14 +129,44 @@ class AiPlatformTarget(Target):
         return seen if sharing == {facts.get("deployed")} and sharing <= deployed_ids(seen) else None
 
     def admit(self, journal: Journal) -> None:
-        """Look at the labels of the endpoint and of the parent model, and whether others leave us any traffic."""
-        found = self.endpoint.find()
+        """Look at the labels of the endpoint and of the parent model, and at what a rollout needs that begins now.
+
+        A rollout that is only taken back or finished needs the endpoint alone, and that only if it is still there.
+        """
+        version = self._registry.require_champion().version
+        ends = journal.only_ends(version)
+        if journal.state in (*IDLE, PREPARING) and not ends:
+            self.admit_new(journal, version, self.endpoint.find())
+            return
+        if found := self.endpoint.find_again(journal.facts.get("endpoint", "")):
+            self.endpoint.admit(found, journal)
+        if not ends:
+            self._models.admit(journal)
+
+    def admit_new(self, journal: Journal, version: int, found: Any | None) -> None:
+        """As `admit`, for a rollout that begins now.
+
+        Args:
+            journal: The record, whatever it says of another rollout.
+            version: The registry's version.
+            found: The endpoint; None where it has to be created.
+
+        Raises:
+            RolloutError: Endpoint or parent model belong to others; the version can't be uploaded; it can't be tested;
+                or others leave it no traffic.
+        """
         if found:
             self.endpoint.admit(found, journal)
-            split = dict(found.traffic_split)
-            known = set(split) if self._settings.take_over else known_models(journal)
-            beside_others(split, {"new": 100}, known)
         self._models.admit(journal)
+        try:
+            uploaded = self._models.check(version)
+            if not self._requests(version).rows:
+                raise UserError(NO_ROWS)
+            self.beginning(journal, found, uploaded[0] if uploaded else "")
+        except (LeaseLostError, RolloutError):
+            raise
+        except UserError as error:
+            raise RolloutError(str(error)) from error
 
     def prepare(self, journal: Journal) -> None:
         """Create the endpoint if there is none, and upload the version to the Model Registry."""
@@ -128,22 +188,41 @@ class AiPlatformTarget(Target):
         number, before = journal.facts["deployed"], journal.facts["before"]
         shown = f"kfp-bert {self._target} v{journal.version} {self._settings.deployment_hash()}"
         self.endpoint.deploy(journal, number, facts["model"], shown)
-        # One that serves already, beside others that are to be replaced, keeps what it has.
-        percent = max(self._settings.canary_percent, before.get(number, 0))
-        self.endpoint.set_traffic(journal, split_with(before, number, percent))
+        self.endpoint.set_traffic(journal, self.introduced(before, number))
 
     def _choose(self, journal: Journal) -> None:
         """Note the id of the deployed model, and how the traffic is shared before it comes."""
-        seen = self.endpoint.get()
-        split = {number: share for number, share in seen.traffic_split.items() if share}
+        begun = self.beginning(journal, self.endpoint.get(), journal.facts["model"])
+        number = begun.number or self._new_id(journal)
+        ours = sorted({*begun.known, number})
+        journal.remember(models=ours)
+        journal.note(deployed=number, served=number, before=begun.before, others=begun.others, ours=ours)
+
+    def beginning(self, journal: Journal, endpoint: Any | None, model: str) -> Beginning:
+        """From what a version is introduced.
+
+        Args:
+            journal: The record, which knows our deployed models.
+            endpoint: The endpoint as it is; None where it has to be created.
+            model: Full name of the version's upload; "" where there is none.
+
+        Raises:
+            UserError: Others have so much traffic that too little is left.
+        """
+        split = {number: share for number, share in endpoint.traffic_split.items() if share} if endpoint else {}
         known = known_models(journal) | (set(split) if self._settings.take_over else set())
         before = {number: share for number, share in split.items() if number in known}
         others = {number: share for number, share in split.items() if number not in known}
-        number = self.find_deployed(seen, journal.facts["model"], known) or self._new_id(journal)
-        ours = sorted({*known, number})
-        beside_others(split, split_with(before, number, self._settings.canary_percent), set(ours))  # is there room?
-        journal.remember(models=ours)
-        journal.note(deployed=number, served=number, before=before, others=others, ours=ours)
+        number = self._find_deployed(endpoint, model, known) if endpoint and model else ""
+        beside_others(split, self.introduced(before, number or "new"), known)  # is there room?
+        return Beginning(number, before, others, known)
+
+    def introduced(self, before: TrafficSplit, number: str) -> TrafficSplit:
+        """How our models share the traffic when a version has the canary's share.
+
+        One that serves already, beside others that are to be replaced, keeps what it has.
+        """
+        return split_with(before, number, max(self._settings.canary_percent, before.get(number, 0)))
 
     def test(self, journal: Journal) -> None:
         """Send texts of the test split until the version has answered enough of them."""
@@ -172,6 +251,7 @@ class AiPlatformTarget(Target):
         now = self._share(facts["deployed"], known_models(journal))
         if not now:
             self.test(journal)
+            now = self._share(facts["deployed"], known_models(journal))
         for percent in self._settings.traffic_steps:
             if percent > now:
                 self.endpoint.set_traffic(journal, split_with(facts["before"], facts["deployed"], percent))
@@ -180,14 +260,19 @@ class AiPlatformTarget(Target):
         self.endpoint.set_traffic(journal, {facts["deployed"]: 100})
 
     def finish(self, journal: Journal) -> None:
-        """Move the alias `champion` to the version, and undeploy the models that are not needed any more."""
+        """Move the alias `champion` to the version, and undeploy the models that are not needed any more.
+
+        What others changed meanwhile stays: an endpoint that is gone, a model that they gave traffic to.
+        """
         facts = self._resume(journal)
-        number = facts["deployed"]
-        self._models.make_champion(facts["model"])
+        number, seen = facts["deployed"], self.endpoint.find_again(self.endpoint.name)
+        if seen is None:
+            return
+        self._models.make_champion(journal, facts["model"])
         self._models.remove_copies(journal, facts["model"])
-        seen, known = self.endpoint.get(), known_models(journal)
+        known, idle = known_models(journal), {one for one in deployed_ids(seen) if not seen.traffic_split.get(one)}
         warm = {one for one in facts["before"] if self._settings.keep_warm}
-        unneeded = sorted(deployed_ids(seen) & known - warm - {number})
+        unneeded = sorted(idle & known - warm - {number})
         if unneeded:
             self._pause(journal, self._settings.drain_seconds)
         for one in unneeded:
@@ -195,15 +280,32 @@ class AiPlatformTarget(Target):
         journal.remember(models=sorted(deployed_ids(seen) & known - set(unneeded)))
 
     def revert(self, journal: Journal) -> None:
-        """Restore the traffic first, then undeploy the version."""
+        """Restore the traffic first, then undeploy the version.
+
+        What others changed meanwhile does not keep it from ending: where nothing is left to go back to, it says so.
+        """
         facts = self._resume(journal)
         if "deployed" not in facts:
             return
-        number, before = facts["deployed"], facts["before"]
-        self.endpoint.restore_traffic(journal, before, number)
-        if number not in before:
+        number, before, name = facts["deployed"], facts["before"], self.endpoint.name
+        try:
+            restored = self.endpoint.restore_traffic(journal, before, number)
+        except NotFoundError:
+            self._tell(journal, f"the endpoint {name} was deleted meanwhile, so there was nothing to take back")
+            return
+        if not restored:
+            self._tell(
+                journal, f"no model that served {name} before is deployed any more, so the traffic stays as it is"
+            )
+        elif number not in before:
             self.endpoint.stop_deploying(journal)
             self.endpoint.remove(journal, number)
+
+    def _tell(self, journal: Journal, sentence: str) -> None:
+        """Report it, and let the record's reason say it."""
+        self._report(f"version {journal.version}: {sentence}")
+        if sentence not in journal.reason:  # an earlier try may have said it
+            journal.reason = f"{journal.reason}; {sentence}"
 
     def _resume(self, journal: Journal) -> dict[str, Any]:
         """The facts. The endpoint's name is taken from them, as another process may have run the step before.
@@ -222,7 +324,7 @@ class AiPlatformTarget(Target):
         split = self.endpoint.get().traffic_split
         return 100 * split.get(number, 0) / (sum(split.get(one, 0) for one in known) or 1)
 
-    def find_deployed(self, endpoint: Any, model: str, known: set[str]) -> str:
+    def _find_deployed(self, endpoint: Any, model: str, known: set[str]) -> str:
         """The id under which we deployed the same version on the same machines already; "" if we did not."""
         base, _, version = model.partition("@")
         for one in endpoint.deployed_models:

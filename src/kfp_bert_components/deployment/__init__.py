@@ -11,7 +11,13 @@ from kfp_bert_components.deployment.serving_directory import DeployedVersion, de
 from kfp_bert_components.deployment.smoke_requests import SmokeRequest, SmokeRequests, load_smoke_requests
 from kfp_bert_components.deployment.smoke_test import Answer, SmokeSettings, smoke_test
 from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
-from kfp_bert_components.deployment.traffic import TrafficSplit, beside_others, restored_split, split_with
+from kfp_bert_components.deployment.traffic import (
+    TrafficSplit,
+    beside_others,
+    largest_that_fit,
+    restored_split,
+    split_with,
+)
 
 __all__ = [
     "Answer",
@@ -29,6 +35,7 @@ __all__ = [
     "beside_others",
     "champion_to_deploy",
     "deploy_to_serving_directory",
+    "largest_that_fit",
     "load_smoke_requests",
     "open_versioned_folder",
     "restored_split",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment.states import (
     FAILED,
+    FINISHING,
     IDLE,
     NEXT,
     PENDING,
@@ -173,6 +174,16 @@ class Journal:
         reverts = self.state == REVERTING or (self.version != version and REVERTING in TRANSITIONS[self.state])
         what = "take back" if reverts else "go on with the rollout of"
         return f"would {what} version {self.version}, which is {self.state}"
+
+    def only_ends(self, champion: int) -> bool:
+        """Whether the rollout under way is only taken back or finished by the next run: it starts nothing new.
+
+        Args:
+            champion: The version that is champion now.
+        """
+        if self.state in (FINISHING, REVERTING):
+            return True
+        return self.state not in IDLE and self.version != champion
 
     def retract(self, reason: str, live: dict[str, Any] | None, report: Callable[[str], None] = print) -> bool:
         """Write that the rollout to this place failed for good, as the place is not ours any more.

@@ -66,6 +66,18 @@ def restored_split(before: TrafficSplit, deployed: set[str]) -> TrafficSplit:
     return _scaled(left, 100) if left else {}
 
 
+def largest_that_fit(now: TrafficSplit, ours: TrafficSplit, known: set[str]) -> TrafficSplit:
+    """As many of `ours`, the largest shares first, as others leave at least 1 % each for; {} if they leave nothing.
+
+    Args:
+        now: The split in force.
+        ours: How our models share.
+        known: The ids of our models. All others keep the share that they have now.
+    """
+    free = 100 - sum(share for number, share in now.items() if number not in known)
+    return restored_split(ours, set(sorted(ours, key=ours.__getitem__, reverse=True)[:free]))
+
+
 def _scaled(split: TrafficSplit, total: int) -> TrafficSplit:
     """`split` in proportion, with the sum `total`: the shares with the largest remainders are rounded up."""
     whole = sum(split.values())

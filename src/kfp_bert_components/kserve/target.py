@@ -183,7 +183,7 @@ class KServeTarget(Target):
         if began:
             check_same(services.name, mode_of(main) if main else "", began.of_kserve)
         version = self._registry.require_champion().version
-        if not _only_ends(journal, version):
+        if not journal.only_ends(version):
             self._check_settings(main, version, began)
 
     def _check_settings(self, main: dict[str, Any] | None, version: int, began: Mode | None) -> None:
@@ -306,10 +306,3 @@ class KServeTarget(Target):
     def _dry_run(self, version: int) -> dict[str, Any]:
         path = inference_service(self._cluster.namespace, self._services.name)
         return self._cluster.apply(path, self._services.main(version), dry_run=True)
-
-
-def _only_ends(journal: Journal, champion: int) -> bool:
-    """Whether the rollout under way is only taken back or finished now: for that, no pod of the champion is started."""
-    if journal.state in (FINISHING, REVERTING):
-        return True
-    return journal.state not in IDLE and journal.version != champion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from kfp_bert_components.errors import NotFoundError, UserError
+from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.extras import named_extra
 from kfp_bert_components.storage._access import HURRIED, Access, with_environment
 from kfp_bert_components.storage._address import Address, parse_address
@@ -60,10 +60,33 @@ def check_writable(place: str, parameter: str, *, conditions: bool = False) -> N
         store.delete(name)
     except (OSError, UserError) as error:
         left = not _removed(place, name) and written
-        cause = error if isinstance(error, OSError) else error.__context__
-        reason = f"{cause.strerror}." if isinstance(cause, OSError) and cause.strerror else str(error)
         also = f" The empty object {store.describe(name)}, by which this was tried, is left." if left else ""
-        raise UserError(f"{parameter} {store.uri} can't be written: {reason}{also}") from None
+        raise UserError(f"{_unwritable(parameter, store, error)}{also}") from None
+
+
+def check_may_write(place: str, parameter: str) -> None:
+    """Ask a bucket for a write that can't take effect, to know whether one is allowed. Nothing is changed.
+
+    Args:
+        place: gs://, then bucket or bucket/prefix. Cloud Storage looks at the rights before it looks at conditions.
+        parameter: Which parameter the address is of, for messages.
+
+    Raises:
+        UserError: `place` is no address, there is no such bucket, or no object may be written in it.
+    """
+    store = open_store(place, parameter=parameter)
+    try:
+        store.write(".check", b"", if_generation=1)  # which no object has
+    except ConflictError:
+        return
+    except (OSError, UserError) as error:
+        raise UserError(_unwritable(parameter, store, error)) from None
+
+
+def _unwritable(parameter: str, store: Store, error: Exception) -> str:
+    cause = error if isinstance(error, OSError) else error.__context__
+    reason = f"{cause.strerror}." if isinstance(cause, OSError) and cause.strerror else str(error)
+    return f"{parameter} {store.uri} can't be written: {reason}"
 
 
 def _removed(place: str, name: str) -> bool:
