@@ -31,6 +31,7 @@ ELSEWHERE = {
     "serving/server.py": set(),
     "serving/manager.py": {"problem"},
     "steps/clean_up_run.py": set(),
+    "storage/_open.py": {"_unwritable"},
     "training/diagnosis.py": {"explain"},
     "training/trials.py": set(),
     "trainjob/pods.py": {"_note_end", "_trouble", "why"},
