@@ -1,6 +1,7 @@
 """The fake API answers the real client as a real API server was seen to (recordings j-*, z-rbac)."""
 
 import json
+import socket
 from pathlib import Path
 
 import kubernetes
@@ -33,6 +34,19 @@ def refused(call, *arguments, **settings):
 
 def version(one):
     return one["metadata"]["resourceVersion"]
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"apiVersion": "serving.kserve.io/v1beta1", '])
+def test_a_request_whose_client_was_killed_within_its_body_does_nothing(server, sent):
+    path = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/a?fieldManager=x"
+    kind = "Content-Type: application/apply-patch+yaml"
+    head = f"PATCH {path} HTTP/1.1\r\nHost: x\r\n{kind}\r\nContent-Length: 500\r\n\r\n"
+    address = urllib3.util.parse_url(server.url)
+    with socket.create_connection((address.host, address.port), 10) as connection:
+        connection.sendall(head.encode() + sent)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+    assert server.calls == []
 
 
 def test_a_change_of_an_old_version_is_a_conflict(api):

@@ -16,6 +16,7 @@ from google.protobuf import empty_pb2, json_format
 
 from tests.support.ai_platform_cloud import Cloud, RefusalError
 from tests.support.ai_platform_routes import READ_ONLY, routes
+from tests.support.bodies import whole_body
 
 ROUTES = routes()
 LOG_PAGE = 2
@@ -199,7 +200,9 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 1 << 16  # headers and body in one packet: else each answer waits 40 ms for an acknowledgement
 
     def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = whole_body(self)
+        if body is None:
+            return
         path, _, query = self.path.partition("?")
         port = self.client_address[1]
         answer = self.owner.answer(self.command, unquote(path), query, body, self.dedicated, port)

@@ -33,6 +33,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from tests.support.bodies import whole_body
 from tests.support.gcs_faults import Fault, Faults
 from tests.support.gcs_objects import ApiError, Buckets, Object, resource
 
@@ -190,9 +191,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
             return b"".join(blocks)
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
-        return body if len(body) == length else None
+        return whole_body(self)
 
     def _route(self, path: str, body: bytes) -> None:
         match = re.fullmatch(r"(/upload|/download)?/storage/v1/b(?:/([^/]+)(?:/o(?:/(.+))?)?)?", path)

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.bodies import whole_body
+
 
 class RefusedError(Exception):
     """An answer other than 200."""
@@ -85,7 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # headers and body in one packet: in two, each answer takes 40 ms
 
     def _handle(self) -> None:
-        text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        text = whole_body(self)
+        if text is None:
+            return
         body = json.loads(text) if text else ""
         answered = self.owner.respond(self.command, self.path, body, self.headers.get("Authorization", ""))
         if answered is None:

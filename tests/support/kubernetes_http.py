@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 
 import yaml
 
+from tests.support.bodies import whole_body
 from tests.support.kubernetes_store import Object
 
 
@@ -56,7 +57,9 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 1 << 16  # headers and body in one packet: else each answer waits 40 ms for an acknowledgement
 
     def _serve(self) -> None:
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        data = whole_body(self)
+        if data is None:
+            return
         path, _, query = self.path.partition("?")
         body = _parse(data)
         content_type = (self.headers.get("Content-Type") or "").split(";")[0]

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
+from tests.support.bodies import whole_body
 from tests.support.predictors import LABELS, predict
 
 LOADING = "The model is still loading: try again in a few seconds."
@@ -204,7 +205,9 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 1 << 16
 
     def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = whole_body(self)
+        if body is None:
+            return
         predictor = self.choose((self.headers.get("Host") or "").partition(":")[0])
         if predictor is None:
             self.close_connection = True
