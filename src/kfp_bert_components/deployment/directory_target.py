@@ -29,6 +29,7 @@ from kfp_bert_components.deployment.versioned_folder import (
 )
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.progress import say
+from kfp_bert_components.storage import one_name
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.journal import Journal
@@ -359,8 +360,3 @@ class DirectoryTarget(Target):
 
     def _content(self, journal: Journal) -> VersionContent:
         return VersionContent(journal.version, journal.facts["fingerprint"])
-
-
-def one_name(uri: str) -> str:
-    """An address under one name: minio:// is another name of s3://."""
-    return f"s3://{uri.removeprefix('minio://')}" if uri.startswith("minio://") else uri

@@ -208,7 +208,7 @@ class Journal:
         """Wait until the lease is free. Whether the record is as it was read; if not, it was read anew."""
         if self._held_by_another():
             what = f"version {self._record.version} ({self._record.details.get('step', 'rolling')})"
-            what += "" if self._here else f" to {_key(self._record.place)}"
+            what += "" if self._here else f" to {self._record.place_in_words()}"
             report(f"another run is rolling out {what}: waiting for it")
             if self._changes_within_lease():
                 return False
@@ -216,7 +216,7 @@ class Journal:
         elif self.state not in IDLE:
             report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
         if not self._here and self._record.state == "rolling":
-            report(f"that rollout stays as it is until the step runs for {_key(self._record.place)} again")
+            report(f"that rollout stays as it is until the step runs for {self._record.place_in_words()} again")
         return True
 
     def _held_by_another(self) -> bool:
