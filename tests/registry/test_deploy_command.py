@@ -165,7 +165,7 @@ def test_the_command_for_kserve_names_namespace_and_name(tmp_path: Path) -> None
     registry = Registry(str(tmp_path / "registry"))
     for name in ("a", "b"):
         promote(registry, tmp_path, name)
-    facts = {"served": "films-predictor-5ff996b4fd"}
+    facts = {"served": "films-predictor-5ff996b4fd", "url": "http://films"}
     place = {"kind": "KServe", "cluster": "uid", "namespace": "serving", "name": "films"}
     details = {"facts": facts, "live": {"version": 2, "facts": facts}}
     registry.record_deployment(

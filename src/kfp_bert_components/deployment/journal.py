@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from kfp_bert_components.deployment.facts import Facts
 from kfp_bert_components.deployment.states import (
     FAILED,
     IDLE,
-    NEXT,
     PENDING,
     PREPARING,
     REVERTING,
@@ -21,7 +21,7 @@ from kfp_bert_components.deployment.states import (
     recorded_as,
 )
 from kfp_bert_components.deployment.time_limits import clock, within
-from kfp_bert_components.errors import ConflictError, DamagedError, UserError
+from kfp_bert_components.errors import ConflictError, UserError
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Deployment, Registry
@@ -112,13 +112,10 @@ class Journal:
         self.state = PENDING if view.get("state", "none") == "none" else view["state"]
         if self.state == "rolling":  # a record without a step was written by hand: begin with the first one
             self.state = view.get("step", PREPARING)
-            if self.state not in NEXT:
-                raise DamagedError(
-                    f"The deployment record of {self._target} says that its rollout is {self.state!r}, which is none "
-                    f"of {', '.join(NEXT)}: restore it from a backup."
-                )
-        self.facts: dict[str, Any] = view.get("facts", {})
+        self.facts: dict[str, Any] = Facts(self._target, view.get("facts", {}))
         self.live: dict[str, Any] = view.get("live", {})
+        if self.live:
+            self.live = {**self.live, "facts": Facts(self._target, self.live["facts"])}
         self.live_is_known = view.get("live_is_known", True)
         self.memory: dict[str, Any] = view.get("memory", {})
         self.released = record.details.get("holder") == _NOBODY
@@ -242,7 +239,7 @@ class Journal:
     def _begin(self, version: int) -> None:
         """Start a new rollout with one write. Facts of the last one are dropped; if it is live, `live` has them."""
         self.version, self.reason = version, ""
-        self.facts = {"attempt": self.facts.get("attempt", 0) + 1}
+        self.facts = Facts(self._target, {"attempt": self.facts.get("attempt", 0) + 1})
         self.enter(PREPARING)
 
     def enter(self, state: str, reason: str = "") -> None:
@@ -272,7 +269,7 @@ class Journal:
         """
         if any(self.facts.get(name) != value for name, value in facts.items()):
             with self._lock:
-                self.facts = {**self.facts, **facts}
+                self.facts = Facts(self._target, {**self.facts, **facts})
             self._write()
 
     def remember(self, **values: Any) -> None:

@@ -20,7 +20,6 @@ from kfp_bert_components.registry._deployment_format_1 import place_of
 from kfp_bert_components.storage import Generation, Store, one_name
 
 Read = TypeVar("Read")
-STATES = ("pending", "rolling", "live", "failed")
 
 
 @dataclass(frozen=True)
