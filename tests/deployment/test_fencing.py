@@ -17,10 +17,12 @@ from kfp_bert_components.deployment import (
 from kfp_bert_components.deployment.time_limits import within
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.storage import open_store
 from tests.support.ai_platform_server import AiPlatformServer
 from tests.support.directories import (
     BlockedRegistry,
     HeldFolder,
+    HeldUpload,
     StoppedRegistry,
     deploy_in_process,
     deploy_to_folder,
@@ -121,6 +123,24 @@ def test_a_run_that_is_stopped_right_before_a_change_does_not_touch_what_serves(
     seen = open_versioned_folder(folder)
     assert (record.live_version, record.live_served) == (2, "3")
     assert seen.complete() == [1, 3]
+
+
+def test_a_run_that_is_stopped_in_its_upload_leaves_nothing_there(place, tmp_path):
+    """In a bucket it goes on with files that no server loads yet, as the last one lacks; on a disk with its copy."""
+    registry, folder = Registry(f"{place}/registry"), f"{place}/serving"
+    promote_graph(registry, tmp_path, "first")
+    deploy_to_folder(registry, folder, tmp_path / "1")
+    promote_graph(registry, tmp_path, "second")
+    held = HeldUpload(folder, looks=1 if "://" in place else 0)
+    stopped = StoppedRegistry(registry.uri, held, fails=False)
+    thread, errors = start_thread(lambda: deploy_to_folder(stopped, held, tmp_path / "2", lease_seconds=3.0))
+    assert held.reached.wait(20)
+    deploy_to_folder(registry, folder, tmp_path / "3", lease_seconds=3.0)
+    held.go_on.set()
+    thread.join(30)
+    assert [type(error) for error in errors] == [LeaseLostError]
+    left = {entry.name.partition("/")[0] for entry in open_store(folder).list()}
+    assert left - {".kfp-bert-owner.json"} == {"1", "3"}
 
 
 @pytest.mark.parametrize("position", [2, 5, 8])

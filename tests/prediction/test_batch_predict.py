@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import itertools
 import json
 import os
 import re
@@ -241,6 +242,57 @@ def test_one_file_of_fewer_parts_than_there_were_is_not_made(tmp_path, bundle, l
     with pytest.raises(ConflictError, match="Another process has made"):
         batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle), PredictionSettings(part_rows=1))
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("content", ["id,text\n", "", None, "id,words\na,HEY\n"])
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out"])
+def test_a_table_that_has_no_row_leaves_nothing_behind(tmp_path, bundle, content, name):
+    if content is not None:
+        (tmp_path / "empty.csv").write_text(content)
+    before = sorted(tmp_path.iterdir())
+    done = CliRunner().invoke(
+        group, ["predict", str(tmp_path / "empty.csv"), str(tmp_path / name), "--model", str(bundle)]
+    )
+    assert re.search("not one row|does not exist|no column 'text'", str(done.exception))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_of_one_file_that_fails_what_the_next_run_can_go_on_with_stays(tmp_path, bundle, lines, monkeypatch):
+    settings, real = PredictionSettings(part_rows=2), PartWriter.close
+    for good, left in ((0, []), (2, ["_predictions.json", "part-00000.csv", "part-00001.csv"])):
+        calls = itertools.count()
+
+        def close(writer, calls=calls, good=good):
+            if next(calls) == good:
+                raise UserError("the model fails")
+            real(writer)
+
+        monkeypatch.setattr(PartWriter, "close", close)
+        with pytest.raises(UserError, match="the model fails"):
+            batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle), settings)
+        assert sorted(path.name for path in (tmp_path / "out.csv.parts").glob("[!.]*")) == left
+        assert (tmp_path / "out.csv.parts").exists() == bool(left)
+    monkeypatch.setattr(PartWriter, "close", lambda writer: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle), settings)
+    monkeypatch.setattr(PartWriter, "close", real)
+    assert batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle), settings)[0].parts == 4
+    assert sorted(tmp_path.iterdir()) == [lines, tmp_path / "out.csv"]
+
+
+def test_a_file_that_can_not_be_joined_leaves_no_half_of_it(tmp_path, bundle, lines, monkeypatch):
+    def full(folder, made, *arguments):
+        made.write_text("id,text")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one_file, "write_joined", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle))
+    left = [path.name for path in (tmp_path / "out.csv.parts").iterdir()]
+    assert sorted(left) == [".store", "_predictions.json", "part-00000.csv"]
+    batch_predict(str(lines), str(tmp_path / "out.csv"), str(bundle))
+    assert sorted(tmp_path.iterdir()) == [lines, tmp_path / "out.csv"]
 
 
 @pytest.fixture

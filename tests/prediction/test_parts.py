@@ -130,6 +130,10 @@ def test_a_table_that_can_no_longer_be_read_leaves_what_was_predicted(tmp_path, 
     write_csv(lines, [("a", "b")], ("id", "words"))
     with pytest.raises(UserError, match="has no column 'text'"):
         predict_table(str(lines), str(tmp_path / "out"), shout_predictor())
+    lines.write_text("id,text\n")
+    with pytest.raises(UserError, match="There is not one row in the table"):
+        predict_table(str(lines), str(tmp_path / "out"), shout_predictor())
+    write_csv(lines, [("a", "b")], ("id", "words"))
     assert ids(tmp_path / "out") == list(range(1000))
     with pytest.raises(UserError, match="has no column 'text'"):
         predict_table(str(lines), str(tmp_path / "new"), shout_predictor())

@@ -6,7 +6,6 @@ All of them: KFP_BERT_DAMAGE=all python -m pytest tests/registry/test_damaged_re
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import shutil
@@ -20,16 +19,17 @@ from click.testing import CliRunner
 from kfp_bert_components.cli.registry import command
 from kfp_bert_components.errors import DamagedError, UserError
 from kfp_bert_components.evaluation import read_evaluation
+from kfp_bert_components.gate import read_decision
 from kfp_bert_components.gate.alarm import not_recovered
-from kfp_bert_components.registry import Registry
+from kfp_bert_components.registry import Mirror, Registry
 from kfp_bert_components.steps.predictor import find_model
 from kfp_bert_components.steps.promote_model import promote_model
-from tests.support.models import write_candidate
+from tests.support.damage import some
+from tests.support.directories import deploy_to_folder
+from tests.support.evaluations import some_test_set
+from tests.support.models import candidate_for, promote_next, write_candidate
 
 SAMPLES = Path(__file__).parents[1] / "records"
-ALL = os.environ.get("KFP_BERT_DAMAGE") == "all"
-GONE = object()
-WRONG = (None, 5, "x", [], {}, GONE)
 REGISTRIES = ("format1/registry", "format2/registry", "format2/promoted", "format2/lineages", "format4/registry")
 CANDIDATES = ("format1/registry/versions/1", "format2/promoted/versions/1", "format4/registry/versions/1")
 PARTS = (
@@ -58,32 +58,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-def some(record: Path) -> list[tuple[str, Any]]:
-    """What `damaged` makes of a record; by default one change in two hundred, in every record another one."""
-    made = [*damaged(json.loads(record.read_text()))]
-    return made if ALL else made[len(name_of(record)) % len(made) :: 200]
-
-
-def damaged(value: Any) -> Iterator[tuple[str, Any]]:
-    """The value with one part of it changed, for each part and each change; and what was changed."""
-    for path in _paths(value):
-        for wrong in WRONG:
-            made = copy.deepcopy(value)
-            inner = made
-            for key in path[:-1]:
-                inner = inner[key]
-            if wrong is GONE:
-                del inner[path[-1]]
-            else:
-                inner[path[-1]] = wrong
-            yield f"{'.'.join(map(str, path))} {'is gone' if wrong is GONE else f'= {wrong!r}'}", made
-
-
-def _paths(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    for key in keys:
-        yield (*above, key)
-        yield from _paths(value[key], (*above, key))
+def changes(record: Path) -> list[tuple[str, Any]]:
+    """What `some` makes of a record in a file."""
+    return some(json.loads(record.read_text()), len(name_of(record)))
 
 
 def run(*words: str) -> None:
@@ -112,23 +89,30 @@ def sentences_only(what: str) -> Iterator[None]:
 
 def expect_sentences(uri: str, what: str) -> None:
     """Everything that reads records of a registry either reads them or ends with a sentence."""
+    scratch = Path(uri).with_name("scratch")
+    scratch.mkdir()
     calls: list[Callable[[], object]] = [
         *(lambda words=words: run(*words) for words in (["verify", uri], ["list", uri], ["list", uri, "--json"])),
         *(lambda words=words: run(*words) for words in (["history", uri], ["show", uri], ["show", uri, "1", "--json"])),
         lambda: promote(uri),
         *(lambda words=words: run(*words) for words in (["rollback", uri], ["rollback", uri, "--to", "1"])),
+        lambda: Registry(uri).fetch_promotion(1, scratch / "promotion"),
+        lambda: deploy_to_folder(Registry(uri), str(scratch / "serving"), scratch / "model", lease_seconds=0.1),
+        lambda: Registry(uri).count_use(some_test_set(["a", "b"]), 0.05, {"candidate": "another"}),
+        *(lambda words=words: run(*words) for words in (["approve", uri], ["repair", uri, "--version", "1"])),
         lambda: run("gc", uri, "--keep", "1", "--unfinished-hours", "0"),
     ]
     for number, call in enumerate(calls):
         with sentences_only(f"{what}, call {number}"), contextlib.suppress(UserError):
             call()
+    shutil.rmtree(scratch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sample", RECORDS, ids=name_of)
 def test_a_record_of_a_registry(sample: tuple[Path, Path], tmp_path: Path) -> None:
     folder, record = sample
-    for what, made in some(record):
+    for what, made in changes(record):
         shutil.copytree(folder, tmp_path / "registry")
         (tmp_path / "registry" / record.relative_to(folder)).write_text(json.dumps(made))
         expect_sentences(str(tmp_path / "registry"), what)
@@ -136,9 +120,35 @@ def test_a_record_of_a_registry(sample: tuple[Path, Path], tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_a_record_of_a_decision_a_mirror_or_a_pin(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "whole"))
+    promote_next(registry, tmp_path, "first")
+    waits = read_decision(candidate_for(registry, tmp_path, "second")[2])
+    registry.ask_approval(waits, 1.0)
+    registry.record_mirror("mlflow+http://127.0.0.1:9", Mirror(1, "films/1", "it was down"))
+    registry.keep_pin("f" * 16, {"sources": ["a"], "files": []}, "run")
+    records = [path for name in ("decisions", "pins") for path in (tmp_path / "whole" / name).iterdir()]
+    copy = tmp_path / "registry"
+    for number, record in enumerate([*records, tmp_path / "whole/mirrors.json"]):
+        for what, made in some(json.loads(record.read_text()), 7 * number, 20):
+            shutil.copytree(tmp_path / "whole", copy)
+            (copy / record.relative_to(tmp_path / "whole")).write_text(json.dumps(made))
+            expect_sentences(str(copy), what)
+            for call in (
+                lambda: Registry(str(copy)).ask_approval(waits, 1.0),
+                lambda: Registry(str(copy)).answer_approval(waits.decision_id, approve=True),
+                lambda: Registry(str(copy)).record_mirror("mlflow+http://127.0.0.1:9", None),
+                lambda: Registry(str(copy)).keep_pin("f" * 16, {"sources": ["a"], "files": []}, "run"),
+            ):
+                with sentences_only(what), contextlib.suppress(UserError):
+                    call()
+            shutil.rmtree(copy)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("record", INPUTS, ids=name_of)
 def test_a_record_of_what_is_promoted(record: Path, tmp_path: Path) -> None:
-    for what, made in some(record):
+    for what, made in changes(record):
         shutil.copytree(record.parents[1], tmp_path / "made")
         (tmp_path / "made" / record.relative_to(record.parents[1])).write_text(json.dumps(made))
         registry = str(tmp_path / "registry")
@@ -154,7 +164,7 @@ def test_a_record_of_what_is_promoted(record: Path, tmp_path: Path) -> None:
 def test_the_evaluation_of_a_champion_with_an_alarm(tmp_path: Path) -> None:
     shutil.copytree(CHAMPION.parent, tmp_path / "champion")
     whole = read_evaluation(CHAMPION.parent)
-    for what, made in some(CHAMPION):
+    for what, made in changes(CHAMPION):
         (tmp_path / "champion/evaluation.json").write_text(json.dumps(made))
         with sentences_only(what), contextlib.suppress(UserError):
             found = read_evaluation(tmp_path / "champion")

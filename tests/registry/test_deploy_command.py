@@ -31,6 +31,13 @@ def run(*arguments: str) -> str:
     return result.output
 
 
+def said_by(*arguments: str) -> str:
+    """What a command prints, and the sentence that it ends with where it fails."""
+    result = CliRunner().invoke(command, list(arguments))
+    assert result.exception is None or isinstance(result.exception, UserError)
+    return f"{result.output}{result.exception or ''}"
+
+
 def promote(registry: Registry, folder: Path, name: str) -> None:
     candidate = candidate_for(registry, folder, name)
     (candidate[0] / "saved_model" / "saved_model.pb").write_text(name)
@@ -100,6 +107,39 @@ def test_the_command_for_a_folder_on_minio_names_it_as_the_step_did(
     assert deploy_to_serving_directory(registry.uri, "minio://bucket/second").version == 1
 
 
+def test_what_is_said_of_a_registry_and_a_folder_on_minio_names_them_as_they_were_given(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    registry = Registry("minio://bucket/registry")
+    for name in ("a", "b", "c"):
+        promote(registry, tmp_path, name)
+        deploy_to_serving_directory(registry.uri, f"minio://bucket/{'first' if name == 'a' else 'second'}")
+    said = run("gc", registry.uri, "--keep", "1")
+    assert "kept     1: live on production, serving directory minio://bucket/first" in said
+    versions = registry.store.list("versions/1/")
+    for entry in versions:
+        registry.store.delete(entry.name)
+    said += said_by("verify", registry.uri)
+    assert "Version 1 is live on production, serving directory minio://bucket/first, but the registry" in said
+    for words in (["list"], ["show"], ["show", "7"], ["history"], ["repair"], ["rollback"], ["verify"]):
+        said += said_by(words[0], registry.uri, *words[1:])
+    assert "minio://bucket/registry" in said and "s3://" not in said
+
+
+def test_a_rollout_to_a_folder_on_minio_that_another_run_left_is_said_with_its_address(
+    s3: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = Registry("minio://bucket/registry")
+    promote(registry, tmp_path, "a")
+    deploy_to_serving_directory(registry.uri, "minio://bucket/first")
+    record = registry.deployment("production")
+    registry.record_deployment("production", "rolling", 1, details={**record.details, "step": "testing", "holder": ""})
+    deploy_to_serving_directory(registry.uri, "minio://bucket/second")
+    said = capsys.readouterr().out
+    assert "stays as it is until the step runs for serving directory minio://bucket/first again" in said
+    assert "s3://" not in said
+
+
 def test_the_command_for_an_endpoint_names_project_and_location(tmp_path: Path) -> None:
     registry = Registry(str(tmp_path / "registry"))
     for name in ("a", "b"):
@@ -125,7 +165,7 @@ def test_the_command_for_kserve_names_namespace_and_name(tmp_path: Path) -> None
     registry = Registry(str(tmp_path / "registry"))
     for name in ("a", "b"):
         promote(registry, tmp_path, name)
-    facts = {"served": "films-predictor-5ff996b4fd"}
+    facts = {"served": "films-predictor-5ff996b4fd", "url": "http://films"}
     place = {"kind": "KServe", "cluster": "uid", "namespace": "serving", "name": "films"}
     details = {"facts": facts, "live": {"version": 2, "facts": facts}}
     registry.record_deployment(

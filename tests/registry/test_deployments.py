@@ -55,7 +55,7 @@ def test_what_a_record_keeps_of_another_place_is_a_record_too(place: str) -> Non
         "state": "failed",
         "version": 3,
         "reason": "wrong answers",
-        "live": {"version": 2, "facts": {"directory": "gs://b/serving", "served": 7}},
+        "live": {"version": 2, "facts": {"directory": "gs://b/serving", "number": 7, "served": "7"}},
     }
     of_facts = {"state": "pending", "version": 0, "facts": {"directory": "gs://b/other"}}
     kept = {"elsewhere": {"one": entry, "two": of_facts, "three": {**entry, "place": {"kind": "another"}}}}

@@ -25,6 +25,8 @@ def edit(path: Path, **values: Any) -> None:
 
 
 ENTRY: dict[str, Any] = {"state": "live", "version": 1, "facts": {"number": 1}}
+PLACE = {"kind": "serving directory", "uri": "/elsewhere"}
+EVENT: dict[str, Any] = {"state": "failed", "version": 1, "reason": "", "at": "", "by": ""}
 DETAILS: dict[str, Any] = {"facts": {}, "memory": {"number": 1, "served": [1]}}
 
 
@@ -55,6 +57,12 @@ def deployed(tmp_path: Path) -> Registry:
         ({"details": {**DETAILS, "elsewhere": {"a": {"state": 5, "version": 1}}}}, "state is 5"),
         ({"details": {**DETAILS, "live": {"version": "1", "facts": {}}}}, 'version is "1"'),
         ({"details": {**DETAILS, "live": {"version": 1}}}, "lacks 'facts'"),
+        ({"details": {**DETAILS, "live": {"version": 1, "facts": {}}}}, "lacks 'number'"),
+        ({"details": {**DETAILS, "live": {"version": 1, "facts": {"number": "1"}}}}, 'number is "1"'),
+        ({"details": {**DETAILS, "facts": {"directory": 5}}}, "directory is 5"),
+        ({"details": {**DETAILS, "live_is_known": "no"}}, 'live_is_known is "no"'),
+        ({"state": "rolling", "details": {**DETAILS, "step": "dancing"}}, "its rollout is 'dancing', which is none of"),
+        ({"state": "rolling", "details": {**DETAILS, "step": "finishing"}}, "lacks 'number'"),
         ({"details": {**DETAILS, "facts": {"number": 1}}}, "live is {}, but its state is 'live'"),
         ({"details": {**DETAILS, "facts": {"attempt": None}}}, "attempt is null"),
         ({"details": {**DETAILS, "facts": {"attempt": 1.5}}}, "attempt is 1.5"),
@@ -64,7 +72,9 @@ def deployed(tmp_path: Path) -> Registry:
         ({"details": {"elsewhere": {"a": {**ENTRY, "live": {}}}}}, "live is {}, but its state is 'live'"),
         ({"details": {"elsewhere": {"a": {**ENTRY, "facts": ["a"]}}}}, 'facts is ["a"]'),
         ({"details": {"elsewhere": {"a": {**ENTRY, "memory": {"tried": ""}}}}}, 'tried is ""'),
+        ({"details": {"elsewhere": {"a": {**ENTRY, "live": {"version": 1, "facts": {}}, "place": PLACE}}}}, "'number'"),
         ({"place": {"kind": "serving directory"}}, "lacks 'uri'"),
+        ({"log": [{**EVENT, "live": "1"}]}, 'live is "1"'),
         ({"log": [{"state": "lost", "version": 1, "reason": "", "at": "", "by": ""}]}, 'state is "lost"'),
         ({"format": 1, "details": {"facts": {"directory": 5}}}, 'place is {"kind": "serving directory", "uri": 5}'),
     ],
@@ -81,9 +91,44 @@ def test_a_deployment_record(deployed: Registry, tmp_path: Path, values: dict[st
         deploy_to_serving_directory(deployed.uri, str(tmp_path / "serving"))
 
 
-def test_a_rollout_in_a_step_that_there_is_none_of(deployed: Registry, tmp_path: Path) -> None:
-    edit(tmp_path / "registry/deployments/production.json", state="rolling", details={**DETAILS, "step": "dancing"})
-    with pytest.raises(DamagedError, match="its rollout is 'dancing', which is none of preparing, introducing"):
+ENDPOINT = {"kind": "AI Platform endpoint", "project": "p", "location": "l", "endpoint": "e"}
+SERVICE = {"kind": "KServe", "cluster": "c", "namespace": "n", "name": "s"}
+BEGUN = {"before": None, "failure": {}, "fingerprint": "", "revision": ""}
+
+
+@pytest.mark.parametrize(
+    ("place", "step", "facts", "says"),
+    [
+        (ENDPOINT, "live", {"endpoint": "e"}, "lacks 'deployed'"),
+        (ENDPOINT, "live", {"endpoint": "e", "deployed": 5}, "deployed is 5"),
+        (ENDPOINT, "live", {"endpoint": "e", "deployed": "5", "ours": "5"}, 'ours is "5"'),
+        (ENDPOINT, "introducing", {"endpoint": "e"}, "lacks 'model'"),
+        (ENDPOINT, "reverting", {"deployed": "5"}, "lacks 'before'"),
+        (ENDPOINT, "reverting", {"deployed": "5", "before": {"4": "100"}}, 'before is {"4": "100"}'),
+        (SERVICE, "live", {"url": ""}, "lacks 'served'"),
+        (SERVICE, "live", {"served": ""}, "lacks 'url'"),
+        (SERVICE, "testing", {}, "lacks 'before'"),
+        (SERVICE, "reverting", {"before": None}, "lacks 'failure', 'fingerprint'"),
+        (SERVICE, "reverting", {**BEGUN, "mode": "Knative"}, "lacks 'rolled_out'"),
+        (SERVICE, "shifting", {**BEGUN, "mode": "Canary"}, "lacks 'shares', 'splits'"),
+        (SERVICE, "shifting", {**BEGUN, "mode": "Other"}, 'mode is "Other"'),
+        (SERVICE, "shifting", {**BEGUN, "before": {"metadata": {}, "spec": {}}}, "before spec lacks 'predictor'"),
+    ],
+)
+def test_a_deployment_record_of_another_kind_of_place(
+    deployed: Registry, tmp_path: Path, place: dict[str, str], step: str, facts: dict[str, Any], says: str
+) -> None:
+    live = {"version": 1, "facts": facts} if step == "live" else {}
+    state = "live" if step == "live" else "rolling"
+    edit(
+        tmp_path / "registry/deployments/production.json",
+        place=place,
+        state=state,
+        details={"step": step, "facts": facts, "live": live},
+    )
+    (problem,) = [one for one in deployed.verify() if "production.json is damaged" in one]
+    assert says in problem
+    with pytest.raises(DamagedError, match="production.json is damaged"):
         deploy_to_serving_directory(deployed.uri, str(tmp_path / "serving"))
 
 
@@ -160,6 +205,11 @@ def test_a_bundle_and_an_evaluation(tmp_path: Path, part: int, values: dict[str,
     [
         ("versions/1/version.json", {"files": {"bundle/a": {"size": 5}}}, "files bundle/a lacks 'sha256'"),
         ("versions/1/version.json", {"files": {"bundle/a": {"sha256": ""}}}, "files bundle/a lacks 'size'"),
+        (
+            "versions/1/version.json",
+            {"files": {"bundle/a": {"size": 5, "sha256": ""}}},
+            "files bundle/a lacks 'crc32c'",
+        ),
         ("versions/1/version.json", {"version": 2}, "its version is 2, and it is that of version 1"),
         ("removed/7.json", {"version": "7", "at": "", "by": "", "reason": ""}, 'version is "7"'),
         ("promotions/a.json", {"version": "7", "at": "2026-11-29", "decision_id": "a"}, 'version is "7"'),

@@ -202,7 +202,7 @@ def test_the_history_says_of_each_place_what_serves_there(registry: Registry) ->
         ("failed", 4, "taken over", "/a", None),
     ):
         place = {"kind": "serving directory", "uri": uri}
-        seen = {"version": live, "facts": {"served": "1"}} if live else {}
+        seen = {"version": live, "facts": {"number": 1, "served": "1"}} if live else {}
         registry.record_deployment("production", state, version, reason, details={"live": seen}, place=place)
     assert [event.text for event in registry.history()][5:] == [
         "Version 4 went live on production.",

@@ -66,6 +66,39 @@ class HeldFolder:
         return held
 
 
+class HeldUpload:
+    """A serving directory of a run that is stopped in its upload, after some looks at its lease.
+
+    Args:
+        uri: The directory.
+        looks: How many.
+
+    Attributes:
+        reached, go_on: As in `HeldFolder`.
+    """
+
+    def __init__(self, uri: str, looks: int) -> None:
+        self._folder, self._left = open_versioned_folder(uri), looks
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._folder, name)
+
+    def add(self, version: Path, number: int, check: Callable[[], object]) -> None:
+        def look() -> None:
+            check()
+            self._left -= 1
+            self._hold()
+
+        self._hold()
+        self._folder.add(version, number, look)
+
+    def _hold(self) -> None:
+        if not self._left:
+            self.reached.set()
+            self.go_on.wait(60)
+
+
 class StoppedRegistry(Registry):
     """The registry of a run that is stopped in its folder: its writes hang for the same time.
 
@@ -75,7 +108,7 @@ class StoppedRegistry(Registry):
         fails: Whether it can't be written any more, before, once the rollout has passed its test.
     """
 
-    def __init__(self, uri: str, held: HeldFolder, *, fails: bool) -> None:
+    def __init__(self, uri: str, held: HeldFolder | HeldUpload, *, fails: bool) -> None:
         super().__init__(uri)
         self._held, self._fails = held, fails
 
@@ -89,7 +122,7 @@ class StoppedRegistry(Registry):
 
 def deploy_to_folder(
     registry: Registry,
-    folder: str | HeldFolder,
+    folder: str | HeldFolder | HeldUpload,
     scratch: Path,
     *,
     target: str = "production",

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from kfp_bert_components.deployment.directory_target import one_name
 from kfp_bert_components.registry import Deployment
 
 
@@ -69,14 +68,8 @@ def cluster_of(record: Deployment) -> str:
 
 
 def _place(record: Deployment) -> Mapping[str, Any]:
-    """As `identity`, with the address of a folder as it was given.
-
-    An identity has s3:// for minio://, which can lead to another store.
-    """
-    place = identity(record)
-    given = [facts["directory"] for facts in _facts(record) if "directory" in facts]
-    same = [directory for directory in given if one_name(directory) == place.get("uri")]
-    return {**place, "uri": same[-1]} if same else place
+    """As `identity`, with the address of a folder as it was given."""
+    return record.place_as_given() or identity(record)
 
 
 def identity(record: Deployment) -> Mapping[str, Any]:

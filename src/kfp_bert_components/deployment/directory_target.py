@@ -22,6 +22,7 @@ from kfp_bert_components.deployment.versioned_folder import (
     GRAPH,
     MARKER,
     METADATA,
+    Check,
     Owner,
     VersionContent,
     VersionedFolder,
@@ -29,6 +30,7 @@ from kfp_bert_components.deployment.versioned_folder import (
 )
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.progress import say
+from kfp_bert_components.storage import one_name
 
 if TYPE_CHECKING:
     from kfp_bert_components.deployment.journal import Journal
@@ -151,11 +153,12 @@ class DirectoryTarget(Target):
         journal.check()
         if not self._is_ours(journal):
             raise ForeignOwnerError(f"another owner took {self._folder.uri} over meanwhile")
-        self._folder.add(served, number, journal.check)
         try:
+            self._folder.add(served, number, journal.check)
             journal.check()
         except LeaseLostError:  # we were stopped in between; the number is nobody else's
-            self._folder.remove(number)
+            with suppress(Exception):  # it must not hide that the lease is lost
+                self._take_away(number)
             raise
 
     def test(self, journal: Journal) -> None:
@@ -204,18 +207,19 @@ class DirectoryTarget(Target):
             self._remove(there, max(tried), journal)
 
     def _remove(self, tried: Sequence[int], newest: int, journal: Journal) -> None:
-        """Remove what was tried, and what killed runs left that made a version up to `newest`.
-
-        What others have put under such a number since is left there.
-        """
+        """Remove what was tried, and what killed runs left that made a version up to `newest`."""
         self._folder.remove_leftovers(newest)
         for number in tried:
-            if self._look_at(number):
-                self._folder.remove(number, journal.check)
-            else:
-                self._folder.remove_parts(number, self._is_part, journal.check)
-                if number in self._folder.in_use():
-                    say(f"{self._folder.uri}/{number} holds what is not this registry's: it is left there.")
+            self._take_away(number, journal.check)
+
+    def _take_away(self, number: int, check: Check = bool) -> None:
+        """Remove a version, or the part of it that is there. What others have put under the number since stays."""
+        if self._look_at(number):
+            self._folder.remove(number, check)
+        else:
+            self._folder.remove_parts(number, self._is_part, check)
+            if number in self._folder.in_use():
+                say(f"{self._folder.uri}/{number} holds what is not this registry's: it is left there.")
 
     def _is_part(self, file: Entry) -> bool:
         """Whether a file of a folder is one of a version of the registry: part of an upload that was stopped."""
@@ -359,8 +363,3 @@ class DirectoryTarget(Target):
 
     def _content(self, journal: Journal) -> VersionContent:
         return VersionContent(journal.version, journal.facts["fingerprint"])
-
-
-def one_name(uri: str) -> str:
-    """An address under one name: minio:// is another name of s3://."""
-    return f"s3://{uri.removeprefix('minio://')}" if uri.startswith("minio://") else uri

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from kfp_bert_components.deployment.facts import Facts
 from kfp_bert_components.deployment.states import (
     FAILED,
     FINISHING,
     IDLE,
-    NEXT,
     PENDING,
     PREPARING,
     REVERTING,
@@ -22,7 +22,7 @@ from kfp_bert_components.deployment.states import (
     recorded_as,
 )
 from kfp_bert_components.deployment.time_limits import clock, within
-from kfp_bert_components.errors import ConflictError, DamagedError, UserError
+from kfp_bert_components.errors import ConflictError, UserError
 
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Deployment, Registry
@@ -113,13 +113,10 @@ class Journal:
         self.state = PENDING if view.get("state", "none") == "none" else view["state"]
         if self.state == "rolling":  # a record without a step was written by hand: begin with the first one
             self.state = view.get("step", PREPARING)
-            if self.state not in NEXT:
-                raise DamagedError(
-                    f"The deployment record of {self._target} says that its rollout is {self.state!r}, which is none "
-                    f"of {', '.join(NEXT)}: restore it from a backup."
-                )
-        self.facts: dict[str, Any] = view.get("facts", {})
+        self.facts: dict[str, Any] = Facts(self._target, view.get("facts", {}))
         self.live: dict[str, Any] = view.get("live", {})
+        if self.live:
+            self.live = {**self.live, "facts": Facts(self._target, self.live["facts"])}
         self.live_is_known = view.get("live_is_known", True)
         self.memory: dict[str, Any] = view.get("memory", {})
         self.released = record.details.get("holder") == _NOBODY
@@ -219,7 +216,7 @@ class Journal:
         """Wait until the lease is free. Whether the record is as it was read; if not, it was read anew."""
         if self._held_by_another():
             what = f"version {self._record.version} ({self._record.details.get('step', 'rolling')})"
-            what += "" if self._here else f" to {_key(self._record.place)}"
+            what += "" if self._here else f" to {self._record.place_in_words()}"
             report(f"another run is rolling out {what}: waiting for it")
             if self._changes_within_lease():
                 return False
@@ -227,7 +224,7 @@ class Journal:
         elif self.state not in IDLE:
             report(f"another run stopped rolling out version {self.version} ({self.state}): going on in its place")
         if not self._here and self._record.state == "rolling":
-            report(f"that rollout stays as it is until the step runs for {_key(self._record.place)} again")
+            report(f"that rollout stays as it is until the step runs for {self._record.place_in_words()} again")
         return True
 
     def _held_by_another(self) -> bool:
@@ -253,7 +250,7 @@ class Journal:
     def _begin(self, version: int) -> None:
         """Start a new rollout with one write. Facts of the last one are dropped; if it is live, `live` has them."""
         self.version, self.reason = version, ""
-        self.facts = {"attempt": self.facts.get("attempt", 0) + 1}
+        self.facts = Facts(self._target, {"attempt": self.facts.get("attempt", 0) + 1})
         self.enter(PREPARING)
 
     def enter(self, state: str, reason: str = "") -> None:
@@ -283,7 +280,7 @@ class Journal:
         """
         if any(self.facts.get(name) != value for name, value in facts.items()):
             with self._lock:
-                self.facts = {**self.facts, **facts}
+                self.facts = Facts(self._target, {**self.facts, **facts})
             self._write()
 
     def remember(self, **values: Any) -> None:

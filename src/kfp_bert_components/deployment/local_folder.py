@@ -57,6 +57,13 @@ def _said(method: Method) -> Method:
     return cast(Method, call)
 
 
+def _rename(source: Path, target: Path) -> None:
+    try:
+        os.rename(source, target)  # refused where there is a folder with files in it
+    except OSError as error:
+        raise ConflictError(f"{target} cannot be made: {error.strerror or error}.") from error
+
+
 class LocalFolder(VersionedFolder):
     """A version is copied to a temporary folder beside its place, which no server reads, and then renamed."""
 
@@ -98,14 +105,15 @@ class LocalFolder(VersionedFolder):
         if (target / GRAPH).is_file():
             return  # a rename put it there, so it is complete
         self._root.mkdir(parents=True, exist_ok=True)
-        scratch = self._scratch("incoming", number) / "model"
-        shutil.copytree(version, scratch)
-        check()
+        scratch = self._scratch("incoming", number)
         try:
-            os.rename(scratch, target)  # refused where there is a folder with files in it
-        except OSError as error:
-            raise ConflictError(f"{target} cannot be made: {error.strerror or error}.") from error
-        scratch.parent.rmdir()
+            shutil.copytree(version, scratch / "model")
+            check()
+            _rename(scratch / "model", target)
+        except Exception:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        scratch.rmdir()
 
     @_said
     def remove(self, number: int, check: Check = bool) -> None:

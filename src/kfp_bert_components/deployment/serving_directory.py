@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_bert_components.deployment.directory_target import DirectoryTarget, Engine, one_name
+from kfp_bert_components.deployment.directory_target import DirectoryTarget, Engine
 from kfp_bert_components.deployment.journal import longest_call
 from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.deployment.open_folder import open_versioned_folder, without_links
@@ -16,7 +16,7 @@ from kfp_bert_components.deployment.smoke_test import SmokeSettings
 from kfp_bert_components.deployment.versioned_folder import is_number
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.progress import say
-from kfp_bert_components.storage import known_address
+from kfp_bert_components.storage import known_address, one_name
 
 if TYPE_CHECKING:
     from kfp_bert_components.origin import Origin

@@ -5,11 +5,32 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from kfp_bert_components.errors import ConflictError
+from kfp_bert_components.storage import open_store
+
+
+@contextmanager
+def parts_beside(target: Path) -> Iterator[Path]:
+    """The folder for the parts of one file, beside it.
+
+    After an error it stays only where it has a part that the next run can go on with.
+
+    Args:
+        target: The file.
+    """
+    folder = target.with_name(f"{target.name}.parts")
+    try:
+        yield folder
+    except BaseException:
+        if not open_store(str(folder)).list(checksums=False):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def join_parts(folder: Path, target: Path, parts: int) -> None:
@@ -26,9 +47,12 @@ def join_parts(folder: Path, target: Path, parts: int) -> None:
     try:
         handle, name = tempfile.mkstemp(prefix=".joined-", dir=folder)
         os.close(handle)
-        write_joined(folder, Path(name), target.suffix, parts)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
+        try:
+            write_joined(folder, Path(name), target.suffix, parts)
+            os.chmod(name, 0o644)
+            os.replace(name, target)
+        finally:
+            Path(name).unlink(missing_ok=True)  # there only after an error
         joined = folder.with_name(f".{folder.name}-{os.getpid()}")
         folder.rename(joined)  # whoever joins them too has nothing left at once
     except FileNotFoundError as error:

@@ -119,6 +119,12 @@ class Parts:
             del self._states[name]
         self._write()
 
+    def give_up(self) -> None:
+        """After an error: remove the record, where there is no part that the next run could go on with."""
+        if not self.progress.parts:
+            with suppress(UserError):  # it must not hide the error, and the record may be another run's
+                self._store.delete(self._record, if_generation=self._generation)
+
     def next_name(self) -> str:
         """The name of the part to be written next."""
         return f"{self._stem}part-{len(self.progress.parts):05d}.{self._suffix}"

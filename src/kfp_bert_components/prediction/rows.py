@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +56,7 @@ class TableRows:
     Attributes:
         types: The own columns of all files by name, and their types.
         notes: What is unusual about the files, one line each.
-        read: Rows that the last `windows` read so far, those of other shards included.
-        dropped: Rows of this shard among them that could not be read and are left out.
+        dropped: Rows of this shard that the last `windows` could not read so far and left out.
 
     Args:
         files: The files.
@@ -74,12 +73,17 @@ class TableRows:
         facts = [open_table(file, settings.columns(), settings, own=True)[0] for file in files]
         self.types = _unify(facts)
         self.notes = [f"{one.name}: {one.note}" for one in facts if one.note]
-        self.read = self.dropped = 0
+        self.dropped = 0
+
+    def is_empty(self) -> bool:
+        """Whether the files have not one row, of which this looks for the first; one that can't be read is one."""
+        batches = (batch for file in self._files for batch in self._open(file))
+        return not any(len(batch.rows) or batch.faults for batch in batches)
 
     def windows(self, size: int = WINDOW, start: int = 0) -> Iterator[Window]:
         """The rows from the one with this index on, so many at a time."""
         held, count = list[pa.RecordBatch](), 0
-        self.read = self.dropped = 0
+        self.dropped = 0
         for batch in self._batches():
             kept = batch.slice(min(start, batch.num_rows))
             start -= batch.num_rows - kept.num_rows
@@ -101,10 +105,11 @@ class TableRows:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for number, file in enumerate(self._files):
-            _, batches = open_table(file, self._settings.columns(), self._settings, own=True)
-            for batch in batches:
-                self.read += len(batch.rows) + len(batch.faults)
+            for batch in self._open(file):
                 yield self._described(self._of_shard(batch, number), file.name)
+
+    def _open(self, file: TableFile) -> Iterable[Batch]:
+        return open_table(file, self._settings.columns(), self._settings, own=True)[1]
 
     def _of_shard(self, batch: Batch, number: int) -> Batch:
         """The rows and faults of a batch of a file that are this shard's."""

@@ -93,7 +93,11 @@ def predict_table(
             rows = _open_rows(share, settings, Path(scratch))
             schema = output_schema(rows.types, predictor, settings.prefix)
             parts.begin()
-            _write_parts(rows, parts, predictor, schema, settings, Path(scratch))
+            try:
+                _write_parts(rows, parts, predictor, schema, settings, Path(scratch))
+            except BaseException:
+                parts.give_up()
+                raise
     return Predicted(parts.progress.rows, len(parts.progress.parts), **parts.progress.counts)
 
 
@@ -115,6 +119,8 @@ def _open_rows(share: Share, settings: PredictionSettings, scratch: Path) -> Tab
     rows = TableRows(files, settings, share.shards, share.index)
     for note in rows.notes:
         say(f"  {note}")
+    if share.shards == 1 and rows.is_empty():
+        raise UserError("There is not one row in the table: check its files and their first rows.")
     return rows
 
 
@@ -140,8 +146,6 @@ def _write_parts(
                 writer.close()
                 parts.add(writer.path, writer.rows, counts)
                 writer = None
-    if not rows.read and settings.num_shards == 1:
-        raise UserError("There is not one row in the table: check its files and their first rows.")
     if not writer and not parts.progress.parts:
         writer = PartWriter(scratch / parts.next_name(), schema, predictor.labels)
     if writer:

@@ -15,25 +15,15 @@ from typing import Any, Literal
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.origin import Origin, read_origin
 from kfp_bert_components.records import build, check_types, dump_record, load_record, require
+from kfp_bert_components.registry._deployment_checks import STATES, check_details, check_place
 from kfp_bert_components.registry._deployment_format_1 import from_format_1, place_of
 from kfp_bert_components.registry._read import targets
-from kfp_bert_components.registry._records import STATES, Deployment, check_target, stamp
+from kfp_bert_components.registry._records import Deployment, check_target, stamp
 from kfp_bert_components.storage import Generation, Store
 
 FORMAT = 2
 _EVENT = {"state": Literal[STATES], "version": int, "reason": str, "at": str, "by": str}
-_PLACE = {"place": dict[str, str]}
-_DETAILS = dict.fromkeys(("facts", "memory", "live"), dict[str, Any]) | {
-    "elsewhere": dict[str, dict[str, Any]],
-    "step": str,
-    "lease_seconds": float,
-}
-# What names a place, by its kind.
-_PLACES = {
-    "serving directory": ("uri",),
-    "AI Platform endpoint": ("project", "location", "endpoint"),
-    "KServe": ("namespace", "name"),
-}
+_ADDED = {"place": dict[str, str], "live": int | None, "live_is_known": bool}  # which older entries lack
 _LOG = 200  # newest moves kept in a record
 _TRIES = 20
 _REMEDY = (
@@ -175,30 +165,16 @@ def _from_format_2(found: dict[str, Any]) -> dict[str, Any]:
     record = _deployment(found, 0)
     for event in record.log:
         require(event, _EVENT)
-        check_types(event, _EVENT | _PLACE)
+        check_types(event, _EVENT | _ADDED)
         read_origin(event.get("origin", {}))
-    _check_details(record.state, record.details)
+    check_details("", record.state, record.details)
     for entry in record.details.get("elsewhere", {}).values():
-        _check_details(entry["state"], entry)
-    read_origin(record.origin)
+        check_details("", entry["state"], entry)  # before its place is taken from it
     for one in (record, *record.elsewhere()):
-        require(one.place, _PLACES.get(one.place.get("kind", ""), ()))
+        check_place(one.place)
+        check_details(one.place.get("kind", ""), one.state, one.details)
+    read_origin(record.origin)
     return {**found, "place": _by_its_id(found["place"], found["details"])}
-
-
-def _check_details(state: str, details: Mapping[str, Any]) -> None:
-    """Raise an error that names what of a place is not as a rollout writes it."""
-    if state not in STATES:
-        raise ValueError(f"state is {state!r}, which is none of {', '.join(STATES)}")
-    check_types(details, _DETAILS)
-    facts, live = details.get("facts", {}), details.get("live", {})
-    check_types(facts, {"attempt": int})
-    check_types(details.get("memory", {}), {"number": int, "served": list[int], "tried": list[int]})
-    if live:
-        require(live, ("version", "facts"))
-    check_types(live, {"version": int, "facts": dict[str, Any]})
-    if state == "live" and facts and not live:
-        raise ValueError("live is {}, but its state is 'live'")
 
 
 def _by_its_id(place: dict[str, str], details: Mapping[str, Any]) -> dict[str, str]:

@@ -185,7 +185,7 @@ def _protected(store: Store) -> tuple[dict[int, str], list[str]]:
     found: dict[int, str] = {}
     for target, record in records.items():
         for one in record.elsewhere():
-            found |= _needed(one, f"{target}, {' '.join(one.place.values()) or 'another place'}")
+            found |= _needed(one, f"{target}, {one.place_in_words()}")
     for target, record in records.items():
         found |= _needed(record, target)
     if champion := read_champion(store):

@@ -32,6 +32,7 @@ class _StoredFile:
 
     size: int
     sha256: str
+    crc32c: str
 
 
 def read_champion(store: Store) -> Champion | None:

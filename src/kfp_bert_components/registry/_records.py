@@ -17,10 +17,9 @@ from kfp_bert_components.origin import Origin
 from kfp_bert_components.plain import plain
 from kfp_bert_components.records import build, dump_record, load_record
 from kfp_bert_components.registry._deployment_format_1 import place_of
-from kfp_bert_components.storage import Generation, Store
+from kfp_bert_components.storage import Generation, Store, one_name
 
 Read = TypeVar("Read")
-STATES = ("pending", "rolling", "live", "failed")
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,20 @@ class Deployment:
     def live_is_known(self) -> bool:
         """False where the last rollout failed, and the place could not be asked whether `live_version` still serves."""
         return self.details.get("live_is_known", True) is not False
+
+    def place_as_given(self) -> Mapping[str, str]:
+        """The place, with the address of a folder as it was given.
+
+        An identity has s3:// for minio://, which can lead to another store.
+        """
+        facts = (self.details.get("live", {}).get("facts", {}), self.details.get("facts", {}))
+        given = [one["directory"] for one in facts if "directory" in one]
+        same = [uri for uri in given if one_name(uri) == self.place.get("uri")]
+        return {**self.place, "uri": same[-1]} if same else self.place
+
+    def place_in_words(self) -> str:
+        """The place as it was given, for messages."""
+        return " ".join(self.place_as_given().values()) or "another place"
 
     def elsewhere(self) -> list[Deployment]:
         """What is known of other places that were deployed to under this name, a record each."""

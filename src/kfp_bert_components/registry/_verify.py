@@ -94,7 +94,7 @@ def _pointers(store: Store) -> Iterator[str]:
     for target, record in records.items():
         for one in (record, *record.elsewhere()):
             live = one.live_version
-            where = target if one is record else f"{target}, {' '.join(one.place.values()) or 'another place'}"
+            where = target if one is record else f"{target}, {one.place_in_words()}"
             if live is not None and not store.exists(f"versions/{live}/version.json"):
                 yield f"Version {live} is live on {where}, but the registry does not hold it."
 

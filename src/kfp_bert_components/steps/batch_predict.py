@@ -13,7 +13,7 @@ from typing import Any
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.prediction import Predicted, PredictionSettings, Predictor, predict_table
 from kfp_bert_components.prediction.mounted import predict_file, predict_folder
-from kfp_bert_components.prediction.one_file import join_parts
+from kfp_bert_components.prediction.one_file import join_parts, parts_beside
 from kfp_bert_components.progress import say
 from kfp_bert_components.steps.predictor import as_bundle, find_model, open_predictor
 from kfp_bert_components.storage import Address, is_file, is_fuse, is_meant, parse_address
@@ -69,11 +69,12 @@ def batch_predict(
         if place.is_local and (is_fuse(place.path) or not resumable):
             predict_there = predict_file if one_file else predict_folder
             found = predict_there(predict, place.path, Path(scratch))
+        elif one_file:
+            with parts_beside(place.path) as folder:
+                found = predict(str(folder))
+                join_parts(folder, place.path, found.parts)
         else:
-            folder = f"{place}.parts" if one_file else str(place)
-            found = predict(folder)
-            if one_file:
-                join_parts(Path(folder), place.path, found.parts)
+            found = predict(str(place))
     _print_summary(found, str(place))
     return found, predictor
 

@@ -125,6 +125,11 @@ def known_address(uri: str) -> Address:
     return Address(scheme, bucket, name)
 
 
+def one_name(uri: str) -> str:
+    """An address under one name: minio:// is another name of s3://."""
+    return f"s3://{uri.removeprefix('minio://')}" if uri.startswith("minio://") else uri
+
+
 def _path_of_uri(rest: str, refused: Callable[[str], UserError]) -> str:
     """The path in a file:// URI, from what follows its colon."""
     path = rest.removeprefix("//").removeprefix("localhost") if rest.startswith("//") else rest

@@ -1,0 +1,127 @@
+"""What of a deployment record must be there, and of which kind, as rollouts go by it without another look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kfp_bert_components.records import check_types, require
+
+STATES = ("pending", "rolling", "live", "failed")
+# The steps of a rollout in their order, as `deployment.states` has them, but for the last one, which takes it back.
+STEPS = ("preparing", "introducing", "testing", "shifting", "finishing", "reverting")
+_OF_DETAILS = dict.fromkeys(("facts", "memory", "live"), dict[str, Any]) | {
+    "elsewhere": dict[str, dict[str, Any]],
+    "step": str,
+    "lease_seconds": float,
+    "live_is_known": bool,
+}
+# What names a place, by its kind.
+_PLACES = {
+    "serving directory": ("uri",),
+    "AI Platform endpoint": ("project", "location", "endpoint"),
+    "KServe": ("namespace", "name"),
+}
+# What the facts of a version that serves must have, and besides where its own rollout ended live.
+_LIVE = {"serving directory": ("number",), "AI Platform endpoint": ("endpoint", "deployed"), "KServe": ("served",)}
+_ENDED = {"KServe": ("url",)}
+# Those of a rollout, from a step on; on KServe also by the mode.
+_NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
+    "serving directory": {"introducing": ("number",)},
+    "AI Platform endpoint": {"introducing": ("endpoint", "model"), "testing": ("deployed",)},
+    "KServe": {"introducing": ("before",)},
+    "KServe Canary": {"testing": ("shares", "splits"), "finishing": ("pods", "pods_after")},
+}
+# What is noted together with a fact of a rollout.
+_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
+    "AI Platform endpoint": ("deployed", ("before",)),
+    "KServe": ("before", ("failure", "fingerprint")),
+    "KServe Standard": ("before", ("revision",)),
+    "KServe Canary": ("before", ("revision",)),
+    "KServe Knative": ("before", ("rolled_out",)),
+}
+
+
+@dataclass(frozen=True)
+class _Spec:
+    predictor: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Service:
+    """An InferenceService, as far as a rollout needs it."""
+
+    metadata: dict[str, Any]
+    spec: _Spec
+
+
+_TEXTS = (
+    *("directory", "holder", "fingerprint", "served", "endpoint", "model", "deployed", "shape", "upload"),
+    *("mode", "url", "uid", "revision", "tested", "rolled_out"),
+)
+_FACTS: dict[str, Any] = dict.fromkeys(_TEXTS, str) | {"attempt": int, "number": int}
+_FACTS_OF: dict[str, dict[str, Any]] = {
+    "AI Platform endpoint": dict.fromkeys(("before", "others"), dict[str, int]) | {"ours": list[str]},
+    "KServe": {
+        "mode": Literal["Standard", "Canary", "Knative"],
+        "before": _Service | None,
+        "gave": dict[str, Any],
+        "wrote": list[_Service] | _Service | None,
+        "failure": dict[str, Any],
+        "copied": bool,
+        "splits": bool,
+        "needed": int,
+        "witnesses": list[str],
+        **dict.fromkeys(("shares", "pods", "pods_after"), list[int]),
+        **dict.fromkeys(("canaries", "held"), list[dict[str, Any]]),
+    },
+}
+_MEMORY = {"number": int, "served": list[int], "tried": list[int], "models": list[str]}
+
+
+def check_place(place: Mapping[str, str]) -> None:
+    """Raise an error where a place of a known kind lacks a part of its name."""
+    require(place, _PLACES.get(place.get("kind", ""), ()))
+
+
+def check_details(kind: str, state: str, details: Mapping[str, Any]) -> None:
+    """Raise an error that names what of a place is not as a rollout writes it.
+
+    Args:
+        kind: Of the place; "" where it is not known.
+        state: What the record says of the place.
+        details: The details of the record, or its entry on a place elsewhere.
+    """
+    if state not in STATES:
+        raise ValueError(f"state is {state!r}, which is none of {', '.join(STATES)}")
+    check_types(details, _OF_DETAILS)
+    check_types(details.get("memory", {}), _MEMORY)
+    facts, live = details.get("facts", {}), details.get("live", {})
+    check_types(facts, _FACTS | _FACTS_OF.get(kind, {}))
+    if live:
+        _check_live(kind, state, live)
+    elif state == "live" and facts:
+        raise ValueError("live is {}, but its state is 'live'")
+    if state == "rolling":
+        _check_rollout(kind, details.get("step", STEPS[0]), facts)
+
+
+def _check_live(kind: str, state: str, live: Mapping[str, Any]) -> None:
+    require(live, ("version", "facts"))
+    check_types(live, {"version": int, "facts": dict[str, Any]})
+    facts = live["facts"]
+    check_types(facts, _FACTS | _FACTS_OF.get(kind, {}))
+    require(facts, (*_LIVE.get(kind, ()), *(_ENDED.get(kind, ()) if state == "live" else ())))
+
+
+def _check_rollout(kind: str, step: str, facts: Mapping[str, Any]) -> None:
+    if step not in STEPS:
+        raise ValueError(f"its rollout is {step!r}, which is none of {', '.join(STEPS)}")
+    needed: list[str] = []
+    for one in (kind, f"{kind} {facts.get('mode', 'Standard')}"):
+        given, noted = _WITH.get(one, ("", ()))
+        needed += noted if given in facts else ()
+        for first, names in _NEEDED.get(one, {}).items():
+            needed += names if step in STEPS[STEPS.index(first) : -1] else ()
+    require(facts, needed)
