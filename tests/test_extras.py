@@ -117,7 +117,7 @@ class Bare(importlib.abc.MetaPathFinder):
         if name.partition(".")[0] in lacks:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Bare())
-assert {"tqdm", "tensorflow", "numpy"} <= lacks
+assert {"tqdm", "numpy", "pyarrow"} <= lacks
 """
 
 
