@@ -91,7 +91,7 @@ def read_object(body: bytes, form: str, known: Sequence[str], limits: Limits) ->
 
 
 def _check_values(body: bytes, limits: Limits) -> None:
-    """Count the values before they are read: to read millions of empty lists takes seconds and hundreds of MB; UserError."""
+    """Count the values before they are read, as millions of empty lists take seconds and hundreds of MB; UserError."""
     if _marks(body) <= limits.values:
         return
     pieces = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', 4 * limits.values)
