@@ -1,10 +1,14 @@
 """A place belongs to one owner: others are refused, and what is not ours is not touched."""
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from google.cloud import aiplatform_v1 as v1
+from google.longrunning import operations_pb2
+from google.rpc import status_pb2
 
 from kfp_bert_components.deployment import RolloutError, deploy_to_serving_directory, open_versioned_folder
 from kfp_bert_components.errors import UserError
@@ -255,6 +259,35 @@ def test_others_keep_their_share_while_ours_are_replaced_and_reverted(world):
         world.deploy(endpoint="hand")
     assert dict(endpoint.traffic_split) == {second: 70, "77": 30}
     assert {one.id for one in endpoint.deployed_models} == {second, "77"}
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["good", "wrong"])
+@pytest.mark.parametrize("fails", [True, False])
+def test_operations_of_others_are_not_cancelled_and_their_failures_are_not_ours(world, monkeypatch, fails, good):
+    world.deploy()
+    cloud, before = world.server.cloud, world.registry.require_champion().version
+    request = v1.DeployModelRequest(
+        endpoint=world.endpoint.name,
+        deployed_model=v1.DeployedModel(id="77", model=MODEL, dedicated_resources=v1.DedicatedResources()),
+    )
+    cloud.outcomes = {"DeployModel": "hang"}
+    theirs = cloud.operations[cloud.call("DeployModel", v1.DeployModelRequest.pb(request)).name]
+    cloud.outcomes = {}
+    if fails:
+        monkeypatch.setattr(cloud, "get_operation", partial(fail_when_looked_at, theirs, cloud.get_operation))
+    after = world.promote()
+    world.wrong = set() if good else {after}
+    with nullcontext() if good else pytest.raises(RolloutError, match="its answer to"):
+        world.deploy(operation_seconds=0.5)
+    assert world.versions_serving() == {after if good else before: 100}
+    assert (theirs.done is not None) == fails
+
+
+def fail_when_looked_at(operation, look, request):
+    if request.name == operation.name:
+        error = status_pb2.Status(code=13, message="no machines")
+        operation.done = operations_pb2.Operation(name=operation.name, done=True, error=error)
+    return look(request)
 
 
 def test_take_over_replaces_others_also_where_our_version_is_live_beside_them(world):

@@ -154,14 +154,17 @@ class AiPlatformClient:
             return []
         return [one.name for one in answer.operations if not one.done]
 
-    def wait(self, name: str, description: str, seconds: float, check: Callable[[], None]) -> None:
-        """Wait until an operation has succeeded. If it takes too long, it is cancelled.
+    def wait(
+        self, name: str, description: str, seconds: float, check: Callable[[], None], cancels: bool = True
+    ) -> None:
+        """Wait until an operation has succeeded.
 
         Args:
             name: The operation.
             description: What it does, for messages: "deploying version 3".
             seconds: Longest time to wait.
             check: Called before each request for the operation's state; the waiting ends with what it raises.
+            cancels: Whether an operation that takes too long is cancelled.
 
         Raises:
             UserError: The operation failed, or did not end in time.
@@ -188,8 +191,9 @@ class AiPlatformClient:
                 say(f"{description}: {passed:.0f} s")
                 report_at = passed + self._report_seconds
             if passed > seconds:
-                with suppress(TransientError, UserError):  # if it went on, the next run would wait for it again
-                    self.cancel(name)
+                if cancels:
+                    with suppress(TransientError, UserError):  # if it went on, the next run would wait for it again
+                        self.cancel(name)
                 raise UserError(f"{description} did not end within {seconds:g} s")
             time.sleep(pause)
             pause = min(pause * 1.5, 10.0)

@@ -228,10 +228,17 @@ class Endpoint:
         return self._client.call(self._client.endpoints.get_endpoint, v1.GetEndpointRequest(name=name or self.name))
 
     def wait_for_operations(self, journal: Journal, description: str) -> None:
-        """Wait until no operation is under way. Whether they succeeded is for the caller to check."""
+        """Wait until no operation is under way. Whether they succeeded is for the caller to check.
+
+        One that others began is not cancelled, however long it takes.
+        """
         for operation in self._client.running_operations(self.name):
             with _unless_lost():
-                self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
+                self._wait(journal, operation, description)
+
+    def _wait(self, journal: Journal, operation: str, description: str) -> None:
+        ours, seconds = operation == journal.facts.get("operation"), self._settings.operation_seconds
+        self._client.wait(operation, description, seconds, journal.check, cancels=ours)
 
     def deploy(self, journal: Journal, number: str, model: str, display_name: str) -> None:
         """Deploy a model without traffic, and wait until it is there. Nothing happens if the id is deployed already.
@@ -246,14 +253,14 @@ class Endpoint:
             UserError: The deployment failed or took too long.
         """
         description = f"deploying version {journal.version}"
-        for operation in self._client.running_operations(self.name):
-            self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
+        self.wait_for_operations(journal, description)
         if number in deployed_ids(self.get()):
             return
         journal.check()
         request = v1.DeployModelRequest(endpoint=self.name, deployed_model=self._model(number, model, display_name))
         operation = self._client.call(self._client.endpoints.deploy_model, request).operation.name
-        self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
+        journal.note(operation=operation)
+        self._wait(journal, operation, description)
 
     def _model(self, number: str, model: str, display_name: str) -> Any:
         settings = self._settings
@@ -362,12 +369,15 @@ class Endpoint:
                 return
             journal.check()
             operation = self._undeploy(number, {})
-            self._client.wait(operation, description, self._settings.operation_seconds, journal.check)
+            journal.note(operation=operation)
+            self._wait(journal, operation, description)
 
     def stop_deploying(self, journal: Journal, seconds: float = 60.0) -> None:
-        """Cancel the operations under way, and wait up to `seconds` for the end of each."""
-        for operation in self._client.running_operations(self.name):
+        """Cancel the operation that the rollout began, if it is under way, and wait up to `seconds` for its end."""
+        operation = journal.facts.get("operation")
+        if operation in self._client.running_operations(self.name):
             journal.check()
+            seconds = min(seconds, self._settings.operation_seconds)
             with _unless_lost():
                 self._client.cancel(operation)
                 self._client.wait(operation, "cancelling", seconds, journal.check)

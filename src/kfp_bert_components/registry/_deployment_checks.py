@@ -57,7 +57,7 @@ class _Service:
 
 
 _TEXTS = (
-    *("directory", "holder", "fingerprint", "served", "endpoint", "model", "deployed", "shape", "upload"),
+    *("directory", "holder", "fingerprint", "served", "endpoint", "model", "deployed", "shape", "upload", "operation"),
     *("mode", "url", "uid", "revision", "tested", "rolled_out"),
 )
 _FACTS: dict[str, Any] = dict.fromkeys(_TEXTS, str) | {"attempt": int, "number": int}
