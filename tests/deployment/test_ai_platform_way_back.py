@@ -124,6 +124,20 @@ def test_where_what_served_before_was_undeployed_the_traffic_stays_and_the_next_
     assert world.state()["serving"] == {1: 100} and second not in deployed(world)
 
 
+def test_the_record_names_a_version_that_could_not_be_taken_back_and_gc_keeps_it(world):
+    first, second = leave(world, "version 2: testing")
+    undeploy(world, first)
+    world.server.cloud.split_traffic(world.endpoint, {second: 100})
+    world.wrong = {2}
+    with pytest.raises(RolloutError, match="so the traffic stays as it is"):
+        world.deploy()
+    live = world.registry.deployment("production").details["live"]
+    assert (live["version"], live["facts"]["deployed"]) == (2, second)
+    for _ in range(3):
+        world.promote()
+    assert list(world.registry.gc(keep=1).remove) == [1, 3]
+
+
 def test_an_operation_that_cannot_be_cancelled_does_not_block_the_way_back(world, monkeypatch):
     first, _ = leave(world, "gets 50 %")
     cloud = world.server.cloud

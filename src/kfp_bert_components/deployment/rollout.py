@@ -143,9 +143,15 @@ def _was_lost(target: Target, journal: Journal, live: dict[str, Any] | None) -> 
 
 
 def _what_serves(target: Target, journal: Journal) -> dict[str, Any] | None:
-    """What serves at the place, as `Journal.live`; None where that cannot be told."""
+    """What serves at the place, as `Journal.live`; None where that cannot be told.
+
+    It is the version that could not be taken back, where nothing was left to go back to.
+    """
     try:
-        return target.what_serves(journal.live)
+        if live := target.what_serves(journal.live):
+            return live
+        stayed = journal.version and target.serves(journal.version, journal.facts)
+        return {"version": journal.version, "facts": journal.facts} if stayed else {}
     except LeaseLostError:
         raise
     except Exception:  # looking must not hide why the rollout failed
