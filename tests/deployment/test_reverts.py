@@ -155,6 +155,27 @@ def test_what_somebody_put_under_a_number_that_failed_stays(ours, folder, tmp_pa
     assert f"{folder}/2 holds what is not this registry's: it is left there." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_version_of_another_registry_under_a_number_that_failed_stays(
+    ours, folder, tmp_path, capsys, fails, fail_when_visible
+):
+    theirs, store = Registry(f"{folder}-theirs"), open_store(folder)
+    promote_graph(theirs, tmp_path / "theirs", "theirs")
+    deploy_to_serving_directory(theirs.uri, f"{folder}-other")
+    promote_graph(ours, tmp_path / "ours", "second")
+    fail_when_visible(ours, folder)
+    copied = open_store(f"{folder}-other")
+    for entry in copied.list("1/"):
+        store.write(entry.name.replace("1/", "2/", 1), copied.read(entry.name).data)
+    there = [entry.name for entry in store.list("2/")]
+    if fails:
+        fail_before_it_is_visible(ours, folder)
+    else:
+        deploy_to_serving_directory(ours.uri, folder)
+    assert [entry.name for entry in store.list("2/")] == there != []
+    assert f"{folder}/2 holds what is not this registry's: it is left there." in capsys.readouterr().out
+
+
 def test_of_an_upload_that_was_stopped_only_its_own_files_are_removed(gcs, tmp_path, fail_when_visible):
     registry, folder = Registry("gs://bucket/ours"), "gs://bucket/serving"
     promote_graph(registry, tmp_path / "ours", "first")

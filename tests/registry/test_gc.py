@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,24 @@ def test_a_version_that_may_be_deployed_where_a_record_cannot_be_read_stays(regi
     with pytest.raises(ZeroDivisionError):
         killed.promote(*candidate)
     registry.store.write("deployments/staging.json", b"{}")
-    assert registry.gc(unfinished_hours=0).keep[6] == "it may be deployed where a record can't be read"
+    assert registry.gc(unfinished_hours=0).keep[6] == "it may be deployed where that is not known"
     registry.store.delete("deployments/staging.json")
     assert registry.gc(unfinished_hours=0).remove.keys() == {6}
+
+
+def test_no_former_champion_goes_while_it_is_not_known_what_serves(registry: Registry) -> None:
+    live = {"version": 4, "facts": {"number": 1}}
+    registry.record_deployment("production", "failed", 5, details={"live": live, "live_is_known": False})
+    swept = registry.gc(keep=1)
+    assert swept.remove == {} and swept.keep[1] == "a former champion, which may be deployed where that is not known"
+    assert swept.unclear[0].startswith("production: since a rollout failed it is not known what serves at ")
+    registry.record_deployment("production", "failed", 5, details={"live": live})
+    assert registry.gc(keep=1).remove.keys() == {1, 2, 3}
+
+
+def test_a_record_that_stops_knowing_what_serves_while_gc_runs_stops_it(registry: Registry) -> None:
+    unknown = {"live": {"version": 4, "facts": {"number": 1}}, "live_is_known": False}
+    sweeper = Registry(registry.uri)
+    write = partial(registry.record_deployment, "production", "failed", 5, details=unknown)
+    interrupt(sweeper, "write", "versions/1/claim.json", write)
+    assert sweeper.gc(keep=1).remove == {} and registry.numbers() == [1, 2, 3, 4, 5]

@@ -410,4 +410,5 @@ def known_models(journal: Journal) -> set[str]:
 
 def is_named(journal: Journal, endpoint: str) -> bool:
     """Whether the deployment record names this endpoint as one that it deployed to."""
-    return endpoint in (journal.facts.get("endpoint"), journal.live.get("facts", {}).get("endpoint"))
+    known = (journal.facts, journal.live.get("facts", {}), journal.memory)
+    return endpoint in {one.get("endpoint") for one in known}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,7 @@ class UploadedModels:
             return
         registry, uploaded = labels.get(REGISTRY_LABEL), labels.get(LABEL, "")
         named = {one.get("model", "").partition("@")[0] for one in (journal.facts, journal.live.get("facts", {}))}
+        named.add(journal.memory.get("parent_model", ""))
         if registry:
             ours = registry == self._registry.id(create=False)
         else:
@@ -240,6 +242,29 @@ class UploadedModels:
             self._registry.fetch_bundle(version, bundle)
             upload_folder(Path(f"{bundle}{part}"), open_store(self._settings.staging), name)
         return f"{self._settings.staging.rstrip('/')}/{name}"
+
+    def version_of(self, name: str) -> int:
+        """The registry's version that an upload is of; 0 where it is none of this registry, as its labels say.
+
+        Args:
+            name: Full name of the upload.
+
+        Raises:
+            TransientError: AI Platform did not answer.
+        """
+        try:
+            labels = self._labels(name) or {}
+        except LeaseLostError:
+            raise
+        except UserError:  # it is in a project of others
+            return 0
+        version = labels.get(LABEL, "").removeprefix(self._label(""))
+        if not version.isdigit() or labels.get(REGISTRY_LABEL) not in (None, self._registry.id(create=False)):
+            return 0
+        with suppress(NotFoundError):
+            if labels.get(FINGERPRINT_LABEL) in (None, self._fingerprint(int(version))):
+                return int(version)
+        return 0
 
     def _label(self, version: int | str) -> str:
         return f"{_hash(self._registry.uri)}-{version}"

@@ -43,7 +43,9 @@ class Plan:
         self._journal, self._version = journal, version
         self._ends = journal.only_ends(version)
         self._goes_on = journal.state not in (*IDLE, PREPARING) and not self._ends
-        self.endpoint = place.endpoint.get(journal.facts["endpoint"]) if self._goes_on else place.endpoint.find()
+        began = journal.facts.get("endpoint", "") if self._goes_on else ""
+        self.endpoint = place.endpoint.find_again(began) if began else place.endpoint.find()
+        self._is_gone = bool(began) and self.endpoint is None
 
     def lines(self) -> Iterator[str]:
         """One line for each thing, in order.
@@ -53,6 +55,9 @@ class Plan:
         """
         if first := self._journal.unfinished(self._version):
             yield first
+        if self._is_gone:
+            yield "would end it as failed: its endpoint was deleted meanwhile, and another run has to create a new one"
+            return
         if self._ends:
             yield from self._end()
             if self._journal.state == FINISHING and self._journal.version == self._version:
@@ -70,8 +75,9 @@ class Plan:
         number, before = facts["deployed"], facts["before"]
         if self._journal.state == FINISHING:
             known, warm = known_models(self._journal), set(before) if self._settings.keep_warm else set()
-            yield from self._clean_up(number, set(before), known)
-            gone = known - warm - {number}
+            idle = known - {one for one, share in found.traffic_split.items() if share}
+            yield from self._clean_up(number, set(before), idle)
+            gone = idle - warm - {number}
             found.deployed_models = [one for one in found.deployed_models if one.id not in gone]
             return
         split = self._place.endpoint.split_before(self._journal, found, before, number)

@@ -58,7 +58,8 @@ class AiPlatformTarget(Target):
 
     Facts: `endpoint` and `model` (full names), `deployed` (the id of the deployed model, which we choose), `before` and
     `others` (the shares of our models and of those of others when the rollout began), `ours` (the ids of our models),
-    and `shape` (`AiPlatformSettings.deployment_hash`). Memory: `models`, the ids of our deployed models.
+    and `shape` (`AiPlatformSettings.deployment_hash`). Memory: `models` (the ids of our deployed models), `endpoint` and
+    `parent_model` (the full names of those that we deployed with last).
 
     A deployed model that the record does not know is not ours: it is never undeployed, and keeps its share.
 
@@ -101,6 +102,8 @@ class AiPlatformTarget(Target):
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the deployed model of the facts has all traffic that goes to our models. One call, and one read.
 
+        There is one more call for each other model with traffic, to see whether it is ours.
+
         With `take_over` it has to have all traffic, at an endpoint that has our labels.
         """
         if facts.get("shape") != self._settings.deployment_hash():
@@ -118,15 +121,49 @@ class AiPlatformTarget(Target):
     def _seen_live(self, version: int, facts: Mapping[str, Any]) -> Any | None:
         """The endpoint, where the deployed model of the facts is all that gets traffic of ours; else None."""
         name = facts.get("endpoint", "")
-        if not name or facts.get("fingerprint") not in (None, self._fingerprint(version)):  # older records lack it
+        if not name or not self._is_of(version, facts):
             return None
         try:
             seen = self.endpoint.get(name)
         except NotFoundError:
             return None
         ours = facts.get("ours", list(seen.traffic_split))  # format 1 of the record took all for ours
-        sharing = {number for number, share in seen.traffic_split.items() if share and number in ours}
-        return seen if sharing == {facts.get("deployed")} and sharing <= deployed_ids(seen) else None
+        if facts.get("deployed") not in deployed_ids(seen):
+            return None
+        sharing = {number for number in _with_traffic(seen) if number in ours or self._version_of(seen, number)}
+        return seen if sharing == {facts["deployed"]} else None
+
+    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
+        """The version of this registry that gets all traffic that goes to ours. A few calls that only read.
+
+        Raises:
+            UserError: Several versions share it.
+        """
+        if live and self.serves(live["version"], live["facts"]):
+            return dict(live)
+        known: Mapping[str, Any] = live.get("facts", {})
+        name = self.endpoint.name or known.get("endpoint", "")
+        seen = self.endpoint.find_again(name) if name else self.endpoint.find()
+        if seen is None:
+            return {}
+        serving = {number: self._version_of(seen, number) for number in _with_traffic(seen)}
+        if known.get("deployed") in serving and self._is_of(live["version"], known):
+            serving[known["deployed"]] = live["version"]  # the upload may be older than its labels
+        ours = sorted(number for number, version in serving.items() if version)
+        if len(ours) > 1:
+            shown = ", ".join(f"version {serving[number]} ({number})" for number in ours)
+            raise UserError(f"The traffic of {seen.name} goes to {shown}")
+        return self._as_live(seen, ours[0], serving[ours[0]]) if ours else {}
+
+    def _as_live(self, seen: Any, number: str, version: int) -> dict[str, Any]:
+        """As `Journal.live`, of a version that the record does not call live."""
+        names = {"endpoint": seen.name, "model": _upload(seen, number), "deployed": number, "served": number}
+        return {"version": version, "facts": {**names, "ours": [number], "fingerprint": self._fingerprint(version)}}
+
+    def _version_of(self, seen: Any, number: str) -> int:
+        """The registry's version that a deployed model is of; 0 where it is none of this registry."""
+        upload = _upload(seen, number)
+        return self._models.version_of(upload) if upload else 0
 
     def admit(self, journal: Journal) -> None:
         """Look at the labels of the endpoint and of the parent model, and at what a rollout needs that begins now.
@@ -172,13 +209,16 @@ class AiPlatformTarget(Target):
         """Create the endpoint if there is none, and upload the version to the Model Registry."""
         self._resume(journal)
         self.endpoint.ensure(journal)
+        journal.remember(endpoint=self.endpoint.name)
         journal.note(
             endpoint=self.endpoint.name,
             shape=self._settings.deployment_hash(),
             fingerprint=self._fingerprint(journal.version),
         )
         self._models.admit(journal)
-        journal.note(model=self._models.ensure(journal))
+        model = self._models.ensure(journal)
+        journal.remember(parent_model=model.partition("@")[0])
+        journal.note(model=model)
 
     def introduce(self, journal: Journal) -> None:
         """Deploy the version beside the old one, and give it the canary's share of the traffic."""
@@ -316,6 +356,10 @@ class AiPlatformTarget(Target):
         self.endpoint.name = journal.facts.get("endpoint", "")
         return journal.facts
 
+    def _is_of(self, version: int, facts: Mapping[str, Any]) -> bool:
+        """Whether facts are of a rollout of the registry's version as it is now; those of older records may be."""
+        return facts.get("fingerprint") in (None, self._fingerprint(version))
+
     def _fingerprint(self, version: int) -> str:
         return self._registry.version(version).bundle_fingerprint
 
@@ -345,3 +389,13 @@ class AiPlatformTarget(Target):
         while (left := end - time.monotonic()) > 0:
             journal.check()
             time.sleep(min(left, 1.0))
+
+
+def _with_traffic(endpoint: Any) -> list[str]:
+    return [number for number, share in endpoint.traffic_split.items() if share]
+
+
+def _upload(endpoint: Any, number: str) -> str:
+    """Full name of the upload that a deployed model is of; "" where there is no such deployed model."""
+    found = [f"{one.model}@{one.model_version_id}" for one in endpoint.deployed_models if one.id == number]
+    return found[0] if found else ""

@@ -369,7 +369,7 @@ def gc(registry: str, keep: int, unfinished_hours: float, dry_run: bool) -> None
         click.echo(plain(lines[number]))
     for folder, hours in found.checkpoints.items():
         click.echo(plain(f"{verb}  checkpoints {folder}: nothing written for {hours:.0f} hours"))
-    for problem in found.damaged:
+    for problem in found.unclear:
         click.echo(plain(f"Former champions are kept, as they may be deployed: {problem}"))
     if not lines and not found.checkpoints:
         click.echo("There is nothing to remove.")

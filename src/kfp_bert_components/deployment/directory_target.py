@@ -214,12 +214,20 @@ class DirectoryTarget(Target):
 
     def _take_away(self, number: int, check: Check = bool) -> None:
         """Remove a version, or the part of it that is there. What others have put under the number since stays."""
-        if self._look_at(number):
+        found = self._look_at(number)
+        if found and self._is_version(found):
             self._folder.remove(number, check)
         else:
             self._folder.remove_parts(number, self._is_part, check)
             if number in self._folder.in_use():
                 say(f"{self._folder.uri}/{number} holds what is not this registry's: it is left there.")
+
+    def _is_version(self, content: VersionContent) -> bool:
+        """Whether what a number holds is a version of the registry, by its fingerprint; older ones have none."""
+        try:
+            return content.fingerprint in ("", self._registry.version(content.registry_version).bundle_fingerprint)
+        except NotFoundError:
+            return False
 
     def _is_part(self, file: Entry) -> bool:
         """Whether a file of a folder is one of a version of the registry: part of an upload that was stopped."""

@@ -91,10 +91,10 @@ def roll_out(
             if not journal.acquire(champion.version, report):
                 continue
             with journal:
-                reverts_another = resumed and _reverts(journal, champion.version)
+                ends_another = (resumed and _reverts(journal, champion.version)) or journal.version != champion.version
                 cause = _take_steps(journal, target, tries, pause_seconds, report)
             rolled_out = True
-            if journal.state == FAILED and not reverts_another:
+            if journal.state == FAILED and not ends_another:
                 raise RolloutError(f"Version {journal.version} was not rolled out: {journal.reason}") from cause
 
 
@@ -143,15 +143,9 @@ def _was_lost(target: Target, journal: Journal, live: dict[str, Any] | None) -> 
 
 
 def _what_serves(target: Target, journal: Journal) -> dict[str, Any] | None:
-    """What serves at the place, as `Journal.live`; None where that cannot be told.
-
-    It is the version that could not be taken back, where nothing was left to go back to.
-    """
+    """What serves at the place, as `Journal.live`; None where that cannot be told."""
     try:
-        if live := target.what_serves(journal.live):
-            return live
-        stayed = journal.version and target.serves(journal.version, journal.facts)
-        return {"version": journal.version, "facts": journal.facts} if stayed else {}
+        return target.what_serves(journal.live)
     except LeaseLostError:
         raise
     except Exception:  # looking must not hide why the rollout failed

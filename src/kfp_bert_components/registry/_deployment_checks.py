@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -77,7 +78,17 @@ _FACTS_OF: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("canaries", "held"), list[dict[str, Any]]),
     },
 }
-_MEMORY = {"number": int, "served": list[int], "tried": list[int], "models": list[str]}
+_IN_PROJECT = "projects/[^/]+/locations/[^/]+"
+_FULL_NAMES = {
+    "AI Platform endpoint": {
+        "endpoint": re.compile(f"{_IN_PROJECT}/endpoints/[^/]+"),
+        "model": re.compile(f"{_IN_PROJECT}/models/[^/@]+@[^/@]+"),
+    }
+}
+_MEMORY = {
+    **{"number": int, "served": list[int], "tried": list[int]},
+    **{"models": list[str], "endpoint": str, "parent_model": str},
+}
 
 
 def check_place(place: Mapping[str, str]) -> None:
@@ -98,7 +109,7 @@ def check_details(kind: str, state: str, details: Mapping[str, Any]) -> None:
     check_types(details, _OF_DETAILS)
     check_types(details.get("memory", {}), _MEMORY)
     facts, live = details.get("facts", {}), details.get("live", {})
-    check_types(facts, _FACTS | _FACTS_OF.get(kind, {}))
+    _check_facts(kind, facts)
     if live:
         _check_live(kind, state, live)
     elif state == "live" and facts:
@@ -111,8 +122,15 @@ def _check_live(kind: str, state: str, live: Mapping[str, Any]) -> None:
     require(live, ("version", "facts"))
     check_types(live, {"version": int, "facts": dict[str, Any]})
     facts = live["facts"]
-    check_types(facts, _FACTS | _FACTS_OF.get(kind, {}))
+    _check_facts(kind, facts)
     require(facts, (*_LIVE.get(kind, ()), *(_ENDED.get(kind, ()) if state == "live" else ())))
+
+
+def _check_facts(kind: str, facts: Mapping[str, Any]) -> None:
+    check_types(facts, _FACTS | _FACTS_OF.get(kind, {}))
+    for name, form in _FULL_NAMES.get(kind, {}).items():
+        if name in facts and not form.fullmatch(facts[name]):
+            raise ValueError(f"{name} is {facts[name]!r}, which is no full name such as AI Platform gives")
 
 
 def _check_rollout(kind: str, step: str, facts: Mapping[str, Any]) -> None:

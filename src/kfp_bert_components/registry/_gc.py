@@ -25,17 +25,18 @@ _Verdict = tuple[bool, str]  # whether a version stays, and why
 
 @dataclass
 class Sweep:
-    """What gc keeps and removes, with the reason, by version; and which deployment records can't be read.
+    """What gc keeps and removes, with the reason, by version; and why it can't be told what is deployed.
 
     `checkpoints` are the folders with checkpoints beside the registry that it removes, with the hours since a run wrote
     into them.
 
-    While there is such a record no former champion is removed: it may be deployed there.
+    `unclear` names the deployment records that can't be read, and those that don't know what serves after a rollout that
+    failed. While there is one, no version is removed that may be deployed there: no former champion.
     """
 
     keep: dict[int, str] = field(default_factory=dict)
     remove: dict[int, str] = field(default_factory=dict)
-    damaged: list[str] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
     checkpoints: dict[str, float] = field(default_factory=dict)
     # What the decision to remove looked at:
     claims: dict[int, Claim] = field(default_factory=dict, repr=False)
@@ -54,8 +55,8 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
         raise UserError(f"keep is {keep}: keep at least 1 former champion, to roll back to.")
     if not unfinished_hours >= 0:  # nor NaN
         raise UserError(f"unfinished_hours is {unfinished_hours:g}: give a number of hours, 0 or more.")
-    protected, damaged = _protected(store)
-    found = Sweep(damaged=damaged, former=_former(store, keep, protected, damaged))
+    protected, unclear = _protected(store)
+    found = Sweep(unclear=unclear, former=_former(store, keep, protected, unclear))
     deployed = deployed_numbers(read_deployments(store)[0].values())
     for number in version_numbers(store):
         try:
@@ -74,15 +75,15 @@ def plan(store: Store, keep: int = 5, unfinished_hours: float = 24.0) -> Sweep:
             stays, why = found.former[number]
         elif was_champion:
             stays, why = True, "it was promoted, and champion.json does not know of it: run verify"
-        elif visible and damaged:
-            stays, why = True, "it may be deployed where a record can't be read"
+        elif visible and unclear:
+            stays, why = True, "it may be deployed where that is not known"
         else:
             stays, why = _never_champion(store, number, claim, unfinished_hours)
         (found.keep if stays else found.remove)[number] = why
     return found
 
 
-def _former(store: Store, keep: int, protected: Collection[int], damaged: Collection[str]) -> dict[int, _Verdict]:
+def _former(store: Store, keep: int, protected: Collection[int], unclear: Collection[str]) -> dict[int, _Verdict]:
     """What becomes of the former champions, the one of the newest move first; one that is gone uses up no place."""
     champion = read_champion(store)
     if champion is None:
@@ -100,8 +101,8 @@ def _former(store: Store, keep: int, protected: Collection[int], damaged: Collec
             found[number] = True, f"{'' if keep == 1 else 'one of '}the {said}"
         elif number in kept:
             found[number] = True, "the version that rollback goes back to"
-        elif damaged:
-            found[number] = True, "a former champion, which may be deployed where a record can't be read"
+        elif unclear:
+            found[number] = True, "a former champion, which may be deployed where that is not known"
         elif number in newest:
             found[number] = False, f"version {previous}, which rollback goes back to, is kept in its place"
         else:
@@ -140,7 +141,8 @@ def collect(store: Store, found: Sweep) -> list[int]:
             return may_be_named(store, number)
         champion = read_champion(store)
         previous = previous_champion(store, champion) if champion else None
-        return number == previous or number in _protected(store)[0]
+        protected, unclear = _protected(store)
+        return number == previous or number in protected or bool(unclear)
 
     removed = [
         number
@@ -180,17 +182,22 @@ def _pin(store: Store, number: int) -> str:
 
 
 def _protected(store: Store) -> tuple[dict[int, str], list[str]]:
-    """Versions that must stay, with the reason; and which deployment records can't be read."""
-    records, damaged = read_deployments(store)
+    """Versions that must stay, with the reason; and the deployment records that don't say what is deployed."""
+    records, unclear = read_deployments(store)
     found: dict[int, str] = {}
     for target, record in records.items():
         for one in record.elsewhere():
             found |= _needed(one, f"{target}, {one.place_in_words()}")
     for target, record in records.items():
         found |= _needed(record, target)
+        if not record.live_is_known:
+            unclear.append(
+                f"{target}: since a rollout failed it is not known what serves at {record.place_in_words()}; "
+                "the next deployment there looks again"
+            )
     if champion := read_champion(store):
         found[champion.version] = "the champion"
-    return found, damaged
+    return found, unclear
 
 
 def _needed(record: Deployment, where: str) -> dict[int, str]:
