@@ -44,7 +44,7 @@ def test_the_page_says_what_its_colour_means(tmp_path: Path, missing, said):
     write(tmp_path / "a.parquet", text=texts(100 + missing), label=[*labels(100), *[None] * missing])
     run(tmp_path / "a.parquet", tmp_path / "out", missing_label="drop", max_dropped=0.5)
     page = (tmp_path / "out/report.html").read_text()
-    assert ('badge good">nothing to look at<' in page) != bool(said) == ('badge wait">look at this<' in page)
+    assert ('badge good">no warnings<' in page) != bool(said) == ('badge wait">look at this<' in page)
     notes = re.findall(r'<p><span class="badge wait">note</span> (.*?)</p>', page)
     assert len(notes) == len(said) and all(one.startswith(begin) for one, begin in zip(notes, said, strict=True))
 
@@ -221,3 +221,10 @@ def test_the_check_that_took_the_rows_of_train_is_named_with_its_count(tmp_path:
     )
     with pytest.raises(UserError, match=re.escape(said)):
         run(tmp_path / "in", tmp_path / "out", split_by="file", test_values=["again*"])
+
+
+def test_the_badge_fits_the_remarks_that_are_listed(tmp_path: Path):
+    write(tmp_path / "a.parquet", text=texts(90), label=[*map(str, labels(60)), *["nan"] * 30])
+    prepared, *_ = run(tmp_path / "a.parquet", tmp_path / "out")
+    assert len(prepared.remarks) == 1
+    assert 'badge good">no warnings, 1 remark<' in (tmp_path / "out/report.html").read_text()

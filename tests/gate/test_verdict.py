@@ -80,6 +80,11 @@ UNSURE = "which this test set of 400 rows cannot tell from"
             "The candidate gives the same answers as version 4 on all 400 test rows, so there is nothing to gain.",
         ),
         (
+            primary(0, 0, same=True, itself=True),
+            "REJECT",
+            "Nothing has changed: the candidate is version 4 itself. There is nothing to promote.",
+        ),
+        (
             primary(20, 60, metric="ece"),
             "REJECT",
             "Calibration error (ECE) got worse by 0.100 against version 4 (90 % interval of the improvement −0.134 to "

@@ -27,6 +27,7 @@ class PrimaryTest:
         rows: Rows of the test set.
         against: What the candidate was compared with, in words.
         same: Whether the two never differ.
+        itself: Whether the two are one model, as where nothing was trained anew.
         first: Whether there is no champion.
         rare: A class that has too few rows for a test against a difference other than 0, or "".
         short: What has too little evidence for any test, as its rows are copies or belong to few groups; or None.
@@ -38,6 +39,7 @@ class PrimaryTest:
     rows: int
     against: str
     same: bool
+    itself: bool = False
     first: bool = False
     rare: str = ""
     short: Shortage | None = None
@@ -75,6 +77,8 @@ def more_rows(test: PrimaryTest, alpha: float) -> int:
 
 def _primary(test: PrimaryTest, alpha: float) -> tuple[str, str]:
     """Outcome and reason by the primary metric alone."""
+    if test.itself:
+        return "REJECT", f"Nothing has changed: the candidate is {test.against} itself. There is nothing to promote."
     if test.same:
         return "REJECT", (
             f"The candidate gives the same answers as {test.against} on all {test.rows:,} test rows, so there is "
