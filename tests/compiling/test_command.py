@@ -30,7 +30,9 @@ def test_the_file_and_the_options_say_the_same_as_the_function(tmp_path):
         *("--set", "service_account=runner"),
     )
     assert done.exit_code == 0, done.output
-    assert done.output == f"Wrote {(made := tmp_path / 'pipeline.yaml')}.\nSubmit {made} with service_account='runner'.\n"
+    assert (
+        done.output == f"Wrote {(made := tmp_path / 'pipeline.yaml')}.\nSubmit {made} with service_account='runner'.\n"
+    )
     cluster = {
         "service_account": "runner",
         "all": {"images": "my-team", "env": {"A": "b"}},

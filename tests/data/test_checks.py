@@ -224,7 +224,22 @@ def test_the_check_that_took_the_rows_of_train_is_named_with_its_count(tmp_path:
 
 
 def test_the_badge_fits_the_remarks_that_are_listed(tmp_path: Path):
-    write(tmp_path / "a.parquet", text=texts(90), label=[*map(str, labels(60)), *["nan"] * 30])
-    prepared, *_ = run(tmp_path / "a.parquet", tmp_path / "out")
+    write(tmp_path / "a.parquet", text=texts(100), label=labels(100))
+    prepared, *_ = run(tmp_path / "a.parquet", tmp_path / "out", label_names={"0": "no", "1": "yes", "9": "other"})
     assert len(prepared.remarks) == 1
     assert 'badge good">no warnings, 1 remark<' in (tmp_path / "out/report.html").read_text()
+
+
+def test_where_two_labels_are_merged_the_error_says_what_to_write_for_the_others(tmp_path: Path):
+    source = write(
+        tmp_path / "a.parquet", text=texts(100), label=[("new", "good", "bad", 'so "so"')[i % 4] for i in range(100)]
+    )
+    said = (
+        '50 rows have a label that label_names does not know (the first is a.parquet row 3): add "bad": "bad", '
+        '"so \\"so\\"": "so \\"so\\"" to it, or set unknown_label to \'keep\', which leaves such labels as they are, or to '
+        "'drop', which leaves their rows out."
+    )
+    with pytest.raises(UserError, match=re.escape(said)):
+        run(source, tmp_path / "no", label_names={"new": "good"})
+    prepared, *_ = run(source, tmp_path / "out", label_names={"new": "good"}, unknown_label="keep")
+    assert prepared.labels == ["good", "bad", 'so "so"'] and sum(map(len, prepared.class_rows.values())) == 9

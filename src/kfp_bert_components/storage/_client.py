@@ -161,7 +161,9 @@ def explained(where: str, access: Access) -> Iterator[None]:
             f"{where} can't be had: the answer is not Cloud Storage's. Look for a proxy that answers instead."
         ) from None
     except (OSError, HTTPException, urllib3.exceptions.HTTPError, BaseError) as error:  # OSError has those of requests
-        raise UserError(f"{where} can't be reached: check the network and try again ({_short(reason_of(error))}).") from None
+        raise UserError(
+            f"{where} can't be reached: check the network and try again ({_short(reason_of(error))})."
+        ) from None
 
 
 def translate(error: Exception, where: str, access: Access) -> UserError:
