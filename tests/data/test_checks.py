@@ -236,8 +236,8 @@ def test_where_two_labels_are_merged_the_error_says_what_to_write_for_the_others
     )
     said = (
         '50 rows have a label that label_names does not know (the first is a.parquet row 3): add "bad": "bad", '
-        '"so \\"so\\"": "so \\"so\\"" to it, or set unknown_label to \'keep\', which leaves such labels as they are, or to '
-        "'drop', which leaves their rows out."
+        '"so \\"so\\"": "so \\"so\\"" to it, or set unknown_label to \'keep\', which leaves such labels as they are, '
+        "or to 'drop', which leaves their rows out."
     )
     with pytest.raises(UserError, match=re.escape(said)):
         run(source, tmp_path / "no", label_names={"new": "good"})

@@ -39,7 +39,8 @@ def list_(registry: str, as_json: bool) -> None:
     """List the versions and where they are deployed.
 
     `live on production as 4` says what the place calls the version: the number of its folder in a serving directory,
-    or the id of a deployed model.
+    or the id of a deployed model. A score is of the test set on which the version was promoted, so two scores can be
+    compared only where the test set stayed the same.
     """
     from kfp_bert_components.errors import DamagedError, UserError
 
@@ -63,6 +64,11 @@ def list_(registry: str, as_json: bool) -> None:
         lines = version_lines(models, number, records) or [f"The registry {models.uri} holds no version yet."]
         for line in [*lines, *mirror_lines(models, number, mirrors)]:
             click.echo(plain(line))
+        if len(lines) > 1:
+            click.echo(
+                "Each score was measured when its version was promoted: those of different test sets can't be compared.",
+                err=True,
+            )
     _stop_for(problems)
 
 
