@@ -66,7 +66,7 @@ def list_(registry: str, as_json: bool) -> None:
             click.echo(plain(line))
         if len(lines) > 1:
             click.echo(
-                "Each score was measured when its version was promoted: those of different test sets can't be compared.",
+                "Each score is that of its promotion: those of different test sets can't be compared.",
                 err=True,
             )
     _stop_for(problems)
