@@ -58,7 +58,7 @@ class Checkpoints:
         checkpoint_dir: Local, gs:// or s3:// folder; "" writes and finds no checkpoints.
         identity: What must be the same for a run to go on, as plain JSON values: settings, data, vocabulary.
         owner: What is the same each time that this run is started, and of no other run: where its model goes.
-        minutes: Most minutes of training that a kill costs: the next checkpoint begins so early that it is whole then.
+        minutes: At most so many minutes of training are lost by a kill: the next checkpoint is begun early enough.
             Where writing one takes longer than half of them, a kill costs up to twice that time, and a warning says so.
         steps: Steps between two checkpoints; 0 goes by time alone.
     """
