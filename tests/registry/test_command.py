@@ -35,7 +35,7 @@ def run(*arguments: str) -> str:
 
 def test_list_shows_champion_and_deployments(uri: str) -> None:
     lines = run("list", uri).splitlines()
-    assert len(lines) == 4 and lines[3].endswith("those of different test sets can't be compared.")
+    assert len(lines) == 4 and lines[3].endswith("Scores of different test sets can't be compared.")
     assert "champion, live on production" in lines[2] and "macro_f1 0.9100" in lines[2]
     value = json.loads(run("list", uri, "--json"))
     assert value["champion"] == 3 and [one["version"] for one in value["versions"]] == [1, 2, 3]

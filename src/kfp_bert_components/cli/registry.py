@@ -66,7 +66,8 @@ def list_(registry: str, as_json: bool) -> None:
             click.echo(plain(line))
         if len(lines) > 1:
             click.echo(
-                "Each score is that of its promotion: those of different test sets can't be compared.",
+                "Each score was measured when its version was promoted. Scores of different test sets can't be "
+                "compared.",
                 err=True,
             )
     _stop_for(problems)
