@@ -46,8 +46,8 @@ def say_memory(needed: float, remedy: str, limit: int | None = None) -> None:
     say(f"Memory: about {_size(needed)} needed{there}.")
     if limit and needed > limit:
         say(
-            f"warning: that is too little: this step may be ended without a word (OOMKilled, exit status 137). "
-            f"Now: {remedy}."
+            "warning: that is too little: the system may end this step without a message (OOMKilled, exit status "
+            f"137). Now: {remedy}."
         )
 
 

@@ -323,11 +323,13 @@ def test_swapping_never_promotes_both_order_of_rows_means_nothing_and_an_equal_c
     [
         (
             "accuracy",
-            "the 1,000 rows have only 103 texts. They are worth 2.4 independent rows, which is too few to compare models: collect rows with",
+            "the 1,000 rows have only 103 texts. They are worth 2.4 independent rows, which is too few to compare "
+            "models: collect rows with",
         ),
         (
             "macro_f1",
-            "the 900 rows of the class 'dialogue' have only 3 texts. They are worth 2.0 independent rows, which is too few",
+            "the 900 rows of the class 'dialogue' have only 3 texts. They are worth 2.0 independent "
+            "rows, which is too few",
         ),
     ],
 )

@@ -35,20 +35,20 @@ UNSURE = "this test set of 400 rows cannot tell this from"
         (
             primary(20, 60),
             "REJECT",
-            "Accuracy fell by 0.100 against version 4 (90 % interval −0.134 to −0.066): 400 test rows show that this is "
-            "a change for the worse at alpha 0.05.",
+            "Accuracy fell by 0.100 against version 4 (90 % interval −0.134 to −0.066): 400 test rows show that this "
+            "is a change for the worse at alpha 0.05.",
         ),
         (
             primary(40, 40, 4000, margin=0.02),
             "PROMOTE",
-            "Accuracy is the same as that of version 4 (90 % interval −0.004 to +0.004): 4,000 test rows show that this "
-            "is better than a loss of 0.020 at alpha 0.05.",
+            "Accuracy is the same as that of version 4 (90 % interval −0.004 to +0.004): 4,000 test rows show that "
+            "this is better than a loss of 0.020 at alpha 0.05.",
         ),
         (
             primary(20, 60, margin=0.02),
             "REJECT",
-            "Accuracy fell by 0.100 against version 4 (90 % interval −0.136 to −0.064): 400 test rows show that this is "
-            "worse than a loss of 0.020 at alpha 0.05.",
+            "Accuracy fell by 0.100 against version 4 (90 % interval −0.136 to −0.064): 400 test rows show that this "
+            "is worse than a loss of 0.020 at alpha 0.05.",
         ),
         (
             primary(20, 20, 40_000, min_improvement=0.05),

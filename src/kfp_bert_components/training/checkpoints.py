@@ -184,9 +184,9 @@ class Checkpoints:
         if self._seconds and not self._steps and self._took > self._seconds / 2 and not self._warned:
             self._warned = True
             say(
-                f"warning: writing a checkpoint takes {self._took:.0f} s, so a kill may cost {2 * self._took:.0f} s of "
-                f"training, and not {self._seconds:.0f} s as checkpoint_minutes says: give more, or a faster "
-                "checkpoint_dir."
+                f"warning: writing a checkpoint takes {self._took:.0f} s, so up to {2 * self._took:.0f} s of "
+                f"training are lost if the step is killed, not {self._seconds:.0f} s as checkpoint_minutes asks: raise "
+                "checkpoint_minutes, or give a faster checkpoint_dir."
             )
 
     def _names(self, prefix: str) -> list[str]:
