@@ -55,7 +55,7 @@ class TransientError(Exception):
 def reason_of(error: BaseException) -> str:
     """Why a file or a server can't be had, in the system's few words, without those of the libraries around them."""
     causes = [error]
-    while inner := causes[-1].__cause__ or causes[-1].__context__:
+    while inner := causes[-1].__cause__ or (not causes[-1].__suppress_context__ and causes[-1].__context__):
         causes.append(inner)
     for one in causes:
         if isinstance(one, TimeoutError):

@@ -1,5 +1,6 @@
 """Errors name what was typed, in words that a person knows."""
 
+import json
 import socket
 import ssl
 import urllib.request
@@ -66,3 +67,4 @@ def test_the_reason_is_the_systems_without_what_libraries_say_around_it():
     refused.verify_message = "self-signed certificate"
     assert reason_of(refused) == "self-signed certificate"
     assert reason_of(KeyError()) == "KeyError"
+    assert reason_of(raised(ValueError, json.loads, "no JSON")).startswith("Expecting value")

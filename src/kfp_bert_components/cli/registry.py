@@ -23,6 +23,8 @@ from kfp_bert_components.plain import plain
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Mirror, Registry
 
+_SCORES = "Each score was measured when its version was promoted. Scores of different test sets can't be compared."
+
 
 @click.group("registry", cls=Group, epilog=example("kfp-bert registry list gs://my-bucket/registry"))
 def command() -> None:
@@ -62,14 +64,12 @@ def list_(registry: str, as_json: bool) -> None:
         click.echo(json.dumps(versions_as_json(models, number, records) | told, indent=1, default=dict))
     else:
         lines = version_lines(models, number, records) or [f"The registry {models.uri} holds no version yet."]
-        for line in [*lines, *mirror_lines(models, number, mirrors)]:
+        for line in lines:
             click.echo(plain(line))
         if len(lines) > 1:
-            click.echo(
-                "Each score was measured when its version was promoted. Scores of different test sets can't be "
-                "compared.",
-                err=True,
-            )
+            click.echo(_SCORES, err=True)
+        for line in mirror_lines(models, number, mirrors):
+            click.echo(plain(line))
     _stop_for(problems)
 
 
