@@ -127,9 +127,9 @@ TO_SUBMIT = ["-p", 'sources=["gs://b/x"]', "-p", "registry=gs://b/r", "-p", "ser
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["compile", "train_and_deploy", "OUT", "--images", "my-registry/my-team"], 0, ""),
+        (["compile", "train_and_deploy", "OUT", "--images", "my-registry/my-team"], 0, "Wrote "),
         (["components", "list"], 0, "finetune_bert"),
-        (["components", "copy", "finetune_bert", "OUT"], 0, ""),
+        (["components", "copy", "finetune_bert", "OUT"], 0, "Wrote "),
         (["pipelines", "show", "train_and_deploy"], 0, "min_improvement"),
         (["submit", "train_and_deploy", "--host", "http://127.0.0.1:9", *TO_SUBMIT], 1, "127.0.0.1"),
         (["schedule", "list", "--host", "http://127.0.0.1:9"], 1, "127.0.0.1"),

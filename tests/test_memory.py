@@ -53,7 +53,7 @@ def test_this_machine_is_read():
 def test_a_step_that_needs_more_than_it_may_have_warns(capsys):
     say_memory(4.26e9, "give it more memory", limit=2_000_000_000)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Memory: about 4.3 GB expected; it may have 2.0 GB."
+    assert lines[0] == "Memory: about 4.3 GB needed, 2.0 GB available."
     assert lines[1].startswith("warning: ") and "exit status 137" in lines[1] and "give it more memory" in lines[1]
     say_memory(1.5e9, "give it more memory", limit=2_000_000_000)
-    assert capsys.readouterr().out == "Memory: about 1.5 GB expected; it may have 2.0 GB.\n"
+    assert capsys.readouterr().out == "Memory: about 1.5 GB needed, 2.0 GB available.\n"

@@ -149,7 +149,8 @@ class _PrepareTextData(PythonComponent):
             pair_column: Name or position of a second text, for tasks on pairs. Default: none.
             metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
                 Default: none; the column "source", the name of a row's file, is always there.
-            label_names: Names for the labels in the data, such as {"0": "other"}. Default: as they are.
+            label_names: Names for the labels in the data, such as {"0": "other"}. A label that it leaves out is an error,
+                but for unknown_label="keep", which leaves it as it is. Default: all as they are.
             file_format: auto, csv, tsv, jsonl or parquet. Default: found out file by file.
             encoding: auto, or a codec such as "cp1252". Default: found out file by file.
             delimiter: auto, or one character; "\t" is a tab. Default: found out file by file.
@@ -308,8 +309,9 @@ class _FinetuneBert(PythonComponent):
             heads: Attention heads when training from scratch.
             checkpoint_dir: Local, gs:// or s3:// folder for checkpoints. A step that is started again with the same
                 data and settings goes on from the newest one. Empty: beside the registry, or none without one.
-            checkpoint_minutes: Most minutes of training that a kill costs, as long as a checkpoint is written in half of
-                them: else up to twice the time that writing takes. Checkpoints are written a little more often.
+            checkpoint_minutes: At most so many minutes of training are lost if the step is killed. Where writing a
+                checkpoint takes longer than half of that, up to twice the time of writing is lost. Checkpoints are
+                written a little more often.
             registry: Model registry beside which checkpoints are kept, in a folder of its name and "-checkpoints", where
                 there is no checkpoint_dir. Those of a job are in job_staging.
             tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files. Empty: none are written.

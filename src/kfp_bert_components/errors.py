@@ -52,6 +52,21 @@ class TransientError(Exception):
     """A call failed in a way that may pass. It may have taken effect, so look at its object before trying again."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Why a file or a server can't be had, in the system's few words, without those of the libraries around them."""
+    causes = [error]
+    while inner := causes[-1].__cause__ or (not causes[-1].__suppress_context__ and causes[-1].__context__):
+        causes.append(inner)
+    for one in causes:
+        if isinstance(one, TimeoutError):
+            return "no answer in time"
+        if isinstance(one, UnicodeDecodeError):
+            return "it is no text in UTF-8"
+        if words := getattr(one, "verify_message", "") or getattr(one, "strerror", ""):
+            return str(words)
+    return (str(causes[-1]) or type(error).__name__).rstrip(".")
+
+
 def end_with_sentence(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Write why a step failed, as its `sys.excepthook`: an error of this package as its sentence alone.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from kfp_bert_components.errors import NotFoundError, TransientError, UserError
+from kfp_bert_components.errors import NotFoundError, TransientError, UserError, reason_of
 
 MANAGER = "kfp-bert-components"  # the field manager of server-side apply
 NOT_THERE = "1"  # a `resourceVersion` that no object ever has: the first object of a cluster has a higher one
@@ -152,7 +152,7 @@ class Cluster:
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise TransientError(f"Kubernetes does not answer at {self.host} ({what}: {_short(error)})") from error
+            raise TransientError(f"Kubernetes does not answer at {self.host} ({what}: {reason_of(error)})") from error
         text: str = answer.data.decode("utf-8", "replace")
         if not 200 <= answer.status <= 299:
             raise _error(answer.status, text, what)

@@ -42,12 +42,12 @@ def say_memory(needed: float, remedy: str, limit: int | None = None) -> None:
         limit: Bytes that it may have; by default `memory_limit()`.
     """
     limit = limit or memory_limit()
-    may = f"; it may have {_size(limit)}" if limit else ""
-    say(f"Memory: about {_size(needed)} expected{may}.")
+    there = f", {_size(limit)} available" if limit else ""
+    say(f"Memory: about {_size(needed)} needed{there}.")
     if limit and needed > limit:
         say(
-            f"warning: that is too little: this step may be ended without a word (OOMKilled, exit status 137). "
-            f"Now: {remedy}."
+            "warning: that is too little: the system may end this step without a message (OOMKilled, exit status "
+            f"137). Now: {remedy}."
         )
 
 

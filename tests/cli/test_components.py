@@ -64,7 +64,7 @@ def test_an_unknown_name_brings_the_nearest():
 
 def test_a_copy_is_the_spec_and_is_not_written_over(tmp_path):
     target = tmp_path / "one.yaml"
-    run("components", "copy", "pin_data", target)
+    assert run("components", "copy", "pin_data", target) == f"Wrote {target}.\n"
     there = yaml.safe_load((SPECS / "pin_data" / "component.yaml").read_text())
     assert yaml.safe_load(target.read_text()) | {"sdkVersion": ""} == there | {"sdkVersion": ""}
     assert components.load_component_from_file(str(target)).name == "pin-data"
@@ -81,7 +81,12 @@ def test_a_spec_is_verified_by_url_and_as_a_file(tmp_path):
     with serving_folder(SPECS) as url:
         said = run("components", "verify", f"{url}/pin_data/component.yaml")
         assert "is pin_data of version 0.1.0, with images from kfp-bert-components." in said
-        assert "can't be read" in run("components", "verify", f"{url}/pin_dat/component.yaml", fails=UserError)
+        said = run("components", "verify", f"{url}/pin_dat/component.yaml", fails=UserError)
+        assert said.endswith("component.yaml is not there: its server answered 404.")
+    said = run("components", "verify", "http://127.0.0.1:9/pin_data.yaml", fails=UserError)
+    assert said == "127.0.0.1:9 can't be reached: check the address and the network (Connection refused)."
+    said = run("components", "verify", "nope.yaml", fails=UserError)
+    assert said == "nope.yaml can't be read: check its name (No such file or directory)."
     text = (SPECS / "pin_data" / "component.yaml").read_text()
     path = tmp_path / "spec.yaml"
 
@@ -118,7 +123,7 @@ def test_a_copied_pipeline_is_one_file_that_compiles_to_the_same(tmp_path, name)
     assert f"kfp-bert run {target}:{name}" in run("pipelines", "copy", name, target)
     assert "kfp_bert_components.pipelines" not in target.read_text()
     run("compile", f"{target}:{name}", tmp_path / "copy.yaml")
-    run("compile", name, tmp_path / "ready.yaml")
+    assert run("compile", name, tmp_path / "ready.yaml") == f"Wrote {tmp_path / 'ready.yaml'}.\n"
     assert (tmp_path / "copy.yaml").read_text() == (tmp_path / "ready.yaml").read_text()
     assert "is there already" in run("pipelines", "copy", name, target, fails=UserError)
     said = run("pipelines", "copy", name, tmp_path / "a.yaml", fails=UserError)

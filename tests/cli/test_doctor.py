@@ -229,7 +229,9 @@ def sent_to(registry):
 
 
 def test_a_registry_that_is_not_there_and_a_place_that_can_be_none():
-    assert "127.0.0.1:9 can't be reached" in look("--images", "127.0.0.1:9/team", code=1)["image python"][1]
+    assert look("--images", "127.0.0.1:9/team", code=1)["image python"][1] == (
+        "127.0.0.1:9 can't be reached: check --images and the network (Connection refused)."
+    )
     assert "No images can lie at" in look("--images", "https://a/b", code=1)["image python"][1]
 
 

@@ -196,7 +196,8 @@ def test_a_place_must_be_named_and_answer(kfp, google):
         assert done.exit_code == 2 and "Say where: --host URL, or --project ID --location REGION." in done.output
     words = ["submit", "mine.py:pipeline", "-p", "texts=a", "--host"]
     assert "must begin with https:// or http://" in run(*words, "my-kubeflow", fails=UserError)
-    assert "can't be reached" in run(*words, "http://127.0.0.1:9", fails=TransientError)
+    said = run(*words, "http://127.0.0.1:9", fails=TransientError)
+    assert said == "http://127.0.0.1:9 can't be reached: check --host and the network (Connection refused)"
     assert "Check --host, which often ends in /pipeline" in run(*words, f"{kfp.url}/ui", fails=NotFoundError)
     assert "--experiment is of Kubeflow Pipelines" in submit(
         google, "-p", "texts=a", "--experiment", "e", fails=UserError

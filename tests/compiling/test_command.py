@@ -30,7 +30,9 @@ def test_the_file_and_the_options_say_the_same_as_the_function(tmp_path):
         *("--set", "service_account=runner"),
     )
     assert done.exit_code == 0, done.output
-    assert done.output == f"Submit {tmp_path / 'pipeline.yaml'} with service_account='runner'.\n"
+    assert (
+        done.output == f"Wrote {(made := tmp_path / 'pipeline.yaml')}.\nSubmit {made} with service_account='runner'.\n"
+    )
     cluster = {
         "service_account": "runner",
         "all": {"images": "my-team", "env": {"A": "b"}},
@@ -62,7 +64,7 @@ def test_a_mistake_names_the_option_or_the_file(tmp_path):
     (tmp_path / "cluster.yaml").write_text("training: {memry_request: 6Gi}\n")
     for words, says in [
         (("--cluster", tmp_path / "cluster.yaml"), "cluster.yaml: training.memry_request is not known; did you mean"),
-        (("--cluster", tmp_path / "none.yaml"), "none.yaml cannot be read"),
+        (("--cluster", tmp_path / "none.yaml"), "none.yaml can't be read"),
         (("--volume", "data"), "--volume 'data' has another form than my-claim:/data."),
         (("--volume", "a:/one", "--volume", "a:/two"), "--volume names the claim 'a' with two folders"),
         (("--volume", "data:there"), "all.volumes.data is 'there', but it must be a folder in the container"),

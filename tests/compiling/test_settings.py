@@ -234,7 +234,7 @@ def test_a_key_without_a_value_is_absent(tmp_path):
 
 @pytest.mark.parametrize("given", ["missing.yaml", "."])
 def test_a_file_that_cannot_be_read(given):
-    with pytest.raises(UserError, match=rf"{re.escape(given)} cannot be read"):
+    with pytest.raises(UserError, match=rf"{re.escape(given)} can't be read"):
         read_cluster(given)
 
 

@@ -44,7 +44,7 @@ def test_the_page_says_what_its_colour_means(tmp_path: Path, missing, said):
     write(tmp_path / "a.parquet", text=texts(100 + missing), label=[*labels(100), *[None] * missing])
     run(tmp_path / "a.parquet", tmp_path / "out", missing_label="drop", max_dropped=0.5)
     page = (tmp_path / "out/report.html").read_text()
-    assert ('badge good">nothing to look at<' in page) != bool(said) == ('badge wait">look at this<' in page)
+    assert ('badge good">no warnings<' in page) != bool(said) == ('badge wait">look at this<' in page)
     notes = re.findall(r'<p><span class="badge wait">note</span> (.*?)</p>', page)
     assert len(notes) == len(said) and all(one.startswith(begin) for one, begin in zip(notes, said, strict=True))
 
@@ -221,3 +221,25 @@ def test_the_check_that_took_the_rows_of_train_is_named_with_its_count(tmp_path:
     )
     with pytest.raises(UserError, match=re.escape(said)):
         run(tmp_path / "in", tmp_path / "out", split_by="file", test_values=["again*"])
+
+
+def test_the_badge_fits_the_remarks_that_are_listed(tmp_path: Path):
+    write(tmp_path / "a.parquet", text=texts(100), label=labels(100))
+    prepared, *_ = run(tmp_path / "a.parquet", tmp_path / "out", label_names={"0": "no", "1": "yes", "9": "other"})
+    assert len(prepared.remarks) == 1
+    assert 'badge good">no warnings, 1 remark<' in (tmp_path / "out/report.html").read_text()
+
+
+def test_where_two_labels_are_merged_the_error_says_what_to_write_for_the_others(tmp_path: Path):
+    source = write(
+        tmp_path / "a.parquet", text=texts(100), label=[("new", "good", "bad", 'so "so"')[i % 4] for i in range(100)]
+    )
+    said = (
+        '50 rows have a label that label_names does not know (the first is a.parquet row 3): add "bad": "bad", '
+        '"so \\"so\\"": "so \\"so\\"" to it, or set unknown_label to \'keep\', which leaves such labels as they are, '
+        "or to 'drop', which leaves their rows out."
+    )
+    with pytest.raises(UserError, match=re.escape(said)):
+        run(source, tmp_path / "no", label_names={"new": "good"})
+    prepared, *_ = run(source, tmp_path / "out", label_names={"new": "good"}, unknown_label="keep")
+    assert prepared.labels == ["good", "bad", 'so "so"'] and sum(map(len, prepared.class_rows.values())) == 9

@@ -75,7 +75,7 @@ def test_an_answer_that_is_an_error_or_none_names_the_address():
         assert len(str(raised.value)) < 400
     with (
         answering([(200, "no JSON")]) as (url, _),
-        pytest.raises(TransientError, match="7:predict does not answer: Exp"),
+        pytest.raises(TransientError, match=r"7:predict does not answer \(Exp"),
     ):
         ModelServer(url).ask(7, {"text": "hello"})
     with pytest.raises(TransientError, match="does not answer"):

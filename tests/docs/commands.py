@@ -13,7 +13,21 @@ from kfp_bert_components import cli, pipelines
 from tests.conftest import ROOT
 
 # Programs of others: the shell's grammar is checked, and the files of ours that they are given.
-FOREIGN = {"aws", "cd", "cp", "curl", "docker", "export", "gcloud", "git", "head", "kubectl", "mkdir", "source"}
+FOREIGN = {
+    "aws",
+    "cd",
+    "cp",
+    "curl",
+    "docker",
+    "export",
+    "gcloud",
+    "git",
+    "head",
+    "jupyter",
+    "kubectl",
+    "mkdir",
+    "source",
+}
 _OURS = ("benchmarks/", "component_specs/", "docker/", "docs/", "examples/", "scripts/", "src/", "tests/")
 
 

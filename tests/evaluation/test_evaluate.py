@@ -216,9 +216,7 @@ def test_what_will_serve_is_evaluated_and_the_evaluation_names_it(tmp_path, monk
     assert found.probabilities() == pytest.approx(asked, abs=1e-6)
     assert f"answered by: {engine} in {precision}" in unescape((tmp_path / "r.html").read_text())
     assert found.system["size_bytes"] == bundle.size_bytes
-    assert re.search(
-        r"^Memory: about [\d.]+ GB expected; it may have [\d.]+ GB.$", capsys.readouterr().out, re.MULTILINE
-    )
+    assert re.search(r"^Memory: about [\d.]+ GB needed, [\d.]+ GB available.$", capsys.readouterr().out, re.MULTILINE)
     assert (tmp_path / "progress").read_text() == "48/48\n"
 
 
@@ -312,7 +310,7 @@ def test_the_log_and_the_page_say_how_many_texts_the_rows_are(model, tmp_path, c
     assert (found.evidence_by, found.clusters().count) == ("text", 8)
     printed = capsys.readouterr().out
     assert "Evaluated on 48 rows, 8 texts." in printed
-    assert "Class 'calm': 18 rows, 3 texts; they count as 3.0." in printed
+    assert "Class 'calm': 18 rows, 3 texts; they are worth 3.0 independent rows." in printed
     html = (tmp_path / "r.html").read_text()
     assert "Evaluation on 48 test rows, 8 texts" in html and "(18 rows, 3 texts)" in html
     rows = evaluate_model(model, tmp_path / "t", tmp_path / "e2", tmp_path / "r2.html", evidence_by="row")

@@ -46,8 +46,8 @@ def test_too_few_rows_hold_and_the_reason_says_how_many_more(tmp_path):
     made = judge(*models(tmp_path, 2.2, 2.0, rows=300, seed=1), Policy(primary_metric="accuracy"))
     assert made.outcome == "HOLD"
     assert re.fullmatch(
-        r"Accuracy rose by 0\.\d{3} over version 4 \(90 % interval −?0\.\d{3} to \+0\.\d{3}\), which this test set of "
-        r"300 rows cannot tell from no change at alpha 0\.05: collect about [\d,]+ more rows\.",
+        r"Accuracy rose by 0\.\d{3} over version 4 \(90 % interval −?0\.\d{3} to \+0\.\d{3}\): this test set of "
+        r"300 rows cannot tell this from no change at alpha 0\.05\. Collect about [\d,]+ more rows\.",
         made.reason,
     ), made.reason
 
@@ -323,9 +323,14 @@ def test_swapping_never_promotes_both_order_of_rows_means_nothing_and_an_equal_c
     [
         (
             "accuracy",
-            "the 1,000 rows are 103 texts and count as 2.4, which is too few to compare models: collect rows with",
+            "the 1,000 rows have only 103 texts. They are worth 2.4 independent rows, which is too few to compare "
+            "models: collect rows with",
         ),
-        ("macro_f1", "the 900 rows of the class 'dialogue' are 3 texts and count as 2.0, which is too few"),
+        (
+            "macro_f1",
+            "the 900 rows of the class 'dialogue' have only 3 texts. They are worth 2.0 independent "
+            "rows, which is too few",
+        ),
     ],
 )
 def test_rows_that_are_few_texts_are_too_little_evidence(tmp_path, metric, what):

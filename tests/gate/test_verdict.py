@@ -19,8 +19,8 @@ def slower(**facts):
     return Guardrail(**found | facts)
 
 
-SURE = "Accuracy rose by 0.100 over version 4 (90 % interval +0.066 to +0.134), which 400 test rows show to be"
-UNSURE = "which this test set of 400 rows cannot tell from"
+SURE = "Accuracy rose by 0.100 over version 4 (90 % interval +0.066 to +0.134): 400 test rows show that this is"
+UNSURE = "this test set of 400 rows cannot tell this from"
 
 
 @pytest.mark.parametrize(
@@ -35,44 +35,44 @@ UNSURE = "which this test set of 400 rows cannot tell from"
         (
             primary(20, 60),
             "REJECT",
-            "Accuracy fell by 0.100 against version 4 (90 % interval −0.134 to −0.066), which 400 test rows show to be "
-            "a change for the worse at alpha 0.05.",
+            "Accuracy fell by 0.100 against version 4 (90 % interval −0.134 to −0.066): 400 test rows show that this "
+            "is a change for the worse at alpha 0.05.",
         ),
         (
             primary(40, 40, 4000, margin=0.02),
             "PROMOTE",
-            "Accuracy is the same as that of version 4 (90 % interval −0.004 to +0.004), which 4,000 test rows show to "
-            "be better than a loss of 0.020 at alpha 0.05.",
+            "Accuracy is the same as that of version 4 (90 % interval −0.004 to +0.004): 4,000 test rows show that "
+            "this is better than a loss of 0.020 at alpha 0.05.",
         ),
         (
             primary(20, 60, margin=0.02),
             "REJECT",
-            "Accuracy fell by 0.100 against version 4 (90 % interval −0.136 to −0.064), which 400 test rows show to be "
-            "worse than a loss of 0.020 at alpha 0.05.",
+            "Accuracy fell by 0.100 against version 4 (90 % interval −0.136 to −0.064): 400 test rows show that this "
+            "is worse than a loss of 0.020 at alpha 0.05.",
         ),
         (
             primary(20, 20, 40_000, min_improvement=0.05),
             "REJECT",
-            "Accuracy is the same as that of version 4 (90 % interval 0.000 to 0.000), which 40,000 test rows show "
-            "to be less than a gain of 0.050 at alpha 0.05.",
+            "Accuracy is the same as that of version 4 (90 % interval 0.000 to 0.000): 40,000 test rows show "
+            "that this is less than a gain of 0.050 at alpha 0.05.",
         ),
         (
             primary(22, 20),
             "HOLD",
-            "Accuracy rose by 0.005 over version 4 (90 % interval −0.020 to +0.030), "
-            f"{UNSURE} no change at alpha 0.05: collect about 35,000 more rows.",
+            "Accuracy rose by 0.005 over version 4 (90 % interval −0.020 to +0.030): "
+            f"{UNSURE} no change at alpha 0.05. Collect about 35,000 more rows.",
         ),
         (
             primary(20, 20),
             "HOLD",
-            "Accuracy is the same as that of version 4 (90 % interval −0.025 to +0.025), "
+            "Accuracy is the same as that of version 4 (90 % interval −0.025 to +0.025): "
             f"{UNSURE} no change at alpha 0.05.",
         ),
         (
             primary(3, 0),
             "HOLD",
-            "Accuracy rose by 0.007 over version 4 (too few rows differ for an interval), "
-            f"{UNSURE} no change at alpha 0.05: collect about 2,800 more rows.",
+            "Accuracy rose by 0.007 over version 4 (too few rows differ for an interval): "
+            f"{UNSURE} no change at alpha 0.05. Collect about 2,800 more rows.",
         ),
         (
             primary(60, 20, same=True),
@@ -80,16 +80,21 @@ UNSURE = "which this test set of 400 rows cannot tell from"
             "The candidate gives the same answers as version 4 on all 400 test rows, so there is nothing to gain.",
         ),
         (
+            primary(0, 0, same=True, itself=True),
+            "REJECT",
+            "Nothing has changed: the candidate is version 4 itself. There is nothing to promote.",
+        ),
+        (
             primary(20, 60, metric="ece"),
             "REJECT",
             "Calibration error (ECE) got worse by 0.100 against version 4 (90 % interval of the improvement −0.134 to "
-            "−0.066), which 400 test rows show to be a change for the worse at alpha 0.05.",
+            "−0.066): 400 test rows show that this is a change for the worse at alpha 0.05.",
         ),
         (
             primary(60, 20, metric="ece"),
             "PROMOTE",
             "Calibration error (ECE) improved by 0.100 over version 4 (90 % interval of the improvement +0.066 to "
-            "+0.134), which 400 test rows show to be more than no change at alpha 0.05.",
+            "+0.134): 400 test rows show that this is more than no change at alpha 0.05.",
         ),
         (
             primary(60, 20, first=True),
@@ -111,7 +116,7 @@ def test_the_primary_metric_gives_an_outcome_and_a_sentence(test, outcome, reaso
 def test_a_test_set_that_would_have_shown_the_wanted_gain_rejects():
     outcome, reason = verdict(primary(165, 140, 10_000, min_improvement=0.005), 0.05, [])
     assert outcome == "REJECT"
-    assert reason.endswith("and this test set of 10,000 rows would have shown a gain of 0.005 at alpha 0.05.")
+    assert reason.endswith(": if there were a gain of 0.005, these 10,000 test rows would have shown it at alpha 0.05.")
 
 
 @pytest.mark.parametrize(

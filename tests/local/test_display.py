@@ -31,6 +31,13 @@ def test_steps_side_by_side_are_shown_on_a_terminal_and_in_a_file(terminal):
     assert display.failure == ""
 
 
+def test_what_a_relative_path_stands_for_is_shown_once_a_run():
+    output, line = io.StringIO(), "registry './r' is /home/ann/r on this machine."
+    steps = [event for step in "ab" for event in (StepStarted(step), StepPrinted(step, line), StepEnded(step, True))]
+    Display(Console(file=output, width=200)).follow(steps)
+    assert output.getvalue().count(line) == 1
+
+
 def test_the_failure_of_a_step_says_more_than_that_of_the_run():
     display = Display(Console(file=io.StringIO()))
     error = "kfp_bert_components.errors.UserError: The file is empty."

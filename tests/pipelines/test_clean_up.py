@@ -18,7 +18,7 @@ from kfp_bert_components.ai_platform import AiPlatformClient
 from kfp_bert_components.deployment.labels import slug
 from kfp_bert_components.errors import RunError, UserError
 from kfp_bert_components.leases import Lease, read_lease
-from kfp_bert_components.origin import here
+from kfp_bert_components.origin import Origin, here
 from kfp_bert_components.pipelines import train_and_deploy, train_and_deploy_to_ai_platform, train_and_deploy_to_kserve
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.steps.clean_up_run import clean_up_run as clean_up_in_step
@@ -154,6 +154,11 @@ def test_a_rollout_that_stands_between_two_steps_is_left_as_it_is(server, tmp_pa
 def test_without_a_project_it_says_that_no_jobs_were_looked_for():
     outcome = clean_up_in_step("FAILED", "Step read failed.", [""])
     assert outcome == "The run failed: Step read failed. No job_project was given, so no jobs were looked for."
+
+
+def test_a_run_on_one_machine_without_a_project_says_nothing_of_jobs(tmp_path):
+    outcome = clean_up_in_step("FAILED", "Step read failed.", [""], origin=Origin(folder=str(tmp_path)))
+    assert outcome == "The run failed: Step read failed."
 
 
 def test_an_error_is_data_without_line_breaks_and_control_characters(capsys):

@@ -64,7 +64,7 @@ def test_a_lost_pointer_is_damage_and_everybody_says_so(registry: Registry, tmp_
     (problem,) = registry.verify()
     assert "champion.json is lost" in problem
     listed, error = run("list", registry.uri)
-    assert [line.split()[0] for line in listed.splitlines()] == ["1", "2"] and "champion.json is lost" in error
+    assert [line.split()[0] for line in listed.splitlines()[:-1]] == ["1", "2"] and "champion.json is lost" in error
     assert registry.numbers() == [1, 2]  # nothing was removed
 
 
@@ -317,7 +317,7 @@ def test_strangers_are_passed_over_and_named(registry: Registry, tmp_path: Path)
         for name in STRANGERS
     }
     assert promote_next(registry, tmp_path, "c") == 4
-    assert len(run("list", registry.uri)[0].splitlines()) == 3
+    assert len(run("list", registry.uri)[0].splitlines()) == 4
 
 
 def test_an_empty_folder_with_a_strange_name_is_named(tmp_path: Path) -> None:

@@ -90,7 +90,10 @@ def test_a_name_that_looks_like_a_scheme_is_a_path_after_a_dot_and_a_slash(here:
 
 
 @pytest.mark.parametrize("text", ["a/b", "./a/b", "~/a/b"])
-def test_a_relative_path_is_made_absolute_and_said(here: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_a_relative_path_is_made_absolute_and_said_once(
+    here: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    assert parse_address(text, "registry").path == here / "a/b"
     assert parse_address(text, "registry").path == here / "a/b"
     assert capsys.readouterr().err == f"registry {text!r} is {here}/a/b on this machine.\n"
 

@@ -158,7 +158,7 @@ def test_where_writing_takes_too_long_for_the_promise_a_warning_says_so_once(tmp
         checkpoints.wait()
     said = capsys.readouterr().out
     assert said.count("warning: ") == 1
-    assert "a checkpoint takes 160 s, so a kill may cost 320 s of training, and not 300 s as checkpoint_minutes" in said
+    assert "a checkpoint takes 160 s, so up to 320 s of training are lost if the step is killed, not 300 s as" in said
 
 
 def test_two_runs_with_the_same_data_and_settings_leave_each_others_checkpoints_alone(place):

@@ -101,6 +101,6 @@ def test_a_step_that_was_killed_goes_on_from_its_checkpoint_beside_the_registry(
     finetune_bert(*outputs, TrainingSettings(**settings), registry=registry)
     said = capsys.readouterr().out
     assert re.search("Going on from the checkpoint of seed 0 at step [24].", said)
-    assert re.search(r"^Memory: about [\d.]+ GB expected; it may have [\d.]+ GB.$", said, re.MULTILINE)
+    assert re.search(r"^Memory: about [\d.]+ GB needed, [\d.]+ GB available.$", said, re.MULTILINE)
     assert (tmp_path / "progress").read_text() == "192/192\n"
     assert not list(tmp_path.rglob("*-checkpoints/**/*.safetensors"))

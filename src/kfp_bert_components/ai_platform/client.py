@@ -17,7 +17,7 @@ from google.cloud import aiplatform_v1 as v1
 from google.longrunning import operations_pb2
 from google.protobuf import json_format
 
-from kfp_bert_components.errors import NotFoundError, TransientError, UserError
+from kfp_bert_components.errors import NotFoundError, TransientError, UserError, reason_of
 from kfp_bert_components.progress import say
 
 Service = TypeVar("Service")
@@ -28,7 +28,6 @@ _TRANSIENT = (
     api.TooManyRequests,
     api.ServerError,
     api.RetryError,
-    requests.exceptions.ConnectionError,
     requests.exceptions.Timeout,
     google.auth.exceptions.TransportError,
     # An answer that was cut off, or that something on the way has changed.
@@ -136,6 +135,11 @@ class AiPlatformClient:
         self.before_call()
         try:
             return method(request, retry=None, timeout=self._call_seconds)
+        except requests.exceptions.ConnectionError as error:
+            host = urlsplit(str(error.request.url)).netloc if error.request else self._address
+            raise TransientError(
+                f"{name} failed, as {host} does not answer: check the network ({reason_of(error)})"
+            ) from error
         except _TRANSIENT as error:
             raise TransientError(f"{name} failed ({_first_line(error)})") from error
         except api.NotFound as error:

@@ -56,6 +56,7 @@ def command(pipeline: str, target: Path, cluster_settings: dict[str, Any]) -> No
     step's are constants.
     """
     _, account = compile_for(pipeline, target, cluster_settings)
+    click.echo(f"Wrote {target}.")
     if account:
         click.echo(f"Submit {target} with service_account={account!r}.")
 

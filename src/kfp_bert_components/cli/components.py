@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -11,7 +12,7 @@ from kfp_bert_components import COMPONENTS, __version__
 from kfp_bert_components.cli.folders import LocalFile
 from kfp_bert_components.cli.groups import Group, example, known, write_new
 from kfp_bert_components.cli.ports import first_sentence, port_lines
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import UserError, reason_of
 
 
 @click.group("components", cls=Group, epilog=example("kfp-bert components list"))
@@ -76,6 +77,7 @@ def copy(name: str, dest: Path, images: str | None, force: bool) -> None:
     if dest.suffix not in (".yaml", ".yml"):
         raise UserError(f"{dest} is no name of a spec: expected one that ends with .yaml.")
     write_new(dest, compiled_text(package.use_images(component, images) if images else component), force)
+    click.echo(f"Wrote {dest}.")
 
 
 @command.command(epilog=example("kfp-bert components verify finetune_bert.yaml --images my-registry/my-team"))
@@ -137,7 +139,7 @@ def _say_if_not_released() -> None:
 def _text(spec: str) -> str:
     """The text of a spec at an address or in a file."""
     from kfp.components import load_component_from_url
-    from requests import RequestException
+    from requests import HTTPError, RequestException
 
     from kfp_bert_components.components._compiled import compiled_text
 
@@ -145,8 +147,11 @@ def _text(spec: str) -> str:
         return compiled_text(spec)
     try:
         return load_component_from_url(spec).component_yaml
+    except HTTPError as error:
+        raise UserError(f"{spec} is not there: its server answered {error.response.status_code}.") from None
     except RequestException as error:
-        raise UserError(f"{spec} can't be read: {error}.") from None
+        host = urlsplit(spec).netloc
+        raise UserError(f"{host} can't be reached: check the address and the network ({reason_of(error)}).") from None
     except ValueError as error:
         raise UserError(f"{spec} is no compiled component: {error}.") from None
 

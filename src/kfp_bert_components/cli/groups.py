@@ -1,5 +1,6 @@
 """What commands have in common: groups that know what was meant, examples in help texts, options that go together."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 
 
 class Group(click.Group):
-    """A group that names the nearest command where one is not known."""
+    """A group that names the nearest command where one is not known, and options as they are typed in errors."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -21,6 +22,31 @@ class Group(click.Group):
         if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
             raise click.UsageError(f"There is no command {name!r}; {did_you_mean(name, self.list_commands(ctx))}", ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error that names its parameters as Python does names its options instead."""
+        from kfp_bert_components.errors import TransientError, UserError
+
+        try:
+            return super().invoke(ctx)
+        except (UserError, TransientError) as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            if command and error.args:
+                error.args = (_with_options(str(error.args[0]), command), *error.args[1:])
+            raise
+
+
+def _with_options(message: str, command: click.Command) -> str:
+    """A message with the names of parameters as options: text_column is --text-column.
+
+    A name that may also be a usual word, such as header, is one at the start of the message and after "set". What
+    follows a colon is a key of a file, such as `cluster.yaml: service_account is 5`.
+    """
+    for option in command.params:
+        if isinstance(option, click.Option) and option.name:
+            before = r"(?<![\w'\"`./=-])(?<!: )" if "_" in option.name else r"(?:^|(?<=\bset ))"
+            message = re.sub(rf"{before}{option.name}(?![\w'\"`./-])", option.opts[0], message)
+    return message
 
 
 def example(*lines: str) -> str:

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from kfp_bert_components.errors import NotFoundError, TransientError, UserError
+from kfp_bert_components.errors import NotFoundError, TransientError, UserError, reason_of
 
 SECONDS = 20
 _TYPES = ", ".join(
@@ -49,7 +49,7 @@ def check_image(image: str) -> None:
             raise NotFoundError(f"{image} is not there: build and push it (make images IMAGES=... PUSH=1).") from None
         raise UserError(f"{host} refused {image} with {error.code} {error.reason}: {login}.") from None
     except OSError as error:
-        raise TransientError(f"{host} can't be reached: {getattr(error, 'reason', error)}.") from None
+        raise TransientError(f"{host} can't be reached: check --images and the network ({reason_of(error)}).") from None
 
 
 def _parts(image: str) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ import kfp_server_api
 import urllib3
 from kfp.client import Client
 
-from kfp_bert_components.errors import NotFoundError, TransientError, UserError
+from kfp_bert_components.errors import NotFoundError, TransientError, UserError, reason_of
 
 PAGE = 100
 
@@ -178,7 +178,9 @@ class Kubeflow:
         except kfp_server_api.ApiException as error:
             raise _refusal(self._host, error) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise TransientError(f"{self._host} can't be reached: {error}; check --host and the network") from None
+            raise TransientError(
+                f"{self._host} can't be reached: check --host and the network ({reason_of(error)})"
+            ) from None
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self._host} does not answer as Kubeflow Pipelines does ({error}): check --host, which often ends in "

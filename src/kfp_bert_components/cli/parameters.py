@@ -6,7 +6,7 @@ import click
 
 from kfp_bert_components.cli.folders import LocalFile
 from kfp_bert_components.cli.groups import bundled
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import UserError, reason_of
 
 parameter_options = bundled(
     "parameters",
@@ -30,7 +30,7 @@ def read_arguments(spec: dict[str, Any], parameters: dict[str, Any]) -> dict[str
         try:
             values = load_yaml(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--params-file {path} can't be read: {error}.") from None
+            raise UserError(f"--params-file {path} can't be read: {reason_of(error)}.") from None
         except UserError as error:
             raise UserError(f"--params-file {path}{error}") from None
         if not isinstance(values, dict):

@@ -23,6 +23,8 @@ from kfp_bert_components.plain import plain
 if TYPE_CHECKING:
     from kfp_bert_components.registry import Mirror, Registry
 
+_SCORES = "Each score was measured when its version was promoted. Scores of different test sets can't be compared."
+
 
 @click.group("registry", cls=Group, epilog=example("kfp-bert registry list gs://my-bucket/registry"))
 def command() -> None:
@@ -39,7 +41,8 @@ def list_(registry: str, as_json: bool) -> None:
     """List the versions and where they are deployed.
 
     `live on production as 4` says what the place calls the version: the number of its folder in a serving directory,
-    or the id of a deployed model.
+    or the id of a deployed model. A score is of the test set on which the version was promoted, so two scores can be
+    compared only where the test set stayed the same.
     """
     from kfp_bert_components.errors import DamagedError, UserError
 
@@ -61,7 +64,11 @@ def list_(registry: str, as_json: bool) -> None:
         click.echo(json.dumps(versions_as_json(models, number, records) | told, indent=1, default=dict))
     else:
         lines = version_lines(models, number, records) or [f"The registry {models.uri} holds no version yet."]
-        for line in [*lines, *mirror_lines(models, number, mirrors)]:
+        for line in lines:
+            click.echo(plain(line))
+        if len(lines) > 1:
+            click.echo(_SCORES, err=True)
+        for line in mirror_lines(models, number, mirrors):
             click.echo(plain(line))
     _stop_for(problems)
 

@@ -11,7 +11,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from kfp_bert_components.compiling.rewrite import rewrite
 from kfp_bert_components.compiling.settings import Cluster, cluster_schema, read_cluster
 from kfp_bert_components.components._compiled import as_pipeline, comments_of, compiled_documents, compiled_text
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import UserError, reason_of
 
 __all__ = ["Cluster", "cluster_schema", "compile", "read_cluster"]
 
@@ -53,7 +53,7 @@ def compile(
     try:
         target.write_text(made.component_yaml)
     except OSError as error:
-        raise UserError(f"{target} cannot be written: {error}.") from None
+        raise UserError(f"{target} can't be written: {reason_of(error)}.") from None
     return made
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_core import PydanticCustomError
 
 from kfp_bert_components.components._images import image_place
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import UserError, reason_of
 from kfp_bert_components.validation import Format1, SettingsMap, load_yaml, sentence
 
 Kind = Literal["light", "training", "evaluation", "deployment"]
@@ -316,7 +316,7 @@ def read_cluster(given: Cluster | Mapping[str, Any] | str | Path | None) -> Clus
             raise UserError(f" is larger than {_LARGEST:,} bytes, and so no cluster.yaml: give another file.")
         values = load_yaml(text.decode())
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{given} cannot be read: {error}.") from None
+        raise UserError(f"{given} can't be read: check its name ({reason_of(error)}).") from None
     except UserError as error:
         raise UserError(f"{given}{error}") from None
     return _checked(values, f"{given}: ")

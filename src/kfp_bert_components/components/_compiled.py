@@ -9,7 +9,7 @@ import yaml
 from kfp import compiler, components
 from kfp.dsl import base_component, yaml_component
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import UserError, reason_of
 
 
 def compiled_text(pipeline: Any) -> str:
@@ -20,7 +20,7 @@ def compiled_text(pipeline: Any) -> str:
         try:
             return Path(pipeline).read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{pipeline} cannot be read as a compiled pipeline: {error}.") from None
+            raise UserError(f"{pipeline} can't be read: check its name ({reason_of(error)}).") from None
     if not isinstance(pipeline, base_component.BaseComponent):
         raise UserError(f"{pipeline!r} is no pipeline: give a pipeline, a component, or the path of a compiled one.")
     with tempfile.TemporaryDirectory() as scratch:

@@ -111,8 +111,9 @@ def finetune_bert(
         heads: Attention heads when training from scratch.
         checkpoint_dir: Local, gs:// or s3:// folder for checkpoints. A step that is started again with the same
             data and settings goes on from the newest one. Empty: beside the registry, or none without one.
-        checkpoint_minutes: Most minutes of training that a kill costs, as long as a checkpoint is written in half of
-            them: else up to twice the time that writing takes. Checkpoints are written a little more often.
+        checkpoint_minutes: At most so many minutes of training are lost if the step is killed. Where writing a
+            checkpoint takes longer than half of that, up to twice the time of writing is lost. Checkpoints are
+            written a little more often.
         registry: Model registry beside which checkpoints are kept, in a folder of its name and "-checkpoints", where
             there is no checkpoint_dir. Those of a job are in job_staging.
         tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files. Empty: none are written.

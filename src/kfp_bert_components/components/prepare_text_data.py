@@ -61,7 +61,8 @@ def prepare_text_data(
         pair_column: Name or position of a second text, for tasks on pairs. Default: none.
         metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
             Default: none; the column "source", the name of a row's file, is always there.
-        label_names: Names for the labels in the data, such as {"0": "other"}. Default: as they are.
+        label_names: Names for the labels in the data, such as {"0": "other"}. A label that it leaves out is an error,
+            but for unknown_label="keep", which leaves it as it is. Default: all as they are.
         file_format: auto, csv, tsv, jsonl or parquet. Default: found out file by file.
         encoding: auto, or a codec such as "cp1252". Default: found out file by file.
         delimiter: auto, or one character; "\\t" is a tab. Default: found out file by file.

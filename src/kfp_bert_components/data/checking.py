@@ -1,5 +1,6 @@
 """What is looked for in the rows, and what becomes of the rows that are found."""
 
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +27,12 @@ WHAT = {
     "small_classes": ("has", "have", "a label that is too rare"),
     "leakage": ("is", "are", "in test or validation too"),
 }
-
+# What else a policy can be than error, where it is not just 'drop' or 'keep'.
+_CHOICES = {
+    "missing_label": "'drop'",
+    "unknown_label": "'keep', which leaves such labels as they are, or to 'drop', which leaves their rows out",
+}
+_TO_ADD = 20  # labels that an error writes out
 
 # Checks of rows that repeat others, whose policy is a matter of taste.
 REPEATS = ("conflicting_labels", "duplicates", "leakage")
@@ -70,7 +76,7 @@ class CheckResult:
         """What is wrong and what to do, as an error says it; `hint` is what else the user can do."""
         singular, plural, what = WHAT[self.check]
         rows, how = (f"row {singular}", "mend it") if self.count == 1 else (f"rows {plural}", "mend them")
-        choices = "'drop'" if self.check == "missing_label" else "'drop' or 'keep'"
+        choices = _CHOICES.get(self.check, "'drop' or 'keep'")
         found = f"{self.count:,} {rows} {what}{self.first_row}"
         return f"{found}: {hint or how}, or set {self.check} to {choices}."
 
@@ -138,9 +144,9 @@ def check_rows(rows: Rows, labels: LabelMap, settings: CheckSettings) -> Checked
     checked.add(CheckResult("unreadable", settings.unreadable, count, dropped, rows.unreadable_examples))
     checked.apply("empty_text", (rows.flags & EMPTY) > 0)
     checked.apply("missing_label", (rows.flags & NO_LABEL) > 0)
-    unknown = sorted(rows.labels[i] for i in np.unique(rows.label[checked.inside & (code == UNKNOWN)]))[:5]
-    listed = ", ".join(repr(shorten(label, 200)) for label in unknown)
-    checked.apply("unknown_label", code == UNKNOWN, note=listed, hint=f"add {listed} there")
+    unknown = sorted(rows.labels[i] for i in np.unique(rows.label[checked.inside & (code == UNKNOWN)]))
+    listed = ", ".join(repr(shorten(label, 200)) for label in unknown[:5])
+    checked.apply("unknown_label", code == UNKNOWN, note=listed, hint=f"add {_names_to_add(unknown)} to it")
     # A row without a class can't go on, whatever the policy about its text was.
     checked.inside &= code != UNKNOWN
     _refuse_too_many_dropped(checked)
@@ -192,6 +198,13 @@ def outlier_limit(lengths: np.ndarray) -> float:
     middle = np.median(logs)
     spread = 1.4826 * np.median(np.abs(logs - middle))
     return float(max(np.expm1(middle + 8 * spread), 10 * np.expm1(middle)))
+
+
+def _names_to_add(unknown: list[str]) -> str:
+    """What to write into label_names so that these labels stay as they are: "a": "a", "b": "b"."""
+    quoted = [json.dumps(shorten(label, 200), ensure_ascii=False) for label in unknown]
+    pairs = ", ".join(f"{one}: {one}" for one in quoted[:_TO_ADD])
+    return pairs + (f" and {len(quoted) - _TO_ADD:,} more" if len(quoted) > _TO_ADD else "")
 
 
 def _refuse_too_many_dropped(checked: CheckedRows) -> None:

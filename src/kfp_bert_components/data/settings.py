@@ -112,7 +112,8 @@ class PrepareSettings(CheckSettings, SplitSettings):
         label_column: Name of the column with the label, or its position as "#2".
         pair_column: Name or position of a second text; "" for single texts.
         metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
-        label_names: Names for the labels in the data, such as {"0": "other"}; empty to take them as they are.
+        label_names: Names for the labels in the data, such as {"0": "other"}; empty to take them as they are. What
+            becomes of a label that it leaves out, `unknown_label` says.
         near_duplicates: Least share of common words (Jaccard) at which two texts of five or more words count as
             the same in the leakage check, 0.5 to 1; 0 turns the search off.
         max_length: Tokens that the model will read, to show in the report which texts would be cut.

@@ -11,7 +11,7 @@ from typing import Any
 
 from kfp_bert_components.deployment.smoke_test import Answer
 from kfp_bert_components.deployment.target import RolloutError
-from kfp_bert_components.errors import TransientError
+from kfp_bert_components.errors import TransientError, reason_of
 
 
 class ModelServer:
@@ -110,4 +110,4 @@ class ModelServer:
             error.close()
             raise TransientError(f"{request.full_url} answered {error.code}: {text}") from error
         except (OSError, ValueError) as error:
-            raise TransientError(f"{request.full_url} does not answer: {error}") from error
+            raise TransientError(f"{request.full_url} does not answer ({reason_of(error)})") from error

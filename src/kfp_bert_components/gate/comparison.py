@@ -75,7 +75,7 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
         # The class shares have perfect calibration and no ranking: there accuracy is what must be beaten.
         unbeatable = goal.metric in ("ece", "roc_auc", "pr_auc")
         goal = Goal("accuracy" if unbeatable else goal.metric)
-    test, method = _test(paired, goal, champion, candidate.unit)
+    test, method = _test(paired, goal, candidate, champion)
     found = Comparison(candidate, champion, paired, test, method, unlearnt=not_recovered(candidate, champion))
     if champion.empty or set(candidate.known_labels) == set(champion.known_labels):
         return found
@@ -84,13 +84,15 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
     labels = f"the candidate knows the labels {listed(candidate.known_labels)}, and {test.against} knows "
     task = f"This may be another task: {labels}{listed(champion.known_labels)}; {why}." if why else ""
     try:
-        second = _test(common, goal, champion, candidate.unit)[0] if common.rows else None
+        second = _test(common, goal, candidate, champion)[0] if common.rows else None
     except UserError:  # such as an area under a curve where one class is left
         second = None
     return replace(found, other_task=task, common=second, common_paired=common)
 
 
-def _test(paired: PairedPredictions, goal: Goal, champion: Evaluation, unit: str) -> tuple[PrimaryTest, str]:
+def _test(
+    paired: PairedPredictions, goal: Goal, candidate: Evaluation, champion: Evaluation
+) -> tuple[PrimaryTest, str]:
     """The test of the primary metric, and a key of `difference.METHODS`."""
     pivot, method = difference(paired, goal.metric, delta=goal.delta)
     pivot = _of_few_clusters(pivot, paired.clusters, weights_of(paired, goal.metric))
@@ -101,10 +103,11 @@ def _test(paired: PairedPredictions, goal: Goal, champion: Evaluation, unit: str
         rows=paired.rows,
         against=_NOBODY if champion.empty else f"version {version}" if version else "the champion",
         same=_same(paired, goal.metric, pivot.value, pivot.error),
+        itself=bool(candidate.model_fingerprint) and candidate.model_fingerprint == champion.model_fingerprint,
         first=champion.empty,
         rare=_rare(paired, goal),
         short=shortage(paired, goal.metric),
-        unit=unit,
+        unit=candidate.unit,
     )
     return test, method
 

@@ -83,8 +83,8 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
     min_rows: int = Field(
         default=50,
         ge=1,
-        description="Classes and slices with fewer test rows have no guardrail; where rows are copies of texts or "
-        "belong to groups, it is what they count as.",
+        description="Classes and slices with fewer test rows have no guardrail. Where rows are copies of a text or "
+        "belong to groups, only the number of independent rows that they are worth counts.",
     )
     max_negative_flips: Share = Field(
         default=0.0, description="Guardrail: share of rows that were right and are wrong now."

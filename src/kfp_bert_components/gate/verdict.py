@@ -27,6 +27,7 @@ class PrimaryTest:
         rows: Rows of the test set.
         against: What the candidate was compared with, in words.
         same: Whether the two never differ.
+        itself: Whether the two are one model, as where nothing was trained anew.
         first: Whether there is no champion.
         rare: A class that has too few rows for a test against a difference other than 0, or "".
         short: What has too little evidence for any test, as its rows are copies or belong to few groups; or None.
@@ -38,6 +39,7 @@ class PrimaryTest:
     rows: int
     against: str
     same: bool
+    itself: bool = False
     first: bool = False
     rare: str = ""
     short: Shortage | None = None
@@ -75,6 +77,8 @@ def more_rows(test: PrimaryTest, alpha: float) -> int:
 
 def _primary(test: PrimaryTest, alpha: float) -> tuple[str, str]:
     """Outcome and reason by the primary metric alone."""
+    if test.itself:
+        return "REJECT", f"Nothing has changed: the candidate is {test.against} itself. There is nothing to promote."
     if test.same:
         return "REJECT", (
             f"The candidate gives the same answers as {test.against} on all {test.rows:,} test rows, so there is "
@@ -93,26 +97,27 @@ def _primary(test: PrimaryTest, alpha: float) -> tuple[str, str]:
         )
     more, less = ("better than", "worse than") if goal.margin else ("more than", "less than")
     if shown:
-        return "PROMOTE", f"{moved}, which {test.rows:,} test rows show to be {more} {target} {level}."
+        return "PROMOTE", f"{moved}: {test.rows:,} test rows show that this is {more} {target} {level}."
     if pivot.interval(alpha)[1] < goal.delta:
         found = f"{less} {target}" if goal.delta else "a change for the worse"
-        return "REJECT", f"{moved}, which {test.rows:,} test rows show to be {found} {level}."
+        return "REJECT", f"{moved}: {test.rows:,} test rows show that this is {found} {level}."
     resolvable = pivot.resolvable(alpha, POWER)
     if 0 < resolvable <= goal.min_improvement:
         return "REJECT", (
-            f"{moved}, and this test set of {test.rows:,} rows would have shown a gain of {number(resolvable)} {level}."
+            f"{moved}: if there were a gain of {number(resolvable)}, these {test.rows:,} test rows would have shown it "
+            f"{level}."
         )
     missing = more_rows(test, alpha)
-    todo = f": collect about {missing:,} more rows" if missing else ""
-    return "HOLD", f"{moved}, which this test set of {test.rows:,} rows cannot tell from {target} {level}{todo}."
+    todo = f" Collect about {missing:,} more rows." if missing else ""
+    return "HOLD", f"{moved}: this test set of {test.rows:,} rows cannot tell this from {target} {level}.{todo}"
 
 
 def _short(short: Shortage, unit: str) -> str:
     of = f" of the class {short.label!r}" if short.label else ""
     more = "rows of that class" if short.label else "rows"
     return (
-        f"the {short.rows:,} rows{of} are {counted(short.clusters, unit)} and count as {short.effective:.1f}, which is "
-        f"too few to compare models: collect {more} with other {unit}"
+        f"the {short.rows:,} rows{of} have only {counted(short.clusters, unit)}. They are worth {short.effective:.1f} "
+        f"independent rows, which is too few to compare models: collect {more} with other {unit}"
     )
 
 

@@ -20,6 +20,7 @@ from kfp_bert_components.local.events import (
 )
 from kfp_bert_components.local.failure import explain
 from kfp_bert_components.progress_bar import is_progress
+from kfp_bert_components.storage import ON_THIS_MACHINE
 
 _EXECUTOR = re.compile(r"^ *\[KFP Executor ")
 _EXECUTOR_FRAME = re.compile(r'^  File "(<frozen runpy>|.*\bkfp/dsl/executor(_main)?\.py)", line ')
@@ -39,6 +40,7 @@ class Display:
         self._status: Status | None = None
         self._running: dict[str, _Step] = {}
         self._failed: dict[str, str] = {}
+        self._places: set[str] = set()
         self._reason = ""
 
     @property
@@ -85,6 +87,10 @@ class Display:
     def _print(self, step: "_Step", line: str) -> None:
         if not step.add(line):
             return
+        if line.endswith(ON_THIS_MACHINE):  # which each step says anew
+            if line in self._places:
+                return
+            self._places.add(line)
         if self._console.is_terminal and is_progress(line):
             step.progress = line
         else:

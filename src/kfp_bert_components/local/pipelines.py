@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import UserError, reason_of
 from kfp_bert_components.storage import is_file
 from kfp_bert_components.validation import did_you_mean
 
@@ -50,7 +50,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         raise UserError(f"There is no file {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a compiled pipeline: {error}.") from None
+        raise UserError(f"{path} can't be read as a compiled pipeline: {reason_of(error)}.") from None
 
 
 def _parse(name: str, text: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kfp_bert_components.data.checking import REPEATS
-from kfp_bert_components.formats import count, percent
+from kfp_bert_components.formats import count, counted, percent
 from kfp_bert_components.plain import listed
 from kfp_bert_components.reports import render
 from kfp_bert_components.reports.charts import BLUE, GREEN, GREY, ORANGE, line_at, new_figure, svg
@@ -36,6 +36,7 @@ def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettin
     longer = {
         name: float((words > limit).mean()) if len(words) else 0.0 for name, words in prepared.word_counts.items()
     }
+    attention = _attention(prepared, drift)
     return render(
         "data.html",
         about=[
@@ -50,7 +51,8 @@ def data_report(prepared: Prepared, drift: Drift | None, settings: PrepareSettin
         counts=prepared.class_rows,
         leaks=prepared.leaks,
         recurring=[_recurring_row(prepared, leak) for leak in prepared.recurring],
-        attention=_attention(prepared, drift),
+        attention=attention,
+        badge=_badge(attention, prepared.remarks),
         repeats=REPEATS,
         drift=drift,
         settings=settings,
@@ -89,6 +91,13 @@ def _attention(prepared: Prepared, drift: Drift | None) -> list[str]:
     if drift is not None and drift.largest >= 0.25:
         found.append("The training data differ much from the champion's: see Drift.")
     return found
+
+
+def _badge(attention: list[str], remarks: list[str]) -> str:
+    """The word at the head of the page, which fits what is listed below it."""
+    if attention:
+        return "look at this"
+    return f"no warnings, {counted(len(remarks), 'remarks')}" if remarks else "no warnings"
 
 
 def _split_text(settings: PrepareSettings) -> str:

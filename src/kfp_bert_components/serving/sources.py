@@ -17,6 +17,7 @@ from kfp_bert_components.serving.versions import (
     BUNDLE,
     GRAPH,
     METADATA,
+    MODELS,
     OF_REGISTRY,
     OWNER,
     Found,
@@ -110,7 +111,7 @@ class _Bucket:
     def _folder_versions(self) -> list[Found]:
         entries = self._store.list(checksums=False)
         if not entries:
-            raise NotFoundError(f"{self._address} holds no files: give a model bundle, or a folder of versions.")
+            raise NotFoundError(f"{self._address} holds no files: give {MODELS}.")
         names = {entry.name for entry in entries}
         if names & {BUNDLE, GRAPH, f"saved_model/{GRAPH}"}:
             return [self._found(1, "", entries)]

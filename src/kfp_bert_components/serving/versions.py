@@ -17,6 +17,7 @@ BUNDLE = "bundle.json"
 METADATA = "assets.extra/bundle.json"  # written by a deployment: what is in the version
 OWNER = ".kfp-bert-owner.json"  # written by a deployment: the registry that a folder of versions belongs to
 OF_REGISTRY = "version.json"
+MODELS = "a model bundle, a SavedModel folder, a folder of versions, or a registry"  # what can be served
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,7 @@ def find_versions(path: Path) -> list[Found]:
         OSError: It can't be read.
     """
     if not path.exists():
-        raise NotFoundError(
-            f"{path} does not exist: give a model bundle, a SavedModel folder, or a folder of versions."
-        )
+        raise NotFoundError(f"{path} does not exist: give {MODELS}.")
     if _is_complete(path):
         return [Found(1, partial(read_version, path, 1))]
     names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
@@ -102,7 +101,7 @@ def of_registry_error(folder: object, registry: object) -> UserError:
 def no_model_error(path: object) -> UserError:
     """The error for a folder that holds something else."""
     return UserError(
-        f"{path} holds no model: expected a bundle (bundle.json), a SavedModel "
+        f"{path} holds no model: expected a registry (champion.json), a bundle (bundle.json), a SavedModel "
         "(saved_model.pb), or version folders with numbers for names."
     )
 

@@ -57,7 +57,10 @@ def clean_up_run(
     Raises:
         UserError: A job could not be cancelled, or AI Platform can't be asked.
     """
+    origin = origin or here()
     jobs = _jobs(runs, project, location, namespace, api_endpoint) if state != "SUCCEEDED" else ()
+    if origin.folder and not (project or namespace):  # a run on one machine
+        jobs = ()
     lines, problem = [], None
     try:
         for line in chain(_outcome(state, error, registry, deployment_target), jobs):
@@ -66,7 +69,7 @@ def clean_up_run(
     except UserError as failure:
         problem = failure
     if webhook := webhook or os.environ.get(VARIABLE, ""):
-        news = [*_news(state, registry, deployment_target, origin or here())]
+        news = [*_news(state, registry, deployment_target, origin)]
         if state != "SUCCEEDED":  # what was cleaned up; the first line may quote an error
             news += [line for line in (*lines[1:], str(problem or _NO_PLACE)) if line != _NO_PLACE]
         lines.append(tell(webhook, "\n".join(map(plain, news))))

@@ -57,4 +57,4 @@ def _say_evidence(found: Evaluation) -> None:
     short = np.flatnonzero(2 * effective < rows)
     for number in short[np.argsort(effective[short])][:_MOST_LINES]:
         size = found.size(truth == number)
-        say(f"Class {found.labels[number]!r}: {size}; they count as {effective[number]:.1f}.")
+        say(f"Class {found.labels[number]!r}: {size}; they are worth {effective[number]:.1f} independent rows.")

@@ -2,7 +2,7 @@
 
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._account import google_account, s3_account
-from kfp_bert_components.storage._address import Address, known_address, one_name, parse_address
+from kfp_bert_components.storage._address import ON_THIS_MACHINE, Address, known_address, one_name, parse_address
 from kfp_bert_components.storage._checksums import file_crc32c, file_sha256, is_copy
 from kfp_bert_components.storage._find import Found, find_objects, is_meant, split_object
 from kfp_bert_components.storage._folders import (
@@ -20,6 +20,7 @@ from kfp_bert_components.storage._types import Blob, Entry, Generation, GoneErro
 from kfp_bert_components.storage.mounts import is_fuse
 
 __all__ = [
+    "ON_THIS_MACHINE",
     "Access",
     "Address",
     "Blob",

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -25,6 +26,7 @@ _KNOWN = "gs|file|s3a?|hdfs|https?|pvc|minio|abfss?|wasbs?|az|dbfs"
 _SCHEME = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*(?=:/)|(?i:{_KNOWN})):")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # what Python makes of such bytes
+ON_THIS_MACHINE = " on this machine."  # the end of the line that says what a relative path stands for
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -154,5 +156,11 @@ def _absolute(text: str, parameter: str, refused: Callable[[str], UserError]) ->
     if _NOT_UTF_8.search(path):
         raise refused(f"is {path!r} on this machine, which is not UTF-8")
     if not text.startswith("/"):
-        print(f"{parameter} {text!r} is {path} on this machine.", file=sys.stderr, flush=True)
+        _say_where(parameter, text, path)
     return path
+
+
+@cache
+def _say_where(parameter: str, text: str, path: str) -> None:
+    """Say what a relative path stands for, once."""
+    print(f"{parameter} {text!r} is {path}{ON_THIS_MACHINE}", file=sys.stderr, flush=True)

@@ -26,7 +26,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from obstore.exceptions import BaseError
 from obstore.store import GCSStore
 
-from kfp_bert_components.errors import ConflictError, NoBucketError, NotFoundError, UserError
+from kfp_bert_components.errors import ConflictError, NoBucketError, NotFoundError, UserError, reason_of
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._http import client_options, retries, said_when_long
 
@@ -161,7 +161,9 @@ def explained(where: str, access: Access) -> Iterator[None]:
             f"{where} can't be had: the answer is not Cloud Storage's. Look for a proxy that answers instead."
         ) from None
     except (OSError, HTTPException, urllib3.exceptions.HTTPError, BaseError) as error:  # OSError has those of requests
-        raise UserError(f"{where} can't be reached: {_short(error)}. Check the network and try again.") from None
+        raise UserError(
+            f"{where} can't be reached: check the network and try again ({_short(reason_of(error))})."
+        ) from None
 
 
 def translate(error: Exception, where: str, access: Access) -> UserError:
@@ -177,7 +179,8 @@ def translate(error: Exception, where: str, access: Access) -> UserError:
         who = f" as {access.impersonate}" if access.impersonate else ""
         return UserError(f"{where} can't be reached: signing in{who} failed: {_short(error)}.")
     if isinstance(error, api.RetryError):
-        return UserError(f"{where} can't be reached after many tries: {_short(error.cause or error)}. Try again later.")
+        why = _short(reason_of(error.cause or error))
+        return UserError(f"{where} can't be reached after many tries: check the network, and try again later ({why}).")
     status = error.response.status_code if isinstance(error, InvalidResponse) else getattr(error, "code", 0)
     return explain_status(int(status or 0), _text(error), where, access)
 

@@ -172,9 +172,10 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
             f"The object {named!r} in {where} can't be fetched: its name holds an empty part, '.', '..' or a control "
             "character, and nothing beside it can be listed. Rename it."
         )
+    call = re.sub(r".*performing ([A-Z]+ \S+) in .* - (?:HTTP error: )?", r"\1: ", text, flags=re.DOTALL)
     return UnreachableError(
-        f"{where} can't be reached: {_short(text)}. Check the network and the address of the store, here "
-        f"{settings.place} (AWS_ENDPOINT_URL), and try again later."
+        f"{where} can't be reached: check the network and the address of the store, here {settings.place} "
+        f"(AWS_ENDPOINT_URL), and try again later ({_short(call)})."
     )
 
 

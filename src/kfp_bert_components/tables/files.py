@@ -45,12 +45,12 @@ def list_files(source: Path) -> list[TableFile]:
         return [TableFile(source, source.name)]
     if not is_folder(source):
         there = "is neither a file nor a folder" if is_there(source) else "does not exist"
-        raise NotFoundError(f"{source} {there}: give a folder made by fetch_gcs_data, another folder, or a file.")
+        raise NotFoundError(f"{source} {there}: give a file, or a folder with tables.")
     root = source / "files" if (source / "manifest.json").is_file() and (source / "files").is_dir() else source
     paths = (Path(folder, name) for folder, _, names in os.walk(root, onerror=_refuse) for name in names)
     found = sorted(path for path in paths if path.is_file() and is_table_name(path.relative_to(root)))
     if not found:
-        raise NotFoundError(f"{source} holds no files: check the sources that were fetched.")
+        raise NotFoundError(f"{source} holds no tables: give a folder with CSV, JSONL or Parquet files.")
     for path in found:
         _check_readable(path)
     return [TableFile(path, path.relative_to(root).as_posix()) for path in found]

@@ -58,7 +58,7 @@ class Checkpoints:
         checkpoint_dir: Local, gs:// or s3:// folder; "" writes and finds no checkpoints.
         identity: What must be the same for a run to go on, as plain JSON values: settings, data, vocabulary.
         owner: What is the same each time that this run is started, and of no other run: where its model goes.
-        minutes: Most minutes of training that a kill costs: the next checkpoint begins so early that it is whole then.
+        minutes: At most so many minutes of training are lost by a kill: the next checkpoint is begun early enough.
             Where writing one takes longer than half of them, a kill costs up to twice that time, and a warning says so.
         steps: Steps between two checkpoints; 0 goes by time alone.
     """
@@ -184,9 +184,9 @@ class Checkpoints:
         if self._seconds and not self._steps and self._took > self._seconds / 2 and not self._warned:
             self._warned = True
             say(
-                f"warning: writing a checkpoint takes {self._took:.0f} s, so a kill may cost {2 * self._took:.0f} s of "
-                f"training, and not {self._seconds:.0f} s as checkpoint_minutes says: give more, or a faster "
-                "checkpoint_dir."
+                f"warning: writing a checkpoint takes {self._took:.0f} s, so up to {2 * self._took:.0f} s of "
+                f"training are lost if the step is killed, not {self._seconds:.0f} s as checkpoint_minutes asks: raise "
+                "checkpoint_minutes, or give a faster checkpoint_dir."
             )
 
     def _names(self, prefix: str) -> list[str]:

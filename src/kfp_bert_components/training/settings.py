@@ -110,9 +110,9 @@ class TrainingSettings:
 
         checkpoint_dir: Local, gs:// or s3:// folder for checkpoints; "" keeps none. A run that is started again with
             the same data and settings goes on from the newest one. Removed when the run ends.
-        checkpoint_minutes: Most minutes of training that a kill costs, as long as a checkpoint is written in half of
-            them: else it costs up to twice the time that writing one takes. A checkpoint is also written when the last
-            step is done, and on SIGTERM.
+        checkpoint_minutes: At most so many minutes of training are lost if the step is killed. Where writing a
+            checkpoint takes longer than half of that, up to twice the time of writing is lost. A checkpoint
+            is also written when the last step is done, and on SIGTERM.
         checkpoint_steps: Steps between checkpoints; 0 goes by time alone.
         tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files; "" writes none.
         keep_texts: "all", or "ids": the report shows file and row of its examples, and not their texts.
