@@ -58,8 +58,8 @@ class AiPlatformTarget(Target):
 
     Facts: `endpoint` and `model` (full names), `deployed` (the id of the deployed model, which we choose), `before` and
     `others` (the shares of our models and of those of others when the rollout began), `ours` (the ids of our models),
-    and `shape` (`AiPlatformSettings.deployment_hash`). Memory: `models` (the ids of our deployed models), `endpoint` and
-    `parent_model` (the full names of those that we deployed with last).
+    and `shape` (`AiPlatformSettings.deployment_hash`). Memory: `models` (the ids of our deployed models), and the full
+    names of the last `endpoint` and `parent_model`.
 
     A deployed model that the record does not know is not ours: it is never undeployed, and keeps its share.
 

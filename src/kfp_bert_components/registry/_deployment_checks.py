@@ -85,9 +85,11 @@ _FULL_NAMES = {
         "model": re.compile(f"{_IN_PROJECT}/models/[^/@]+@[^/@]+"),
     }
 }
-_MEMORY = {
-    **{"number": int, "served": list[int], "tried": list[int]},
-    **{"models": list[str], "endpoint": str, "parent_model": str},
+_MEMORY: dict[str, Any] = dict.fromkeys(("served", "tried"), list[int]) | {
+    "number": int,
+    "models": list[str],
+    "endpoint": str,
+    "parent_model": str,
 }
 
 

@@ -30,8 +30,8 @@ class Sweep:
     `checkpoints` are the folders with checkpoints beside the registry that it removes, with the hours since a run wrote
     into them.
 
-    `unclear` names the deployment records that can't be read, and those that don't know what serves after a rollout that
-    failed. While there is one, no version is removed that may be deployed there: no former champion.
+    `unclear` names the deployment records that can't be read, and those that don't know what serves after a failure.
+    While there is one, no former champion is removed: it may be deployed there.
     """
 
     keep: dict[int, str] = field(default_factory=dict)
