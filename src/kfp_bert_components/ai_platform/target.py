@@ -102,8 +102,6 @@ class AiPlatformTarget(Target):
     def is_live(self, version: int, facts: dict[str, Any]) -> bool:
         """Whether the deployed model of the facts has all traffic that goes to our models. One call, and one read.
 
-        There is one more call for each other model with traffic, to see whether it is ours.
-
         With `take_over` it has to have all traffic, at an endpoint that has our labels.
         """
         if facts.get("shape") != self._settings.deployment_hash():
@@ -128,32 +126,30 @@ class AiPlatformTarget(Target):
         except NotFoundError:
             return None
         ours = facts.get("ours", list(seen.traffic_split))  # format 1 of the record took all for ours
-        if facts.get("deployed") not in deployed_ids(seen):
-            return None
-        sharing = {number for number in _with_traffic(seen) if number in ours or self._version_of(seen, number)}
-        return seen if sharing == {facts["deployed"]} else None
+        sharing = {number for number in _with_traffic(seen) if number in ours}
+        return seen if sharing == {facts.get("deployed")} and sharing <= deployed_ids(seen) else None
 
-    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
-        """The version of this registry that gets all traffic that goes to ours. A few calls that only read.
+    def what_serves(self, journal: Journal) -> dict[str, Any]:
+        """The version of this registry that gets all traffic that goes to our models. A few calls that only read.
 
         Raises:
-            UserError: Several versions share it.
+            UserError: Several of them share it.
         """
-        if live and self.serves(live["version"], live["facts"]):
-            return dict(live)
-        known: Mapping[str, Any] = live.get("facts", {})
-        name = self.endpoint.name or known.get("endpoint", "")
-        seen = self.endpoint.find_again(name) if name else self.endpoint.find()
+        live: Mapping[str, Any] = journal.live.get("facts", {})
+        seen = self.endpoint.find_again(journal.facts.get("endpoint") or live.get("endpoint", ""))
         if seen is None:
             return {}
-        serving = {number: self._version_of(seen, number) for number in _with_traffic(seen)}
-        if known.get("deployed") in serving and self._is_of(live["version"], known):
-            serving[known["deployed"]] = live["version"]  # the upload may be older than its labels
-        ours = sorted(number for number, version in serving.items() if version)
+        known = known_models(journal) | set(live.get("ours", seen.traffic_split))  # format 1 took all for ours
+        serving = {number: self._version_of(seen, number) for number in _with_traffic(seen) if number in known}
+        if live.get("deployed") in serving and self._is_of(journal.live["version"], live):
+            serving[live["deployed"]] = journal.live["version"]  # the upload may be older than its labels
+        ours = {number: version for number, version in serving.items() if version}
         if len(ours) > 1:
-            shown = ", ".join(f"version {serving[number]} ({number})" for number in ours)
-            raise UserError(f"The traffic of {seen.name} goes to {shown}")
-        return self._as_live(seen, ours[0], serving[ours[0]]) if ours else {}
+            shown = " and ".join(f"version {version} ({number})" for number, version in sorted(ours.items()))
+            raise UserError(f"{seen.name} gives its traffic to {shown}")
+        if live.get("deployed") in ours:
+            return journal.live
+        return next((self._as_live(seen, number, version) for number, version in ours.items()), {})
 
     def _as_live(self, seen: Any, number: str, version: int) -> dict[str, Any]:
         """As `Journal.live`, of a version that the record does not call live."""

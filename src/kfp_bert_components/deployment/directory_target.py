@@ -112,8 +112,9 @@ class DirectoryTarget(Target):
             return False
         return self._server is None or self._server.serves(number, found.fingerprint)
 
-    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
+    def what_serves(self, journal: Journal) -> dict[str, Any]:
         """The newest version of the folder, if it is one of this registry's; no server is asked."""
+        live = journal.live
         number, files = self._folder.newest()
         content = self._folder.content(number) if number else None
         if not content or not self._is_of_registry(content, number, files):

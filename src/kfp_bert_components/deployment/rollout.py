@@ -145,7 +145,7 @@ def _was_lost(target: Target, journal: Journal, live: dict[str, Any] | None) -> 
 def _what_serves(target: Target, journal: Journal) -> dict[str, Any] | None:
     """What serves at the place, as `Journal.live`; None where that cannot be told."""
     try:
-        return target.what_serves(journal.live)
+        return target.what_serves(journal)
     except LeaseLostError:
         raise
     except Exception:  # looking must not hide why the rollout failed

@@ -81,18 +81,17 @@ class Target(ABC):
         """
         return self.is_live(version, facts)
 
-    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
+    def what_serves(self, journal: Journal) -> dict[str, Any]:
         """What gets all requests at the place now, whatever the settings ask for; asked after a rollout that failed.
 
         Where that cannot be told, raise UserError or TransientError. It changes nothing.
 
-        Args:
-            live: `journal.live`: the rollout that ended live last; {} if there was none.
-
         Returns:
-            The same if this version still serves, or in its form what else of this registry does; {} where nothing of
-            it does, or will by itself: the files of what is not named here may be removed. The default asks `serves`.
+            `journal.live` if this version still serves, or in its form what else of this registry does; {} where
+            nothing of it does, or will by itself: the files of what is not named here may be removed. The default asks
+            `serves`.
         """
+        live = journal.live
         return dict(live) if live and self.serves(live["version"], live["facts"]) else {}
 
     def admit(self, journal: Journal) -> None:

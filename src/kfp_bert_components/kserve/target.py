@@ -142,14 +142,14 @@ class KServeTarget(Target):
         """Whether facts are of a rollout that let a version serve, with the content that it has now."""
         return "served" in facts and facts.get("fingerprint", "") == self._services.fingerprint(version)
 
-    def what_serves(self, live: Mapping[str, Any]) -> dict[str, Any]:
+    def what_serves(self, journal: Journal) -> dict[str, Any]:
         """The version that the InferenceService was written to serve, if it is one of this registry's.
 
         Raises:
             TransientError: It does not serve now, or not alone: it may have no pod for a moment, and Knative may give
                 the requests to another revision. Its pods need its files all the same.
         """
-        name = self._services.name
+        name, live = self._services.name, journal.live
         found = self._services.find(name)
         version = version_of(found) if found and not found["metadata"].get("deletionTimestamp") else 0
         of_record = version == live.get("version")
