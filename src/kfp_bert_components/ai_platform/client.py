@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -229,4 +230,6 @@ def _unusable(error: Exception) -> UserError:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    """What an error says, without the status, the verb and the URL of the request."""
+    said = re.sub(r"^\d{3} [A-Z]+ \S+: ", "", str(error))
+    return said.splitlines()[0][:300] if said else type(error).__name__
