@@ -129,3 +129,29 @@ def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path) -> None:
             Registry(str(private / "registry")).check_exists()
     finally:
         os.seteuid(0)
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_link_in_a_circle_is_named_in_a_listing(tmp_path: Path, checksums: bool) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "nothing").symlink_to("nowhere")  # as a file that was removed since its folder was read
+    with pytest.raises(UserError, match=f"{tmp_path}/circle can't be read: "):
+        open_store(str(tmp_path)).list(checksums=checksums)
+    (tmp_path / "circle").unlink()
+    assert [one.name for one in open_store(str(tmp_path)).list(checksums=checksums)] == ["table.csv"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+@pytest.mark.parametrize("mode", [0o444, 0o000])
+def test_what_lies_in_a_folder_that_may_only_be_listed_is_named(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("x")
+    (tmp_path / "folder").chmod(mode)
+    store = open_store(str(tmp_path))
+    os.seteuid(ANYBODY)
+    try:
+        with pytest.raises(UserError, match=r"/folder(/file)? can't be read: permission denied to this user"):
+            store.list("folder/", checksums=False)
+    finally:
+        os.seteuid(0)
