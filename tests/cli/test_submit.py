@@ -198,6 +198,11 @@ def test_a_place_must_be_named_and_answer(kfp, google):
     assert "must begin with https:// or http://" in run(*words, "my-kubeflow", fails=UserError)
     assert "can't be reached" in run(*words, "http://127.0.0.1:9", fails=TransientError)
     assert "Check --host, which often ends in /pipeline" in run(*words, f"{kfp.url}/ui", fails=NotFoundError)
+    for region in (["projects/p", "--location", "l"], ["p ", "--location", "l"], ["p", "--location", "locations/l"]):
+        said = run("submit", "mine.py:pipeline", "-p", "texts=a", "--project", *region, fails=UserError)
+        assert (
+            "is 'projects/p': expected" in said or "is 'p ': expected" in said or "is 'locations/l': expected" in said
+        )
     assert "--experiment is of Kubeflow Pipelines" in submit(
         google, "-p", "texts=a", "--experiment", "e", fails=UserError
     )

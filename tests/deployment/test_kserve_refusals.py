@@ -67,6 +67,8 @@ def test_steps_of_the_traffic_are_refused_where_there_are_none(empty):
         ({"name": "f" * 44, "namespace": "ml"}, "44 letters: KServe serves up to 43 in the namespace ml"),
         ({"name": "Films"}, "expected lower-case letters"),
         ({"max_replicas": 0}, "expected min_replicas"),
+        *(({name: 10**12}, f"{name} is 1000000000000, but") for name in ("min_replicas", "max_replicas")),
+        ({"accelerator": "nvidia.com/gpu", "accelerator_count": 2**31}, "accelerator_count is 2147483648, but"),
         ({"cpu": "lots"}, "expected a quantity"),
         ({"accelerator": "nvidia.com/gpu"}, "belong together"),
         ({"image": "a", "runtime": "b"}, "both given"),
