@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,16 +143,17 @@ def test_a_link_in_a_circle_is_named_in_a_listing(tmp_path: Path, checksums: boo
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
-@pytest.mark.parametrize("mode", [0o444, 0o000])
-def test_what_lies_in_a_folder_that_may_only_be_listed_is_named(tmp_path: Path, mode: int) -> None:
-    tmp_path.chmod(0o755)
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "file").write_text("x")
-    (tmp_path / "folder").chmod(mode)
-    store = open_store(str(tmp_path))
-    os.seteuid(ANYBODY)
-    try:
-        with pytest.raises(UserError, match=r"/folder(/file)? can't be read: permission denied to this user"):
-            store.list("folder/", checksums=False)
-    finally:
-        os.seteuid(0)
+def test_what_lies_in_a_folder_that_may_only_be_listed_is_named() -> None:
+    with tempfile.TemporaryDirectory() as place:  # pytest's folders are closed to another user
+        Path(place).chmod(0o755)
+        folder = Path(place, "folder")
+        folder.mkdir()
+        (folder / "file").write_text("x")
+        folder.chmod(0o444)
+        store = open_store(place)
+        os.seteuid(ANYBODY)
+        try:
+            with pytest.raises(UserError, match=f"{folder}/file can't be read: permission denied to this user"):
+                store.list(checksums=False)
+        finally:
+            os.seteuid(0)
