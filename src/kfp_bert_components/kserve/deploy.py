@@ -116,6 +116,6 @@ def _plan(
     place.admit(record)
     if first := record.unfinished(champion.version):
         report(first)
-    for line in place.plan(champion.version, begun=bool(first)):
+    for line in place.plan(record, champion.version):
         report(line)
     return ServedVersion("", "", champion.version)
