@@ -24,6 +24,12 @@ from kfp_bert_components.errors import UserError
 
 Settings = TypeVar("Settings")
 _CONFIG = ConfigDict(allow_inf_nan=False, extra="forbid")
+_MOST = 2**31 - 1  # the APIs take no larger number: they would say so after the work had begun
+# A number of machines or the like.
+Count = Annotated[int, Field(ge=0, le=_MOST)]
+CountFrom1 = Annotated[int, Field(ge=1, le=_MOST)]
+# The longest time that a job may run: an API takes 10,000 years at most.
+JobHours = Annotated[float, Field(gt=0, le=87_660_000)]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, Field))

@@ -199,6 +199,11 @@ def test_a_place_must_be_named_and_answer(kfp, google):
     said = run(*words, "http://127.0.0.1:9", fails=TransientError)
     assert said == "http://127.0.0.1:9 can't be reached: check --host and the network (Connection refused)"
     assert "Check --host, which often ends in /pipeline" in run(*words, f"{kfp.url}/ui", fails=NotFoundError)
+    for region in (["projects/p", "--location", "l"], ["p ", "--location", "l"], ["p", "--location", "locations/l"]):
+        said = run("submit", "mine.py:pipeline", "-p", "texts=a", "--project", *region, fails=UserError)
+        assert (
+            "is 'projects/p': expected" in said or "is 'p ': expected" in said or "is 'locations/l': expected" in said
+        )
     assert "--experiment is of Kubeflow Pipelines" in submit(
         google, "-p", "texts=a", "--experiment", "e", fails=UserError
     )

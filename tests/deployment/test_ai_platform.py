@@ -386,6 +386,10 @@ def test_settings_reach_the_api(world):
         ({"accelerator_type": "X", "accelerator_count": 1}, "knows no accelerator"),
         ({"staging": "/tmp"}, "gs://"),
         ({"model_id": "My Model"}, "lower-case"),
+        *(({name: 10**12}, f"{name} is 1000000000000, but") for name in ("min_replicas", "max_replicas")),
+        ({"accelerator_type": "NVIDIA_TESLA_T4", "accelerator_count": 2**31}, "accelerator_count is 2147483648, but"),
+        *(({"project": name}, "^project is .*: expected the id") for name in ("projects/p", "p/", " p", "p\n", "")),
+        *(({"location": name}, "^location is .*: expected the name") for name in ("locations/region-1", "r ", "", "R")),
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence(world, change, says):

@@ -406,6 +406,11 @@ def test_only_the_chief_writes(config, chief):
         ({"image": ""}, "set job_image"),
         ({"accelerator_type": "X"}, "belong together"),
         ({"accelerator_type": "X", "accelerator_count": 1}, "knows no accelerator"),
+        ({"accelerator_type": "NVIDIA_TESLA_T4", "accelerator_count": 2**31}, "accelerator_count is 2147483648, but"),
+        ({"replicas": 10**12}, "replicas is 1000000000000, but"),
+        ({"max_hours": 1e9}, "max_hours is 1000000000.0, but"),
+        ({"project": "projects/p"}, "^job_project is 'projects/p': expected the id"),
+        ({"location": "region-1 "}, "^job_location is 'region-1 ': expected the name"),
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence(server, change, says):

@@ -5,7 +5,7 @@ import json
 import pytest
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform import AiPlatformTarget
+from kfp_bert_components.ai_platform import AiPlatformSettings, AiPlatformTarget
 from kfp_bert_components.cli.deploy_command import deploy_command
 from kfp_bert_components.deployment import (
     DirectoryTarget,
@@ -193,6 +193,15 @@ def test_a_live_champion_by_a_label_is_left_alone_though_calls_fail(world):
         world.server.faults, world.server.calls = [Fault(method, times=2)], []
         world.deploy(endpoint="label:team=a")
         assert world.server.changing_calls() == [] and len(world.server.calls) == 4
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["label:a=b=c", 'label:a=b"c', "label:a=b,c", f"label:a={'x' * 64}", "label:1=2", "label:a=B", "label:a=b c"],
+)
+def test_a_label_that_nothing_can_have_is_refused(given):
+    with pytest.raises(UserError, match=f"^endpoint is '{given}': expected in its label (up to 63 letters|no capital)"):
+        AiPlatformSettings(project="p", location="l", endpoint=given)
 
 
 @pytest.mark.parametrize("given", ["label:", "label:team", "label:=x", "label:team="])

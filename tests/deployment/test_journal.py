@@ -7,8 +7,10 @@ import time
 
 import pytest
 
+from kfp_bert_components.ai_platform import AiPlatformSettings, deploy_to_ai_platform
 from kfp_bert_components.deployment import Journal, LeaseLostError, deploy_to_serving_directory
 from kfp_bert_components.errors import ConflictError, UserError
+from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.registry import Registry
 from tests.support.directories import promote_graph
 from tests.support.kserve_shares import wait_until
@@ -263,3 +265,14 @@ def test_a_lease_that_never_lasts_is_refused(tmp_path, seconds):
     with pytest.raises(UserError, match="lease_seconds is"):
         deploy_to_serving_directory(registry.uri, str(tmp_path / "serving"), lease_seconds=seconds)
     assert not (tmp_path / "serving").exists()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
+def test_a_lease_that_never_lasts_is_refused_before_anything_is_asked(tmp_path, seconds, dry_run):
+    options = {"api_endpoint": "http://127.0.0.1:9", "dry_run": dry_run, "lease_seconds": seconds}
+    for endpoint in ("", "label:team=a"):
+        with pytest.raises(UserError, match=f"^lease_seconds is {seconds}: expected a number above 0"):
+            deploy_to_ai_platform(str(tmp_path), AiPlatformSettings("p", "region-1", endpoint), **options)
+    with pytest.raises(UserError, match=f"^lease_seconds is {seconds}: expected a number above 0"):
+        deploy_to_kserve(str(tmp_path), KServeSettings("name", "default"), **options)

@@ -1,12 +1,15 @@
 """What a rollout to KServe refuses before anything is written: settings, modes, an API that can't be asked."""
 
+from dataclasses import replace
+
 import pytest
 
-from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.deployment import LeaseLostError, RolloutError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.kserve import KServeSettings, deploy_to_kserve
 from kfp_bert_components.registry import Registry
-from tests.support.kserve_rollouts import MODES, NAME, NAMESPACE, SERVICES, STANDARD, change
+from tests.support.kserve_canaries import At
+from tests.support.kserve_rollouts import EVERY, MODES, NAME, NAMESPACE, QUICK, SERVICES, STANDARD, change
 from tests.support.kserve_worlds import empty, world
 from tests.support.kubernetes_server import Fault
 
@@ -67,6 +70,8 @@ def test_steps_of_the_traffic_are_refused_where_there_are_none(empty):
         ({"name": "f" * 44, "namespace": "ml"}, "44 letters: KServe serves up to 43 in the namespace ml"),
         ({"name": "Films"}, "expected lower-case letters"),
         ({"max_replicas": 0}, "expected min_replicas"),
+        *(({name: 10**12}, f"{name} is 1000000000000, but") for name in ("min_replicas", "max_replicas")),
+        ({"accelerator": "nvidia.com/gpu", "accelerator_count": 2**31}, "accelerator_count is 2147483648, but"),
         ({"cpu": "lots"}, "expected a quantity"),
         ({"accelerator": "nvidia.com/gpu"}, "belong together"),
         ({"image": "a", "runtime": "b"}, "both given"),
@@ -92,6 +97,70 @@ def test_a_dry_run_refuses_what_the_run_refuses_in_the_mode_of_the_cluster(empty
     with pytest.raises(RolloutError) as failed:
         empty.deploy(**given)
     assert str(failed.value) == f"Version 1 was not rolled out: {refused.value}"
+
+
+def stopped_at(world, words):
+    """The rollout of the second version is stopped at a line of its report."""
+
+    def stop():
+        raise LeaseLostError("stopped")
+
+    with pytest.raises(LeaseLostError):
+        world.deploy(report=At(words, stop))
+    world.server.calls.clear()
+
+
+def planned(world, **changes):
+    """What a dry run says, which has changed nothing."""
+    lines, settings = [], replace(QUICK, **changes)
+    url = world.server.url
+    deploy_to_kserve(world.registry.uri, settings, api_endpoint=url, dry_run=True, report=lines.append)
+    assert world.changes() == []
+    return lines
+
+
+@pytest.mark.parametrize("mode", EVERY)
+@pytest.mark.parametrize("champion", [1, 2])
+@pytest.mark.parametrize("words", ["asking it for texts", "changing the Inf", "removing what only"])
+def test_a_dry_run_refuses_what_the_run_refuses_once_another_rollout_has_ended(world, words, champion):
+    stopped_at(world, words)
+    if champion == 1:
+        world.registry.rollback()
+    with pytest.raises(RolloutError) as refused:
+        planned(world, service_account="nobody")
+    with pytest.raises(RolloutError) as failed:
+        world.deploy(service_account="nobody")
+    assert str(failed.value) == str(refused.value)
+    assert "There is no service account nobody in the namespace" in str(refused.value)
+
+
+@pytest.mark.parametrize("mode", EVERY)
+def test_a_dry_run_says_what_comes_after_the_rollout_under_way(world):
+    stopped_at(world, "asking it for texts")
+    world.registry.rollback()
+    first, then, *lines = planned(world)
+    assert first == "would take back version 2, which is testing" and "would test version 1 in " in then
+    assert lines == ["nothing: the InferenceService is already as it should be"]
+    world.deploy()
+    world.promote()
+    stopped_at(world, "changing the Inf")
+    first, then, *lines = planned(world)
+    assert first == "would go on with the rollout of version 3, which is shifting"
+    assert then == "would give version 3 all requests, and so change this:"
+    assert any("versions/3/bundle" in line for line in lines) == (world.mode != "Knative")
+
+
+@pytest.mark.parametrize("mode", EVERY)
+def test_a_dry_run_of_a_rollout_that_only_has_to_be_finished_says_no_more(world):
+    stopped_at(world, "removing what only")
+    (line,) = planned(world)
+    assert line == "would go on with the rollout of version 2, which is finishing"
+    world.registry.rollback()
+    first, then, *lines = planned(world)
+    assert first == line and "would test version 1 in " in then
+    shown = [one.replace(" ", "") for one in lines if one.startswith(("+", "-"))]
+    assert "+value:gs://bucket/registry/versions/1/bundle" in shown
+    assert not any("canary" in one for one in shown)
 
 
 def test_an_api_that_never_answers_changes_nothing(world):

@@ -219,6 +219,17 @@ def test_only_a_marker_that_is_there_is_a_race(tmp_path: Path, monkeypatch):
     assert not isinstance(refused.value, ConflictError)
 
 
+def test_a_pipe_in_the_place_of_a_marker_or_of_metadata_is_not_waited_for(tmp_path: Path):
+    folder = open_versioned_folder(str(tmp_path))
+    (tmp_path / "1" / "assets.extra").mkdir(parents=True)
+    for name in (".kfp-bert-owner.json", "1/assets.extra/bundle.json"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=r"\.kfp-bert-owner\.json is damaged"):
+        folder.read_owner()
+    with pytest.raises(UserError, match=r"1/assets\.extra/bundle\.json"):
+        folder.registry_version(1)
+
+
 def test_a_marker_that_somebody_else_wrote_meanwhile_is_not_written_over(place: str):
     folder = open_versioned_folder(f"{place}/serving")
     _, before = folder.read_owner()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import unicodedata
 from pathlib import Path
@@ -43,6 +44,15 @@ def test_a_name_that_could_escape_is_refused_and_nothing_is_written(
     with pytest.raises(UserError, match="can't be fetched: its name"):
         fetch([f"{cloud.root}/in/"], tmp_path / "deep" / "data")
     assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["a//b.csv", "a/./b.csv", "./b.csv", "a/../b.csv", "/b.csv"])
+def test_an_object_that_is_named_alone_and_can_not_be_had_is_in_the_error(
+    cloud: GcsServer, tmp_path: Path, name: str
+) -> None:
+    cloud.put("bucket", name, b"x")
+    with pytest.raises(UserError, match=rf"^the source '{re.escape(f'{cloud.root}/{name}')}' has a(n empty)? part"):
+        fetch([f"{cloud.root}/{name}"], tmp_path / "data")
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,23 @@ def test_rollback_says_what_is_left_to_do_and_history_why(uri: str) -> None:
     assert "rolled back from version 3 to version 2: wrong labels." in run("history", uri)
 
 
+@pytest.mark.parametrize("verb", ["list", "verify", "history", "gc", "rollback"])
+def test_a_record_that_can_not_be_looked_at_is_named_and_nothing_is_changed(uri: str, verb: str) -> None:
+    record = Path(uri, "deployments/production.json")
+    record.unlink()
+    record.symlink_to(record.name)
+    result = CliRunner().invoke(command, [verb, uri])
+    assert isinstance(result.exception, UserError) and f"{record} can't be read: " in str(result.exception)
+    assert Registry(uri).require_champion().version == 3
+
+
+def test_rollback_names_damaged_mirrors_and_says_all_that_is_left_to_do(uri: str) -> None:
+    Path(uri, "mirrors.json").write_text("{")
+    output = run("rollback", uri)
+    assert "The champion is version 2.\nIt has to be deployed to production.\n" in output
+    assert f"Mirrors may have to be told: {uri}/mirrors.json is damaged" in output
+
+
 def test_a_reason_and_a_user_of_another_encoding_damage_nothing(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "caf\udce9")
     Registry(uri).record_deployment("production", "failed", 3, reason="\udcb0")

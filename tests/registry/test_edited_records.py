@@ -96,6 +96,11 @@ SERVICE = {"kind": "KServe", "cluster": "c", "namespace": "n", "name": "s"}
 BEGUN = {"before": None, "failure": {}, "fingerprint": "", "revision": ""}
 
 
+def noted(metadata: dict[str, Any] | None = None, **predictor: Any) -> dict[str, Any]:
+    """An InferenceService, as a record of a rollout has it."""
+    return {"metadata": {"name": "s", "namespace": "n"} | (metadata or {}), "spec": {"predictor": predictor}}
+
+
 @pytest.mark.parametrize(
     ("place", "step", "facts", "says"),
     [
@@ -112,7 +117,29 @@ BEGUN = {"before": None, "failure": {}, "fingerprint": "", "revision": ""}
         (SERVICE, "reverting", {**BEGUN, "mode": "Knative"}, "lacks 'rolled_out'"),
         (SERVICE, "shifting", {**BEGUN, "mode": "Canary"}, "lacks 'shares', 'splits'"),
         (SERVICE, "shifting", {**BEGUN, "mode": "Other"}, 'mode is "Other"'),
-        (SERVICE, "shifting", {**BEGUN, "before": {"metadata": {}, "spec": {}}}, "before spec lacks 'predictor'"),
+        (SERVICE, "shifting", {**BEGUN, "before": {**noted(), "spec": {}}}, "before spec lacks 'predictor'"),
+        (SERVICE, "reverting", {**BEGUN, "before": {**noted(), "metadata": {}}}, "before metadata lacks 'name'"),
+        (SERVICE, "reverting", {**BEGUN, "before": noted({"annotations": True})}, "before is {"),
+        *(
+            (SERVICE, "reverting", {**BEGUN, "wrote": [noted(), noted(**one)]}, "wrote is [")
+            for one in (
+                {"name": 5},
+                {"minReplicas": "many"},
+                {"canaryTrafficPercent": []},
+                {"containers": {}},
+                {"containers": [{"env": [5]}]},
+                {"model": None},
+                {"model": {"storageUri": 5}},
+            )
+        ),
+        *(
+            (SERVICE, "reverting", {**BEGUN, "wrote": [noted(volumes=[{"name": name}])]}, "wrote has the name ")
+            for name in ([], {}, None, 5)
+        ),
+        (SERVICE, "reverting", {**BEGUN, "gave": {"spec": {"volumes": [{"name": []}]}}}, "gave has the name []"),
+        (SERVICE, "reverting", {**BEGUN, "canaries": [{}]}, "canaries 0 lacks 'predictor'"),
+        (SERVICE, "reverting", {**BEGUN, "held": [{"minReplicas": "x"}]}, "held is ["),
+        (SERVICE, "finishing", {**BEGUN, "mode": "Canary", "pods": [1], "pods_after": [1, 1]}, "pods lacks 1"),
     ],
 )
 def test_a_deployment_record_of_another_kind_of_place(

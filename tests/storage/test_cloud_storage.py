@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -109,6 +110,15 @@ def test_bytes_come_from_names_of_any_kind(cloud: Cloud, tmp_path: Path, name: s
     store.write(f"in/{name}", name.encode())
     store.download(f"in/{name}", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == name.encode()
+
+
+@pytest.mark.parametrize("name", ["line\nbreak", "bell\a", "deleted\x7f"])
+def test_an_object_whose_bytes_cannot_be_had_is_named(cloud: Cloud, tmp_path: Path, name: str) -> None:
+    store = open_store(f"gs://{cloud.bucket}")
+    store.write(f"in/{name}", b"x")
+    with pytest.raises(UserError, match=f"{re.escape(repr(f'{store.uri}/in/{name}'))} can't be fetched: its name"):
+        store.download_entry(store.stat(f"in/{name}"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("size", [0, 1, 20_000_000])

@@ -53,6 +53,24 @@ def test_those_who_wait_say_who_has_the_lock_and_give_up(tmp_path, stopped, caps
         store.delete("theirs") if store.exists("theirs") else store.write("theirs", b"3")
 
 
+@pytest.mark.parametrize("name", ["lock", "holder"])
+def test_a_pipe_in_the_place_of_a_file_of_the_store_is_not_waited_for(tmp_path, name):
+    store = open_store(str(tmp_path / "store"))
+    store.write("ours", b"1")
+    (tmp_path / "store/.store" / name).unlink()
+    os.mkfifo(tmp_path / "store/.store" / name)
+    with pytest.raises(UserError, match=rf"/\.store/{name} is a named pipe, and only files can be read: take it away"):
+        store.write("ours", b"2")
+    assert store.read("ours").data == b"1"
+
+
+def test_who_has_the_lock_is_not_asked_of_a_pipe(tmp_path, stopped):
+    (tmp_path / "store/.store/holder").unlink()
+    os.mkfifo(tmp_path / "store/.store/holder")
+    with pytest.raises(UserError, match="was not given back for 0.3 s: another process has it"):
+        open_store(str(tmp_path / "store"), Access(patience=0.3)).write("ours", b"2")
+
+
 def test_nobody_gives_up_while_others_take_turns(tmp_path, monkeypatch):
     def slowly(*names: str, real: Callable[..., None] = os.replace) -> None:
         time.sleep(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,3 +130,30 @@ def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path) -> None:
             Registry(str(private / "registry")).check_exists()
     finally:
         os.seteuid(0)
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_link_in_a_circle_is_named_in_a_listing(tmp_path: Path, checksums: bool) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "nothing").symlink_to("nowhere")  # as a file that was removed since its folder was read
+    with pytest.raises(UserError, match=f"{tmp_path}/circle can't be read: "):
+        open_store(str(tmp_path)).list(checksums=checksums)
+    (tmp_path / "circle").unlink()
+    assert [one.name for one in open_store(str(tmp_path)).list(checksums=checksums)] == ["table.csv"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_what_lies_in_a_folder_that_may_only_be_listed_is_named() -> None:
+    with tempfile.TemporaryDirectory() as place:  # pytest's folders are closed to another user
+        Path(place).chmod(0o755)
+        folder = Path(place, "folder")
+        folder.mkdir()
+        (folder / "file").write_text("x")
+        folder.chmod(0o444)
+        store = open_store(place)
+        os.seteuid(ANYBODY)
+        try:
+            with pytest.raises(UserError, match=f"{folder}/file can't be read: permission denied to this user"):
+                store.list(checksums=False)
+        finally:
+            os.seteuid(0)

@@ -18,6 +18,7 @@ from google.cloud import aiplatform_v1 as v1
 from google.longrunning import operations_pb2
 from google.protobuf import json_format
 
+from kfp_bert_components.ai_platform.settings import check_region
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError, reason_of
 from kfp_bert_components.progress import say
 
@@ -57,7 +58,7 @@ class AiPlatformClient:
         before_call: Called before each call, which is not made if it raises. A rollout checks its lease there.
 
     Raises:
-        UserError: The project or the location is empty, or `api_endpoint` is http:// on another machine.
+        UserError: The project or the location is none, or `api_endpoint` is http:// on another machine.
     """
 
     def __init__(
@@ -70,8 +71,7 @@ class AiPlatformClient:
         poll_seconds: float = 0.5,
         report_seconds: float = 15.0,
     ) -> None:
-        if not project or not location:
-            raise UserError("AI Platform needs a project and a location, such as europe-west4.")
+        check_region(project, location)
         self.parent = f"projects/{project}/locations/{location}"
         self.before_call: Callable[[], None] = lambda: None
         self._address = api_endpoint or f"{location}-aiplatform.googleapis.com"

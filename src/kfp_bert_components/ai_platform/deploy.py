@@ -15,6 +15,7 @@ from kfp_bert_components.deployment import (
     Journal,
     SmokeSettings,
     champion_to_deploy,
+    check_lease,
     load_smoke_requests,
     roll_out,
 )
@@ -74,8 +75,10 @@ def deploy_to_ai_platform(
     Raises:
         RolloutError: The version failed; the traffic is as it was before, and the record says why.
         NoChampionError: Nothing was promoted yet.
-        UserError: There is no registry, or AI Platform refuses a call or can't be reached.
+        UserError: There is no registry, `lease_seconds` is 0 or less, or AI Platform refuses a call or can't be
+            reached.
     """
+    check_lease(lease_seconds)
     opened, smoke = Registry(registry, origin=origin), smoke or SmokeSettings()
     # A call that is under way when the lease ends would be one too many.
     limit = min(60.0, lease_seconds / 2)

@@ -23,7 +23,7 @@ class Pipelines:
         api_endpoint: As of `AiPlatformClient`.
 
     Raises:
-        UserError: Project or location is empty.
+        UserError: Project or location is none.
     """
 
     kind = "AI Platform"

@@ -12,7 +12,7 @@ from kfp_bert_components.deployment.traffic import check_traffic_steps
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.remote_jobs import check_abandoned_minutes
 from kfp_bert_components.storage import parse_address
-from kfp_bert_components.validation import checked_dataclass
+from kfp_bert_components.validation import Count, CountFrom1, JobHours, checked_dataclass
 
 # The newest prebuilt TensorFlow container; it loads our SavedModels, which have no custom ops.
 PREBUILT_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
@@ -66,9 +66,9 @@ class AiPlatformSettings:
     staging: str = ""
     machine_type: str = "n1-standard-4"
     accelerator_type: str = ""
-    accelerator_count: Annotated[int, Field(ge=0)] = 0
-    min_replicas: Annotated[int, Field(ge=1)] = 1
-    max_replicas: int = 1
+    accelerator_count: Count = 0
+    min_replicas: CountFrom1 = 1
+    max_replicas: Count = 1
     service_account: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     encryption_key: str = ""
@@ -88,6 +88,7 @@ class AiPlatformSettings:
             raise UserError(
                 f"max_replicas is {self.max_replicas}: expected min_replicas ({self.min_replicas}) or more."
             )
+        check_region(self.project, self.location)
         check_endpoint(self.endpoint, self.project, self.location)
         _check_labels(self.labels)
         if self.staging:
@@ -144,12 +145,12 @@ class JobSettings:
     image: str
     machine_type: str = "n1-standard-8"
     accelerator_type: str = ""
-    accelerator_count: Annotated[int, Field(ge=0)] = 0
-    replicas: Annotated[int, Field(ge=1)] = 1
+    accelerator_count: Count = 0
+    replicas: CountFrom1 = 1
     spot: bool = False
     service_account: str = ""
     labels: dict[str, str] = field(default_factory=dict)
-    max_hours: Annotated[float, Field(gt=0)] = 24.0
+    max_hours: JobHours = 24.0
     abandoned_minutes: Annotated[float, Field(ge=0)] = 15.0
     run: str = ""
     api_endpoint: str = ""
@@ -159,6 +160,7 @@ class JobSettings:
         for name in ("project", "location", "image"):
             if not getattr(self, name):
                 raise UserError(f"A custom job needs the {name} that it runs with: set job_{name}.")
+        check_region(self.project, self.location, "job_")
         check_abandoned_minutes(self.abandoned_minutes, self.poll_seconds)
         parse_address(self.staging, "job_staging", schemes=["gs"])
         _check_labels(self.labels)
@@ -194,8 +196,8 @@ class BatchJobSettings:
     image: str = ""
     machine_type: str = "n1-standard-8"
     accelerator_type: str = ""
-    accelerator_count: Annotated[int, Field(ge=0)] = 0
-    replicas: Annotated[int, Field(ge=1)] = 1
+    accelerator_count: Count = 0
+    replicas: CountFrom1 = 1
     service_account: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     run: str = ""
@@ -206,6 +208,7 @@ class BatchJobSettings:
         for name in ("project", "location"):
             if not getattr(self, name):
                 raise UserError(f"A batch prediction job needs the {name} that it runs in: set job_{name}.")
+        check_region(self.project, self.location, "job_")
         parse_address(self.staging, "job_staging", schemes=["gs"])
         _check_labels(self.labels)
         _check_accelerator(self.accelerator_type, self.accelerator_count)
@@ -223,18 +226,44 @@ def _check_accelerator(kind: str, count: int) -> None:
 
 def _check_labels(labels: dict[str, str]) -> None:
     for name, value in labels.items():
-        if not (re.fullmatch(r"[^\W\d_][\w-]{0,62}", name) and re.fullmatch(r"[\w-]{0,63}", value)):
-            what = "expected up to 63 letters, digits, '_' and '-', and a letter first in the name"
-        elif (name + value).lower() != name + value:
-            what = "expected no capital letters"
-        else:
-            continue
-        raise UserError(f"labels has {name!r} with the value {value!r}: {what}.")
+        if rule := _broken_rule(name, value):
+            raise UserError(f"labels has {name!r} with the value {value!r}: expected {rule}.")
+
+
+def _broken_rule(name: str, value: str) -> str:
+    """What a label of Google Cloud would have, and this one does not; "" where it can be one."""
+    if not (re.fullmatch(r"[^\W\d_][\w-]{0,62}", name) and re.fullmatch(r"[\w-]{0,63}", value)):
+        return "up to 63 letters, digits, '_' and '-', and a letter first in the name"
+    return "no capital letters" if (name + value).lower() != name + value else ""
+
+
+def check_region(project: str, location: str, prefix: str = "") -> None:
+    """UserError where a project or a location is none, or is written in another form.
+
+    Args:
+        project: Id or number of a project.
+        location: Name of a region.
+        prefix: What the names of the two parameters begin with.
+    """
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.:-]*[a-z0-9])?", project):
+        raise UserError(
+            f"{prefix}project is {project!r}: expected the id of a project alone, such as my-project, without "
+            "'projects/' or white space."
+        )
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", location):
+        raise UserError(
+            f"{prefix}location is {location!r}: expected the name of a region alone, such as europe-west4, without "
+            "'locations/' or white space."
+        )
 
 
 def check_endpoint(endpoint: str, project: str, location: str) -> None:
-    """UserError where an id or a full name is none, or a name is of another project, or where a label has no value."""
-    if re.fullmatch(r"label:[^=\sA-Z]+=[^\sA-Z]+|[a-z0-9-]*", endpoint):
+    """UserError where an id or a full name is none, a name is of another project, or no resource can have a label."""
+    if label := re.fullmatch(r"label:([^=]+)=(.+)", endpoint):
+        if rule := _broken_rule(*label.groups()):
+            raise UserError(f"endpoint is {endpoint!r}: expected in its label {rule}.")
+        return
+    if re.fullmatch(r"[a-z0-9-]*", endpoint):
         return
     parts = re.fullmatch(r"projects/([^/]+)/locations/([^/]+)/endpoints/([a-z0-9-]+)", endpoint)
     if not parts:

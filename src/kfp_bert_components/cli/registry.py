@@ -21,7 +21,7 @@ from kfp_bert_components.cli.registry_list import (
 from kfp_bert_components.plain import plain
 
 if TYPE_CHECKING:
-    from kfp_bert_components.registry import Mirror, Registry
+    from kfp_bert_components.registry import Deployment, Mirror, Registry
 
 _SCORES = "Each score was measured when its version was promoted. Scores of different test sets can't be compared."
 
@@ -139,9 +139,10 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
     Where it has to be deployed, the command that does it is printed.
     """
     models = _open(registry)
+    deployments = models.deployments()  # what can't be read ends this before anything is changed
     champion = models.rollback(version, reason)
     click.echo(f"The champion is version {champion.version}.")
-    _say_what_to_deploy(models)
+    _say_what_to_deploy(models, champion.version, *deployments)
 
 
 @command.command(epilog=example("kfp-bert registry approve gs://my-bucket/registry 0f8fad5bd9cb469fa16570867728950e"))
@@ -240,7 +241,7 @@ def _repair_champion(models: "Registry", version: int | None, start_over: bool, 
             f"No version of {models.uri} is whole: restore one from a backup, or give --start-over, which removes "
             "them all, so that the next model is judged as the first one."
         )
-    records, _ = models.deployments()
+    records, problems = models.deployments()
     gone = TakenOver(records)
     for one in found.whole:
         notes = ", ".join(
@@ -252,7 +253,7 @@ def _repair_champion(models: "Registry", version: int | None, start_over: bool, 
     live = [number for number in whole if any(record.live_version == number for record in there)]
     champion = models.repair(_ask((live or whole)[-1]) if version is None else version)
     click.echo(f"The champion is version {champion.version}.")
-    _say_what_to_deploy(models)
+    _say_what_to_deploy(models, champion.version, records, problems)
 
 
 def _ask(default: int) -> int:
@@ -266,13 +267,14 @@ def _ask(default: int) -> int:
         ) from None
 
 
-def _say_what_to_deploy(models: "Registry") -> None:
+def _say_what_to_deploy(
+    models: "Registry", champion: int, records: dict[str, "Deployment"], damaged: list[str]
+) -> None:
     """For each place where the champion is not live, the command that deploys it."""
     from kfp_bert_components.cli.deploy_command import cluster_of, deploy_command
     from kfp_bert_components.cli.taken_over import TakenOver
+    from kfp_bert_components.errors import UserError
 
-    champion = models.require_champion().version
-    records, damaged = models.deployments()
     gone = TakenOver(records)
     for target, record in records.items():
         if (record.state, record.version) != ("live", champion) and record not in gone:
@@ -285,8 +287,11 @@ def _say_what_to_deploy(models: "Registry") -> None:
                 _say_command(f"{where}, it has to be deployed there", deploy_command(models.uri, one), cluster_of(one))
     for problem in damaged:
         click.echo(plain(f"It may have to be deployed elsewhere too: {problem}"))
-    if models.mirrors():
-        _say_command("Mirrors have to be told", mirror_command(models))
+    try:
+        if models.mirrors():
+            _say_command("Mirrors have to be told", mirror_command(models))
+    except UserError as error:
+        click.echo(plain(f"Mirrors may have to be told: {error}"))
 
 
 def _say_command(what: str, command: str, cluster: str = "") -> None:

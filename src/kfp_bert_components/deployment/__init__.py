@@ -11,6 +11,7 @@ from kfp_bert_components.deployment.serving_directory import DeployedVersion, de
 from kfp_bert_components.deployment.smoke_requests import SmokeRequest, SmokeRequests, load_smoke_requests
 from kfp_bert_components.deployment.smoke_test import Answer, SmokeSettings, smoke_test
 from kfp_bert_components.deployment.target import ForeignOwnerError, RolloutError, Target
+from kfp_bert_components.deployment.time_limits import check_lease
 from kfp_bert_components.deployment.traffic import (
     TrafficSplit,
     beside_others,
@@ -34,6 +35,7 @@ __all__ = [
     "TrafficSplit",
     "beside_others",
     "champion_to_deploy",
+    "check_lease",
     "deploy_to_serving_directory",
     "largest_that_fit",
     "load_smoke_requests",

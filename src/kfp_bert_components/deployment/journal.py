@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 import uuid
@@ -21,7 +20,7 @@ from kfp_bert_components.deployment.states import (
     TRANSITIONS,
     recorded_as,
 )
-from kfp_bert_components.deployment.time_limits import clock, within
+from kfp_bert_components.deployment.time_limits import check_lease, clock, within
 from kfp_bert_components.errors import ConflictError, UserError
 
 if TYPE_CHECKING:
@@ -85,8 +84,7 @@ class Journal:
         place: Mapping[str, str] | None = None,
         is_named_by: Callable[[Mapping[str, Any]], bool] = lambda facts: False,
     ) -> None:
-        if not 0 < lease_seconds < math.inf:
-            raise UserError(f"lease_seconds is {lease_seconds}: expected a number above 0, such as 60.")
+        check_lease(lease_seconds)
         self._registry, self._target, self._lease_seconds = registry, target, lease_seconds
         self._pauses = [share * pause_seconds for share in _PAUSES]
         self._place, self._is_named_by = dict(place or {}), is_named_by

@@ -25,7 +25,7 @@ from kfp_bert_components.deployment.versioned_folder import (
 )
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.records import dump_record
-from kfp_bert_components.storage import Address, Entry, Generation, open_store
+from kfp_bert_components.storage import Address, Entry, Generation, open_file, open_store
 
 # What `LocalFolder` makes for a moment. Names of others, such as .incoming-new-model, are left alone.
 _SCRATCH = re.compile(r"\.kfp-bert-(?:incoming|outgoing)-([0-9]+)-[a-z0-9_]{8}")
@@ -62,6 +62,11 @@ def _rename(source: Path, target: Path) -> None:
         os.rename(source, target)  # refused where there is a folder with files in it
     except OSError as error:
         raise ConflictError(f"{target} cannot be made: {error.strerror or error}.") from error
+
+
+def _bytes(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read()
 
 
 class LocalFolder(VersionedFolder):
@@ -142,7 +147,7 @@ class LocalFolder(VersionedFolder):
     def read_owner(self) -> tuple[Owner | None, Generation]:
         path = self._root / MARKER
         try:
-            generation, data = path.stat().st_mtime_ns, path.read_bytes()
+            generation, data = path.stat().st_mtime_ns, _bytes(path)
         except FileNotFoundError:
             return None, 0
         return load_owner(data, str(path)), generation
@@ -171,6 +176,6 @@ class LocalFolder(VersionedFolder):
     def _read_metadata(self, number: int) -> tuple[bytes, str]:
         path = self._root / str(number) / METADATA
         try:
-            return path.read_bytes(), str(path)
+            return _bytes(path), str(path)
         except (FileNotFoundError, NotADirectoryError):
             raise NotFoundError(f"There is no file {path}.") from None

@@ -13,6 +13,7 @@ from kfp_bert_components.deployment.model_server import ModelServer
 from kfp_bert_components.deployment.open_folder import open_versioned_folder, without_links
 from kfp_bert_components.deployment.rollout import roll_out
 from kfp_bert_components.deployment.smoke_test import SmokeSettings
+from kfp_bert_components.deployment.time_limits import check_lease
 from kfp_bert_components.deployment.versioned_folder import is_number
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.progress import say
@@ -74,11 +75,13 @@ def deploy_to_serving_directory(
         Where the champion is, and its version in the registry.
 
     Raises:
-        UserError: There is no champion, or the directory cannot be used: it is a file, or overlaps with the registry.
+        UserError: There is no champion, `lease_seconds` is 0 or less, or the directory cannot be used: it is a file, or
+            overlaps with the registry.
         RolloutError: The version failed, or the folder belongs to others; it has the versions that it had before.
     """
     from kfp_bert_components.registry import Registry
 
+    check_lease(lease_seconds)
     if keep < 2:
         raise UserError(f"keep is {keep}: expected 2 or more, so that there is a version to go back to.")
     opened, folder = Registry(registry, origin=origin), open_versioned_folder(serving_directory)

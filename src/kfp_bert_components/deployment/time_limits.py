@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -19,6 +20,12 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def clock() -> float:
     """Seconds of a clock that only moves forward, also while the process is stopped or the machine sleeps."""
     return time.clock_gettime(_CLOCK)
+
+
+def check_lease(lease_seconds: float) -> None:
+    """UserError where a lease would be over at once, or never."""
+    if not 0 < lease_seconds < math.inf:
+        raise UserError(f"lease_seconds is {lease_seconds}: expected a number above 0, such as 60.")
 
 
 def within(seconds: float, call: Callable[[], T], what: str) -> T:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment import ForeignOwnerError, LeaseLostError, RolloutError
+from kfp_bert_components.deployment.states import FINISHING
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.kserve.canaries import (
     Canaries,
@@ -231,6 +232,16 @@ class Canary(Standard):
             wanted = with_pods(self.wanted(journal.version), *facts["pods"])
             whole = wanted if has_spec(found, wanted) else kept(found)
             services.apply(journal, with_pods(whole, *facts["pods_after"]), found)
+
+    def after(self, journal: Journal, found: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Without the canary, and with the numbers of pods that it will have."""
+        if not found:
+            return None
+        left = self._writes.without_ours(journal, found)
+        if journal.state != FINISHING:
+            return super().after(journal, self._room.before(journal, left))
+        facts = journal.facts
+        return with_pods(left, *facts["pods_after"]) if pods_of_spec(left) == facts["pods"] else left
 
     def revert(self, journal: Journal) -> None:
         """Give the requests back, remove the canary, and take back what was written into the InferenceService."""

@@ -15,6 +15,7 @@ from kfp_bert_components.kserve.canaries import (
     find_canary,
     only_canaries,
     with_share,
+    without_canaries,
 )
 from kfp_bert_components.kserve.gateway import is_followed, is_owned, route_of, share_of
 from kfp_bert_components.kserve.objects import check_runs, has, is_stopped
@@ -109,6 +110,12 @@ class CanaryWrites:
 
     # The way back, and the end
 
+    def without_ours(self, journal: Journal, found: dict[str, Any]) -> dict[str, Any]:
+        """An InferenceService with the canaries of others alone."""
+        left = [one for one in canaries_of(found) if not self._is_ours(journal, one)]
+        bare = without_canaries(found)
+        return {**bare, "spec": {**bare["spec"], "canary": left}} if left else bare
+
     def take_away(self, journal: Journal) -> None:
         """Let the canary get no requests, wait until the gateway follows, and remove it with its autoscaler.
 
@@ -162,8 +169,7 @@ class CanaryWrites:
         found = services.find(services.name)
         if found is None or "canary" not in found["spec"]:
             return
-        there = canaries_of(found)
-        left = [one for one in there if not self._is_ours(journal, one)]
+        there, left = canaries_of(found), canaries_of(self.without_ours(journal, found))
         if find_canary({"spec": {"canary": left}}):
             services.report(f"{services.name} keeps a canary at trafficPercent: 0: look at what somebody changed in it")
         if left and left == there:

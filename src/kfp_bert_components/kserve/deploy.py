@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from kfp_bert_components.deployment import Journal, SmokeSettings, champion_to_deploy, load_smoke_requests, roll_out
+from kfp_bert_components.deployment import (
+    Journal,
+    SmokeSettings,
+    champion_to_deploy,
+    check_lease,
+    load_smoke_requests,
+    roll_out,
+)
 from kfp_bert_components.deployment.smoke_requests import read_stored_bundle
 from kfp_bert_components.errors import TransientError, UserError
 from kfp_bert_components.kserve.settings import KServeSettings
@@ -70,8 +77,9 @@ def deploy_to_kserve(
     Raises:
         RolloutError: The version was not rolled out; what served before serves, and the record says why.
         NoChampionError: Nothing was promoted yet.
-        UserError: There is no registry, or Kubernetes refuses a call or can't be reached.
+        UserError: There is no registry, `lease_seconds` is 0 or less, or Kubernetes refuses a call or can't be reached.
     """
+    check_lease(lease_seconds)
     opened, smoke = Registry(registry, origin=origin), smoke or SmokeSettings()
     # A call that is under way when the lease ends would be one too many.
     cluster = Cluster(settings.namespace, api_endpoint, call_seconds=min(30.0, lease_seconds / 2))
@@ -89,23 +97,25 @@ def deploy_to_kserve(
     )
     try:
         if dry_run:
-            return _plan(opened, target, place, report)
+            return _plan(opened, target, place, lease_seconds, report)
         live = roll_out(opened, target, place, lease_seconds=lease_seconds, pause_seconds=pause_seconds, report=report)
     except TransientError as error:
         raise UserError(f"Kubernetes can't be reached: {error}. Try again later.") from error
     return ServedVersion(live["facts"]["url"], live["facts"]["served"], live["version"])
 
 
-def _plan(registry: Registry, target: str, place: KServeTarget, report: Callable[[str], None]) -> ServedVersion:
+def _plan(
+    registry: Registry, target: str, place: KServeTarget, lease_seconds: float, report: Callable[[str], None]
+) -> ServedVersion:
     """Say how the InferenceService would change. The one write is a dry run of the API."""
     champion = champion_to_deploy(registry)
-    record = Journal(registry, target, place=place.place(), is_named_by=place.is_named_by)
+    record = Journal(registry, target, lease_seconds, place=place.place(), is_named_by=place.is_named_by)
     if (record.state, record.version) == ("live", champion.version) and place.is_live(champion.version, record.facts):
         report(f"version {champion.version} is live already: nothing to do")
         return ServedVersion(record.facts["url"], record.facts["served"], champion.version)
     place.admit(record)
     if first := record.unfinished(champion.version):
         report(first)
-    for line in place.plan(champion.version, begun=bool(first)):
+    for line in place.plan(record, champion.version):
         report(line)
     return ServedVersion("", "", champion.version)

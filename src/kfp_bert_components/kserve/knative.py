@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kfp_bert_components.deployment import RolloutError
+from kfp_bert_components.deployment.states import FINISHING
 from kfp_bert_components.kserve.before import refuse_changed, written
 from kfp_bert_components.kserve.checks import is_there
 from kfp_bert_components.kserve.merging import touched
@@ -192,6 +193,12 @@ class Knative(Mode):
             # Other settings than those of the run that wrote it are for the next rollout.
             whole = self.wanted(version) if has_spec(found, self.wanted(version)) else kept(found)
             self.services.apply(journal, with_percent(whole, None), found)
+
+    def after(self, journal: Journal, found: dict[str, Any] | None) -> dict[str, Any] | None:
+        """As it is, without the share where that is removed."""
+        if found and journal.state == FINISHING and percent_of(found) == 100:
+            return with_percent(found, None)
+        return super().after(journal, found)
 
     def write_back(self, journal: Journal) -> None:
         """Give the requests back to the revision that had them, then write the old fields."""

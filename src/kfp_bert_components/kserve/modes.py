@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kfp_bert_components.deployment import ForeignOwnerError, RolloutError, SmokeSettings
+from kfp_bert_components.deployment.states import FINISHING
 from kfp_bert_components.kserve.before import Before
 from kfp_bert_components.kserve.objects import MODE, is_version
 from kfp_bert_components.kserve.services import Services
@@ -90,6 +91,20 @@ class Mode(ABC):
     def finish(self, journal: Journal) -> None:
         """Remove what only the rollout needed."""
 
+    def after(self, journal: Journal, found: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The InferenceService as the end of the rollout, which is finished or taken back, leaves it. One look at most.
+
+        Args:
+            journal: Of the rollout.
+            found: The InferenceService as it is; None where there is none.
+        """
+        if not found or journal.state == FINISHING or not self.before.was_written(journal):
+            return found
+        if journal.facts["before"] is None:
+            return found if self._is_anothers(journal, found) else None
+        back = self.before.back(journal, found)
+        return {**found, "metadata": {**found["metadata"], **back["metadata"]}, "spec": back["spec"]}
+
     def revert(self, journal: Journal) -> None:
         """Let what served before get all requests, and take back what the rollout wrote."""
         services = self.services
@@ -110,13 +125,18 @@ class Mode(ABC):
         """Delete what a first version was written into; one that has another version by now is not the rollout's."""
         services = self.services
         found = services.find(services.name)
-        if found and services.is_ours(found) and not is_version(found, journal.version, journal.facts["fingerprint"]):
+        if found and self._is_anothers(journal, found):
             services.report(
                 f"the InferenceService {services.name} has not the version {journal.version} that this rollout wrote: "
                 "it is left alone"
             )
             return
         services.remove_ours(journal, services.name)
+
+    def _is_anothers(self, journal: Journal, found: dict[str, Any]) -> bool:
+        """Whether an InferenceService of ours has not the version that the rollout wrote."""
+        written = is_version(found, journal.version, journal.facts["fingerprint"])
+        return self.services.is_ours(found) and not written
 
     def steps(self) -> tuple[int, ...]:
         """The shares of the requests, in percent, that a version gets one after the other."""

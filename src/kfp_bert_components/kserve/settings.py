@@ -11,7 +11,7 @@ from pydantic import Field
 from kfp_bert_components import __version__
 from kfp_bert_components.deployment.traffic import check_traffic_steps
 from kfp_bert_components.errors import UserError
-from kfp_bert_components.validation import checked_dataclass
+from kfp_bert_components.validation import Count, CountFrom1, checked_dataclass
 
 IMAGE = f"kfp-bert-components/serve:{__version__}"
 _QUANTITY = re.compile(r"\d+(\.\d+)?([numkMGTPE]|[KMGTPE]i)?")
@@ -62,14 +62,14 @@ class KServeSettings:
     image: str = ""
     runtime: str = ""
     service_account: str = ""
-    min_replicas: Annotated[int, Field(ge=1)] = 1
-    max_replicas: int = 1
+    min_replicas: CountFrom1 = 1
+    max_replicas: Count = 1
     cpu: str = "1"
     memory: str = "1Gi"
     cpu_limit: str = ""
     memory_limit: str = ""
     accelerator: str = ""
-    accelerator_count: Annotated[int, Field(ge=0)] = 0
+    accelerator_count: Count = 0
     node_selector: dict[str, str] = field(default_factory=dict)
     tolerations: list[dict[str, Any]] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)

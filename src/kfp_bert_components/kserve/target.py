@@ -16,6 +16,7 @@ from kfp_bert_components.deployment.states import (
     TESTING,
 )
 from kfp_bert_components.errors import NotFoundError, TransientError, UserError
+from kfp_bert_components.kserve.canaries import canaries_of, without_canaries
 from kfp_bert_components.kserve.canary import Canary
 from kfp_bert_components.kserve.checks import check_surroundings
 from kfp_bert_components.kserve.knative import Knative
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 # Seconds after which a wait ends for a reason that does not heal.
 STUCK_SECONDS = 45.0
+_SHIFTED = "would give version {} all requests, and so change this:"  # what is left after the test
 
 
 class KServeTarget(Target):
@@ -179,7 +181,7 @@ class KServeTarget(Target):
         if main:
             check_component(main)
             check_runs(main)
-        began = self._mode(journal.facts) if "before" in journal.facts and journal.state not in IDLE else None
+        began = self._began(journal)
         if began:
             check_same(services.name, mode_of(main) if main else "", began.of_kserve)
         version = self._registry.require_champion().version
@@ -199,25 +201,37 @@ class KServeTarget(Target):
         elif mode:
             self._mode_for(mode, main).admit(main)
 
-    def plan(self, version: int, *, begun: bool = False) -> list[str]:
+    def plan(self, journal: Journal, version: int) -> list[str]:
         """What a rollout would do, and the InferenceService's diff; asked of the API, which writes nothing.
 
         Args:
+            journal: The deployment record, after `admit`.
             version: The registry's version.
-            begun: Whether a rollout is under way.
+
+        Returns:
+            The lines. There are none where the rollout under way only has to be finished.
 
         Raises:
-            RolloutError: A mode that nobody asked for, KServe's default, is not allowed; `admit` looks at the others.
+            RolloutError: The run would refuse the version once the rollout under way has ended; or a mode that nobody
+                asked for, KServe's default, is not allowed.
         """
-        found = self._services.find(self._services.name)
-        path = inference_service(self._cluster.namespace, self._services.name)
+        found, began = self._services.find(self._services.name), self._began(journal)
+        if journal.only_ends(version):
+            same = journal.version == version and journal.facts.get("shape") == self._settings.shape()
+            if journal.state == FINISHING and same:
+                return []
+            found, began = began.after(journal, found) if began else found, None
+            self._check_settings(found, version, None)
         said = self._said_mode(found)
-        mode = self._mode_for(said or self._given_mode(self._dry_run(version)), found)
+        mode = began or self._mode_for(said or self._given_mode(self._dry_run(version)), found)
         if not said:
-            mode.admit(found, begun=begun)
-        wanted = mode.wanted(version)
-        lines = difference(found, self._cluster.apply(path, wanted, dry_run=True))
-        return [mode.plan(version), *(lines or ["nothing: the InferenceService is already as it should be"])]
+            mode.admit(found, begun=bool(began))
+        made = self._cluster.apply(
+            inference_service(self._cluster.namespace, self._services.name), mode.wanted(version), dry_run=True
+        )
+        lines = difference(found, made if found and canaries_of(found) else without_canaries(made))
+        first = _SHIFTED.format(version) if began and journal.state == SHIFTING else mode.plan(version)
+        return [first, *(lines or ["nothing: the InferenceService is already as it should be"])]
 
     def prepare(self, journal: Journal) -> None:
         """Choose the mode, note what serves now, and remove what an earlier rollout left."""
@@ -270,6 +284,10 @@ class KServeTarget(Target):
         """The one in which a rollout began; records of older versions do not say it."""
         name = facts.get("mode", STANDARD)
         return self._canary if name == CANARY else self._modes[name]
+
+    def _began(self, journal: Journal) -> Mode | None:
+        """The one of the rollout under way; None where none is, or where it has not noted what was there before."""
+        return self._mode(journal.facts) if "before" in journal.facts and journal.state not in IDLE else None
 
     def _mode_for(self, mode: str, found: dict[str, Any] | None) -> Mode:
         """What is done in a mode of KServe, by what is there."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kfp_bert_components.records import check_types, require
@@ -44,16 +45,41 @@ _WITH: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+# An InferenceService, or a canary of one, as far as a rollout looks into what it noted.
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    name: str
+    namespace: str
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Container:
+    env: list[dict[str, Any]] = field(default_factory=list)
+    storageUri: str = ""  # noqa: N815
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    name: str = ""
+    minReplicas: int = 1  # noqa: N815
+    maxReplicas: int = 1  # noqa: N815
+    canaryTrafficPercent: int | None = None  # noqa: N815
+    containers: list[_Container] = field(default_factory=list)
+    model: _Container = field(default_factory=_Container)
+
+
 @dataclass(frozen=True)
 class _Spec:
-    predictor: dict[str, Any]
+    predictor: _Predictor
 
 
 @dataclass(frozen=True)
 class _Service:
-    """An InferenceService, as far as a rollout needs it."""
-
-    metadata: dict[str, Any]
+    metadata: _Metadata
     spec: _Spec
 
 
@@ -74,8 +100,10 @@ _FACTS_OF: dict[str, dict[str, Any]] = {
         "splits": bool,
         "needed": int,
         "witnesses": list[str],
-        **dict.fromkeys(("shares", "pods", "pods_after"), list[int]),
-        **dict.fromkeys(("canaries", "held"), list[dict[str, Any]]),
+        "shares": list[int],
+        **dict.fromkeys(("pods", "pods_after"), tuple[int, int]),
+        "canaries": list[_Spec],
+        "held": list[dict[str, int]],
     },
 }
 _IN_PROJECT = "projects/[^/]+/locations/[^/]+"
@@ -118,6 +146,22 @@ def check_details(kind: str, state: str, details: Mapping[str, Any]) -> None:
         raise ValueError("live is {}, but its state is 'live'")
     if state == "rolling":
         _check_rollout(kind, details.get("step", STEPS[0]), facts)
+
+
+def _check_facts(kind: str, facts: Mapping[str, Any]) -> None:
+    check_types(facts, _FACTS | _FACTS_OF.get(kind, {}))
+    for name, value in facts.items():
+        _check_names(name, value)
+
+
+def _check_names(fact: str, value: Any) -> None:
+    """Raise an error where an entry of a list, such as a container, has a name that is no text: they are told by it."""
+    if isinstance(value, list):
+        for one in value:
+            if isinstance(one, dict) and not isinstance(one.get("name", ""), str):
+                raise ValueError(f"{fact} has the name {json.dumps(one['name'])[:60]}, which is no text")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_names(fact, one)
 
 
 def _check_live(kind: str, state: str, live: Mapping[str, Any]) -> None:

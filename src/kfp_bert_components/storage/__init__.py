@@ -3,7 +3,7 @@
 from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._account import google_account, s3_account
 from kfp_bert_components.storage._address import ON_THIS_MACHINE, Address, known_address, one_name, parse_address
-from kfp_bert_components.storage._checksums import file_crc32c, file_sha256, is_copy
+from kfp_bert_components.storage._checksums import file_crc32c, file_sha256, is_copy, open_file
 from kfp_bert_components.storage._find import Found, find_objects, is_meant, split_object
 from kfp_bert_components.storage._folders import (
     download_folder,
@@ -48,6 +48,7 @@ __all__ = [
     "job_access",
     "known_address",
     "one_name",
+    "open_file",
     "open_store",
     "parse_address",
     "publish_folder",

@@ -31,7 +31,7 @@ from kfp_bert_components.progress import say
 from kfp_bert_components.sight import Sight
 from kfp_bert_components.storage._checksums import encode, extend, file_crc32c, open_file
 from kfp_bert_components.storage._types import Blob, Entries, Entry, Generation, Names, Store, check_name, too_large
-from kfp_bert_components.storage._walk import OWN, unreadable
+from kfp_bert_components.storage._walk import OWN, check_regular, unreadable
 from kfp_bert_components.storage.mounts import refuse_unsafe_mount
 
 _STALE_SECONDS = 86_400
@@ -118,9 +118,9 @@ class LocalStore(Store):
         start = self.root / prefix.rpartition("/")[0]
         found = []
 
-        def refuse(error: OSError) -> None:
+        def refuse(error: OSError, path: Path | None = None) -> None:
             if not isinstance(error, (FileNotFoundError, NotADirectoryError)):  # it is deleted since it was listed
-                raise unreadable(Path(error.filename), error)
+                raise unreadable(path or Path(error.filename), error) from None
 
         for folder, folders, files in os.walk(start, onerror=refuse):
             if Path(folder) == self.root:
@@ -129,8 +129,10 @@ class LocalStore(Store):
                 path = Path(folder, file)
                 name = path.relative_to(self.root).as_posix()
                 if name.startswith(prefix):
-                    with contextlib.suppress(FileNotFoundError):
+                    try:
                         found.append(file_entry(path, name, checksum=checksums))
+                    except OSError as error:
+                        refuse(error, path)
         return sorted(found, key=lambda entry: entry.name)
 
     def folders(self, prefix: str = "") -> Names:
@@ -219,10 +221,10 @@ class LocalStore(Store):
         sight = Sight()
         self._wait(lambda pause: self._turn.acquire(timeout=pause), sight)
         try:
-            descriptor = os.open(self.root / OWN / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(_own_file(self.root / OWN / "lock"), os.O_RDWR | os.O_CREAT, 0o644)
             with os.fdopen(descriptor, "r+b") as file:
                 self._wait(partial(_take, file), sight)
-                self._holder.write_text(_taker(), encoding="utf-8")
+                _own_file(self._holder).write_text(_taker(), encoding="utf-8")
                 yield file
         finally:
             self._turn.release()
@@ -257,7 +259,8 @@ class LocalStore(Store):
 
     def _held_by(self) -> str:
         try:
-            return self._holder.read_text(encoding="utf-8") or "another process"
+            with open_file(self._holder) as file:
+                return file.read().decode() or "another process"
         except (OSError, UnicodeDecodeError):
             return "another process"
 
@@ -287,6 +290,19 @@ class LocalStore(Store):
         if isinstance(error, IsADirectoryError):
             return UserError(f"{where} is a folder, not a file.")
         return UserError(f"{where} can't be read or written: {error.strerror or error}.")
+
+
+def _own_file(path: Path) -> Path:
+    """Return the path of a file of the store's own; UserError where something else is there, such as a pipe.
+
+    To open a pipe is to wait for somebody at its other end.
+    """
+    try:
+        return check_regular(path, path.stat())
+    except FileNotFoundError:  # it is made when it is opened
+        return path
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def _no_folder(path: Path) -> UserError:

@@ -17,6 +17,7 @@ from kfp_bert_components.storage._access import Access
 from kfp_bert_components.storage._http import TIMEOUT, client_options, retries, said_when_long
 from kfp_bert_components.storage._kubeflow import forget_sessions
 from kfp_bert_components.storage._s3_settings import ROLE_ARN, WEB_IDENTITY, S3Settings
+from kfp_bert_components.storage._types import unusable_name
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -166,6 +167,8 @@ def explain(error: Exception, where: str, settings: S3Settings) -> UserError:
     if status:
         message = _found(r"<Message>([^<]*)</Message>", text) or text
         return UserError(f"{where}: {settings.place} refused the request with {status}: {_short(message)}")
+    if text.startswith("Could not parse path"):
+        return unusable_name(where)
     if "invalid path" in text:
         named = _found(r'Path "([^"]*)"', text)
         return UserError(

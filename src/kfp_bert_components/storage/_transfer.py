@@ -25,7 +25,7 @@ from obstore.exceptions import BaseError, UnauthenticatedError
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.storage._checksums import Check
 from kfp_bert_components.storage._http import LONG, say_waiting
-from kfp_bert_components.storage._types import Entry, too_large
+from kfp_bert_components.storage._types import Entry, too_large, unusable_name
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
@@ -188,7 +188,10 @@ class Download:
         options = self._bodies.options(entry)
         if part.end - start < entry.size:
             options["range"] = (start, part.end)
-        return await obstore.get_async(store, self._bodies.key(entry), options=options)
+        try:
+            return await obstore.get_async(store, self._bodies.key(entry), options=options)
+        except ValueError:  # obstore reads the name before it asks
+            raise unusable_name(self._bodies.where(entry)) from None
 
     def _take(self, part: _Part, chunks: Sequence[bytes]) -> None:
         """Write a part. After the last one of its object compare, and make the file visible or start over."""

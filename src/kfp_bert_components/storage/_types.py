@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from kfp_bert_components.errors import NotFoundError, UserError
 
@@ -187,10 +187,18 @@ def too_large(where: str, limit: int) -> UserError:
 
 def check_name(name: str) -> str:
     """Return `name` if it is safe as a relative path, else raise UserError."""
-    parts = PurePosixPath(name).parts
-    if not name or name.startswith("/") or "\\" in name or "\0" in name or ".." in parts or "//" in name:
-        raise UserError(f"{name!r} is no usable object name: give a relative one without '..', '\\' or '//'.")
+    dots = {".", ".."} & set(name.split("/"))
+    if not name or name.startswith("/") or "\\" in name or "\0" in name or dots or "//" in name:
+        raise UserError(f"{name!r} is no usable object name: give a relative one without '.', '..', '\\' or '//'.")
     return name
+
+
+def unusable_name(where: str) -> UserError:
+    """The error about an object whose name obstore does not take, so that its bytes can't be had."""
+    return UserError(
+        f"The object {where!r} can't be fetched: its name holds an empty part, '.', '..' or a control character. "
+        "Rename it."
+    )
 
 
 def without_markers(found: Entries) -> Entries:

@@ -11,7 +11,7 @@ from pydantic import Field
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.jobs.remote_jobs import check_abandoned_minutes
 from kfp_bert_components.storage import parse_address
-from kfp_bert_components.validation import checked_dataclass
+from kfp_bert_components.validation import Count, CountFrom1, JobHours, checked_dataclass
 
 
 @checked_dataclass
@@ -47,14 +47,14 @@ class TrainJobSettings:
     image: str
     namespace: str = ""
     runtime: str = ""
-    replicas: Annotated[int, Field(ge=1)] = 1
+    replicas: CountFrom1 = 1
     resources: dict[str, str] = field(default_factory=dict)
     accelerator_type: str = ""
-    accelerator_count: Annotated[int, Field(ge=0)] = 0
+    accelerator_count: Count = 0
     service_account: str = ""
     volumes: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
-    max_hours: Annotated[float, Field(gt=0)] = 24.0
+    max_hours: JobHours = 24.0
     abandoned_minutes: Annotated[float, Field(ge=0)] = 15.0
     run: str = ""
     api_endpoint: str = ""
