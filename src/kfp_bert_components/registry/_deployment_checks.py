@@ -152,6 +152,9 @@ def _check_facts(kind: str, facts: Mapping[str, Any]) -> None:
     check_types(facts, _FACTS | _FACTS_OF.get(kind, {}))
     for name, value in facts.items():
         _check_names(name, value)
+    for name, form in _FULL_NAMES.get(kind, {}).items():
+        if name in facts and not form.fullmatch(facts[name]):
+            raise ValueError(f"{name} is {facts[name]!r}, which is no full name such as AI Platform gives")
 
 
 def _check_names(fact: str, value: Any) -> None:
@@ -170,13 +173,6 @@ def _check_live(kind: str, state: str, live: Mapping[str, Any]) -> None:
     facts = live["facts"]
     _check_facts(kind, facts)
     require(facts, (*_LIVE.get(kind, ()), *(_ENDED.get(kind, ()) if state == "live" else ())))
-
-
-def _check_facts(kind: str, facts: Mapping[str, Any]) -> None:
-    check_types(facts, _FACTS | _FACTS_OF.get(kind, {}))
-    for name, form in _FULL_NAMES.get(kind, {}).items():
-        if name in facts and not form.fullmatch(facts[name]):
-            raise ValueError(f"{name} is {facts[name]!r}, which is no full name such as AI Platform gives")
 
 
 def _check_rollout(kind: str, step: str, facts: Mapping[str, Any]) -> None:
