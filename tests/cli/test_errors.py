@@ -42,6 +42,23 @@ def test_a_key_of_a_file_keeps_its_name(tmp_path, monkeypatch):
     assert said == "nope.yaml can't be read: check its name (No such file or directory)."
 
 
+def test_a_file_that_is_called_as_an_option_keeps_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (["compile", "train_and_deploy", "x.yaml", "--cluster"], ["run", "train_and_deploy", "--params-file"]):
+        for name in ("settings", "params_file"):
+            assert f"{name} can't be read" in error_of(*words, name)
+
+
+def test_the_parameters_of_a_pipeline_keep_their_names(tmp_path):
+    pipeline = tmp_path / "mine.py"
+    pipeline.write_text(
+        "from kfp import dsl\n\n\n@dsl.component(base_image='python:3.11')\ndef say(a: str):\n    print(a)\n\n\n"
+        "@dsl.pipeline\ndef mine(service_account: str, pipeline_root: str):\n    say(a=service_account)\n"
+    )
+    said = error_of("submit", f"{pipeline}:mine", "--project", "p", "--location", "l", "--pipeline-root", "gs://b/r")
+    assert "The pipeline needs --param for pipeline_root, service_account" in said
+
+
 def test_ai_platform_out_of_reach_is_said_with_its_host_and_what_to_check():
     words = ["schedule", "list", "--project", "p", "--location", "l", "--api-endpoint", "http://127.0.0.1:9"]
     assert error_of(*words) == (

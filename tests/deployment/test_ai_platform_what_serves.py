@@ -7,6 +7,7 @@ import pytest
 from kfp_bert_components.ai_platform import deploy_to_ai_platform
 from kfp_bert_components.deployment import LeaseLostError, RolloutError
 from kfp_bert_components.errors import DamagedError
+from tests.support.ai_platform_operations import RefusalError
 from tests.support.rollouts import ENDPOINT, QUICK
 
 PARENT = "projects/p/locations/region-1/models/kfp-bert"
@@ -82,6 +83,30 @@ def test_traffic_that_is_split_while_a_version_is_being_finished_is_seen(world):
     assert said(world) == (1, False)
 
 
+def test_a_version_that_was_uploaded_from_another_address_of_the_registry_is_one_of_it(world):
+    world.deploy(keep_warm=True)
+    labels = world.server.cloud.models[PARENT][0].labels
+    labels["kfp-bert-version"] = "0badcafe-1"
+    split(world, 100, 0)
+    fail_the_next(world, keep_warm=True)
+    assert said(world) == (1, True)
+
+
+def test_what_cannot_be_looked_at_is_not_known(world, monkeypatch):
+    world.deploy(keep_warm=True)
+    split(world, 100, 0)
+    cloud, get = world.server.cloud, world.server.cloud.get_model
+
+    def refuse(request):
+        if request.name.endswith("@1"):
+            raise RefusalError(403, "PERMISSION_DENIED", "not for you")
+        return get(request)
+
+    monkeypatch.setattr(cloud, "get_model", refuse)
+    fail_the_next(world, keep_warm=True)
+    assert said(world) == (2, False)
+
+
 @pytest.mark.parametrize("change", ["another registry", "another fingerprint", "no label", "not a version"])
 def test_what_the_labels_do_not_call_a_version_of_this_registry_is_none(world, change):
     world.deploy(keep_warm=True)
@@ -90,7 +115,7 @@ def test_what_the_labels_do_not_call_a_version_of_this_registry_is_none(world, c
         {
             "another registry": {"kfp-bert-registry": "other"},
             "another fingerprint": {"kfp-bert-fingerprint": "f" * 32},
-            "not a version": {"kfp-bert-version": "x-1"},
+            "not a version": {"kfp-bert-version": "x-y"},
             "no label": {"kfp-bert-version": ""},
         }[change]
     )

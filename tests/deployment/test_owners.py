@@ -1,5 +1,6 @@
 """A place belongs to one owner: others are refused, and what is not ours is not touched."""
 
+import math
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,6 +15,7 @@ from kfp_bert_components.deployment import RolloutError, deploy_to_serving_direc
 from kfp_bert_components.errors import UserError
 from kfp_bert_components.registry import Registry
 from kfp_bert_components.storage import open_store
+from tests.support.ai_platform_server import Fault
 from tests.support.directories import promote_graph
 from tests.support.places import MODEL, downgrade, world
 from tests.support.rollouts import ENDPOINT, QUICK, World, deploy_to
@@ -283,6 +285,34 @@ def test_operations_of_others_are_not_cancelled_and_their_failures_are_not_ours(
     assert (theirs.done is not None) == fails
 
 
+def test_our_operation_is_cancelled_also_where_its_answer_was_lost(world):
+    world.deploy()
+    world.promote()
+    world.server.cloud.outcomes = {"DeployModel": "hang"}
+    world.server.faults = [Fault("DeployModel", "drop", 1)]
+    world.server.calls.clear()
+    with pytest.raises(RolloutError, match=r"deploying version 2 did not end within 0\.5 s"):
+        world.deploy(operation_seconds=0.5)
+    assert (world.server.calls.count("DeployModel"), world.server.calls.count("CancelOperation")) == (1, 1)
+    assert all(one.done for one in world.server.cloud.operations.values())
+
+
+def test_a_model_that_comes_after_it_was_given_up_is_removed_by_the_next_rollout(world):
+    world.deploy()
+    world.promote()
+    world.server.cloud.outcomes = {"DeployModel": "late"}
+    with pytest.raises(RolloutError, match="did not end"):
+        world.deploy(operation_seconds=0.2)
+    (late,) = [one for one in world.server.cloud.operations.values() if not one.done]
+    world.server.cloud.outcomes, late.due = {}, math.inf
+    world.promote()
+    world.deploy(operation_seconds=0.2)
+    late.due = 0
+    world.promote()
+    world.deploy()
+    assert world.versions_serving() == {4: 100} and len(world.endpoint.deployed_models) == 1
+
+
 def fail_when_looked_at(operation, look, request):
     if request.name == operation.name:
         error = status_pb2.Status(code=13, message="no machines")
@@ -363,12 +393,22 @@ def test_an_endpoint_by_a_label_is_not_created_where_the_id_is_taken(world):
 
 @pytest.mark.parametrize(
     "endpoint",
-    [ENDPOINT.replace("/p/", "/q/"), ENDPOINT.replace("region-1", "region-2"), "a/b", "Mood", " mood", "label:a=B"],
+    [
+        ENDPOINT.replace("/p/", "/q/"),
+        ENDPOINT.replace("region-1", "region-2"),
+        "a/b",
+        "Mood",
+        " mood",
+        "label:a=B",
+        "label:a=b/c",
+    ],
 )
 def test_a_full_name_of_an_endpoint_elsewhere_is_refused(endpoint):
-    with pytest.raises(UserError, match=rf"endpoint is '{endpoint}'.*(project and location are|expected an id)"):
+    with pytest.raises(
+        UserError, match=rf"endpoint is '{endpoint}'.*(project and location are|expected an id|expected in its label)"
+    ):
         replace(QUICK, endpoint=endpoint)
-    for same in (ENDPOINT, ENDPOINT.replace("/p/", "/123/"), "label:a=b/c", "mood"):
+    for same in (ENDPOINT, ENDPOINT.replace("/p/", "/123/"), "label:a=b-c", "mood"):
         assert replace(QUICK, endpoint=same).endpoint == same
 
 

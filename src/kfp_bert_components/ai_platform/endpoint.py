@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -232,13 +232,34 @@ class Endpoint:
 
         One that others began is not cancelled, however long it takes.
         """
-        for operation in self._client.running_operations(self.name):
+        ours, others = self._under_way(journal)
+        for operation in (*ours, *others):
             with _unless_lost():
-                self._wait(journal, operation, description)
+                self._wait(journal, operation, description, cancels=operation in ours)
 
-    def _wait(self, journal: Journal, operation: str, description: str) -> None:
-        ours, seconds = operation == journal.facts.get("operation"), self._settings.operation_seconds
-        self._client.wait(operation, description, seconds, journal.check, cancels=ours)
+    def _under_way(self, journal: Journal) -> tuple[list[str], list[str]]:
+        """The operations under way: those that this rollout began, and those of others.
+
+        Where the rollout's last one has no name, as its answer was lost, it is any that was not under way before it.
+        """
+        running, facts = self._client.running_operations(self.name), journal.facts
+        if named := facts.get("operation"):
+            ours = [one for one in running if one == named]
+        else:
+            ours = [one for one in running if one not in facts.get("operations_before", running)]
+        return ours, [one for one in running if one not in ours]
+
+    def _begin(self, journal: Journal, call: Callable[[], str]) -> str:
+        """Begin an operation, so that it is known as ours even where its answer is lost; its name."""
+        journal.note(operation="", operations_before=self._under_way(journal)[1])
+        journal.check()
+        operation = call()
+        journal.note(operation=operation)
+        return operation
+
+    def _wait(self, journal: Journal, operation: str, description: str, *, cancels: bool = True) -> None:
+        seconds = self._settings.operation_seconds
+        self._client.wait(operation, description, seconds, journal.check, cancels=cancels)
 
     def deploy(self, journal: Journal, number: str, model: str, display_name: str) -> None:
         """Deploy a model without traffic, and wait until it is there. Nothing happens if the id is deployed already.
@@ -253,13 +274,14 @@ class Endpoint:
             UserError: The deployment failed or took too long.
         """
         description = f"deploying version {journal.version}"
+        for operation in self._under_way(journal)[0]:
+            self._wait(journal, operation, description)
         self.wait_for_operations(journal, description)
         if number in deployed_ids(self.get()):
             return
-        journal.check()
         request = v1.DeployModelRequest(endpoint=self.name, deployed_model=self._model(number, model, display_name))
-        operation = self._client.call(self._client.endpoints.deploy_model, request).operation.name
-        journal.note(operation=operation)
+        deploy = self._client.endpoints.deploy_model
+        operation = self._begin(journal, lambda: self._client.call(deploy, request).operation.name)
         self._wait(journal, operation, description)
 
     def _model(self, number: str, model: str, display_name: str) -> Any:
@@ -367,17 +389,14 @@ class Endpoint:
             seen = self._get_if_readable()
             if seen is not None and number not in deployed_ids(seen):
                 return
-            journal.check()
-            operation = self._undeploy(number, {})
-            journal.note(operation=operation)
+            operation = self._begin(journal, lambda: self._undeploy(number, {}))
             self._wait(journal, operation, description)
 
     def stop_deploying(self, journal: Journal, seconds: float = 60.0) -> None:
-        """Cancel the operation that the rollout began, if it is under way, and wait up to `seconds` for its end."""
-        operation = journal.facts.get("operation")
-        if operation in self._client.running_operations(self.name):
+        """Cancel what the rollout began and is under way, and wait up to `seconds` for its end."""
+        seconds = min(seconds, self._settings.operation_seconds)
+        for operation in self._under_way(journal)[0]:
             journal.check()
-            seconds = min(seconds, self._settings.operation_seconds)
             with _unless_lost():
                 self._client.cancel(operation)
                 self._client.wait(operation, "cancelling", seconds, journal.check)

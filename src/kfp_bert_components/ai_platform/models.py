@@ -250,20 +250,17 @@ class UploadedModels:
             name: Full name of the upload.
 
         Raises:
+            UserError: AI Platform refused to show it.
             TransientError: AI Platform did not answer.
         """
-        try:
-            labels = self._labels(name) or {}
-        except LeaseLostError:
-            raise
-        except UserError:  # it is in a project of others
-            return 0
-        version = labels.get(LABEL, "").removeprefix(self._label(""))
-        if not version.isdigit() or labels.get(REGISTRY_LABEL) not in (None, self._registry.id(create=False)):
-            return 0
-        with suppress(NotFoundError):
-            if labels.get(FINGERPRINT_LABEL) in (None, self._fingerprint(int(version))):
-                return int(version)
+        labels = self._labels(name) or {}
+        registry, uploaded = labels.get(REGISTRY_LABEL), labels.get(LABEL, "")
+        ours = registry == self._registry.id(create=False) if registry else uploaded.startswith(self._label(""))
+        version = uploaded.rpartition("-")[2]  # the registry may have been at another address
+        if ours and version.isdigit():
+            with suppress(NotFoundError):
+                if labels.get(FINGERPRINT_LABEL) in (None, self._fingerprint(int(version))):
+                    return int(version)
         return 0
 
     def _label(self, version: int | str) -> str:

@@ -313,7 +313,7 @@ class AiPlatformTarget(Target):
             self._pause(journal, self._settings.drain_seconds)
         for one in unneeded:
             self.endpoint.remove(journal, one)
-        journal.remember(models=sorted(deployed_ids(seen) & known - set(unneeded)))
+        journal.remember(models=sorted(known - set(unneeded)))  # one that is not there may still come, late
 
     def revert(self, journal: Journal) -> None:
         """Restore the traffic first, then undeploy the version.
@@ -393,5 +393,6 @@ def _with_traffic(endpoint: Any) -> list[str]:
 
 def _upload(endpoint: Any, number: str) -> str:
     """Full name of the upload that a deployed model is of; "" where there is no such deployed model."""
-    found = [f"{one.model}@{one.model_version_id}" for one in endpoint.deployed_models if one.id == number]
+    deployed = [one for one in endpoint.deployed_models if one.id == number]
+    found = [f"{one.model.partition('@')[0]}@{one.model_version_id}" for one in deployed]
     return found[0] if found else ""

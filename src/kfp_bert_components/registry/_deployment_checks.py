@@ -89,7 +89,10 @@ _TEXTS = (
 )
 _FACTS: dict[str, Any] = dict.fromkeys(_TEXTS, str) | {"attempt": int, "number": int}
 _FACTS_OF: dict[str, dict[str, Any]] = {
-    "AI Platform endpoint": dict.fromkeys(("before", "others"), dict[str, int]) | {"ours": list[str]},
+    "AI Platform endpoint": {
+        **dict.fromkeys(("before", "others"), dict[str, int]),
+        **dict.fromkeys(("ours", "operations_before"), list[str]),
+    },
     "KServe": {
         "mode": Literal["Standard", "Canary", "Knative"],
         "before": _Service | None,
