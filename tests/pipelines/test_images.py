@@ -210,7 +210,7 @@ def test_a_default_with_a_line_break_of_which_kfp_makes_no_yaml_is_named(tmp_pat
 
 @pytest.mark.parametrize("thing", [3, None, images_of, Path("missing.yaml")])
 def test_what_is_not_even_a_file(thing):
-    with pytest.raises(UserError, match="is no pipeline|missing.yaml cannot be read"):
+    with pytest.raises(UserError, match="is no pipeline|missing.yaml can't be read"):
         use_images(thing, PLACE)
 
 

@@ -101,13 +101,16 @@ def noted(metadata: dict[str, Any] | None = None, **predictor: Any) -> dict[str,
     return {"metadata": {"name": "s", "namespace": "n"} | (metadata or {}), "spec": {"predictor": predictor}}
 
 
+NAME = "projects/p/locations/l/endpoints/e"
+
+
 @pytest.mark.parametrize(
     ("place", "step", "facts", "says"),
     [
-        (ENDPOINT, "live", {"endpoint": "e"}, "lacks 'deployed'"),
-        (ENDPOINT, "live", {"endpoint": "e", "deployed": 5}, "deployed is 5"),
-        (ENDPOINT, "live", {"endpoint": "e", "deployed": "5", "ours": "5"}, 'ours is "5"'),
-        (ENDPOINT, "introducing", {"endpoint": "e"}, "lacks 'model'"),
+        (ENDPOINT, "live", {"endpoint": NAME}, "lacks 'deployed'"),
+        (ENDPOINT, "live", {"endpoint": NAME, "deployed": 5}, "deployed is 5"),
+        (ENDPOINT, "live", {"endpoint": NAME, "deployed": "5", "ours": "5"}, 'ours is "5"'),
+        (ENDPOINT, "introducing", {"endpoint": NAME}, "lacks 'model'"),
         (ENDPOINT, "reverting", {"deployed": "5"}, "lacks 'before'"),
         (ENDPOINT, "reverting", {"deployed": "5", "before": {"4": "100"}}, 'before is {"4": "100"}'),
         (SERVICE, "live", {"url": ""}, "lacks 'served'"),

@@ -71,6 +71,8 @@ class AiPlatformClient:
         poll_seconds: float = 0.5,
         report_seconds: float = 15.0,
     ) -> None:
+        if not project or not location:
+            raise UserError("AI Platform needs a project and a location, such as europe-west4.")
         check_region(project, location)
         self.parent = f"projects/{project}/locations/{location}"
         self.before_call: Callable[[], None] = lambda: None

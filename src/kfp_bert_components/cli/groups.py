@@ -40,8 +40,8 @@ def _with_options(message: str, command: click.Command) -> str:
     """A message with the names of parameters as options: text_column is --text-column.
 
     A name that may also be a usual word, such as header, is one at the start of the message and after "set". What
-    follows a colon is a key of a file, such as `cluster.yaml: service_account is 5`. A command that takes the parameters
-    of a pipeline speaks of those, and what can't be read is a file.
+    follows a colon is a key of a file, such as `cluster.yaml: service_account is 5`. A command that takes parameters of
+    a pipeline speaks of those, and what can't be read is a file.
     """
     takes_parameters = any(option.name == "params_file" for option in command.params)
     for option in () if takes_parameters else command.params:
