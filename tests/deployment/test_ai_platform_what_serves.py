@@ -5,23 +5,12 @@ import json
 import pytest
 
 from kfp_bert_components.ai_platform import deploy_to_ai_platform
-from kfp_bert_components.deployment import LeaseLostError, RolloutError
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import DamagedError
 from tests.support.ai_platform_operations import RefusalError
 from tests.support.rollouts import ENDPOINT, QUICK
 
 PARENT = "projects/p/locations/region-1/models/kfp-bert"
-
-
-def leave(world, words, **given):
-    """Let a run end where it says `words`."""
-
-    def stop(line):
-        if words in line:
-            raise LeaseLostError("stopped")
-
-    with pytest.raises(LeaseLostError):
-        world.deploy(report=stop, **given)
 
 
 def split(world, *shares):
@@ -76,7 +65,7 @@ def test_which_of_two_versions_with_traffic_serves_is_not_known_and_gc_keeps_bot
 
 
 def test_traffic_that_is_split_while_a_version_is_being_finished_is_seen(world):
-    leave(world, "version 2: finishing", keep_warm=True)
+    world.leave("version 2: finishing", keep_warm=True)
     split(world, 50, 50)
     with pytest.raises(RolloutError, match="somebody else changed the place"):
         world.deploy(keep_warm=True)
@@ -143,7 +132,7 @@ def test_labels_that_were_lost_after_a_first_failure_are_made_up_for_by_the_reco
 
 @pytest.mark.parametrize("lost", ["endpoint", "traffic"])
 def test_a_version_that_was_lost_while_it_was_finished_does_not_keep_the_champion_from_being_rolled_out(world, lost):
-    leave(world, "version 2: finishing")
+    world.leave("version 2: finishing")
     if lost == "endpoint":
         del world.server.cloud.endpoints[ENDPOINT]
     else:
@@ -157,7 +146,7 @@ def test_a_version_that_was_lost_while_it_was_finished_does_not_keep_the_champio
 
 
 def test_a_dry_run_says_that_the_endpoint_of_a_rollout_under_way_is_gone(world):
-    leave(world, "gets 50 %")
+    world.leave("gets 50 %")
     del world.server.cloud.endpoints[ENDPOINT]
     assert plan(world)[-1] == (
         "would end it as failed: its endpoint was deleted meanwhile, and another run has to create a new one"
@@ -169,7 +158,7 @@ def test_a_dry_run_says_that_the_endpoint_of_a_rollout_under_way_is_gone(world):
 
 @pytest.mark.parametrize("name, wrong", [("endpoint", ""), ("endpoint", "x"), ("endpoint", "/"), ("model", "m@1")])
 def test_a_name_in_the_record_that_is_no_full_name_is_damage(world, name, wrong):
-    leave(world, "version 2: testing")
+    world.leave("version 2: testing")
     store, path = world.registry.store, "deployments/production.json"
     record = json.loads(store.read(path).data)
     record["details"]["facts"][name] = wrong

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.ai_platform import AiPlatformClient, AiPlatformSettings, AiPlatformTarget
-from kfp_bert_components.deployment import SmokeRequest, SmokeRequests, SmokeSettings, roll_out
+from kfp_bert_components.deployment import LeaseLostError, SmokeRequest, SmokeRequests, SmokeSettings, roll_out
 from kfp_bert_components.registry import Registry
 from tests.support.ai_platform_cloud import shout
 from tests.support.ai_platform_server import AiPlatformServer
@@ -86,6 +86,19 @@ class World:
     ) -> dict[str, Any]:
         """Roll the champion out; further arguments as in `deploy_to`."""
         return deploy_to(self.registry.uri, self.server.url, lease_seconds, report, smoke, **changes)
+
+    def leave(self, words: str, **given: Any) -> None:
+        """Let a run end where it says `words`; further arguments as in `deploy`."""
+
+        def stop(line: str) -> None:
+            if words in line:
+                raise LeaseLostError("stopped")
+
+        try:
+            self.deploy(report=stop, **given)
+        except LeaseLostError:
+            return
+        raise AssertionError(f"the run never said {words!r}")
 
     @property
     def endpoint(self) -> Any:
