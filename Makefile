@@ -25,13 +25,13 @@ help: ## Show this list
 quickstart: $(READY) ## Set up, then run the main job: data to a served, gated model
 	@$(BIN)/kfp-bert quickstart
 
-# One more than there are cores, as tests also wait; each takes up to 3 GB.
-PARALLEL = --numprocesses $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadfile
+# Three more than there are cores, as tests also wait; each takes up to 3 GB.
+PARALLEL = --numprocesses $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 2 ? n + 3 : 5))) --dist loadfile
 
 test: $(READY) ## Set up, then run the tests
 	@$(BIN)/python -m pytest $(PARALLEL)
 
-test-long: $(READY) ## The tests that take minutes each: training killed and resumed, pipelines killed at each step
+test-long: $(READY) ## The tests that take minutes each: training, rollouts, promotions and pipelines killed at each step
 	@$(BIN)/python -m pytest $(PARALLEL) -m long
 
 test-docs: $(READY) ## Run or check every code block and command of README and docs, and run the examples

@@ -1,19 +1,16 @@
 """Rollouts to AI Platform: the real client against a server that speaks the API."""
 
 import re
-import time
 from dataclasses import replace
 
 import pytest
 from google.cloud import aiplatform_v1 as v1
 
-from kfp_bert_components.ai_platform import AiPlatformClient, deploy_to_ai_platform
-from kfp_bert_components.ai_platform.settings import PREBUILT_IMAGE
-from kfp_bert_components.deployment import LeaseLostError, RolloutError
+from kfp_bert_components.ai_platform import AiPlatformClient
+from kfp_bert_components.deployment import RolloutError
 from kfp_bert_components.errors import UserError
 from tests.support.ai_platform_server import AiPlatformServer, Fault
-from tests.support.places import MODEL
-from tests.support.rollouts import FEW, QUICK, World
+from tests.support.rollouts import FEW, World
 from tests.support.stores import gcs
 
 __all__ = ["gcs"]
@@ -123,68 +120,6 @@ def test_rollback_uses_the_version_that_was_kept_warm(world):
     assert world.state()["champion"] == ["kfp-bert version 1"]
 
 
-def plan(world, **changes):
-    """What a dry run says, without what it says in each case."""
-    lines = []
-    settings = replace(QUICK, **changes)
-    deploy_to_ai_platform(
-        world.registry.uri, settings, api_endpoint=world.server.url, dry_run=True, report=lines.append
-    )
-    return [line for line in lines if "use endpoint" not in line and "test it" not in line]
-
-
-def test_a_dry_run_knows_what_was_kept_warm(world):
-    deployed = []
-    for _ in range(2):
-        world.promote()
-        deployed.append(world.deploy(keep_warm=True)["facts"]["deployed"])
-    first, second = deployed
-    world.promote()
-    assert plan(world, keep_warm=True)[-2:] == [f"would keep {second}", f"would undeploy {first}"]
-    third = world.deploy(keep_warm=True)["facts"]["deployed"]
-    assert {one.id for one in world.endpoint.deployed_models} == {second, third}
-    world.registry.rollback()
-    assert plan(world, keep_warm=True)[1:] == [
-        f"would use deployed model {second}, which is there already",
-        f"would set the traffic to {{'{third}': 80, '{second}': 20}}",
-        f"would set the traffic to {{'{third}': 50, '{second}': 50}}",
-        f"would set the traffic to {{'{second}': 100}}",
-        f"would keep {third}",
-    ]
-    assert world.deploy(keep_warm=True)["facts"]["deployed"] == second
-    assert {one.id for one in world.endpoint.deployed_models} == {second, third}
-
-
-def test_a_dry_run_names_the_shares_that_come_after_the_canary(world):
-    world.promote()
-    first = world.deploy()["facts"]["deployed"]
-    world.promote()
-    given = {"canary_percent": 60, "traffic_steps": (50, 100)}
-    said = [line for line in plan(world, **given) if "traffic" in line]
-    assert said == [f"would set the traffic to {{'{first}': 40, 'new': 60}}", "would set the traffic to {'new': 100}"]
-    second = world.deploy(**given)["facts"]["deployed"]
-    assert world.server.cloud.splits[world.endpoint.name] == [{first: 100}, {first: 40, second: 60}, {second: 100}]
-
-
-def test_a_dry_run_says_whether_a_rollout_that_stopped_is_taken_back(world):
-    def stop(line):
-        if "gets 50 %" in line:
-            raise LeaseLostError("stopped")
-
-    world.promote()
-    first = world.deploy(keep_warm=True)["facts"]["deployed"]
-    world.promote()
-    with pytest.raises(LeaseLostError):
-        world.deploy(report=stop, keep_warm=True)
-    said = plan(world, keep_warm=True)
-    assert said[0] == "would go on with the rollout of version 2, which is shifting"
-    assert said[-1] == f"would keep {first}"
-    world.registry.rollback()
-    assert plan(world)[0] == "would take back version 2, which is shifting"
-    world.deploy()
-    assert world.versions_serving() == {1: 100}
-
-
 def test_another_machine_is_a_new_rollout_of_the_same_version(world):
     world.promote()
     first = world.deploy()["facts"]["deployed"]
@@ -281,16 +216,6 @@ def test_a_deployment_that_fails_or_hangs_leaves_the_old_model(world, outcome):
     world.deploy()
     assert world.state()["serving"] == {2: 100}
     assert world.state()["deployed"] == 1
-
-
-def test_an_upload_that_ends_late_is_found_by_the_next_run(world):
-    world.promote()
-    world.server.cloud.outcomes = {"UploadModel": "late"}
-    with pytest.raises(RolloutError, match="did not end"):
-        world.deploy(operation_seconds=0.1)
-    world.server.cloud.outcomes = {}
-    world.deploy()
-    assert world.state()["models"] == ["kfp-bert version 1"]
 
 
 def test_a_wait_reports_how_long_it_takes(world, capsys):
@@ -398,31 +323,6 @@ def test_bad_settings_are_refused_with_a_sentence(world, change, says):
         world.deploy(**change)
 
 
-def test_another_serving_image_is_another_upload_and_is_what_serves(world):
-    world.promote()
-    world.deploy()
-    image = "europe-docker.pkg.dev/p/kfp-bert-components/server:1"
-    for asked, expected, uploads in ((image, image, 2), (image, image, 2), ("", PREBUILT_IMAGE, 2), (image, image, 2)):
-        assert world.deploy(image=asked)["version"] == 1
-        models = world.server.cloud.models[MODEL]
-        (serving,) = world.endpoint.deployed_models
-        (upload,) = [model for model in models if model.version_id == serving.model_version_id]
-        assert upload.container_spec.image_uri == expected
-        assert len(models) == uploads and world.state()["serving"] == {1: 100}
-    assert world.server.cloud.models[MODEL][1].artifact_uri.endswith("/versions/1/bundle")
-
-
-def test_an_upload_from_before_containers_had_a_label_is_known_by_its_image(world):
-    world.promote()
-    world.deploy()
-    (upload,) = world.server.cloud.models[MODEL]
-    del upload.labels["kfp-bert-container"]
-    world.deploy(machine_type="n1-standard-8")
-    assert world.server.cloud.models[MODEL] == [upload]
-    world.deploy(image="europe-docker.pkg.dev/p/other:1")
-    assert len(world.server.cloud.models[MODEL]) == 2
-
-
 def test_a_rollout_with_another_machine_that_fails_does_not_say_that_the_version_before_is_gone(world):
     world.promote()
     first = world.deploy()["facts"]["deployed"]
@@ -449,36 +349,3 @@ def test_after_a_failure_a_version_that_somebody_undeployed_is_not_said_to_serve
         world.deploy()
     record = world.registry.deployment("production")
     assert (record.state, record.live_version) == ("failed", None)
-
-
-def test_an_upload_is_known_by_its_label_where_the_service_does_not_tell_its_container(world):
-    world.promote()
-    world.deploy()
-    (upload,) = world.server.cloud.models[MODEL]
-    upload.container_spec = v1.ModelContainerSpec()
-    world.deploy(machine_type="n1-standard-8")
-    assert world.server.cloud.models[MODEL] == [upload]
-
-
-@pytest.mark.parametrize("gone", [False, True])
-def test_a_copy_of_an_upload_that_another_target_deletes_first_is_no_failure(world, monkeypatch, gone):
-    world.promote()
-    world.deploy(target="staging")
-    cloud = world.server.cloud
-    (upload,) = cloud.models[MODEL]
-    cloud.models[MODEL].append(v1.Model(v1.Model.wrap(v1.Model.pb(upload)), version_id="2", version_aliases=[]))
-    delete, seconds = cloud.delete_model_version, cloud.operation_seconds
-
-    def delete_after_another(request):
-        cloud.operation_seconds = 0.0 if gone else seconds
-        delete(request)
-        cloud.operation_seconds = seconds
-        cloud.call("ListModelVersions", v1.ListModelVersionsRequest(name=MODEL))  # what is over takes effect
-        return delete(request)
-
-    monkeypatch.setattr(cloud, "delete_model_version", delete_after_another)
-    world.deploy()
-    assert world.state()["record"] == ("live", 1) and world.state()["serving"] == {1: 100}
-    time.sleep(seconds)
-    cloud.call("ListModelVersions", v1.ListModelVersionsRequest(name=MODEL))
-    assert [one.version_id for one in cloud.models[MODEL]] == ["1"]

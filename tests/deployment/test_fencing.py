@@ -40,7 +40,7 @@ LEASE = 1.0
 WRITES = range(1, 10) if ALL else (2, 6)  # the positions at which a rollout's calls begin to hang
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("late", ["goes on before", "goes on after"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("position", WRITES)
@@ -75,7 +75,7 @@ def test_a_holder_whose_registry_hangs_does_not_touch_what_the_next_one_put_in_a
     assert record.live_served == str(live["facts"]["number"]) or late == "goes on before"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("late", ["goes on before", "goes on after"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("position", WRITES)
@@ -143,6 +143,7 @@ def test_a_run_that_is_stopped_in_its_upload_leaves_nothing_there(place, tmp_pat
     assert left - {".kfp-bert-owner.json"} == {"1", "3"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("position", [2, 5, 8])
 def test_no_call_is_made_after_the_end_of_the_lease(world, position):
     times, began = [], []

@@ -25,6 +25,7 @@ def mode(request):
     return request.param
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("position", WRITES)
 @pytest.mark.parametrize("times", [1, 1000], ids=["once", "always"])
 @pytest.mark.parametrize("effect", ["before", "after"])

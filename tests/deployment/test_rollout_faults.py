@@ -14,6 +14,7 @@ ALL = os.environ.get("KFP_BERT_ROUNDS") == "all"
 WRITES = 12  # times that one rollout writes its record, renewals not counted
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("position", range(1, WRITES + 1, 1 if ALL else 3))
 @pytest.mark.parametrize("times", [1, 1000], ids=["once", "always"])
 @pytest.mark.parametrize("effect", ["before", "after"])
@@ -44,7 +45,7 @@ def test_a_registry_that_fails_leaves_traffic_wholly_at_old_or_new(world, monkey
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("position", range(1, WRITES + 1, 1 if ALL else 4))
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_a_write_of_its_record_the_next_run_ends_the_same(world, position, moment):
     run = world.deploy_elsewhere(lease_seconds=10, kill_at=(moment, position))  # long enough to renew nothing
     run.join(60)

@@ -76,7 +76,7 @@ def undisturbed(kind, versions):
         return world.state(), [str(call) for call in world.server.calls], sorted(world.changes())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("versions", "how"), [(1, "killed"), (2, "killed"), (2, "SIGTERM")])
 @KINDS
 def test_ended_after_any_call_the_next_run_ends_in_the_same_state(gcs, kind, versions, how):
@@ -128,7 +128,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", [False, True], ids=["good", "wrong"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "{}{}x{}".format(*fault))
 @KINDS
@@ -177,7 +177,7 @@ def check_traffic(world, wrong, where, may_be_split=False):
     assert record.state in IDLE or step in ("reverting", "finishing", *BEFORE_TRAFFIC), where
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @KINDS
 def test_of_two_rollouts_at_once_one_does_it_and_the_other_waits(gcs, kind):
     wanted, _, once = undisturbed(kind, 2)
@@ -191,7 +191,7 @@ def test_of_two_rollouts_at_once_one_does_it_and_the_other_waits(gcs, kind):
             assert world.state() == wanted
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @KINDS
 def test_no_request_fails_throughout_rollouts_and_rollbacks(gcs, kind):
     with new_world(kind, 2) as (world, _):

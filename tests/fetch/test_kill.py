@@ -29,7 +29,7 @@ def fetch_once(source: str, target: Path) -> None:
     fetch([source], target)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_any_moment_it_resumes_to_the_same_bytes(cloud: GcsServer, tmp_path: Path) -> None:
     source = random.Random(1)
     wanted = {f"{number:02}": source.randbytes(source.choice([500, 20_000, 9_000_000])) for number in range(40)}

@@ -108,7 +108,7 @@ def expect_sentences(uri: str, what: str) -> None:
     shutil.rmtree(scratch)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sample", RECORDS, ids=name_of)
 def test_a_record_of_a_registry(sample: tuple[Path, Path], tmp_path: Path) -> None:
     folder, record = sample
@@ -119,7 +119,7 @@ def test_a_record_of_a_registry(sample: tuple[Path, Path], tmp_path: Path) -> No
         shutil.rmtree(tmp_path / "registry")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_record_of_a_decision_a_mirror_or_a_pin(tmp_path: Path) -> None:
     registry = Registry(str(tmp_path / "whole"))
     promote_next(registry, tmp_path, "first")

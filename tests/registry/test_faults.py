@@ -53,7 +53,7 @@ def test_killed_after_any_call_and_run_again_it_ends_as_if_nothing_had_happened(
     assert position > 10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_loser_killed_after_any_call_and_run_again_leaves_nothing(
     place: str, tmp_path: Path, record_property: Record
 ) -> None:

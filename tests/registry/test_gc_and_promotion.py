@@ -155,7 +155,7 @@ def test_what_a_promotion_stores_while_gc_ends_is_removed_too(killed, tmp_path):
     assert_promoted(registry, 3, tmp_path / "out")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("clock", CLOCKS)
 @pytest.mark.parametrize("leader", ["promotion", "gc"])
 def test_in_every_order_of_their_calls_the_champion_is_whole(killed, tmp_path, clock, leader):

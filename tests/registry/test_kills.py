@@ -84,7 +84,7 @@ class World:
         assert all(folder.registry_version(number) for number in folder.complete())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_after_a_kill_the_registry_verifies_and_the_next_run_ends_well(place: str, tmp_path: Path) -> None:
     chance, world = random.Random(7), World(place, tmp_path)
     killed: Counter[str] = Counter()

@@ -42,7 +42,7 @@ def write_on(place: str, log: Path) -> None:
             whole.flush()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_while_writing_the_newest_checkpoint_is_whole(place, tmp_path):
     chance, log = random.Random(3), tmp_path / "log"
     log.touch()

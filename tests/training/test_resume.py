@@ -69,7 +69,7 @@ def test_sigterm_writes_a_checkpoint_of_that_step(whole, tmp_path):
     assert "Going on from the checkpoint of seed 0 at step 5." in output  # told during step 5, which is finished
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_while_the_model_is_exported_ends_at_once_and_the_next_run_goes_on_there(tmp_path):
     folder = make_splits(tmp_path)
     settings = SETTINGS | {"epochs": 1, "seeds": 1, "checkpoint_dir": str(tmp_path / "checkpoints"), "fused": False}

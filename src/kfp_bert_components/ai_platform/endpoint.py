@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import aiplatform_v1 as v1
 
+from kfp_bert_components.ai_platform.operations import Operations
 from kfp_bert_components.ai_platform.settings import (
     AiPlatformSettings,
     check_endpoint,
@@ -227,39 +227,9 @@ class Endpoint:
         """The endpoint as it is now; NotFoundError if there is none."""
         return self._client.call(self._client.endpoints.get_endpoint, v1.GetEndpointRequest(name=name or self.name))
 
-    def wait_for_operations(self, journal: Journal, description: str) -> None:
-        """Wait until no operation is under way. Whether they succeeded is for the caller to check.
-
-        One that others began is not cancelled, however long it takes.
-        """
-        ours, others = self._under_way(journal)
-        for operation in (*ours, *others):
-            with _unless_lost():
-                self._wait(journal, operation, description, cancels=operation in ours)
-
-    def _under_way(self, journal: Journal) -> tuple[list[str], list[str]]:
-        """The operations under way: those that this rollout began, and those of others.
-
-        Where the rollout's last one has no name, as its answer was lost, it is any that was not under way before it.
-        """
-        running, facts = self._client.running_operations(self.name), journal.facts
-        if named := facts.get("operation"):
-            ours = [one for one in running if one == named]
-        else:
-            ours = [one for one in running if one not in facts.get("operations_before", running)]
-        return ours, [one for one in running if one not in ours]
-
-    def _begin(self, journal: Journal, call: Callable[[], str]) -> str:
-        """Begin an operation, so that it is known as ours even where its answer is lost; its name."""
-        journal.note(operation="", operations_before=self._under_way(journal)[1])
-        journal.check()
-        operation = call()
-        journal.note(operation=operation)
-        return operation
-
-    def _wait(self, journal: Journal, operation: str, description: str, *, cancels: bool = True) -> None:
-        seconds = self._settings.operation_seconds
-        self._client.wait(operation, description, seconds, journal.check, cancels=cancels)
+    def operations(self, journal: Journal) -> Operations:
+        """The operations at this endpoint, as a rollout sees them."""
+        return Operations(self._client, self.name, journal, self._settings.operation_seconds)
 
     def deploy(self, journal: Journal, number: str, model: str, display_name: str) -> None:
         """Deploy a model without traffic, and wait until it is there. Nothing happens if the id is deployed already.
@@ -274,15 +244,14 @@ class Endpoint:
             UserError: The deployment failed or took too long.
         """
         description = f"deploying version {journal.version}"
-        for operation in self._under_way(journal)[0]:
-            self._wait(journal, operation, description)
-        self.wait_for_operations(journal, description)
+        operations = self.operations(journal)
+        operations.wait_for_ours(description)
+        operations.wait_for_all(description)
         if number in deployed_ids(self.get()):
             return
         request = v1.DeployModelRequest(endpoint=self.name, deployed_model=self._model(number, model, display_name))
         deploy = self._client.endpoints.deploy_model
-        operation = self._begin(journal, lambda: self._client.call(deploy, request).operation.name)
-        self._wait(journal, operation, description)
+        operations.run(lambda: self._client.call(deploy, request).operation.name, description)
 
     def _model(self, number: str, model: str, display_name: str) -> Any:
         settings = self._settings
@@ -383,38 +352,17 @@ class Endpoint:
 
     def remove(self, journal: Journal, number: str) -> None:
         """Undeploy a model that has no traffic, and wait until it is gone. Nothing happens if it is not deployed."""
-        description = f"undeploying {number}"
-        self.wait_for_operations(journal, description)
+        description, operations = f"undeploying {number}", self.operations(journal)
+        operations.wait_for_all(description)
         with suppress(NotFoundError):  # the model, or the endpoint
             seen = self._get_if_readable()
             if seen is not None and number not in deployed_ids(seen):
                 return
-            operation = self._begin(journal, lambda: self._undeploy(number, {}))
-            self._wait(journal, operation, description)
-
-    def stop_deploying(self, journal: Journal, seconds: float = 60.0) -> None:
-        """Cancel what the rollout began and is under way, and wait up to `seconds` for its end."""
-        seconds = min(seconds, self._settings.operation_seconds)
-        for operation in self._under_way(journal)[0]:
-            journal.check()
-            with _unless_lost():
-                self._client.cancel(operation)
-                self._client.wait(operation, "cancelling", seconds, journal.check)
+            operations.run(lambda: self._undeploy(number, {}), description)
 
     def _undeploy(self, number: str, split: TrafficSplit) -> str:
         request = v1.UndeployModelRequest(endpoint=self.name, deployed_model_id=number, traffic_split=split)
         return self._client.call(self._client.endpoints.undeploy_model, request).operation.name
-
-
-@contextmanager
-def _unless_lost() -> Iterator[None]:
-    """Go on after an operation that failed, but not after the end of the lease."""
-    try:
-        yield
-    except LeaseLostError:
-        raise
-    except UserError:
-        return
 
 
 def deployed_ids(endpoint: Any) -> set[str]:

@@ -334,7 +334,7 @@ class AiPlatformTarget(Target):
                 journal, f"no model that served {name} before is deployed any more, so the traffic stays as it is"
             )
         elif number not in before:
-            self.endpoint.stop_deploying(journal)
+            self.endpoint.operations(journal).cancel()
             self.endpoint.remove(journal, number)
 
     def _tell(self, journal: Journal, sentence: str) -> None:
