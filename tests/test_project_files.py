@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import kfp_bert_components as package
+from kfp_bert_components.cli.registry import command as registry_commands
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -47,3 +48,12 @@ def test_badges_are_made_of_what_the_project_says():
         text = (ROOT / name).read_text()
         assert set(re.findall(r"docs/badges/(\w+)\.svg", text)) == set(shown)
         assert not re.findall(r"!\[[^]]*\]\(https?:", text), "a picture from a host"
+
+
+def test_the_permissions_of_every_component_and_registry_command_are_listed():
+    page = (ROOT / "docs" / "permissions.md").read_text().split("## Cloud Storage")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted(package.COMPONENTS)
+    changes = re.search(r"^\| `kfp-bert registry (.*) \| writes the registry", page, re.MULTILINE)
+    named = set(re.findall(r"\w+", changes.group(1)))
+    assert named | {"list", "show", "history", "verify"} == set(registry_commands.commands)
