@@ -52,6 +52,19 @@ def test_a_class_of_few_texts_has_a_wide_interval_also_without_a_mistake():
     assert found["f1:b"]["low"] < 0.5 and found["recall:a"]["low"] > 0.98
 
 
+def test_false_positives_that_are_one_text_make_the_interval_of_f1_wide_and_that_of_recall_not():
+    rows = np.arange(500)
+    truth, said = (rows < 100).astype(int), (rows < 160).astype(int)  # 60 rows of a are taken for b
+    said[:20] = 0
+    numbers = np.r_[np.arange(100), np.full(60, 100), 101 + np.arange(340)]
+    one_text, many = (
+        metrics_with_intervals(truth, np.eye(2)[said], LABELS, clusters=Clusters(cluster))
+        for cluster in (numbers, rows)
+    )
+    assert width(one_text["f1:b"]) > 1.5 * width(many["f1:b"])
+    assert width(one_text["recall:b"]) == pytest.approx(width(many["recall:b"]), rel=0.1)
+
+
 def one_of(films):
     """600 rows of so many films in turn; and their metrics, of three classes."""
     truth = np.arange(600) // 4 % 3

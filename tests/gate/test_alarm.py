@@ -3,9 +3,11 @@
 from dataclasses import asdict, replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.stats import norm
 
+from kfp_bert_components.evaluation.text_keys import TEXT_KEY
 from kfp_bert_components.gate.alarm import ALPHA, by_text, find_alarm, not_recovered
 from tests.support.champions import GATE_ALPHA, LABELS, World, answered, shuffled
 
@@ -93,6 +95,16 @@ def test_a_few_bad_rows_in_a_test_set_that_grew_stand_out_because_the_others_are
     bad = find_alarm(answered(more, np.append(right, np.zeros(60, bool)), more % 3, "now"), then, LABELS, 0.05)
     elsewhere = find_alarm(answered(10_000 + more, np.append(right, np.zeros(60, bool)), more % 3, "now"), then, LABELS)
     assert bad.sentence and not elsewhere.sentence
+
+
+def test_texts_of_a_record_without_keys_of_texts_are_known_by_their_ids():
+    texts = np.arange(5000)
+    right = texts % 10 > 0
+    then, more = answered(texts, right, texts % 3, "then"), np.arange(5060)
+    now = answered(more, np.append(right, np.zeros(60, bool)), more % 3, "now")
+    keys = pa.array([f"key of {text}" for text in more])
+    keyed = replace(now, predictions=now.predictions.append_column(TEXT_KEY, keys))
+    assert find_alarm(keyed, then, LABELS, 0.05) == find_alarm(now, then, LABELS, 0.05)
 
 
 def test_texts_of_then_whose_labels_changed_are_an_alarm():

@@ -188,6 +188,15 @@ def test_a_loss_that_the_margin_just_allows_is_promoted_no_more_often_than_alpha
     assert promoted / 300 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
 
 
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "log_loss"])
+def test_a_test_of_a_difference_allows_for_other_texts_and_one_of_no_difference_is_exact_without(name):
+    weights = np.r_[[40, 30, 20], np.ones(210, int)]
+    part = of_rows(paired(0, len(weights)), np.repeat(np.arange(len(weights)), weights))
+    (none, _), (some, _) = (difference(part, name, 99, delta) for delta in (0.0, 0.01))
+    assert none.spread > 1.5
+    assert some.error == pytest.approx(none.error * none.spread) and some.spread == pytest.approx(1)
+
+
 @pytest.mark.parametrize(("metric", "enough"), [("accuracy", 10), ("macro_f1", 30)])
 def test_a_loss_is_not_hidden_by_the_few_texts_of_a_rare_class(metric, enough):
     """Clusters with that loss are drawn, where a class counts as too few texts; else swaps are kept."""

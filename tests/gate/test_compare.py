@@ -183,6 +183,14 @@ def test_thresholds_hold_for_a_first_model_alone(tmp_path, thresholds, outcome, 
     assert "There is no champion" not in judge(candidate, champion, Policy(thresholds=thresholds)).reason
 
 
+@pytest.mark.parametrize("name", ["accuracy", "brier"])
+def test_a_first_model_that_just_reaches_a_threshold_passes(tmp_path, name):
+    candidate, _ = counted(tmp_path)
+    limit = read_evaluation(candidate).metrics[name]["value"]
+    made = judge(candidate, write_nobody(tmp_path / "nobody", LABELS[:2]), Policy(thresholds={name: limit}))
+    assert made.outcome == "PROMOTE"
+
+
 def test_classes_that_only_one_of_the_two_knows_are_never_the_answer_of_the_other(tmp_path):
     truth = np.arange(90) % 3
     new = read_evaluation(write_numbers(tmp_path / "new", truth, np.eye(3)[truth], ["c", "a", "b"]))

@@ -190,6 +190,13 @@ def test_rows_that_are_weighted_to_have_a_difference_have_it(name, delta):
     assert (pivot.p_value(delta) <= 0.05) == (pivot.interval(0.05)[0] > delta)
 
 
+def test_many_weighted_draws_are_made_in_parts(monkeypatch):
+    monkeypatch.setattr("kfp_bert_components.gate.tilt.NUMBERS_AT_ONCE", 500)
+    pivot = pivot_of_counts(COUNT_METRICS["mcc"], Table(*cells(2, 2000)), draws=2_000, delta=-0.05)
+    assert len(pivot.values) == 2_001
+    assert np.quantile(pivot.values, [0.25, 0.5, 0.75]) == pytest.approx(norm.ppf([0.25, 0.5, 0.75]), abs=0.12)
+
+
 def test_a_difference_that_no_weights_can_make_is_tested_by_swaps():
     found, sizes, present = cells(2)
     swaps, same = (

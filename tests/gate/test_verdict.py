@@ -154,3 +154,5 @@ def test_the_rows_to_collect_would_show_a_gain_like_the_observed_one():
     # With a margin it is what is left of it that must be shown, and with a gain to show what lies beyond that.
     assert more_rows(primary(20, 22, margin=0.02), 0.05) > 0
     assert more_rows(primary(30, 20, min_improvement=0.02), 0.05) > more_rows(primary(30, 20), 0.05) > 0
+    # Of a few rows the number is not rounded.
+    assert more_rows(primary(22, 7, 40), 0.05) == 7
