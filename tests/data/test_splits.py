@@ -258,7 +258,14 @@ def test_a_split_that_gets_no_row_is_an_error(tmp_path: Path):
             "validation split .*: give more data, raise validation_fraction, or set st",
         ),
         ({"stratify": True}, "validation split .*: add different texts: a label with four of them or more gives some"),
-        ({"test_fraction": 0.5, "validation_fraction": 0.4999999}, "train split .*, or lower test_fraction and valid"),
+        (
+            {"test_fraction": 0.5, "validation_fraction": 0.4999999},
+            "train split .*: give more data, or lower test_fraction and valid",
+        ),
+        (
+            {"split_by": "group", "split_column": "g", "test_fraction": 0.5, "validation_fraction": 0.4999999},
+            "train split .*: give more groups, or lower test_fraction and valid",
+        ),
         ({"split_by": "file", "test_values": ["a*"]}, "train split .*: let test_values and .* leave files to train"),
         (
             {"split_by": "file", "test_values": ["a*"], "other": True, "validation_fraction": 1e-9},
