@@ -2,12 +2,12 @@ r"""The pipeline of the notebook, made of this library's components: docs/from-t
 
 Train in the cluster or as a job of AI Platform, keep the model only if it is better, and deploy it to an endpoint.
 
-Copy this file and change the lines below; beside each is what the notebook called it. On this machine the pipeline runs
-with the places of the cloud:
+Copy this file and change the lines below; the comment beside each line says what the notebook called it. On this
+machine the pipeline runs with the addresses in the cloud:
 
     kfp-bert run from_the_notebook.py:train_pipeline
 
-For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines or to Vertex AI Pipelines:
 
     python from_the_notebook.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
@@ -33,22 +33,22 @@ from kfp_bert_components import (
     use_images,
 )
 
-# Change these. The first eight are parameters of the pipeline, too: a run can be given others.
+# Change these. The first eight are also parameters of the pipeline: a run can have other values.
 PROJECT = "my-project"  # PROJECT_ID
-LOCATION = "europe-west4"  # region, which stood in the code
+LOCATION = "europe-west4"  # region; the notebook had it in the code
 SOURCES = ["gs://my-bucket/rawdata/*.csv"]  # CSV_URI, or RAW_CSV_GCS_URI
-TEST_FILES = ["231_*.csv"]  # the files that were the test set, which stood in the code; all others are trained on
+TEST_FILES = ["231_*.csv"]  # files of the test set, which the notebook had in the code; all others are for training
 REGISTRY = "gs://my-bucket/registry"  # in place of ACC_CSV_GCS_URI and MODEL_URI
-RUN_ON = "pod"  # TRAIN_ON_CLOUD: "ai_platform" where that was True
+RUN_ON = "pod"  # TRAIN_ON_CLOUD: "ai_platform" if it was True
 MIN_IMPROVEMENT = 0.0  # MIN_ACC_PROGRESS: 0.0 means any improvement that the test rows show
 API_ENDPOINT = ""  # another address of AI Platform's API, for tests
 TEXT, LABEL = "text", "label"  # columns
-# Further parameters of finetune_bert; those of the job count where RUN_ON is ai_platform.
+# Further parameters of finetune_bert. The parameters of the job are used if RUN_ON is ai_platform.
 TRAINING = {
     "job_project": PROJECT,
     "job_location": LOCATION,
     "job_staging": "gs://my-bucket/staging",  # AIPJOB_OUTPUT_GCS_PATH and STAGE_GCS_FOLDER
-    # In place of AIPJOB_TRAINER_GCS_PATH, the package with the code: the image holds it.
+    # AIPJOB_TRAINER_GCS_PATH was the package with the code; the image now holds the code.
     "job_image": f"my-registry/my-team/python-tensorflow:{__version__}",
 }
 IMAGES = "my-registry/my-team"  # IMAGE_PREFIX: where a cluster pulls the images from; build them with `make images`
@@ -67,7 +67,7 @@ def train_pipeline(
     api_endpoint: str = API_ENDPOINT,
 ) -> None:
     """Train in the cluster or as a job, keep the model if it is better, and deploy it to AI Platform."""
-    # New: no job goes on when the run is over.
+    # New: if the run fails or is terminated, this step cancels its jobs.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
@@ -75,8 +75,8 @@ def train_pipeline(
         settings=training,
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
-        # max_cache_staleness = "P0D" is set_caching_options(False). It is here where a step reads what may change; the
-        # training is cached, behind the pin of its data.
+        # max_cache_staleness = "P0D" is set_caching_options(False). It is set on each step that reads what may change.
+        # The training is cached, and depends on the pin of its data.
         pinned = pin_data(
             sources=sources, registry=registry, settings=training, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         ).set_caching_options(False)
@@ -115,7 +115,8 @@ def train_pipeline(
             registry=registry,
             pin=pinned.outputs["pin"],
         ).set_caching_options(False)
-        # check_and_deploy_op, its condition on "pending", ml_engine/deploy and finish_deploy_op: one step, always run.
+        # check_and_deploy_op, its condition on "pending", ml_engine/deploy and finish_deploy_op: one step, which always
+        # runs.
         deploy_to_ai_platform(registry=registry, project=project, location=location, api_endpoint=api_endpoint).after(
             promotion
         ).set_caching_options(False)

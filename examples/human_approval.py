@@ -5,20 +5,20 @@ Copy this file and change the lines below. On this machine the pipeline runs wit
     kfp-bert run human_approval.py:train_and_ask \
       -p sources=lines.csv -p registry=./registry -p serving_directory=./serving
 
-For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines or to Vertex AI Pipelines:
 
     python human_approval.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
     kfp-bert submit pipeline.yaml --project my-project --location europe-west4 --pipeline-root gs://my-bucket/runs
 
-Where the gate says PROMOTE, the log of wait-for-approval says what to read, and how to answer:
+If the gate says PROMOTE, the log of wait-for-approval says what to read, and how to answer:
 
     kfp-bert registry approve gs://my-bucket/registry              (lists what waits)
     kfp-bert registry approve gs://my-bucket/registry DECISION
     kfp-bert registry reject gs://my-bucket/registry DECISION --reason 'wrong on refunds'
 
-Whoever can write to the registry can answer. What is rejected, or not approved in time, is not promoted: then the run
-ends well all the same, and what serves, serves. A small pod waits meanwhile.
+Anyone who can write to the registry can answer. A model that is rejected, or not approved in time, is not promoted: the
+run still ends well, and the current model stays in service. A small pod waits for the answer.
 """
 
 import sys
@@ -40,13 +40,13 @@ from kfp_bert_components import (
     wait_for_approval,
 )
 
-# Change these. The first six are parameters of the pipeline, too: a run can be given others.
+# Change these. The first six are also parameters of the pipeline: a run can have other values.
 SOURCES = ["gs://my-bucket/lines/*.csv"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
 BASE_MODEL = ""  # a Hugging Face BERT: hub id or folder; "" trains a small model from scratch
 TRAINING: dict = {}  # further parameters of finetune_bert, such as {"epochs": 4, "patience": 1}
-HOURS = 24.0  # for how long a run waits for an answer
+HOURS = 24.0  # hours that a run waits for an answer
 TEXT, LABEL = "text", "label"  # columns
 IMAGES = "my-registry/my-team"  # where a cluster pulls the images from: build them with `make images`
 
@@ -93,14 +93,15 @@ def train_and_ask(
             registry=registry,
             primary_metric="macro_f1",
         ).set_caching_options(False)
-        # Asked before the promotion: so no step that deploys the champion, in this run or another, can serve the model
-        # while it waits. A pod that is lost is tried again, and goes on waiting until the same moment.
+        # The person is asked before the promotion. So no step that deploys the champion, in this run or another, can
+        # serve the model before the answer. If the pod is lost, the step is tried again, and waits until the same time
+        # as before.
         approval = wait_for_approval(decision=comparison.outputs["decision"], registry=registry, hours=hours)
         approval.set_caching_options(False).set_retry(3)
         promotion = promote_model(
             model=trained.outputs["model"],
             evaluation=candidate.outputs["evaluation"],
-            decision=approval.outputs["answered"],  # in place of that of compare_models
+            decision=approval.outputs["answered"],  # instead of the decision of compare_models
             registry=registry,
             pin=pinned.outputs["pin"],
         ).set_caching_options(False)

@@ -5,7 +5,7 @@ Copy this file and change the lines below. On this machine the pipeline runs wit
     kfp-bert run korean.py:korean_reviews \
       -p sources=ratings.txt -p registry=./registry -p serving_directory=./serving
 
-For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines or to Vertex AI Pipelines:
 
     python korean.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
@@ -32,7 +32,7 @@ from kfp_bert_components import (
     use_images,
 )
 
-# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+# Change these. The first five are also parameters of the pipeline: a run can have other values.
 SOURCES = ["gs://my-bucket/nsmc/ratings*.txt"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
@@ -54,8 +54,8 @@ def korean_reviews(
     training: dict = TRAINING,
 ) -> None:
     """Fine-tune BERT on labelled reviews and serve the new model only if it is better than the champion."""
-    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
-    # the run on AI Platform and names a rollout that is under way.
+    # This step runs however the run ends, even if it is terminated. If the run did not end well, this step cancels the
+    # run's jobs on AI Platform and names a rollout that is under way.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
@@ -64,7 +64,7 @@ def korean_reviews(
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
         # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
-        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
+        # the steps that read them depend on the pin, and come from the cache as long as the pin is the same.
         pinned = pin_data(
             sources=sources,
             registry=registry,
@@ -81,7 +81,7 @@ def korean_reviews(
             validation=splits.outputs["validation"],
             base_model=base_model,
             base_model_pin=pinned.outputs["base_model_pin"],
-            registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+            registry=registry,  # a training pod that was killed continues from the checkpoints beside it
             settings=training,
         )
         # Ask for what your cluster has:
@@ -101,7 +101,7 @@ def korean_reviews(
             registry=registry,
             pin=pinned.outputs["pin"],
         ).set_caching_options(False)
-        # Always: the step looks at the folder, and does nothing where the champion is what is served.
+        # This step always runs: it looks at the folder, and does nothing if the champion is already served.
         deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).after(
             promotion
         ).set_caching_options(False)

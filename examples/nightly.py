@@ -1,23 +1,23 @@
-r"""Retraining each night: where neither data nor base model have changed, nothing is trained.
+r"""Retraining each night: if neither the data nor the base model has changed, nothing is trained.
 
 Copy this file and change the lines below. On this machine the pipeline runs with
 
     kfp-bert run nightly.py:nightly \
       -p sources=lines.csv -p registry=./registry -p serving_directory=./serving
 
-For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines or to Vertex AI Pipelines:
 
     python nightly.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
     kfp-bert submit pipeline.yaml --project my-project --location europe-west4 --pipeline-root gs://my-bucket/runs
 
-Each night at three o'clock, one run at a time, on one of the two:
+Schedule a run each night at three o'clock, one run at a time, on one of the two:
 
     kfp-bert schedule create pipeline.yaml --name nightly --cron '0 3 * * *' --host https://my-kubeflow/pipeline
     kfp-bert schedule create pipeline.yaml --name nightly --cron '0 3 * * *' --time-zone Asia/Seoul \
       --project my-project --location europe-west4 --pipeline-root gs://my-bucket/runs
 
-`schedule` below does the first with kfp's client alone.
+The function `schedule` below does the same on Kubeflow Pipelines, with kfp's client alone.
 """
 
 import sys
@@ -38,7 +38,7 @@ from kfp_bert_components import (
     use_images,
 )
 
-# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+# Change these. The first five are also parameters of the pipeline: a run can have other values.
 SOURCES = ["gs://my-bucket/lines/*.csv"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
@@ -57,8 +57,8 @@ def nightly(
     training: dict = TRAINING,
 ) -> None:
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
-    # the run on AI Platform and names a rollout that is under way.
+    # This step runs however the run ends, even if it is terminated. If the run did not end well, this step cancels the
+    # run's jobs on AI Platform and names a rollout that is under way.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
@@ -67,7 +67,7 @@ def nightly(
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
         # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
-        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
+        # the steps that read them depend on the pin, and come from the cache as long as the pin is the same.
         pinned = pin_data(
             sources=sources,
             registry=registry,
@@ -75,8 +75,9 @@ def nightly(
             settings=training,
             run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         ).set_caching_options(False)
-        # True where the champion was trained on other data or from another base model, and where there is none. Changed
-        # data that brought no better model are looked at each night, but trained on once: KFP's cache has the result.
+        # True if the champion was trained on other data or from another base model, or if there is no champion. If
+        # changed data gave no better model, this is True each night, but the training runs only once: KFP's cache has
+        # its result.
         with dsl.If(pinned.outputs["changed"] == True):  # noqa: E712 (KFP reads the comparison)
             fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])
             splits = prepare_text_data(data=fetched.outputs["data"], text_column=TEXT, label_column=LABEL)
@@ -85,7 +86,7 @@ def nightly(
                 validation=splits.outputs["validation"],
                 base_model=base_model,
                 base_model_pin=pinned.outputs["base_model_pin"],
-                registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+                registry=registry,  # a training pod that was killed continues from the checkpoints beside it
                 settings=training,
             )
             # Ask for what your cluster has:
@@ -109,8 +110,8 @@ def nightly(
                 promotion
             ).set_caching_options(False)
         with dsl.Else():
-            # Nothing to do where the champion is what is served. If the last run ended before its deployment, this one
-            # does it.
+            # If the champion is already served, this step does nothing. If the last run ended before its deployment,
+            # this step deploys.
             deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).set_caching_options(
                 False
             )
@@ -125,7 +126,7 @@ def schedule(pipeline: str, host: str) -> None:
         pipeline_package_path=pipeline,
         cron_expression="0 0 3 * * *",  # second, minute, hour ..., in UTC unless the server was given another time zone
         max_concurrency=1,
-        no_catchup=True,  # a run that was missed is not made up for
+        no_catchup=True,  # a missed run is not started later
     )
 
 

@@ -18,15 +18,15 @@ A file, cluster.yaml, says the same for any pipeline, without a line of Python (
     deployment:
       volumes: {bert-serving: /serving}
 
-Take the file where one pipeline runs in several places, or where others look after the cluster. Take the library where
-a setting depends on the pipeline, or is none of the file's, such as a volume that a run makes and removes.
+Use the file if one pipeline runs in several places, or if other people manage the cluster. Use the library if a setting
+depends on the pipeline, or if the file does not have it, such as a volume that a run creates and removes.
 
 Copy this file and change the lines below. On this machine, where there are no pods, the pipeline runs with
 
     kfp-bert run on_kubernetes.py:on_kubernetes \
       -p sources=lines.csv -p registry=./registry -p serving_directory=./serving
 
-For a cluster, write it with your images, and submit that to Kubeflow Pipelines:
+For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines:
 
     python on_kubernetes.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
@@ -57,7 +57,7 @@ from kfp_bert_components import (
     use_images,
 )
 
-# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+# Change these. The first five are also parameters of the pipeline: a run can have other values.
 SOURCES = ["/data/lines"]  # files, folders and globs with the labelled text; here on a volume
 REGISTRY = "/data/registry"  # of the models
 SERVING_DIRECTORY = "/serving"  # a model server watches this folder
@@ -82,7 +82,7 @@ def on_a_gpu(task: dsl.PipelineTask) -> None:
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
     kubernetes.add_node_selector(task, "cloud.google.com/gke-accelerator", "nvidia-l4")
     kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
-    # /dev/shm, 64 MB where nothing is said: several GPUs exchange gradients in it. It counts as memory of the pod.
+    # /dev/shm has 64 MB by default; several GPUs exchange gradients in it. It counts as memory of the pod.
     kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", "2Gi")
     # A key of the secret as a variable: kubectl create secret generic hub --from-literal=token=...
     kubernetes.use_secret_as_env(task, "hub", {"token": "HF_TOKEN"})

@@ -1,13 +1,13 @@
 r"""Messages to a support team in eight categories, compared also by channel and by plan.
 
-support_messages_data.py makes such messages up, to try this on. Copy this file and change the lines below. On this
-machine the pipeline runs with
+support_messages_data.py writes made-up messages to try this pipeline on. Copy this file and change the lines below. On
+this machine the pipeline runs with
 
     python support_messages_data.py messages.csv
     kfp-bert run support_messages.py:support_messages \
       -p sources=messages.csv -p registry=./registry -p serving_directory=./serving
 
-For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines or to Vertex AI Pipelines:
 
     python support_messages.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
@@ -32,20 +32,20 @@ from kfp_bert_components import (
     use_images,
 )
 
-# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+# Change these. The first five are also parameters of the pipeline: a run can have other values.
 SOURCES = ["gs://my-bucket/messages/*.csv"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
 BASE_MODEL = ""  # a Hugging Face BERT: hub id or folder; "" trains a small model from scratch
 TRAINING: dict = {}  # further parameters of finetune_bert, such as {"epochs": 4, "patience": 1}
 TEXT, LABEL = "text", "category"  # columns
-SLICES = ["channel", "plan"]  # columns whose values are looked at one by one
-# A better model on the whole may be worse for some. Where this can't be ruled out, it is not promoted.
+SLICES = ["channel", "plan"]  # each value of these columns is evaluated on its own
+# A better model on the whole may be worse for some. If this can't be ruled out, the model is not promoted.
 POLICY = """
 primary_metric: macro_f1
 max_class_drop: 0.1   # F1 of a category may fall by less than this
-max_slice_drop: 0.1   # accuracy on one channel or plan as well
-min_rows: 50          # categories and slices with fewer rows in the test split have no such rule
+max_slice_drop: 0.1   # accuracy on one channel or plan may fall by less than this
+min_rows: 50          # the two rules leave out categories and slices with fewer rows in the test split
 """
 IMAGES = "my-registry/my-team"  # where a cluster pulls the images from: build them with `make images`
 
@@ -71,7 +71,7 @@ def support_messages(
             registry=registry,
             base_model=base_model,
             settings=training,
-            policy=POLICY,  # a mistake in it ends the run here, and not after the training
+            policy=POLICY,  # a mistake in the policy ends the run here, before the training
             run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         ).set_caching_options(False)
         fetched = fetch_gcs_data(sources=sources, manifest=pinned.outputs["manifest"])

@@ -1,4 +1,4 @@
-r"""Made-up messages to a shop's support, to try things on: eight categories, and for each message channel and plan.
+r"""Made-up messages to a shop's support team, for trials: eight categories, and a channel and a plan for each message.
 
     python support_messages_data.py messages.csv
     python support_messages_data.py more.csv --seed 1
@@ -13,7 +13,7 @@ import random
 import re
 from pathlib import Path
 
-# Of each category: what people want. Words in braces are filled in; most of them occur in several categories.
+# What people want, by category. Words in braces are filled in; most of these words occur in several categories.
 WANTS = {
     "billing": [
         "I was charged twice for {thing}",

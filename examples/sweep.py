@@ -1,14 +1,14 @@
-r"""A sweep over learning rates and seeds, some trials at a time; the best one has to pass the gate.
+r"""A sweep over learning rates and seeds, a few trials at a time; the best trial has to pass the gate.
 
 The best trial is chosen by the validation split. The gate compares it with the champion on the test split, which no
-trial has seen: so the choice among many does not make the test too kind.
+trial has seen. So choosing among many trials does not make the test result too good.
 
 Copy this file and change the lines below. On this machine the pipeline runs with
 
     kfp-bert run sweep.py:sweep \
       -p sources=lines.csv -p registry=./registry -p serving_directory=./serving
 
-For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines or to Vertex AI Pipelines:
 
     python sweep.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
@@ -34,23 +34,23 @@ from kfp_bert_components import (
     use_images,
 )
 
-# Change these. The first six are parameters of the pipeline, too: a run can be given others.
+# Change these. The first six are also parameters of the pipeline: a run can have other values.
 SOURCES = ["gs://my-bucket/lines/*.csv"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
 BASE_MODEL = "gs://my-bucket/bert-base-uncased"  # a Hugging Face BERT: hub id or folder
 TRAINING: dict = {}  # further parameters of finetune_bert, such as {"epochs": 4, "patience": 1}
 TRIALS = [{"learning_rate": rate, "seed": seed} for rate in (2e-5, 3e-5, 5e-5) for seed in (0, 1, 2)]
-PODS = 3  # so many trials at a time
-METRIC = "validation_macro_f1"  # by which the best is chosen
+PODS = 3  # number of trials that run at a time
+METRIC = "validation_macro_f1"  # the trial with the highest value is the best
 TEXT, LABEL = "text", "label"  # columns
 IMAGES = "my-registry/my-team"  # where a cluster pulls the images from: build them with `make images`
 
 
-# This package's image: it has KFP's executor, and the nodes have it already.
+# This package's image has KFP's executor, and the nodes have pulled the image already.
 @dsl.component(base_image=f"{IMAGES}/python:{__version__}", install_kfp_package=False)
 def choose_best(models: dsl.Input[list[dsl.Model]], metric: str, best: dsl.Output[dsl.Model]) -> dict:
-    """Copy the model that did best on the validation split, and give what was tried with it."""
+    """Copy the model that did best on the validation split, and return the settings that it was trained with."""
     import shutil
 
     def tried(model: dsl.Model) -> dict:
@@ -74,8 +74,8 @@ def sweep(
     trials: list = TRIALS,
 ) -> None:
     """Fine-tune BERT in several ways and serve the best new model only if it is better than the champion."""
-    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
-    # the run on AI Platform and names a rollout that is under way.
+    # This step runs however the run ends, even if it is terminated. If the run did not end well, this step cancels the
+    # run's jobs on AI Platform and names a rollout that is under way.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
@@ -84,7 +84,7 @@ def sweep(
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
         # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
-        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
+        # the steps that read them depend on the pin, and come from the cache as long as the pin is the same.
         pinned = pin_data(
             sources=sources,
             registry=registry,
@@ -102,7 +102,7 @@ def sweep(
                 base_model_pin=pinned.outputs["base_model_pin"],
                 learning_rate=trial.learning_rate,
                 seed=trial.seed,
-                registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+                registry=registry,  # a training pod that was killed continues from the checkpoints beside it
                 settings=training,
             )
             # Ask for what your cluster has:
@@ -123,7 +123,7 @@ def sweep(
             registry=registry,
             pin=pinned.outputs["pin"],
         ).set_caching_options(False)
-        # Always: the step looks at the folder, and does nothing where the champion is what is served.
+        # This step always runs: it looks at the folder, and does nothing if the champion is already served.
         deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).after(
             promotion
         ).set_caching_options(False)

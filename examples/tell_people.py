@@ -1,12 +1,12 @@
-r"""People hear in their chat how each run ended: outcome, reason, and where to read more.
+r"""A message in people's chat says how each run ended: outcome, reason, and where to read more.
 
 Copy this file and change the lines below. On this machine the pipeline runs with
 
     KFP_BERT_WEBHOOK=https://chat.example.com/hooks/... kfp-bert run tell_people.py:train_and_tell \
       -p sources=lines.csv -p registry=./registry -p serving_directory=./serving
 
-For Kubeflow Pipelines, put the webhook's address into a secret, as whoever knows it can write there; give it to the
-light steps, to which clean_up_run belongs; and submit that:
+For Kubeflow Pipelines, put the webhook's address into a secret, because anyone who knows it can post there. Give the
+secret to the light steps (clean_up_run is one of them), and submit the pipeline:
 
     kubectl create secret generic chat --from-literal=webhook=https://chat.example.com/hooks/...
     python tell_people.py pipeline.yaml
@@ -14,21 +14,21 @@ light steps, to which clean_up_run belongs; and submit that:
       --set light.secrets='{chat: {variables: {KFP_BERT_WEBHOOK: webhook}}}'
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
 
-On Vertex AI Pipelines there are no secrets of a cluster: the address is a parameter, which the run's page shows.
+Vertex AI Pipelines has no cluster secrets: the address is a parameter, and the run's page shows it.
 
     kfp-bert submit pipeline.yaml --project my-project --location europe-west4 --pipeline-root gs://my-bucket/runs \
       -p webhook=https://chat.example.com/hooks/...
 
-One message comes for each run, {"text": ...}, as Slack, Mattermost and Google Chat take it:
+Each run sends one message, {"text": ...}, which Slack, Mattermost and Google Chat accept:
 
     Run train-and-tell-qhfhp failed. https://my-kubeflow/pipeline/#/runs/details/7ce82970-d2e6-40eb-b980-9dcaf816aab0
     PROMOTE: Macro F1 rose by 0.494 over version 1 (90 % interval +0.464 to +0.524), which 430 test rows show ...
     Comparison: gs://my-bucket/runs/.../compare-models/.../report
     The rollout of version 2 to production failed, and version 1 serves as before. Why: kfp-bert registry history ...
 
-HOLD, an alarm about the data and an answer to a request for approval are lines of it, too. No text of the data is: what
-may quote one, such as an error, is named by the command that shows it. A webhook that fails or hangs changes nothing:
-the step gives up after ten seconds, and says so.
+The message also has lines for HOLD, for an alarm about the data, and for the answer to a request for approval. It
+contains no text of the data: if a text, such as an error, may quote the data, the message gives only the command that
+shows it. A webhook that fails or hangs changes nothing: the step gives up after ten seconds, and says so.
 """
 
 import sys
@@ -49,7 +49,7 @@ from kfp_bert_components import (
     use_images,
 )
 
-# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+# Change these. The first five are also parameters of the pipeline: a run can have other values.
 SOURCES = ["gs://my-bucket/lines/*.csv"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
@@ -68,9 +68,9 @@ def train_and_tell(
     training: dict = TRAINING,
     webhook: str = "",
 ) -> None:
-    """Fine-tune BERT on labelled text, serve the new model if it is better, and tell people what came of it."""
-    # KFP runs this step however the run ends. It is the only one that an exit handler can have, so it does both: it
-    # cancels what the run left, and tells. What it tells of the run it finds in the registry.
+    """Fine-tune BERT on labelled text, serve the new model if it is better, and tell people the result."""
+    # KFP runs this step however the run ends. An exit handler can have only one step, so this step does both: it
+    # cancels the jobs that the run left, and sends the message. It reads the facts about the run from the registry.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,

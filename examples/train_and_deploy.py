@@ -1,11 +1,11 @@
-r"""Train a text classifier, and serve it only if it is better than the one that serves now.
+r"""Train a text classifier, and serve it only if it is better than the current one.
 
 Copy this file and change the lines below. On this machine the pipeline runs with
 
     kfp-bert run train_and_deploy.py:my_text_classifier \
       -p sources=lines.csv -p registry=./registry -p serving_directory=./serving
 
-For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines or to Vertex AI Pipelines:
 
     python train_and_deploy.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
@@ -30,7 +30,7 @@ from kfp_bert_components import (
     use_images,
 )
 
-# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+# Change these. The first five are also parameters of the pipeline: a run can have other values.
 SOURCES = ["gs://my-bucket/lines/*.csv"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
@@ -49,8 +49,8 @@ def my_text_classifier(
     training: dict = TRAINING,
 ) -> None:
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
-    # the run on AI Platform and names a rollout that is under way.
+    # This step runs however the run ends, even if it is terminated. If the run did not end well, this step cancels the
+    # run's jobs on AI Platform and names a rollout that is under way.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
@@ -59,7 +59,7 @@ def my_text_classifier(
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
         # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
-        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
+        # the steps that read them depend on the pin, and come from the cache as long as the pin is the same.
         pinned = pin_data(
             sources=sources,
             registry=registry,
@@ -74,7 +74,7 @@ def my_text_classifier(
             validation=splits.outputs["validation"],
             base_model=base_model,
             base_model_pin=pinned.outputs["base_model_pin"],
-            registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+            registry=registry,  # a training pod that was killed continues from the checkpoints beside it
             settings=training,
         )
         # Ask for what your cluster has:
@@ -94,7 +94,7 @@ def my_text_classifier(
             registry=registry,
             pin=pinned.outputs["pin"],
         ).set_caching_options(False)
-        # Always: the step looks at the folder, and does nothing where the champion is what is served.
+        # This step always runs: it looks at the folder, and does nothing if the champion is already served.
         deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).after(
             promotion
         ).set_caching_options(False)

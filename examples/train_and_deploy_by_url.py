@@ -1,4 +1,4 @@
-r"""The pipeline of train_and_deploy.py, made of component specs by URL: nothing has to be installed but kfp.
+r"""The pipeline of train_and_deploy.py, made of component specs that are loaded by URL: only kfp has to be installed.
 
 Copy this file, change the lines below, and write the pipeline with your images:
 
@@ -11,7 +11,7 @@ Submit it to Kubeflow Pipelines, or to Vertex AI Pipelines:
         display_name="bert", template_path="pipeline.yaml", pipeline_root="gs://my-bucket/runs"
     ).submit()
 
-On a machine with kfp-bert-components[local] it runs with
+On a machine with kfp-bert-components[local], the pipeline runs with
 
     kfp-bert run pipeline.yaml -p sources=lines.csv -p registry=./registry -p serving_directory=./serving
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from kfp import compiler, dsl
 from kfp.components import load_component_from_url
 
-# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+# Change these. The first five are also parameters of the pipeline: a run can have other values.
 SOURCES = ["gs://my-bucket/lines/*.csv"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
@@ -31,9 +31,10 @@ BASE_MODEL = ""  # a Hugging Face BERT: hub id or folder; "" trains a small mode
 TRAINING: dict = {}  # further parameters of finetune_bert, such as {"epochs": 4, "patience": 1}
 TEXT, LABEL = "text", "label"  # columns
 IMAGES = "my-registry/my-team"  # where a cluster pulls the images from: build them with `make images`
-# The folder component_specs/ of a release: its tag is in the address, so your pipeline stays as it is. Version 0.1.0 is
-# not released: nothing is at this address yet. Until then serve the folder of your copy of the repository
-# (python -m http.server --bind 127.0.0.1 --directory component_specs 8000) and write http://127.0.0.1:8000 here.
+# The folder component_specs/ of a release: its tag is in the address, so your pipeline does not change. Version 0.1.0
+# is not released yet, so this address does not exist. Until the release, serve the folder of your copy of the
+# repository (python -m http.server --bind 127.0.0.1 --directory component_specs 8000) and write http://127.0.0.1:8000
+# here.
 SPECS = os.environ.get("COMPONENT_SPECS", "https://kfp-bert-components.invalid/v0.1.0/component_specs")
 
 pin_data = load_component_from_url(f"{SPECS}/pin_data/component.yaml")
@@ -57,8 +58,8 @@ def my_text_classifier(
     training: dict = TRAINING,
 ) -> None:
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
-    # the run on AI Platform and names a rollout that is under way.
+    # This step runs however the run ends, even if it is terminated. If the run did not end well, this step cancels the
+    # run's jobs on AI Platform and names a rollout that is under way.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
@@ -67,7 +68,7 @@ def my_text_classifier(
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
         # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
-        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
+        # the steps that read them depend on the pin, and come from the cache as long as the pin is the same.
         pinned = pin_data(
             sources=sources,
             registry=registry,
@@ -82,7 +83,7 @@ def my_text_classifier(
             validation=splits.outputs["validation"],
             base_model=base_model,
             base_model_pin=pinned.outputs["base_model_pin"],
-            registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+            registry=registry,  # a training pod that was killed continues from the checkpoints beside it
             settings=training,
         )
         # Ask for what your cluster has:
@@ -102,7 +103,7 @@ def my_text_classifier(
             registry=registry,
             pin=pinned.outputs["pin"],
         ).set_caching_options(False)
-        # Always: the step looks at the folder, and does nothing where the champion is what is served.
+        # This step always runs: it looks at the folder, and does nothing if the champion is already served.
         deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).after(
             promotion
         ).set_caching_options(False)

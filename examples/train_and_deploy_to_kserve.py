@@ -1,9 +1,10 @@
-"""The main pipeline with KServe at its end, made of nothing but component specs loaded by URL. Copy it and edit it.
+"""The main pipeline with KServe at its end, made only of component specs that are loaded by URL. Copy this file and
+edit it.
 
     COMPONENT_SPECS=https://.../component_specs python train_and_deploy_to_kserve.py pipeline.yaml my-registry/my-team
 
-writes the compiled pipeline. The last argument is where the cluster pulls the images of the steps from (see `make
-images`); the parameter `image` names that of the server. The pipeline then runs on Kubeflow:
+writes the compiled pipeline. The last argument is the place from which the cluster pulls the images of the steps (see
+`make images`). The parameter `image` names the server's image. The pipeline then runs on Kubeflow:
 
     kfp.Client().create_run_from_pipeline_package("pipeline.yaml", arguments={...})
 
@@ -16,7 +17,8 @@ import sys
 from kfp import compiler, dsl
 from kfp.components import load_component_from_url
 
-# The folder component_specs/ of a release of kfp-bert-components: name a tag, so that your pipeline stays as it is.
+# The folder component_specs/ of a release of kfp-bert-components: use a tag in the address, so that your pipeline does
+# not change.
 SPECS = os.environ["COMPONENT_SPECS"]
 
 pin_data = load_component_from_url(f"{SPECS}/pin_data/component.yaml")
@@ -44,15 +46,15 @@ def my_text_classifier(
     epochs: int = 0,
 ):
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # This step runs however the run ends, even if it is terminated. Unless the run ended well, it cancels the jobs of
-    # the run on AI Platform and names a rollout that is under way. For jobs (run_on="ai_platform") give job_project and
-    # job_location here too.
+    # This step runs however the run ends, even if it is terminated. If the run did not end well, this step cancels the
+    # run's jobs on AI Platform and names a rollout that is under way. For jobs (run_on="ai_platform") give job_project
+    # and job_location here too.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER, registry=registry
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
         # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
-        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
+        # the steps that read them depend on the pin, and come from the cache as long as the pin is the same.
         pinned = pin_data(
             sources=sources, registry=registry, base_model=base_model, run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER
         ).set_caching_options(False)
@@ -64,7 +66,7 @@ def my_text_classifier(
             base_model=base_model,
             base_model_pin=pinned.outputs["base_model_pin"],
             epochs=epochs,
-            registry=registry,  # beside it are the checkpoints that a training pod which was killed goes on from
+            registry=registry,  # a training pod that was killed continues from the checkpoints beside it
         )
         # Ask for what your cluster has:
         # training.set_memory_limit("16G").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
@@ -83,9 +85,9 @@ def my_text_classifier(
             registry=registry,
             pin=pinned.outputs["pin"],
         ).set_caching_options(False)
-        # Always: the step looks at the InferenceService, and does nothing where the champion is what it serves.
+        # This step always runs: it looks at the InferenceService, and does nothing if that already serves the champion.
         deploy_to_kserve(
-            registry=registry,  # gs:// or s3://; of a folder on a volume, `storage` is pvc://CLAIM/FOLDER
+            registry=registry,  # gs:// or s3://; for a folder on a volume, set `storage` to pvc://CLAIM/FOLDER
             name=name,
             namespace=namespace,
             storage=storage,
@@ -99,7 +101,7 @@ def my_text_classifier(
 if __name__ == "__main__":
     target, *images = sys.argv[1:]
     if images:
-        from kfp_bert_components import use_images  # of the package, which needs nothing but kfp
+        from kfp_bert_components import use_images  # this package needs only kfp
 
         my_text_classifier = use_images(my_text_classifier, images[0])
     compiler.Compiler().compile(my_text_classifier, target)

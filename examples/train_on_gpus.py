@@ -1,4 +1,4 @@
-r"""Training on spot GPUs of AI Platform, started again when a machine is taken away.
+r"""Training on spot GPUs of AI Platform; it is started again when a machine is taken away.
 
 All other steps run where the pipeline runs.
 
@@ -7,7 +7,7 @@ Copy this file and change the lines below. On this machine the pipeline runs wit
     kfp-bert run train_on_gpus.py:train_on_gpus \
       -p sources=gs://my-bucket/lines -p registry=./registry -p serving_directory=./serving
 
-For a cluster, write it with your images, and submit that to Kubeflow Pipelines or to Vertex AI Pipelines:
+For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines or to Vertex AI Pipelines:
 
     python train_on_gpus.py pipeline.yaml
     kfp-bert submit pipeline.yaml --host https://my-kubeflow/pipeline
@@ -33,7 +33,7 @@ from kfp_bert_components import (
     use_images,
 )
 
-# Change these. The first five are parameters of the pipeline, too: a run can be given others.
+# Change these. The first five are also parameters of the pipeline: a run can have other values.
 SOURCES = ["gs://my-bucket/lines/*.csv"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
@@ -54,7 +54,7 @@ TRAINING = {
     "job_max_hours": 12.0,
     "checkpoint_minutes": 5.0,  # the most training that is lost with the machine
 }
-TRIES = 5  # after the first, for a job whose machine was taken away
+TRIES = 5  # further tries after the first, if the job's machine is taken away
 
 
 @dsl.pipeline(name="train-on-gpus")
@@ -66,7 +66,8 @@ def train_on_gpus(
     training: dict = TRAINING,
 ) -> None:
     """Fine-tune BERT on labelled text and serve the new model only if it is better than the champion."""
-    # This step runs however the run ends, even if it is terminated: unless the run ended well, it cancels the job.
+    # This step runs however the run ends, even if it is terminated. If the run did not end well, this step cancels the
+    # job.
     over = clean_up_run(
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
@@ -75,7 +76,7 @@ def train_on_gpus(
     ).set_caching_options(False)
     with dsl.ExitHandler(over):
         # Steps that read what may change outside the pipeline are not cached. The data and the base model are pinned:
-        # the steps that read them depend on the pin, and come from the cache as long as it is the same.
+        # the steps that read them depend on the pin, and come from the cache as long as the pin is the same.
         pinned = pin_data(
             sources=sources,
             registry=registry,
@@ -93,9 +94,9 @@ def train_on_gpus(
             registry=registry,
             settings=training,
         )
-        # Tried again, the step waits for the job that runs, or starts one that goes on from the newest checkpoint.
-        # With Kubeflow's own manifests a step is tried again where its pod was lost, but not where its job failed
-        # (docs/cluster.md): there run the pipeline again.
+        # If the step is tried again, it waits for the job that runs, or starts a job that continues from the newest
+        # checkpoint. With Kubeflow's own manifests, a step is tried again if its pod was lost, but not if its job
+        # failed (docs/cluster.md); in that case run the pipeline again.
         trained.set_retry(TRIES, backoff_duration="60s", backoff_factor=2)
         candidate = evaluate_model(model=trained.outputs["model"], test=splits.outputs["test"])
         champion = evaluate_champion(registry=registry, test=splits.outputs["test"]).set_caching_options(False)
@@ -112,7 +113,7 @@ def train_on_gpus(
             registry=registry,
             pin=pinned.outputs["pin"],
         ).set_caching_options(False)
-        # Always: the step looks at the folder, and does nothing where the champion is what is served.
+        # This step always runs: it looks at the folder, and does nothing if the champion is already served.
         deploy_to_serving_directory(registry=registry, serving_directory=serving_directory).after(
             promotion
         ).set_caching_options(False)

@@ -33,37 +33,42 @@ class _PinData(PythonComponent):
         mirror_to: list[str] | PipelineChannel = [],
         evidence_by: str | PipelineChannel = "text",
     ) -> PipelineTask:
-        """Look at the sources and the base model without reading them: what is there now, and has it changed.
+        """Find out what the sources and the base model hold now, and whether it has changed, without reading the files.
 
-        Given the settings of later steps, it also fails at once where one of these steps would refuse them, hours later.
+        If the settings of later steps are given, this step checks them too: it fails at once if a later step would refuse
+        them hours later.
 
-        Never cache this step: set_caching_options(False). Its outputs are the same as long as nothing changes, and so KFP
-        takes the steps that depend on them from its cache.
+        Never cache this step: set_caching_options(False). Its outputs stay the same as long as nothing changes, so KFP
+        takes the results of the steps that depend on them from its cache.
 
         Args:
             sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs://, s3:// or local paths.
             registry: gs:// or s3:// URI, or path, of the registry, which keeps the list of files and knows the champion.
-            base_model: The same as in finetune_bert. A hub id is not looked at.
-            settings: The settings of finetune_bert, which are checked; a base_model among them wins.
+            base_model: The same as in finetune_bert. A hub id is not checked.
+            settings: The settings of finetune_bert, which are checked; a base_model among them wins over the parameter
+                base_model.
             prepare: The settings of prepare_text_data, which are checked.
-            primary_metric: That of compare_models, which is checked. So are the next three.
-            min_improvement: That of compare_models.
-            alpha: That of compare_models.
-            policy: That of compare_models. If it is an address, the file is read here too.
+            primary_metric: The primary_metric of compare_models, which is checked. The next three parameters are checked
+                too.
+            min_improvement: The min_improvement of compare_models.
+            alpha: The alpha of compare_models.
+            policy: The policy of compare_models. If it is an address, the file is read here too.
             run_name: Name of this run: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
-            user_project: Project to bill for buckets whose readers pay. Default: that in KFP_BERT_USER_PROJECT.
-            impersonate_service_account: E-mail address of a service account to act as. Default: that in
+            user_project: Project to bill for requester-pays buckets. Default: the value of KFP_BERT_USER_PROJECT.
+            impersonate_service_account: E-mail address of a service account to act as. Default: the value of
                 KFP_BERT_IMPERSONATE.
             anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
-            mirror_to: That of promote_model, which is checked.
-            evidence_by: That of evaluate_model. A column must be among the metadata_columns of `prepare`.
+            mirror_to: The mirror_to of promote_model, which is checked.
+            evidence_by: The evidence_by of evaluate_model. A column must be among the metadata_columns of `prepare`.
 
         Returns:
-            fingerprint: Hash of names, sizes and checksums; of local files, of names, sizes, times and inodes.
-            manifest: Address of the list of files, for fetch_gcs_data, which fetches these files or none.
-            base_model_pin: For finetune_bert, which trains from these files or not at all; "" where nothing is looked at.
-            pin: All of it in one word, for promote_model.
-            changed: Whether the champion was trained on something else, or nobody knows on what.
+            fingerprint: Hash of the files' names, sizes and checksums; for local files, of their names, sizes, times and
+                inodes.
+            manifest: Address of the list of files, for fetch_gcs_data, which fetches exactly these files or fails.
+            base_model_pin: State of the base model's files, for finetune_bert, which fails if they have changed; "" if no
+                base model was checked.
+            pin: The state of data and base model as one text, for promote_model.
+            changed: Whether the champion was trained on something else, or it is not known what it was trained on.
             summary: What is there, and since when.
         """
 
@@ -79,19 +84,21 @@ class _FetchGcsData(PythonComponent):
         impersonate_service_account: str | PipelineChannel = "",
         anonymous: bool | PipelineChannel = False,
     ) -> PipelineTask:
-        """Copy objects, folders or globs from Cloud Storage or a local folder: checked, pinned and resumable.
+        """Copy objects, folders or globs from Cloud Storage, S3 or a local folder: checked, pinned and resumable.
 
         Args:
             sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs://, s3:// or local paths.
-            manifest: Output of pin_data, or path or address of the manifest.json of an earlier run: fetch the same bytes
-                or fail. `sources` may then be an empty list. Default: what the sources hold now; never cache the step then.
-            user_project: Project to bill for buckets whose readers pay. Default: that in KFP_BERT_USER_PROJECT.
-            impersonate_service_account: E-mail address of a service account to act as. Default: that in
+            manifest: The output manifest of pin_data, or the path or address of the manifest.json of an earlier run. The
+                step then fetches the same bytes or fails, and `sources` may be an empty list. Default: fetch what the
+                sources hold now; in this case never cache the step.
+            user_project: Project to bill for requester-pays buckets. Default: the value of KFP_BERT_USER_PROJECT.
+            impersonate_service_account: E-mail address of a service account to act as. Default: the value of
                 KFP_BERT_IMPERSONATE.
             anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
 
         Returns:
-            data: A folder with the files under files/ and a manifest.json of name, generation, size and crc32c.
+            data: A folder with the files under files/, and a manifest.json with the name, generation, size and crc32c of
+                each file.
             fingerprint: Hash of the files' names and content; the same bytes give the same fingerprint.
         """
 
@@ -140,62 +147,63 @@ class _PrepareTextData(PythonComponent):
         keep_texts: str | PipelineChannel = "all",
         settings: dict | PipelineChannel = {},
     ) -> PipelineTask:
-        """Read CSV, TSV, JSONL or Parquet, check every row, and split it so that nothing of test leaks into train.
+        """Read CSV, TSV, JSONL or Parquet, check every row, and split the rows so that no test data leaks into train.
 
         Args:
             data: A folder made by fetch_gcs_data, or any folder of tables.
             text_column: Name of the column with the text, or its position such as "#1". Default: "text".
             label_column: Name or position of the column with the label. Default: "label".
             pair_column: Name or position of a second text, for tasks on pairs. Default: none.
-            metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
-                Default: none; the column "source", the name of a row's file, is always there.
-            label_names: Names for the labels in the data, such as {"0": "other"}. A label that it leaves out is an error,
-                but for unknown_label="keep", which leaves it as it is. Default: all as they are.
-            file_format: auto, csv, tsv, jsonl or parquet. Default: found out file by file.
-            encoding: auto, or a codec such as "cp1252". Default: found out file by file.
-            delimiter: auto, or one character; "\t" is a tab. Default: found out file by file.
-            skip_rows: Lines at the start of each CSV file that are no part of the table. Default: 0; lines above
-                the one that names the columns are found out.
+            metadata_columns: Names of further columns to keep in each split, for slices of an evaluation. Default: none;
+                the column "source", the name of a row's file, is always there.
+            label_names: Names for the labels in the data, such as {"0": "other"}. unknown_label says what happens to a
+                label without a name here. Default: all labels stay as they are.
+            file_format: auto, csv, tsv, jsonl or parquet. Default: auto, detected for each file.
+            encoding: auto, or a codec such as "cp1252". Default: auto, detected for each file.
+            delimiter: auto, or one character; "\t" is a tab. Default: auto, detected for each file.
+            skip_rows: Number of lines at the start of each CSV file that do not belong to the table. Default: 0; lines
+                above the column names are detected.
             header: auto, yes or no: whether the first row of a CSV file names the columns.
-            quoting: auto, double, strict (double, and a cell may hold lines that look like rows of the file),
-                backslash, single (in '), single-backslash or none. Default: found out file by file.
-            split_by: text (a hash of it, so that a row keeps its split when the data grows), file, column or
-                group.
-            split_column: With split_by column or group, the column that says where a row goes.
-            test_values: With split_by file, patterns of the names of the test files; with column or group,
-                values.
-            validation_values: The same for validation. Default: a share of the rows that are left.
+            quoting: auto, double, strict (like double, but a cell may hold lines that look like rows of the file),
+                backslash, single (quoted with '), single-backslash or none. Default: auto, detected for each file.
+            split_by: What decides the split of a row: text (a hash of it, so that a row keeps its split when the data
+                grows), file, column or group.
+            split_column: With split_by column or group: the column that decides the split of a row.
+            test_values: With split_by file: patterns of the names of the test files. With column or group: values of
+                split_column that go to test.
+            validation_values: The same for the validation split. Default: a share of the remaining rows.
             test_fraction: Share of the texts or groups that go to test, 0 to 1. Default: 0.1.
             validation_fraction: Share that goes to validation, 0 to 1. Default: 0.1.
-            stratify: With split_by text, the same label shares in each split; a label with few texts goes to
-                train first, then to test, then to validation. Default: False.
-            unreadable: error or drop rows that don't fit the table or its encoding; keep mends and counts them, and
-                drops those that can't be mended.
-            empty_text: error, drop or keep rows without text.
-            missing_label: error or drop rows without a label.
-            unknown_label: error, drop or keep labels that label_names does not know.
-            duplicates: error, drop or keep rows whose text and label came before. Default: keep.
-            conflicting_labels: error, drop or keep texts that occur with different labels; where one label
-                has three quarters of the rows of a text, only the others. Default: keep.
-            small_classes: error, drop or keep labels with fewer than min_class_rows rows.
-            min_class_rows: Least number of rows a label. Default: 3.
-            outlier_length: error, drop or keep texts far longer than the rest.
-            mojibake: error, drop or keep texts that were decoded with the wrong encoding.
-            constant_text: error, drop or keep one text that makes up half of all rows.
-            leakage: error, drop or keep rows of train whose text is in test or validation too and is long enough
-                not to be there by chance. Default: drop.
-            leak_words: Words from which on a text in two splits is a leak; 0: every text. Texts that are nearly
-                the same need five words in any case. Default: 5.
-            near_duplicates: Share of common words, 0.5 to 1, from which two texts count as the same in the
-                leakage check; 0 turns the search for them off. Default: 0.8.
+            stratify: With split_by text: whether each label has the same share in each split. A label with few texts goes
+                to train first, then to test, then to validation. Default: False.
+            unreadable: Rows that don't fit the table or its encoding: error, drop or keep. keep repairs and counts them,
+                and drops rows that it can't repair.
+            empty_text: Rows without text: error, drop or keep.
+            missing_label: Rows without a label: error or drop.
+            unknown_label: Labels that label_names does not know: error, drop or keep.
+            duplicates: Rows whose text and label came before: error, drop or keep. Default: keep.
+            conflicting_labels: Texts that occur with different labels: error, drop or keep. If one label has three quarters
+                of the rows of a text, only the other rows are meant. Default: keep.
+            small_classes: Labels with fewer than min_class_rows rows: error, drop or keep.
+            min_class_rows: Smallest number of rows for each label. Default: 3.
+            outlier_length: Texts far longer than the rest: error, drop or keep.
+            mojibake: Texts that were decoded with the wrong encoding: error, drop or keep.
+            constant_text: One text that makes up half of all rows: error, drop or keep.
+            leakage: Rows of train whose text is also in test or validation, and is long enough not to be there by chance:
+                error, drop or keep. Default: drop.
+            leak_words: A text in two splits is a leak if it has at least this number of words; 0: every text. Texts that
+                are nearly the same need five words in any case. Default: 5.
+            near_duplicates: Two texts count as the same in the leakage check if at least this share of their words is
+                common, 0.5 to 1; 0 turns off this search. Default: 0.8.
             max_dropped: Largest share of rows that may be dropped as faulty, 0 to 1. Default: 0.1.
-            max_length: Tokens that the model will read, for the report. Default: 128.
-            reference: Split folder, data_profile.json or registry (its champion), local, gs:// or s3://, whose training
-                data the new data is compared with. Default: none.
-            keep_texts: all, or ids: the report shows file and row of its examples, and not their texts; the splits
-                have the texts in either case. Default: all.
-            settings: Any of the parameters above by name, such as {"delimiter": ";", "stratify": true}; what it names
-                wins over them. With it a pipeline reaches those that it has no parameter for. Default: none.
+            max_length: Number of tokens of a text that the model will read, for the report. Default: 128.
+            reference: Earlier training data to compare the new data with: a split folder, a data_profile.json or a registry
+                (its champion), local, gs:// or s3://. Default: none.
+            keep_texts: all, or ids, with which the report shows file and row of its examples instead of their texts. The
+                splits have the texts in both cases. Default: all.
+            settings: Values for the parameters above by name, such as {"delimiter": ";", "stratify": true}; they win over
+                the parameters. So a pipeline can set parameters of this step that the pipeline itself does not have.
+                Default: none.
 
         Returns:
             train: The split to train on: split.json and examples.parquet.
@@ -274,7 +282,8 @@ class _FinetuneBert(PythonComponent):
             validation: Split that says which weights are best, from the same run of prepare_text_data.
             base_model: Hugging Face BERT checkpoint to start from: a hub id, a gs:// or s3:// folder, or a local one.
                 Empty: train a small BERT from scratch, with a vocabulary learned from the training text.
-            base_model_pin: What pin_data saw of the base model: the step fails where it has changed since. Default: none.
+            base_model_pin: The output base_model_pin of pin_data. The step fails if the base model has changed since then.
+                Default: none.
             epochs: Passes over the training rows. 0: 3 from a checkpoint, 10 from scratch.
             learning_rate: Highest learning rate of the schedule. 0: 5e-5 from a checkpoint, 1e-3 from scratch.
             batch_size: Rows in a batch, over all workers and devices together.
@@ -283,71 +292,77 @@ class _FinetuneBert(PythonComponent):
                 head, the rest from its tail).
             seed: Seed of new weights, of the order of the rows, and of dropout.
             weight_decay: Decoupled decay of weight matrices (AdamW); biases and layer norms have none.
-            warmup: Share of the steps over which the rate rises from 0, before it falls to 0 in a straight line.
-            max_gradient_norm: Longer gradients are scaled down to this norm. 0: never.
-            layer_decay: Rate of each layer as a multiple of the one above, such as 0.95. 1: all the same.
+            warmup: Share of the steps in which the learning rate rises from 0; after them it falls linearly to 0.
+            max_gradient_norm: Gradients with a larger norm are scaled down to this norm. 0: never.
+            layer_decay: Learning rate of each layer as a multiple of the rate of the layer above, such as 0.95. 1: the same
+                rate for all layers.
             dropout: Dropout of hidden states and attention. -1: the checkpoint's own.
-            class_weights: none, or balanced: every class weighs the same, however rare.
+            class_weights: none, or balanced: every class has the same total weight, even a rare class.
             label_smoothing: Share of the target that is spread over all classes.
             accumulation_steps: Batches whose gradients are added up before each step of the optimizer.
             precision: Type of the arithmetic: float32 or bfloat16. Weights stay float32.
-            export_precision: Type of the weights that are served. float32 is served by ONNX Runtime (kfp-bert serve) and
-                by TensorFlow (TensorFlow Serving, AI Platform's own container). bfloat16 is served by TensorFlow: half as
-                large, and faster on processors that compute in it; refused where a probability moves by more than 0.02.
-                int8 is served by ONNX Runtime on x86-64: single texts are faster; refused where one moves by more than
-                0.1.
-            deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
-            metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or
-                f1:LABEL. Where validation has no row of a label that train has, it is the loss.
+            export_precision: Type of the weights that are served. float32 is served by ONNX Runtime (kfp-bert serve) and by
+                TensorFlow (TensorFlow Serving, AI Platform's own container). bfloat16 is served by TensorFlow: the model is
+                half as large, and faster on processors that compute in bfloat16. It is refused if a probability changes by
+                more than 0.02. int8 is served by ONNX Runtime on x86-64: single texts are faster. It is refused if a
+                probability changes by more than 0.1.
+            deterministic: Whether each run gives the same bits on the same machine. Training is then slower, especially on
+                a GPU.
+            metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or f1:LABEL. If the
+                validation split lacks a label of the training split, the loss is used.
             evaluations_per_epoch: How often in an epoch the validation split is scored.
-            patience: Evaluations without a better metric after which training stops. 0: never.
-            seeds: How many runs, with seed, seed + 1, ...; the best one is kept and hopeless ones are stopped
-                early.
+            patience: Training stops after this number of evaluations without a better metric. 0: never.
+            seeds: Number of training runs, with seed, seed + 1, ...; the best run is kept, and a run below the median of
+                the earlier runs is stopped early.
             vocabulary_size: Largest vocabulary to learn when training from scratch.
             layers: Transformer layers when training from scratch.
             width: Hidden width when training from scratch, a multiple of heads.
             heads: Attention heads when training from scratch.
-            checkpoint_dir: Local, gs:// or s3:// folder for checkpoints. A step that is started again with the same
-                data and settings goes on from the newest one. Empty: beside the registry, or none without one.
-            checkpoint_minutes: At most so many minutes of training are lost if the step is killed. Where writing a
-                checkpoint takes longer than half of that, up to twice the time of writing is lost. Checkpoints are
-                written a little more often.
-            registry: Model registry beside which checkpoints are kept, in a folder of its name and "-checkpoints", where
-                there is no checkpoint_dir. Those of a job are in job_staging.
+            checkpoint_dir: Local, gs:// or s3:// folder for checkpoints. A step that is started again with the same data
+                and settings continues from the newest checkpoint. Empty: a folder beside the registry; without a registry,
+                no checkpoints.
+            checkpoint_minutes: Largest number of minutes of training that are lost if the step is killed. If writing a
+                checkpoint takes longer than half of this time, up to twice the writing time is lost. Checkpoints are
+                written a little more often than this.
+            registry: Model registry. Without checkpoint_dir, checkpoints are kept beside the registry, in a folder with its
+                name and "-checkpoints". The checkpoints of a job are in job_staging.
             tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files. Empty: none are written.
-            keep_texts: all, or ids: the report shows file and row of its examples, and not their texts.
-            label_check_rows: Most training rows whose labels are checked, such as 100000; the report lists those that
-                are likely wrong. Costs about the time of half an epoch from a checkpoint, on a CPU. 0: none.
+            keep_texts: all, or ids, with which the report shows file and row of its examples instead of their texts.
+            label_check_rows: Largest number of training rows whose labels are checked, such as 100000. The report lists the
+                labels that are likely wrong. On a CPU, and from a checkpoint, the check takes about as long as half an
+                epoch. 0: no check.
             run_on: pod: train in this step. ai_platform: train in a custom job of AI Platform. kubeflow: train in pods of
                 the cluster, in a TrainJob of Kubeflow Trainer. This step starts and follows the job; the outputs are the
                 same.
-            job_image: With run_on ai_platform or kubeflow, this component's image, where the job can pull it.
+            job_image: With run_on ai_platform or kubeflow: name of this component's image, as the job can pull it.
             job_project: Id of the project that the job runs in, on AI Platform.
             job_location: Region that the job runs in, such as europe-west4, on AI Platform.
-            job_staging: gs:// folder for the job's data and outputs. On kubeflow also s3://, or a folder of a volume that
-                this step and job_volumes mount at the same place.
+            job_staging: gs:// folder for the job's data and outputs. On kubeflow it can also be s3://, or a folder on a
+                volume that this step and job_volumes mount at the same path.
             job_machine_type: Machine of each replica, on AI Platform.
             job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4, or nvidia.com/gpu on kubeflow.
                 Empty: none.
             job_accelerator_count: Accelerators in each replica.
-            job_replicas: Machines, or pods, that train together.
-            job_spot: Whether to use spot machines of AI Platform: cheaper, and training goes on from its last checkpoint
-                when one is taken away.
+            job_replicas: Number of machines, or pods, that train together.
+            job_spot: Whether to use spot machines of AI Platform: they are cheaper, and if a machine is taken away,
+                training continues from its last checkpoint.
             job_service_account: E-mail of the account that the job runs as; on kubeflow the name of a service account.
-                Empty: the default one.
+                Empty: the default account.
             job_labels: Labels of the job.
             job_max_hours: Longest time in hours that the job may run.
-            job_abandoned_minutes: Minutes after which the job writes a checkpoint and ends, where no step waits for it any
-                more: its pod was killed, and no other one took the job over. 0: never. Default: 15.
-            job_namespace: Namespace of the job, on kubeflow. Empty: that of this step.
-            job_runtime: On kubeflow a TrainingRuntime, or ClusterTrainingRuntime/NAME. Empty: kfp-bert, which is made where
-                there is none.
-            job_resources: What each pod asks for on kubeflow, such as {"cpu": "4", "memory": "8Gi"}. Default: nothing.
-            job_volumes: PersistentVolumeClaims that the pods mount on kubeflow, and where: {"claim": "/mnt/data"}. Default:
-                none.
-            job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
-            settings: Any of the parameters above by name, such as {"patience": 3, "run_on": "ai_platform"}; what it
-                names wins over them. With it a pipeline reaches those that it has no parameter for.
+            job_abandoned_minutes: If no step has waited for the job for this number of minutes, the job writes a checkpoint
+                and ends. No step waits if the step's pod was killed and no other step took over the job. 0: never. Default:
+                15.
+            job_namespace: Namespace of the job, on kubeflow. Empty: the namespace of this step.
+            job_runtime: On kubeflow: name of a TrainingRuntime, or ClusterTrainingRuntime/NAME. Empty: kfp-bert, which is
+                created if it does not exist.
+            job_resources: Resources that each pod requests on kubeflow, such as {"cpu": "4", "memory": "8Gi"}. Default:
+                nothing.
+            job_volumes: PersistentVolumeClaims that the pods mount on kubeflow, each with its path: {"claim": "/mnt/data"}.
+                Default: none.
+            job_api_endpoint: Another address of the API. http:// is allowed only on this machine, for tests.
+            settings: Values for the parameters above by name, such as {"patience": 3, "run_on": "ai_platform"}; they win
+                over the parameters. So a pipeline can set parameters of this step that the pipeline itself does not have.
 
         Returns:
             model: Model bundle: model.onnx and a SavedModel that takes text, the Hugging Face checkpoint, and bundle.json.
@@ -373,20 +388,22 @@ class _EvaluateModel(PythonComponent):
         Args:
             model: Model bundle, from finetune_bert.
             test: Test split, from prepare_text_data.
-            slice_columns: Metadata columns of the test split; each of their values, up to 2,000, is a slice to look at.
-            slice_rules: Slices by name, each a rule such as "length > 20" or "text ~ [0-9]". The length is in words; a
-                character is one in scripts written without spaces. A rule that finds no row is named in log and page.
-            evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or the name of a
-                column that prepare_text_data kept, such as film or customer: rows with the same value are one. Metrics
-                weigh rows; intervals and tests go by this. The default is text.
-            keep_texts: all, or ids: leave the texts out of evaluation and page. Mistakes are shown by file and row then,
-                and a deployment can't ask the texts again.
+            slice_columns: Metadata columns of the test split. Each value of such a column is a slice with its own metrics;
+                a column may have up to 2,000 values.
+            slice_rules: Slices by name, each a rule such as "length > 20" or "text ~ [0-9]". The length is in words; in
+                scripts written without spaces, each character counts as a word. Log and page name a rule that finds no row.
+            evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or the name of a column
+                that prepare_text_data kept, such as film or customer (rows with the same value are one). Metrics count
+                rows; intervals and tests count pieces of evidence. Default: text.
+            keep_texts: all, or ids, which leaves the texts out of evaluation and page. The page then shows mistakes by file
+                and row, and a deployment can't test the model on these texts.
 
         Returns:
-            evaluation: Metrics with 95 % intervals, and one row an example: id, text, label, probabilities, place, slices.
+            evaluation: Metrics with 95 % intervals, and one row for each example: id, text, label, probabilities, place,
+                slices.
             metrics: The metrics over all classes, latency in ms and size in bytes, for the UI.
-            classification_metrics: Confusion matrix (of up to 100 classes) and ROC curve (of a binary model, of its second
-                class; else micro-averaged over the classes), for the UI.
+            classification_metrics: For the UI: confusion matrix (of up to 100 classes) and ROC curve (of the second class
+                if the model is binary, otherwise micro-averaged over the classes).
             report: The evaluation as a page.
         """
 
@@ -401,20 +418,21 @@ class _EvaluateChampion(PythonComponent):
         evidence_by: str | PipelineChannel = "text",
         keep_texts: str | PipelineChannel = "all",
     ) -> PipelineTask:
-        """Score the registry's champion on the test split, now; an empty evaluation when there is none.
+        """Score the registry's current champion on the test split; without a champion, give an empty evaluation.
 
-        It is an alarm where the champion is significantly worse on these rows than on those it was promoted on, or than
-        always saying the most frequent class: then the new labels disagree with it, and may be wrong.
+        The step reports an alarm if the champion is significantly worse on these rows than on the rows that it was promoted
+        on, or worse than a model that always answers the most frequent class. In this case the new labels disagree with the
+        champion, and may be wrong.
 
         Args:
             registry: gs:// or s3:// URI, or folder, of the registry.
             test: Test split, from prepare_text_data.
             evidence_by: What counts as one piece of evidence: text, row or a column; the same as in evaluate_model.
-            keep_texts: all, or ids: leave the texts out of the evaluation.
+            keep_texts: all, or ids, which leaves the texts out of the evaluation.
 
         Returns:
             evaluation: Metrics and predictions of the champion and the alarm, or an empty evaluation.
-            report: The same as a page, the alarm on top.
+            report: The evaluation as a page, with the alarm at the top.
             champion_version: Version of the champion, "" if there is none.
         """
 
@@ -439,36 +457,37 @@ class _CompareModels(PythonComponent):
         run_id: str | PipelineChannel = "",
         run_name: str | PipelineChannel = "",
     ) -> PipelineTask:
-        """Decide by a paired test on the same test rows whether the candidate shall replace the champion.
+        """Decide whether the candidate replaces the champion, by a paired test on the same test rows.
 
         Args:
             candidate: Evaluation of the candidate, from evaluate_model.
-            champion: Evaluation of the champion, from evaluate_champion; an empty one when there is none.
+            champion: Evaluation of the champion, from evaluate_champion; an empty evaluation if there is no champion.
             primary_metric: Metric that must improve: accuracy, macro_f1, macro_precision, macro_recall, weighted_f1,
                 weighted_precision, weighted_recall, mcc, log_loss, brier, ece, roc_auc, pr_auc, or f1:LABEL,
                 precision:LABEL, recall:LABEL.
             min_improvement: Improvement that must be shown, in the metric's own unit.
             alpha: Probability of promoting a model that is no better.
-            margin: If above 0, it is enough to show that the metric falls by less than this. Must be below 0.25.
-            policy: Text of a YAML policy, which has guardrails and thresholds too, or the address of a file with it,
-                gs://, s3:// or local; what it names wins over the parameters. "" for none. The file is read when the step
-                runs, so a step with an address must not be cached.
-            registry: Registry that counts how often this test set has decided and spends alpha over the uses; ""
-                counts nothing. The same comparison is counted once, also when the step is tried again.
-            allow_new_labels: Compare also where the champion knows half of the labels or fewer, or labels differ only
-                by their spelling; then the improvement must be shown on the labels that both know as well.
-            override: PROMOTE or HOLD decides by hand; "" leaves it to the gate.
-            override_by: Who decides by hand; recorded.
-            override_reason: Why; recorded.
-            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-                Default: what the address of this step's outputs tells.
-            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+            margin: If above 0, it is enough to show that the metric falls by less than this margin. Must be below 0.25.
+            policy: Text of a YAML policy, or the address (gs://, s3:// or local) of a file with the policy. A policy can
+                also have guardrails and thresholds. Its values win over the parameters. "" for none. The file is read when
+                the step runs, so a step with an address must not be cached.
+            registry: Registry that counts how often this test set was used for a decision, and divides alpha between these
+                uses. If "", nothing is counted. The same comparison is counted once, even if the step is tried again.
+            allow_new_labels: Compare even if the champion knows half of the labels or fewer, or if labels differ only in
+                spelling. The improvement must then also be shown on the labels that both models know.
+            override: PROMOTE or HOLD: a decision by hand. "": the gate decides.
+            override_by: Person who decides by hand, for the record.
+            override_reason: Reason for the decision by hand, for the record.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+                cached. Default: the run in the address of this step's outputs.
+            run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+                never cached.
 
         Returns:
             promote: Whether the outcome is PROMOTE.
             outcome: PROMOTE, HOLD or REJECT.
             reason: One sentence that says why.
-            decision: The decision, with what was compared with what.
+            decision: The decision, and which evaluations it compared.
             report: The comparison as a page.
             summary: Outcome and reason.
         """
@@ -485,24 +504,25 @@ class _WaitForApproval(PythonComponent):
         run_id: str | PipelineChannel = "",
         run_name: str | PipelineChannel = "",
     ) -> PipelineTask:
-        """Wait until a person approves or rejects what the gate wants to promote, or until the time for that is over.
+        """Wait until a person approves or rejects the model that the gate wants to promote, or until the time is over.
 
         The log says what to read and which command answers: kfp-bert registry approve, or reject. A decision that promotes
-        nothing is passed on at once. A pod that is killed and tried again goes on waiting; the time runs from the first
-        start. Whoever can write to the registry can answer.
+        nothing is passed on at once. If the pod is killed and the step is tried again, it continues to wait; the time runs
+        from the first start. Anyone who can write to the registry can answer.
 
         Args:
             decision: The decision of compare_models.
-            registry: gs:// or s3:// URI, or path, of the registry; it keeps question and answer.
+            registry: gs:// or s3:// URI, or path, of the registry; it stores the question and the answer.
             hours: How long to wait, in hours. Default: 24.
-            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-                Default: what the address of this step's outputs tells.
-            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+                cached. Default: the run in the address of this step's outputs.
+            run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+                never cached.
 
         Returns:
             outcome: APPROVED, REJECTED, EXPIRED (nobody answered in time), or NOT NEEDED.
             reason: One sentence that says why, and who answered.
-            answered: The decision for promote_model: the same one where it was approved, else HOLD.
+            answered: The decision for promote_model: the same decision if it was approved, otherwise HOLD.
         """
 
 wait_for_approval: _WaitForApproval
@@ -521,10 +541,10 @@ class _PromoteModel(PythonComponent):
         run_name: str | PipelineChannel = "",
         mirror_to: list[str] | PipelineChannel = [],
     ) -> PipelineTask:
-        """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
+        """Store the candidate in the registry and make it champion, if the decision is PROMOTE; otherwise do nothing.
 
-        What is promoted is what was examined: a file of the model or of the evaluation that was changed since, or a
-        decision that contradicts itself, is refused.
+        The step refuses a decision that contradicts itself, and a model or an evaluation with a file that was changed after
+        it was evaluated or compared.
 
         Args:
             model: The candidate's bundle.
@@ -532,13 +552,15 @@ class _PromoteModel(PythonComponent):
             decision: The decision of compare_models.
             registry: gs:// or s3:// URI, or path, of the registry; made if it is missing.
             deployment_target: The deployment whose record says whether the champion is live. Default: production.
-            pin: What pin_data gave; kept with the version, so that a later run knows whether anything has changed.
-            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-                Default: what the address of this step's outputs tells.
-            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
-            mirror_to: Registries of others that are told of the champion when all else is done: mlflow+https://HOST or
-                model-registry+https://HOST, with #NAME at the end for another name than the registry's. If one can't be
-                told, that is a warning, and the next run tries again.
+            pin: The output pin of pin_data. It is stored with the version, so that a later run knows whether anything has
+                changed.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+                cached. Default: the run in the address of this step's outputs.
+            run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+                never cached.
+            mirror_to: Mirrors: registries of other systems that this step tells of the champion at its end,
+                mlflow+https://HOST or model-registry+https://HOST. Add #NAME at the end if the model has another name there
+                than the registry's. If a mirror can't be told, the step prints a warning, and the next run tries again.
 
         Returns:
             champion_version: Version of the champion after this step, "" if there is none.
@@ -557,17 +579,19 @@ class _RollbackModel(PythonComponent):
         run_id: str | PipelineChannel = "",
         run_name: str | PipelineChannel = "",
     ) -> PipelineTask:
-        """Make an older version of the registry champion. A deploy_to_... step after it brings it to where it serves.
+        """Make an older version of the registry champion. A deploy_to_... step after this step then deploys it.
 
-        A version of which a file is missing is refused. Once a run: a step that is tried again changes nothing more.
+        A version with a missing file is refused. A run goes back only once: if this step is tried again, it changes nothing
+        more.
 
         Args:
             registry: gs:// or s3:// URI, or path, of the registry.
             version: The version to go back to. Default: 0, the champion before this one.
-            reason: Why, for the registry's history.
-            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-                Default: what the environment tells.
-            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+            reason: Reason, for the registry's history.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+                cached. Default: the run that the environment names.
+            run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+                never cached.
 
         Returns:
             champion_version: Version of the champion after this step.
@@ -617,55 +641,59 @@ class _DeployToAiPlatform(PythonComponent):
     ) -> PipelineTask:
         """Make an endpoint of AI Platform serve the registry's champion: canary, smoke test, shift, or revert.
 
-        The new version is deployed beside the old one and asked for texts of the test split. If its answers are
-        those of its evaluation, it gets all traffic, and the old one is undeployed. If anything fails, the
-        traffic is restored and the step fails. If the champion is live already, nothing is changed. Deployed models
-        that this deployment did not make are never undeployed, and keep their share of the traffic.
+        The new version is deployed beside the old one, and classifies texts of the test split. If its answers match those
+        in its evaluation, it gets all traffic, and the old version is undeployed. If anything fails, the traffic is
+        restored and the step fails. If the champion is live already, nothing is changed. Deployed models that this
+        deployment did not make are never undeployed, and keep their share of the traffic.
 
         Args:
             registry: gs:// or s3:// URI, or folder, of the registry; on gs://, AI Platform reads the model from there.
             project: Id of the Google Cloud project.
             location: Region, such as europe-west4.
             deployment_target: Name of the deployment record in the registry, one for each endpoint.
-            endpoint: Id or full name of the endpoint, or label:key=value. Empty: kfp-bert-TARGET, or, where the deployment
-                record knows others here but not that one, the one that it was about last. It is created if there is none.
+            endpoint: Id or full name of the endpoint, or label:key=value. Empty: kfp-bert-TARGET. But if the deployment
+                record names other endpoints in this project and location and not kfp-bert-TARGET, the last of these. The
+                endpoint is created if it does not exist.
             dedicated_endpoint: Whether an endpoint that is created gets an address of its own.
-            model_id: Id of the parent model in the Model Registry, created if there is none.
-            serving_image: Container that serves. Empty: the prebuilt TensorFlow 2.15 one.
+            model_id: Id of the parent model in the Model Registry, created if it does not exist.
+            serving_image: Container that serves. Empty: the prebuilt TensorFlow 2.15 container.
             staging: gs:// folder for the model; needed only where the registry is not on gs://.
             machine_type: Machine of a replica.
             accelerator_type: Accelerator of a replica, such as NVIDIA_TESLA_T4. Empty: none.
             accelerator_count: Accelerators in each replica.
-            min_replicas: Fewest replicas.
-            max_replicas: Most replicas.
-            service_account: E-mail of the account that the container runs as. Empty: the default one.
+            min_replicas: Smallest number of replicas.
+            max_replicas: Largest number of replicas.
+            service_account: E-mail of the account that the container runs as. Empty: the default account.
             labels: Labels of the endpoint and of the model.
-            encryption_key: Full name of a customer-managed encryption key. Empty: Google's own.
+            encryption_key: Full name of a customer-managed encryption key. Empty: Google's own key.
             request_log_table: bq://project.dataset.table for requests and answers. Empty: they are not logged.
             request_log_rate: Share of the requests that is logged, 0 to 1; 0 with a table means all.
             canary_percent: Share of the traffic in percent that the new version gets while it is tested.
-            traffic_steps: Shares in percent that follow the test; the last one must be 100.
-            step_seconds: Pause after each of them, in seconds.
+            traffic_steps: Shares of the traffic in percent that the new version gets one after another after the test; the
+                last share must be 100.
+            step_seconds: Pause in seconds after each of these shares except the last.
             drain_seconds: Pause in seconds between the last request to the old version and its end.
             keep_warm: Whether the old version stays deployed, without traffic, for a quick rollback.
             operation_seconds: Longest time in seconds for one long-running operation, such as a deployment.
-            smoke_answers: Answers of the new version that the test needs.
-            smoke_tolerance: Largest difference of a probability from the one in the version's evaluation.
+            smoke_answers: Number of answers of the new version that the test needs.
+            smoke_tolerance: Largest allowed difference between a probability and the same probability in the version's
+                evaluation.
             max_error_rate: Largest share of the test's requests that may fail.
-            max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
-            bake_seconds: Least duration of the test in seconds; the new version keeps its first share meanwhile.
-            take_over: Whether endpoint and parent model are taken from another registry or deployment target that they
-                belong to, with the models that get traffic there.
-            dry_run: Only print what would be done, from calls that change nothing.
-            api_endpoint: Another address of the API; http:// only on this machine, for tests.
-            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-                Default: what the address of this step's outputs tells.
-            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+            max_latency_seconds: Largest allowed 95th percentile of the new version's response times, in seconds.
+            bake_seconds: Shortest duration of the test in seconds; during the test the new version keeps its first share.
+            take_over: Whether to take over the endpoint and the parent model, with the models that get traffic there, if
+                they belong to another registry or deployment target.
+            dry_run: Only print what would be done; only calls that change nothing are made.
+            api_endpoint: Another address of the API. http:// is allowed only on this machine, for tests.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+                cached. Default: the run in the address of this step's outputs.
+            run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+                never cached.
 
         Returns:
-            endpoint: Full name of the endpoint; empty while nothing was promoted yet.
-            deployed_model_id: Id of the deployed model that has all of its traffic; empty in a dry run that would
-                deploy, or while nothing was promoted yet.
+            endpoint: Full name of the endpoint; empty if no model was promoted yet.
+            deployed_model_id: Id of the deployed model that has all of the endpoint's traffic; empty in a dry run that
+                would deploy, or if no model was promoted yet.
         """
 
 deploy_to_ai_platform: _DeployToAiPlatform
@@ -684,25 +712,26 @@ class _DeployToServingDirectory(PythonComponent):
     ) -> PipelineTask:
         """Make the registry's champion the newest version in a folder that a model server watches.
 
-        The folder has TensorFlow Serving's layout. Before a server can see the version, it is loaded in this step and
-        asked for texts of the test split: its answers must be those of its evaluation. From then on a server sends all
-        requests to it; the version before stays in the folder. If the champion is the newest version already, nothing is
+        The folder has TensorFlow Serving's layout. Before a server can see the version, this step loads it and lets it
+        classify texts of the test split: its answers must match those in its evaluation. After that, a server sends all
+        requests to it. The previous version stays in the folder. If the champion is the newest version already, nothing is
         changed.
 
         Args:
             registry: gs:// or s3:// URI, or folder, of the registry.
             serving_directory: gs:// or s3:// URI, or folder, that the model server watches.
             deployment_target: Name of the deployment record in the registry, one for each place that serves.
-            server_url: Address of a server that watches the folder, such as http://serving:8501. Where it is
-                given, the new version is asked again through the server, and removed if it fails.
-            take_over: Whether the folder is taken from another registry or deployment target that it belongs to.
-            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-                Default: what the address of this step's outputs tells.
-            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+            server_url: Address of a server that watches the folder, such as http://serving:8501. If it is given, the new
+                version is tested again through the server, and removed if it fails.
+            take_over: Whether to take over the folder if it belongs to another registry or deployment target.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+                cached. Default: the run in the address of this step's outputs.
+            run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+                never cached.
 
         Returns:
-            serving_uri: The folder of the version that serves now; empty while nothing was promoted yet.
-            version: The registry's version that lies there; 0 while nothing was promoted yet.
+            serving_uri: The folder of the version that serves now; empty if no model was promoted yet.
+            version: Number of this version in the registry; 0 if no model was promoted yet.
         """
 
 deploy_to_serving_directory: _DeployToServingDirectory
@@ -745,64 +774,66 @@ class _DeployToKserve(PythonComponent):
         run_id: str | PipelineChannel = "",
         run_name: str | PipelineChannel = "",
     ) -> PipelineTask:
-        """Make an InferenceService of KServe serve the registry's champion: tested beside it, rolled out, or taken back.
+        """Make an InferenceService of KServe serve the registry's champion: test it, then roll it out or take it back.
 
-        The new version is started where it gets no requests, and asked for texts of the test split. If its answers are
-        those of its evaluation, it gets all requests, and is asked again. If anything fails, the InferenceService is made
-        what it was before, and the step fails. If the champion is live already, nothing is changed. In KServe's mode
-        Standard the version is tested in a second InferenceService; then Kubernetes replaces the pods of the first one.
-        Where spec.canary and the Gateway API can share the requests, it is tested in a canary instead, and in the mode
-        Knative in a revision of its own; these get the requests in steps.
+        The new version is started where it gets no requests from users, and classifies texts of the test split. If its
+        answers match those in its evaluation, it gets all requests, and is tested again. If anything fails, the
+        InferenceService gets its earlier state back, and the step fails. If the champion is live already, nothing is
+        changed. In KServe's mode Standard, the version is tested in a second InferenceService; then Kubernetes replaces the
+        pods of the first one. If spec.canary and the Gateway API can split the requests, the version is tested in a canary
+        instead. In the mode Knative, it is tested in its own revision. A canary or a revision gets the requests in steps.
 
         Args:
             registry: Address of the registry: gs://, s3:// or a folder.
-            name: Name of the InferenceService; it is created if there is none.
-            namespace: Its namespace.
+            name: Name of the InferenceService; it is created if it does not exist.
+            namespace: Namespace of the InferenceService.
             deployment_target: Name of the deployment record in the registry, one for each InferenceService.
             storage: Address of the registry as KServe reaches it: gs://BUCKET/FOLDER, s3://BUCKET/FOLDER or
-                pvc://CLAIM/FOLDER. Empty: that of the registry, which is then gs://, s3:// or minio://.
-            image: The serve image, where the cluster pulls it from. Empty: kfp-bert-components/serve with the version of
+                pvc://CLAIM/FOLDER. Empty: the address of the registry, which must then be gs://, s3:// or minio://.
+            image: Name of the serve image, as the cluster pulls it. Empty: kfp-bert-components/serve with the version of
                 this component.
-            runtime: Name of a ServingRuntime of the model format kfp-bert, which is used instead of the image. Empty: none.
-            service_account: Service account of the pods that serve. Empty: the default one.
-            min_replicas: Fewest pods.
-            max_replicas: Most pods.
+            runtime: Name of a ServingRuntime for the model format kfp-bert; it is used instead of the image. Empty: none.
+            service_account: Service account of the pods that serve. Empty: the default account.
+            min_replicas: Smallest number of pods.
+            max_replicas: Largest number of pods.
             cpu: CPUs that a pod asks for, such as 500m.
             memory: Memory that a pod asks for, such as 1Gi.
-            cpu_limit: Most CPUs of a pod. Empty: what it asks for.
-            memory_limit: Most memory of a pod. Empty: what it asks for.
-            accelerator: Resource of an accelerator, such as nvidia.com/gpu. Empty: none.
+            cpu_limit: CPU limit of a pod. Empty: the value of cpu.
+            memory_limit: Memory limit of a pod. Empty: the value of memory.
+            accelerator: Resource name of an accelerator, such as nvidia.com/gpu. Empty: none.
             accelerator_count: Accelerators in each pod.
             node_selector: Labels of the nodes that the pods may run on.
             tolerations: Tolerations of the pods, as Kubernetes writes them.
-            labels: Labels of the InferenceService and its pods, beside the two of its owner.
-            annotations: Annotations of both.
+            labels: Labels of the InferenceService and its pods, in addition to the two labels that name its owner.
+            annotations: Annotations of the InferenceService and its pods.
             ready_seconds: Longest time in seconds until a version is ready.
-            traffic_steps: In the mode Knative, and in Standard with a gateway, the new version's shares of the requests
-                after its test, in percent, in ascending order; the last one is 100. Empty: 10, 50, 100. In the mode
-                Standard without a gateway it must be empty.
-            step_seconds: Pause in seconds after each of them but the last; in the mode Standard without a gateway it must
-                be 0.
-            smoke_answers: Answers of the new version that a test needs.
-            smoke_tolerance: Largest difference of a probability from the one in the version's evaluation.
+            traffic_steps: Shares of the requests in percent that the new version gets one after another after its test, in
+                ascending order; the last is 100. They apply in the mode Knative, and in the mode Standard with a gateway.
+                Empty: 10, 50, 100. In the mode Standard without a gateway it must be empty.
+            step_seconds: Pause in seconds after each of these shares except the last. In the mode Standard without a
+                gateway it must be 0.
+            smoke_answers: Number of answers of the new version that a test needs.
+            smoke_tolerance: Largest allowed difference between a probability and the same probability in the version's
+                evaluation.
             max_error_rate: Largest share of a test's requests that may fail.
-            max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
-            bake_seconds: Least duration in seconds of the second test, in which the new version has all requests; in the
-                mode Knative, and with a gateway, the last share below 100 %.
-            take_over: Whether an InferenceService is taken from another registry or deployment target that it belongs to,
-                or from nobody.
+            max_latency_seconds: Largest allowed 95th percentile of the new version's response times, in seconds.
+            bake_seconds: Shortest duration of the second test in seconds. In this test the new version has all requests; in
+                the mode Knative, and with a gateway, it has the last share below 100 %.
+            take_over: Whether to take over the InferenceService if it belongs to another registry or deployment target, or
+                to nobody.
             dry_run: Only print how the InferenceService would change.
-            api_endpoint: Another address of Kubernetes' API; http:// only on this machine, for tests. Empty: the cluster
-                that the step runs in, or else the one of the kubeconfig.
-            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-                Default: what the address of this step's outputs tells.
-            run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+            api_endpoint: Another address of Kubernetes' API. http:// is allowed only on this machine, for tests. Empty: the
+                cluster that the step runs in, or else the cluster of the kubeconfig.
+            run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+                cached. Default: the run in the address of this step's outputs.
+            run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+                never cached.
 
         Returns:
-            url: Address of the InferenceService inside the cluster; empty in a dry run that would change it, or
-                while nothing was promoted yet.
-            revision: Name of the ReplicaSet whose pods serve, in the mode Knative of the revision; empty in a dry run that
-                would make one, or while nothing was promoted yet.
+            url: Address of the InferenceService inside the cluster; empty in a dry run that would change it, or if no model
+                was promoted yet.
+            revision: Name of the ReplicaSet whose pods serve, or in the mode Knative of the revision that serves; empty in
+                a dry run that would make a new one, or if no model was promoted yet.
         """
 
 deploy_to_kserve: _DeployToKserve
@@ -844,57 +875,60 @@ class _BatchPredict(PythonComponent):
         job_api_endpoint: str | PipelineChannel = "",
         settings: dict | PipelineChannel = {},
     ) -> PipelineTask:
-        """Predict each row of a table with a model; streaming, resumable, and in shards for what outgrows a pod.
+        """Predict each row of a table with a model: streaming, resumable, and in shards if one pod is too small.
 
-        Give the table as `table` or `data`, and the model as `model_uri` or `model`. A champion or a table at an address
-        may change while the address stays: turn caching off for this step then.
+        Give the table as `table` or `data`, and the model as `model_uri` or `model`. The champion of a registry, or the
+        table at an address, can change while the address stays the same. In this case turn off caching for this step.
 
         Args:
-            table: gs:// or s3:// URI, or path, of CSV, TSV, JSONL, JSON or Parquet: a file or a folder of files; in a
-                bucket a glob too.
-            data: The same as an artifact, such as data of fetch_gcs_data.
-            model_uri: gs:// or s3:// URI, or folder, of a registry (its champion) or of one of its versions, such as
-                gs://bucket/registry/versions/3; of a model bundle; or of served versions (the newest).
-            model: The same as an artifact, such as model of finetune_bert.
-            output: gs:// or s3:// URI, or folder, to write to, empty or of an earlier try, which is gone on with; shards
-                may share one. Default: the artifact, which is complete at the end or not there.
+            table: gs:// or s3:// URI, or local path, of a file or a folder of files: CSV, TSV, JSONL, JSON or Parquet. In a
+                bucket it can also be a glob.
+            data: The table as an artifact, such as the output data of fetch_gcs_data.
+            model_uri: gs:// or s3:// URI, or local folder, of a registry (its champion is used), of one of its versions
+                (such as gs://bucket/registry/versions/3), of a model bundle, or of served versions (the newest is used).
+            model: The model as an artifact, such as the output model of finetune_bert.
+            output: gs:// or s3:// URI, or local folder, to write to. It must be empty or come from an earlier try, which
+                this step then continues. Shards may share one folder. Default: the artifact, which is complete at the end
+                or absent.
             text_column: Name of the column with the text, or its position such as "#1". Default: "text".
             pair_column: Name or position of the second text, for a model of pairs. Default: none.
             output_format: parquet or csv.
-            prefix: What the names of our columns begin with, for tables that have some of these. Default: nothing.
-            num_shards: In how many shards the table is predicted, each by a step of its own. Default: 1.
-            shard_index: Which of them this step predicts, from 0 on. Default: 0.
-            file_format: auto, csv, tsv, jsonl or parquet. Default: found out file by file.
-            encoding: auto, or a codec such as "cp1252". Default: found out file by file.
-            delimiter: auto, or one character; "\t" is a tab. Default: found out file by file.
-            skip_rows: Lines at the start of each CSV file that are no part of the table. Default: 0; lines above
-                the one that names the columns are found out.
+            prefix: Prefix for the names of the columns that this step adds, for a table that already has a column with such
+                a name. Default: nothing.
+            num_shards: Number of shards of the table; a separate step predicts each shard. Default: 1.
+            shard_index: Index of the shard that this step predicts; the first shard is 0. Default: 0.
+            file_format: auto, csv, tsv, jsonl or parquet. Default: auto, detected for each file.
+            encoding: auto, or a codec such as "cp1252". Default: auto, detected for each file.
+            delimiter: auto, or one character; "\t" is a tab. Default: auto, detected for each file.
+            skip_rows: Number of lines at the start of each CSV file that do not belong to the table. Default: 0; lines
+                above the column names are detected.
             header: auto, yes or no: whether the first row of a CSV file names the columns.
-            quoting: auto, double, strict (double, and a cell may hold lines that look like rows of the file),
-                backslash, single (in '), single-backslash or none. Default: found out file by file.
-            unreadable: Rows that don't fit the table or its encoding: keep answers those that can be mended, and writes the
-                others without an answer; error stops; drop leaves both out and counts them. Default: keep.
-            part_rows: Most rows of one file of the output; a part also ends after 5 minutes. Default: 100,000.
-            run_on: pod, or ai_platform for a batch prediction job of AI Platform, which the step starts and follows. It
-                answers each different text once; the table is read, and the output written, by the step. Where the step is
-                killed, the job goes on until all texts are answered, or clean_up_run cancels it. Default: pod.
+            quoting: auto, double, strict (like double, but a cell may hold lines that look like rows of the file),
+                backslash, single (quoted with '), single-backslash or none. Default: auto, detected for each file.
+            unreadable: Rows that don't fit the table or its encoding: with keep, rows that can be repaired are answered,
+                and the others are written without an answer; with error, the step stops; with drop, both kinds are left out
+                and counted. Default: keep.
+            part_rows: Largest number of rows in one file of the output; a file also ends after 5 minutes. Default: 100,000.
+            run_on: pod, or ai_platform for a batch prediction job of AI Platform. This step reads the table, starts the
+                job, waits for it, and writes the output. The job answers each different text once. If the step is killed,
+                the job continues until it has answered all texts or clean_up_run cancels it. Default: pod.
             job_project: Id of the project that the job runs in.
             job_location: Region that the job runs in, such as europe-west4.
             job_staging: gs:// folder for the job's model, texts and answers.
-            job_image: Serving container of the job. Empty: the prebuilt TensorFlow 2.15 one.
+            job_image: Serving container of the job. Empty: the prebuilt TensorFlow 2.15 container.
             job_machine_type: Machine of each replica.
             job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4. Empty: none.
             job_accelerator_count: Accelerators in each replica.
-            job_replicas: Machines that predict.
-            job_service_account: E-mail of the account that the job runs as. Empty: the default one.
+            job_replicas: Number of machines that predict.
+            job_service_account: E-mail of the account that the job runs as. Empty: the default account.
             job_labels: Labels of the job.
-            job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
-            settings: Any of the parameters above by name, such as {"delimiter": ";"}, but for tables, models and output;
-                what it names wins over them. Default: none.
+            job_api_endpoint: Another address of the API. http:// is allowed only on this machine, for tests.
+            settings: Values for the parameters above by name, such as {"delimiter": ";"}; they win over the parameters.
+                Tables, models and output can't be given here. Default: none.
 
         Returns:
-            predictions: All columns of the table, and label, score, probabilities, reason (why there is no answer), source,
-                source_row, model_version and model_fingerprint, in parts.
+            predictions: One or more files with all columns of the table, and these: label, score, probabilities, reason
+                (why there is no answer), source, source_row, model_version and model_fingerprint.
         """
 
 batch_predict: _BatchPredict
@@ -913,17 +947,19 @@ class _CleanUpRun(PythonComponent):
         settings: dict | PipelineChannel = {},
         webhook: str | PipelineChannel = "",
     ) -> PipelineTask:
-        """Cancel what a run started and is not over, when the run failed or was terminated. For a dsl.ExitHandler.
+        """If a run failed or was terminated, cancel its jobs that are not over. For a dsl.ExitHandler.
 
-        KFP runs this step when all others are over, also where the run was terminated or a pod died. It cancels the run's
-        jobs on AI Platform and its TrainJobs, but for those that another run waits for, too, and those of which it can't
-        read that, as where the volume of job_staging is not mounted: they end when nobody has waited for
-        job_abandoned_minutes. So do TrainJobs without the right to list them. A rollout that stands between two steps is
-        left as it is: the next run goes on with it. Where the run ended well, it cancels nothing and says so.
+        KFP runs this step when all other steps are over, even if the run was terminated or a pod died. It cancels the run's
+        jobs on AI Platform and its TrainJobs. It does not cancel a job that another run also waits for. It also leaves a
+        job if it can't read which runs wait for it, for example because the volume of job_staging is not mounted, and it
+        leaves all TrainJobs if it has no right to list them. These jobs end when no step has waited for them for
+        job_abandoned_minutes. If a rollout stopped between two of its stages, it is left as it is, and the next run
+        continues it. If the run ended well, this step cancels nothing and says so.
 
-        Where there is a webhook, it posts how the run ended, decision and reason, alarms and a failed rollout, with the
-        addresses of the pages: {"text": ...}, as Slack, Mattermost and Google Chat take it. No text of the data is in it. A
-        webhook that fails, or has not answered after 10 seconds, changes nothing.
+        If there is a webhook, this step posts a message to it: how the run ended, the decision and its reason, alarms, a
+        failed rollout, and the addresses of the pages. The form is {"text": ...}, which Slack, Mattermost and Google Chat
+        accept. The message contains no text of the data. A webhook that fails, or does not answer within 10 seconds,
+        changes nothing.
 
         Args:
             status: How the run ended; filled in by KFP.
@@ -932,12 +968,13 @@ class _CleanUpRun(PythonComponent):
             registry: gs:// or s3:// URI, or folder, of the registry, to report a rollout that is under way. Default: none.
             deployment_target: Name of the deployment record in it. Default: production.
             job_project: Id of the project that the run's jobs run in. Default: no jobs are looked for.
-            job_location: Region that they run in, such as europe-west4.
-            job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
-            settings: The further parameters of finetune_bert or batch_predict, of which those that begin with job_ and are
-                named above win over them. Default: none.
-            webhook: Address of the webhook. Who knows it can write there, and a parameter is seen on the run's page:
-                better leave it out, and give the step the variable KFP_BERT_WEBHOOK from a secret. Default: that variable.
+            job_location: Region that these jobs run in, such as europe-west4.
+            job_api_endpoint: Another address of the API. http:// is allowed only on this machine, for tests.
+            settings: The further parameters of finetune_bert or batch_predict. Their values of job_project, job_location
+                and job_api_endpoint win over the parameters above. Default: none.
+            webhook: Address of the webhook. Anyone who knows the address can post to it, and the run's page shows
+                parameters. So better leave this parameter out, and set the step's variable KFP_BERT_WEBHOOK from a secret.
+                Default: the value of this variable.
 
         Returns:
             outcome: How the run ended, what was cancelled, and whether people were told.

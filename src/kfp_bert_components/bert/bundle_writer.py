@@ -34,29 +34,29 @@ def write_bundle(
     precision: str = "float32",
     data_profile: Path | None = None,
 ) -> None:
-    """Write a model bundle, after checks that what is served answers as what was trained.
+    """Write a model bundle, after checks that the served model answers like the trained model.
 
-    The tokenizer in the graph must give the ids of transformers' on all `check_texts`. Each engine must answer up to
-    256 of the texts `held_out` as the network does: in float32 its logits may differ by 1e-5. bundle.json says how far
-    they are apart.
+    On all `check_texts`, the tokenizer in the graph must give the same ids as the tokenizer of transformers. On up to
+    256 of the texts `held_out`, each engine must answer like the network: in float32 its logits may differ by 1e-5.
+    bundle.json says how much they differ.
 
     Args:
         folder: Where to write; may be a mount of Cloud Storage.
         classifier: The trained classifier.
-        max_length: Most tokens of a text (or pair), special tokens included.
-        base_model: What it was fine-tuned from; "" for a network that was trained from scratch.
-        parameters: What it was trained with, for the record: plain JSON values.
+        max_length: Largest number of tokens of a text (or pair), special tokens included.
+        base_model: Checkpoint from which the model was fine-tuned; "" for a network that was trained from scratch.
+        parameters: Parameters of the training, for the record: plain JSON values.
         data_fingerprint: Fingerprint of the training data.
         pair: Whether the model takes two texts.
-        check_texts: Texts on which the tokenizer in the graph is compared with transformers', beside a few hard ones:
-            the training and validation texts; for a model of pairs, tuples of two.
-        held_out: Texts on which the answers of the engines are compared with those of the network: the validation
-            texts. By default `check_texts`, and if there are none a few hard texts.
+        check_texts: Texts on which the tokenizer in the graph is compared with the tokenizer of transformers, in
+            addition to a few hard texts. Give the training and validation texts; for a model of pairs, tuples of two.
+        held_out: Texts on which the answers of the engines are compared with the answers of the network. Give the
+            validation texts. Default: `check_texts`, or a few hard texts if there are none.
         truncation: What stays of a longer text: "head" or "head_tail"; see `bert.tokens.encode`.
-        precision: Of what is served. "float32" is served by ONNX Runtime (model.onnx) and by TensorFlow (saved_model/).
-            "bfloat16" is served by TensorFlow: its graph is half as large, and faster on processors with bfloat16
-            arithmetic. "int8" is served by ONNX Runtime on x86-64: the matrices of its layers have 8 bits a weight,
-            which makes single texts faster. huggingface/ is float32 in any case.
+        precision: Precision of the served model. "float32" is served by ONNX Runtime (model.onnx) and by TensorFlow
+            (saved_model/). "bfloat16" is served by TensorFlow: its graph is half as large, and faster on processors
+            with bfloat16 arithmetic. "int8" is served by ONNX Runtime on x86-64: the matrices of its layers have 8 bits
+            a weight, which makes single texts faster. huggingface/ is float32 in any case.
         data_profile: File that describes the training data, kept in the bundle so that later data can be compared
             with it; left out where it does not exist.
 

@@ -65,9 +65,9 @@ def load_checkpoint(
 ) -> Classifier:
     """A classifier from a Hugging Face BERT checkpoint.
 
-    Its classification head is kept where its labels are the same set as `labels`. Where they are only numbered
-    (LABEL_0, LABEL_1, ...) and as many, it is kept too, and they are taken in the order of `labels`. Otherwise the head
-    is fresh. A line is printed that says which.
+    The checkpoint's classification head is kept if its labels are the same set as `labels`. It is also kept if its
+    labels are only numbered (LABEL_0, LABEL_1, ...) and their number is the same; they are then taken in the order of
+    `labels`. Otherwise the head is new. A printed line says which of these was done.
 
     Args:
         base_model: Hub id, `gs://` or `s3://` folder, or local folder with config.json, safetensors and tokenizer
@@ -76,11 +76,12 @@ def load_checkpoint(
         hidden_dropout: Dropout of sublayer outputs, 0 to 1; None takes the checkpoint's.
         attention_dropout: Dropout of attention weights; None takes the checkpoint's.
         classifier_dropout: Dropout before the head; None takes the checkpoint's.
-        seed: Of fresh weights and dropout.
+        seed: Seed of new weights and of dropout.
         dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
-        texts: Texts that it will be used for: the tokenizer is checked on up to 1,000 of them, beside others.
-        quiet: Print nothing, as where the same checkpoint is loaded again.
-        folder: Where its files are, from `source.checkpoint_folder`; None reads them from `base_model`.
+        texts: Texts that the classifier will be used for. The tokenizer is checked on up to 1,000 of them, and on
+            others.
+        quiet: Print nothing, for example if the same checkpoint is loaded again.
+        folder: Folder with the checkpoint's files, from `source.checkpoint_folder`; None reads them from `base_model`.
 
     Raises:
         UserError: The checkpoint can't be found or downloaded, is no BERT, is incomplete or damaged, has another
@@ -120,15 +121,15 @@ def new_classifier(
     """A small untrained classifier with a vocabulary learned from text.
 
     Args:
-        texts: What the vocabulary is learned from: the training texts.
+        texts: The training texts, from which the vocabulary is learned.
         labels: The classes, in the order of the logits.
-        vocabulary_size: Most entries of the vocabulary.
+        vocabulary_size: Largest number of entries of the vocabulary.
         layers: Number of transformer layers.
         width: Hidden width; the feed-forward part is four times as wide.
         heads: Attention heads; divides `width`.
         max_length: Longest sequence in tokens.
         lowercase: Whether texts are lowercased and their accents stripped.
-        seed: Of weights and dropout.
+        seed: Seed of weights and of dropout.
         dtype: Keras dtype policy: "float32" or "mixed_bfloat16".
 
     Raises:

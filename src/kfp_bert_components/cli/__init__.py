@@ -16,16 +16,16 @@ from kfp_bert_components.extras import missing_extra
 COMMANDS = {
     "quickstart": "Run the main pipeline on a bundled sample, from data to a served model.",
     "run": "Run a pipeline on this machine.",
-    "compile": "Write a pipeline as the file that a cluster takes.",
+    "compile": "Write a pipeline to the YAML file that a cluster takes.",
     "submit": "Run a pipeline on Kubeflow Pipelines or on AI Platform.",
-    "schedule": "Run a pipeline again and again, on either of them.",
+    "schedule": "Run a pipeline on a schedule, on Kubeflow Pipelines or on AI Platform.",
     "pipelines": "List, show and copy the ready pipelines.",
     "components": "List, show, copy and verify the components.",
     "predict": "Predict each row of a table.",
     "serve": "Serve a model over HTTP.",
-    "registry": "Look at the versions of a registry, go back to one, check, repair and clean it.",
-    "jobs": "Look at the jobs that run on AI Platform, and cancel them.",
-    "doctor": "Say what does not work here, and the way to mend it.",
+    "registry": "Look at the versions of a registry, go back to an older one, check, repair and clean the registry.",
+    "jobs": "Look at the jobs that run on AI Platform or as TrainJobs, and cancel them.",
+    "doctor": "Say what does not work on this machine, and how to fix it.",
 }
 
 

@@ -25,7 +25,7 @@ place_options = bundled(
     "place",
     click.option("--host", default="", metavar="URL", help="Address of Kubeflow Pipelines."),
     click.option(
-        "--namespace", default="", envvar="KFP_NAMESPACE", help="With --host: namespace, where there are many users."
+        "--namespace", default="", envvar="KFP_NAMESPACE", help="With --host: namespace, if Kubeflow has several users."
     ),
     click.option("--project", default="", help="Project of AI Platform, instead of --host."),
     click.option("--location", default="", help="With --project: region, such as europe-west4."),
@@ -33,11 +33,15 @@ place_options = bundled(
 )
 _run_options = bundled(
     "run",
-    click.option("--name", default="", help="What it is called.  [default: the pipeline's name]"),
-    click.option("--experiment", default="", help="With --host: experiment of the runs; made where there is none."),
-    click.option("--pipeline-root", default="", metavar="URI", help="Where artifacts lie; needed with --project."),
-    click.option("--service-account", default="", help="Account that the steps run as.  [default: cluster.yaml's]"),
-    click.option("--no-cache", is_flag=True, help="Take no step's result from an earlier run."),
+    click.option("--name", default="", help="Name of the run or schedule.  [default: the pipeline's name]"),
+    click.option("--experiment", default="", help="With --host: experiment of the runs; created if it does not exist."),
+    click.option(
+        "--pipeline-root", default="", metavar="URI", help="Folder for the artifacts; required with --project."
+    ),
+    click.option(
+        "--service-account", default="", help="Account that the steps run as.  [default: the account in cluster.yaml]"
+    ),
+    click.option("--no-cache", is_flag=True, help="Run every step; take no results from earlier runs."),
 )
 
 

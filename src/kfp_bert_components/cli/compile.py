@@ -18,11 +18,17 @@ cluster_options = bundled(
         "--cluster",
         metavar="FILE",
         type=LocalFile(),
-        help="What the steps need where they run: a cluster.yaml.",
+        help="A cluster.yaml, which says what the steps need where they run.",
     ),
-    click.option("--images", metavar="PLACE", help="Where the cluster pulls this package's images from: all.images."),
     click.option(
-        "--volume", "volumes", metavar="CLAIM:FOLDER", multiple=True, help="A volume of every step: all.volumes."
+        "--images", metavar="PLACE", help="Where the cluster pulls this package's images from (the setting all.images)."
+    ),
+    click.option(
+        "--volume",
+        "volumes",
+        metavar="CLAIM:FOLDER",
+        multiple=True,
+        help="A volume for every step (the setting all.volumes).",
     ),
     click.option(
         "--set",
@@ -41,19 +47,19 @@ cluster_options = bundled(
 def command(pipeline: str, target: Path, cluster_settings: dict[str, Any]) -> None:
     """Write PIPELINE to the YAML file TARGET, for a cluster.
 
-    PIPELINE is a function as module:function or file.py:function, the name of a ready pipeline, or a pipeline that is
+    PIPELINE is a function (module:function or file.py:function), the name of a ready pipeline, or a pipeline that is
     compiled already.
 
-    With --images my-registry/my-team the steps pull this package's images from there, whether the components were
+    With --images my-registry/my-team, the steps pull this package's images from that place, whether the components were
     imported or loaded by URL. Other images stay as they are.
 
-    On Kubernetes this package's steps request CPU and memory, unless the pipeline or cluster.yaml says how much. What
-    else pods need (GPUs, volumes, secrets, nodes, retries ...) stands in cluster.yaml. --volume, --images and --set win
-    over the file; --set takes one key, or two with a dot between them, and a value in YAML:
+    On Kubernetes, this package's steps request default amounts of CPU and memory, unless the pipeline or cluster.yaml
+    says how much. cluster.yaml also says what else pods need (GPUs, volumes, secrets, nodes, retries ...). --volume,
+    --images and --set win over the file. --set takes one key, or two keys with a dot between them, and a value in YAML:
     --set training.accelerator='{type: nvidia.com/gpu}'. For Vertex AI Pipelines: --set platform=vertex.
 
-    Settings that prepare_text_data, finetune_bert or compare_models would refuse are refused here, where all of a
-    step's are constants.
+    If all settings of a step are constants, this command refuses settings that prepare_text_data, finetune_bert or
+    compare_models would refuse.
     """
     _, account = compile_for(pipeline, target, cluster_settings)
     click.echo(f"Wrote {target}.")

@@ -82,12 +82,12 @@ def copy(name: str, dest: Path, images: str | None, force: bool) -> None:
 
 @command.command(epilog=example("kfp-bert components verify finetune_bert.yaml --images my-registry/my-team"))
 @click.argument("spec", metavar="URL|FILE")
-@click.option("--images", metavar="PLACE", help="Where its images may come from, besides the place in this package.")
+@click.option("--images", metavar="PLACE", help="Place from which the spec's images may also come.")
 def verify(spec: str, images: str | None) -> None:
-    """Say whether a spec is the one that this version of the package has.
+    """Say whether a spec is equal to the spec in this version of the package.
 
-    Its images must be those of this version, from the place that the package names (or KFP_BERT_IMAGES) or from
-    --images. Which release of kfp wrote the spec does not matter.
+    The images in the spec must have this version. They must come from the place that the package (or KFP_BERT_IMAGES)
+    names, or from --images. The release of kfp that wrote the spec does not matter.
     """
     from kfp_bert_components.addresses import IMAGES
     from kfp_bert_components.components._compiled import compiled_documents

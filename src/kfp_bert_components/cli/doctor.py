@@ -53,11 +53,11 @@ class Finding:
 @click.option("--api-endpoint", default="", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def command(as_json: bool, **asked: Any) -> None:
-    """Look at what is installed here, and at what the options name; a line each, with the way to mend it.
+    """Check what is installed here, and what the options name: one line for each, with the way to fix it.
 
-    Exit code 1 where something that was asked for does not work. To see whether a bucket can be written, a small object
-    is written and deleted. Everything is tried from this machine as you: the steps of a pipeline run elsewhere, as
-    another account.
+    The exit code is 1 if something that an option names does not work. To check that a bucket can be written, the
+    command writes and deletes a small object. All checks run on this machine with your account. The steps of a pipeline
+    run elsewhere, with another account.
     """
     if bool(asked["project"]) != bool(asked["location"]):
         raise click.UsageError("--project and --location go together.")

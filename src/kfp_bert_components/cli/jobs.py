@@ -20,16 +20,16 @@ _REGION = "--project my-project --location europe-west4"
 
 @click.group("jobs", cls=Group, epilog=example(f"kfp-bert jobs list {_REGION}"))
 def command() -> None:
-    """Look at the jobs that our steps started and that are not over, and cancel them.
+    """Look at the jobs that steps of this package started and that are not over, and cancel them.
 
-    They run on AI Platform (--project, --location) or, as TrainJobs, on a cluster (--namespace).
+    The jobs run on AI Platform (--project, --location) or, as TrainJobs, on a cluster (--namespace).
     """
 
 
 _place_options = bundled(
     "place",
     click.option("--project", default="", help="Id of the project of AI Platform that the jobs run in."),
-    click.option("--location", default="", help="Region that they run in."),
+    click.option("--location", default="", help="Region that the jobs run in."),
     click.option("--namespace", default="", help="Namespace of TrainJobs, on the cluster of the kubeconfig."),
     click.option("--api-endpoint", default="", hidden=True),
 )
@@ -39,9 +39,9 @@ _place_options = bundled(
 @_place_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def list_(place: dict[str, str], as_json: bool) -> None:
-    """List them, oldest first: state, age, run, who waits, name.
+    """List the jobs, oldest first: state, age, run, who waits, name.
 
-    The run is the one that waits for the job now, or waited last; where several wait, all are named.
+    The run shown is the run that waits for the job now, or waited for it last. If several runs wait, all are named.
     """
     opened = _open(place)
     jobs = opened.running()
@@ -61,8 +61,8 @@ def list_(place: dict[str, str], as_json: bool) -> None:
 def cancel(names: tuple[str, ...], run: str, place: dict[str, str]) -> None:
     """Cancel jobs, by their names or by their run.
 
-    A step that waits for one of them fails then. With --run, a job that another run waits for, too, is left to it.
-    Where one can't be cancelled, the others are all the same, and the exit code is not 0.
+    A step that waits for a cancelled job fails. With --run, a job is not cancelled if another run also waits for it. If
+    one job can't be cancelled, the others are still cancelled, and the exit code is not 0.
     """
     if bool(names) == bool(run):
         raise click.UsageError("Give the names of jobs, or --run.")

@@ -51,7 +51,7 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("dest", type=LocalFile())
 @click.option("--force", is_flag=True, help="Replace DEST if it is there.")
 def copy(name: str, dest: Path, force: bool) -> None:
-    """Write pipeline NAME to the Python file DEST, whole, to edit it.
+    """Write the whole pipeline NAME to the Python file DEST, to edit it.
 
     The file imports this package's components, and nothing else of the package. For the YAML file that a cluster takes,
     see kfp-bert compile.

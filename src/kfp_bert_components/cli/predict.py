@@ -21,31 +21,35 @@ from kfp_bert_components.errors import UserError
 @click.option(
     "--text-column", default="text", show_default=True, help="Name of the column with the text, or its position (#1)."
 )
-@click.option("--pair-column", default="", help="The same of the second text, for a model of pairs.")
+@click.option(
+    "--pair-column", default="", help="Name or position of the column with the second text, for a model of pairs."
+)
 @click.option(
     "--format",
     "output_format",
     default="parquet",
     show_default=True,
     type=click.Choice(["parquet", "csv"]),
-    help="Of the parts in a folder; one file has the format of its name.",
+    help="Format of the parts in a folder. A single file has the format that its name says.",
 )
 @click.option(
-    "--prefix", default="", help="What the names of our columns begin with, where the table has some of them."
+    "--prefix",
+    default="",
+    help="Prefix for the names of the columns that are added, if the table has such names already.",
 )
-@click.option("--num-shards", default=1, show_default=True, help="In how many shards the table is predicted.")
-@click.option("--shard-index", default=0, show_default=True, help="Which of them to predict now, from 0 on.")
+@click.option("--num-shards", default=1, show_default=True, help="Number of shards of the table.")
+@click.option("--shard-index", default=0, show_default=True, help="Index of the shard to predict now; the first is 0.")
 @click.option("--file-format", default="auto", show_default=True, help="auto, csv, tsv, jsonl or parquet.")
 @click.option("--encoding", default="auto", show_default=True, help="auto, or a codec such as cp1252.")
 @click.option("--delimiter", default="auto", show_default=True, help="auto, or one character; \\t is a tab.")
-@click.option("--skip-rows", default=0, show_default=True, help="Lines above the table in each CSV file.")
+@click.option("--skip-rows", default=0, show_default=True, help="Number of lines above the table in each CSV file.")
 @click.option("--header", default="auto", show_default=True, help="auto, yes or no.")
 @click.option("--quoting", default="auto", show_default=True, help="auto, double, strict, backslash, single or none.")
 @click.option(
     "--unreadable",
     default="keep",
     show_default=True,
-    help="Rows that don't fit the table: keep (mended, or without an answer), error or drop.",
+    help="Rows that don't fit the table: keep (repaired, or without an answer), error or drop.",
 )
 @click.option(
     "--run-on",
@@ -60,14 +64,14 @@ from kfp_bert_components.errors import UserError
     "params",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A parameter of that job, such as job_project=my-project: docs/batch.md lists them.",
+    help="With ai_platform, a parameter of the job, such as job_project=my-project; docs/batch.md lists them.",
 )
 def command(table: str, output: str, model: str, run_on: str, params: tuple[str, ...], **settings: Any) -> None:
     """Write the rows of TABLE with the answers of a model to OUT.
 
     TABLE is a file or a folder of CSV, TSV, JSONL, JSON or Parquet, in a bucket or local. OUT is a folder for parts, in
-    a bucket or local, or a local file that ends with .csv or .parquet. The same command again goes on where a run was
-    stopped.
+    a bucket or local, or a local file that ends with .csv or .parquet. If a run was stopped, the same command continues
+    it.
     """
     from kfp_bert_components.prediction import PredictionSettings
     from kfp_bert_components.steps.batch_predict import batch_predict

@@ -17,9 +17,9 @@ from kfp_bert_components.cli.groups import example
     help="Folder for the registry, the served model and the reports.",
 )
 @click.option("--keep-serving", is_flag=True, help="Let the REST server run until Ctrl-C.")
-@click.option("--port", default=8501, show_default=True, help="Port of the REST server; another if it is in use.")
+@click.option("--port", default=8501, show_default=True, help="Port of the REST server; another port if it is in use.")
 def command(folder: Path, keep_serving: bool, port: int) -> None:
-    """Run the main pipeline on a bundled sample: data to a served, gated model.
+    """Run the main pipeline on a bundled sample, from data to a served model.
 
     Run it again to see the gate at work: the second candidate is no better than the champion.
     """

@@ -28,7 +28,7 @@ _SCORES = "Each score was measured when its version was promoted. Scores of diff
 
 @click.group("registry", cls=Group, epilog=example("kfp-bert registry list gs://my-bucket/registry"))
 def command() -> None:
-    """Look at a registry, go back to an older version, tell mirrors, check it, repair it, clean it.
+    """Look at a registry, go back to an older version, tell mirrors, and check, repair or clean the registry.
 
     REGISTRY is a gs:// or s3:// URI, or a local folder.
     """
@@ -40,9 +40,9 @@ def command() -> None:
 def list_(registry: str, as_json: bool) -> None:
     """List the versions and where they are deployed.
 
-    `live on production as 4` says what the place calls the version: the number of its folder in a serving directory,
-    or the id of a deployed model. A score is of the test set on which the version was promoted, so two scores can be
-    compared only where the test set stayed the same.
+    `live on production as 4` says what the place calls the version: the number of its folder in a serving directory, or
+    the id of a deployed model. A score was measured on the test set with which the version was promoted. So two scores
+    can be compared only if the test set stayed the same.
     """
     from kfp_bert_components.errors import DamagedError, UserError
 
@@ -132,11 +132,11 @@ def history(registry: str, run: str | None, as_json: bool) -> None:
 @command.command(epilog=example("kfp-bert registry rollback gs://my-bucket/registry --reason 'wrong labels'"))
 @click.argument("registry")
 @click.option("--to", "version", type=int, help="Version to go back to. Default: the champion before this one.")
-@click.option("--reason", default="", help="Why, for the history.")
+@click.option("--reason", default="", help="Reason, for the history.")
 def rollback(registry: str, version: int | None, reason: str) -> None:
     """Make an older version champion; the next pipeline run or deployment then deploys it.
 
-    Where it has to be deployed, the command that does it is printed.
+    For each place where it has to be deployed, the command for that is printed.
     """
     models = _open(registry)
     deployments = models.deployments()  # what can't be read ends this before anything is changed
@@ -148,11 +148,11 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
 @command.command(epilog=example("kfp-bert registry approve gs://my-bucket/registry 0f8fad5bd9cb469fa16570867728950e"))
 @click.argument("registry")
 @click.argument("decision", required=False)
-@click.option("--reason", default="", help="Why, for the history.")
+@click.option("--reason", default="", help="Reason, for the history.")
 def approve(registry: str, decision: str | None, reason: str) -> None:
-    """Let the model of DECISION become champion: its run waits for that. Without DECISION, list what waits.
+    """Let the model of DECISION become champion; its run waits for this answer. Without DECISION, list what waits.
 
-    The first answer counts. It is written down with your user name and the name of this machine.
+    The first answer counts. It is recorded with your user name and the name of this machine.
     """
     if decision is None:
         _list_waiting(registry)
@@ -165,7 +165,7 @@ def approve(registry: str, decision: str | None, reason: str) -> None:
 )
 @click.argument("registry")
 @click.argument("decision")
-@click.option("--reason", required=True, help="Why, for the history.")
+@click.option("--reason", required=True, help="Reason, for the history.")
 def reject(registry: str, decision: str, reason: str) -> None:
     """Do not let the model of DECISION become champion: its run, which waits for an answer, ends with HOLD."""
     _answer(registry, decision, False, reason)
@@ -194,12 +194,13 @@ def _answer(registry: str, decision: str, approve: bool, reason: str) -> None:
 @command.command(epilog=example("kfp-bert registry repair gs://my-bucket/registry"))
 @click.argument("registry")
 @click.option("--version", type=int, help="Version to make champion. Default: ask.")
-@click.option("--start-over", is_flag=True, help="Where no version is whole: remove them all and begin with none.")
+@click.option("--start-over", is_flag=True, help="If no version is whole: remove all versions and begin with none.")
 def repair(registry: str, version: int | None, start_over: bool) -> None:
-    """Make a version champion where the champion is lost or damaged.
+    """If the champion is lost or damaged, make a version champion.
 
-    A lost or damaged registry.json is written anew too, where a deployment record names the registry's id. So is the
-    record of the uses of test sets, from the versions. Nothing is changed where all of these are whole.
+    A lost or damaged registry.json is also written again, if a deployment record names the registry's id. A lost or
+    damaged record of the uses of test sets is rebuilt from the versions. If nothing is lost or damaged, nothing is
+    changed.
     """
     from kfp_bert_components.errors import UserError
 
@@ -310,14 +311,14 @@ def _say_command(what: str, command: str, cluster: str = "") -> None:
     epilog=example("kfp-bert registry mirror gs://my-bucket/registry --to mlflow+https://mlflow.example.com")
 )
 @click.argument("registry")
-@click.option("--to", "addresses", multiple=True, help="A mirror. Default: all that were told before.")
+@click.option("--to", "addresses", multiple=True, help="A mirror to tell. Default: all mirrors that were told before.")
 @click.option("--forget", multiple=True, help="A mirror that is not used any more: forget it here.")
 def mirror(registry: str, addresses: tuple[str, ...], forget: tuple[str, ...]) -> None:
     """Tell mirrors which versions were promoted and which one is champion.
 
-    A mirror is a registry of others that promote_model tells of promotions: mlflow+https://HOST or
-    model-registry+https://HOST, with #NAME at the end for another name of the registered model than the registry's.
-    What a mirror knows already stays as it is.
+    A mirror is a registry of another system that promote_model tells of promotions: mlflow+https://HOST or
+    model-registry+https://HOST. Add #NAME at the end if the registered model has another name there than the
+    registry's. What a mirror knows already stays as it is.
     """
     from kfp_bert_components.cli.groups import known
     from kfp_bert_components.errors import UserError
@@ -342,7 +343,7 @@ def mirror(registry: str, addresses: tuple[str, ...], forget: tuple[str, ...]) -
 @click.option("--version", type=int, help="Check only this version.")
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON instead of lines.")
 def verify(registry: str, version: int | None, as_json: bool) -> None:
-    """Read every file and compare it with the hash it was stored with."""
+    """Read every file and compare it with its stored hash."""
     from kfp_bert_components.errors import UserError
     from kfp_bert_components.registry import Registry
 
@@ -369,9 +370,10 @@ def verify(registry: str, version: int | None, as_json: bool) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 def gc(registry: str, keep: int, unfinished_hours: float, dry_run: bool) -> None:
-    """Remove versions that nothing needs: never the champion, what rollback goes back to, nor what is deployed.
+    """Remove versions that nothing needs. The champion, the versions that rollback goes back to, and deployed versions
+    stay.
 
-    Checkpoints of training, beside the registry, go too when no run wrote any for as long as --unfinished-hours.
+    The training checkpoints beside the registry are removed too, if no run has written one for --unfinished-hours.
     """
     found = _open(registry).gc(keep, unfinished_hours, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"

@@ -25,24 +25,24 @@ from kfp_bert_components.cli.parameters import parameter_options, read_arguments
     type=LocalFolder(),
     default=Path("kfp-bert-runs"),
     show_default=True,
-    help="Folder for the folder of the run.",
+    help="Folder in which each run gets its own folder.",
 )
-@click.option("--no-cache", is_flag=True, help="Run every step, also where nothing changed since an earlier run.")
+@click.option("--no-cache", is_flag=True, help="Run every step, even if nothing changed since an earlier run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: folder, outputs of the steps, pages, log.")
 def command(pipeline: str, parameters: dict[str, Any], root: Path, no_cache: bool, as_json: bool) -> None:
     """Run PIPELINE on this machine, each step as a process.
 
-    PIPELINE is a compiled pipeline (pipeline.yaml), the name of a ready one (kfp-bert pipelines list), or a function as
-    module:function or file.py:function; a component is a pipeline of one step. A file can import the modules beside it;
-    a module is looked for in the current folder too.
+    PIPELINE is a compiled pipeline (pipeline.yaml), the name of a ready one (kfp-bert pipelines list), or a function
+    (module:function or file.py:function). A component counts as a pipeline of one step. A file can import the modules
+    beside it. A module may also be in the current folder.
 
-    As on a cluster, a step does not run where nothing changed that it depends on (its component, its parameters, what
-    the steps before it made): what it made in an earlier run under the same --root is used again. The folder of such a
-    step is a link to the earlier one.
+    As on a cluster, a step does not run again if nothing changed that it depends on (its component, its parameters, the
+    outputs of the steps before it). Instead, its outputs from an earlier run under the same --root are used. The folder
+    of such a step is a link to the earlier folder.
 
-    Each run has a folder of its own under --root, with the outputs of its steps, their pages and log.txt. If, OneOf and
-    loops do what they do on a cluster. What cannot run here, such as a step that needs its image, is refused before the
-    first step, and so are settings that prepare_text_data, finetune_bert or compare_models would refuse.
+    Each run has its own folder under --root, with the outputs of its steps, their pages and log.txt. If, OneOf and
+    loops work as on a cluster. Before the first step, the command refuses what cannot run here, such as a step that
+    needs its image. It also refuses settings that prepare_text_data, finetune_bert or compare_models would refuse.
     """
     from rich.console import Console
 

@@ -17,7 +17,7 @@ _HOST = "--host https://my-kubeflow/pipeline"
 
 @click.group("schedule", cls=Group, epilog=example(f"kfp-bert schedule list {_HOST}"))
 def command() -> None:
-    """Run a pipeline again and again: on Kubeflow Pipelines (--host) or AI Platform (--project and --location)."""
+    """Run a pipeline on a schedule: on Kubeflow Pipelines (--host) or AI Platform (--project and --location)."""
 
 
 @command.command(
@@ -36,10 +36,11 @@ def command() -> None:
 @click.option("--time-zone", default="", help="With --project: zone of --cron, such as Asia/Seoul.  [default: UTC]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def create(pipeline: str, place: dict[str, Any], cron: str, time_zone: str, as_json: bool, **how: Any) -> None:
-    """Let PIPELINE run at the times of --cron, one run at a time.
+    """Run PIPELINE at the times of --cron, one run at a time.
 
-    PIPELINE and the other options are as in kfp-bert submit. A run that was missed, because the schedule was paused or
-    another run was not over, is not made up for. A name is used once: a second schedule would train everything twice.
+    PIPELINE and the other options are as in kfp-bert submit. If a run is missed because the schedule is paused or
+    another run is not over, it is not started later. Two schedules can't have the same name, because the second would
+    train everything twice.
     """
     with tempfile.TemporaryDirectory() as scratch:
         order = prepare(Path(scratch) / "pipeline.yaml", pipeline, place, **how)
@@ -95,6 +96,6 @@ def _listed(schedules: list[dict[str, str]], key: str) -> str:
     return ", ".join(one[key] for one in schedules)
 
 
-_act("pause", "Let SCHEDULE, an id or a name, start no more runs.", "pause", "paused")
-_act("resume", "Let SCHEDULE, an id or a name, go on.", "resume", "active")
-_act("delete", "Remove SCHEDULE, an id or a name. Its runs stay.", "delete", "deleted")
+_act("pause", "Let SCHEDULE (an id or a name) start no more runs.", "pause", "paused")
+_act("resume", "Let SCHEDULE (an id or a name) start runs again.", "resume", "active")
+_act("delete", "Remove SCHEDULE (an id or a name). Its runs stay.", "delete", "deleted")

@@ -7,14 +7,16 @@ from kfp_bert_components.cli.groups import example
 
 @click.command("serve", epilog=example("kfp-bert serve gs://my-bucket/registry --port 8501"))
 @click.argument("path", type=click.Path(), envvar="AIP_STORAGE_URI")
-@click.option("--host", help="Address to listen on; 0.0.0.0 for all.  [default: 127.0.0.1; 0.0.0.0 on AI Platform]")
+@click.option(
+    "--host", help="Address to listen on; 0.0.0.0 for all addresses.  [default: 127.0.0.1; 0.0.0.0 on AI Platform]"
+)
 @click.option("--port", default=8501, show_default=True, envvar="AIP_HTTP_PORT", help="TCP port; 0 for any free one.")
 @click.option("--name", "--model-name", default="bert", show_default=True, help="Name that requests give the model.")
 @click.option(
     "--threads",
     default=0,
     type=click.IntRange(min=0),
-    help="Threads that the model uses.  [default: as many as there are cores for the server]",
+    help="Threads that the model uses.  [default: the number of cores that the server may use]",
 )
 @click.option("--access-log", is_flag=True, help="Print a line of JSON for each request, without its texts.")
 @click.option(
@@ -27,7 +29,7 @@ from kfp_bert_components.cli.groups import example
 @click.option(
     "--must-load",
     is_flag=True,
-    help="End, and say why, where there is no model that can be loaded.  [default: wait for one; set under KServe]",
+    help="End with the reason if no model can be loaded.  [default: wait for a model; set under KServe]",
 )
 def command(
     path: str,
@@ -41,8 +43,9 @@ def command(
 ) -> None:
     """Serve the model at PATH: a bundle, a SavedModel folder, a folder of versions, or a registry (its champion).
 
-    PATH is here, on gs:// or on s3://. ONNX Runtime answers where the model holds model.onnx, TensorFlow otherwise.
-    Ends at Ctrl-C or SIGTERM, after the requests under way. A new version is picked up within seconds.
+    PATH is local, on gs:// or on s3://. If the model has model.onnx, ONNX Runtime answers; otherwise TensorFlow
+    answers. The server ends at Ctrl-C or SIGTERM, after it has answered the requests under way. It loads a new version
+    within seconds.
     """
     import os
     import sys

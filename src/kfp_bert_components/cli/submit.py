@@ -20,17 +20,17 @@ from kfp_bert_components.cli.groups import example
     )
 )
 @pipeline_options
-@click.option("--wait", "waits", is_flag=True, help="Wait until it has ended; exit code 1 where it did not succeed.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: run, page, and with --wait its state.")
+@click.option("--wait", "waits", is_flag=True, help="Wait until the run has ended; exit code 1 if it did not succeed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: run, page, and with --wait the run's state.")
 @click.option("--poll-seconds", default=10.0, hidden=True)
 def command(pipeline: str, place: dict[str, Any], waits: bool, as_json: bool, poll_seconds: float, **how: Any) -> None:
     """Run PIPELINE on Kubeflow Pipelines (--host) or on AI Platform (--project and --location).
 
-    PIPELINE is as in kfp-bert compile, and so are --cluster, --images, --volume and --set: it is compiled for the
-    place, and its settings are checked, before anything is sent.
+    PIPELINE, --cluster, --images, --volume and --set are as in kfp-bert compile. Before anything is sent, the pipeline
+    is compiled for the place, and its settings are checked.
 
-    Signing in is left to kfp's client and to Google's: KFP_EXISTING_TOKEN gives the first a token, `gcloud auth
-    application-default login` signs in to the second. To list and watch runs of Kubeflow Pipelines use kfp's own
+    The clients of kfp and of Google do the sign-in. KFP_EXISTING_TOKEN gives kfp's client a token; `gcloud auth
+    application-default login` signs in to AI Platform. To list and watch runs of Kubeflow Pipelines, use kfp's own
     command line: kfp --endpoint URL run list.
     """
     from kfp_bert_components.errors import RunError

@@ -21,21 +21,21 @@ def compile(
     target: str | Path,
     cluster: Cluster | Mapping[str, Any] | str | Path | None = None,
 ) -> yaml_component.YamlComponent:
-    """Compile a pipeline for a cluster: with its images, resources, volumes, secrets and the rest of what pods need.
+    """Compile a pipeline for a cluster: with its images, resources, volumes, secrets and other settings of pods.
 
-    It works on any pipeline, whether its components were imported or loaded by URL, also in loops, conditions, exit
-    handlers and nested pipelines. On Kubernetes the steps of this package request CPU and memory, where neither the
-    pipeline nor `cluster` says how much.
+    It works on any pipeline, whether its components were imported or loaded by URL, including loops, conditions, exit
+    handlers and nested pipelines. On Kubernetes, the steps of this package request default amounts of CPU and memory if
+    neither the pipeline nor `cluster` says how much.
 
     Args:
         pipeline: A pipeline or a component, or the path of a compiled one, such as "pipeline.yaml".
         target: The YAML file to write.
-        cluster: Path of a cluster.yaml, or the same as a dictionary, such as
-            {"training": {"accelerator": {"type": "nvidia.com/gpu"}}}. None: nothing but the requests.
+        cluster: Path of a cluster.yaml, or the same as a dictionary, such as {"training": {"accelerator": {"type":
+            "nvidia.com/gpu"}}}. None: only these requests.
 
     Returns:
-        The pipeline that was written: to submit, or to put into another one. Of a single component put into a pipeline
-        KFP drops volumes, secrets and other settings of pods, so compile the whole.
+        The pipeline that was written: to submit, or to put into another one. If you compile a single component and put
+        it into a pipeline, KFP drops its volumes, secrets and other settings of pods. So compile the whole pipeline.
 
     Raises:
         UserError: A setting is not allowed, does not apply on the platform, or does not fit the pipeline; `pipeline`

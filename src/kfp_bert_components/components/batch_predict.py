@@ -43,57 +43,60 @@ def batch_predict(
     job_api_endpoint: str = "",
     settings: Dict = {},
 ):
-    """Predict each row of a table with a model; streaming, resumable, and in shards for what outgrows a pod.
+    """Predict each row of a table with a model: streaming, resumable, and in shards if one pod is too small.
 
-    Give the table as `table` or `data`, and the model as `model_uri` or `model`. A champion or a table at an address
-    may change while the address stays: turn caching off for this step then.
+    Give the table as `table` or `data`, and the model as `model_uri` or `model`. The champion of a registry, or the
+    table at an address, can change while the address stays the same. In this case turn off caching for this step.
 
     Args:
-        table: gs:// or s3:// URI, or path, of CSV, TSV, JSONL, JSON or Parquet: a file or a folder of files; in a
-            bucket a glob too.
-        data: The same as an artifact, such as data of fetch_gcs_data.
-        model_uri: gs:// or s3:// URI, or folder, of a registry (its champion) or of one of its versions, such as
-            gs://bucket/registry/versions/3; of a model bundle; or of served versions (the newest).
-        model: The same as an artifact, such as model of finetune_bert.
-        output: gs:// or s3:// URI, or folder, to write to, empty or of an earlier try, which is gone on with; shards
-            may share one. Default: the artifact, which is complete at the end or not there.
+        table: gs:// or s3:// URI, or local path, of a file or a folder of files: CSV, TSV, JSONL, JSON or Parquet. In a
+            bucket it can also be a glob.
+        data: The table as an artifact, such as the output data of fetch_gcs_data.
+        model_uri: gs:// or s3:// URI, or local folder, of a registry (its champion is used), of one of its versions
+            (such as gs://bucket/registry/versions/3), of a model bundle, or of served versions (the newest is used).
+        model: The model as an artifact, such as the output model of finetune_bert.
+        output: gs:// or s3:// URI, or local folder, to write to. It must be empty or come from an earlier try, which
+            this step then continues. Shards may share one folder. Default: the artifact, which is complete at the end
+            or absent.
         text_column: Name of the column with the text, or its position such as "#1". Default: "text".
         pair_column: Name or position of the second text, for a model of pairs. Default: none.
         output_format: parquet or csv.
-        prefix: What the names of our columns begin with, for tables that have some of these. Default: nothing.
-        num_shards: In how many shards the table is predicted, each by a step of its own. Default: 1.
-        shard_index: Which of them this step predicts, from 0 on. Default: 0.
-        file_format: auto, csv, tsv, jsonl or parquet. Default: found out file by file.
-        encoding: auto, or a codec such as "cp1252". Default: found out file by file.
-        delimiter: auto, or one character; "\\t" is a tab. Default: found out file by file.
-        skip_rows: Lines at the start of each CSV file that are no part of the table. Default: 0; lines above
-            the one that names the columns are found out.
+        prefix: Prefix for the names of the columns that this step adds, for a table that already has a column with such
+            a name. Default: nothing.
+        num_shards: Number of shards of the table; a separate step predicts each shard. Default: 1.
+        shard_index: Index of the shard that this step predicts; the first shard is 0. Default: 0.
+        file_format: auto, csv, tsv, jsonl or parquet. Default: auto, detected for each file.
+        encoding: auto, or a codec such as "cp1252". Default: auto, detected for each file.
+        delimiter: auto, or one character; "\\t" is a tab. Default: auto, detected for each file.
+        skip_rows: Number of lines at the start of each CSV file that do not belong to the table. Default: 0; lines
+            above the column names are detected.
         header: auto, yes or no: whether the first row of a CSV file names the columns.
-        quoting: auto, double, strict (double, and a cell may hold lines that look like rows of the file),
-            backslash, single (in '), single-backslash or none. Default: found out file by file.
-        unreadable: Rows that don't fit the table or its encoding: keep answers those that can be mended, and writes the
-            others without an answer; error stops; drop leaves both out and counts them. Default: keep.
-        part_rows: Most rows of one file of the output; a part also ends after 5 minutes. Default: 100,000.
-        run_on: pod, or ai_platform for a batch prediction job of AI Platform, which the step starts and follows. It
-            answers each different text once; the table is read, and the output written, by the step. Where the step is
-            killed, the job goes on until all texts are answered, or clean_up_run cancels it. Default: pod.
+        quoting: auto, double, strict (like double, but a cell may hold lines that look like rows of the file),
+            backslash, single (quoted with '), single-backslash or none. Default: auto, detected for each file.
+        unreadable: Rows that don't fit the table or its encoding: with keep, rows that can be repaired are answered,
+            and the others are written without an answer; with error, the step stops; with drop, both kinds are left out
+            and counted. Default: keep.
+        part_rows: Largest number of rows in one file of the output; a file also ends after 5 minutes. Default: 100,000.
+        run_on: pod, or ai_platform for a batch prediction job of AI Platform. This step reads the table, starts the
+            job, waits for it, and writes the output. The job answers each different text once. If the step is killed,
+            the job continues until it has answered all texts or clean_up_run cancels it. Default: pod.
         job_project: Id of the project that the job runs in.
         job_location: Region that the job runs in, such as europe-west4.
         job_staging: gs:// folder for the job's model, texts and answers.
-        job_image: Serving container of the job. Empty: the prebuilt TensorFlow 2.15 one.
+        job_image: Serving container of the job. Empty: the prebuilt TensorFlow 2.15 container.
         job_machine_type: Machine of each replica.
         job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4. Empty: none.
         job_accelerator_count: Accelerators in each replica.
-        job_replicas: Machines that predict.
-        job_service_account: E-mail of the account that the job runs as. Empty: the default one.
+        job_replicas: Number of machines that predict.
+        job_service_account: E-mail of the account that the job runs as. Empty: the default account.
         job_labels: Labels of the job.
-        job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
-        settings: Any of the parameters above by name, such as {"delimiter": ";"}, but for tables, models and output;
-            what it names wins over them. Default: none.
+        job_api_endpoint: Another address of the API. http:// is allowed only on this machine, for tests.
+        settings: Values for the parameters above by name, such as {"delimiter": ";"}; they win over the parameters.
+            Tables, models and output can't be given here. Default: none.
 
     Returns:
-        predictions: All columns of the table, and label, score, probabilities, reason (why there is no answer), source,
-            source_row, model_version and model_fingerprint, in parts.
+        predictions: One or more files with all columns of the table, and these: label, score, probabilities, reason
+            (why there is no answer), source, source_row, model_version and model_fingerprint.
     """
 
     from kfp_bert_components.components._task import remember_stores

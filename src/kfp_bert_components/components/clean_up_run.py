@@ -20,17 +20,19 @@ def clean_up_run(
     settings: Dict = {},
     webhook: str = "",
 ) -> NamedTuple("Outputs", [("outcome", str)]):
-    """Cancel what a run started and is not over, when the run failed or was terminated. For a dsl.ExitHandler.
+    """If a run failed or was terminated, cancel its jobs that are not over. For a dsl.ExitHandler.
 
-    KFP runs this step when all others are over, also where the run was terminated or a pod died. It cancels the run's
-    jobs on AI Platform and its TrainJobs, but for those that another run waits for, too, and those of which it can't
-    read that, as where the volume of job_staging is not mounted: they end when nobody has waited for
-    job_abandoned_minutes. So do TrainJobs without the right to list them. A rollout that stands between two steps is
-    left as it is: the next run goes on with it. Where the run ended well, it cancels nothing and says so.
+    KFP runs this step when all other steps are over, even if the run was terminated or a pod died. It cancels the run's
+    jobs on AI Platform and its TrainJobs. It does not cancel a job that another run also waits for. It also leaves a
+    job if it can't read which runs wait for it, for example because the volume of job_staging is not mounted, and it
+    leaves all TrainJobs if it has no right to list them. These jobs end when no step has waited for them for
+    job_abandoned_minutes. If a rollout stopped between two of its stages, it is left as it is, and the next run
+    continues it. If the run ended well, this step cancels nothing and says so.
 
-    Where there is a webhook, it posts how the run ended, decision and reason, alarms and a failed rollout, with the
-    addresses of the pages: {"text": ...}, as Slack, Mattermost and Google Chat take it. No text of the data is in it. A
-    webhook that fails, or has not answered after 10 seconds, changes nothing.
+    If there is a webhook, this step posts a message to it: how the run ended, the decision and its reason, alarms, a
+    failed rollout, and the addresses of the pages. The form is {"text": ...}, which Slack, Mattermost and Google Chat
+    accept. The message contains no text of the data. A webhook that fails, or does not answer within 10 seconds,
+    changes nothing.
 
     Args:
         status: How the run ended; filled in by KFP.
@@ -39,12 +41,13 @@ def clean_up_run(
         registry: gs:// or s3:// URI, or folder, of the registry, to report a rollout that is under way. Default: none.
         deployment_target: Name of the deployment record in it. Default: production.
         job_project: Id of the project that the run's jobs run in. Default: no jobs are looked for.
-        job_location: Region that they run in, such as europe-west4.
-        job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
-        settings: The further parameters of finetune_bert or batch_predict, of which those that begin with job_ and are
-            named above win over them. Default: none.
-        webhook: Address of the webhook. Who knows it can write there, and a parameter is seen on the run's page:
-            better leave it out, and give the step the variable KFP_BERT_WEBHOOK from a secret. Default: that variable.
+        job_location: Region that these jobs run in, such as europe-west4.
+        job_api_endpoint: Another address of the API. http:// is allowed only on this machine, for tests.
+        settings: The further parameters of finetune_bert or batch_predict. Their values of job_project, job_location
+            and job_api_endpoint win over the parameters above. Default: none.
+        webhook: Address of the webhook. Anyone who knows the address can post to it, and the run's page shows
+            parameters. So better leave this parameter out, and set the step's variable KFP_BERT_WEBHOOK from a secret.
+            Default: the value of this variable.
 
     Returns:
         outcome: How the run ended, what was cancelled, and whether people were told.

@@ -27,36 +27,37 @@ def compare_models(
     run_id: str = "",
     run_name: str = "",
 ) -> NamedTuple("Outputs", [("promote", bool), ("outcome", str), ("reason", str)]):
-    """Decide by a paired test on the same test rows whether the candidate shall replace the champion.
+    """Decide whether the candidate replaces the champion, by a paired test on the same test rows.
 
     Args:
         candidate: Evaluation of the candidate, from evaluate_model.
-        champion: Evaluation of the champion, from evaluate_champion; an empty one when there is none.
+        champion: Evaluation of the champion, from evaluate_champion; an empty evaluation if there is no champion.
         primary_metric: Metric that must improve: accuracy, macro_f1, macro_precision, macro_recall, weighted_f1,
             weighted_precision, weighted_recall, mcc, log_loss, brier, ece, roc_auc, pr_auc, or f1:LABEL,
             precision:LABEL, recall:LABEL.
         min_improvement: Improvement that must be shown, in the metric's own unit.
         alpha: Probability of promoting a model that is no better.
-        margin: If above 0, it is enough to show that the metric falls by less than this. Must be below 0.25.
-        policy: Text of a YAML policy, which has guardrails and thresholds too, or the address of a file with it,
-            gs://, s3:// or local; what it names wins over the parameters. "" for none. The file is read when the step
-            runs, so a step with an address must not be cached.
-        registry: Registry that counts how often this test set has decided and spends alpha over the uses; ""
-            counts nothing. The same comparison is counted once, also when the step is tried again.
-        allow_new_labels: Compare also where the champion knows half of the labels or fewer, or labels differ only
-            by their spelling; then the improvement must be shown on the labels that both know as well.
-        override: PROMOTE or HOLD decides by hand; "" leaves it to the gate.
-        override_by: Who decides by hand; recorded.
-        override_reason: Why; recorded.
-        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-            Default: what the address of this step's outputs tells.
-        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+        margin: If above 0, it is enough to show that the metric falls by less than this margin. Must be below 0.25.
+        policy: Text of a YAML policy, or the address (gs://, s3:// or local) of a file with the policy. A policy can
+            also have guardrails and thresholds. Its values win over the parameters. "" for none. The file is read when
+            the step runs, so a step with an address must not be cached.
+        registry: Registry that counts how often this test set was used for a decision, and divides alpha between these
+            uses. If "", nothing is counted. The same comparison is counted once, even if the step is tried again.
+        allow_new_labels: Compare even if the champion knows half of the labels or fewer, or if labels differ only in
+            spelling. The improvement must then also be shown on the labels that both models know.
+        override: PROMOTE or HOLD: a decision by hand. "": the gate decides.
+        override_by: Person who decides by hand, for the record.
+        override_reason: Reason for the decision by hand, for the record.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+            cached. Default: the run in the address of this step's outputs.
+        run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+            never cached.
 
     Returns:
         promote: Whether the outcome is PROMOTE.
         outcome: PROMOTE, HOLD or REJECT.
         reason: One sentence that says why.
-        decision: The decision, with what was compared with what.
+        decision: The decision, and which evaluations it compared.
         report: The comparison as a page.
         summary: Outcome and reason.
     """

@@ -45,55 +45,59 @@ def deploy_to_ai_platform(
 ) -> NamedTuple("Outputs", [("endpoint", str), ("deployed_model_id", str)]):
     """Make an endpoint of AI Platform serve the registry's champion: canary, smoke test, shift, or revert.
 
-    The new version is deployed beside the old one and asked for texts of the test split. If its answers are
-    those of its evaluation, it gets all traffic, and the old one is undeployed. If anything fails, the
-    traffic is restored and the step fails. If the champion is live already, nothing is changed. Deployed models
-    that this deployment did not make are never undeployed, and keep their share of the traffic.
+    The new version is deployed beside the old one, and classifies texts of the test split. If its answers match those
+    in its evaluation, it gets all traffic, and the old version is undeployed. If anything fails, the traffic is
+    restored and the step fails. If the champion is live already, nothing is changed. Deployed models that this
+    deployment did not make are never undeployed, and keep their share of the traffic.
 
     Args:
         registry: gs:// or s3:// URI, or folder, of the registry; on gs://, AI Platform reads the model from there.
         project: Id of the Google Cloud project.
         location: Region, such as europe-west4.
         deployment_target: Name of the deployment record in the registry, one for each endpoint.
-        endpoint: Id or full name of the endpoint, or label:key=value. Empty: kfp-bert-TARGET, or, where the deployment
-            record knows others here but not that one, the one that it was about last. It is created if there is none.
+        endpoint: Id or full name of the endpoint, or label:key=value. Empty: kfp-bert-TARGET. But if the deployment
+            record names other endpoints in this project and location and not kfp-bert-TARGET, the last of these. The
+            endpoint is created if it does not exist.
         dedicated_endpoint: Whether an endpoint that is created gets an address of its own.
-        model_id: Id of the parent model in the Model Registry, created if there is none.
-        serving_image: Container that serves. Empty: the prebuilt TensorFlow 2.15 one.
+        model_id: Id of the parent model in the Model Registry, created if it does not exist.
+        serving_image: Container that serves. Empty: the prebuilt TensorFlow 2.15 container.
         staging: gs:// folder for the model; needed only where the registry is not on gs://.
         machine_type: Machine of a replica.
         accelerator_type: Accelerator of a replica, such as NVIDIA_TESLA_T4. Empty: none.
         accelerator_count: Accelerators in each replica.
-        min_replicas: Fewest replicas.
-        max_replicas: Most replicas.
-        service_account: E-mail of the account that the container runs as. Empty: the default one.
+        min_replicas: Smallest number of replicas.
+        max_replicas: Largest number of replicas.
+        service_account: E-mail of the account that the container runs as. Empty: the default account.
         labels: Labels of the endpoint and of the model.
-        encryption_key: Full name of a customer-managed encryption key. Empty: Google's own.
+        encryption_key: Full name of a customer-managed encryption key. Empty: Google's own key.
         request_log_table: bq://project.dataset.table for requests and answers. Empty: they are not logged.
         request_log_rate: Share of the requests that is logged, 0 to 1; 0 with a table means all.
         canary_percent: Share of the traffic in percent that the new version gets while it is tested.
-        traffic_steps: Shares in percent that follow the test; the last one must be 100.
-        step_seconds: Pause after each of them, in seconds.
+        traffic_steps: Shares of the traffic in percent that the new version gets one after another after the test; the
+            last share must be 100.
+        step_seconds: Pause in seconds after each of these shares except the last.
         drain_seconds: Pause in seconds between the last request to the old version and its end.
         keep_warm: Whether the old version stays deployed, without traffic, for a quick rollback.
         operation_seconds: Longest time in seconds for one long-running operation, such as a deployment.
-        smoke_answers: Answers of the new version that the test needs.
-        smoke_tolerance: Largest difference of a probability from the one in the version's evaluation.
+        smoke_answers: Number of answers of the new version that the test needs.
+        smoke_tolerance: Largest allowed difference between a probability and the same probability in the version's
+            evaluation.
         max_error_rate: Largest share of the test's requests that may fail.
-        max_latency_seconds: Largest 95th percentile of the new version's answering times, in seconds.
-        bake_seconds: Least duration of the test in seconds; the new version keeps its first share meanwhile.
-        take_over: Whether endpoint and parent model are taken from another registry or deployment target that they
-            belong to, with the models that get traffic there.
-        dry_run: Only print what would be done, from calls that change nothing.
-        api_endpoint: Another address of the API; http:// only on this machine, for tests.
-        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-            Default: what the address of this step's outputs tells.
-        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+        max_latency_seconds: Largest allowed 95th percentile of the new version's response times, in seconds.
+        bake_seconds: Shortest duration of the test in seconds; during the test the new version keeps its first share.
+        take_over: Whether to take over the endpoint and the parent model, with the models that get traffic there, if
+            they belong to another registry or deployment target.
+        dry_run: Only print what would be done; only calls that change nothing are made.
+        api_endpoint: Another address of the API. http:// is allowed only on this machine, for tests.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+            cached. Default: the run in the address of this step's outputs.
+        run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+            never cached.
 
     Returns:
-        endpoint: Full name of the endpoint; empty while nothing was promoted yet.
-        deployed_model_id: Id of the deployed model that has all of its traffic; empty in a dry run that would
-            deploy, or while nothing was promoted yet.
+        endpoint: Full name of the endpoint; empty if no model was promoted yet.
+        deployed_model_id: Id of the deployed model that has all of the endpoint's traffic; empty in a dry run that
+            would deploy, or if no model was promoted yet.
     """
     from collections import namedtuple
 

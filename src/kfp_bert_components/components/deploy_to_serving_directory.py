@@ -17,25 +17,26 @@ def deploy_to_serving_directory(
 ) -> NamedTuple("Outputs", [("serving_uri", str), ("version", int)]):
     """Make the registry's champion the newest version in a folder that a model server watches.
 
-    The folder has TensorFlow Serving's layout. Before a server can see the version, it is loaded in this step and
-    asked for texts of the test split: its answers must be those of its evaluation. From then on a server sends all
-    requests to it; the version before stays in the folder. If the champion is the newest version already, nothing is
+    The folder has TensorFlow Serving's layout. Before a server can see the version, this step loads it and lets it
+    classify texts of the test split: its answers must match those in its evaluation. After that, a server sends all
+    requests to it. The previous version stays in the folder. If the champion is the newest version already, nothing is
     changed.
 
     Args:
         registry: gs:// or s3:// URI, or folder, of the registry.
         serving_directory: gs:// or s3:// URI, or folder, that the model server watches.
         deployment_target: Name of the deployment record in the registry, one for each place that serves.
-        server_url: Address of a server that watches the folder, such as http://serving:8501. Where it is
-            given, the new version is asked again through the server, and removed if it fails.
-        take_over: Whether the folder is taken from another registry or deployment target that it belongs to.
-        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-            Default: what the address of this step's outputs tells.
-        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+        server_url: Address of a server that watches the folder, such as http://serving:8501. If it is given, the new
+            version is tested again through the server, and removed if it fails.
+        take_over: Whether to take over the folder if it belongs to another registry or deployment target.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+            cached. Default: the run in the address of this step's outputs.
+        run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+            never cached.
 
     Returns:
-        serving_uri: The folder of the version that serves now; empty while nothing was promoted yet.
-        version: The registry's version that lies there; 0 while nothing was promoted yet.
+        serving_uri: The folder of the version that serves now; empty if no model was promoted yet.
+        version: Number of this version in the registry; 0 if no model was promoted yet.
     """
     from collections import namedtuple
 

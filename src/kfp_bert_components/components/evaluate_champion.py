@@ -16,20 +16,21 @@ def evaluate_champion(
     evidence_by: str = "text",
     keep_texts: str = "all",
 ) -> NamedTuple("Outputs", [("champion_version", str)]):
-    """Score the registry's champion on the test split, now; an empty evaluation when there is none.
+    """Score the registry's current champion on the test split; without a champion, give an empty evaluation.
 
-    It is an alarm where the champion is significantly worse on these rows than on those it was promoted on, or than
-    always saying the most frequent class: then the new labels disagree with it, and may be wrong.
+    The step reports an alarm if the champion is significantly worse on these rows than on the rows that it was promoted
+    on, or worse than a model that always answers the most frequent class. In this case the new labels disagree with the
+    champion, and may be wrong.
 
     Args:
         registry: gs:// or s3:// URI, or folder, of the registry.
         test: Test split, from prepare_text_data.
         evidence_by: What counts as one piece of evidence: text, row or a column; the same as in evaluate_model.
-        keep_texts: all, or ids: leave the texts out of the evaluation.
+        keep_texts: all, or ids, which leaves the texts out of the evaluation.
 
     Returns:
         evaluation: Metrics and predictions of the champion and the alarm, or an empty evaluation.
-        report: The same as a page, the alarm on top.
+        report: The evaluation as a page, with the alarm at the top.
         champion_version: Version of the champion, "" if there is none.
     """
     from collections import namedtuple

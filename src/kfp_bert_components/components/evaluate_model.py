@@ -25,20 +25,22 @@ def evaluate_model(
     Args:
         model: Model bundle, from finetune_bert.
         test: Test split, from prepare_text_data.
-        slice_columns: Metadata columns of the test split; each of their values, up to 2,000, is a slice to look at.
-        slice_rules: Slices by name, each a rule such as "length > 20" or "text ~ [0-9]". The length is in words; a
-            character is one in scripts written without spaces. A rule that finds no row is named in log and page.
-        evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or the name of a
-            column that prepare_text_data kept, such as film or customer: rows with the same value are one. Metrics
-            weigh rows; intervals and tests go by this. The default is text.
-        keep_texts: all, or ids: leave the texts out of evaluation and page. Mistakes are shown by file and row then,
-            and a deployment can't ask the texts again.
+        slice_columns: Metadata columns of the test split. Each value of such a column is a slice with its own metrics;
+            a column may have up to 2,000 values.
+        slice_rules: Slices by name, each a rule such as "length > 20" or "text ~ [0-9]". The length is in words; in
+            scripts written without spaces, each character counts as a word. Log and page name a rule that finds no row.
+        evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or the name of a column
+            that prepare_text_data kept, such as film or customer (rows with the same value are one). Metrics count
+            rows; intervals and tests count pieces of evidence. Default: text.
+        keep_texts: all, or ids, which leaves the texts out of evaluation and page. The page then shows mistakes by file
+            and row, and a deployment can't test the model on these texts.
 
     Returns:
-        evaluation: Metrics with 95 % intervals, and one row an example: id, text, label, probabilities, place, slices.
+        evaluation: Metrics with 95 % intervals, and one row for each example: id, text, label, probabilities, place,
+            slices.
         metrics: The metrics over all classes, latency in ms and size in bytes, for the UI.
-        classification_metrics: Confusion matrix (of up to 100 classes) and ROC curve (of a binary model, of its second
-            class; else micro-averaged over the classes), for the UI.
+        classification_metrics: For the UI: confusion matrix (of up to 100 classes) and ROC curve (of the second class
+            if the model is binary, otherwise micro-averaged over the classes).
         report: The evaluation as a page.
     """
     import json

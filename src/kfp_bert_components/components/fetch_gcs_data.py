@@ -16,19 +16,21 @@ def fetch_gcs_data(
     impersonate_service_account: str = "",
     anonymous: bool = False,
 ) -> NamedTuple("Outputs", [("fingerprint", str)]):
-    """Copy objects, folders or globs from Cloud Storage or a local folder: checked, pinned and resumable.
+    """Copy objects, folders or globs from Cloud Storage, S3 or a local folder: checked, pinned and resumable.
 
     Args:
         sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs://, s3:// or local paths.
-        manifest: Output of pin_data, or path or address of the manifest.json of an earlier run: fetch the same bytes
-            or fail. `sources` may then be an empty list. Default: what the sources hold now; never cache the step then.
-        user_project: Project to bill for buckets whose readers pay. Default: that in KFP_BERT_USER_PROJECT.
-        impersonate_service_account: E-mail address of a service account to act as. Default: that in
+        manifest: The output manifest of pin_data, or the path or address of the manifest.json of an earlier run. The
+            step then fetches the same bytes or fails, and `sources` may be an empty list. Default: fetch what the
+            sources hold now; in this case never cache the step.
+        user_project: Project to bill for requester-pays buckets. Default: the value of KFP_BERT_USER_PROJECT.
+        impersonate_service_account: E-mail address of a service account to act as. Default: the value of
             KFP_BERT_IMPERSONATE.
         anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
 
     Returns:
-        data: A folder with the files under files/ and a manifest.json of name, generation, size and crc32c.
+        data: A folder with the files under files/, and a manifest.json with the name, generation, size and crc32c of
+            each file.
         fingerprint: Hash of the files' names and content; the same bytes give the same fingerprint.
     """
     from collections import namedtuple

@@ -76,7 +76,8 @@ def finetune_bert(
         validation: Split that says which weights are best, from the same run of prepare_text_data.
         base_model: Hugging Face BERT checkpoint to start from: a hub id, a gs:// or s3:// folder, or a local one.
             Empty: train a small BERT from scratch, with a vocabulary learned from the training text.
-        base_model_pin: What pin_data saw of the base model: the step fails where it has changed since. Default: none.
+        base_model_pin: The output base_model_pin of pin_data. The step fails if the base model has changed since then.
+            Default: none.
         epochs: Passes over the training rows. 0: 3 from a checkpoint, 10 from scratch.
         learning_rate: Highest learning rate of the schedule. 0: 5e-5 from a checkpoint, 1e-3 from scratch.
         batch_size: Rows in a batch, over all workers and devices together.
@@ -85,71 +86,77 @@ def finetune_bert(
             head, the rest from its tail).
         seed: Seed of new weights, of the order of the rows, and of dropout.
         weight_decay: Decoupled decay of weight matrices (AdamW); biases and layer norms have none.
-        warmup: Share of the steps over which the rate rises from 0, before it falls to 0 in a straight line.
-        max_gradient_norm: Longer gradients are scaled down to this norm. 0: never.
-        layer_decay: Rate of each layer as a multiple of the one above, such as 0.95. 1: all the same.
+        warmup: Share of the steps in which the learning rate rises from 0; after them it falls linearly to 0.
+        max_gradient_norm: Gradients with a larger norm are scaled down to this norm. 0: never.
+        layer_decay: Learning rate of each layer as a multiple of the rate of the layer above, such as 0.95. 1: the same
+            rate for all layers.
         dropout: Dropout of hidden states and attention. -1: the checkpoint's own.
-        class_weights: none, or balanced: every class weighs the same, however rare.
+        class_weights: none, or balanced: every class has the same total weight, even a rare class.
         label_smoothing: Share of the target that is spread over all classes.
         accumulation_steps: Batches whose gradients are added up before each step of the optimizer.
         precision: Type of the arithmetic: float32 or bfloat16. Weights stay float32.
-        export_precision: Type of the weights that are served. float32 is served by ONNX Runtime (kfp-bert serve) and
-            by TensorFlow (TensorFlow Serving, AI Platform's own container). bfloat16 is served by TensorFlow: half as
-            large, and faster on processors that compute in it; refused where a probability moves by more than 0.02.
-            int8 is served by ONNX Runtime on x86-64: single texts are faster; refused where one moves by more than
-            0.1.
-        deterministic: Whether each run gives the same bits on the same machine; slower, most of all on a GPU.
-        metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or
-            f1:LABEL. Where validation has no row of a label that train has, it is the loss.
+        export_precision: Type of the weights that are served. float32 is served by ONNX Runtime (kfp-bert serve) and by
+            TensorFlow (TensorFlow Serving, AI Platform's own container). bfloat16 is served by TensorFlow: the model is
+            half as large, and faster on processors that compute in bfloat16. It is refused if a probability changes by
+            more than 0.02. int8 is served by ONNX Runtime on x86-64: single texts are faster. It is refused if a
+            probability changes by more than 0.1.
+        deterministic: Whether each run gives the same bits on the same machine. Training is then slower, especially on
+            a GPU.
+        metric: Metric that says which weights are best: loss, accuracy, macro_f1, weighted_f1, mcc or f1:LABEL. If the
+            validation split lacks a label of the training split, the loss is used.
         evaluations_per_epoch: How often in an epoch the validation split is scored.
-        patience: Evaluations without a better metric after which training stops. 0: never.
-        seeds: How many runs, with seed, seed + 1, ...; the best one is kept and hopeless ones are stopped
-            early.
+        patience: Training stops after this number of evaluations without a better metric. 0: never.
+        seeds: Number of training runs, with seed, seed + 1, ...; the best run is kept, and a run below the median of
+            the earlier runs is stopped early.
         vocabulary_size: Largest vocabulary to learn when training from scratch.
         layers: Transformer layers when training from scratch.
         width: Hidden width when training from scratch, a multiple of heads.
         heads: Attention heads when training from scratch.
-        checkpoint_dir: Local, gs:// or s3:// folder for checkpoints. A step that is started again with the same
-            data and settings goes on from the newest one. Empty: beside the registry, or none without one.
-        checkpoint_minutes: At most so many minutes of training are lost if the step is killed. Where writing a
-            checkpoint takes longer than half of that, up to twice the time of writing is lost. Checkpoints are
-            written a little more often.
-        registry: Model registry beside which checkpoints are kept, in a folder of its name and "-checkpoints", where
-            there is no checkpoint_dir. Those of a job are in job_staging.
+        checkpoint_dir: Local, gs:// or s3:// folder for checkpoints. A step that is started again with the same data
+            and settings continues from the newest checkpoint. Empty: a folder beside the registry; without a registry,
+            no checkpoints.
+        checkpoint_minutes: Largest number of minutes of training that are lost if the step is killed. If writing a
+            checkpoint takes longer than half of this time, up to twice the writing time is lost. Checkpoints are
+            written a little more often than this.
+        registry: Model registry. Without checkpoint_dir, checkpoints are kept beside the registry, in a folder with its
+            name and "-checkpoints". The checkpoints of a job are in job_staging.
         tensorboard_dir: Local, gs:// or s3:// folder for TensorBoard event files. Empty: none are written.
-        keep_texts: all, or ids: the report shows file and row of its examples, and not their texts.
-        label_check_rows: Most training rows whose labels are checked, such as 100000; the report lists those that
-            are likely wrong. Costs about the time of half an epoch from a checkpoint, on a CPU. 0: none.
+        keep_texts: all, or ids, with which the report shows file and row of its examples instead of their texts.
+        label_check_rows: Largest number of training rows whose labels are checked, such as 100000. The report lists the
+            labels that are likely wrong. On a CPU, and from a checkpoint, the check takes about as long as half an
+            epoch. 0: no check.
         run_on: pod: train in this step. ai_platform: train in a custom job of AI Platform. kubeflow: train in pods of
             the cluster, in a TrainJob of Kubeflow Trainer. This step starts and follows the job; the outputs are the
             same.
-        job_image: With run_on ai_platform or kubeflow, this component's image, where the job can pull it.
+        job_image: With run_on ai_platform or kubeflow: name of this component's image, as the job can pull it.
         job_project: Id of the project that the job runs in, on AI Platform.
         job_location: Region that the job runs in, such as europe-west4, on AI Platform.
-        job_staging: gs:// folder for the job's data and outputs. On kubeflow also s3://, or a folder of a volume that
-            this step and job_volumes mount at the same place.
+        job_staging: gs:// folder for the job's data and outputs. On kubeflow it can also be s3://, or a folder on a
+            volume that this step and job_volumes mount at the same path.
         job_machine_type: Machine of each replica, on AI Platform.
         job_accelerator_type: Accelerator of each replica, such as NVIDIA_TESLA_T4, or nvidia.com/gpu on kubeflow.
             Empty: none.
         job_accelerator_count: Accelerators in each replica.
-        job_replicas: Machines, or pods, that train together.
-        job_spot: Whether to use spot machines of AI Platform: cheaper, and training goes on from its last checkpoint
-            when one is taken away.
+        job_replicas: Number of machines, or pods, that train together.
+        job_spot: Whether to use spot machines of AI Platform: they are cheaper, and if a machine is taken away,
+            training continues from its last checkpoint.
         job_service_account: E-mail of the account that the job runs as; on kubeflow the name of a service account.
-            Empty: the default one.
+            Empty: the default account.
         job_labels: Labels of the job.
         job_max_hours: Longest time in hours that the job may run.
-        job_abandoned_minutes: Minutes after which the job writes a checkpoint and ends, where no step waits for it any
-            more: its pod was killed, and no other one took the job over. 0: never. Default: 15.
-        job_namespace: Namespace of the job, on kubeflow. Empty: that of this step.
-        job_runtime: On kubeflow a TrainingRuntime, or ClusterTrainingRuntime/NAME. Empty: kfp-bert, which is made where
-            there is none.
-        job_resources: What each pod asks for on kubeflow, such as {"cpu": "4", "memory": "8Gi"}. Default: nothing.
-        job_volumes: PersistentVolumeClaims that the pods mount on kubeflow, and where: {"claim": "/mnt/data"}. Default:
-            none.
-        job_api_endpoint: Another address of the API; http:// only on this machine, for tests.
-        settings: Any of the parameters above by name, such as {"patience": 3, "run_on": "ai_platform"}; what it
-            names wins over them. With it a pipeline reaches those that it has no parameter for.
+        job_abandoned_minutes: If no step has waited for the job for this number of minutes, the job writes a checkpoint
+            and ends. No step waits if the step's pod was killed and no other step took over the job. 0: never. Default:
+            15.
+        job_namespace: Namespace of the job, on kubeflow. Empty: the namespace of this step.
+        job_runtime: On kubeflow: name of a TrainingRuntime, or ClusterTrainingRuntime/NAME. Empty: kfp-bert, which is
+            created if it does not exist.
+        job_resources: Resources that each pod requests on kubeflow, such as {"cpu": "4", "memory": "8Gi"}. Default:
+            nothing.
+        job_volumes: PersistentVolumeClaims that the pods mount on kubeflow, each with its path: {"claim": "/mnt/data"}.
+            Default: none.
+        job_api_endpoint: Another address of the API. http:// is allowed only on this machine, for tests.
+        settings: Values for the parameters above by name, such as {"patience": 3, "run_on": "ai_platform"}; they win
+            over the parameters. So a pipeline can set parameters of this step that the pipeline itself does not have.
 
     Returns:
         model: Model bundle: model.onnx and a SavedModel that takes text, the Hugging Face checkpoint, and bundle.json.

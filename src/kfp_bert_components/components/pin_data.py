@@ -28,37 +28,42 @@ def pin_data(
 ) -> NamedTuple(
     "Outputs", [("fingerprint", str), ("manifest", str), ("base_model_pin", str), ("pin", str), ("changed", bool)]
 ):
-    """Look at the sources and the base model without reading them: what is there now, and has it changed.
+    """Find out what the sources and the base model hold now, and whether it has changed, without reading the files.
 
-    Given the settings of later steps, it also fails at once where one of these steps would refuse them, hours later.
+    If the settings of later steps are given, this step checks them too: it fails at once if a later step would refuse
+    them hours later.
 
-    Never cache this step: set_caching_options(False). Its outputs are the same as long as nothing changes, and so KFP
-    takes the steps that depend on them from its cache.
+    Never cache this step: set_caching_options(False). Its outputs stay the same as long as nothing changes, so KFP
+    takes the results of the steps that depend on them from its cache.
 
     Args:
         sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs://, s3:// or local paths.
         registry: gs:// or s3:// URI, or path, of the registry, which keeps the list of files and knows the champion.
-        base_model: The same as in finetune_bert. A hub id is not looked at.
-        settings: The settings of finetune_bert, which are checked; a base_model among them wins.
+        base_model: The same as in finetune_bert. A hub id is not checked.
+        settings: The settings of finetune_bert, which are checked; a base_model among them wins over the parameter
+            base_model.
         prepare: The settings of prepare_text_data, which are checked.
-        primary_metric: That of compare_models, which is checked. So are the next three.
-        min_improvement: That of compare_models.
-        alpha: That of compare_models.
-        policy: That of compare_models. If it is an address, the file is read here too.
+        primary_metric: The primary_metric of compare_models, which is checked. The next three parameters are checked
+            too.
+        min_improvement: The min_improvement of compare_models.
+        alpha: The alpha of compare_models.
+        policy: The policy of compare_models. If it is an address, the file is read here too.
         run_name: Name of this run: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
-        user_project: Project to bill for buckets whose readers pay. Default: that in KFP_BERT_USER_PROJECT.
-        impersonate_service_account: E-mail address of a service account to act as. Default: that in
+        user_project: Project to bill for requester-pays buckets. Default: the value of KFP_BERT_USER_PROJECT.
+        impersonate_service_account: E-mail address of a service account to act as. Default: the value of
             KFP_BERT_IMPERSONATE.
         anonymous: Send no credentials, for public buckets. Default: whether KFP_BERT_ANONYMOUS is true.
-        mirror_to: That of promote_model, which is checked.
-        evidence_by: That of evaluate_model. A column must be among the metadata_columns of `prepare`.
+        mirror_to: The mirror_to of promote_model, which is checked.
+        evidence_by: The evidence_by of evaluate_model. A column must be among the metadata_columns of `prepare`.
 
     Returns:
-        fingerprint: Hash of names, sizes and checksums; of local files, of names, sizes, times and inodes.
-        manifest: Address of the list of files, for fetch_gcs_data, which fetches these files or none.
-        base_model_pin: For finetune_bert, which trains from these files or not at all; "" where nothing is looked at.
-        pin: All of it in one word, for promote_model.
-        changed: Whether the champion was trained on something else, or nobody knows on what.
+        fingerprint: Hash of the files' names, sizes and checksums; for local files, of their names, sizes, times and
+            inodes.
+        manifest: Address of the list of files, for fetch_gcs_data, which fetches exactly these files or fails.
+        base_model_pin: State of the base model's files, for finetune_bert, which fails if they have changed; "" if no
+            base model was checked.
+        pin: The state of data and base model as one text, for promote_model.
+        changed: Whether the champion was trained on something else, or it is not known what it was trained on.
         summary: What is there, and since when.
     """
     from collections import namedtuple

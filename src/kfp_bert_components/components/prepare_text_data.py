@@ -52,62 +52,63 @@ def prepare_text_data(
     keep_texts: str = "all",
     settings: Dict = {},
 ):
-    """Read CSV, TSV, JSONL or Parquet, check every row, and split it so that nothing of test leaks into train.
+    """Read CSV, TSV, JSONL or Parquet, check every row, and split the rows so that no test data leaks into train.
 
     Args:
         data: A folder made by fetch_gcs_data, or any folder of tables.
         text_column: Name of the column with the text, or its position such as "#1". Default: "text".
         label_column: Name or position of the column with the label. Default: "label".
         pair_column: Name or position of a second text, for tasks on pairs. Default: none.
-        metadata_columns: Names of more columns that each split shall keep, for slices of an evaluation.
-            Default: none; the column "source", the name of a row's file, is always there.
-        label_names: Names for the labels in the data, such as {"0": "other"}. A label that it leaves out is an error,
-            but for unknown_label="keep", which leaves it as it is. Default: all as they are.
-        file_format: auto, csv, tsv, jsonl or parquet. Default: found out file by file.
-        encoding: auto, or a codec such as "cp1252". Default: found out file by file.
-        delimiter: auto, or one character; "\\t" is a tab. Default: found out file by file.
-        skip_rows: Lines at the start of each CSV file that are no part of the table. Default: 0; lines above
-            the one that names the columns are found out.
+        metadata_columns: Names of further columns to keep in each split, for slices of an evaluation. Default: none;
+            the column "source", the name of a row's file, is always there.
+        label_names: Names for the labels in the data, such as {"0": "other"}. unknown_label says what happens to a
+            label without a name here. Default: all labels stay as they are.
+        file_format: auto, csv, tsv, jsonl or parquet. Default: auto, detected for each file.
+        encoding: auto, or a codec such as "cp1252". Default: auto, detected for each file.
+        delimiter: auto, or one character; "\\t" is a tab. Default: auto, detected for each file.
+        skip_rows: Number of lines at the start of each CSV file that do not belong to the table. Default: 0; lines
+            above the column names are detected.
         header: auto, yes or no: whether the first row of a CSV file names the columns.
-        quoting: auto, double, strict (double, and a cell may hold lines that look like rows of the file),
-            backslash, single (in '), single-backslash or none. Default: found out file by file.
-        split_by: text (a hash of it, so that a row keeps its split when the data grows), file, column or
-            group.
-        split_column: With split_by column or group, the column that says where a row goes.
-        test_values: With split_by file, patterns of the names of the test files; with column or group,
-            values.
-        validation_values: The same for validation. Default: a share of the rows that are left.
+        quoting: auto, double, strict (like double, but a cell may hold lines that look like rows of the file),
+            backslash, single (quoted with '), single-backslash or none. Default: auto, detected for each file.
+        split_by: What decides the split of a row: text (a hash of it, so that a row keeps its split when the data
+            grows), file, column or group.
+        split_column: With split_by column or group: the column that decides the split of a row.
+        test_values: With split_by file: patterns of the names of the test files. With column or group: values of
+            split_column that go to test.
+        validation_values: The same for the validation split. Default: a share of the remaining rows.
         test_fraction: Share of the texts or groups that go to test, 0 to 1. Default: 0.1.
         validation_fraction: Share that goes to validation, 0 to 1. Default: 0.1.
-        stratify: With split_by text, the same label shares in each split; a label with few texts goes to
-            train first, then to test, then to validation. Default: False.
-        unreadable: error or drop rows that don't fit the table or its encoding; keep mends and counts them, and
-            drops those that can't be mended.
-        empty_text: error, drop or keep rows without text.
-        missing_label: error or drop rows without a label.
-        unknown_label: error, drop or keep labels that label_names does not know.
-        duplicates: error, drop or keep rows whose text and label came before. Default: keep.
-        conflicting_labels: error, drop or keep texts that occur with different labels; where one label
-            has three quarters of the rows of a text, only the others. Default: keep.
-        small_classes: error, drop or keep labels with fewer than min_class_rows rows.
-        min_class_rows: Least number of rows a label. Default: 3.
-        outlier_length: error, drop or keep texts far longer than the rest.
-        mojibake: error, drop or keep texts that were decoded with the wrong encoding.
-        constant_text: error, drop or keep one text that makes up half of all rows.
-        leakage: error, drop or keep rows of train whose text is in test or validation too and is long enough
-            not to be there by chance. Default: drop.
-        leak_words: Words from which on a text in two splits is a leak; 0: every text. Texts that are nearly
-            the same need five words in any case. Default: 5.
-        near_duplicates: Share of common words, 0.5 to 1, from which two texts count as the same in the
-            leakage check; 0 turns the search for them off. Default: 0.8.
+        stratify: With split_by text: whether each label has the same share in each split. A label with few texts goes
+            to train first, then to test, then to validation. Default: False.
+        unreadable: Rows that don't fit the table or its encoding: error, drop or keep. keep repairs and counts them,
+            and drops rows that it can't repair.
+        empty_text: Rows without text: error, drop or keep.
+        missing_label: Rows without a label: error or drop.
+        unknown_label: Labels that label_names does not know: error, drop or keep.
+        duplicates: Rows whose text and label came before: error, drop or keep. Default: keep.
+        conflicting_labels: Texts that occur with different labels: error, drop or keep. If one label has three quarters
+            of the rows of a text, only the other rows are meant. Default: keep.
+        small_classes: Labels with fewer than min_class_rows rows: error, drop or keep.
+        min_class_rows: Smallest number of rows for each label. Default: 3.
+        outlier_length: Texts far longer than the rest: error, drop or keep.
+        mojibake: Texts that were decoded with the wrong encoding: error, drop or keep.
+        constant_text: One text that makes up half of all rows: error, drop or keep.
+        leakage: Rows of train whose text is also in test or validation, and is long enough not to be there by chance:
+            error, drop or keep. Default: drop.
+        leak_words: A text in two splits is a leak if it has at least this number of words; 0: every text. Texts that
+            are nearly the same need five words in any case. Default: 5.
+        near_duplicates: Two texts count as the same in the leakage check if at least this share of their words is
+            common, 0.5 to 1; 0 turns off this search. Default: 0.8.
         max_dropped: Largest share of rows that may be dropped as faulty, 0 to 1. Default: 0.1.
-        max_length: Tokens that the model will read, for the report. Default: 128.
-        reference: Split folder, data_profile.json or registry (its champion), local, gs:// or s3://, whose training
-            data the new data is compared with. Default: none.
-        keep_texts: all, or ids: the report shows file and row of its examples, and not their texts; the splits
-            have the texts in either case. Default: all.
-        settings: Any of the parameters above by name, such as {"delimiter": ";", "stratify": true}; what it names
-            wins over them. With it a pipeline reaches those that it has no parameter for. Default: none.
+        max_length: Number of tokens of a text that the model will read, for the report. Default: 128.
+        reference: Earlier training data to compare the new data with: a split folder, a data_profile.json or a registry
+            (its champion), local, gs:// or s3://. Default: none.
+        keep_texts: all, or ids, with which the report shows file and row of its examples instead of their texts. The
+            splits have the texts in both cases. Default: all.
+        settings: Values for the parameters above by name, such as {"delimiter": ";", "stratify": true}; they win over
+            the parameters. So a pipeline can set parameters of this step that the pipeline itself does not have.
+            Default: none.
 
     Returns:
         train: The split to train on: split.json and examples.parquet.

@@ -19,10 +19,10 @@ def promote_model(
     run_name: str = "",
     mirror_to: List[str] = [],
 ) -> NamedTuple("Outputs", [("champion_version", str), ("deployment_pending", bool)]):
-    """Store the candidate in the registry and make it champion, if the decision is PROMOTE; else do nothing.
+    """Store the candidate in the registry and make it champion, if the decision is PROMOTE; otherwise do nothing.
 
-    What is promoted is what was examined: a file of the model or of the evaluation that was changed since, or a
-    decision that contradicts itself, is refused.
+    The step refuses a decision that contradicts itself, and a model or an evaluation with a file that was changed after
+    it was evaluated or compared.
 
     Args:
         model: The candidate's bundle.
@@ -30,13 +30,15 @@ def promote_model(
         decision: The decision of compare_models.
         registry: gs:// or s3:// URI, or path, of the registry; made if it is missing.
         deployment_target: The deployment whose record says whether the champion is live. Default: production.
-        pin: What pin_data gave; kept with the version, so that a later run knows whether anything has changed.
-        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-            Default: what the address of this step's outputs tells.
-        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
-        mirror_to: Registries of others that are told of the champion when all else is done: mlflow+https://HOST or
-            model-registry+https://HOST, with #NAME at the end for another name than the registry's. If one can't be
-            told, that is a warning, and the next run tries again.
+        pin: The output pin of pin_data. It is stored with the version, so that a later run knows whether anything has
+            changed.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+            cached. Default: the run in the address of this step's outputs.
+        run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+            never cached.
+        mirror_to: Mirrors: registries of other systems that this step tells of the champion at its end,
+            mlflow+https://HOST or model-registry+https://HOST. Add #NAME at the end if the model has another name there
+            than the registry's. If a mirror can't be told, the step prints a warning, and the next run tries again.
 
     Returns:
         champion_version: Version of the champion after this step, "" if there is none.

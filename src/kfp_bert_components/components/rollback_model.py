@@ -13,17 +13,19 @@ def rollback_model(
     run_id: str = "",
     run_name: str = "",
 ) -> NamedTuple("Outputs", [("champion_version", str)]):
-    """Make an older version of the registry champion. A deploy_to_... step after it brings it to where it serves.
+    """Make an older version of the registry champion. A deploy_to_... step after this step then deploys it.
 
-    A version of which a file is missing is refused. Once a run: a step that is tried again changes nothing more.
+    A version with a missing file is refused. A run goes back only once: if this step is tried again, it changes nothing
+    more.
 
     Args:
         registry: gs:// or s3:// URI, or path, of the registry.
         version: The version to go back to. Default: 0, the champion before this one.
-        reason: Why, for the registry's history.
-        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-            Default: what the environment tells.
-        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+        reason: Reason, for the registry's history.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+            cached. Default: the run that the environment names.
+        run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+            never cached.
 
     Returns:
         champion_version: Version of the champion after this step.

@@ -16,24 +16,25 @@ def wait_for_approval(
     run_id: str = "",
     run_name: str = "",
 ) -> NamedTuple("Outputs", [("outcome", str), ("reason", str)]):
-    """Wait until a person approves or rejects what the gate wants to promote, or until the time for that is over.
+    """Wait until a person approves or rejects the model that the gate wants to promote, or until the time is over.
 
     The log says what to read and which command answers: kfp-bert registry approve, or reject. A decision that promotes
-    nothing is passed on at once. A pod that is killed and tried again goes on waiting; the time runs from the first
-    start. Whoever can write to the registry can answer.
+    nothing is passed on at once. If the pod is killed and the step is tried again, it continues to wait; the time runs
+    from the first start. Anyone who can write to the registry can answer.
 
     Args:
         decision: The decision of compare_models.
-        registry: gs:// or s3:// URI, or path, of the registry; it keeps question and answer.
+        registry: gs:// or s3:// URI, or path, of the registry; it stores the question and the answer.
         hours: How long to wait, in hours. Default: 24.
-        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER, in steps that are never cached only.
-            Default: what the address of this step's outputs tells.
-        run_name: Name of the run, likewise: dsl.PIPELINE_JOB_NAME_PLACEHOLDER.
+        run_id: Id of the run, for the records: dsl.PIPELINE_JOB_ID_PLACEHOLDER. Give it only if this step is never
+            cached. Default: the run in the address of this step's outputs.
+        run_name: Name of the run, for the records: dsl.PIPELINE_JOB_NAME_PLACEHOLDER. Give it only if this step is
+            never cached.
 
     Returns:
         outcome: APPROVED, REJECTED, EXPIRED (nobody answered in time), or NOT NEEDED.
         reason: One sentence that says why, and who answered.
-        answered: The decision for promote_model: the same one where it was approved, else HOLD.
+        answered: The decision for promote_model: the same decision if it was approved, otherwise HOLD.
     """
     from collections import namedtuple
     from pathlib import Path

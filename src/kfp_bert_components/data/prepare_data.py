@@ -94,7 +94,7 @@ class Prepared:
 def prepare(
     source: Path, train: Path, validation: Path, test: Path, settings: PrepareSettings | None = None
 ) -> Prepared:
-    """Read labelled text, check it, and write it as three splits with nothing of test leaking into train.
+    """Read labelled text, check it, and write it as three splits, so that no test data leaks into train.
 
     Args:
         source: A folder made by `fetch`, any other folder, or a file.

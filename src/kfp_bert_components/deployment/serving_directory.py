@@ -61,14 +61,14 @@ def deploy_to_serving_directory(
         serving_directory: gs:// or s3:// URI, or folder, in TensorFlow Serving's layout.
         target: Name of the deployment record in the registry.
         server_url: Address of a server that watches the folder, such as http://serving:8501. If it is given, the
-            version is asked for texts of the test split once the server has it, and removed if it fails. A champion
+            version is tested with texts of the test split once the server has it, and removed if it fails. A champion
             that the folder holds already is live only if the server says that it serves it.
         smoke: When the version passes its test. Default: `SmokeSettings()`.
         keep: Number of versions that stay in the folder, with the new one; at least 2.
         lease_seconds: Another run's rollout is taken over when its record did not change for this time.
-        engine: Loads the version here, to ask it for texts of the test split before a server can see it. Default: it is
-            not asked here. The component deploy_to_serving_directory gives one.
-        take_over: Whether the folder is taken from another registry or target that owns it.
+        engine: Loads the version here, to test it with texts of the test split before a server can see it. Default: it
+            is not tested here. The component deploy_to_serving_directory gives one.
+        take_over: Whether to take over the folder if another registry or target owns it.
         origin: Where this is done, for the deployment record; by default what the environment tells.
 
     Returns:

@@ -75,7 +75,7 @@ class Target(ABC):
         """
 
     def serves(self, version: int, facts: dict[str, Any]) -> bool:
-        """As `is_live`, as the rollout with these facts left the version, whatever the settings are now.
+        """Like `is_live`, but as the rollout with these facts left the version, whatever the settings are now.
 
         It is asked before a record says that a version is live, or is not any more.
         """
@@ -84,18 +84,18 @@ class Target(ABC):
     def what_serves(self, journal: Journal) -> dict[str, Any]:
         """What gets all requests at the place now, whatever the settings ask for; asked after a rollout that failed.
 
-        Where that cannot be told, raise UserError or TransientError. It changes nothing.
+        If this can't be found out, raise UserError or TransientError. It changes nothing.
 
         Returns:
-            `journal.live` if this version still serves, or in its form what else of this registry does; {} where
-            nothing of it does, or will by itself: the files of what is not named here may be removed. The default asks
-            `serves`.
+            `journal.live` if this version still serves, or another version of this registry that serves, in the same
+            form. {} if no version of this registry serves, or will serve by itself. The files of versions that are not
+            named here may be removed. The default asks `serves`.
         """
         live = journal.live
         return dict(live) if live and self.serves(live["version"], live["facts"]) else {}
 
     def admit(self, journal: Journal) -> None:
-        """Raise ForeignOwnerError where the place belongs to others, RolloutError where anything else is in the way.
+        """Raise ForeignOwnerError if the place belongs to others, RolloutError if anything else is in the way.
 
         It changes nothing.
         """

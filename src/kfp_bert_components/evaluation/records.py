@@ -334,7 +334,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Read an evaluation.
 
     Raises:
-        NotFoundError: There is none in `folder`, or predictions.parquet is missing.
+        NotFoundError: There is no evaluation in `folder`, or predictions.parquet is missing.
         UserError: It is damaged, has rows that can't be right, or is of a format that this version does not know.
     """
     from kfp_bert_components.storage import is_there

@@ -46,7 +46,7 @@ def evaluate(
     new_labels: bool = False,
     keep_texts: str = "all",
 ) -> Evaluation:
-    """Score the bundle in `model` on the split in `test`, by the engine that our server takes; keep every prediction.
+    """Score the bundle in `model` on the split in `test`, with the engine that our server uses; keep every prediction.
 
     Args:
         model: A model bundle.
@@ -54,7 +54,7 @@ def evaluate(
         evaluation: Folder to write evaluation.json and predictions.parquet to.
         model_version: Version of the model in the registry, for a champion.
         champion_generation: Generation of the champion pointer, for a champion.
-        slicing: Parts of the test set to look at on their own.
+        slicing: Parts of the test set to evaluate on their own.
         evidence_by: What counts as one piece of evidence: "text" (all rows with it), "row", or a column of the split.
         predict: Scores texts (and pairs) instead of the bundle's engine, for tests.
         new_labels: Whether the split may have labels that the model does not know: they get probability 0.

@@ -30,16 +30,17 @@ def fetch(sources: Sequence[str], target: Path, *, manifest: str = "", access: A
     """Copy objects into `target`/files/ and write `target`/manifest.json when all are there.
 
     Every file is checked against the size and the checksum of the listing, written under another name and then renamed.
-    In a target that an interrupted call left behind, files that are already whole are not fetched again.
+    If an interrupted call left files in the target, the files that are already whole are not fetched again.
 
     Args:
         sources: Objects, folders and globs (`*`, `**`, `?`, `[ab]`, `{a,b}`), gs://, s3:// or local. Files are
             named by their path below the folder, or below the part of the glob before its first wildcard.
         target: The folder to fill; empty, missing, or one that an earlier call wrote.
-        manifest: Path or address of the manifest.json of an earlier call, or of a pin's: fetch exactly its objects,
-            with the same bytes. `sources` may then be empty; given, they must be the manifest's.
-        access: How the sources' buckets are reached. Default: with the credentials of the environment, with which a
-            manifest in a bucket is read in any case.
+        manifest: Path or address of the manifest.json of an earlier call, or of the manifest of a pin: fetch exactly
+            its objects, with the same bytes. `sources` may then be empty; otherwise they must be the manifest's
+            sources.
+        access: How the sources' buckets are reached. Default: with the credentials of the environment. A manifest in a
+            bucket is always read with these credentials.
 
     Returns:
         The fingerprint depends on the names and the content of the files, not on when or where they lie.

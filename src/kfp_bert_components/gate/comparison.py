@@ -62,8 +62,8 @@ def compare(candidate: Evaluation, champion: Evaluation, goal: Goal) -> Comparis
 
     Args:
         candidate: Evaluation of the candidate.
-        champion: Evaluation of the champion on the same rows; an empty one when there is none. Then the candidate
-            is compared with the class shares, and any gain is enough.
+        champion: Evaluation of the champion on the same rows; an empty evaluation if there is no champion. Then the
+            candidate is compared with the class shares, and any gain is enough.
         goal: What must be shown.
 
     Raises:
@@ -122,7 +122,7 @@ def _of_few_clusters(pivot: Pivot, clusters: Clusters, weights: np.ndarray) -> P
 
 
 def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
-    """Decide whether the candidate shall replace the champion.
+    """Decide whether the candidate replaces the champion.
 
     Args:
         comparison: From `compare`.
@@ -130,7 +130,7 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
         use: How much of alpha this use of the test set may spend.
 
     Raises:
-        UserError: The policy limits a ratio of which an evaluation lacks the figures.
+        UserError: The policy limits a ratio, and an evaluation lacks the figures for this ratio.
     """
     candidate, champion, test = comparison.candidate, comparison.champion, comparison.test
     guardrails = []

@@ -152,11 +152,11 @@ class Policy(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=
 
 
 def policy_from(given: str, base: Policy | None = None) -> Policy:
-    """The policy of a parameter that holds the text of a policy, or the address of a file with it.
+    """The policy that a parameter gives, as text or as the address of a file.
 
     Args:
-        given: YAML text, or one line with the address of the file, gs:// or local.
-        base: Values of what the policy does not name; by default those of `Policy()`.
+        given: YAML text, or one line with the address of the file, gs://, s3:// or local.
+        base: Values for the keys that the policy does not name; by default those of `Policy()`.
 
     Raises:
         NotFoundError: The file is missing.

@@ -55,7 +55,7 @@ def deploy_to_kserve(
     report: Callable[[str], None] = say,
     origin: Origin | None = None,
 ) -> ServedVersion:
-    """Make an InferenceService serve the registry's champion: tested beside it, rolled, looked at; or back.
+    """Make an InferenceService serve the registry's champion: test it, roll it out, test it again; or revert.
 
     Args:
         registry: Address of the registry: gs://, s3:// or a folder.
@@ -66,8 +66,8 @@ def deploy_to_kserve(
         dry_run: Only say how the InferenceService would change; nothing is written.
         lease_seconds: Another run's rollout is taken over when its record did not change for this time.
         pause_seconds: First pause before a step that failed is tried again; each following one is twice as long.
-        poll_seconds: Pause between two looks at what is waited for.
-        stuck_seconds: Seconds after which a wait ends for a reason that does not heal by itself.
+        poll_seconds: Pause between two requests while the step waits.
+        stuck_seconds: Seconds after which a wait ends if its cause does not go away by itself.
         report: Called with each line about what is going on.
         origin: Where this is done, for the deployment record; by default what the environment tells.
 

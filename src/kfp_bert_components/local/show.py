@@ -18,9 +18,9 @@ def show_run(spec: Path, arguments: dict[str, Any], root: Path, console: Console
     Args:
         spec: YAML file of the compiled pipeline.
         arguments: Values by parameter name.
-        root: Folder for the folder of the run.
+        root: Folder in which the run gets its own folder.
         console: Where to show it.
-        cache: Whether finished steps of earlier runs in `root` are used again where nothing changed.
+        cache: Whether finished steps of earlier runs in `root` are used again if nothing changed.
 
     Returns:
         The folder of this run, with one folder for each step and its artifacts.

@@ -51,33 +51,36 @@ def train_and_deploy_to_ai_platform(
         registry: gs:// URI of the model registry.
         project: Id of the Google Cloud project.
         location: Region, such as europe-west4.
-        endpoint: Id or full name of the endpoint, or label:key=value; "" for the one of the deployment target.
+        endpoint: Id or full name of the endpoint, or label:key=value; "" for the endpoint of the deployment target.
         machine_type: Machine of a replica of the endpoint.
         canary_percent: Share of the traffic in percent that the new version gets while it is tested.
         text_column: Column with the text.
         label_column: Column with the label.
         label_names: Names of the labels, by the value in the label column.
         header: auto, yes or no: whether the first row of a CSV file names the columns.
-        split_by: text (a hash of it), file, column or group: what says which split a row belongs to.
-        split_column: With split_by column or group, that column.
-        test_values: With split_by file, patterns of the names of the test files; with column or group, values.
-        test_fraction: Share of the texts or groups that go to test, where test_values does not say.
+        split_by: What decides the split of a row: text (a hash of it), file, column or group.
+        split_column: With split_by column or group: the column that decides the split.
+        test_values: With split_by file: patterns of the names of the test files. With column or group: values of that
+            column.
+        test_fraction: Share of the texts or groups that go to test, if test_values is empty.
         base_model: Hugging Face checkpoint to start from (hub id, gs://, s3:// or folder); "" trains a small model.
-        epochs: Passes over the training split; 0 for the default of the kind of start.
-        learning_rate: Peak learning rate; 0 for the default of the kind of start.
-        batch_size: Examples a step.
-        max_length: Most word pieces of a text, [CLS] and [SEP] included.
+        epochs: Passes over the training split. 0: 3 from a checkpoint, 10 from scratch.
+        learning_rate: Peak learning rate. 0: 5e-5 from a checkpoint, 1e-3 from scratch.
+        batch_size: Number of examples in each training step.
+        max_length: Longest text in tokens, [CLS] and [SEP] included.
         seed: Seed of all random numbers.
         evidence_by: What counts as one piece of evidence: text (copies of a text are one), row, or a metadata column.
         primary_metric: Metric that must improve.
         min_improvement: Improvement of the primary metric that must be shown.
         alpha: Probability of promoting a model that is no better.
         policy: YAML policy with guardrails and thresholds: its text, or the address of its file; "" for none.
-        allow_new_labels: Compare also with a champion that knows few of the labels, or spells them otherwise.
-        keep_texts: all, or ids: leave the texts of the data out of evaluations, registry and pages.
-        prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win.
-        training: Further parameters of finetune_bert by name, such as {"patience": 3}; they win.
-        mirror_to: Registries of others to tell of the champion, such as mlflow+https://HOST; see promote_model.
+        allow_new_labels: Compare even if the champion knows few of the labels, or spells them differently.
+        keep_texts: all, or ids, which leaves the texts of the data out of evaluations, registry and pages.
+        prepare: Further parameters of prepare_text_data by name, such as {"delimiter": ";"}; they win over the
+            parameters here.
+        training: Further parameters of finetune_bert by name, such as {"patience": 3}; they win over the parameters
+            here.
+        mirror_to: Registries of other systems to tell of the champion, such as mlflow+https://HOST; see promote_model.
         deployment_target: Name of the deployment record in the registry.
         api_endpoint: Another address of the API, for tests.
     """
@@ -118,7 +121,7 @@ def train_and_deploy_to_ai_platform(
             keep_texts=keep_texts,
             mirror_to=mirror_to,
         )
-        # Always: the step does nothing where the champion is live, as in train_and_deploy.
+        # This step always runs, as in train_and_deploy: it does nothing if the champion is live.
         deploy_to_ai_platform(
             registry=registry,
             project=project,

@@ -1,6 +1,6 @@
-"""What every ready pipeline begins with: labelled text in, and the champion pointer moved if that is earned.
+"""The first steps of every ready pipeline: labelled text in, and a new champion if the candidate is better.
 
-And what each ends with, however it ends: the task of its exit handler.
+And the task of its exit handler, which runs however the pipeline ends.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from kfp_bert_components import (
     promote_model,
 )
 
-# What the records name the run by. Only for steps that are never cached: it is another one in each run.
+# Id and name of the run in the records. Only for steps that are never cached, because each run has others.
 RUN = {"run_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER, "run_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
 
 
@@ -51,8 +51,8 @@ def train_and_promote(
     Returns:
         The task of promote_model, which comes before the step that deploys.
     """
-    # Whatever looks at the world outside is not cached. What others read there is pinned: they depend on the pin, so
-    # that they are taken from the cache as long as it is the same.
+    # Steps that read what can change outside the pipeline are not cached. The data and the base model are pinned: steps
+    # that read them depend on the pin, so KFP takes their results from the cache as long as the pin is the same.
     pinned = pin_data(
         sources=sources,
         registry=registry,

@@ -57,9 +57,9 @@ def predict_table(
 ) -> Predicted:
     """Write the rows of a table, or of one shard of it, with the answers of a model, in parts.
 
-    Called again after it was killed it goes on after the last part. Where model, input or settings are others than
-    those of the parts that are there, these are removed first. No row is left out in silence: one without a text, or
-    that can't be read, has no answer, and says why under `reason`.
+    If it is called again after it was killed, it continues after the last part. If the existing parts come from another
+    model, input or settings, they are removed first. No row is silently left out: a row that has no text, or can't be
+    read, has no answer, and its `reason` says why.
 
     Args:
         table: A file, a folder, or a folder made by fetch; gs://, s3:// or local.

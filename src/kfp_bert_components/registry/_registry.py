@@ -41,10 +41,11 @@ class Registry:
         self.origin = origin or here()
 
     def id(self, *, create: bool = True) -> str:
-        """The registry's id, by which places that serve know whose they are; it never changes.
+        """The registry's id, which never changes. A place that serves notes it, to know the registry that it belongs
+        to.
 
         Args:
-            create: Whether to write one if there is none. If not, the answer is "" then.
+            create: Whether to write an id if there is none. If False, the answer is "" in this case.
 
         Raises:
             DamagedError: registry.json can't be read, or is gone while deployment records name the id.
@@ -59,19 +60,19 @@ class Registry:
         return self.store.exists("champion.json") or self.store.exists("registry.json")
 
     def check_exists(self) -> None:
-        """NotFoundError where there is nothing at the address."""
+        """Raise NotFoundError if there is nothing at the address."""
         if not self.exists():
             raise NotFoundError(f"{self.uri} is no registry: there is no such folder. Check the address.")
 
     def check_contents(self) -> None:
-        """UserError where something is at the address, and nothing that a registry holds."""
+        """Raise UserError if something is at the address, but nothing that belongs to a registry."""
         from kfp_bert_components.registry._verify import check_names
 
         if not self.numbers() and (names := [entry.name for entry in self.store.list(checksums=False)]):
             check_names(self.store, names)
 
     def champion(self) -> Champion | None:
-        """The version to serve, or None while nothing was promoted.
+        """The version to serve, or None if nothing was promoted yet.
 
         Raises:
             DamagedError: champion.json can't be read, or is gone while versions that were champion are there.
@@ -79,7 +80,7 @@ class Registry:
         return _read.read_champion(self.store)
 
     def require_champion(self) -> Champion:
-        """The version to serve; UserError while nothing was promoted, and where there is no registry."""
+        """The version to serve; UserError if nothing was promoted yet, or if there is no registry."""
         if self.champion() is None:
             self.check_exists()
         return _read.require_champion(self.store)
@@ -131,7 +132,8 @@ class Registry:
         fetch_part(self.store, record, "bundle", folder)
 
     def fetch_promotion(self, version: int, folder: Path) -> None:
-        """Copy what a version was promoted by to a folder: `evaluation` and `decision`, each file checked.
+        """Copy the evaluation and the decision of a version's promotion to a folder, as `evaluation` and `decision`,
+        each file checked.
 
         Raises:
             NotFoundError: The version is not there, or a file of it.
@@ -145,8 +147,8 @@ class Registry:
     def promote(self, bundle: Path, evaluation: Path, decision: Path, pin: str = "") -> int:
         """Store a model and make it champion, if the champion is still the one that it was compared with.
 
-        Killed at any moment it can be called again with the same arguments; called again after it succeeded
-        it changes nothing.
+        If it is killed at any moment, it can be called again with the same arguments. If it is called again after it
+        succeeded, it changes nothing.
 
         Args:
             bundle: Folder of the model.
@@ -203,10 +205,10 @@ class Registry:
         return read_decisions(self.store)
 
     def ask_approval(self, decision: Decision, hours: float) -> DecisionRecord:
-        """Ask people to allow what a decision says; asked again, look whether they have answered.
+        """Ask people to approve a decision; if called again, look whether they have answered.
 
         Args:
-            decision: The decision; written down where it is not known.
+            decision: The decision; written down if it is not known yet.
             hours: How long they have to answer, from the first time that this is called.
 
         Raises:
@@ -250,7 +252,7 @@ class Registry:
         return diagnose(self.store)
 
     def repair(self, version: int) -> Champion:
-        """Make a version champion where the champion is lost or damaged, which also makes its deployment pending.
+        """If the champion is lost or damaged, make a version champion, which also makes its deployment pending.
 
         Args:
             version: A version that is whole; see `diagnose`.
@@ -264,7 +266,7 @@ class Registry:
         return repair(self.store, version, self.origin)
 
     def repair_id(self) -> str:
-        """Write registry.json anew where it is lost or damaged, with the id that the deployment records name.
+        """If registry.json is lost or damaged, write it again, with the id that the deployment records name.
 
         Returns:
             The id that was written, "" where there was nothing to repair.
@@ -275,7 +277,7 @@ class Registry:
         return repair_id(self.store)
 
     def start_over(self) -> list[int]:
-        """Remove all versions, where none of them is whole: the next model is judged as the first one.
+        """Remove all versions if none of them is whole: the next model is judged as the first model.
 
         Returns:
             The versions that were removed. Their numbers are not used again.
@@ -395,7 +397,7 @@ class Registry:
         return count_use(self.store, test, alpha, identity)
 
     def repair_test_sets(self) -> list[str]:
-        """Rebuild the record of the uses of test sets, where it is lost or damaged, from the versions.
+        """If the record of the uses of test sets is lost or damaged, rebuild it from the versions.
 
         Returns:
             What was done, one sentence each; [] where there was nothing to repair.
@@ -434,7 +436,8 @@ class Registry:
         return verify(self.store, version)
 
     def gc(self, keep: int = 5, unfinished_hours: float = 24.0, *, dry_run: bool = False) -> Sweep:
-        """Remove versions that nothing needs; never the champion, what rollback goes back to, nor what is deployed.
+        """Remove versions that nothing needs. The champion, the versions that rollback goes back to, and deployed
+        versions stay.
 
         Args:
             keep: How many former champions to keep, the newest ones; at least 1.

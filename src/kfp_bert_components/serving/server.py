@@ -48,20 +48,21 @@ def serve(
     Args:
         path: A model bundle, a SavedModel folder, a folder of versions, or a registry; here, on gs:// or on s3://.
         host: Address to listen on; 0.0.0.0 for all addresses of the machine.
-        port: TCP port; 0 for any free one, which the line that says that the server is ready names.
+        port: TCP port; 0 for any free port, which is then named in the line that says that the server is ready.
         name: The name that requests give the model.
         limits: How large a request may be, and how much the server holds; see `Limits`.
         poll_seconds: Seconds between two looks for a newer version.
         compiled: Whether a model that TensorFlow answers is compiled for single short texts; see `create_app`.
         threads: How many threads the model uses; 0: as many as there are cores, or as a container may use.
         access_log: Whether to print a line of JSON for each request, without its texts.
-        must_load: Whether to end where there is no model that can be loaded at the first look, and not to wait for one.
+        must_load: Whether to end if no model can be loaded at the first look, instead of waiting for one.
 
     Returns:
-        Whether all threads have ended. One that still loads a model must not see Python end around it: call `os._exit`.
+        Whether all threads have ended. If a thread still loads a model, Python must not shut down while it runs: call
+        `os._exit`.
 
     Raises:
-        UserError: There is no model at `path`, or with `must_load` none that can be loaded, or the port is taken.
+        UserError: There is no model at `path`, or `must_load` is set and no model can be loaded, or the port is taken.
     """
     limits = _with_files(limits or Limits())
     app = create_app(

@@ -20,7 +20,7 @@ def prepare_text_data(
     report: Path | None = None,
     settings: PrepareSettings | None = None,
 ) -> Prepared:
-    """Read labelled text, check it, write it as three splits, and say what came of it.
+    """Read labelled text, check it, write it as three splits, and report the result.
 
     Args:
         source: A folder made by `fetch`, any other folder, or a file.
@@ -31,8 +31,8 @@ def prepare_text_data(
         settings: Columns, checks and splits; default: `PrepareSettings()`.
 
     Raises:
-        UserError: The data can't be read, a check with the policy "error" found something, a split is empty, or there
-            is nothing to compare with where `reference` points.
+        UserError: The data can't be read, a check with the policy "error" found something, a split is empty, or
+            `reference` points to nothing that can be compared.
     """
     from kfp_bert_components.data.prepare_data import prepare
 

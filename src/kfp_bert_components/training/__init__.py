@@ -11,8 +11,8 @@ __all__ = ["TrainingSettings", "finetune"]
 def finetune(train: Path, validation: Path, model: Path, report: Path, settings: TrainingSettings) -> dict[str, float]:
     """Fine-tune BERT on a split, keep the weights that did best on another, and write them as a bundle.
 
-    Where TF_CONFIG names several workers each of them calls this; only the first one writes. Call it before
-    anything else in the process uses TensorFlow.
+    If TF_CONFIG names several workers, each worker calls this function, and only the first worker writes. Call it
+    before anything else in the process uses TensorFlow.
 
     Args:
         train: Folder of the split to train on.
@@ -29,7 +29,7 @@ def finetune(train: Path, validation: Path, model: Path, report: Path, settings:
 
     Raises:
         UserError: A setting, a split or the base model is at fault, or the loss became infinite or NaN.
-        Preempted: SIGTERM was received; a checkpoint was written where there is a `checkpoint_dir`.
+        Preempted: SIGTERM was received; a checkpoint was written if there is a `checkpoint_dir`.
         WorkerLostError: Another worker is gone, or can't be reached.
     """
     with quietly():
