@@ -47,7 +47,7 @@ class AiPlatformSettings:
         request_log_rate: Share of the requests that is logged, 0 to 1; 0 with a table means all.
         canary_percent: Share of the traffic of the new version while it is tested, 1 to 99.
         traffic_steps: Shares after the test in percent, in ascending order; the last one is 100.
-        step_seconds: Pause after each of them.
+        step_seconds: Pause after each of them but the last, in seconds.
         drain_seconds: Pause between the last request to the old version and its removal.
         keep_warm: Whether the old version stays deployed, without traffic, for a quick rollback.
         operation_seconds: Longest time for one long-running operation.
