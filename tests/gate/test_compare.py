@@ -20,8 +20,10 @@ from kfp_bert_components.evaluation.names import METRICS
 from kfp_bert_components.gate import Policy, compare, decide, uncounted
 from kfp_bert_components.gate.guardrails import holm
 from kfp_bert_components.gate.paired import pair_predictions
+from kfp_bert_components.registry import Registry
 from tests.support.comparisons import LABELS, counted, judge, models, one_model, repeated, run
 from tests.support.evaluations import scores, write_nobody, write_numbers
+from tests.support.models import promote_next
 
 
 @pytest.mark.parametrize("metric", [*sorted(set(METRICS) - {"ece"}), "f1:action", "recall:action", "precision:action"])
@@ -290,6 +292,30 @@ def test_a_comparison_that_cannot_be_made_is_no_use(tmp_path):
     with pytest.raises(UserError, match="needs rows of the class 'drama'"):
         run(tmp_path, candidate, champion, Policy(primary_metric="f1:drama"), str(tmp_path / "registry"))
     assert not list(tmp_path.glob("registry/test_sets/*"))
+
+
+def test_a_model_that_somebody_went_back_from_is_promoted_by_a_person_only(tmp_path):
+    candidate, champion = models(tmp_path, 2.5, 2.0)
+    registry = Registry(str(tmp_path / "my registry"))
+    promote_next(registry, tmp_path / "first", champion.name)
+    promote_next(registry, tmp_path / "second", candidate.name)
+
+    def decided(policy=None):
+        return run(tmp_path, candidate, champion, policy, registry.uri)
+
+    assert decided().outcome == "PROMOTE"
+    registry.rollback(reason="too many complaints")
+    held = decided()
+    assert held.outcome == held.gate_outcome == "HOLD"
+    assert held.reason.startswith("This is the model of version 2, from which ")
+    assert " went back to version 1 at 20" in held.reason and " (too many complaints). To make it" in held.reason
+    assert f"`kfp-bert registry rollback '{registry.uri}' --to 2` or set override in the policy." in held.reason
+    assert "By the primary metric alone it would be promoted: Macro F1 rose" in held.reason
+    assert decided(Policy(override="PROMOTE", override_by="Ada", override_reason="mended")).outcome == "PROMOTE"
+    worse = run(tmp_path, champion, candidate, registry=registry.uri)
+    assert worse.outcome == "REJECT" and "went back" not in worse.reason
+    registry.rollback(2)
+    assert decided().outcome == "PROMOTE"
 
 
 def test_a_much_better_candidate_is_promoted_also_at_the_alpha_that_40_uses_leave(tmp_path):

@@ -57,6 +57,28 @@ def test_a_comparison_made_before_a_rollback_does_not_promote(registry: Registry
         registry.promote(*candidate)
 
 
+def test_a_model_that_was_rolled_back_from_is_known_until_it_is_champion_again(registry: Registry) -> None:
+    assert registry.rolled_back_from("model c") is None
+    registry.rollback(1, reason="too many complaints")
+    move = registry.rolled_back_from("model c")
+    assert move and (move["previous"], move["version"], move["reason"]) == (3, 1, "too many complaints")
+    assert registry.rolled_back_from("model b") is None and registry.rolled_back_from("model a") is None
+    registry.rollback(3)
+    assert registry.rolled_back_from("model c") is None
+    assert registry.rolled_back_from("model a") == registry.require_champion().log[-1]
+
+
+@pytest.mark.parametrize("damage", [b"{}", None], ids=["damaged", "removed"])
+def test_a_version_that_was_rolled_back_from_because_it_is_damaged_stops_nothing(tmp_path: Path, damage) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    for name in ("a", "b"):
+        promote_next(registry, tmp_path, name)
+    registry.rollback()
+    record = tmp_path / "registry/versions/2/version.json"
+    record.write_bytes(damage) if damage else record.unlink()
+    assert registry.rolled_back_from("model b") is None
+
+
 def test_the_history_tells_the_story_in_plain_words(registry: Registry) -> None:
     registry.rollback(reason="too many complaints.")
     registry.record_deployment("production", "rolling", 2)

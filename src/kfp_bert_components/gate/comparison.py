@@ -121,13 +121,14 @@ def _of_few_clusters(pivot: Pivot, clusters: Clusters, weights: np.ndarray) -> P
     return replace(pivot, spread=pivot.spread * wider)
 
 
-def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
+def decide(comparison: Comparison, policy: Policy, use: Use, kept_back: str = "") -> Decision:
     """Decide whether the candidate replaces the champion.
 
     Args:
         comparison: From `compare`.
         policy: The rules.
         use: How much of alpha this use of the test set may spend.
+        kept_back: Why only a person may promote this model, in a sentence; "" if the test alone decides.
 
     Raises:
         UserError: The policy limits a ratio, and an evaluation lacks the figures for this ratio.
@@ -149,9 +150,9 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
     alarm = champion.alarm.get("sentence", "")
     if gate_outcome == "PROMOTE" and policy.on_data_alarm == "hold" and comparison.unlearnt:
         advice = "If the labels are right, set on_data_alarm: warn in the policy."
-        otherwise = f"By the primary metric alone it would be promoted: {gate_reason}"
-        gate_reason = f"{alarm} {comparison.unlearnt} {advice} {otherwise}"
-        gate_outcome = "HOLD"
+        gate_outcome, gate_reason = _hold(f"{alarm} {comparison.unlearnt} {advice}", gate_reason)
+    if gate_outcome == "PROMOTE" and kept_back:
+        gate_outcome, gate_reason = _hold(kept_back, gate_reason)
     outcome, reason = gate_outcome, gate_reason
     if policy.override:
         outcome = policy.override
@@ -171,6 +172,11 @@ def decide(comparison: Comparison, policy: Policy, use: Use) -> Decision:
         policy=policy.as_dict(),
         warnings=[alarm] if alarm else [],
     )
+
+
+def _hold(why: str, reason: str) -> tuple[str, str]:
+    """Outcome and reason for a model that the primary metric would promote."""
+    return "HOLD", f"{why} By the primary metric alone it would be promoted: {reason}"
 
 
 def _same(paired: PairedPredictions, metric: str, value: float, error: float) -> bool:

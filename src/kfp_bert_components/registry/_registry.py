@@ -245,6 +245,20 @@ class Registry:
 
         return rollback(self.store, version, reason, self.origin)
 
+    def rolled_back_from(self, fingerprint: str) -> Mapping[str, Any] | None:
+        """The rollback that left a version with this model, if that version has not been champion since.
+
+        Args:
+            fingerprint: `bundle_fingerprint` of the model.
+
+        Returns:
+            The move, as in `Champion.log`: its `previous` is that version. None if there is none, or if the version is
+            gone or damaged.
+        """
+        from kfp_bert_components.registry._rollback import rolled_back_from
+
+        return rolled_back_from(self.store, fingerprint)
+
     def diagnose(self) -> Diagnosis:
         """Whether the champion is whole, and if it is not, which versions are; reads the files of all of them."""
         from kfp_bert_components.registry._repair import diagnose

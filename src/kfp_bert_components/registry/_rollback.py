@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from kfp_bert_components.errors import ConflictError, DamagedError, NotFoundError, UserError
 from kfp_bert_components.origin import Origin
-from kfp_bert_components.registry._read import read_version, require_champion
+from kfp_bert_components.registry._read import read_champion, read_version, require_champion
 from kfp_bert_components.registry._records import Champion, Version, dump, stamp
 from kfp_bert_components.storage import Store
 
@@ -77,6 +80,21 @@ def previous_champion(store: Store, champion: Champion) -> int | None:
             del path[path.index(event["version"]) :]
         path.append(event["version"])
     return next((number for number in reversed(path[:-1]) if is_readable(store, number)), None)
+
+
+def rolled_back_from(store: Store, fingerprint: str) -> Mapping[str, Any] | None:
+    """See `Registry.rolled_back_from`."""
+    moves: dict[int, Mapping[str, Any]] = {}
+    champion = read_champion(store)
+    for event in champion.log if champion else ():
+        moves.pop(event["version"], None)
+        if event["event"] == "rolled back":
+            moves[event["previous"]] = event
+    for number, event in reversed(moves.items()):
+        with suppress(NotFoundError, DamagedError):  # gc may have removed it, or it was left because it is damaged
+            if read_version(store, number).bundle_fingerprint == fingerprint:
+                return event
+    return None
 
 
 def is_readable(store: Store, number: int) -> bool:

@@ -61,7 +61,7 @@ def compare_models(
             new, old = _only(new, old, rows)
             # Whether the labels can be learnt shows on all rows: on all rows the champion was measured as well.
             comparison = replace(compare(new, old, policy.goal), unlearnt=comparison.unlearnt)
-    made = decide(comparison, policy, use)
+    made = decide(comparison, policy, use, _kept_back(registry, new.model_fingerprint) if registry else "")
     reason = f"{made.reason} {use.in_words()}".rstrip()
     origin = origin or here()
     made = replace(made, reason=reason, evaluation_files=file_hashes(candidate), origin=origin.known())
@@ -80,6 +80,20 @@ def compare_models(
         say(f"Warning: {warning}")
     say(f"{made.outcome}: {made.reason}")
     return made
+
+
+def _kept_back(registry: str, fingerprint: str) -> str:
+    """Why a model that somebody went back from is not promoted again by a run; "" for any other."""
+    move = Registry(registry).rolled_back_from(fingerprint)
+    if move is None:
+        return ""
+    left = move["previous"]
+    why = f" ({move['reason']})" if move["reason"] else ""
+    return (
+        f"This is the model of version {left}, from which {move['by']} went back to version {move['version']} at "
+        f"{move['at']}{why}. To make it champion again, run `kfp-bert registry rollback {quote(registry)} --to {left}` "
+        "or set override in the policy."
+    )
 
 
 def _count(registry: str, candidate: Evaluation, champion: Evaluation, policy: Policy) -> "tuple[Use, np.ndarray]":
