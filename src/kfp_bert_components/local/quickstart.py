@@ -55,6 +55,8 @@ def quickstart(folder: Path, console: Console, *, keep_serving: bool = False, po
         if keep_serving:
             console.print(f"\nServing at {url} until Ctrl-C.")
             signal.pause()
+    serve = f"kfp-bert serve {shlex.quote(str(folder / 'serving'))}"
+    console.print(f"That server has ended. To ask the model yourself: {serve}", markup=False)
 
 
 def _number_of_runs(runs: Path) -> int:
