@@ -114,6 +114,31 @@ def test_a_damaged_character_costs_only_itself(codec: str, tmp_path: Path):
     assert encoding == codec and [text for text in found if "\ufffd" not in text] == texts[:7] + texts[8:]
 
 
+# Words that are in no list of frequent characters or letters, and bytes that stand for nothing in their encoding.
+WORDS = {
+    "cp949": ("환불 요청|배송 문의|결제 취소", b"\xff\xff"),
+    "gb18030": ("退款申请|订单查询|支付失败", b"\xff\xff"),
+    "big5": ("退款申請|訂單查詢|支付失敗", b"\xff\xff"),
+    "cp932": ("返金申請|注文照会|会員退会", b"\x81\xff"),
+    "euc_jp": ("返金申請|注文照会|会員退会", b"\xff\xff"),
+    "cp1251": ("возврат денег|заказ не пришёл|ошибка оплаты", b"\x98"),
+    "cp1252": ("déjà commandé|reçu trop tôt|livré à côté", b"\x81"),
+}
+
+
+@pytest.mark.parametrize("codec", WORDS)
+def test_a_damaged_line_does_not_change_what_the_others_are_read_as(codec: str, tmp_path: Path):
+    words, damage = WORDS[codec]
+    texts = [f"{words.split('|')[i % 3]} {i:03}" for i in range(90)]
+    lines = [f"{text},{'yes' if i % 2 else 'no'}".encode(codec) for i, text in enumerate(texts)]
+    for damaged in ([], [7], [7, 40, 41, 80]):
+        broken = [line.replace(b" ", b" " + damage, 1) if i in damaged else line for i, line in enumerate(lines)]
+        (tmp_path / "a.csv").write_bytes(b"\n".join([b"text,label", *broken]))
+        encoding, found, _ = read(tmp_path / "a.csv")
+        assert encoding == codec
+        assert [text for text in found if "\ufffd" not in text] == [t for i, t in enumerate(texts) if i not in damaged]
+
+
 @pytest.mark.parametrize(
     ("codec", "size"),
     [

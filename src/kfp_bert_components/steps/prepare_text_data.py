@@ -72,8 +72,9 @@ def _print_summary(prepared: Prepared, settings: PrepareSettings) -> None:
     for result in prepared.results:
         if result.dropped:
             print(f"  dropped {result.dropped:,}: {result.what}")
-        elif result.count and result.check in REPEATS:
-            print(f"  kept {result.count:,}: {result.what}; {result.check}=drop would take {result.taken}")
+        elif result.count:
+            taken = result.taken if result.check in REPEATS else "them out"
+            print(f"  kept {result.count:,}: {result.what}; {result.check}=drop would take {taken}")
     for leak in prepared.recurring:
         print(
             f"  kept {leak.count:,} of {leak.split}: have a text of {leak.other} that is shorter than "

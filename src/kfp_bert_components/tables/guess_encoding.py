@@ -6,6 +6,7 @@ of one language explain all of them.
 """
 
 import re
+from collections.abc import Mapping
 
 # The letters beyond ASCII of languages, by the code page that is tried for them, the likeliest first.
 ALPHABETS = {
@@ -65,6 +66,8 @@ SEVEN_BIT = {
 # What is tried by statistics: others are hardly ever met, and explain anything.
 _OTHERS = [f"cp125{number}" for number in range(9)]
 _OTHERS += ["cp949", "cp932", "euc_jp", "gb18030", "big5", "cp874", "koi8_r", "koi8_u", "cp866", "cp850", "mac_roman"]
+# The share of lines that may be damaged in a text whose encoding is guessed.
+_MOST_DAMAGED = 0.05
 _SYMBOL_IN_WORD = re.compile(r"[^\W\d_][¡-©«-¯±-¶¸-¿][^\W\d_]")
 
 
@@ -76,18 +79,39 @@ def guess_encoding(odd: bytes) -> str:
         return "utf-8"  # UTF-8 with a few damaged rows, or a file of another encoding joined to it
     if codec := _east_asian(odd):
         return codec
+    damaged = {codec: _damaged_lines(odd, codec) for codec in {*ALPHABETS, *_OTHERS}}
     for codec, alphabets in ALPHABETS.items():
-        letters = _letters(odd, codec)
+        letters = _letters(_without(odd, damaged[codec]), codec)
         if letters is not None and any(_explains(alphabet, letters) for alphabet in alphabets):
             return codec
     # A few accents among plain letters: too little for statistics, and nearly always Windows.
-    if _letters(odd, "cp1252") is not None and sum(byte > 127 for byte in odd) < max(20, 0.06 * len(odd)):
+    western = _without(odd, damaged["cp1252"])
+    if _letters(western, "cp1252") is not None and sum(byte > 127 for byte in western) < max(20, 0.06 * len(western)):
         return "cp1252"
+    return _by_statistics(odd, damaged)
+
+
+def _by_statistics(odd: bytes, damaged: Mapping[str, set[int]]) -> str:
+    """The likeliest of many codecs, by the lines that all those can read which can read most of them."""
     from charset_normalizer import from_bytes
 
-    best = from_bytes(odd, cp_isolation=_OTHERS).best()
-    western = "\ufffd" not in odd.decode("cp1252", errors="replace")
-    return best.encoding if best and best.encoding not in ("ascii", "utf_8") else "cp1252" if western else "latin-1"
+    readable = _without(odd, set().union(*(damaged[codec] for codec in _OTHERS)))
+    best = from_bytes(readable or odd, cp_isolation=_OTHERS).best()
+    if best and best.encoding not in ("ascii", "utf_8"):
+        return best.encoding
+    return "cp1252" if "\ufffd" not in odd.decode("cp1252", errors="replace") else "latin-1"
+
+
+def _damaged_lines(odd: bytes, codec: str) -> set[int]:
+    """The lines that a codec can't read; none where they are more than a few: then it is not the codec of the text."""
+    lines = odd.splitlines()
+    found = {number for number, line in enumerate(lines) if "\ufffd" in line.decode(codec, errors="replace")}
+    return found if len(found) <= _MOST_DAMAGED * len(lines) else set()
+
+
+def _without(odd: bytes, damaged: set[int]) -> bytes:
+    lines = odd.splitlines(keepends=True)
+    return b"".join(line for number, line in enumerate(lines) if number not in damaged) if damaged else odd
 
 
 def _has_lines_of_utf_8(decoded: str) -> bool:
