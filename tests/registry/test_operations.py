@@ -115,6 +115,15 @@ def test_an_untouched_registry_verifies(registry: Registry) -> None:
     assert registry.verify() == []
 
 
+def test_pins_are_verified_too(registry: Registry) -> None:
+    registry.keep_pin("f" * 16, {"sources": ["a"], "objects": []}, "run")
+    assert registry.verify() == []
+    (pin,) = registry.store.list("pins/", checksums=False)
+    registry.store.write(pin.name, json.dumps({"format": 1, "run": "run"}).encode())
+    (problem,) = registry.verify()
+    assert pin.name in problem and "at" in problem
+
+
 @pytest.mark.parametrize("file", ["bundle/saved_model/part0", "evaluation/evaluation.json", "README.md"])
 def test_one_changed_byte_is_found(registry: Registry, tmp_path: Path, file: str) -> None:
     name = f"versions/2/{file}"
