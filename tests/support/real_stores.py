@@ -42,7 +42,7 @@ def seaweedfs(folder: Path) -> Iterator[str]:
     options = {f"{one}.port" if one in names else one: port for one, port in ports.items()}
     options |= {"dir": folder, "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "s3.config": folder / "s3.json"}
     options |= {"master.volumeSizeLimitMB": 64, "master.volumePreallocate": "false", "master.telemetry": "false"}
-    options |= {"s3.port.iceberg": 0}
+    options |= {"s3.port.iceberg": 0, "volume.max": 100}  # each bucket takes some volumes of its own
     command = [program, "server", "-s3", "-filer", *(f"-{name}={value}" for name, value in options.items())]
     with _running(command, folder, url := f"http://127.0.0.1:{ports['s3']}"):
         keys = {"aws_access_key_id": _KEY, "aws_secret_access_key": _SECRET, "region_name": KEYS["AWS_REGION"]}
