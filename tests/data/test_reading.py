@@ -269,3 +269,25 @@ def test_a_column_of_texts_that_is_taken_for_the_label_is_said_in_a_short_senten
     with pytest.raises(UserError, match="check label_column, add rows or lower min_class_rows") as error:
         prepare(tmp_path / "a.csv")
     assert len(str(error.value)) < 700 and "…' (1)" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "quoted.csv", "spaced.csv", "a.jsonl", "a.json", "a.parquet"])
+def test_a_row_that_has_something_in_another_column_is_not_blank(tmp_path: Path, name: str):
+    good = [(i, f"text number {i}", "xy"[i % 2]) for i in range(60)]
+    lines = [*good, *((1000 + i, "", "") for i in range(5))]
+    between, around = (", " if name == "spaced.csv" else ","), ('"' if name != "a.csv" else "")
+    blank = [between.join([2 * around] * 3), "", "\n"]  # three lines without anything, of which the last is two
+    written = [between.join(f"{around}{cell}{around}" for cell in line) for line in [("id", "text", "label"), *lines]]
+    objects = [{"id": number, "text": text or None, "label": label or None} for number, text, label in lines]
+    if name.endswith(".csv"):
+        (tmp_path / name).write_text("\n".join([*written, *blank]))
+    elif name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(objects), tmp_path / name)
+    else:
+        text = json.dumps(objects) if name == "a.json" else "\n".join(["", *map(json.dumps, objects)])
+        (tmp_path / name).write_text(text)
+    prepared, _, _ = prepare(tmp_path / name, stratify=True)
+    assert (prepared.read, prepared.dropped["empty_text"]) == (65, 5)
+    assert prepared.blank == (3 if name.endswith(".csv") else 0)
+    with pytest.raises(UserError, match="5 rows have no text"):
+        prepare(tmp_path / name, stratify=True, empty_text="error")

@@ -50,6 +50,23 @@ def test_two_stray_quotes_cost_their_own_rows_only(tmp_path: Path, apart: int):
     assert all("look like rows" in reason for _, reason in faults)
 
 
+@pytest.mark.parametrize("escaped", ['\\"', '""'])
+@pytest.mark.parametrize("stray", ['the board is 5" long,y', 'the board is 5" or 6" long,y'])
+def test_a_stray_quote_does_not_end_at_one_amid_a_cell(tmp_path: Path, escaped: str, stray: str):
+    good = [f'"he said {escaped}hi{escaped} to number {i}, twice",{"xy"[i % 2]}' for i in range(60)]
+    content = [f"{line}\n" for line in [*good[:30], '"a quote before this row,x', stray, *good[30:]]]
+    rows, faults = read(write(tmp_path / "a.csv", content), quoting="auto")
+    assert [row for row, *_ in rows] == [row for row in range(1, 63) if row != 31]
+    assert [row for row, _ in faults] == [31]
+
+
+def test_a_line_that_ends_with_a_backslash_goes_on_in_the_next(tmp_path: Path):
+    good = [f'"he said \\"hi\\" to number {i}",{"xy"[i % 2]}' for i in range(60)]
+    content = [f"{line}\n" for line in [*good, "one \\", "cell,x", *good]]
+    rows, faults = read(write(tmp_path / "a.csv", content), quoting="auto")
+    assert not faults and len(rows) == 121 and rows[60][1:] == ("one \ncell", "x")
+
+
 def test_strict_quoting_accepts_a_cell_that_holds_a_table(tmp_path: Path):
     cell = '"' + "".join(lines(5_000)) + '"'
     source = write(tmp_path / "a.csv", [*lines(10), f"{cell},good\n", *lines(10)])

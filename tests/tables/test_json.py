@@ -205,3 +205,14 @@ def test_a_parquet_cell_that_is_too_long_costs_its_row(tmp_path: Path, unreadabl
     _, rows, faults = read(tmp_path / "a.parquet", unreadable=unreadable)
     assert [(len(text), label) for text, label in rows] == [(1_000_000, "a"), (5, "c"), (0, "d")]
     assert faults == [(2, "the row is longer than 1,000,000 characters")]
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r", "\r\n\r\n"])
+@pytest.mark.parametrize("count", [40, 20_000])
+def test_a_broken_line_costs_itself_only_however_the_lines_end(tmp_path: Path, end: str, count: int):
+    lines = [json.dumps({"text": f"text {i} {'word ' * 40}", "label": i % 2}) for i in range(count)]
+    for broken in (lines[20][:15], "5"):
+        (tmp_path / "a.jsonl").write_bytes(end.join([*lines[:20], broken, *lines[21:]]).encode())
+        facts, rows, faults = read(tmp_path / "a.jsonl")
+        assert facts.kind == "jsonl" and len(rows) == count - 1
+        assert [row for row, _ in faults] == [1 + 20 * (1 if end == "\r" else 2)]

@@ -94,7 +94,7 @@ class Rows:
         store: Their texts, and the hashes of their words where they were wanted.
         files: What was found out about each file.
         read: Rows of each file, those that could not be read included, blank ones not.
-        blank: Rows of all files without anything in their cells.
+        blank: Lines of all CSV files without anything in their cells.
         unreadable: The rows that could not be read, counted by what is wrong with them.
         mended: The same of rows that were read although something is wrong with them.
         unreadable_examples: The first few of each of these.
@@ -188,8 +188,7 @@ def read_rows(
                         counts[fault.reason] += 1
                         if counts[fault.reason] <= EXAMPLES:
                             examples.append(RowExample(file.name, fault.row, fault.reason, shorten(fault.excerpt, 100)))
-                sizes = [np.diff(string_bytes(cells)[1]) for cells in batch.cells.values()]
-                filled = batch.take(np.flatnonzero(np.logical_or.reduce(sizes)))
+                filled = batch.take(np.flatnonzero(~np.isin(batch.rows, batch.blank)))
                 blank += len(batch.rows) - len(filled.rows)
                 read[-1] += len(filled.rows) + len(batch.faults)
                 bar.update(len(batch.rows))

@@ -1,7 +1,7 @@
 """What the readers hand on: some rows of one file, and those among them that could not be read."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -30,19 +30,21 @@ class Batch:
         cells: Its cells by the name of their column, each a string array [n]; a missing cell is "".
         faults: The rows that could not be read; they are not in `rows`.
         mended: Rows that were read although something is wrong with them; they are in `rows`.
+        blank: The numbers of those of `rows` that have nothing in any cell of the file, wanted or not, int64.
     """
 
     rows: np.ndarray
     cells: dict[str, pa.Array]
     faults: Sequence[Fault] = ()
     mended: Sequence[Fault] = ()
+    blank: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def take(self, kept: np.ndarray) -> "Batch":
         """Some of its rows, by index, and all faults and mended rows."""
         if len(kept) == len(self.rows):
             return self
         cells = {name: cells.take(to_arrow(kept)) for name, cells in self.cells.items()}
-        return Batch(self.rows[kept], cells, self.faults, self.mended)
+        return replace(self, rows=self.rows[kept], cells=cells)
 
     def without_row(self, number: int) -> "Batch":
         """All but the row of this number, which may be a fault."""

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from kfp_bert_components.plain import BLANKS
-from kfp_bert_components.tables.arrow import to_arrow, to_numpy
+from kfp_bert_components.tables.arrow import string_bytes, to_arrow, to_numpy
 from kfp_bert_components.tables.batches import LONGEST_CELL, Batch, Fault, make_batch
 from kfp_bert_components.tables.dialect import Dialect
 from kfp_bert_components.tables.lines import split_lines, with_spaces
@@ -47,7 +47,10 @@ def read_csv(blocks: Iterator[bytes], dialect: Dialect, columns: Mapping[str, in
     records = _Records(blocks, dialect, list(columns.values()))
     row = 1 + dialect.skipped  # the number of the next row
     for block in blocks:
-        batch = _read_plain(block, row, dialect, columns) or make_batch(list(columns), records.read(block, row), keep)
+        batch = _read_plain(block, row, dialect, columns)
+        if batch is None:
+            batch = make_batch(list(columns), records.read(block, row), keep)
+            batch = replace(batch, blank=np.array(records.blank, np.int64))
         row += len(batch.rows) + len(batch.faults)
         yield _without_headers(batch, dialect, columns) if dialect.header else batch
 
@@ -108,7 +111,15 @@ def _read_plain(block: bytes, row: int, dialect: Dialect, columns: Mapping[str, 
     if table.num_rows != len(ends) + (not block.endswith(b"\n")) or not _ends_with_row(block, dialect):
         return None
     cells = {name: table[names[index]].combine_chunks() for name, index in columns.items()}
-    return Batch(np.arange(row, row + table.num_rows), cells)
+    filled = np.logical_or.reduce([np.diff(string_bytes(cell)[1]) for cell in cells.values()])
+    between = f"{dialect.delimiter}{dialect.quote}\r\n".encode()
+    places = [place for place in np.flatnonzero(~filled).tolist() if not _line(block, ends, place).strip(between)]
+    return Batch(np.arange(row, row + table.num_rows), cells, blank=row + np.array(places, np.int64))
+
+
+def _line(block: bytes, ends: np.ndarray, place: int) -> bytes:
+    """A line of a block by its place; `ends` are the places of the line feeds."""
+    return block[ends[place - 1] + 1 if place else 0 : ends[place] if place < len(ends) else len(block)]
 
 
 def _has_other_quotes(block: bytes, dialect: Dialect) -> bool:
@@ -129,11 +140,13 @@ def _ends_with_row(block: bytes, dialect: Dialect) -> bool:
 
 @lru_cache
 def _row_pattern(dialect: Dialect) -> re.Pattern[str]:
-    """What a row of one line looks like: after the quote that closes a cell comes a delimiter or the end."""
+    """What a row looks like: after the quote that closes a cell comes a delimiter or the end."""
     quote, delimiter = dialect.quote, re.escape(dialect.delimiter)
-    inside = rf"[^{quote}\\]|\\." if dialect.quoting.endswith("backslash") else f"[^{quote}]|{2 * quote}"
+    inside, plain = f"[^{quote}]|{2 * quote}", rf"[^{delimiter}\r\n]"
+    if dialect.quoting.endswith("backslash"):  # before a line's end it keeps the line's end in the cell
+        inside, plain = rf"[^{quote}\\]|\\[\s\S]", rf"[^{delimiter}\r\n\\]|\\(?:\r\n|[\s\S]?)"
     spaces = " *+" if dialect.spaces else ""
-    cell = f"{spaces}(?:{quote}(?:{inside})*+{quote}|(?!{quote})[^{delimiter}]*+)"
+    cell = f"{spaces}(?:{quote}(?:{inside})*+{quote}|(?!{quote})(?:{plain})*+)"
     return re.compile(f"{cell}(?:{delimiter}{cell})*+[\r\n]*")
 
 
@@ -146,6 +159,7 @@ class _Records:
 
     Python's csv reader is given the lines, and those of a row that went wrong are taken back. `blocks` is where more
     lines come from, for a row that does not end with its block; `wanted` are the indices of the wanted cells.
+    `blank` are the numbers of the rows of the block read last that have nothing in their cells.
     """
 
     def __init__(self, blocks: Iterator[bytes], dialect: Dialect, wanted: Sequence[int]) -> None:
@@ -154,6 +168,7 @@ class _Records:
         self._quote, self._trailing, self._backslash = dialect.quote, dialect.trailing, "escapechar" in self._options
         self._row, self._other = _row_pattern(dialect), dialect.other
         self._escaped_quote = ("\\" if self._backslash else self._quote) + self._quote
+        self.blank: list[int] = []
         self._waiting: deque[str] = deque()
         self._taken: list[str] = []  # by the row at hand
         self._size = 0  # characters of them
@@ -164,6 +179,7 @@ class _Records:
     def read(self, block: bytes, row: int) -> Iterator[tuple[int, list[str], str, str]]:
         """Each row: its number (`row` is the first), its cells, what is wrong with it, and how it begins."""
         self._waiting.extend(split_lines(block))
+        self.blank = []
         reader = csv.reader(self._lines(), **self._options)
         for number in count(row):
             if not self._waiting:
@@ -187,6 +203,8 @@ class _Records:
                 reason = f"the row has {len(record)} cell{'s' * (len(record) != 1)} instead of {self._width}"
             if max(map(len, [*record, self._taken[0]])) > LONGEST_CELL:
                 record, reason = [], f"the row is longer than {LONGEST_CELL:,} characters"
+            if not reason and not any(record):
+                self.blank.append(number)
             cells = record + [""] * self._width
             can_be_read = record or not reason
             yield number, [cells[index] for index in self._wanted if can_be_read], reason, self._taken[0][:400]
@@ -223,12 +241,7 @@ class _Records:
         """Look at the quotes of a row that was read."""
         if len(self._taken) == 1 or self._quoting == "none":
             return
-        try:  # nothing but a delimiter or the end of the row may follow the quote that closes a cell
-            next(csv.reader(self._taken, strict=True, **self._options))
-        except csv.Error:
-            raise _QuoteError(_NEVER_CLOSED) from None
-        plain = "".join(self._taken).replace("\\\\", "").replace("\\" + self._quote, "")
-        if self._backslash and plain.count(self._quote) % 2:  # which `strict` does not look at
+        if not self._row.fullmatch("".join(self._taken)):
             raise _QuoteError(_NEVER_CLOSED)
         for cell in record if self._quoting != "strict" else ():
             self._like_rows = 0

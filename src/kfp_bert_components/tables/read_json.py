@@ -29,8 +29,8 @@ def is_document(start: str, whole: bool, columns: Sequence[Column]) -> bool:
         whole: Whether the sample is all of it.
         columns: The keys that are wanted of its objects.
     """
-    lines = start.split("\n")[:100] if start.startswith("{") else []
-    objects = [found for line in lines if line.strip() and isinstance(found := _parsed(line), dict)]
+    lines = [line for line in re.split("[\r\n]+", start)[:100] if line.strip()] if start.startswith("{") else []
+    objects = [found for line in lines if isinstance(found := _parsed(line), dict)]
     if len(lines) == 1 and whole:  # one object: a row, or one that holds the rows
         cells = [objects[0].get(column.asked) for column in columns] if objects else [""]
         return all(cell is None or isinstance(cell, list | dict) for cell in cells)
