@@ -163,6 +163,20 @@ def test_nearly_all_long_texts_that_share_four_fifths_are_found():
     assert recall(lines) >= 0.99
 
 
+@pytest.mark.parametrize("rows", [50, 64, 65, 500, 5_000])
+def test_all_texts_of_a_template_are_found_however_many_there_are(rows: int):
+    kept, asking = (
+        pa.array([f"thank you for your order {start + i} it is on its way to you" for i in range(rows)])
+        for start in (0, 10_000)
+    )
+    # Of a mixture of ranks too: the first texts of a key may all be of the wrong one.
+    ranks = np.repeat(np.array([1, 2], np.int8), [rows // 2, rows - rows // 2])
+    index = NearIndex([hash_words(kept)[0]], ranks, 0.8)
+    for rank in (0, 1):
+        found, near = index.find(hash_words(asking)[0], np.full(rows, rank, np.int8))
+        assert found.tolist() == list(range(rows)) and (ranks[near] > rank).all()
+
+
 def test_a_text_is_compared_with_those_of_a_higher_rank_only():
     texts = hash_words(pa.array(["one two three four five six", "one two three four five seven"]))[0]
     index = NearIndex([texts], np.array([1, 2], np.int8), 0.5)

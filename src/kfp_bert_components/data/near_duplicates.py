@@ -3,8 +3,8 @@
 Two texts with a and b words that share a part t of them (multiset Jaccard) differ in at most a (1 - t) / t words. So
 if the words are put, by their hash, into more groups than that, at least one group is the same in both texts: its sum
 is a key that both have ("PartEnum", Arasu, Ganti, Kaushik: Efficient exact set-similarity joins, VLDB 2006). Groups of
-few words, and those that many texts have, would bring too many texts together and are left out; one group more makes
-up for most of that. Every pair that a key brings together is then compared word by word.
+few words would bring too many texts together and are left out, and of the texts that share a key only some are compared
+where they are many; one group more makes up for most of that. Pairs are compared word by word.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ LEAST_WORDS = 5
 _MOST_GROUPS = 24
 # From so many words on a text has enough groups of two words and more, and does without those of one.
 _MANY_WORDS = 16
-# Texts that may share a key: a group that more have, such as "of" and "the", tells nothing.
+# Of the texts that share a key so many are compared, from all over the data: a template may have more.
 _MOST_OWNERS = 64
 
 
@@ -172,6 +172,25 @@ def _find_keys(keys: np.ndarray, index: _Entries) -> np.ndarray:
 
 
 @compiled
+def _end_of_key(index: _Entries, first: int) -> int:
+    """Where the entries of a key end; `first` is where they begin."""
+    key, low = index.entries[first] >> index.owner_bits, first
+    high = min(first + _MOST_OWNERS, len(index.entries))
+    if high == len(index.entries) or index.entries[high] >> index.owner_bits != key:
+        while low < high and index.entries[low] >> index.owner_bits == key:
+            low += 1
+        return low
+    low, high = high, np.int64(index.begin[(index.entries[first] >> index.shift) + np.uint64(1)])
+    while low < high:
+        middle = (low + high) // 2
+        if index.entries[middle] >> index.owner_bits == key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
 def _first_near(
     asked: _Texts, places: np.ndarray, key_starts: np.ndarray, texts: _Texts, index: _Entries, least: float
 ) -> np.ndarray:
@@ -184,12 +203,9 @@ def _first_near(
         for first in places[key_starts[row] : key_starts[row + 1]]:
             if first < 0:
                 continue
-            key, beyond = entries[first] >> owner_bits, first + _MOST_OWNERS
-            if beyond < len(entries) and entries[beyond] >> owner_bits == key:
-                continue
-            for place in range(first, min(beyond, len(entries))):
-                if entries[place] >> owner_bits != key:
-                    break
+            key = entries[first] >> owner_bits
+            end = _end_of_key(index, first)
+            for place in range(first, end, 1 + (end - first - 1) // _MOST_OWNERS):
                 owner = np.int64(entries[place] - (key << owner_bits))
                 if _ones(asked.bitmaps[row] ^ texts.bitmaps[owner]) > most or texts.ranks[owner] <= asked.ranks[row]:
                     continue
