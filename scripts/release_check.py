@@ -154,7 +154,9 @@ def licences() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             python = environment(Path(scratch) / "venv", extras) / "python"
             target = DIST / f"sbom-{image}.json"
-            tool("cyclonedx-bom", "cyclonedx-py", "environment", "--of", "JSON", "-o", target, python)
+            # With the texts: what packages state in words and not as an SPDX id is a text to it.
+            options = ("--gather-license-texts", "--of", "JSON", "-o", target)
+            tool("cyclonedx-bom", "cyclonedx-py", "environment", *options, python)
         for one in json.loads(target.read_text())["components"]:
             stated[one["name"], one["version"], licence(one)].append(image)
     silent = [f"{name} {version}" for name, version, what in stated if not what]
@@ -168,11 +170,12 @@ def licences() -> None:
 
 def licence(component: dict) -> str:
     """What a component of an SBOM says of its licence; "" where it says nothing."""
-    said = [
-        one.get("expression") or one["license"].get("id") or one["license"]["name"]
-        for one in component.get("licenses", [])
-    ]
-    return " AND ".join(dict.fromkeys(one.splitlines()[0] for one in said))
+    said = []
+    for one in component.get("licenses", []):
+        stated = one.get("license", {})
+        text = stated.get("text", {}).get("content", "")
+        said.append(one.get("expression") or stated.get("id") or text or stated["name"])
+    return " AND ".join(dict.fromkeys(one.strip().splitlines()[0] for one in said))
 
 
 def images_and_extras() -> dict[str, str]:
