@@ -216,3 +216,27 @@ def test_a_broken_line_costs_itself_only_however_the_lines_end(tmp_path: Path, e
         facts, rows, faults = read(tmp_path / "a.jsonl")
         assert facts.kind == "jsonl" and len(rows) == count - 1
         assert [row for row, _ in faults] == [1 + 20 * (1 if end == "\r" else 2)]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(2)], ids=str)
+def test_bytes_in_parquet_are_text_and_those_that_are_not_cost_their_row(tmp_path: Path, kind: pa.DataType):
+    labels = pa.array([b"ab", None, b"\xff\xfe"]).cast(pa.binary(2) if kind == pa.binary(2) else kind)
+    pq.write_table(pa.table({"text": ["one", "two", "three"], "label": labels}), tmp_path / "a.parquet")
+    _, rows, faults = read(tmp_path / "a.parquet")
+    assert rows == [("one", "ab"), ("two", "")] and faults == [(3, "the row has bytes that are not UTF-8")]
+
+
+def test_values_in_parquet_that_are_no_text_are_named_with_their_type(tmp_path: Path):
+    times = pa.array([0, 1], pa.timestamp("us", tz="Mars/Phobos"))
+    pq.write_table(pa.table({"text": times, "label": ["x", "y"]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"values in 'text' that can't be written as text \(timestamp\[us, tz=Mars/"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_parquet_column_with_a_point_in_its_name_is_not_a_part_of_a_structure(tmp_path: Path):
+    table = pa.table({"a": [{"b": "wrong"}] * 2, "a.b": ["one", "two"], "label": ["x", "y"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", [Column("text", "a.b", "text_column"), COLUMNS[1]])[1] == [
+        ("one", "x"),
+        ("two", "y"),
+    ]

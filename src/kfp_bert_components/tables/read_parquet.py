@@ -16,6 +16,7 @@ from kfp_bert_components.tables.settings import OWN, Column, find_columns, own_n
 ROWS = 1 << 16
 # What pyarrow raises for a damaged file; the last one where it is the name of a column.
 _DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)
+_BINARY = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
 
 
 def own_types(file: TableFile) -> tuple[dict[str, pa.DataType], str]:
@@ -43,8 +44,9 @@ def read_parquet(file: TableFile, columns: Sequence[Column], keep: bool, own: bo
         reader = pq.ParquetFile(file.path)
         names = reader.schema_arrow.names
         found = find_columns(columns, names, file.name)
-        # Columns can be left out by their names only, so of a file with two of one name all are read.
-        alone = len(set(names)) == len(names) and not own
+        # Columns can be left out by their names only, and a.b is b of the structure a too: then all are read.
+        dotted = any("." in names[index] for index in found.values())
+        alone = len(set(names)) == len(names) and not own and not dotted
         wanted = sorted(set(found.values())) if alone else list(range(len(names)))
         for batch in reader.iter_batches(ROWS, columns=[names[index] for index in wanted] if alone else None):
             cells = {
@@ -98,8 +100,13 @@ def _texts(column: pa.Array, name: str, file: TableFile) -> pa.Array:
         raise UserError(f"{file.name} has lists or structures in {name!r}: give a column of texts.")
     if pa.types.is_floating(column.type):
         column = _numbers(column)
-    binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
-    column = column.cast(pa.binary() if binary else pa.string())
+    binary = any(is_kind(column.type) for is_kind in _BINARY)
+    try:
+        column = column.cast(pa.binary() if binary else pa.string())
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"{file.name} has values in {name!r} that can't be written as text ({column.type}): write them as text."
+        ) from error
     return pc.fill_null(column, b"" if binary else "") if column.null_count else column
 
 
