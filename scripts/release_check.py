@@ -40,6 +40,18 @@ from kfp.components import load_component_from_url
 for url in sys.argv[1:]:
     print(load_component_from_url(url).name)
 """
+# The first line about a licence in the file that each package brings, as JSON by its name.
+LICENCE_FILES = """
+import json
+from importlib.metadata import distributions
+found = {}
+for one in distributions():
+    for file in one.files or ():
+        if "dist-info" in str(file) and "LICEN" in file.name.upper():
+            lines = one.locate_file(file).read_text(errors="replace").splitlines()
+            found.setdefault(one.name, next((line.strip() for line in lines if "licen" in line.lower()), ""))
+print(json.dumps(found))
+"""
 
 
 def main() -> int:
@@ -145,7 +157,7 @@ def specs() -> None:
 
 
 def licences() -> None:
-    """An SBOM of each image's Python packages; every one of them must state its licence.
+    """An SBOM of each image's Python packages; every one of them must state its licence, or bring the file.
 
     What the base image holds besides Python packages is not in it.
     """
@@ -157,8 +169,9 @@ def licences() -> None:
             # With the texts: what packages state in words and not as an SPDX id is a text to it.
             options = ("--gather-license-texts", "--of", "JSON", "-o", target)
             tool("cyclonedx-bom", "cyclonedx-py", "environment", *options, python)
+            files = json.loads(run(python, "-c", LICENCE_FILES, quiet=True))
         for one in json.loads(target.read_text())["components"]:
-            stated[one["name"], one["version"], licence(one)].append(image)
+            stated[one["name"], one["version"], licence(one) or files.get(one["name"], "")].append(image)
     silent = [f"{name} {version}" for name, version, what in stated if not what]
     assert not silent, f"These packages state no licence: {', '.join(silent)}."
     lines = [
