@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kfp_bert_components.errors import NotFoundError, UserError
-from kfp_bert_components.fetch import fetch
+from kfp_bert_components.fetch import fetch, fetching
 from kfp_bert_components.storage import open_store
 from tests.support.files import files_of
 from tests.support.gcs_server import GcsServer
@@ -232,3 +232,49 @@ def test_an_empty_folder_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(NotFoundError, match=r"/in is a folder with nothing in it\.$"):
         fetched(tmp_path / "in", tmp_path)
+
+
+def folder(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        (".fetch", Path.touch),
+        (".fetch/left", folder),
+        ("manifest.json", folder),
+    ],
+)
+def test_a_target_with_something_else_in_the_place_of_ours_is_named(tmp_path: Path, name: str, make) -> None:
+    (tmp_path / "in.csv").write_text("a")
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out" / name)
+    with pytest.raises(UserError, match=f"out can't be filled .*{name}: .*give an empty folder"):
+        fetch([str(tmp_path / "in.csv")], tmp_path / "out")
+
+
+def test_a_target_below_a_file_or_at_the_end_of_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("a")
+    (tmp_path / "link").symlink_to("nowhere")
+    for target in (tmp_path / "in.csv/out", tmp_path / "link"):
+        with pytest.raises(UserError, match=f"{target} can't be filled"):
+            fetch([str(tmp_path / "in.csv")], target)
+
+
+def test_of_two_fetches_into_one_folder_the_second_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in.csv").write_text("a")
+    transfer = "kfp_bert_components.fetch.fetching.transfer"
+    inner = []
+
+    def during(*arguments):
+        with pytest.raises(UserError, match="Another fetch fills .*out: wait for its end"):
+            monkeypatch.undo()
+            fetch([str(tmp_path / "in.csv")], tmp_path / "out")
+        inner.append("told")
+        return fetching.transfer(*arguments)
+
+    monkeypatch.setattr(transfer, during)
+    assert fetch([str(tmp_path / "in.csv")], tmp_path / "out").files == 1
+    assert inner == ["told"]
+    assert fetch([str(tmp_path / "in.csv")], tmp_path / "out").files == 1

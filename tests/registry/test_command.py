@@ -64,7 +64,11 @@ def test_show_prints_the_card_of_the_champion_or_a_version(uri: str) -> None:
 
 def test_rollback_says_what_is_left_to_do_and_history_why(uri: str) -> None:
     output = run("rollback", uri, "--reason", "wrong labels")
-    assert output == "The champion is version 2.\nIt has to be deployed to production.\n"
+    assert output == (
+        "The champion is version 2.\n"
+        "A run that makes the model of version 3 again does not promote it. Other models are compared as usual.\n"
+        "It has to be deployed to production.\n"
+    )
     assert "rolled back from version 3 to version 2: wrong labels." in run("history", uri)
 
 
@@ -81,7 +85,7 @@ def test_a_record_that_can_not_be_looked_at_is_named_and_nothing_is_changed(uri:
 def test_rollback_names_damaged_mirrors_and_says_all_that_is_left_to_do(uri: str) -> None:
     Path(uri, "mirrors.json").write_text("{")
     output = run("rollback", uri)
-    assert "The champion is version 2.\nIt has to be deployed to production.\n" in output
+    assert "The champion is version 2.\n" in output and "It has to be deployed to production.\n" in output
     assert f"Mirrors may have to be told: {uri}/mirrors.json is damaged" in output
 
 

@@ -120,3 +120,14 @@ def test_a_lock_that_a_power_cut_left_with_anything_in_it_stops_nobody(tmp_path:
     before = store.write("name", b"1")
     (tmp_path / ".store" / "lock").write_bytes(left)
     assert store.write("name", b"2", if_generation=before) > before
+
+
+def test_what_is_written_has_the_rights_that_the_umask_leaves(tmp_path: Path):
+    before = os.umask(0o002)
+    try:
+        open_store(str(tmp_path / "shared")).write("a/b.json", b"{}")
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "shared").rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"lock", "holder", "b.json"}
+    assert all(path.stat().st_mode & 0o777 == 0o664 for path in files)

@@ -142,6 +142,10 @@ def rollback(registry: str, version: int | None, reason: str) -> None:
     deployments = models.deployments()  # what can't be read ends this before anything is changed
     champion = models.rollback(version, reason)
     click.echo(f"The champion is version {champion.version}.")
+    left = champion.log[-1]["previous"]
+    click.echo(
+        f"A run that makes the model of version {left} again does not promote it. Other models are compared as usual."
+    )
     _say_what_to_deploy(models, champion.version, *deployments)
 
 

@@ -180,7 +180,7 @@ def _end_of_key(index: _Entries, first: int) -> int:
         while low < high and index.entries[low] >> index.owner_bits == key:
             low += 1
         return low
-    low, high = high, np.int64(index.begin[(index.entries[first] >> index.shift) + np.uint64(1)])
+    low, high = high, int(index.begin[(index.entries[first] >> index.shift) + np.uint64(1)])
     while low < high:
         middle = (low + high) // 2
         if index.entries[middle] >> index.owner_bits == key:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from kfp_bert_components.errors import NotFoundError, UserError
 from kfp_bert_components.plain import listed
-from kfp_bert_components.records import dump_record, load_record
+from kfp_bert_components.records import check_types, dump_record, load_record, require
 
 EXAMPLES = "examples.parquet"
 HEADER = "split.json"
@@ -55,7 +55,7 @@ def read_split(folder: Path) -> Split:
         raise NotFoundError(
             f"{folder} holds no split ({HEADER} is missing): give an output of prepare_text_data."
         ) from error
-    header = load_record(data, str(folder / HEADER), {1: dict}, "run prepare_text_data again")
+    header = load_record(data, str(folder / HEADER), {1: _header_1}, "run prepare_text_data again")
     try:
         table = pq.ParquetFile(folder / EXAMPLES).read()
     except (OSError, pa.ArrowException) as error:
@@ -66,6 +66,13 @@ def read_split(folder: Path) -> Split:
             f"{folder} says {header['rows']:,} rows but holds {table.num_rows:,}: run prepare_text_data again."
         )
     return Split(header["name"], header["labels"], header["fingerprint"], header["pair"], table)
+
+
+def _header_1(fields: dict[str, Any]) -> dict[str, Any]:
+    kinds = {"name": str, "labels": list[str], "rows": int, "fingerprint": str, "pair": bool}
+    require(fields, kinds)
+    check_types(fields, kinds)
+    return fields
 
 
 class Example(NamedTuple):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import UserError, reason_of
 from kfp_bert_components.fetch.manifest import Manifest, read_manifest
 from kfp_bert_components.fetch.pins import read_checksums
 from kfp_bert_components.fetch.sources import check_paths, resolve
@@ -52,6 +53,16 @@ def fetch(sources: Sequence[str], target: Path, *, manifest: str = "", access: A
     wanted = _pinned(sources, manifest) if manifest else resolve(sources, access)
     _own(target, wanted)
     wanted = read_checksums(wanted)
+    try:
+        return _fill_or_publish(wanted, target, access)
+    except OSError as error:
+        place = error.filename or target
+        raise UserError(
+            f"{target} can't be filled ({place}: {reason_of(error)}): give an empty folder that may be written to."
+        ) from error
+
+
+def _fill_or_publish(wanted: Manifest, target: Path, access: Access) -> Fetched:
     if not is_fuse(target):
         return _fill(wanted, target, access)
     # A mounted bucket takes no renames and no writing at random: all is made whole on a local disk first.
@@ -65,14 +76,33 @@ def _fill(wanted: Manifest, target: Path, access: Access) -> Fetched:
     """Fetch into a local folder. While `.fetch` is there the folder is ours to change, and not complete."""
     scratch, place = target / ".fetch", target / "manifest.json"
     scratch.mkdir(parents=True, exist_ok=True)
-    for left in scratch.iterdir():  # of a fetch that was killed
-        left.unlink()
-    place.unlink(missing_ok=True)
-    got = Manifest(wanted.sources, transfer(wanted, target, scratch, access))
-    got.write(scratch / "manifest.json")
-    os.replace(scratch / "manifest.json", place)
-    shutil.rmtree(scratch)
+    with _alone(scratch, target):
+        for left in scratch.iterdir():  # of a fetch that was killed
+            left.unlink()
+        place.unlink(missing_ok=True)
+        got = Manifest(wanted.sources, transfer(wanted, target, scratch, access))
+        got.write(scratch / "manifest.json")
+        os.replace(scratch / "manifest.json", place)
+        shutil.rmtree(scratch)
     return Fetched(got.fingerprint, len(got.objects), sum(one.size for one in got.objects))
+
+
+@contextmanager
+def _alone(scratch: Path, target: Path) -> Iterator[None]:
+    """Keep other fetches out of a target. The lock ends with the process, and where there are no locks it is none."""
+    import fcntl
+
+    folder = os.open(scratch, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another fetch fills {target}: wait for its end, or give another folder.") from None
+        except OSError:  # the file system has no locks
+            pass
+        yield
+    finally:
+        os.close(folder)
 
 
 def _pinned(sources: Sequence[str], manifest: str) -> Manifest:

@@ -167,7 +167,7 @@ def _versions(store: Store) -> Iterator[_Told]:
             counted = bool(use.get("counted"))
         except NotFoundError:  # not complete, or just removed
             continue
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             say(f"The decision of version {version} can't be read, so its use of a test set is not compared.")
             continue
         if counted:

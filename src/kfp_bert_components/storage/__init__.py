@@ -17,6 +17,7 @@ from kfp_bert_components.storage._kubeflow import remember_session
 from kfp_bert_components.storage._look import is_file, is_folder, is_there
 from kfp_bert_components.storage._open import check_may_write, check_writable, close_clients, open_store
 from kfp_bert_components.storage._types import Blob, Entry, Generation, GoneError, Store
+from kfp_bert_components.storage._walk import walk
 from kfp_bert_components.storage.mounts import is_fuse
 
 __all__ = [
@@ -57,4 +58,5 @@ __all__ = [
     "s3_account",
     "split_object",
     "upload_folder",
+    "walk",
 ]

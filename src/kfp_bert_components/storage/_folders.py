@@ -65,10 +65,13 @@ def publish_folder(scratch: Path, target: Path, last: Sequence[str] = ()) -> Non
     Args:
         scratch: The finished folder, on a local disk; it is left without its files.
         target: Created if it is missing.
-        last: Relative paths of files to move after all others, in this order: those that say "complete".
+        last: Relative paths of files to move after all others, in this order: those that say "complete". Until then
+            none is there, not even an older one.
     """
     files = [file for file in relative_files(scratch) if file not in last] + list(last)
     target.mkdir(parents=True, exist_ok=True)
+    for file in reversed(last):
+        (target / file).unlink(missing_ok=True)
     for file in files:
         place = target / file
         place.parent.mkdir(parents=True, exist_ok=True)

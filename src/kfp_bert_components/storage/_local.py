@@ -16,9 +16,9 @@ import os
 import shutil
 import socket
 import stat
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -166,14 +166,13 @@ class LocalStore(Store):
         path = self._path(name)
         try:
             new = self._new_folder()
-            with tempfile.NamedTemporaryFile(dir=new, delete=False) as file:
-                temporary = Path(file.name)
+            temporary = new / uuid.uuid4().hex
+            with open(temporary, "xb") as file:
                 _sweep(new, now=os.fstat(file.fileno()).st_mtime)
                 try:
-                    fill(file)  # type: ignore[arg-type]
+                    fill(file)
                     file.flush()
                     os.fsync(file.fileno())
-                    os.fchmod(file.fileno(), 0o644)
                     return self._publish(temporary, path, name, if_generation)
                 finally:
                     temporary.unlink(missing_ok=True)
@@ -221,7 +220,7 @@ class LocalStore(Store):
         sight = Sight()
         self._wait(lambda pause: self._turn.acquire(timeout=pause), sight)
         try:
-            descriptor = os.open(_own_file(self.root / OWN / "lock"), os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(_own_file(self.root / OWN / "lock"), os.O_RDWR | os.O_CREAT, 0o666)
             with os.fdopen(descriptor, "r+b") as file:
                 self._wait(partial(_take, file), sight)
                 _own_file(self._holder).write_text(_taker(), encoding="utf-8")

@@ -19,7 +19,7 @@ def _any(name: str) -> bool:
 
 
 def walk(
-    root: Path, wanted: Callable[[str], bool] = _any, entered: Callable[[str], bool] = _any
+    root: Path, wanted: Callable[[str], bool] = _any, entered: Callable[[str], bool] = _any, *, leaves: bool = False
 ) -> Iterator[tuple[str, Path]]:
     """The files below a folder: the name of each relative to the folder, with "/", and its path.
 
@@ -30,10 +30,12 @@ def walk(
         root: The folder; it may itself be a link.
         wanted: Whether a file of this name shall come.
         entered: Whether a wanted file may lie below the folder of this name.
+        leaves: Whether links may lead out of the folder.
 
     Raises:
-        UserError: A wanted file, or a folder that may hold one, is a link to nothing, to a place outside `root` or back
-            to a folder around it; or is no regular file, can't be read, or has a name that is not UTF-8.
+        UserError: A wanted file, or a folder that may hold one, is a link to nothing, to a place outside `root` (unless
+            `leaves`) or back to a folder around it; or is no regular file, can't be read, or has a name that is not
+            UTF-8.
     """
     inside = root.resolve()
     waiting: list[tuple[Path, str, tuple[Path, ...]]] = [(root, "", (inside,))]
@@ -47,7 +49,7 @@ def walk(
             if not (entered(name) if stat.S_ISDIR(status.st_mode) else wanted(name)):
                 continue
             real = path.resolve()
-            if not real.is_relative_to(inside):
+            if not leaves and not real.is_relative_to(inside):
                 raise UserError(
                     f"{path} is a link to {real}, outside {root}: name that place as a source too, or copy it here."
                 )

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pyarrow as pa
 
 from kfp_bert_components.errors import NotFoundError, UserError
-from kfp_bert_components.storage import is_file, is_folder, is_there
+from kfp_bert_components.storage import is_file, is_folder, is_there, walk
 
 # Bytes that are read at a time.
 BLOCK = 8 << 20
@@ -37,7 +37,7 @@ def list_files(source: Path) -> list[TableFile]:
 
     Raises:
         NotFoundError: The source does not exist or holds no file.
-        UserError: A file or a folder in it may not be read, or has a name that is not UTF-8.
+        UserError: A file or a folder in it can't be read, is a link to nothing, or has a name that is not UTF-8.
     """
     source = Path(source)
     if is_file(source):
@@ -47,8 +47,8 @@ def list_files(source: Path) -> list[TableFile]:
         there = "is neither a file nor a folder" if is_there(source) else "does not exist"
         raise NotFoundError(f"{source} {there}: give a file, or a folder with tables.")
     root = source / "files" if (source / "manifest.json").is_file() and (source / "files").is_dir() else source
-    paths = (Path(folder, name) for folder, _, names in os.walk(root, onerror=_refuse) for name in names)
-    found = sorted(path for path in paths if path.is_file() and is_table_name(path.relative_to(root)))
+    tables = walk(root, lambda name: is_table_name(PurePath(name)), _may_hold_tables, leaves=True)
+    found = sorted(path for _, path in tables)
     if not found:
         raise NotFoundError(f"{source} holds no tables: give a folder with CSV, JSONL or Parquet files.")
     for path in found:
@@ -89,6 +89,10 @@ def refuse_foreign(file: TableFile, start: bytes) -> None:
     for magic, kind in FOREIGN.items():
         if start.startswith(magic):
             raise UserError(f"{file.name} is {kind}, not a table: save it as CSV, JSONL or Parquet.")
+
+
+def _may_hold_tables(folder: str) -> bool:
+    return not PurePath(folder).name.startswith((".", "_"))
 
 
 def is_table_name(relative: PurePath) -> bool:
