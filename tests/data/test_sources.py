@@ -1,6 +1,9 @@
 """What of a local folder is read, and what an unfinished or damaged split says."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,29 @@ def test_a_field_of_a_split_that_is_damaged_is_named(tmp_path: Path, field: str,
         (tmp_path / "split.json").write_text(json.dumps(damaged))
         with pytest.raises(UserError, match=rf"split\.json is damaged: .*{field}.*; run prepare_text_data again"):
             read_split(tmp_path)
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from kfp_bert_components.data.prepare_data import prepare
+from kfp_bert_components.data.settings import PrepareSettings
+from kfp_bert_components.errors import UserError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+source, out = map(Path, sys.argv[1:])
+try:
+    prepare(source, out / "train", out / "validation", out / "test", PrepareSettings())
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_disk_without_room_is_said_and_no_split_is_left(tmp_path: Path):
+    rows = "".join(f"{os.urandom(30).hex()} {i},{'xy'[i % 2]}\n" for i in range(2_000))
+    (tmp_path / "a.csv").write_text(f"text,label\n{rows}")
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "a.csv"), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert "The splits can't be written (" in done.stdout and "make room there" in done.stdout, done.stderr
+    assert not list((tmp_path / "out").rglob("split.json"))

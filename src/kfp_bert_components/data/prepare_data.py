@@ -17,7 +17,7 @@ from kfp_bert_components.data.profile import SAMPLE, FetchedFiles, Profile, make
 from kfp_bert_components.data.rows import Rows, read_rows, shorten
 from kfp_bert_components.data.settings import METADATA, PAIR, TEXT, PrepareSettings
 from kfp_bert_components.data.splits import HEADER, SplitWriter, fingerprint_of
-from kfp_bert_components.errors import UserError
+from kfp_bert_components.errors import UserError, reason_of
 from kfp_bert_components.fetch.manifest import read_manifest
 from kfp_bert_components.formats import counted
 from kfp_bert_components.storage import Access, publish_folder
@@ -104,9 +104,20 @@ def prepare(
         settings: Columns, checks and splits; default: `PrepareSettings()`.
 
     Raises:
-        UserError: The data can't be read, a check with the policy "error" found something, or a split is empty.
+        UserError: The data can't be read, a check with the policy "error" found something, a split is empty, or can't be
+            written.
     """
     settings = settings or PrepareSettings()
+    try:
+        return _prepare(source, (train, validation, test), settings)
+    except OSError as error:  # of what is read an error is a sentence by now
+        raise UserError(
+            f"The splits can't be written ({error.filename or train}: {reason_of(error)}): make room there and in the "
+            f"temporary folder {tempfile.gettempdir()}, or give the step a larger disk."
+        ) from error
+
+
+def _prepare(source: Path, targets: tuple[Path, Path, Path], settings: PrepareSettings) -> Prepared:
     near = settings.near_duplicates
     with tempfile.TemporaryDirectory(prefix="prepare-") as name:
         scratch = Path(name)
@@ -131,7 +142,7 @@ def prepare(
         prepared = _describe(checked, split, shared, in_train, notes, settings)
         writers = _write_examples(checked, split, in_train, settings, scratch)
         replace(prepared.profile, fetched=_fetched(Path(source))).write(scratch / "train")
-        for name, writer, target in zip(SPLITS, writers, (train, validation, test), strict=True):
+        for name, writer, target in zip(SPLITS, writers, targets, strict=True):
             writer.finish(name, prepared.labels, prepared.fingerprints[name])
             publish_folder(scratch / name, Path(target), last=[HEADER])
     return prepared
