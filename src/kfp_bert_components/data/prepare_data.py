@@ -104,8 +104,8 @@ def prepare(
         settings: Columns, checks and splits; default: `PrepareSettings()`.
 
     Raises:
-        UserError: The data can't be read, a check with the policy "error" found something, a split is empty, or can't be
-            written.
+        UserError: The data can't be read, a check with the policy "error" found something, or a split is empty or
+            can't be written.
     """
     settings = settings or PrepareSettings()
     try:
