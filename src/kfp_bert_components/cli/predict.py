@@ -90,5 +90,7 @@ def _job(run_on: str, params: tuple[str, ...]) -> dict[str, Any]:
         name, equals, value = given.partition("=")
         if not equals or not name.startswith("job_"):
             raise UserError(f"--param {given!r} is not of the form job_NAME=VALUE.")
+        if job.get(name.removeprefix("job_")):
+            raise UserError(f"--param {name} is given twice: leave one out.")
         job[name.removeprefix("job_")] = value
     return job
