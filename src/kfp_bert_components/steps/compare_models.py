@@ -47,8 +47,8 @@ def compare_models(
         registry: Registry that counts how often texts of the test set have decided; "" counts nothing, and then alpha
             holds for each comparison and not for all of them together.
         origin: Where this is decided, for the decision; by default what the environment tells.
-        report_uri: Where people find the page, for the registry; by default `report`. Of a run on one machine, it is a copy beside `report`
-            that ends in .html.
+        report_uri: Where people find the page, for the registry; by default `report`. Of a run on one machine, it is
+            a copy beside `report` that ends in .html.
 
     Raises:
         UserError: The two are not about the same rows, or the primary metric is not defined on them. Such a
