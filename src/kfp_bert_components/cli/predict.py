@@ -76,7 +76,11 @@ def command(table: str, output: str, model: str, run_on: str, params: tuple[str,
     from kfp_bert_components.prediction import PredictionSettings
     from kfp_bert_components.steps.batch_predict import batch_predict
 
-    batch_predict(table, output, model, PredictionSettings(**settings), run_on=run_on, **_job(run_on, params))
+    try:
+        batch_predict(table, output, model, PredictionSettings(**settings), run_on=run_on, **_job(run_on, params))
+    except KeyboardInterrupt:
+        click.echo("The same command goes on after the last part that is whole, if there is one yet.", err=True)
+        raise
 
 
 def _job(run_on: str, params: tuple[str, ...]) -> dict[str, Any]:
