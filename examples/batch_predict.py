@@ -52,4 +52,6 @@ def predict_a_table(table: str = TABLE, model: str = MODEL, output: str = OUTPUT
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(predict_a_table, IMAGES), sys.argv[1])

@@ -123,4 +123,6 @@ def train_pipeline(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(train_pipeline, IMAGES), sys.argv[1])

@@ -108,4 +108,6 @@ def korean_reviews(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(korean_reviews, IMAGES), sys.argv[1])

@@ -131,4 +131,6 @@ def schedule(pipeline: str, host: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(nightly, IMAGES), sys.argv[1])

@@ -146,4 +146,6 @@ def on_kubernetes(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(on_kubernetes, IMAGES), sys.argv[1])

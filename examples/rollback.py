@@ -51,4 +51,6 @@ def roll_back(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(roll_back, IMAGES), sys.argv[1])

@@ -111,4 +111,6 @@ def support_messages(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(support_messages, IMAGES), sys.argv[1])

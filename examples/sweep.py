@@ -4,8 +4,10 @@ The best trial is chosen by the validation split. The gate compares it with the 
 trial has seen. So choosing among many trials does not make the test result too good.
 
 Copy this file and change the lines below. On this machine the pipeline runs with
+two trials of a small model that is trained from scratch, which needs higher rates:
 
-    kfp-bert run sweep.py:sweep \
+    kfp-bert run sweep.py:sweep -p base_model= \
+      -p trials='[{"learning_rate": 0.001, "seed": 0}, {"learning_rate": 0.002, "seed": 0}]' \
       -p sources=lines.csv -p registry=./registry -p serving_directory=./serving
 
 For a cluster, compile it with your images, and submit the file to Kubeflow Pipelines or to Vertex AI Pipelines:
@@ -38,7 +40,7 @@ from kfp_bert_components import (
 SOURCES = ["gs://my-bucket/lines/*.csv"]  # files, folders and globs with the labelled text
 REGISTRY = "gs://my-bucket/registry"  # of the models
 SERVING_DIRECTORY = "gs://my-bucket/serving"  # a model server watches this folder
-BASE_MODEL = "gs://my-bucket/bert-base-uncased"  # a Hugging Face BERT: hub id or folder
+BASE_MODEL = "gs://my-bucket/bert-base-uncased"  # a Hugging Face BERT: hub id or folder; "": trained from scratch
 TRAINING: dict = {}  # further parameters of finetune_bert, such as {"epochs": 4, "patience": 1}
 TRIALS = [{"learning_rate": rate, "seed": seed} for rate in (2e-5, 3e-5, 5e-5) for seed in (0, 1, 2)]
 PODS = 3  # number of trials that run at a time
@@ -130,4 +132,6 @@ def sweep(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(sweep, IMAGES), sys.argv[1])

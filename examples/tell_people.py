@@ -117,4 +117,6 @@ def train_and_tell(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(train_and_tell, IMAGES), sys.argv[1])

@@ -118,4 +118,6 @@ def entailment(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(entailment, IMAGES), sys.argv[1])

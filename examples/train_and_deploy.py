@@ -101,4 +101,6 @@ def my_text_classifier(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(my_text_classifier, IMAGES), sys.argv[1])

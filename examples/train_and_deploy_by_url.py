@@ -110,6 +110,8 @@ def my_text_classifier(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     target = Path(sys.argv[1])
     compiler.Compiler().compile(my_text_classifier, str(target))
     target.write_text(target.read_text().replace("image: kfp-bert-components/", f"image: {IMAGES}/"))

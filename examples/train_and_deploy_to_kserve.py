@@ -99,6 +99,8 @@ def my_text_classifier(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml [IMAGES]")
     target, *images = sys.argv[1:]
     if images:
         from kfp_bert_components import use_images  # this package needs only kfp

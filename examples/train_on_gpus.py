@@ -120,4 +120,6 @@ def train_on_gpus(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: python {sys.argv[0]} PIPELINE.yaml")
     compiler.Compiler().compile(use_images(train_on_gpus, IMAGES), sys.argv[1])

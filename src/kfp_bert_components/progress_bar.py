@@ -64,6 +64,7 @@ def track(
     bytes_: bool = False,
     every: float = 1.0,
     part: tuple[int, int] | None = None,
+    done: int = 0,
 ) -> tqdm:
     """A tqdm progress bar that prints plain lines, at most one every `every` seconds.
 
@@ -75,6 +76,7 @@ def track(
         every: Shortest time between two lines, in seconds.
         part: Where this is the work that the step is there for: which part of it, from 0, and how many there are. Then
             units done and total are written to the file that ARGO_PROGRESS_FILE names, every ten seconds.
+        done: Units that an earlier run has done: they are shown, and don't count for the rate.
 
     Returns:
         The bar, a context manager: `update(n)` adds n units, and `set_postfix_str(text, refresh=False)` adds a text to
@@ -85,6 +87,7 @@ def track(
         layout = "{desc} {n:,}{unit}, {rate_fmt}{postfix}"
     bar = _Bar(
         total=total,
+        initial=done,
         desc=description,
         unit="B" if bytes_ else f" {unit}",
         unit_scale=bytes_ or total is None,

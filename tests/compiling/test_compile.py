@@ -368,5 +368,7 @@ def test_settings_of_pods_in_the_pipeline_itself_are_refused_for_vertex(tmp_path
     def mine():
         kubernetes.mount_pvc(package.fetch_gcs_data(sources=["a.csv"]), "mine", "/mine")
 
-    with pytest.raises(UserError, match=r"mine has settings of pods \(exec-fetch-gcs-data\)"):
-        compiled(mine, tmp_path, {"platform": "vertex"})
+    compiled(mine, tmp_path)
+    for pipeline in (mine, tmp_path / "pipeline.yaml"):
+        with pytest.raises(UserError, match=r" has settings of pods \(exec-fetch-gcs-data\).* in the Python code"):
+            compiled(pipeline, tmp_path, {"platform": "vertex"})

@@ -84,6 +84,15 @@ def test_by_url_nothing_is_needed_but_kfp(specs, tmp_path):
     assert f"image: {PLACE}/python-tensorflow:" in (tmp_path / "pipeline.yaml").read_text()
 
 
+@pytest.mark.parametrize("example", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_without_a_target_it_says_how_it_is_called(specs, monkeypatch, capsys, example):
+    monkeypatch.setenv("COMPONENT_SPECS", specs)
+    monkeypatch.setattr(sys, "argv", [f"{example}.py"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(EXAMPLES / f"{example}.py"), run_name="__main__")
+    assert "usage: " in f"{ended.value.code} {capsys.readouterr().err}" and ended.value.code != 0
+
+
 def test_the_table_has_a_row_for_every_file():
     named = re.findall(r"\]\(([\w.-]+)\)", (EXAMPLES / "README.md").read_text())
     assert len(named) == len(set(named))

@@ -131,7 +131,7 @@ def test_the_example_tells_of_each_run_and_a_broken_chat_is_no_failure(chat, tmp
     assert found["clean-up-run"]["outcome"].endswith("failed (status 500).")
     first = chat.messages[-1].splitlines()
     assert first[0].endswith("ended well.") and first[1] == f"PROMOTE: {found['compare-models']['reason']}"
-    assert first[2] == f"Comparison: {found['compare-models']['report']}"
+    assert first[2] == f"Comparison: {found['compare-models']['report']}.html"
     assert first[3:] == ["Version 1 is live on production."]
 
     (tmp_path / "file").write_text("no folder")

@@ -90,6 +90,19 @@ def test_a_missing_source_is_named(cloud: GcsServer, tmp_path: Path, source: str
     assert source.split("*")[0] in str(caught.value)
 
 
+@pytest.mark.parametrize("between", [",", ", ", " "])
+def test_two_names_in_one_text_are_told_how_a_list_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("a")
+    (tmp_path / "b.csv").write_text("b")
+    with pytest.raises(NotFoundError, match=r"""JSON list: -p sources='\["a.csv", "b.csv"\]'"""):
+        fetch([between.join(["a.csv", "b.csv"])], tmp_path / "data")
+    with pytest.raises(NotFoundError, match="check its spelling"):
+        fetch([between.join(["a.csv", "c.csv"])], tmp_path / "data")
+
+
 @pytest.mark.parametrize("name", ["mine.txt", "files/mine.txt"])
 def test_a_target_with_foreign_files_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.csv").write_text("a")

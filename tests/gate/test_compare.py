@@ -20,7 +20,9 @@ from kfp_bert_components.evaluation.names import METRICS
 from kfp_bert_components.gate import Policy, compare, decide, uncounted
 from kfp_bert_components.gate.guardrails import holm
 from kfp_bert_components.gate.paired import pair_predictions
+from kfp_bert_components.origin import Origin
 from kfp_bert_components.registry import Registry
+from kfp_bert_components.steps.compare_models import compare_models
 from tests.support.comparisons import LABELS, counted, judge, models, one_model, repeated, run
 from tests.support.evaluations import scores, write_nobody, write_numbers
 from tests.support.models import promote_next
@@ -292,6 +294,19 @@ def test_a_comparison_that_cannot_be_made_is_no_use(tmp_path):
     with pytest.raises(UserError, match="needs rows of the class 'drama'"):
         run(tmp_path, candidate, champion, Policy(primary_metric="f1:drama"), str(tmp_path / "registry"))
     assert not list(tmp_path.glob("registry/test_sets/*"))
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_people_are_told_of_a_page_that_a_browser_shows_while_the_run_goes_on(tmp_path, local):
+    candidate, champion = models(tmp_path, 2.5, 2.0)
+    registry = Registry(str(tmp_path / "registry"))
+    paths = tmp_path / "decision", tmp_path / "report", tmp_path / "summary.md"
+    uri = str(paths[1]) if local else "gs://bucket/report"
+    origin = Origin(folder=str(tmp_path) if local else "")
+    compare_models(candidate, champion, *paths, Policy(), registry.uri, origin, uri)
+    (record,) = registry.decisions()
+    assert record.report == (f"{uri}.html" if local else uri)
+    assert not local or Path(record.report).read_bytes() == paths[1].read_bytes()
 
 
 def test_a_model_that_somebody_went_back_from_is_promoted_by_a_person_only(tmp_path):

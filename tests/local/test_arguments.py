@@ -93,6 +93,19 @@ def test_a_missing_parameter_is_named_and_an_optional_one_may_be_left_out():
         parse_arguments(parameters, [])
 
 
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [("STRING", r"\.$"), ("LIST", r""", or give all values as one JSON list: -p x='\["first", "second"\]'\.$""")],
+)
+def test_a_parameter_that_is_given_twice_is_refused_by_its_name(kind, end):
+    with pytest.raises(UserError, match=rf"^--param x is given twice: leave one out{end}"):
+        parse_arguments(spec(x={"parameterType": kind}), ["x=a.csv", "x=b.csv"])
+
+
+def test_a_parameter_on_the_command_line_wins_over_the_file():
+    assert parse_arguments(spec(x={"parameterType": "STRING"}), ["x=a"], {"x": "b"}) == {"x": "a"}
+
+
 def test_a_word_without_an_equals_sign_is_refused():
     with pytest.raises(UserError, match="name=value"):
         parse_arguments(spec(), ["x"])

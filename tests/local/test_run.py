@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_written_is_named_in_a_sentence(tmp_path, place)
     done = run("counting", "to=1", root=root)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: The folder {root} cannot hold the outputs of a run: ")
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr.splitlines()) == 1 and "--root of `kfp-bert run`" in done.stderr
 
 
 def test_a_step_that_needs_its_image_is_refused_before_anything_runs(tmp_path):

@@ -98,6 +98,7 @@ def test_the_command_line_starts_a_job_too(server, table, registry, tmp_path):
     [
         (["-p", "job_project=p"], "add --run-on ai_platform"),
         (["--run-on", "ai_platform", "-p", "project=p"], "'project=p' is not of the form job_NAME=VALUE"),
+        (["--run-on", "ai_platform", "-p", "job_project=p", "-p", "job_project=q"], "job_project is given twice"),
         (["--run-on", "ai_platform"], "needs the project that it runs in: set job_project"),
         (["--run-on", "ai_platform", "-p", "job_repicas=2"], "repicas is not known"),
     ],

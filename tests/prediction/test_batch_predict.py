@@ -257,6 +257,21 @@ def test_a_table_that_has_no_row_leaves_nothing_behind(tmp_path, bundle, content
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_one_row_is_said_as_one(tmp_path, bundle, capsys):
+    batch_predict(str(write_csv(tmp_path / "one.csv", [(0, "")])), str(tmp_path / "out"), str(bundle))
+    said = capsys.readouterr().out
+    assert f"1 row in {tmp_path}/out." in said and "  1 row without text and without an answer" in said
+
+
+def test_after_a_stop_it_is_said_that_the_same_command_goes_on(tmp_path, bundle, lines, monkeypatch):
+    def stopped(*given, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(step, "predict_table", stopped)
+    done = CliRunner().invoke(group, ["predict", str(lines), str(tmp_path / "out"), "--model", str(bundle)])
+    assert done.exit_code != 0 and "The same command goes on after the last part that is whole" in done.stderr
+
+
 def test_of_one_file_that_fails_what_the_next_run_can_go_on_with_stays(tmp_path, bundle, lines, monkeypatch):
     settings, real = PredictionSettings(part_rows=2), PartWriter.close
     for good, left in ((0, []), (2, ["_predictions.json", "part-00000.csv", "part-00001.csv"])):

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from kfp_bert_components.errors import ConflictError, UserError
-from kfp_bert_components.prediction import PredictionSettings, predict_table
+from kfp_bert_components.prediction import PredictionSettings, predict_table, table
 from kfp_bert_components.prediction.parts import Parts
+from kfp_bert_components.progress_bar import track
 from kfp_bert_components.storage import download_folder, open_store
 from tests.conftest import ROOT
 from tests.prediction.test_rows import rows_of, write_csv
@@ -82,6 +83,20 @@ def test_a_run_that_was_killed_goes_on_after_its_last_part(tmp_path, lines):
     assert sum(map(len, asked)) == 600
     assert (found.rows, ids(out)) == (1000, list(range(1000)))
     assert parts_of(out).items() >= {name: at for name, at in before.items() if name.startswith("part-")}.items()
+
+
+def test_the_rate_counts_only_the_rows_of_this_run(tmp_path, lines, monkeypatch):
+    bars = []
+
+    def tracked(*given, **more):
+        bars.append(track(*given, **more))
+        return bars[-1]
+
+    with pytest.raises(Killed):
+        predict_table(str(lines), str(tmp_path / "out"), killing(after=4), PredictionSettings(**SMALL))
+    monkeypatch.setattr(table, "track", tracked)
+    predict_table(str(lines), str(tmp_path / "out"), shout_predictor(), PredictionSettings(**SMALL))
+    assert [(bar.initial, bar.n) for bar in bars] == [(400, 1000)]
 
 
 def test_a_complete_run_is_not_run_again(tmp_path, lines, capsys):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kfp_bert_components import __version__
 from kfp_bert_components.registry import Registry
@@ -99,3 +100,13 @@ def test_only_a_model_of_the_hub_is_named_as_base_for_the_hub(tmp_path: Path, ba
     card = registry.card(registry.promote(*candidate))
     assert (f'base_model: "{base_model}"' in card.splitlines()) == shown
     assert f"- Base model: `{base_model}`" in card
+
+
+def test_the_header_has_letters_of_any_script_as_they_are_and_is_yaml(tmp_path: Path) -> None:
+    registry, (bundle, evaluation, decision) = Registry(str(tmp_path / "registry")), write_candidate(tmp_path / "c")
+    names = ["f1:배송 문의", "f1:\U0001f600 café", "f1:\x7f\u2028\ufeff", 'f1:"\\u1234']
+    change(evaluation / "evaluation.json", metrics={name: {"value": 0.5} for name in names})
+    header = registry.card(registry.promote(bundle, evaluation, decision)).split("---\n")[1]
+    assert names[0] in header and names[1] in header
+    (result,) = yaml.safe_load(header)["model-index"][0]["results"]
+    assert [one["name"] for one in result["metrics"]] == names

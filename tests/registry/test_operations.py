@@ -124,6 +124,15 @@ def test_pins_are_verified_too(registry: Registry) -> None:
     assert pin.name in problem and "at" in problem
 
 
+def test_of_the_champion_a_lost_file_is_told_with_the_command_that_repairs(registry: Registry) -> None:
+    registry.store.delete("versions/2/bundle/saved_model/part0")
+    registry.store.write("versions/3/README.md", b"another card")
+    of_another, of_the_champion = registry.verify()
+    assert of_another.endswith("part0 is missing.")
+    assert of_the_champion.endswith(f"or choose another champion with `kfp-bert registry repair {registry.uri}`.")
+    assert registry.verify(3) == [of_the_champion]
+
+
 @pytest.mark.parametrize("file", ["bundle/saved_model/part0", "evaluation/evaluation.json", "README.md"])
 def test_one_changed_byte_is_found(registry: Registry, tmp_path: Path, file: str) -> None:
     name = f"versions/2/{file}"

@@ -91,6 +91,11 @@ def test_no_credentials_are_one_sentence_that_says_what_to_do(outside: Path, cal
         (CALLS | PLACES)[call](outside)
 
 
+def test_the_made_up_bucket_of_the_examples_is_said_to_be_one(outside: Path) -> None:
+    with pytest.raises(UserError, match=r"^gs://my-bucket/\S* is an address of the examples"):
+        open_store("gs://my-bucket/bert").list()
+
+
 @pytest.mark.parametrize("content", DAMAGED)
 def test_damaged_credentials_are_one_sentence_that_names_their_file(
     outside: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ from kfp_bert_components.steps.pin_data import pin_data
 from kfp_bert_components.steps.predictor import find_model
 from kfp_bert_components.steps.reference import read_reference
 from kfp_bert_components.steps.rollback_model import rollback_model
-from kfp_bert_components.storage import check_writable, find_objects, is_file, is_folder, is_there, open_store
+from kfp_bert_components.storage import check_writable, denied, find_objects, is_file, is_folder, is_there, open_store
 from kfp_bert_components.tables.files import list_files
 
 ANYBODY = 65534
@@ -157,3 +160,41 @@ def test_what_lies_in_a_folder_that_may_only_be_listed_is_named() -> None:
                 store.list(checksums=False)
         finally:
             os.seteuid(0)
+
+
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """A folder of root's that another user may enter and read, and not write."""
+    with tempfile.TemporaryDirectory() as place:  # pytest's folders are closed to another user
+        Path(place).chmod(0o755)
+        open_store(place).write("one", b"1")
+        with suppress(UserError):
+            check_writable(place, "registry")  # imports what another user may not even read
+        CliRunner().invoke(cli.group, ["doctor", "--registry", place])
+        os.seteuid(ANYBODY)
+        try:
+            yield Path(place)
+        finally:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_it_is_said_whose_a_place_is_and_which_right_is_needed(closed: Path) -> None:
+    remedy = r"belongs to root: let them give you the right to write it, or run this as root\.$"
+    denied = rf"permission denied to this user\. {closed}/\.store/new \(drwxr-xr-x\) {remedy}"
+    with pytest.raises(UserError, match=rf"^{closed}/two can't be reached: {denied}"):
+        open_store(str(closed)).write("two", b"2")
+    with pytest.raises(UserError, match=rf"^registry {closed} can't be written: {denied}"):
+        check_writable(str(closed), "registry")
+    for place, begins in (
+        (closed, f"{closed} can't be"),
+        (closed / "new", f"{closed}/new can't be made, as {closed} "),
+    ):
+        result = CliRunner().invoke(cli.group, ["doctor", "--json", "--registry", str(place)])
+        (says,) = [one["says"] for one in json.loads(result.stdout) if one["what"] == "registry"]
+        assert says.startswith(begins) and re.search(rf"user\. {closed} \(drwxr-xr-x\) {remedy}", says), says
+
+
+def test_the_owner_is_told_to_give_itself_the_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda place, right, **_: right != os.W_OK)
+    assert denied(tmp_path).endswith("is this user's own: give yourself the right to write it, with chmod")

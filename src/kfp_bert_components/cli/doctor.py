@@ -174,16 +174,16 @@ def _usable(what: str, place: str) -> str:
     from kfp_bert_components.storage import Access, check_writable, open_store, parse_address
 
     if (address := parse_address(place, what)).is_local:
-        return _folder(address.path, what)
+        return _folder(address.path)
     store = open_store(place, Access(patience=PATIENCE), what)
     store.list("champion.json", checksums=False)
     check_writable(place, what, conditions=True)
     return f"{store.uri} is readable and writable"
 
 
-def _folder(path: Path, what: str) -> str:
+def _folder(path: Path) -> str:
     """Look at a folder without making it, or leaving anything in it."""
-    from kfp_bert_components.storage import is_there
+    from kfp_bert_components.storage import denied, is_there
 
     there = next(one for one in (path, *path.parents) if is_there(one))
     try:
@@ -191,7 +191,9 @@ def _folder(path: Path, what: str) -> str:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise UserError(f"{what} {path}: {there} can't be read and written: {error.strerror}.") from None
+        what = f"{path} can't be" if there == path else f"{path} can't be made, as {there} can't be"
+        why = denied(there) if isinstance(error, PermissionError) else error.strerror
+        raise UserError(f"{what} read and written: {why}.") from None
     return f"{path} is readable and writable" if there == path else f"{path} is not there yet: its first use makes it"
 
 

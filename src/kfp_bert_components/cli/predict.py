@@ -76,7 +76,11 @@ def command(table: str, output: str, model: str, run_on: str, params: tuple[str,
     from kfp_bert_components.prediction import PredictionSettings
     from kfp_bert_components.steps.batch_predict import batch_predict
 
-    batch_predict(table, output, model, PredictionSettings(**settings), run_on=run_on, **_job(run_on, params))
+    try:
+        batch_predict(table, output, model, PredictionSettings(**settings), run_on=run_on, **_job(run_on, params))
+    except KeyboardInterrupt:
+        click.echo("The same command goes on after the last part that is whole, if there is one yet.", err=True)
+        raise
 
 
 def _job(run_on: str, params: tuple[str, ...]) -> dict[str, Any]:
@@ -90,5 +94,7 @@ def _job(run_on: str, params: tuple[str, ...]) -> dict[str, Any]:
         name, equals, value = given.partition("=")
         if not equals or not name.startswith("job_"):
             raise UserError(f"--param {given!r} is not of the form job_NAME=VALUE.")
+        if job.get(name.removeprefix("job_")):
+            raise UserError(f"--param {name} is given twice: leave one out.")
         job[name.removeprefix("job_")] = value
     return job

@@ -54,7 +54,10 @@ def rewrite(name: str, documents: list[dict[str, Any]], cluster: Cluster) -> lis
     pods = kubernetes.get("deploymentSpec", {}).get("executors", {})
     if (pods or "pipelineConfig" in kubernetes) and cluster.platform == "vertex":
         what = f"settings of pods ({', '.join(sorted(pods))})" if pods else "a PipelineConfig, such as a workspace"
-        raise UserError(f"{name} has {what}, which does not apply on Vertex: leave it out.")
+        raise UserError(
+            f"{name} has {what}, which does not apply on Vertex. A compiled file keeps it: leave it out in the Python "
+            "code of the pipeline, and compile that (as the example on_kubernetes.py with PLATFORM=vertex)."
+        )
     moves = []
     unused = {kind for kind in get_args(Kind) if getattr(cluster, kind).model_fields_set}
     for label, container in _containers(spec):

@@ -37,17 +37,21 @@ def parse_arguments(
         Values by parameter name. A parameter that was not given is absent, and has its default.
 
     Raises:
-        UserError: A parameter is unknown, or required and missing, or a value is not of the parameter's type; a JSON
-            object has a key twice, at any depth; or the pipeline needs an artifact.
+        UserError: A parameter is unknown, given twice, or required and missing, or a value is not of the parameter's
+            type; a JSON object has a key twice, at any depth; or the pipeline needs an artifact.
     """
     inputs = spec.get("root", {}).get("inputDefinitions", {})
     _refuse_artifacts(inputs.get("artifacts", {}))
     parameters = inputs.get("parameters", {})
     arguments = {name: _checked(name, _kind(name, parameters, value), value) for name, value in (values or {}).items()}
+    seen = set[str]()
     for given in texts:
         name, equals, text = given.partition("=")
         if not equals:
             raise UserError(f"--param {given!r} is not of the form name=value.")
+        if name in seen:
+            raise UserError(f"--param {name} is given twice: leave one out{_as_list(name, parameters)}.")
+        seen.add(name)
         arguments[name] = _value(name, _kind(name, parameters, text), text)
     for name, value in arguments.items():
         _check_text(name, parameters[name]["parameterType"], value)
@@ -70,6 +74,13 @@ def _kind(name: str, parameters: Mapping[str, Any], value: Any) -> str:
     if name not in parameters:
         raise UserError(f"The pipeline has no parameter {name!r}; {_instead(name, parameters, value)}")
     return parameters[name]["parameterType"]
+
+
+def _as_list(name: str, parameters: Mapping[str, Any]) -> str:
+    """How several values are given to a parameter that is a list."""
+    if parameters.get(name, {}).get("parameterType") != "LIST":
+        return ""
+    return f""", or give all values as one JSON list: -p {name}='["first", "second"]'"""
 
 
 def _instead(name: str, parameters: Mapping[str, Any], value: Any) -> str:

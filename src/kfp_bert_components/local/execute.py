@@ -116,7 +116,7 @@ def _new_folder(root: Path, pipeline: str) -> Path:
     except OSError as error:
         raise UserError(
             f"The folder {root} cannot hold the outputs of a run: {error.strerror or error}. Give one that you may "
-            "write to."
+            "write to, with --root of `kfp-bert run` or --folder of `kfp-bert quickstart`."
         ) from None
     return folder
 

@@ -136,8 +136,7 @@ def _write_parts(
     counts, size, writer = Counter(parts.progress.counts), min(WINDOW, settings.part_rows), None
     if predictor.prepare:
         predictor.prepare(window.asked() for window in rows.windows(size, parts.progress.rows))
-    with track(None, "predicting", "rows", every=2) as bar:
-        bar.update(parts.progress.rows)
+    with track(None, "predicting", "rows", every=2, done=parts.progress.rows) as bar:
         for window in rows.windows(size, parts.progress.rows):
             writer = writer or PartWriter(scratch / parts.next_name(), schema, predictor.labels)
             writer.write(output_rows(window, _answers(window, predictor, bar), predictor, schema))

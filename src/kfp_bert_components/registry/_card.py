@@ -143,13 +143,9 @@ def _shown(value: str) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """JSON, which is YAML too, but for characters that JSON writes as two escapes and YAML as one."""
-    return re.sub(r"\\ud[89ab]..\\ud[c-f]..", _one_escape, json.dumps(value))
-
-
-def _one_escape(pair: re.Match[str]) -> str:
-    character = json.loads(f'"{pair[0]}"')
-    return f"\\U{ord(character):08x}"
+    """JSON, which is YAML too: letters of any script as they are, and what can't be printed as an escape of YAML."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
 
 
 def _name(record: Mapping[str, Any]) -> str:

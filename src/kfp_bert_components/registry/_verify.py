@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 
 from kfp_bert_components.errors import DamagedError, NotFoundError, UserError
 from kfp_bert_components.plain import plain
@@ -59,22 +60,38 @@ def verify(store: Store, version: int | None = None) -> list[str]:
         UserError: The folder is no registry.
     """
     if version is not None:
-        return check_files(store, [read_version(store, version)])
+        return check_files(store, [read_version(store, version)], _remedies(store))
     names = [entry.name for entry in store.list(checksums=False)]
     check_names(store, names)
     problems = [*_pointers(store), *_records(store, names), *test_set_problems(store)]
     readable = _readable(store, problems)
-    problems += check_files(store, readable)
+    problems += check_files(store, readable, _remedies(store))
     return [plain(one) for one in [*problems, *_strangers(store, names)]]
 
 
-def check_files(store: Store, versions: list[Version]) -> list[str]:
-    """What is wrong with the files of versions, one sentence each: every file is read."""
+def check_files(store: Store, versions: list[Version], remedies: Mapping[int, str] = MappingProxyType({})) -> list[str]:
+    """What is wrong with the files of versions, one sentence each: every file is read.
+
+    Args:
+        store: The registry's store.
+        versions: The versions.
+        remedies: What to do where a file of a version is lost, by its number.
+    """
     problems = []
     with track(sum(len(one.files) for one in versions), "verifying", "files") as bar:
         for one in versions:
-            problems += _files(store, one, bar.update)
+            problems += _files(store, one, bar.update, remedies.get(one.version, ""))
     return problems
+
+
+def _remedies(store: Store) -> dict[int, str]:
+    """What to do where a file of the champion is lost, by its number."""
+    try:
+        champion = read_champion(store)
+    except UserError:  # which is a problem of its own
+        return {}
+    repair = f" Restore it from a backup, or choose another champion with `{repair_command(store)}`."
+    return {champion.version: repair} if champion else {}
 
 
 def _pointers(store: Store) -> Iterator[str]:
@@ -197,7 +214,7 @@ def _is_json_in(name: str, folder: str) -> bool:
     return re.fullmatch(rf"{folder}/[A-Za-z0-9][^/]*\.json", name) is not None
 
 
-def _files(store: Store, record: Version, advance: Callable[[int], object]) -> list[str]:
+def _files(store: Store, record: Version, advance: Callable[[int], object], remedy: str) -> list[str]:
     start, problems = f"versions/{record.version}/", []
     there = {entry.name[len(start) :] for entry in store.list(start, checksums=False)}
     for name in sorted(there - set(record.files) - _OWN_FILES):
@@ -208,9 +225,9 @@ def _files(store: Store, record: Version, advance: Callable[[int], object]) -> l
             try:
                 store.download(start + name, copy)
                 if (copy.stat().st_size, file_sha256(copy)) != (expected["size"], expected["sha256"]):
-                    problems.append(f"{where} was changed since it was stored: its SHA-256 differs.")
+                    problems.append(f"{where} was changed since it was stored: its SHA-256 differs.{remedy}")
             except NotFoundError:
-                problems.append(f"{where} is missing.")
+                problems.append(f"{where} is missing.{remedy}")
             except UserError as error:
                 problems.append(str(error))
             advance(1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.formats import counted
 from kfp_bert_components.prediction import Predicted, PredictionSettings, Predictor, predict_table
 from kfp_bert_components.prediction.mounted import predict_file, predict_folder
 from kfp_bert_components.prediction.one_file import join_parts, parts_beside
@@ -129,13 +130,13 @@ def _check_output(output: Address, table: Address, settings: PredictionSettings)
 
 
 def _print_summary(found: Predicted, output: str) -> None:
-    say(f"{found.rows:,} rows in {output}.")
+    say(f"{counted(found.rows, 'rows')} in {output}.")
     kinds = {
-        "were answered although something was wrong with them": found.mended,
-        "have no text and no answer": found.without_text,
-        "could not be read and have no answer": found.unreadable,
-        "could not be read and are left out": found.dropped,
+        "answered although something was wrong": found.mended,
+        "without text and without an answer": found.without_text,
+        "unreadable and without an answer": found.unreadable,
+        "unreadable and left out": found.dropped,
     }
     for what, count in kinds.items():
         if count:
-            say(f"  {count:,} rows {what}")
+            say(f"  {counted(count, 'rows')} {what}")

@@ -1,5 +1,6 @@
 """Decide about a candidate: count the use of the test set, write the decision, draw its page."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -46,7 +47,8 @@ def compare_models(
         registry: Registry that counts how often texts of the test set have decided; "" counts nothing, and then alpha
             holds for each comparison and not for all of them together.
         origin: Where this is decided, for the decision; by default what the environment tells.
-        report_uri: Where people find the page, for the registry; by default `report`.
+        report_uri: Where people find the page, for the registry; by default `report`. Of a run on one machine, it is
+            a copy beside `report` that ends in .html.
 
     Raises:
         UserError: The two are not about the same rows, or the primary metric is not defined on them. Such a
@@ -75,11 +77,18 @@ def compare_models(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     if registry:
-        Registry(registry, origin=origin).keep_decision(made, report_uri or str(report))
+        Registry(registry, origin=origin).keep_decision(made, _where_to_read(report, report_uri, origin))
     for warning in made.warnings:
         say(f"Warning: {warning}")
     say(f"{made.outcome}: {made.reason}")
     return made
+
+
+def _where_to_read(report: Path, uri: str, origin: Origin) -> str:
+    """Where people find the page; of a run on one machine a copy that ends in .html, which browsers show as a page."""
+    if not origin.folder:
+        return uri or str(report)
+    return str(shutil.copyfile(report, report.with_name(f"{report.name}.html")))
 
 
 def _kept_back(registry: str, fingerprint: str) -> str:

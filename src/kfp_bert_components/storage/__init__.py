@@ -16,6 +16,7 @@ from kfp_bert_components.storage._job_access import JobAccess, job_access
 from kfp_bert_components.storage._kubeflow import remember_session
 from kfp_bert_components.storage._look import is_file, is_folder, is_there
 from kfp_bert_components.storage._open import check_may_write, check_writable, close_clients, open_store
+from kfp_bert_components.storage._rights import denied
 from kfp_bert_components.storage._types import Blob, Entry, Generation, GoneError, Store
 from kfp_bert_components.storage._walk import walk
 from kfp_bert_components.storage.mounts import is_fuse
@@ -34,6 +35,7 @@ __all__ = [
     "check_may_write",
     "check_writable",
     "close_clients",
+    "denied",
     "download_folder",
     "file_crc32c",
     "file_hashes",

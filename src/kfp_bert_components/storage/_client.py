@@ -169,6 +169,8 @@ def explained(where: str, access: Access) -> Iterator[None]:
 def translate(error: Exception, where: str, access: Access) -> UserError:
     """The sentence for one error of the client."""
     if isinstance(error, auth.DefaultCredentialsError):
+        if where.split("/")[2:3] == ["my-bucket"]:
+            return UserError(f"{where} is an address of the examples, with a bucket that is made up: give your own.")
         file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
         why = f"those in {file} can't be used ({_short(error.args[0])})" if file else "there are none here"
         return UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -59,8 +60,18 @@ def find_objects(
         if address.is_local and is_folder(address.path):
             raise NotFoundError(f"{source} is a folder with nothing in it.")
         what = "matches no object" if wild else "does not exist, neither as a file nor as a folder"
+        if several := _several(source):
+            raise NotFoundError(f"{source} {what}. Several names are given as a JSON list: -p sources='{several}'.")
         raise NotFoundError(f"{source} {what}: check its spelling, and that the account may list it.")
     return found
+
+
+def _several(source: str) -> str:
+    """A JSON list of the names in a text that is no name itself: those of local files beside each other, or ""."""
+    names = re.split(r"[,\s]+", source.strip())
+    if len(names) < 2 or not all(is_there(Path(name)) for name in names):
+        return ""
+    return json.dumps(names, ensure_ascii=False)
 
 
 def is_meant(glob: str, address: str) -> bool:

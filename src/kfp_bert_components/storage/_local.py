@@ -30,6 +30,7 @@ from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.progress import say
 from kfp_bert_components.sight import Sight
 from kfp_bert_components.storage._checksums import encode, extend, file_crc32c, open_file
+from kfp_bert_components.storage._rights import denied
 from kfp_bert_components.storage._types import Blob, Entries, Entry, Generation, Names, Store, check_name, too_large
 from kfp_bert_components.storage._walk import OWN, check_regular, unreadable
 from kfp_bert_components.storage.mounts import refuse_unsafe_mount
@@ -285,7 +286,7 @@ class LocalStore(Store):
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             return NotFoundError(f"{where} does not exist.")
         if isinstance(error, PermissionError):
-            return UserError(f"{where} can't be reached: permission denied to this user.")
+            return UserError(f"{where} can't be reached: {denied(Path(error.filename or where))}.")
         if isinstance(error, IsADirectoryError):
             return UserError(f"{where} is a folder, not a file.")
         return UserError(f"{where} can't be read or written: {error.strerror or error}.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 from kfp_bert_components.errors import ConflictError, NotFoundError, UserError
 from kfp_bert_components.extras import named_extra
 from kfp_bert_components.storage._access import HURRIED, Access, with_environment
 from kfp_bert_components.storage._address import Address, parse_address
+from kfp_bert_components.storage._rights import denied
 from kfp_bert_components.storage._types import Store
 
 
@@ -85,6 +87,8 @@ def check_may_write(place: str, parameter: str) -> None:
 
 def _unwritable(parameter: str, store: Store, error: Exception) -> str:
     cause = error if isinstance(error, OSError) else error.__context__
+    if isinstance(cause, PermissionError):
+        return f"{parameter} {store.uri} can't be written: {denied(Path(cause.filename or store.uri))}."
     reason = f"{cause.strerror}." if isinstance(cause, OSError) and cause.strerror else str(error)
     return f"{parameter} {store.uri} can't be written: {reason}"
 

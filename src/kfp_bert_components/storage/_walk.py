@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kfp_bert_components.errors import UserError
+from kfp_bert_components.storage._rights import denied
 
 OWN = ".store"  # what a store keeps in its folder for itself
 _OWN_FILES = {"lock", "holder", "new"}
@@ -100,7 +101,7 @@ def status_of(path: Path, name: str) -> os.stat_result:
 
 def unreadable(path: Path, error: OSError) -> UserError:
     """The sentence for a file or folder that the system does not let us read."""
-    reason = "permission denied to this user" if isinstance(error, PermissionError) else error.strerror or str(error)
+    reason = denied(path, write=False) if isinstance(error, PermissionError) else error.strerror or str(error)
     return UserError(f"{printable(path)} can't be read: {reason}.")
 
 
