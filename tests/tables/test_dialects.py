@@ -1,5 +1,7 @@
 """How a CSV file is written: quotes, lines above the table, and headers that lack a name."""
 
+import csv
+import io
 import re
 from pathlib import Path
 
@@ -415,3 +417,14 @@ def test_what_is_advised_where_a_column_is_not_found_can_be_done(tmp_path: Path,
     with pytest.raises(UserError, match="has no column 'text'") as error:
         read(tmp_path / "a.xls", content)
     assert advice in str(error.value)
+
+
+@pytest.mark.parametrize(("quoting", "escape"), [("backslash", "\\"), ("double", None)])
+def test_texts_that_begin_or_end_with_a_quotation_do_not_make_another_dialect(tmp_path: Path, quoting: str, escape):
+    rows = [(f"in the folder C:\\data\\{i} it is", "xy"[i % 2]) for i in range(20)]
+    rows += [(' "Hello" she said', "x"), ('and he said "bye"', "y"), ('over two\nlines "so" it is', "x")]
+    content = io.StringIO()
+    writer = csv.writer(content, quoting=csv.QUOTE_ALL, doublequote=escape is None, escapechar=escape)
+    writer.writerows([("text", "label"), *rows])
+    facts, found, faults = read(tmp_path / "a.csv", content.getvalue())
+    assert (facts.dialect.quoting, found, faults) == (quoting, rows, [])

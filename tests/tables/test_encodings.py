@@ -231,3 +231,10 @@ def test_the_name_that_people_give_an_encoding_is_enough(given: str, written: st
     for path in (tmp_path / "a.json", tmp_path / "a.csv"):
         _, batches = open_table(TableFile(path, path.name), columns, TableSettings(encoding=given))
         assert [one for batch in batches for one in batch.cells["text"].to_pylist()] == [text]
+
+
+def test_a_file_that_ends_within_a_character_of_utf_8_is_not_utf_8(tmp_path: Path):
+    lines = ["text,label", *(f"text {i},{'yes' if i % 2 else 'no'}" for i in range(20)), "tea,café"]
+    (tmp_path / "a.csv").write_bytes("\n".join(lines).encode("cp1252"))
+    encoding, texts, labels = read(tmp_path / "a.csv")
+    assert (encoding, texts[-1], labels[-1]) == ("cp1252", "tea", "café")

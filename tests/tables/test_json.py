@@ -240,3 +240,14 @@ def test_a_parquet_column_with_a_point_in_its_name_is_not_a_part_of_a_structure(
         ("one", "x"),
         ("two", "y"),
     ]
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+def test_a_small_number_is_the_same_text_in_json_and_in_parquet(tmp_path: Path, kind: pa.DataType):
+    labels = pa.array([1e-05, 2.5e-07, -1e-10, 0.0001, 0.5, 0.0]).cast(kind)
+    pq.write_table(pa.table({"text": ["a text"] * 6, "label": labels}), tmp_path / "a.parquet")
+    found = [label for _, label in read(tmp_path / "a.parquet")[1]]
+    assert found == ["1e-05", "2.5e-07", "-1e-10", "0.0001", "0.5", "0"]
+    objects = [{"text": "a text", "label": float(label)} for label in found]
+    (tmp_path / "b.json").write_text(json.dumps(objects))
+    assert [label for _, label in read(tmp_path / "b.json")[1]] == found

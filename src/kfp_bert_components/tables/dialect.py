@@ -252,7 +252,7 @@ def _score(rows: Sequence[Sequence[str]], dialect: Dialect, sample: str, named: 
         score += 0.3
     if dialect.quoting != "none" and not _closes_quotes(sample, dialect):
         score -= 0.05
-    if _doubles_quotes(sample, dialect) or _looks_quoted(rows, dialect):
+    if _doubles_quotes(sample, dialect) or _looks_quoted(rows, dialect, sample):
         score -= 0.1
     return score
 
@@ -274,11 +274,13 @@ def _closes_quotes(sample: str, dialect: Dialect) -> bool:
     return False
 
 
-def _looks_quoted(rows: Sequence[Sequence[str]], dialect: Dialect) -> bool:
-    """Whether cells have quotes around them still, although they were read."""
+def _looks_quoted(rows: Sequence[Sequence[str]], dialect: Dialect, sample: str) -> bool:
+    """Whether cells have quotes around them still, although they were read; texts may end with a quote of their own."""
     cells = [cell for row in rows for cell in row]
     opened = sum(_opens(cell, '"', dialect) for cell in cells)
     closed = sum(len(cell.strip()) > 1 and cell.endswith('"') for cell in cells) if opened else 0
+    own = {"double": 3 * '"', "backslash": "\\" + 2 * '"'}.get(dialect.quoting)
+    closed -= sample.count(own) if own else 0
     if closed > 0.3 * max(opened, 1):
         return True
     for column in zip_longest(*(rows[1:] or rows), fillvalue=""):

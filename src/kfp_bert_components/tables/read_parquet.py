@@ -116,7 +116,15 @@ def _numbers(column: pa.Array) -> pa.Array:
     column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), pa.scalar(2.0**53, column.type)))
     digits = pc.if_else(whole, column, pa.scalar(None, column.type)).cast(pa.int64()).cast(pa.string())
-    return pc.coalesce(digits, column.cast(pa.string()))
+    return pc.coalesce(digits, _small_numbers(column), column.cast(pa.string()))
+
+
+def _small_numbers(column: pa.Array) -> pa.Array:
+    """Numbers that JSON writes with a negative exponent, written as there; null for others."""
+    small = np.abs(column.to_numpy(zero_copy_only=False)) < 1e-4
+    texts = np.full(len(column), None, object)
+    texts[small] = [str(value) for value in column.to_numpy(zero_copy_only=False)[small]]
+    return pa.array(texts, pa.string())
 
 
 def _decoded(rows: np.ndarray, cells: dict[str, pa.Array], keep: bool) -> Batch:
