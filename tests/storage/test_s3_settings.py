@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -253,6 +254,22 @@ def test_the_role_of_a_machine_is_asked_for_on_aws_only(
     ],
 )
 def test_a_variable_that_is_set_and_empty_is_none(s3: S3Server, monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    monkeypatch.setenv(empty, "")
+    store = open_store("s3://bucket")
+    store.write("x", b"hello", if_generation=0)
+    assert store.read("x").data == b"hello"
+
+
+@pytest.mark.parametrize("empty", ["AWS_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"])
+def test_beside_the_keys_of_a_profile_a_variable_that_is_empty_is_none(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty: str
+) -> None:
+    names = ("aws_access_key_id", "aws_secret_access_key")
+    keys = [f"{name} = {os.environ[name.upper()]}" for name in names]
+    (tmp_path / "credentials").write_text("\n".join(["[default]", *keys]))
+    for name in names:
+        monkeypatch.delenv(name.upper())
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv(empty, "")
     store = open_store("s3://bucket")
     store.write("x", b"hello", if_generation=0)
