@@ -220,8 +220,12 @@ def test_a_broken_line_costs_itself_only_however_the_lines_end(tmp_path: Path, e
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(2)], ids=str)
 def test_bytes_in_parquet_are_text_and_those_that_are_not_cost_their_row(tmp_path: Path, kind: pa.DataType):
-    labels = pa.array([b"ab", None, b"\xff\xfe"]).cast(pa.binary(2) if kind == pa.binary(2) else kind)
-    pq.write_table(pa.table({"text": ["one", "two", "three"], "label": labels}), tmp_path / "a.parquet")
+    try:
+        labels = pa.array([b"ab", None, b"\xff\xfe"], kind)
+        pq.write_table(pa.table({"text": ["one", "two", "three"], "label": labels}), tmp_path / "a.parquet")
+    except pa.ArrowNotImplementedError as error:
+        assert kind == pa.binary_view()
+        pytest.skip(f"this pyarrow can't write it: {error}")
     _, rows, faults = read(tmp_path / "a.parquet")
     assert rows == [("one", "ab"), ("two", "")] and faults == [(3, "the row has bytes that are not UTF-8")]
 
